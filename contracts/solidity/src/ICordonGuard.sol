@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.20;
+
+/// @title The guard of one protocol, as seen from outside.
+/// @notice Implemented by Cordon's gate (hot path) and logic (all else) in Rust on Stylus. One guard serves one protocol.
+/// Scopes are numbered 0 to 127; scope 0 is the whole protocol and counts in every call. Times are Unix seconds.
+interface ICordonGuard {
+    /// How much is closed in a scope. `Grace` follows containment: everything but liquidation and new risk is open.
+    enum Level { Normal, Throttled, ReduceOnly, Halted, Grace }
+
+    /// What a guarded call does to the protocol's risk.
+    enum Action { Deposit, Withdraw, Trade, Increase, Decrease, Repay, Settle, Liquidate, Sync, Tighten, Loosen }
+
+    /// Outcome of a rule. `Unknown`: it could not be evaluated; that is never `Holds`, and it never raises a level.
+    enum Verdict { Holds, Breached, Unknown }
+
+    /// `Guardian` tightens and releases after a delay, `Keeper` tightens briefly, `Heartbeat` only shows that the keeper lives.
+    enum Role { Guardian, Keeper, Heartbeat }
+
+    /// One evaluated rule. `observed` and `bound` are the operands of the comparison that decided (sign and magnitude; zero
+    /// when no comparison did). `reason` says why the verdict is `Unknown` (0 otherwise; codes in docs/rules.md).
+    struct Evaluation {
+        Verdict verdict;
+        uint8 reason;
+        bool observedNegative;
+        uint256 observed;
+        bool boundNegative;
+        uint256 bound;
+    }
+
+    /// State of a scope now, after expiries were applied.
+    struct ScopeStatus {
+        Level level;
+        uint64 since;       // when containment of the scope began; 0 when Normal
+        uint64 expiresAt;   // when the present level steps down; 0 when Normal
+        uint64 ceilingAt;   // no authority but the governor contains the scope beyond this; 0 when Normal
+        uint64 incident;    // number of the incident; 0 when none
+        uint64 releaseAt;   // when a queued release may be executed; 0 when none is queued
+        uint256 applied;    // bit i: the guard's own doing by containment call i is still in force
+    }
+
+    // ---------------------------------------------------------------- hooks (gate)
+
+    /// Called by a registered contract before it acts. Reverts when the strictest of the named scopes (and scope 0)
+    /// does not permit `action`. `scopes` packs up to three scope ids, one per byte, unused bytes zero.
+    /// `amount` is in units of `asset`; `account` is the user on whose behalf the call acts.
+    /// @return ticket to be handed to `exit`; 0 when no rule has to be checked after the call.
+    function enter(uint24 scopes, uint8 action, address asset, uint256 amount, address account) external returns (uint256 ticket);
+
+    /// Called by the same contract when it has acted. Reverts when a rule hooked to the action is breached.
+    function exit(uint256 ticket) external;
+
+    /// Whether `enter` would pass for these scopes and this action now, rules aside.
+    function isAllowed(uint24 scopes, uint8 action) external view returns (bool);
+
+    // ---------------------------------------------------------------- containment
+
+    /// Re-evaluates a state rule with the caller's witness words and, when it is breached, raises its scope to the rule's
+    /// level and runs the scope's containment calls. Open to anyone. A spot rule needs two breached observations at least
+    /// two seconds apart; the first only records. A trip at a level that already holds for long enough changes nothing.
+    /// @return incident the incident's number; 0 when only an observation was recorded.
+    function trip(uint16 rule, bytes32[] calldata witness) external returns (uint64 incident);
+
+    /// Raises a scope by authority of a keeper or guardian, within the actor's bounds. `evidence` hashes an off-chain dossier.
+    function contain(uint8 scope, Level level, uint32 duration, bytes32 evidence) external returns (uint64 incident);
+
+    /// Runs once more the containment calls of a scope that have failed or have not run. Open to anyone.
+    function retryContainment(uint8 scope) external;
+
+    /// Queues the release of a scope (guardian or governor). It may be executed 15 minutes later, unless cancelled by a
+    /// guardian or overtaken by a trip.
+    function queueRelease(uint8 scope) external;
+    function cancelRelease(uint8 scope) external;
+
+    /// Executes a queued release: the scope goes to Grace and what the guard did is undone. Refused while a robust rule
+    /// of the scope without parameters is breached.
+    function release(uint8 scope) external;
+
+    /// After expiry, undoes what the guard did in a scope, and only that. Open to anyone.
+    function settle(uint8 scope) external;
+
+    /// Shows that the keeper lives; the keeper's powers need a fresh heartbeat. Only the heartbeat role.
+    function heartbeat() external;
+
+    // ---------------------------------------------------------------- administration (governor)
+
+    /// Sets the guard up, once, in the transaction that deploys it.
+    function initialize(address logic, address governor, uint32 governorDelay) external;
+
+    /// Ends set-up. From then on every call of the governor that loosens must have been announced `governorDelay` before.
+    function seal() external;
+
+    /// Announces the hash of the calldata of a governor's call (or of any `Loosen` action of the protocol).
+    function announce(bytes32 actionHash) external;
+    function cancelAnnouncement(bytes32 actionHash) external;
+
+    /// Grants or revokes a role. Revoking needs no announcement.
+    function setRole(Role role, address account, bool granted) external;
+
+    /// Proposes a governor (announced when sealed); the new one must accept.
+    function proposeGovernor(address governor) external;
+    function acceptGovernor() external;
+
+    /// Makes the code of `book` (one STOP byte, then the encoded rulebook) the guard's configuration.
+    function adoptRulebook(address book) external;
+
+    /// Replaces the logic program. The gate is never replaced.
+    function setLogic(address logic) external;
+
+    // ---------------------------------------------------------------- views
+
+    function evaluate(uint16 rule, bytes32[] calldata witness) external view returns (Evaluation memory);
+
+    /// Many rules at one block. `rules[i]` is evaluated with `witnesses[i]`.
+    function evaluateMany(uint16[] calldata rules, bytes32[][] calldata witnesses) external view returns (Evaluation[] memory);
+
+    function scopeStatus(uint8 scope) external view returns (ScopeStatus memory);
+
+    /// All effective levels, three bits per scope: scopes 0 to 84 in the first word, the rest in the second.
+    function levels() external view returns (uint256, uint256);
+
+    /// Address and code hash of the adopted rulebook (zero when none).
+    function rulebook() external view returns (address book, bytes32 codeHash);
+    function hasRole(Role role, address account) external view returns (bool);
+    function governor() external view returns (address current, address proposed, uint32 delay, bool isSealed);
+    function lastHeartbeat() external view returns (uint64);
+    function logic() external view returns (address);
+
+    // ---------------------------------------------------------------- events
+
+    event LevelRaised(uint8 indexed scope, Level from, Level to, uint64 expiresAt, uint64 indexed incident, address indexed by);
+    event LevelLowered(uint8 indexed scope, Level from, Level to, uint64 indexed incident, address indexed by);
+    event LevelExtended(uint8 indexed scope, Level level, uint64 expiresAt, uint64 indexed incident, address indexed by);
+    event RuleObserved(uint16 indexed rule, bytes32 witnessHash, bool observedNegative, uint256 observed, bool boundNegative, uint256 bound);
+    event RuleTripped(uint16 indexed rule, uint64 indexed incident, bytes32[] witness, bool observedNegative, uint256 observed, bool boundNegative, uint256 bound);
+    event ShadowBreach(uint16 indexed rule, address indexed caller);
+    event IncidentOpened(uint64 indexed incident, uint8 indexed scope, bytes32 evidence);
+    event IncidentClosed(uint64 indexed incident, uint8 indexed scope);
+    event ContainmentApplied(uint16 indexed call, uint64 indexed incident);
+    event ContainmentNotNeeded(uint16 indexed call, uint64 indexed incident);
+    event ContainmentFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
+    event ContainmentUndone(uint16 indexed call, uint64 indexed incident);
+    event UndoFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
+    event ReleaseQueued(uint8 indexed scope, uint64 releaseAt, address indexed by);
+    event ReleaseCancelled(uint8 indexed scope, address indexed by);
+    event Initialized(address logic, address governor, uint32 governorDelay);
+    event Sealed();
+    event Announced(bytes32 indexed actionHash, uint64 executableAt);
+    event AnnouncementCancelled(bytes32 indexed actionHash);
+    event RoleSet(Role indexed role, address indexed account, bool granted);
+    event GovernorProposed(address indexed governor);
+    event GovernorAccepted(address indexed governor);
+    event RulebookAdopted(address indexed book, bytes32 codeHash);
+    event LogicSet(address indexed logic);
+    event Heartbeat(uint64 at);
+
+    // ---------------------------------------------------------------- errors
+
+    error AlreadyInitialized();
+    error NotInitialized();
+    error NotGovernor(address caller);
+    error MissingRole(Role role, address caller);
+    error NotAnnounced(bytes32 actionHash);
+    error AnnouncementPending(bytes32 actionHash, uint64 executableAt);
+    error NotRegistered(address caller);
+    error ActionClosed(uint8 scope, Level level, uint8 action);
+    error BadAction(uint8 action);
+    error BadScope(uint8 scope);
+    error BadLevel(uint8 level);
+    error BadTicket(uint256 ticket);
+    error BadRulebook(uint16 reason);
+    error NoRulebook();
+    error UnknownRule(uint16 rule);
+    error WrongWitness(uint16 rule, uint256 expected, uint256 given);
+    error RuleHolds(uint16 rule);
+    error RuleUnknown(uint16 rule, uint8 reason);
+    error RuleBreached(uint16 rule, bool observedNegative, uint256 observed, bool boundNegative, uint256 bound);
+    error RuleNotTrippable(uint16 rule);
+    error ObservedTooSoon(uint16 rule, uint64 until);
+    error LevelHasNoEffect(uint8 scope, Level level);
+    error NotTighter(uint8 scope, Level current, Level wanted);
+    error LevelBeyondRole(Level wanted, Level most);
+    error DurationBeyondRole(uint32 wanted, uint32 most);
+    error BudgetSpent(uint64 available, uint64 wanted);
+    error CeilingReached(uint8 scope, uint64 ceilingAt);
+    error HeartbeatStale(uint64 last);
+    error NothingToRelease(uint8 scope);
+    error ReleaseNotQueued(uint8 scope);
+    error ReleaseTooEarly(uint64 releaseAt);
+    error NotExpired(uint8 scope, uint64 expiresAt);
+    error NothingToSettle(uint8 scope);
+    error OutOfGasFloor(uint64 needed, uint64 left);
+    error Locked();
+    error NotAProgram(address account);
+}
