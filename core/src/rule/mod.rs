@@ -1,0 +1,22 @@
+//! The rule language: values, programs and their evaluation; with the feature `std` also parser and compiler.
+
+pub mod error;
+pub mod eval;
+pub mod program;
+pub mod value;
+
+#[cfg(feature = "std")]
+pub mod compile;
+#[cfg(feature = "std")]
+pub mod parse;
+#[cfg(feature = "std")]
+pub mod types;
+
+#[cfg(feature = "std")]
+pub use compile::{CompileError, Compiled, CompiledCall, Param, compile, compile_call};
+pub use error::{DecodeError, DecodeReason, ReadError, Unknown};
+pub use eval::{Evaluation, Inputs, Reader, Verdict, evaluate, evaluate_value};
+pub use program::{Class, Program};
+#[cfg(feature = "std")]
+pub use types::{FunctionSig, SymbolError, Symbols, Type};
+pub use value::{Int, Kind, Value, WordType};

@@ -1,0 +1,1 @@
+//! The parser: from text to a tree.

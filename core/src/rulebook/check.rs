@@ -1,0 +1,213 @@
+//! Whether a guard may adopt a rulebook. Trusts nothing.
+
+use crate::action::Action;
+use crate::bounds::{REPAY_CLOSED_MAX, TRIP};
+use crate::bytes::Cursor;
+use crate::level::Level;
+use crate::rule::program::{Class, MAX_ENTRIES, MAX_PARAMS, Program};
+use crate::rule::value::Kind;
+use crate::rulebook::error::{Item, Problem, RulebookError};
+use crate::rulebook::view::{ContainmentRecord, RuleRecord, View};
+use crate::rulebook::{MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_UNDO, ScopeKind};
+use crate::scope::CEILING;
+use alloy_primitives::Address;
+
+/// Checks every byte of an encoded rulebook.
+///
+/// # Errors
+/// The first [`RulebookError`] found.
+pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
+    let book = |problem| RulebookError {
+        item: Item::Book,
+        problem,
+    };
+    let view = View::open(code).map_err(book)?;
+    let header = view.header();
+    if header.scopes > MAX_SCOPES
+        || header.callers > MAX_CALLERS
+        || header.rules > MAX_RULES
+        || header.containments > MAX_CONTAINMENTS
+    {
+        return Err(book(Problem::TooMany));
+    }
+    if header.scopes == 0 {
+        return Err(book(Problem::BadScope));
+    }
+    for index in 0..header.scopes {
+        let kind = view.scope(index);
+        if kind.is_none() || (kind == Some(ScopeKind::Protocol)) != (index == 0) {
+            return Err(RulebookError {
+                item: Item::Scope(index),
+                problem: Problem::BadScope,
+            });
+        }
+    }
+    check_callers(&view)?;
+    let mut end = header.containments_range().end;
+    for index in 0..header.rules {
+        end = check_rule(&view, index, end).map_err(|problem| RulebookError {
+            item: Item::Rule(index),
+            problem,
+        })?;
+    }
+    for index in 0..header.containments {
+        end = check_containment(&view, index, end).map_err(|problem| RulebookError {
+            item: Item::Containment(index),
+            problem,
+        })?;
+    }
+    if end == code.len() {
+        Ok(view)
+    } else {
+        Err(book(Problem::BadLayout))
+    }
+}
+
+fn check_callers(view: &View<'_>) -> Result<(), RulebookError> {
+    for (index, caller) in (0u8..).zip(view.callers()) {
+        let twice = view.callers().take(usize::from(index)).any(|other| other == caller);
+        if twice || caller.is_zero() {
+            return Err(RulebookError {
+                item: Item::Caller(index),
+                problem: Problem::BadCaller,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks a rule whose body must begin at `start`; returns where the body ends.
+fn check_rule(view: &View<'_>, index: u16, start: usize) -> Result<usize, Problem> {
+    let record = view.rule(index)?;
+    if record.body.start != start {
+        return Err(Problem::BadLayout);
+    }
+    if record.scope >= view.header().scopes {
+        return Err(Problem::BadScope);
+    }
+    check_effect(view, &record)?;
+    let mut cursor = Cursor::new(view.rule_body(&record)?.0);
+    let program = decode(cursor.sized())?;
+    if program.result() != Some(Kind::Bool) {
+        return Err(Problem::NotBoolean);
+    }
+    if program.params() != record.params || program.entries() != record.entries {
+        return Err(Problem::WrongInputs);
+    }
+    for _ in 0..record.entries {
+        let entry = decode(cursor.sized())?;
+        if entry.params() != 0 || entry.entries() != 0 {
+            return Err(Problem::WrongInputs);
+        }
+    }
+    if cursor.position() == record.body.len() {
+        Ok(record.body.end)
+    } else {
+        Err(Problem::BadLayout)
+    }
+}
+
+/// Checks what a rule does: class, level, duration, hooks.
+fn check_effect(view: &View<'_>, rule: &RuleRecord) -> Result<(), Problem> {
+    if rule.params > MAX_PARAMS || rule.entries > MAX_ENTRIES {
+        return Err(Problem::TooMany);
+    }
+    match rule.class {
+        Class::State if rule.entries > 0 => return Err(Problem::WrongInputs),
+        Class::State => {}
+        Class::Hook if rule.level != Level::Normal => return Err(Problem::BadLevel),
+        Class::Hook if rule.check.is_empty() => return Err(Problem::NothingChecks),
+        Class::Hook => {}
+        Class::Keeper => return Err(Problem::BadClass),
+    }
+    if rule.params > 0 && !rule.check.is_empty() {
+        return Err(Problem::WitnessInHook);
+    }
+    if rule.level == Level::Normal {
+        return if rule.duration == 0 {
+            Ok(())
+        } else {
+            Err(Problem::BadDuration)
+        };
+    }
+    if !rule.level.is_raised() {
+        return Err(Problem::BadLevel);
+    }
+    if !rule.robust && rule.level == Level::Halted {
+        return Err(Problem::SpotRuleTooStrict);
+    }
+    if rule.duration == 0 || rule.duration > TRIP.seconds(rule.level) {
+        return Err(Problem::BadDuration);
+    }
+    if view.level_has_effect(rule.scope, rule.level) {
+        Ok(())
+    } else {
+        Err(Problem::LevelHasNoEffect)
+    }
+}
+
+/// Checks a containment call whose body must begin at `start`; returns where the body ends.
+fn check_containment(view: &View<'_>, index: u16, start: usize) -> Result<usize, Problem> {
+    let record = view.containment(index)?;
+    if record.body.start != start {
+        return Err(Problem::BadLayout);
+    }
+    if record.scope >= view.header().scopes {
+        return Err(Problem::BadScope);
+    }
+    check_closing(&record)?;
+    let body = view.containment_body(&record)?;
+    if body.undo_count > MAX_UNDO {
+        return Err(Problem::TooMany);
+    }
+    check_call(body.target, body.calldata, record.gas)?;
+    check_condition(body.done)?;
+    if body.undo_length().ok_or(Problem::Truncated)? != body.undo_bytes() {
+        return Err(Problem::BadLayout);
+    }
+    for undo in body.undo() {
+        check_call(undo.target, undo.calldata, record.gas)?;
+        check_condition(undo.undone)?;
+    }
+    Ok(record.body.end)
+}
+
+fn check_closing(record: &ContainmentRecord) -> Result<(), Problem> {
+    if !record.level.is_raised() {
+        return Err(Problem::BadLevel);
+    }
+    if record.max_duration > CEILING {
+        return Err(Problem::BadDuration);
+    }
+    if record.closes.contains(Action::Repay) {
+        if record.max_duration == 0 || record.max_duration > REPAY_CLOSED_MAX {
+            return Err(Problem::RepayClosedTooLong);
+        }
+        if !record.closes.contains(Action::Liquidate) {
+            return Err(Problem::LiquidationWithoutRepay);
+        }
+    }
+    Ok(())
+}
+
+fn check_call(target: Address, calldata: &[u8], gas: u32) -> Result<(), Problem> {
+    let good = !target.is_zero() && calldata.len() >= 4 && gas > 0 && gas <= MAX_CALL_GAS;
+    if good { Ok(()) } else { Err(Problem::BadCall) }
+}
+
+/// A read-back: a boolean without witness or entry.
+fn check_condition(program: Program<'_>) -> Result<(), Problem> {
+    let program = decode(Some(program.bytes()))?;
+    if program.result() != Some(Kind::Bool) {
+        return Err(Problem::NotBoolean);
+    }
+    if program.params() == 0 && program.entries() == 0 {
+        Ok(())
+    } else {
+        Err(Problem::WrongInputs)
+    }
+}
+
+fn decode(bytes: Option<&[u8]>) -> Result<Program<'_>, Problem> {
+    Program::decode(bytes.ok_or(Problem::Truncated)?).map_err(Problem::Program)
+}

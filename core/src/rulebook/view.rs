@@ -1,0 +1,408 @@
+//! Reading an encoded rulebook in place.
+//!
+//! Offsets count from the beginning of the account's code, STOP byte included, so that a guard can copy just the part it
+//! needs: first the [`Header`], then one record of 16 bytes, then that record's body.
+
+use crate::action::ActionSet;
+use crate::bytes::Cursor;
+use crate::level::Level;
+use crate::rule::program::{Class, Program};
+use crate::rulebook::error::Problem;
+use crate::rulebook::{MAX_CODE, ScopeKind};
+use alloy_primitives::Address;
+use core::ops::Range;
+
+/// First bytes of a rulebook: STOP, two letters, version.
+pub const MAGIC: [u8; 4] = [0x00, b'C', b'R', 1];
+/// Bytes of the header.
+pub const HEADER: usize = 10;
+/// Bytes of a rule's or containment call's record.
+pub const RECORD: usize = 16;
+
+/// The header: how many there are of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Number of scopes.
+    pub scopes: u8,
+    /// Number of registered callers.
+    pub callers: u8,
+    /// Number of rules.
+    pub rules: u16,
+    /// Number of containment calls.
+    pub containments: u16,
+}
+
+impl Header {
+    /// Reads the header from (at least) the first [`HEADER`] bytes of the code.
+    ///
+    /// # Errors
+    /// [`Problem::NotARulebook`], [`Problem::Truncated`].
+    pub fn parse(code: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor::new(code);
+        if cursor.array() != Some(MAGIC) {
+            return Err(Problem::NotARulebook);
+        }
+        let (Some(scopes), Some(callers), Some(rules), Some(containments)) =
+            (cursor.u8(), cursor.u8(), cursor.u16(), cursor.u16())
+        else {
+            return Err(Problem::Truncated);
+        };
+        Ok(Header {
+            scopes,
+            callers,
+            rules,
+            containments,
+        })
+    }
+
+    /// Where the scopes' kinds lie, one byte each.
+    #[must_use]
+    pub fn scopes_range(&self) -> Range<usize> {
+        HEADER..HEADER + usize::from(self.scopes)
+    }
+
+    /// Where the callers lie, 20 bytes each.
+    #[must_use]
+    pub fn callers_range(&self) -> Range<usize> {
+        let start = self.scopes_range().end;
+        start..start + 20 * usize::from(self.callers)
+    }
+
+    /// Where the records of all rules lie.
+    #[must_use]
+    pub fn rules_range(&self) -> Range<usize> {
+        let start = self.callers_range().end;
+        start..start + RECORD * usize::from(self.rules)
+    }
+
+    /// Where the record of one rule lies; `None` when there is no such rule.
+    #[must_use]
+    pub fn rule_range(&self, index: u16) -> Option<Range<usize>> {
+        record(self.rules_range(), index, self.rules)
+    }
+
+    /// Where the records of all containment calls lie.
+    #[must_use]
+    pub fn containments_range(&self) -> Range<usize> {
+        let start = self.rules_range().end;
+        start..start + RECORD * usize::from(self.containments)
+    }
+
+    /// Where the record of one containment call lies; `None` when there is no such call.
+    #[must_use]
+    pub fn containment_range(&self, index: u16) -> Option<Range<usize>> {
+        record(self.containments_range(), index, self.containments)
+    }
+}
+
+fn record(table: Range<usize>, index: u16, count: u16) -> Option<Range<usize>> {
+    let start = table.start + RECORD * usize::from(index);
+    (index < count).then_some(start..start + RECORD)
+}
+
+/// The fixed part of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRecord {
+    /// The scope that a trip raises.
+    pub scope: u8,
+    /// The rule's class.
+    pub class: Class,
+    /// Whether its author asserts that no single transaction can move its inputs.
+    pub robust: bool,
+    /// Whether hooks only count a breach.
+    pub shadow: bool,
+    /// The level that a trip raises; `Normal` for a rule that cannot be tripped.
+    pub level: Level,
+    /// How long a trip holds the level, in seconds.
+    pub duration: u32,
+    /// The hooks that check it.
+    pub check: ActionSet,
+    /// How many witness words it takes.
+    pub params: u8,
+    /// How many entry programs it has.
+    pub entries: u8,
+    /// Where its body lies in the code.
+    pub body: Range<usize>,
+}
+
+impl RuleRecord {
+    /// Reads a record of [`RECORD`] bytes.
+    ///
+    /// # Errors
+    /// [`Problem`] when a byte means nothing.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor::new(bytes);
+        let [scope, class, flags, level] = cursor.array().ok_or(Problem::Truncated)?;
+        let (Some(duration), Some(check), Some([params, entries])) = (cursor.u32(), cursor.u16(), cursor.array())
+        else {
+            return Err(Problem::Truncated);
+        };
+        if flags > 3 {
+            return Err(Problem::BadFlags);
+        }
+        Ok(RuleRecord {
+            scope,
+            class: Class::from_u8(class).ok_or(Problem::BadClass)?,
+            robust: flags & 1 == 1,
+            shadow: flags & 2 == 2,
+            level: Level::from_u8(level).ok_or(Problem::BadLevel)?,
+            duration,
+            check: ActionSet::from_bits(check).ok_or(Problem::BadFlags)?,
+            params,
+            entries,
+            body: body_range(&mut cursor)?,
+        })
+    }
+}
+
+fn body_range(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Problem> {
+    let (Some(start), Some(length)) = (cursor.u16(), cursor.u16()) else {
+        return Err(Problem::Truncated);
+    };
+    Ok(usize::from(start)..usize::from(start) + usize::from(length))
+}
+
+/// The programs of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleBody<'a>(pub &'a [u8]);
+
+impl<'a> RuleBody<'a> {
+    /// The rule's program.
+    #[must_use]
+    pub fn program(&self) -> Program<'a> {
+        self.part(0)
+    }
+
+    /// One of its entry programs, counted from 0.
+    #[must_use]
+    pub fn entry(&self, index: u8) -> Program<'a> {
+        self.part(1 + usize::from(index))
+    }
+
+    fn part(&self, index: usize) -> Program<'a> {
+        let mut cursor = Cursor::new(self.0);
+        let mut part = None;
+        for _ in 0..=index {
+            part = cursor.sized();
+        }
+        Program::assume_valid(part.unwrap_or_default())
+    }
+}
+
+/// The fixed part of a containment call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainmentRecord {
+    /// The scope whose level runs it.
+    pub scope: u8,
+    /// It runs when the scope reaches this level or a stricter one.
+    pub level: Level,
+    /// The actions that it closes for honest users.
+    pub closes: ActionSet,
+    /// Most gas that the call, and each undo call, may use.
+    pub gas: u32,
+    /// Longest time in seconds that it may stay in force; 0 for as long as the level holds.
+    pub max_duration: u32,
+    /// Where its body lies in the code.
+    pub body: Range<usize>,
+}
+
+impl ContainmentRecord {
+    /// Reads a record of [`RECORD`] bytes.
+    ///
+    /// # Errors
+    /// [`Problem`] when a byte means nothing.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor::new(bytes);
+        let [scope, level] = cursor.array().ok_or(Problem::Truncated)?;
+        let (Some(closes), Some(gas), Some(max_duration)) = (cursor.u16(), cursor.u32(), cursor.u32()) else {
+            return Err(Problem::Truncated);
+        };
+        Ok(ContainmentRecord {
+            scope,
+            level: Level::from_u8(level).ok_or(Problem::BadLevel)?,
+            closes: ActionSet::from_bits(closes).ok_or(Problem::BadFlags)?,
+            gas,
+            max_duration,
+            body: body_range(&mut cursor)?,
+        })
+    }
+
+    /// Whether `level` on `scope` runs this call: its own scope or scope 0, at its level or a stricter one.
+    #[must_use]
+    pub const fn serves(&self, scope: u8, level: Level) -> bool {
+        (scope == 0 || scope == self.scope) && self.level.rank() <= level.rank()
+    }
+}
+
+/// The variable part of a containment call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainmentBody<'a> {
+    /// The contract that is called.
+    pub target: Address,
+    /// What it is called with.
+    pub calldata: &'a [u8],
+    /// A program that is true when the call has had its effect.
+    pub done: Program<'a>,
+    /// How many undo calls there are.
+    pub undo_count: u8,
+    undo: &'a [u8],
+}
+
+impl<'a> ContainmentBody<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor::new(bytes);
+        let (Some(target), Some(calldata), Some(done), Some(undo_count)) =
+            (cursor.address(), cursor.sized(), cursor.sized(), cursor.u8())
+        else {
+            return Err(Problem::Truncated);
+        };
+        let undo = bytes.get(cursor.position()..).unwrap_or_default();
+        Ok(ContainmentBody {
+            target,
+            calldata,
+            done: Program::assume_valid(done),
+            undo_count,
+            undo,
+        })
+    }
+
+    /// The undo calls, in order; it ends early when the body does.
+    pub fn undo(&self) -> impl Iterator<Item = UndoView<'a>> + use<'a> {
+        let mut cursor = Cursor::new(self.undo);
+        (0..self.undo_count).map_while(move |_| UndoView::read(&mut cursor))
+    }
+
+    /// Bytes that the undo calls take, or `None` when the body ends too early.
+    pub(crate) fn undo_length(&self) -> Option<usize> {
+        let mut cursor = Cursor::new(self.undo);
+        for _ in 0..self.undo_count {
+            UndoView::read(&mut cursor)?;
+        }
+        Some(cursor.position())
+    }
+
+    /// Bytes that are left for undo calls.
+    pub(crate) const fn undo_bytes(&self) -> usize {
+        self.undo.len()
+    }
+}
+
+/// One undo call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UndoView<'a> {
+    /// The contract that is called.
+    pub target: Address,
+    /// What it is called with.
+    pub calldata: &'a [u8],
+    /// A program that is true when this part is not in force.
+    pub undone: Program<'a>,
+}
+
+impl<'a> UndoView<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Option<Self> {
+        let (target, calldata, undone) = (cursor.address()?, cursor.sized()?, cursor.sized()?);
+        Some(UndoView {
+            target,
+            calldata,
+            undone: Program::assume_valid(undone),
+        })
+    }
+}
+
+/// A whole encoded rulebook. [`View::open`] looks at the tables' extent only; a guard adopts after
+/// [`check`](crate::rulebook::check()) and opens from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    code: &'a [u8],
+    header: Header,
+}
+
+impl<'a> View<'a> {
+    /// Opens the code of an account.
+    ///
+    /// # Errors
+    /// [`Problem::TooLong`], [`Problem::NotARulebook`], [`Problem::Truncated`].
+    pub fn open(code: &'a [u8]) -> Result<Self, Problem> {
+        if code.len() > MAX_CODE {
+            return Err(Problem::TooLong);
+        }
+        let header = Header::parse(code)?;
+        if header.containments_range().end > code.len() {
+            return Err(Problem::Truncated);
+        }
+        Ok(View { code, header })
+    }
+
+    /// The header.
+    #[must_use]
+    pub const fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> &'a [u8] {
+        self.code
+    }
+
+    /// What a scope stands for; `None` when there is no such scope.
+    #[must_use]
+    pub fn scope(&self, index: u8) -> Option<ScopeKind> {
+        let kinds = self.code.get(self.header.scopes_range())?;
+        ScopeKind::from_u8(*kinds.get(usize::from(index))?)
+    }
+
+    /// The registered callers.
+    pub fn callers(&self) -> impl Iterator<Item = Address> + use<'a> {
+        let mut cursor = Cursor::at(self.code, self.header.callers_range().start);
+        (0..self.header.callers).map_while(move |_| cursor.address())
+    }
+
+    /// The fixed part of a rule.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] when there is no such rule, other [`Problem`]s for bytes that mean nothing.
+    pub fn rule(&self, index: u16) -> Result<RuleRecord, Problem> {
+        RuleRecord::parse(self.at(self.header.rule_range(index))?)
+    }
+
+    /// The programs of a rule.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] when the body lies outside of the code.
+    pub fn rule_body(&self, record: &RuleRecord) -> Result<RuleBody<'a>, Problem> {
+        self.at(Some(record.body.clone())).map(RuleBody)
+    }
+
+    /// The fixed part of a containment call.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] when there is no such call, other [`Problem`]s for bytes that mean nothing.
+    pub fn containment(&self, index: u16) -> Result<ContainmentRecord, Problem> {
+        ContainmentRecord::parse(self.at(self.header.containment_range(index))?)
+    }
+
+    /// The variable part of a containment call.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] when the body lies outside of the code or ends too early.
+    pub fn containment_body(&self, record: &ContainmentRecord) -> Result<ContainmentBody<'a>, Problem> {
+        ContainmentBody::parse(self.at(Some(record.body.clone()))?)
+    }
+
+    /// Whether `level` on `scope` would change anything: a registered caller asks, or a containment call serves it.
+    #[must_use]
+    pub fn level_has_effect(&self, scope: u8, level: Level) -> bool {
+        self.header.callers > 0
+            || (0..self.header.containments)
+                .any(|index| self.containment(index).is_ok_and(|call| call.serves(scope, level)))
+    }
+
+    fn at(&self, range: Option<Range<usize>>) -> Result<&'a [u8], Problem> {
+        range.and_then(|range| self.code.get(range)).ok_or(Problem::Truncated)
+    }
+}

@@ -1,0 +1,389 @@
+//! State of one scope: which level holds, until when, and how it gets back to `Normal`.
+//!
+//! Transitions are pure: they take the state and the time and return the next state. Whether an actor may ask for one at
+//! all is decided in [`crate::bounds`].
+
+use crate::level::Level;
+use alloy_primitives::U256;
+
+/// Longest time, in seconds, that a scope can be away from `Normal` without the governor, stepping down included: 7 days.
+pub const CEILING: u32 = 7 * 24 * 3600;
+
+/// Seconds that a queued release waits, so that a guardian can cancel it: 15 minutes.
+pub const RELEASE_DELAY: u32 = 15 * 60;
+
+/// Seconds that a scope stays at `ReduceOnly`, `Throttled` and `Grace` when it steps down into them: 1 hour each.
+pub const STEP: u32 = 3600;
+
+/// Latest time that the packed word can hold (40 bits).
+pub const MAX_TIME: u64 = (1 << 40) - 1;
+
+const SPENT_BITS: u32 = 24;
+
+/// State of a scope, stored in one 256-bit word. All times are Unix seconds. The level is the one last set; ask
+/// [`ScopeState::effective`] for the one that holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScopeState {
+    /// Level last set.
+    pub level: Level,
+    /// Whether the governor has raised or extended this containment.
+    pub by_governor: bool,
+    /// When the level last set begins to step down. While the level is `Normal`: when the last containment ended.
+    pub expires_at: u64,
+    /// When the containment began; 0 when `Normal`.
+    pub since: u64,
+    /// Seconds of earlier containment that still count against the ceiling, at most [`CEILING`].
+    pub spent: u32,
+    /// When the scope is back at `Normal` at the latest; 0 when `Normal`.
+    pub ceiling_at: u64,
+    /// Number of the incident; 0 when none.
+    pub incident: u32,
+    /// When a queued release may be executed; 0 when none is queued.
+    pub release_at: u64,
+}
+
+/// The level that holds at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The level that holds.
+    pub level: Level,
+    /// When it steps down, in Unix seconds; 0 when `Normal`.
+    pub expires_at: u64,
+}
+
+/// What a transition did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The level already holds for long enough.
+    Nothing,
+    /// The level holds for longer.
+    Extended,
+    /// The level is stricter than before.
+    Raised {
+        /// The level that held before.
+        from: Level,
+        /// Whether a new incident was opened.
+        opened: bool,
+    },
+}
+
+/// Why a transition is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// `Normal` and `Grace` cannot be raised to.
+    #[error("a scope cannot be raised to this level: use Throttled, ReduceOnly or Halted")]
+    BadLevel,
+    /// A stricter level holds, and not for as long as was asked.
+    #[error("{} already holds, which is stricter than {}: wait until it has expired", current.name(), wanted.name())]
+    NotTighter {
+        /// The level that holds.
+        current: Level,
+        /// The level that was asked for.
+        wanted: Level,
+    },
+    /// The scope has been contained for as long as it can be without the governor.
+    #[error("the scope must be back at Normal by {ceiling_at}: only the governor can contain it for longer")]
+    CeilingReached {
+        /// When the scope is back at `Normal` at the latest, in Unix seconds.
+        ceiling_at: u64,
+    },
+    /// No level is raised.
+    #[error("nothing to release: no level is raised in this scope")]
+    NothingToRelease,
+    /// The release was not queued, or was cancelled.
+    #[error("no release is queued in this scope: queue it first")]
+    ReleaseNotQueued,
+    /// The release has not waited long enough.
+    #[error("the queued release may be executed at {release_at}, not before")]
+    ReleaseTooEarly {
+        /// When it may be executed, in Unix seconds.
+        release_at: u64,
+    },
+}
+
+/// How a level is to be raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raise {
+    /// The level wanted: `Throttled`, `ReduceOnly` or `Halted`.
+    pub level: Level,
+    /// For how many seconds from now.
+    pub duration: u32,
+    /// Number that a new incident gets if one is opened.
+    pub next_incident: u32,
+    /// Whether the governor asks: the ceiling then moves instead of refusing.
+    pub governor: bool,
+}
+
+/// Seconds that a scope stays at `level` when it steps down into it.
+#[must_use]
+pub const fn step_seconds(level: Level) -> u32 {
+    match level {
+        Level::ReduceOnly | Level::Throttled | Level::Grace => STEP,
+        Level::Normal | Level::Halted => 0,
+    }
+}
+
+/// Seconds from the expiry of `level` until the scope is back at `Normal`.
+#[must_use]
+pub const fn tail_seconds(level: Level) -> u32 {
+    match level {
+        Level::Halted => 3 * STEP,
+        Level::ReduceOnly => 2 * STEP,
+        Level::Throttled => STEP,
+        Level::Grace | Level::Normal => 0,
+    }
+}
+
+impl ScopeState {
+    /// The level that holds at `now`: an expired level steps down one rung at a time,
+    /// `Halted -> ReduceOnly -> Throttled -> Grace -> Normal`, staying [`step_seconds`] on each.
+    #[must_use]
+    pub fn effective(&self, now: u64) -> Effective {
+        let (level, until) = self.walk(now);
+        Effective {
+            level,
+            expires_at: if matches!(level, Level::Normal) { 0 } else { until },
+        }
+    }
+
+    /// The level at `now` and its end; for `Normal`, the time at which containment ended.
+    fn walk(&self, now: u64) -> (Level, u64) {
+        let mut level = self.level;
+        let mut until = self.expires_at;
+        while !matches!(level, Level::Normal) && now >= until {
+            level = level.step_down();
+            until = until.saturating_add(u64::from(step_seconds(level)));
+        }
+        (level, until)
+    }
+
+    /// Until when the scope stays at `level` or stricter, if nothing else happens; 0 when it does not.
+    #[must_use]
+    pub fn held_until(&self, level: Level) -> u64 {
+        if self.level.rank() < level.rank() || matches!(level, Level::Normal) {
+            return 0;
+        }
+        let until = self.expires_at.saturating_add(u64::from(tail_seconds(self.level)));
+        until.saturating_sub(u64::from(tail_seconds(level)))
+    }
+
+    /// The state with an ended containment written off: the same state while one is in force, else `Normal` with the
+    /// seconds that still count against the ceiling.
+    #[must_use]
+    pub fn settled(self, now: u64) -> Self {
+        let (level, ended) = self.walk(now);
+        if !matches!(level, Level::Normal) {
+            return self;
+        }
+        let lasted = if matches!(self.level, Level::Normal) || self.by_governor {
+            0
+        } else {
+            ended.saturating_sub(self.since)
+        };
+        let spent = u64::from(self.spent).saturating_add(lasted).min(u64::from(CEILING));
+        // A second at Normal gives back a second of containment.
+        let spent = spent.saturating_sub(now.saturating_sub(ended));
+        let spent = u32::try_from(spent).unwrap_or(CEILING);
+        ScopeState {
+            expires_at: now,
+            spent,
+            ..ScopeState::default()
+        }
+    }
+
+    /// Raises or extends a level. A queued release is cancelled, also when the level already held for long enough.
+    ///
+    /// # Errors
+    /// [`ScopeError::BadLevel`], [`ScopeError::NotTighter`], [`ScopeError::CeilingReached`].
+    pub fn raise(self, now: u64, raise: &Raise) -> Result<(Self, Change), ScopeError> {
+        if !raise.level.is_raised() {
+            return Err(ScopeError::BadLevel);
+        }
+        let now = now.min(MAX_TIME);
+        let mut next = self.settled(now);
+        next.release_at = 0;
+        let held = next.effective(now);
+        let wanted = now.saturating_add(u64::from(raise.duration)).min(MAX_TIME);
+        if held.level.rank() >= raise.level.rank() && next.held_until(raise.level) >= wanted {
+            return Ok((next, Change::Nothing));
+        }
+        if held.level.rank() > raise.level.rank() {
+            return Err(ScopeError::NotTighter {
+                current: held.level,
+                wanted: raise.level,
+            });
+        }
+        let opened = matches!(held.level, Level::Normal);
+        if opened {
+            next.since = now;
+            next.ceiling_at = now
+                .saturating_add(u64::from(CEILING.saturating_sub(next.spent)))
+                .min(MAX_TIME);
+            next.incident = raise.next_incident;
+        }
+        let tail = u64::from(tail_seconds(raise.level));
+        let until = if raise.governor {
+            next.by_governor = true;
+            next.ceiling_at = next.ceiling_at.max(wanted.saturating_add(tail)).min(MAX_TIME);
+            wanted
+        } else {
+            wanted.min(next.ceiling_at.saturating_sub(tail))
+        };
+        let same = held.level.rank() == raise.level.rank();
+        let floor = if same { held.expires_at } else { now };
+        if until <= floor {
+            return Err(ScopeError::CeilingReached {
+                ceiling_at: next.ceiling_at,
+            });
+        }
+        next.level = raise.level;
+        next.expires_at = until;
+        let change = if same {
+            Change::Extended
+        } else {
+            Change::Raised {
+                from: held.level,
+                opened,
+            }
+        };
+        Ok((next, change))
+    }
+
+    /// Queues the release of the scope for [`RELEASE_DELAY`] seconds from now. A release that is already queued keeps its
+    /// time.
+    ///
+    /// # Errors
+    /// [`ScopeError::NothingToRelease`] when no level is raised.
+    pub fn queue_release(self, now: u64) -> Result<Self, ScopeError> {
+        if !self.effective(now).level.is_raised() {
+            return Err(ScopeError::NothingToRelease);
+        }
+        let at = now.saturating_add(u64::from(RELEASE_DELAY)).min(MAX_TIME);
+        Ok(ScopeState {
+            release_at: if self.release_at == 0 { at } else { self.release_at },
+            ..self
+        })
+    }
+
+    /// Cancels a queued release.
+    ///
+    /// # Errors
+    /// [`ScopeError::ReleaseNotQueued`] when none is queued.
+    pub fn cancel_release(self) -> Result<Self, ScopeError> {
+        if self.release_at == 0 {
+            return Err(ScopeError::ReleaseNotQueued);
+        }
+        Ok(ScopeState { release_at: 0, ..self })
+    }
+
+    /// Executes a queued release: the scope goes to `Grace` for [`STEP`] seconds.
+    ///
+    /// # Errors
+    /// [`ScopeError::ReleaseNotQueued`], [`ScopeError::NothingToRelease`], [`ScopeError::ReleaseTooEarly`].
+    pub fn release(self, now: u64) -> Result<Self, ScopeError> {
+        if self.release_at == 0 {
+            return Err(ScopeError::ReleaseNotQueued);
+        }
+        if !self.effective(now).level.is_raised() {
+            return Err(ScopeError::NothingToRelease);
+        }
+        if now < self.release_at {
+            return Err(ScopeError::ReleaseTooEarly {
+                release_at: self.release_at,
+            });
+        }
+        let expires_at = now.saturating_add(u64::from(step_seconds(Level::Grace))).min(MAX_TIME);
+        Ok(ScopeState {
+            level: Level::Grace,
+            expires_at,
+            release_at: 0,
+            ..self
+        })
+    }
+
+    /// The state as one word. From the low end: expiry (40 bits), level (8), governor (8), zero (8); begin (40),
+    /// seconds spent (24); incident (32), ceiling in seconds after the begin (32); release (40), zero (24).
+    #[must_use]
+    pub const fn pack(&self) -> U256 {
+        let ceiling = self.ceiling_at.saturating_sub(self.since);
+        let ceiling = if ceiling > 0xffff_ffff { 0xffff_ffff } else { ceiling };
+        U256::from_limbs([
+            time(self.expires_at) | (self.level as u64) << 40 | (self.by_governor as u64) << 48,
+            time(self.since) | (self.spent as u64 & ((1 << SPENT_BITS) - 1)) << 40,
+            self.incident as u64 | ceiling << 32,
+            time(self.release_at),
+        ])
+    }
+
+    /// The state in a word that [`ScopeState::pack`] made. A level that does not exist reads as `Halted`, so that a
+    /// damaged word never opens anything.
+    #[must_use]
+    pub const fn unpack(word: U256) -> Self {
+        let [first, second, third, fourth] = word.into_limbs();
+        let since = time(second);
+        ScopeState {
+            level: match Level::from_u8((first >> 40 & 0xff) as u8) {
+                Some(level) => level,
+                None => Level::Halted,
+            },
+            by_governor: first >> 48 & 1 == 1,
+            expires_at: time(first),
+            since,
+            spent: (second >> 40) as u32,
+            ceiling_at: if since == 0 {
+                0
+            } else {
+                since.saturating_add(third >> 32)
+            },
+            incident: (third & 0xffff_ffff) as u32,
+            release_at: time(fourth),
+        }
+    }
+}
+
+const fn time(value: u64) -> u64 {
+    value & MAX_TIME
+}
+
+/// Levels of all 128 scopes of a protocol, two bits each (scope `i` in bits `2 i` and `2 i + 1`). A scope whose bits are 0
+/// is `Normal`; of any other, the scope's own word must be read, because expiry may have loosened it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelsWord(pub U256);
+
+impl LevelsWord {
+    /// The two bits of `scope` (0 to 127): 0 means `Normal`. Scopes beyond 127 read as 3.
+    #[must_use]
+    pub const fn get(&self, scope: u8) -> u8 {
+        let limbs = self.0.as_limbs();
+        let limb = match scope >> 5 {
+            0 => limbs[0],
+            1 => limbs[1],
+            2 => limbs[2],
+            3 => limbs[3],
+            _ => return 3,
+        };
+        (limb >> ((scope & 31) << 1) & 3) as u8
+    }
+
+    /// The word with the mark of `scope` set to `level`; `Grace` is marked like `Throttled`. Scopes beyond 127 change nothing.
+    #[must_use]
+    pub const fn with(&self, scope: u8, level: Level) -> Self {
+        let mark: u64 = match level {
+            Level::Normal => 0,
+            Level::Grace | Level::Throttled => 1,
+            Level::ReduceOnly => 2,
+            Level::Halted => 3,
+        };
+        let shift = (scope & 31) << 1;
+        let [mut a, mut b, mut c, mut d] = self.0.into_limbs();
+        let limb = match scope >> 5 {
+            0 => &mut a,
+            1 => &mut b,
+            2 => &mut c,
+            3 => &mut d,
+            _ => return *self,
+        };
+        *limb = *limb & !(3 << shift) | mark << shift;
+        LevelsWord(U256::from_limbs([a, b, c, d]))
+    }
+}
