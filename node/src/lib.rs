@@ -1,1 +1,24 @@
-//! cordon-node.
+//! A JSON-RPC node for tests and drills: what anvil is to the EVM, for chains that run Stylus programs.
+//!
+//! It forks any Ethereum or Arbitrum endpoint (or starts a fresh chain), mines on top of it, and speaks the `eth_`, `anvil_`,
+//! `evm_`, `debug_` and `txpool_` methods that Foundry, alloy, viem and `cargo stylus` use, over HTTP and WebSocket on one port.
+//! [`spawn`] starts one inside this process, on threads of its own.
+
+mod chain;
+mod clock;
+mod config;
+mod error;
+mod evm;
+mod fork;
+mod handle;
+mod node;
+mod pool;
+mod producer;
+mod rpc;
+mod setup;
+mod state;
+mod transaction;
+
+pub use config::{DEFAULT_CHAIN_ID, DEFAULT_MNEMONIC, NodeConfig, TRANSACTION_GAS_CAP, TransactionOrder};
+pub use error::NodeError;
+pub use handle::{NodeHandle, spawn};

@@ -1,0 +1,133 @@
+//! The only place that runs the EVM.
+
+use std::sync::Arc;
+
+use alloy::primitives::{B256, U256};
+use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm};
+use revm::{
+    Inspector,
+    context::{BlockEnv, CfgEnv, TxEnv},
+    context_interface::result::{EVMError, InvalidTransaction, ResultAndState},
+    inspector::NoOpInspector,
+    primitives::hardfork::SpecId,
+};
+
+use crate::{
+    chain::Tip,
+    state::{Overlay, StateError},
+};
+
+/// Settings and block in which transactions run.
+#[derive(Clone, Debug)]
+pub(crate) struct Env {
+    pub(crate) cfg: CfgEnv,
+    pub(crate) block: BlockEnv,
+    /// Height of the chain, which NUMBER does not tell on Arbitrum.
+    l2_number: u64,
+    programs: Arc<ProgramCache>,
+}
+
+impl Env {
+    /// The rules of the chain in the block described by `tip`.
+    pub(crate) fn new(chain_id: u64, tip: &Tip, programs: Arc<ProgramCache>) -> Self {
+        let mut cfg = CfgEnv::new_with_spec(SpecId::PRAGUE);
+        cfg.chain_id = chain_id;
+        // Accounts with code may be impersonated.
+        cfg.disable_eip3607 = true;
+        let block = BlockEnv {
+            number: U256::from(tip.l1_number),
+            timestamp: U256::from(tip.timestamp),
+            gas_limit: tip.gas_limit,
+            basefee: tip.base_fee,
+            beneficiary: tip.beneficiary,
+            difficulty: U256::ONE,
+            prevrandao: Some(B256::with_last_byte(1)),
+            ..BlockEnv::default()
+        };
+        Self {
+            cfg,
+            block,
+            l2_number: tip.number,
+            programs,
+        }
+    }
+
+    /// Relaxes what only transactions in blocks must meet: nonce, and a fee when none is offered.
+    pub(crate) fn for_call(mut self) -> Self {
+        self.cfg.disable_nonce_check = true;
+        self.cfg.disable_base_fee = true;
+        self.cfg.disable_block_gas_limit = true;
+        self
+    }
+}
+
+/// A transaction could not be run at all; its failure inside the EVM is a result, not this.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExecutionError {
+    /// The transaction cannot be part of a block.
+    #[error("{0}")]
+    Invalid(InvalidTransaction),
+    /// The state could not be read.
+    #[error("{0}")]
+    State(StateError),
+    /// The EVM failed.
+    #[error("the EVM failed: {0}")]
+    Failed(String),
+}
+
+impl From<EVMError<StateError>> for ExecutionError {
+    fn from(error: EVMError<StateError>) -> Self {
+        match error {
+            EVMError::Transaction(reason) => Self::Invalid(reason),
+            EVMError::Database(error) => Self::State(error),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// Runs the transactions of one block one after the other: a program that ran before is cheaper to enter.
+pub(crate) struct Session<'e> {
+    env: &'e Env,
+    block: BlockContext,
+}
+
+impl<'e> Session<'e> {
+    pub(crate) fn new(env: &'e Env) -> Self {
+        Self {
+            env,
+            block: BlockContext::new(env.l2_number),
+        }
+    }
+
+    /// Runs a transaction and answers what it would change.
+    pub(crate) fn execute(&mut self, database: &mut Overlay, tx: TxEnv) -> Result<ResultAndState, ExecutionError> {
+        let mut evm = self.evm(database, NoOpInspector);
+        let outcome = evm.transact(tx);
+        self.block = evm.into_block_context();
+        Ok(outcome?)
+    }
+
+    /// As [`execute`](Self::execute), watched by `inspector`.
+    pub(crate) fn inspect<'a, I>(
+        &mut self,
+        database: &'a mut Overlay,
+        tx: TxEnv,
+        inspector: &mut I,
+    ) -> Result<ResultAndState, ExecutionError>
+    where
+        I: Inspector<StylusContext<&'a mut Overlay>>,
+    {
+        let mut evm = self.evm(database, inspector);
+        let outcome = evm.inspect(tx);
+        self.block = evm.into_block_context();
+        Ok(outcome?)
+    }
+
+    fn evm<'a, I>(&mut self, database: &'a mut Overlay, inspector: I) -> StylusEvm<&'a mut Overlay, I> {
+        let Env {
+            cfg, block, programs, ..
+        } = self.env;
+        let arb = std::mem::take(&mut self.block);
+        StylusEvm::new(database, cfg.clone(), block.clone(), arb, programs.clone(), inspector)
+    }
+}

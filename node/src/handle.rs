@@ -1,0 +1,240 @@
+//! Starting and stopping a node.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use alloy::primitives::Address;
+use jsonrpsee::server::{Server, ServerConfig, ServerHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    config::NodeConfig,
+    error::NodeError,
+    node::{Mining, Node},
+    rpc::{self, HexIds},
+    setup,
+};
+
+/// Threads that serve requests; the EVM has others.
+const WORKERS: usize = 2;
+
+/// Stack of each thread: deep call trees of contracts need more than the default.
+const STACK_BYTES: usize = 16 << 20;
+
+/// The largest request and answer, in bytes.
+const MAX_MESSAGE: u32 = 64 << 20;
+
+/// The most connections at a time.
+const MAX_CONNECTIONS: u32 = 2_048;
+
+/// How long a stopping node waits for work that cannot be interrupted.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running node. Dropping the handle stops it.
+#[derive(Debug)]
+pub struct NodeHandle {
+    address: SocketAddr,
+    chain_id: u64,
+    accounts: Vec<Address>,
+    stop: watch::Sender<bool>,
+    ended: watch::Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a started node tells its handle.
+struct Started {
+    address: SocketAddr,
+    chain_id: u64,
+    accounts: Vec<Address>,
+}
+
+/// Starts a node on threads of its own and returns once it answers requests.
+///
+/// # Errors
+///
+/// When a setting is not usable, the port is taken, or the chain to fork is out of reach or another one than asked for. Nothing is
+/// left running then.
+pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, NodeError> {
+    setup::validate(&config)?;
+    let (started, wait) = oneshot::channel();
+    let (stop, stopping) = watch::channel(false);
+    let (ending, ended) = watch::channel(());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("cordon-node")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name("cordon-node".to_owned())
+        .spawn(move || {
+            runtime.block_on(run(config, started, stopping));
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+            drop(ending);
+        })?;
+    let Started {
+        address,
+        chain_id,
+        accounts,
+    } = wait.await.map_err(|_| NodeError::Ended)??;
+    Ok(NodeHandle {
+        address,
+        chain_id,
+        accounts,
+        stop,
+        ended,
+        thread: Some(thread),
+    })
+}
+
+impl NodeHandle {
+    /// Where the node listens, for HTTP and WebSocket alike.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// URL for HTTP clients.
+    pub fn http_endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// URL for WebSocket clients.
+    pub fn ws_endpoint(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// Chain id of the node.
+    pub fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    /// The unlocked, funded development accounts.
+    pub fn accounts(&self) -> &[Address] {
+        &self.accounts
+    }
+
+    /// Stops the node and waits until its threads have ended.
+    ///
+    /// # Errors
+    ///
+    /// When the node had failed before.
+    pub async fn stop(mut self) -> Result<(), NodeError> {
+        // The node may have ended by itself.
+        let _ = self.stop.send(true);
+        self.stopped().await;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err(NodeError::Ended),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the node has ended, for whatever reason.
+    pub async fn stopped(&self) {
+        let mut ended = self.ended.clone();
+        // Nothing is ever sent: the channel closes with the node's thread.
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+async fn run(
+    config: NodeConfig,
+    started: oneshot::Sender<Result<Started, NodeError>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let served = tokio::select! {
+        served = serve(config) => served,
+        // The caller gave up waiting.
+        _ = stop.changed() => return,
+    };
+    let (node, server, address) = match served {
+        Ok(served) => served,
+        Err(error) => {
+            // Nobody is left to tell when this fails.
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    let producer = tokio::spawn(produce(node.clone()));
+    let report = Started {
+        address,
+        chain_id: node.chain_id,
+        accounts: node.accounts.order.clone(),
+    };
+    if started.send(Ok(report)).is_ok() {
+        // Ends on the request to stop, and when the handle is dropped.
+        let _ = stop.changed().await;
+    }
+    producer.abort();
+    if server.stop().is_ok() {
+        // Open connections are closed with the runtime when they do not end by themselves.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, server.stopped()).await;
+    }
+}
+
+async fn serve(config: NodeConfig) -> Result<(Arc<Node>, ServerHandle, SocketAddr), NodeError> {
+    // The port is taken first: finding it in use costs nothing yet.
+    let wanted = SocketAddr::new(config.host, config.port);
+    let listener = listen(wanted)?;
+    let address = listener.local_addr()?;
+    let node = Arc::new(setup::node(config).await?);
+    let server_config = ServerConfig::builder()
+        .max_request_body_size(MAX_MESSAGE)
+        .max_response_body_size(MAX_MESSAGE)
+        .max_connections(MAX_CONNECTIONS)
+        .set_id_provider(HexIds::default())
+        .build();
+    let server = Server::builder().set_config(server_config).build_from_tcp(listener)?;
+    let module = rpc::module(node.clone()).map_err(|error| NodeError::State {
+        reason: error.to_string(),
+    })?;
+    Ok((node, server.start(module), address))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    let listener = TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => NodeError::PortInUse { address },
+        _ => NodeError::Listen { address, source },
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Mines at fixed times while the node is set to.
+async fn produce(node: Arc<Node>) {
+    let mut mining = node.mining.subscribe();
+    loop {
+        let mode = *mining.borrow_and_update();
+        let Mining::Interval(interval) = mode else {
+            if mining.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
+        // A machine that was busy does not make up for lost blocks in a burst.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    if let Err(error) = node.exclusively(|node| node.mine(None)).await {
+                        tracing::error!(%error, "no block could be mined");
+                    }
+                }
+                changed = mining.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break;
+                }
+            }
+        }
+    }
+}

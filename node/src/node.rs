@@ -1,0 +1,312 @@
+//! The parts of a running node and how they are reached.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::{Address, B256, Bytes, U256},
+    signers::local::PrivateKeySigner,
+};
+use cordon_stylus::ProgramCache;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, broadcast, watch};
+
+use crate::{
+    chain::{Block, Chain, Tip},
+    clock::Clock,
+    config::NodeConfig,
+    evm::Env,
+    fork::SharedFork,
+    pool::Pool,
+    rpc::{RpcError, filters::Filters},
+    state::{Base, SharedStore, StateView, Version},
+    transaction::SignedTransaction,
+};
+
+/// Blocks behind the head that `safe` and `finalized` mean, as anvil has it.
+const SAFE_DEPTH: u64 = 32;
+const FINALIZED_DEPTH: u64 = 64;
+
+/// When blocks are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mining {
+    /// As soon as a transaction can be mined.
+    Auto,
+    /// At fixed times.
+    Interval(Duration),
+    /// Only when asked.
+    Manual,
+}
+
+/// What subscribers hear of.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A block was mined.
+    Head(Arc<Block>),
+    /// A block was taken back.
+    Removed(Arc<Block>),
+    /// A transaction entered the pool.
+    Pending(Arc<SignedTransaction>),
+}
+
+/// What the `anvil_` methods have set.
+#[derive(Debug, Default)]
+pub(crate) struct Cheats {
+    pub(crate) impersonated: HashSet<Address>,
+    pub(crate) auto_impersonate: bool,
+    /// For one block.
+    pub(crate) next_base_fee: Option<u64>,
+    pub(crate) coinbase: Address,
+    pub(crate) gas_limit: u64,
+    /// Wei per gas that a transaction must offer at least.
+    pub(crate) min_gas_price: u128,
+    /// Written into the headers of blocks after a reorganisation, so that they differ from those they replace.
+    pub(crate) extra_data: Bytes,
+}
+
+/// A point to which the chain can be set back.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
+    pub(crate) version: Version,
+    pub(crate) root: B256,
+}
+
+/// Snapshots by their id.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    pub(crate) next: u64,
+    pub(crate) taken: BTreeMap<u64, Snapshot>,
+}
+
+/// The unlocked accounts, in the order of derivation.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    pub(crate) order: Vec<Address>,
+    pub(crate) keys: HashMap<Address, PrivateKeySigner>,
+}
+
+/// Where a question about the state is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// By this node.
+    Local {
+        /// The block, or the next one for `pending`.
+        tip: Tip,
+        /// State at its end; for `pending` the newest.
+        version: Version,
+    },
+    /// By the forked chain.
+    Upstream,
+}
+
+/// A running node. Locks are held only for moments, never while the EVM runs or the network is waited for; only the holder of
+/// `producing` changes chain and state.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) chain_id: u64,
+    pub(crate) instance: B256,
+    pub(crate) fork: SharedFork,
+    pub(crate) base: Base,
+    pub(crate) store: SharedStore,
+    pub(crate) chain: RwLock<Chain>,
+    pub(crate) pool: Mutex<Pool>,
+    pub(crate) clock: Mutex<Clock>,
+    pub(crate) cheats: RwLock<Cheats>,
+    pub(crate) accounts: Accounts,
+    pub(crate) mining: watch::Sender<Mining>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) snapshots: Mutex<Snapshots>,
+    pub(crate) filters: Mutex<Filters>,
+    pub(crate) producing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) calls: Semaphore,
+    pub(crate) programs: Arc<ProgramCache>,
+}
+
+impl Node {
+    /// The state as of `version`.
+    pub(crate) fn view(&self, version: Version) -> StateView {
+        StateView::new(self.store.clone(), self.base.clone(), version)
+    }
+
+    /// The newest state.
+    pub(crate) fn head_view(&self) -> StateView {
+        let version = self.store.read().head();
+        self.view(version)
+    }
+
+    pub(crate) fn tip(&self) -> Tip {
+        self.chain.read().tip().clone()
+    }
+
+    /// The block that would be mined now.
+    pub(crate) fn next_tip(&self) -> Tip {
+        let tip = self.tip();
+        let timestamp = self.clock.lock().peek(tip.timestamp);
+        self.tip_after(&tip, timestamp)
+    }
+
+    /// The block after `tip` at `timestamp`, still without transactions and hash.
+    pub(crate) fn tip_after(&self, tip: &Tip, timestamp: u64) -> Tip {
+        let cheats = self.cheats.read();
+        let number = tip.number.saturating_add(1);
+        Tip {
+            number,
+            hash: B256::ZERO,
+            timestamp,
+            base_fee: cheats.next_base_fee.unwrap_or_else(|| tip.next_base_fee()),
+            gas_used: 0,
+            gas_limit: cheats.gas_limit,
+            l1_number: self.chain.read().l1_number(number, timestamp),
+            beneficiary: cheats.coinbase,
+        }
+    }
+
+    /// The rules of the chain in the block described by `tip`.
+    pub(crate) fn env(&self, tip: &Tip) -> Env {
+        Env::new(self.chain_id, tip, self.programs.clone())
+    }
+
+    /// Number that a tag or number means now. `pending` is one above the head.
+    pub(crate) fn number_of(&self, tag: BlockNumberOrTag) -> u64 {
+        let head = self.chain.read().tip().number;
+        match tag {
+            BlockNumberOrTag::Latest => head,
+            BlockNumberOrTag::Pending => head.saturating_add(1),
+            BlockNumberOrTag::Earliest => 0,
+            BlockNumberOrTag::Safe => head.saturating_sub(SAFE_DEPTH),
+            BlockNumberOrTag::Finalized => head.saturating_sub(FINALIZED_DEPTH),
+            BlockNumberOrTag::Number(number) => number,
+        }
+    }
+
+    /// Finds who knows the state of a block.
+    pub(crate) fn place(&self, id: Option<BlockId>) -> Result<Place, RpcError> {
+        let id = id.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest));
+        let number = match id {
+            BlockId::Number(BlockNumberOrTag::Pending) => {
+                return Ok(Place::Local {
+                    tip: self.next_tip(),
+                    version: self.store.read().head(),
+                });
+            }
+            BlockId::Number(tag) => self.number_of(tag),
+            BlockId::Hash(hash) => match self.chain.read().number_of(&hash.block_hash) {
+                Some(number) => number,
+                None if self.fork.is_some() => return Ok(Place::Upstream),
+                None => return Err(RpcError::NotFound(format!("block {} is not known", hash.block_hash))),
+            },
+        };
+        self.place_of(number)
+    }
+
+    fn place_of(&self, number: u64) -> Result<Place, RpcError> {
+        let (tip, base, head) = {
+            let chain = self.chain.read();
+            (chain.tip_of(number), chain.base().number, chain.tip().number)
+        };
+        let Some(tip) = tip else {
+            if number < base && self.fork.is_some() {
+                return Ok(Place::Upstream);
+            }
+            return Err(RpcError::NotFound(format!(
+                "block {number} does not exist; the head is {head}"
+            )));
+        };
+        let store = self.store.read();
+        match store.version_of_block(number) {
+            Some(version) => Ok(Place::Local { tip, version }),
+            None => Err(RpcError::Rejected(format!(
+                "the state of block {number} is no longer held (the oldest is {}): the node keeps {} blocks, see its `history` setting",
+                store.oldest_block().unwrap_or(head),
+                self.config.history,
+            ))),
+        }
+    }
+
+    /// Nonce of an account in the newest state.
+    pub(crate) fn nonce(&self, address: Address) -> Result<u64, RpcError> {
+        Ok(self.head_view().account(address)?.nonce)
+    }
+
+    /// Whether the node may send in the name of an account.
+    pub(crate) fn unlocked(&self, address: &Address) -> bool {
+        let cheats = self.cheats.read();
+        cheats.auto_impersonate || cheats.impersonated.contains(address) || self.accounts.keys.contains_key(address)
+    }
+
+    /// What a client should offer per gas: the next base fee and a quarter, so that it survives two full blocks.
+    pub(crate) fn gas_price(&self) -> u128 {
+        let base_fee = u128::from(self.next_tip().base_fee);
+        base_fee
+            .saturating_add(base_fee / 4)
+            .max(self.cheats.read().min_gas_price)
+    }
+
+    /// Runs `work` as the only one that changes the chain, on a thread that may block.
+    pub(crate) async fn exclusively<T, F>(self: &Arc<Self>, work: F) -> Result<T, RpcError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Node) -> Result<T, RpcError> + Send + 'static,
+    {
+        let guard = self.producing.clone().lock_owned().await;
+        let node = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let outcome = work(&node);
+            drop(guard);
+            outcome
+        });
+        task.await
+            .map_err(|error| RpcError::Internal(format!("the node failed: {error}")))?
+    }
+
+    /// Runs `work`, which reads the state, on a thread that may block. As many at once as `calls` has room for.
+    pub(crate) async fn reading<T, F>(self: &Arc<Self>, work: F) -> Result<T, RpcError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Node) -> Result<T, RpcError> + Send + 'static,
+    {
+        let _permit = self
+            .calls
+            .acquire()
+            .await
+            .map_err(|_| RpcError::Internal("the node is stopping".to_owned()))?;
+        let node = self.clone();
+        tokio::task::spawn_blocking(move || work(&node))
+            .await
+            .map_err(|error| RpcError::Internal(format!("the node failed: {error}")))?
+    }
+
+    /// Changes one account in the newest state, outside of any block.
+    pub(crate) fn edit_account(
+        &self,
+        address: Address,
+        edit: impl FnOnce(&mut revm::state::AccountInfo),
+    ) -> Result<(), RpcError> {
+        let mut overlay = crate::state::Overlay::new(self.head_view());
+        let mut info = overlay.account(address)?;
+        edit(&mut info);
+        overlay.set_account(address, info);
+        self.commit_edit(overlay);
+        Ok(())
+    }
+
+    /// Makes the changes of `overlay` part of the newest state, outside of any block.
+    pub(crate) fn commit_edit(&self, overlay: crate::state::Overlay) {
+        let number = self.chain.read().tip().number;
+        self.store.write().commit(number, overlay.into_changes());
+    }
+
+    /// Sets one slot in the newest state, outside of any block.
+    pub(crate) fn edit_slot(&self, address: Address, slot: U256, value: U256) {
+        let mut overlay = crate::state::Overlay::new(self.head_view());
+        overlay.set_slot(address, slot, value);
+        self.commit_edit(overlay);
+    }
+}

@@ -1,0 +1,387 @@
+//! Makes blocks, and takes them back.
+
+use std::{collections::HashSet, sync::Arc};
+
+use alloy::{
+    consensus::{
+        EMPTY_OMMER_ROOT_HASH, Header, ReceiptEnvelope, Transaction as _, TxEnvelope,
+        constants::EMPTY_WITHDRAWALS,
+        proofs::{calculate_receipt_root, calculate_transaction_root},
+    },
+    eips::eip7685::EMPTY_REQUESTS_HASH,
+    primitives::{Address, B256, Bloom, Bytes, U256},
+};
+use revm::context_interface::result::ExecutionResult;
+
+use crate::{
+    chain::{Block, Receipt, Tip},
+    config::TRANSACTION_GAS_CAP,
+    evm::{ExecutionError, Session},
+    node::{Event, Mining, Node, Snapshot},
+    rpc::RpcError,
+    state::{ChangeSet, Overlay},
+    transaction::SignedTransaction,
+};
+
+/// A block before it is part of the chain.
+pub(crate) struct Built {
+    pub(crate) block: Block,
+    changes: ChangeSet,
+    /// Transactions that can never be mined as they are, with the reason.
+    invalid: Vec<(B256, String)>,
+    /// The first failure to read the state, if any; the transaction stays in the pool.
+    failure: Option<String>,
+}
+
+/// What running the transactions of a block gave.
+#[derive(Default)]
+struct Executed {
+    transactions: Vec<Arc<SignedTransaction>>,
+    receipts: Vec<Receipt>,
+    gas_used: u64,
+    logs: u64,
+    invalid: Vec<(B256, String)>,
+    failure: Option<String>,
+}
+
+impl Executed {
+    fn add(&mut self, transaction: Arc<SignedTransaction>, result: ExecutionResult, base_fee: u64) {
+        let gas_used = result.tx_gas_used();
+        self.gas_used = self.gas_used.saturating_add(gas_used);
+        let status = result.is_success();
+        let created = transaction
+            .envelope
+            .kind()
+            .is_create()
+            .then(|| transaction.sender.create(transaction.nonce()));
+        // Logs of a failed transaction are undone with it.
+        let logs = if status { result.into_logs() } else { Vec::new() };
+        let count = u64::try_from(logs.len()).unwrap_or(u64::MAX);
+        let receipt = alloy::consensus::Receipt {
+            status: status.into(),
+            cumulative_gas_used: self.gas_used,
+            logs,
+        };
+        self.receipts.push(Receipt {
+            envelope: ReceiptEnvelope::from_typed(transaction.envelope.tx_type(), receipt),
+            gas_used,
+            effective_gas_price: transaction.envelope.effective_gas_price(Some(base_fee)),
+            created,
+            first_log: self.logs,
+        });
+        self.logs = self.logs.saturating_add(count);
+        self.transactions.push(transaction);
+    }
+}
+
+impl Node {
+    /// Mines one block with what the pool has ready. The caller is the only one that changes the chain.
+    pub(crate) fn mine(&self, timestamp: Option<u64>) -> Result<Arc<Block>, RpcError> {
+        let tip = self.tip();
+        let timestamp = match timestamp {
+            Some(timestamp) => timestamp.max(tip.timestamp),
+            None => self.clock.lock().take(tip.timestamp),
+        };
+        let built = self.build(&tip, timestamp)?;
+        self.cheats.write().next_base_fee = None;
+        Ok(self.commit(built))
+    }
+
+    /// Mines blocks until nothing in the pool is ready, each with what fits. Answers the failure that kept a transaction out.
+    pub(crate) fn mine_ready(&self) -> Result<(), RpcError> {
+        loop {
+            if self.ready(&self.next_tip())?.is_empty() {
+                return Ok(());
+            }
+            let tip = self.tip();
+            let timestamp = self.clock.lock().take(tip.timestamp);
+            let built = self.build(&tip, timestamp)?;
+            if built.block.transactions.is_empty() && built.invalid.is_empty() {
+                return Err(RpcError::Internal(
+                    built
+                        .failure
+                        .unwrap_or_else(|| "no transaction fits a block".to_owned()),
+                ));
+            }
+            if built.block.transactions.is_empty() {
+                self.drop_invalid(&built.invalid);
+                continue;
+            }
+            self.cheats.write().next_base_fee = None;
+            self.commit(built);
+        }
+    }
+
+    fn ready(&self, next: &Tip) -> Result<Vec<Arc<SignedTransaction>>, RpcError> {
+        let view = self.head_view();
+        let mut failure = None;
+        let nonce_of = |sender: Address| match view.account(sender) {
+            Ok(info) => info.nonce,
+            Err(error) => {
+                failure = Some(error);
+                u64::MAX
+            }
+        };
+        let ready = self
+            .pool
+            .lock()
+            .ready(nonce_of, next.base_fee, next.gas_limit, TRANSACTION_GAS_CAP);
+        match failure {
+            Some(error) if ready.is_empty() => Err(error.into()),
+            _ => Ok(ready),
+        }
+    }
+
+    /// Builds the block after `tip` from the pool without changing anything.
+    pub(crate) fn build(&self, tip: &Tip, timestamp: u64) -> Result<Built, RpcError> {
+        let next = self.tip_after(tip, timestamp);
+        let ready = self.ready(&next)?;
+        let mut overlay = Overlay::new(self.head_view());
+        let executed = self.run_all(&mut overlay, &next, ready);
+        let changes = overlay.into_changes();
+        let root = self.store.read().root_after(&changes);
+        let block = seal(tip, &next, &executed, root, self.cheats.read().extra_data.clone());
+        let Executed {
+            transactions,
+            receipts,
+            invalid,
+            failure,
+            ..
+        } = executed;
+        let block = Block {
+            hash: block.hash_slow(),
+            header: block,
+            l1_number: next.l1_number,
+            transactions,
+            receipts,
+        };
+        Ok(Built {
+            block,
+            changes,
+            invalid,
+            failure,
+        })
+    }
+
+    fn run_all(&self, overlay: &mut Overlay, next: &Tip, ready: Vec<Arc<SignedTransaction>>) -> Executed {
+        let env = self.env(next);
+        let mut session = Session::new(&env);
+        let mut executed = Executed::default();
+        // When one transaction of a sender is left out, those after it cannot be mined either.
+        let mut skipped = HashSet::new();
+        for transaction in ready {
+            if skipped.contains(&transaction.sender) {
+                continue;
+            }
+            match session.execute(overlay, transaction.to_env(TRANSACTION_GAS_CAP)) {
+                Ok(outcome) => {
+                    overlay.commit(outcome.state);
+                    executed.add(transaction, outcome.result, next.base_fee);
+                }
+                Err(ExecutionError::Invalid(reason)) => {
+                    skipped.insert(transaction.sender);
+                    executed.invalid.push((transaction.hash(), reason.to_string()));
+                }
+                Err(error) => {
+                    skipped.insert(transaction.sender);
+                    executed.failure.get_or_insert(error.to_string());
+                }
+            }
+        }
+        executed
+    }
+
+    fn drop_invalid(&self, invalid: &[(B256, String)]) {
+        let mut pool = self.pool.lock();
+        for (hash, reason) in invalid {
+            tracing::warn!(%hash, reason, "transaction dropped: it cannot be mined");
+            pool.remove(hash);
+        }
+    }
+
+    fn commit(&self, built: Built) -> Arc<Block> {
+        let Built {
+            block,
+            changes,
+            invalid,
+            failure,
+        } = built;
+        if let Some(failure) = failure {
+            tracing::warn!(
+                number = block.header.number,
+                failure,
+                "a transaction was left for a later block"
+            );
+        }
+        let number = block.header.number;
+        let block = Arc::new(block);
+        {
+            let mut store = self.store.write();
+            store.commit(number, changes);
+            store.set_block_hash(number, block.hash);
+            let oldest = number.saturating_sub(self.config.history);
+            store.prune(
+                oldest,
+                self.snapshots
+                    .lock()
+                    .taken
+                    .values()
+                    .map(|snapshot| snapshot.version)
+                    .min(),
+            );
+            self.chain.write().push(block.clone());
+        }
+        self.drop_invalid(&invalid);
+        {
+            let mut pool = self.pool.lock();
+            for transaction in &block.transactions {
+                pool.prune(&transaction.sender, transaction.nonce().saturating_add(1));
+            }
+        }
+        if !self.config.silent {
+            tracing::info!(number, hash = %block.hash, transactions = block.transactions.len(), "block mined");
+        }
+        // Nobody may be listening.
+        let _ = self.events.send(Event::Head(block.clone()));
+        block
+    }
+
+    /// Notes the present point and answers its id.
+    pub(crate) fn snapshot(&self) -> u64 {
+        let tip = self.tip();
+        let store = self.store.read();
+        let mut snapshots = self.snapshots.lock();
+        let id = snapshots.next;
+        snapshots.next = id.saturating_add(1);
+        let snapshot = Snapshot {
+            number: tip.number,
+            hash: tip.hash,
+            version: store.head(),
+            root: store.root(),
+        };
+        snapshots.taken.insert(id, snapshot);
+        id
+    }
+
+    /// Goes back to a snapshot; false when there is none with this id. It and all later ones are used up.
+    pub(crate) fn revert(&self, id: u64) -> bool {
+        let snapshot = {
+            let mut snapshots = self.snapshots.lock();
+            let Some(snapshot) = snapshots.taken.get(&id).cloned() else {
+                return false;
+            };
+            snapshots.taken.split_off(&id);
+            snapshot
+        };
+        self.go_back(&snapshot);
+        self.pool.lock().clear();
+        true
+    }
+
+    /// Takes back the newest `depth` blocks; answers them, oldest first.
+    pub(crate) fn rollback(&self, depth: u64) -> Result<Vec<Arc<Block>>, RpcError> {
+        let tip = self.tip();
+        let target = tip.number.checked_sub(depth);
+        let base = self.chain.read().base().number;
+        let Some(number) = target.filter(|number| *number >= base) else {
+            return Err(RpcError::Params(format!(
+                "cannot go back {depth} blocks: the chain of this node starts at block {base}, its head is {}",
+                tip.number
+            )));
+        };
+        let (hash, root) = {
+            let chain = self.chain.read();
+            let root = chain.by_number(number).map(|block| block.header.state_root);
+            (
+                chain.tip_of(number).map(|tip| tip.hash),
+                root.unwrap_or(chain.base().hash),
+            )
+        };
+        let version = self.store.read().version_of_block(number);
+        let (Some(hash), Some(version)) = (hash, version) else {
+            return Err(RpcError::Rejected(format!(
+                "cannot go back to block {number}: its state is no longer held"
+            )));
+        };
+        let dropped = self.go_back(&Snapshot {
+            number,
+            hash,
+            version,
+            root,
+        });
+        self.snapshots
+            .lock()
+            .taken
+            .retain(|_, snapshot| snapshot.version <= version);
+        Ok(dropped)
+    }
+
+    fn go_back(&self, to: &Snapshot) -> Vec<Arc<Block>> {
+        let mut store = self.store.write();
+        store.revert(to.number, to.version, to.root);
+        let mut chain = self.chain.write();
+        let dropped = chain.truncate(to.number);
+        self.clock.lock().set(chain.tip().timestamp);
+        for block in dropped.iter().rev() {
+            // Nobody may be listening.
+            let _ = self.events.send(Event::Removed(block.clone()));
+        }
+        dropped
+    }
+
+    /// Whether a transaction is mined as it comes.
+    pub(crate) fn automine(&self) -> bool {
+        *self.mining.borrow() == Mining::Auto
+    }
+}
+
+fn seal(parent: &Tip, next: &Tip, executed: &Executed, root: B256, extra_data: Bytes) -> Header {
+    let envelopes: Vec<TxEnvelope> = executed.transactions.iter().map(|tx| tx.envelope.clone()).collect();
+    let receipts: Vec<ReceiptEnvelope> = executed
+        .receipts
+        .iter()
+        .map(|receipt| receipt.envelope.clone())
+        .collect();
+    let bloom = receipts
+        .iter()
+        .fold(Bloom::ZERO, |bloom, receipt| bloom | *receipt.logs_bloom());
+    Header {
+        parent_hash: parent.hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: next.beneficiary,
+        state_root: root,
+        transactions_root: calculate_transaction_root(&envelopes),
+        receipts_root: calculate_receipt_root(&receipts),
+        logs_bloom: bloom,
+        difficulty: U256::ZERO,
+        number: next.number,
+        gas_limit: next.gas_limit,
+        gas_used: executed.gas_used,
+        timestamp: next.timestamp,
+        extra_data,
+        mix_hash: B256::with_last_byte(1),
+        base_fee_per_gas: Some(next.base_fee),
+        withdrawals_root: Some(EMPTY_WITHDRAWALS),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_block_root: Some(B256::ZERO),
+        requests_hash: Some(EMPTY_REQUESTS_HASH),
+        ..Header::default()
+    }
+}
+
+/// The first block of a fresh chain, of which the state is `root`.
+pub(crate) fn genesis(tip: &Tip, root: B256) -> Block {
+    let parent = Tip {
+        hash: B256::ZERO,
+        ..tip.clone()
+    };
+    let header = seal(&parent, tip, &Executed::default(), root, Bytes::new());
+    Block {
+        hash: header.hash_slow(),
+        header,
+        l1_number: tip.l1_number,
+        transactions: Vec::new(),
+        receipts: Vec::new(),
+    }
+}

@@ -1,0 +1,288 @@
+//! Methods that run a transaction without sending it.
+
+use std::sync::Arc;
+
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::{Address, TxKind, U256},
+    rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
+};
+use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use revm::{
+    context::TxEnv,
+    context_interface::result::{ExecutionResult, HaltReason, OutOfGasError},
+};
+use revm_inspectors::access_list::AccessListInspector;
+use serde_json::json;
+
+use super::{
+    Answer, Args, RpcError,
+    args::{data, quantity},
+    method,
+};
+use crate::{
+    chain::Tip,
+    config::TRANSACTION_GAS_CAP,
+    evm::{Env, Session},
+    node::{Node, Place},
+    state::{Overlay, Version},
+};
+
+/// Gas that a call has when it asks for none, and the most that it can have; Arbitrum's nodes have the same bound.
+const CALL_GAS_CAP: u64 = 50_000_000;
+
+/// An estimate may be this many parts of a thousand above what is needed; finding it exactly costs many runs.
+const ESTIMATE_TOLERANCE: u64 = 15;
+
+pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+    method(module, &["eth_call"], call)?;
+    method(module, &["eth_estimateGas"], estimate_gas)?;
+    method(module, &["eth_createAccessList"], create_access_list)
+}
+
+/// A call to be run in the context of a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Simulation {
+    pub(crate) env: Env,
+    pub(crate) overlay: Overlay,
+    pub(crate) tx: TxEnv,
+}
+
+impl Simulation {
+    /// Prepares `request` on top of the block described by `tip`.
+    pub(crate) fn new(
+        node: &Node,
+        (tip, version): (Tip, Version),
+        request: TransactionRequest,
+        state: Option<StateOverride>,
+        block: Option<BlockOverrides>,
+    ) -> Result<Self, RpcError> {
+        let mut env = node.env(&tip).for_call();
+        if let Some(overrides) = block {
+            apply_block_overrides(&mut env, overrides);
+        }
+        let mut overlay = Overlay::new(node.view(version));
+        if let Some(overrides) = state {
+            overlay.apply(overrides)?;
+        }
+        let tx = call_transaction(&overlay, request)?;
+        Ok(Self { env, overlay, tx })
+    }
+
+    /// Runs the call with `gas`, leaving this as it was.
+    fn run(&self, gas: u64) -> Result<ExecutionResult, RpcError> {
+        let mut overlay = self.overlay.clone();
+        let tx = TxEnv {
+            gas_limit: gas,
+            ..self.tx.clone()
+        };
+        Ok(Session::new(&self.env).execute(&mut overlay, tx)?.result)
+    }
+}
+
+fn apply_block_overrides(env: &mut Env, overrides: BlockOverrides) {
+    let block = &mut env.block;
+    if let Some(number) = overrides.number {
+        block.number = number;
+    }
+    if let Some(time) = overrides.time {
+        block.timestamp = U256::from(time);
+    }
+    if let Some(gas_limit) = overrides.gas_limit {
+        block.gas_limit = gas_limit;
+    }
+    if let Some(coinbase) = overrides.coinbase {
+        block.beneficiary = coinbase;
+    }
+    if let Some(random) = overrides.random {
+        block.prevrandao = Some(random);
+    }
+    if let Some(base_fee) = overrides.base_fee {
+        block.basefee = u64::try_from(base_fee).unwrap_or(u64::MAX);
+    }
+}
+
+fn call_transaction(overlay: &Overlay, request: TransactionRequest) -> Result<TxEnv, RpcError> {
+    let caller = request.from.unwrap_or(Address::ZERO);
+    let nonce = match request.nonce {
+        Some(nonce) => nonce,
+        None => overlay.account(caller)?.nonce,
+    };
+    let input = request.input.try_into_unique_input();
+    let mut tx = TxEnv {
+        caller,
+        nonce,
+        gas_limit: request.gas.unwrap_or(CALL_GAS_CAP).min(CALL_GAS_CAP),
+        gas_price: request.max_fee_per_gas.or(request.gas_price).unwrap_or_default(),
+        gas_priority_fee: request.max_priority_fee_per_gas,
+        kind: request.to.unwrap_or(TxKind::Create),
+        value: request.value.unwrap_or_default(),
+        data: input
+            .map_err(|error| RpcError::Params(error.to_string()))?
+            .unwrap_or_default(),
+        chain_id: None,
+        access_list: request.access_list.unwrap_or_default(),
+        ..TxEnv::default()
+    };
+    if let Some(list) = request.authorization_list {
+        tx.set_signed_authorization(list);
+    }
+    tx.derive_tx_type()
+        .map_err(|error| RpcError::Params(format!("the call is no valid transaction: {error:?}")))?;
+    Ok(tx)
+}
+
+/// The output of a call, or why it has none.
+pub(crate) fn output(result: ExecutionResult) -> Result<alloy::primitives::Bytes, RpcError> {
+    match result {
+        ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+        ExecutionResult::Revert { output, .. } => Err(RpcError::Revert(output)),
+        ExecutionResult::Halt { reason, gas, .. } => Err(halt(&reason, gas.tx_gas_used())),
+    }
+}
+
+fn halt(reason: &HaltReason, gas_used: u64) -> RpcError {
+    RpcError::Rejected(match reason {
+        HaltReason::OutOfGas(OutOfGasError::Basic) => format!("out of gas: {gas_used} gas were used"),
+        HaltReason::PrecompileErrorWithContext(message) => message.clone(),
+        other => format!("execution failed after {gas_used} gas: {other}"),
+    })
+}
+
+async fn call(node: Arc<Node>, args: Args) -> Answer {
+    let request: TransactionRequest = args.required(0, "call")?;
+    let block: Option<BlockId> = args.optional(1, "block")?;
+    let state: Option<StateOverride> = args.optional(2, "state overrides")?;
+    let overrides: Option<BlockOverrides> = args.optional(3, "block overrides")?;
+    match node.place(block)? {
+        Place::Upstream => upstream(&node, "eth_call", args).await,
+        Place::Local { tip, version } => {
+            node.reading(move |node| {
+                let simulation = Simulation::new(node, (tip, version), request, state, overrides)?;
+                let result = simulation.run(simulation.tx.gas_limit)?;
+                Ok(data(&output(result)?))
+            })
+            .await
+        }
+    }
+}
+
+pub(super) async fn upstream(node: &Node, name: &str, args: Args) -> Answer {
+    match &node.fork {
+        Some(fork) => fork.request(name, args.into_values()).await,
+        None => Err(RpcError::NotFound("the block is not known".to_owned())),
+    }
+}
+
+async fn estimate_gas(node: Arc<Node>, args: Args) -> Answer {
+    let request: TransactionRequest = args.required(0, "call")?;
+    let block: Option<BlockId> = args.optional(1, "block")?;
+    let state: Option<StateOverride> = args.optional(2, "state overrides")?;
+    let overrides: Option<BlockOverrides> = args.optional(3, "block overrides")?;
+    match node.place(Some(block.unwrap_or(BlockId::Number(BlockNumberOrTag::Pending))))? {
+        Place::Upstream => upstream(&node, "eth_estimateGas", args).await,
+        Place::Local { tip, version } => {
+            node.reading(move |node| {
+                let simulation = Simulation::new(node, (tip, version), request, state, overrides)?;
+                Ok(quantity(estimate(&simulation)?))
+            })
+            .await
+        }
+    }
+}
+
+/// Gas needed for a request on top of the newest state.
+pub(super) fn estimate_next(node: &Node, request: TransactionRequest) -> Result<u64, RpcError> {
+    let version = node.store.read().head();
+    let simulation = Simulation::new(node, (node.next_tip(), version), request, None, None)?;
+    estimate(&simulation)
+}
+
+/// The least gas with which the call succeeds.
+///
+/// The first run has all the gas there can be: when that fails, its failure is the answer. Activation of a program burns
+/// everything when it fails, so searching below would only hide the reason.
+fn estimate(simulation: &Simulation) -> Result<u64, RpcError> {
+    let cap = affordable(simulation)?
+        .min(TRANSACTION_GAS_CAP)
+        .min(simulation.tx.gas_limit);
+    let first = simulation.run(cap)?;
+    let (spent, used) = (first.gas().total_gas_spent(), first.tx_gas_used());
+    output(first)?;
+    let (mut low, mut high) = (used.saturating_sub(1), cap);
+    // Refunds count only at the end, and each call keeps back a 64th.
+    let likely = spent.saturating_add(2_300).saturating_mul(64) / 63;
+    for guess in [used, likely] {
+        if guess > low && guess < high {
+            if succeeds(simulation, guess)? {
+                high = guess;
+            } else {
+                low = guess;
+            }
+        }
+    }
+    while high.saturating_sub(low) > (high / 1_000).saturating_mul(ESTIMATE_TOLERANCE).max(1) {
+        let middle = low.midpoint(high);
+        if succeeds(simulation, middle)? {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Ok(high)
+}
+
+fn succeeds(simulation: &Simulation, gas: u64) -> Result<bool, RpcError> {
+    match simulation.run(gas) {
+        Ok(result) => Ok(result.is_success()),
+        // Too little even to begin with.
+        Err(RpcError::Rejected(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gas that the sender can pay for at the price offered.
+fn affordable(simulation: &Simulation) -> Result<u64, RpcError> {
+    let tx = &simulation.tx;
+    if tx.gas_price == 0 {
+        return Ok(u64::MAX);
+    }
+    let balance = simulation.overlay.account(tx.caller)?.balance;
+    let Some(rest) = balance.checked_sub(tx.value) else {
+        return Err(RpcError::Rejected(format!(
+            "insufficient funds for transfer: have {balance}, want {}",
+            tx.value
+        )));
+    };
+    let gas = rest.checked_div(U256::from(tx.gas_price)).unwrap_or_default();
+    Ok(u64::try_from(gas).unwrap_or(u64::MAX))
+}
+
+async fn create_access_list(node: Arc<Node>, args: Args) -> Answer {
+    let request: TransactionRequest = args.required(0, "call")?;
+    let block: Option<BlockId> = args.optional(1, "block")?;
+    match node.place(block)? {
+        Place::Upstream => upstream(&node, "eth_createAccessList", args).await,
+        Place::Local { tip, version } => {
+            node.reading(move |node| {
+                let given = request.access_list.clone().unwrap_or_default();
+                let mut simulation = Simulation::new(node, (tip, version), request, None, None)?;
+                let mut inspector = AccessListInspector::new(given);
+                let outcome = Session::new(&simulation.env).inspect(
+                    &mut simulation.overlay,
+                    simulation.tx.clone(),
+                    &mut inspector,
+                )?;
+                let gas_used = outcome.result.tx_gas_used();
+                let error = output(outcome.result).err().map(|error| error.to_string());
+                let list = inspector.into_access_list();
+                let mut answer = json!({ "accessList": list, "gasUsed": quantity(gas_used) });
+                if let (Some(error), Some(fields)) = (error, answer.as_object_mut()) {
+                    fields.insert("error".to_owned(), json!(error));
+                }
+                Ok(answer)
+            })
+            .await
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Errors as JSON-RPC clients see them.
+
+use alloy::{
+    primitives::{Bytes, hex},
+    sol_types::{Panic, Revert, SolError},
+};
+use jsonrpsee::types::ErrorObjectOwned;
+use serde_json::Value;
+
+use crate::{evm::ExecutionError, pool::PoolError, state::StateError, transaction::TransactionError};
+
+/// Why a method has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum RpcError {
+    /// The call reverted with this data.
+    #[error("{}", revert_message(.0))]
+    Revert(Bytes),
+    /// The parameters are wrong.
+    #[error("{0}")]
+    Params(String),
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request is understood but refused.
+    #[error("{0}")]
+    Rejected(String),
+    /// The node, or the chain below it, failed.
+    #[error("{0}")]
+    Internal(String),
+    /// The forked chain answered with this error.
+    #[error("{message}")]
+    Upstream {
+        code: i64,
+        message: String,
+        data: Option<Value>,
+    },
+}
+
+impl RpcError {
+    fn code(&self) -> i32 {
+        match self {
+            Self::Revert(_) => 3,
+            Self::Params(_) => -32_602,
+            Self::NotFound(_) => -32_001,
+            Self::Rejected(_) => -32_000,
+            Self::Internal(_) => -32_603,
+            Self::Upstream { code, .. } => i32::try_from(*code).unwrap_or(-32_603),
+        }
+    }
+}
+
+/// "execution reverted" and the reason, where the data holds one that every client knows.
+fn revert_message(data: &Bytes) -> String {
+    if let Ok(revert) = Revert::abi_decode(data) {
+        return format!("execution reverted: {}", revert.reason());
+    }
+    if let Ok(panic) = Panic::abi_decode(data) {
+        return format!("execution reverted: {panic}");
+    }
+    "execution reverted".to_owned()
+}
+
+impl From<RpcError> for ErrorObjectOwned {
+    fn from(error: RpcError) -> Self {
+        let (code, message) = (error.code(), error.to_string());
+        match error {
+            RpcError::Revert(data) => Self::owned(code, message, Some(hex::encode_prefixed(data))),
+            RpcError::Upstream { data: Some(data), .. } => Self::owned(code, message, Some(data)),
+            _ => Self::owned(code, message, None::<()>),
+        }
+    }
+}
+
+impl From<StateError> for RpcError {
+    fn from(error: StateError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<PoolError> for RpcError {
+    fn from(error: PoolError) -> Self {
+        Self::Rejected(error.to_string())
+    }
+}
+
+impl From<TransactionError> for RpcError {
+    fn from(error: TransactionError) -> Self {
+        Self::Params(error.to_string())
+    }
+}
+
+impl From<ExecutionError> for RpcError {
+    fn from(error: ExecutionError) -> Self {
+        match error {
+            ExecutionError::Invalid(reason) => Self::Rejected(reason.to_string()),
+            ExecutionError::State(error) => error.into(),
+            ExecutionError::Failed(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for RpcError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(format!("the answer cannot be written: {error}"))
+    }
+}

@@ -1,0 +1,307 @@
+//! Methods that send transactions, or sign.
+
+use std::{sync::Arc, time::Duration};
+
+use alloy::{
+    consensus::Transaction as _,
+    eips::eip2718::Encodable2718,
+    primitives::{Address, B256, Bytes, U256},
+    rpc::types::TransactionRequest,
+    signers::{SignerSync, local::PrivateKeySigner},
+};
+use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use revm::{context_interface::cfg::gas::calculate_initial_tx_gas_for_tx, primitives::hardfork::SpecId};
+use serde_json::json;
+use tokio::sync::broadcast;
+
+use super::{Answer, Args, RpcError, args::data, calls, method, render};
+use crate::{
+    config::TRANSACTION_GAS_CAP,
+    node::{Event, Node},
+    transaction::SignedTransaction,
+};
+
+/// How long the `Sync` methods wait for the receipt when the client does not say.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most bytes of init code (EIP-3860).
+const MAX_INIT_CODE: usize = 49_152;
+
+pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+    method(module, &["eth_sendRawTransaction"], send_raw)?;
+    method(module, &["eth_sendRawTransactionSync"], send_raw_sync)?;
+    method(module, &["eth_sendTransaction"], send)?;
+    method(module, &["eth_sendTransactionSync"], send_sync)?;
+    method(module, &["eth_signTransaction"], sign_transaction)?;
+    method(module, &["personal_sign"], |node, args| sign(node, args, 1, 0))?;
+    method(module, &["eth_sign"], |node, args| sign(node, args, 0, 1))
+}
+
+async fn send_raw(node: Arc<Node>, args: Args) -> Answer {
+    let raw: Bytes = args.required(0, "raw transaction")?;
+    let transaction = SignedTransaction::decode(&raw)?;
+    let hash = transaction.hash();
+    submit(&node, transaction, false).await?;
+    Ok(render::hash(hash))
+}
+
+async fn send_raw_sync(node: Arc<Node>, args: Args) -> Answer {
+    let raw: Bytes = args.required(0, "raw transaction")?;
+    let timeout = timeout(&args)?;
+    let events = node.events.subscribe();
+    let transaction = SignedTransaction::decode(&raw)?;
+    let hash = transaction.hash();
+    submit(&node, transaction, false).await?;
+    wait(&node, hash, events, timeout).await
+}
+
+async fn send(node: Arc<Node>, args: Args) -> Answer {
+    Ok(render::hash(
+        fill_and_submit(&node, args.required(0, "transaction")?).await?,
+    ))
+}
+
+async fn send_sync(node: Arc<Node>, args: Args) -> Answer {
+    let timeout = timeout(&args)?;
+    let events = node.events.subscribe();
+    let hash = fill_and_submit(&node, args.required(0, "transaction")?).await?;
+    wait(&node, hash, events, timeout).await
+}
+
+fn timeout(args: &Args) -> Result<Duration, RpcError> {
+    Ok(args
+        .optional_u64(1, "timeout in milliseconds")?
+        .map_or(SYNC_TIMEOUT, Duration::from_millis))
+}
+
+/// Waits until the transaction is in a block; answers its receipt.
+async fn wait(node: &Node, hash: B256, mut events: broadcast::Receiver<Event>, timeout: Duration) -> Answer {
+    let mined = async {
+        loop {
+            let found = node.chain.read().transaction(&hash);
+            if let Some((block, index)) = found {
+                return render::receipt(&block, index);
+            }
+            if let Err(broadcast::error::RecvError::Closed) = events.recv().await {
+                return Err(RpcError::Internal("the node is stopping".to_owned()));
+            }
+        }
+    };
+    tokio::time::timeout(timeout, mined).await.unwrap_or_else(|_| {
+        Err(RpcError::Rejected(format!(
+            "transaction {hash} was not mined within {} ms",
+            timeout.as_millis()
+        )))
+    })
+}
+
+/// Completes a request for an unlocked account and sends it.
+pub(super) async fn fill_and_submit(node: &Arc<Node>, request: TransactionRequest) -> Result<B256, RpcError> {
+    let (request, sender) = fill(node, request).await?;
+    let fixed_nonce = request.nonce.is_some();
+    let key = signing_key(node, &sender).cloned();
+    let sign = move |node: &Node, pool_nonce: u64| {
+        let mut request = request.clone();
+        request.nonce = Some(request.nonce.unwrap_or(pool_nonce));
+        let _ = node;
+        SignedTransaction::from_request(request, sender, key.as_ref())
+    };
+    let transaction = node
+        .reading(move |node| {
+            let state_nonce = node.nonce(sender)?;
+            let first = sign(node, state_nonce)?;
+            check(node, &first)?;
+            // Nonce and place in the pool are taken under one lock: requests that race get different nonces.
+            let mut pool = node.pool.lock();
+            let nonce = if fixed_nonce {
+                first.nonce()
+            } else {
+                pool.next_nonce(&sender, node.nonce(sender)?)
+            };
+            let transaction = if nonce == first.nonce() {
+                first
+            } else {
+                sign(node, nonce)?
+            };
+            let transaction = Arc::new(transaction);
+            pool.add(transaction.clone())?;
+            Ok(transaction)
+        })
+        .await?;
+    let hash = transaction.hash();
+    announce(node, transaction).await?;
+    Ok(hash)
+}
+
+fn signing_key<'a>(node: &'a Node, sender: &Address) -> Option<&'a PrivateKeySigner> {
+    node.accounts.keys.get(sender)
+}
+
+/// Adds what a request leaves out, except the nonce.
+async fn fill(node: &Arc<Node>, mut request: TransactionRequest) -> Result<(TransactionRequest, Address), RpcError> {
+    let sender = match request.from.or_else(|| node.accounts.order.first().copied()) {
+        Some(sender) if node.unlocked(&sender) => sender,
+        Some(sender) => {
+            return Err(RpcError::Rejected(format!(
+                "no signer for account {sender}: it is no development account; anvil_impersonateAccount unlocks it"
+            )));
+        }
+        None => {
+            return Err(RpcError::Params(
+                "`from` is missing and the node has no accounts".to_owned(),
+            ));
+        }
+    };
+    request.from = Some(sender);
+    if let Some(chain_id) = request.chain_id.replace(node.chain_id)
+        && chain_id != node.chain_id
+    {
+        return Err(RpcError::Params(format!(
+            "chain id {chain_id} of the transaction is not {}",
+            node.chain_id
+        )));
+    }
+    if request.to.is_none() {
+        request.to = Some(alloy::primitives::TxKind::Create);
+    }
+    request.normalize_input();
+    if request.gas.is_none() {
+        let call = request.clone();
+        request.gas = Some(node.reading(move |node| calls::estimate_next(node, call)).await?);
+    }
+    if request.gas_price.is_none() {
+        let tip = request.max_priority_fee_per_gas.unwrap_or_default();
+        request.max_priority_fee_per_gas = Some(tip);
+        request
+            .max_fee_per_gas
+            .get_or_insert_with(|| node.gas_price().saturating_add(tip));
+    }
+    request.value.get_or_insert(U256::ZERO);
+    request.transaction_type = None;
+    Ok((request, sender))
+}
+
+/// Checks a signed transaction, adds it to the pool, and mines it if that is the way of the node.
+pub(super) async fn submit(node: &Arc<Node>, transaction: SignedTransaction, quiet: bool) -> Result<(), RpcError> {
+    let transaction = node
+        .reading(move |node| {
+            check(node, &transaction)?;
+            let transaction = Arc::new(transaction);
+            node.pool.lock().add(transaction.clone())?;
+            Ok(transaction)
+        })
+        .await?;
+    if quiet {
+        Ok(())
+    } else {
+        announce(node, transaction).await
+    }
+}
+
+async fn announce(node: &Arc<Node>, transaction: Arc<SignedTransaction>) -> Result<(), RpcError> {
+    // Nobody may be listening.
+    let _ = node.events.send(Event::Pending(transaction));
+    if node.automine() {
+        node.exclusively(Node::mine_ready).await?;
+    }
+    Ok(())
+}
+
+/// Refuses what could never be mined.
+fn check(node: &Node, transaction: &SignedTransaction) -> Result<(), RpcError> {
+    let envelope = &transaction.envelope;
+    if let Some(chain_id) = envelope.chain_id().filter(|chain_id| *chain_id != node.chain_id) {
+        return Err(RpcError::Rejected(format!(
+            "invalid chain id: transaction has {chain_id}, this is {}",
+            node.chain_id
+        )));
+    }
+    let gas = envelope.gas_limit().min(TRANSACTION_GAS_CAP);
+    let next = node.next_tip();
+    if gas > next.gas_limit {
+        return Err(RpcError::Rejected(format!(
+            "exceeds block gas limit: {gas} of {}",
+            next.gas_limit
+        )));
+    }
+    if envelope.kind().is_create() && envelope.input().len() > MAX_INIT_CODE {
+        return Err(RpcError::Rejected(format!(
+            "max initcode size exceeded: {} bytes, at most {MAX_INIT_CODE}",
+            envelope.input().len()
+        )));
+    }
+    let intrinsic = calculate_initial_tx_gas_for_tx(transaction.to_env(TRANSACTION_GAS_CAP), SpecId::PRAGUE);
+    // Arbitrum has no floor by calldata (EIP-7623).
+    let needed = intrinsic.initial_total_gas();
+    if gas < needed {
+        return Err(RpcError::Rejected(format!(
+            "intrinsic gas too low: have {gas}, want {needed}"
+        )));
+    }
+    check_fee(node, transaction, next.base_fee)?;
+    let account = node.head_view().account(transaction.sender)?;
+    if transaction.nonce() < account.nonce {
+        return Err(RpcError::Rejected(format!(
+            "nonce too low: next nonce {}, tx nonce {}",
+            account.nonce,
+            transaction.nonce()
+        )));
+    }
+    let cost = transaction.max_cost();
+    if account.balance < cost {
+        return Err(RpcError::Rejected(format!(
+            "insufficient funds for gas * price + value: address {} have {} want {cost}",
+            transaction.sender, account.balance
+        )));
+    }
+    Ok(())
+}
+
+fn check_fee(node: &Node, transaction: &SignedTransaction, base_fee: u64) -> Result<(), RpcError> {
+    let max_fee = transaction.max_fee();
+    if transaction
+        .envelope
+        .max_priority_fee_per_gas()
+        .is_some_and(|tip| tip > max_fee)
+    {
+        return Err(RpcError::Rejected(
+            "max priority fee per gas higher than max fee per gas".to_owned(),
+        ));
+    }
+    let floor = node.cheats.read().min_gas_price;
+    if max_fee < floor {
+        return Err(RpcError::Rejected(format!(
+            "transaction underpriced: {max_fee} wei per gas offered, {floor} wanted"
+        )));
+    }
+    if node.automine() && max_fee < u128::from(base_fee) {
+        return Err(RpcError::Rejected(format!(
+            "max fee per gas less than block base fee: maxFeePerGas {max_fee}, baseFee {base_fee}"
+        )));
+    }
+    Ok(())
+}
+
+async fn sign_transaction(node: Arc<Node>, args: Args) -> Answer {
+    let (mut request, sender) = fill(&node, args.required(0, "transaction")?).await?;
+    let Some(key) = signing_key(&node, &sender).cloned() else {
+        return Err(RpcError::Rejected(format!("the node has no key of {sender}")));
+    };
+    if request.nonce.is_none() {
+        request.nonce = Some(node.reading(move |node| node.nonce(sender)).await?);
+    }
+    let transaction = SignedTransaction::from_request(request, sender, Some(&key))?;
+    Ok(data(&transaction.envelope.encoded_2718()))
+}
+
+async fn sign(node: Arc<Node>, args: Args, address_index: usize, data_index: usize) -> Answer {
+    let address: Address = args.required(address_index, "address")?;
+    let message: Bytes = args.required(data_index, "data")?;
+    let Some(key) = signing_key(&node, &address) else {
+        return Err(RpcError::Rejected(format!("the node has no key of {address}")));
+    };
+    let signature = key
+        .sign_message_sync(&message)
+        .map_err(|error| RpcError::Internal(error.to_string()))?;
+    Ok(json!(Bytes::from(signature.as_bytes().to_vec())))
+}

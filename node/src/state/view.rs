@@ -1,0 +1,100 @@
+//! Read access to one version of the state, down to the forked chain.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256, U256};
+use foundry_fork_db::{DatabaseError, SharedBackend};
+use parking_lot::RwLock;
+use revm::{DatabaseRef, bytecode::Bytecode, database_interface::DBErrorMarker, state::AccountInfo};
+
+use super::store::{Store, Version};
+
+/// The store as all parts of the node share it.
+pub(crate) type SharedStore = Arc<RwLock<Store>>;
+
+/// What lies below the local changes.
+#[derive(Clone, Debug)]
+pub(crate) enum Base {
+    /// Nothing: a fresh chain.
+    Empty,
+    /// The forked chain at the fork block, read as needed.
+    Fork(SharedBackend),
+}
+
+/// A value of the state could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// The upstream endpoint failed.
+    #[error("the forked chain could not be read: {0}")]
+    Fork(#[from] DatabaseError),
+    /// No account has code with this hash.
+    #[error("no code with hash {0} is known")]
+    MissingCode(B256),
+}
+
+impl DBErrorMarker for StateError {}
+
+/// One version of the state.
+#[derive(Clone, Debug)]
+pub(crate) struct StateView {
+    store: SharedStore,
+    base: Base,
+    version: Version,
+}
+
+impl StateView {
+    pub(crate) fn new(store: SharedStore, base: Base, version: Version) -> Self {
+        Self { store, base, version }
+    }
+
+    /// The account, or an empty one.
+    pub(crate) fn account(&self, address: Address) -> Result<AccountInfo, StateError> {
+        Ok(self.basic_ref(address)?.unwrap_or_default())
+    }
+
+    /// The account's code as stored, with no padding.
+    pub(crate) fn code(&self, address: Address) -> Result<Bytecode, StateError> {
+        let info = self.account(address)?;
+        match info.code {
+            Some(code) => Ok(code),
+            None if info.is_empty_code_hash() => Ok(Bytecode::default()),
+            None => self.code_by_hash_ref(info.code_hash),
+        }
+    }
+}
+
+impl DatabaseRef for StateView {
+    type Error = StateError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StateError> {
+        let local = self.store.read().account(&address, self.version);
+        let info = match (local, &self.base) {
+            (Some(info), _) => Some(info),
+            (None, Base::Empty) => None,
+            (None, Base::Fork(backend)) => backend.basic_ref(address)?,
+        };
+        Ok(info.filter(|info| !info.is_empty()))
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, StateError> {
+        self.store.read().code(&hash).ok_or(StateError::MissingCode(hash))
+    }
+
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        let local = self.store.read().slot(address, slot, self.version);
+        match (local, &self.base) {
+            (Some(value), _) => Ok(value),
+            (None, Base::Empty) => Ok(U256::ZERO),
+            (None, Base::Fork(backend)) => Ok(backend.storage_ref(address, slot)?),
+        }
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, StateError> {
+        let local = self.store.read().block_hash(number);
+        match (local, &self.base) {
+            (Some(hash), _) => Ok(hash),
+            (None, Base::Empty) => Ok(B256::ZERO),
+            (None, Base::Fork(backend)) => Ok(backend.block_hash_ref(number)?),
+        }
+    }
+}
