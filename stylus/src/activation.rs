@@ -4,7 +4,7 @@ use alloy_primitives::U256;
 use thiserror::Error;
 
 use crate::module::ProgramInfo;
-use crate::pricing::{ARBOS_CHARGING_FIXES, Params, Packer, Unpacker};
+use crate::pricing::{ARBOS_CHARGING_FIXES, Packer, Params, Unpacker};
 
 /// Gas that every activation burns before anything is looked at.
 pub const FIXED_GAS: u64 = 1_659_168;
@@ -19,7 +19,11 @@ const MAX_U24: u32 = 0x00ff_ffff;
 
 /// Gas that the size of a module costs to activate, [`FIXED_GAS`] excluded.
 pub fn gas(params: &Params, info: &ProgramInfo) -> u64 {
-    let wasm = if params.arbos_version >= ARBOS_CHARGING_FIXES { scaled(info.wasm_len, 31_733, 100_000) } else { 0 };
+    let wasm = if params.arbos_version >= ARBOS_CHARGING_FIXES {
+        scaled(info.wasm_len, 31_733, 100_000)
+    } else {
+        0
+    };
     let microseconds = [
         wasm,
         scaled(info.functions, 17_263, 100_000),
@@ -28,7 +32,10 @@ pub fn gas(params: &Params, info: &ProgramInfo) -> u64 {
         u64::from(info.footprint) * 2_217,
         scaled(info.operators, 535, 1_000),
     ];
-    microseconds.into_iter().fold(0, u64::saturating_add).saturating_mul(GAS_PER_MICROSECOND)
+    microseconds
+        .into_iter()
+        .fold(0, u64::saturating_add)
+        .saturating_mul(GAS_PER_MICROSECOND)
 }
 
 /// Predicted costs of a program, as stored in its record. Before their narrowing to the record's fields.
@@ -57,7 +64,14 @@ pub(crate) struct Sizes {
 
 /// Predicts costs from sizes; every item is floored on its own.
 pub(crate) fn estimate(stylus_version: u16, sizes: Sizes) -> Estimates {
-    let Sizes { functions, type_len, wasm_len, globals, segments_len, footprint } = sizes;
+    let Sizes {
+        functions,
+        type_len,
+        wasm_len,
+        globals,
+        segments_len,
+        footprint,
+    } = sizes;
     let sum = |items: &[u64]| items.iter().fold(0_u64, |total, item| total.saturating_add(*item));
     let cached = sum(&[
         scaled(functions, 13_420, 100_000),
@@ -69,7 +83,12 @@ pub(crate) fn estimate(stylus_version: u16, sizes: Sizes) -> Estimates {
     ]);
     // in version 1 the cached cost is part of the init cost
     let base = if stylus_version == 1 { cached } else { 0 };
-    let init = sum(&[base, scaled(functions, 8_252, 1_000), scaled(type_len, 1_059, 1_000), scaled(wasm_len, 1_286, 10_000)]);
+    let init = sum(&[
+        base,
+        scaled(functions, 8_252, 1_000),
+        scaled(type_len, 1_059, 1_000),
+        scaled(wasm_len, 1_286, 10_000),
+    ]);
     let asm = sum(&[
         512_000,
         scaled(functions, 996_829, 1_000),
@@ -184,7 +203,10 @@ impl ProgramRecord {
             return Err(ProgramState::NotActivated);
         }
         if self.version != params.version {
-            return Err(ProgramState::NeedsUpgrade { version: self.version, required: params.version });
+            return Err(ProgramState::NeedsUpgrade {
+                version: self.version,
+                required: params.version,
+            });
         }
         let age = self.age(now);
         if age > params.expiry_seconds() {
@@ -235,7 +257,13 @@ pub struct DataPricer {
 
 impl Default for DataPricer {
     fn default() -> Self {
-        Self { demand: 0, bytes_per_second: 34_865, last_update: EPOCH, min_price: 82_928_201, inertia: 21_360_419 }
+        Self {
+            demand: 0,
+            bytes_per_second: 34_865,
+            last_update: EPOCH,
+            min_price: 82_928_201,
+            inertia: 21_360_419,
+        }
     }
 }
 
@@ -245,10 +273,19 @@ impl DataPricer {
         let elapsed = u32::try_from(now.saturating_sub(self.last_update)).unwrap_or(u32::MAX);
         let leaked = self.bytes_per_second.saturating_mul(elapsed);
         let demand = self.demand.saturating_sub(leaked).saturating_add(bytes);
-        let exponent = (10_000 * u64::from(demand)).checked_div(u64::from(self.inertia)).unwrap_or(u64::MAX);
+        let exponent = (10_000 * u64::from(demand))
+            .checked_div(u64::from(self.inertia))
+            .unwrap_or(u64::MAX);
         let multiplier = exp_bips(exponent);
         let per_byte = u64::from(self.min_price).saturating_mul(multiplier) / 10_000;
-        (per_byte.saturating_mul(u64::from(bytes)), Self { demand, last_update: now, ..self })
+        (
+            per_byte.saturating_mul(u64::from(bytes)),
+            Self {
+                demand,
+                last_update: now,
+                ..self
+            },
+        )
     }
 }
 
@@ -269,12 +306,33 @@ mod tests {
     use super::*;
 
     /// Sizes of the published 187-byte program that copies its arguments to its result.
-    const WRITE_ARGS: Sizes = Sizes { functions: 1, type_len: 2, wasm_len: 187, globals: 4, segments_len: 0, footprint: 1 };
+    const WRITE_ARGS: Sizes = Sizes {
+        functions: 1,
+        type_len: 2,
+        wasm_len: 187,
+        globals: 4,
+        segments_len: 0,
+        footprint: 1,
+    };
 
     #[test]
     fn the_published_example_costs_34_and_11() {
-        assert_eq!(estimate(3, WRITE_ARGS), Estimates { init: 34, cached: 11, asm: 514_189 });
-        assert_eq!(estimate(1, WRITE_ARGS), Estimates { init: 45, cached: 11, asm: 514_189 });
+        assert_eq!(
+            estimate(3, WRITE_ARGS),
+            Estimates {
+                init: 34,
+                cached: 11,
+                asm: 514_189
+            }
+        );
+        assert_eq!(
+            estimate(1, WRITE_ARGS),
+            Estimates {
+                init: 45,
+                cached: 11,
+                asm: 514_189
+            }
+        );
     }
 
     #[test]
@@ -298,7 +356,11 @@ mod tests {
     fn the_series_follows_the_exponential() {
         for x in [0_u64, 100, 5_000, 10_000, 20_000, 40_000] {
             let exact = (x as f64 / 10_000.0).exp() * 10_000.0;
-            assert!((exp_bips(x) as f64 - exact).abs() <= 2.0 + exact / 1_000.0, "{x}: {} for {exact}", exp_bips(x));
+            assert!(
+                (exp_bips(x) as f64 - exact).abs() <= 2.0 + exact / 1_000.0,
+                "{x}: {} for {exact}",
+                exp_bips(x)
+            );
         }
     }
 
@@ -306,15 +368,25 @@ mod tests {
     fn a_program_lives_for_a_year() {
         let params = Params::default();
         let now = EPOCH + 100 * SECONDS_PER_HOUR + 59;
-        let mut record = ProgramRecord { version: 3, activated_at: hours_since_epoch(now), ..ProgramRecord::default() };
+        let mut record = ProgramRecord {
+            version: 3,
+            activated_at: hours_since_epoch(now),
+            ..ProgramRecord::default()
+        };
         assert_eq!(record.activated_at, 100);
         assert_eq!(record.age(now), 59);
         let start = now - 59;
         assert_eq!(record.check(&params, start + 365 * 86_400), Ok(()));
-        assert_eq!(record.check(&params, start + 365 * 86_400 + 1), Err(ProgramState::Expired { age: 365 * 86_400 + 1 }));
+        assert_eq!(
+            record.check(&params, start + 365 * 86_400 + 1),
+            Err(ProgramState::Expired { age: 365 * 86_400 + 1 })
+        );
         assert_eq!(record.time_left(&params, start + 365 * 86_400 - 7), 7);
         assert_eq!(record.time_left(&params, start + 366 * 86_400), 0);
-        assert_eq!(record.keep_alive(&params, start + 31 * 86_400 - 1), Err(31 * 86_400 - 1));
+        assert_eq!(
+            record.keep_alive(&params, start + 31 * 86_400 - 1),
+            Err(31 * 86_400 - 1)
+        );
         assert_eq!(record.keep_alive(&params, start + 31 * 86_400), Ok(()));
         assert_eq!(record.age(start + 31 * 86_400), 0);
     }
@@ -322,9 +394,21 @@ mod tests {
     #[test]
     fn only_the_chains_own_version_runs() {
         let params = Params::default();
-        assert_eq!(ProgramRecord::default().check(&params, EPOCH), Err(ProgramState::NotActivated));
-        let old = ProgramRecord { version: 2, ..ProgramRecord::default() };
-        assert_eq!(old.check(&params, EPOCH), Err(ProgramState::NeedsUpgrade { version: 2, required: 3 }));
+        assert_eq!(
+            ProgramRecord::default().check(&params, EPOCH),
+            Err(ProgramState::NotActivated)
+        );
+        let old = ProgramRecord {
+            version: 2,
+            ..ProgramRecord::default()
+        };
+        assert_eq!(
+            old.check(&params, EPOCH),
+            Err(ProgramState::NeedsUpgrade {
+                version: 2,
+                required: 3
+            })
+        );
     }
 
     #[test]

@@ -85,7 +85,9 @@ pub enum CodeError {
 
 /// Recognises Stylus code by its prefix; at least one byte must follow the three of the prefix.
 pub fn kind(code: &[u8]) -> Option<CodeKind> {
-    let [first, second, kind, next, ..] = code else { return None };
+    let [first, second, kind, next, ..] = code else {
+        return None;
+    };
     if [*first, *second] != MAGIC {
         return None;
     }
@@ -103,9 +105,14 @@ pub fn kind(code: &[u8]) -> Option<CodeKind> {
 /// Code of another kind, an unsupported dictionary, a broken stream, or more than `max_wasm_size` bytes of output.
 pub fn decompress(code: &[u8], max_wasm_size: usize) -> Result<Vec<u8>, CodeError> {
     match kind(code).ok_or(CodeError::NotStylus)? {
-        CodeKind::Classic { dictionary: 0 } => inflate(code.get(CLASSIC_PREFIX.len()..).unwrap_or_default(), max_wasm_size),
+        CodeKind::Classic { dictionary: 0 } => {
+            inflate(code.get(CLASSIC_PREFIX.len()..).unwrap_or_default(), max_wasm_size)
+        }
         CodeKind::Classic { dictionary } => Err(CodeError::Dictionary(dictionary)),
-        found => Err(CodeError::WrongKind { expected: "a whole program", found }),
+        found => Err(CodeError::WrongKind {
+            expected: "a whole program",
+            found,
+        }),
     }
 }
 
@@ -114,7 +121,11 @@ pub fn decompress(code: &[u8], max_wasm_size: usize) -> Result<Vec<u8>, CodeErro
 /// # Errors
 /// A failure of the encoder.
 pub fn compress(wasm: &[u8]) -> Result<Vec<u8>, CodeError> {
-    let params = BrotliEncoderParams { quality: 11, lgwin: 22, ..BrotliEncoderParams::default() };
+    let params = BrotliEncoderParams {
+        quality: 11,
+        lgwin: 22,
+        ..BrotliEncoderParams::default()
+    };
     let mut code = CLASSIC_PREFIX.to_vec();
     let mut input = wasm;
     brotli::BrotliCompress(&mut input, &mut code, &params)?;
@@ -152,10 +163,18 @@ impl Root {
     pub fn parse(code: &[u8], params: &Params) -> Result<Self, CodeError> {
         match kind(code).ok_or(CodeError::NotStylus)? {
             CodeKind::Root => {}
-            found => return Err(CodeError::WrongKind { expected: "a root", found }),
+            found => {
+                return Err(CodeError::WrongKind {
+                    expected: "a root",
+                    found,
+                });
+            }
         }
         let Some((&[_, _, _, dictionary, a, b, c, d], addresses)) = code.split_first_chunk::<ROOT_HEADER>() else {
-            return Err(CodeError::Root(format!("{} bytes are too short, the header needs {ROOT_HEADER}", code.len())));
+            return Err(CodeError::Root(format!(
+                "{} bytes are too short, the header needs {ROOT_HEADER}",
+                code.len()
+            )));
         };
         if dictionary != 0 {
             return Err(CodeError::Dictionary(dictionary));
@@ -163,14 +182,22 @@ impl Root {
         let (addresses, rest) = addresses.as_chunks::<20>();
         let count = addresses.len();
         if !rest.is_empty() {
-            return Err(CodeError::Root(format!("{} bytes after {count} addresses of 20 bytes", rest.len())));
+            return Err(CodeError::Root(format!(
+                "{} bytes after {count} addresses of 20 bytes",
+                rest.len()
+            )));
         }
         if count == 0 || count > usize::from(params.max_fragments) {
-            return Err(CodeError::Root(format!("{count} fragments, allowed are 1 to {}", params.max_fragments)));
+            return Err(CodeError::Root(format!(
+                "{count} fragments, allowed are 1 to {}",
+                params.max_fragments
+            )));
         }
         let wasm_len = u32::from_be_bytes([a, b, c, d]);
         if wasm_len > params.max_wasm_size {
-            return Err(CodeError::TooLarge { max: usize::try_from(params.max_wasm_size).unwrap_or(usize::MAX) });
+            return Err(CodeError::TooLarge {
+                max: usize::try_from(params.max_wasm_size).unwrap_or(usize::MAX),
+            });
         }
         Ok(Self {
             wasm_len: usize::try_from(wasm_len).unwrap_or(usize::MAX),
@@ -184,18 +211,31 @@ impl Root {
     /// A wrong number of codes, a code that is no fragment, a broken stream, or a module of another length than declared.
     pub fn decompress<C: AsRef<[u8]>>(&self, codes: &[C]) -> Result<Vec<u8>, CodeError> {
         if codes.len() != self.fragments.len() {
-            return Err(CodeError::Root(format!("{} fragments are named, {} were given", self.fragments.len(), codes.len())));
+            return Err(CodeError::Root(format!(
+                "{} fragments are named, {} were given",
+                self.fragments.len(),
+                codes.len()
+            )));
         }
         let mut stream = Vec::new();
         for code in codes.iter().map(AsRef::as_ref) {
             match kind(code).ok_or(CodeError::NotStylus)? {
                 CodeKind::Fragment => stream.extend_from_slice(code.get(3..).unwrap_or_default()),
-                found => return Err(CodeError::WrongKind { expected: "a fragment", found }),
+                found => {
+                    return Err(CodeError::WrongKind {
+                        expected: "a fragment",
+                        found,
+                    });
+                }
             }
         }
         let wasm = inflate(&stream, self.wasm_len)?;
         if wasm.len() != self.wasm_len {
-            return Err(CodeError::Root(format!("{} bytes are declared, the stream holds {}", self.wasm_len, wasm.len())));
+            return Err(CodeError::Root(format!(
+                "{} bytes are declared, the stream holds {}",
+                self.wasm_len,
+                wasm.len()
+            )));
         }
         Ok(wasm)
     }
@@ -205,8 +245,11 @@ impl Root {
 ///
 /// Bytes after the end of the stream are ignored, as the chain does. The strict decoder refuses "large window" streams, of which a few bytes could demand a gigabyte of memory.
 fn inflate(stream: &[u8], max: usize) -> Result<Vec<u8>, CodeError> {
-    let mut state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc> =
-        BrotliState::new_strict(StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default());
+    let mut state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc> = BrotliState::new_strict(
+        StandardAlloc::default(),
+        StandardAlloc::default(),
+        StandardAlloc::default(),
+    );
     let (mut input_left, mut input_at, mut total) = (stream.len(), 0, 0);
     let mut chunk = vec![0_u8; CHUNK];
     let mut output = Vec::new();

@@ -2,7 +2,13 @@
 //!
 //! [`prepare`] is independent of any engine and deterministic: equal bytes and parameters give equal instrumented bytes.
 
+mod build;
 mod error;
+mod instrument;
+mod limits;
+mod names;
+#[cfg(test)]
+mod tests;
 
 pub use error::ModuleError;
 
@@ -65,9 +71,10 @@ pub struct ProgramInfo {
 /// The first rule that the module breaks.
 pub fn prepare(wasm: &[u8], params: &Params, open_pages: u16) -> Result<Prepared, ModuleError> {
     if u64::try_from(wasm.len()).unwrap_or(u64::MAX) > u64::from(params.max_wasm_size) {
-        return Err(ModuleError::TooLarge { len: wasm.len(), max: params.max_wasm_size });
+        return Err(ModuleError::TooLarge {
+            len: wasm.len(),
+            max: params.max_wasm_size,
+        });
     }
-    wasmparser::Validator::new().validate_all(wasm)?;
-    let _ = open_pages;
-    Ok(Prepared { wasm: wasm.to_vec(), info: ProgramInfo::default() })
+    build::Builder::new(params, open_pages).build(wasm)
 }

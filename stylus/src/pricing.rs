@@ -11,7 +11,7 @@ mod params;
 pub use entry::{cached_gas, call_gas, init_gas, return_data_gas};
 pub use opcode::{BLOCK_HEADER_INK, BULK_BYTE_INK};
 pub use pages::{PAGE_EXPONENT, memory_cost};
-pub(crate) use params::{Packer, Unpacker};
 pub use params::{
     ARBOS_CHARGING_FIXES, ARBOS_FRAGMENTS, ARBOS_RETURN_DATA_FLOOR, ARBOS_STYLUS_V3, ARBOS_WASM_SIZE_PARAM, Params,
 };
+pub(crate) use params::{Packer, Unpacker};

@@ -45,6 +45,14 @@ pub enum ModuleError {
         /// The function's type.
         expected: String,
     },
+    /// A function imported twice as different types.
+    #[error("inconsistent imports for {module}.{name}: import it once")]
+    Inconsistent {
+        /// Imported module.
+        module: String,
+        /// Imported name.
+        name: String,
+    },
     /// The hook that pays for memory is needed and not imported.
     #[error(
         "missing import vm_hooks.pay_for_memory_grow of type (i32) -> (): a program whose memory can grow must import it; \
@@ -76,7 +84,9 @@ pub enum ModuleError {
         limit: u64,
     },
     /// The memory's initial size is above what is left.
-    #[error("memory exceeds limit: {pages} > {limit} pages (a linker stack of 1 MiB alone takes 16: link with -zstack-size=8192)")]
+    #[error(
+        "memory exceeds limit: {pages} > {limit} pages (a linker stack of 1 MiB alone takes 16: link with -zstack-size=8192)"
+    )]
     Memory {
         /// Initial pages.
         pages: u64,

@@ -47,7 +47,9 @@ pub fn return_data_gas(params: &Params, len: usize) -> u64 {
         return 0;
     }
     let words = u64::try_from(len).unwrap_or(u64::MAX).div_ceil(32);
-    words.saturating_mul(3).saturating_add(words.saturating_mul(words) / 512)
+    words
+        .saturating_mul(3)
+        .saturating_add(words.saturating_mul(words) / 512)
 }
 
 #[cfg(test)]
@@ -56,7 +58,13 @@ mod tests {
     use super::*;
 
     fn record(init_cost: u16, cached_cost: u16, footprint: u16) -> ProgramRecord {
-        ProgramRecord { version: 3, init_cost, cached_cost, footprint, ..ProgramRecord::default() }
+        ProgramRecord {
+            version: 3,
+            init_cost,
+            cached_cost,
+            footprint,
+            ..ProgramRecord::default()
+        }
     }
 
     #[test]
@@ -71,7 +79,11 @@ mod tests {
 
     #[test]
     fn scalars_round_up() {
-        let params = Params { init_cost_scalar: 1, cached_cost_scalar: 3, ..Params::default() };
+        let params = Params {
+            init_cost_scalar: 1,
+            cached_cost_scalar: 3,
+            ..Params::default()
+        };
         assert_eq!(init_gas(&params, 1), 8_832 + 1);
         assert_eq!(cached_gas(&params, 17), 352 + 2);
     }
@@ -79,9 +91,15 @@ mod tests {
     #[test]
     fn version_1_pays_the_cached_cost_only_when_cached() {
         let params = Params::for_arbos(30);
-        let old = ProgramRecord { version: 1, ..record(45, 11, 1) };
+        let old = ProgramRecord {
+            version: 1,
+            ..record(45, 11, 1)
+        };
         assert_eq!(call_gas(&params, &old, false, 0, 0), 72 * 128 + 45);
-        assert_eq!(call_gas(&params, &ProgramRecord { cached: true, ..old }, false, 0, 0), 363);
+        assert_eq!(
+            call_gas(&params, &ProgramRecord { cached: true, ..old }, false, 0, 0),
+            363
+        );
     }
 
     #[test]

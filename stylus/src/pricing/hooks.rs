@@ -59,12 +59,20 @@ pub fn read_ink(bytes: u64) -> u64 {
 
 /// Ink of `native_keccak256` over `bytes`.
 pub fn keccak_ink(bytes: u64) -> u64 {
-    bytes.div_ceil(32).saturating_sub(2).saturating_mul(21_000).saturating_add(121_800)
+    bytes
+        .div_ceil(32)
+        .saturating_sub(2)
+        .saturating_mul(21_000)
+        .saturating_add(121_800)
 }
 
 /// Ink that `math_pow` pays for its 32-byte big-endian exponent, on top of [`MATH_POW`].
 pub fn pow_ink(exponent: &[u8; 32]) -> u64 {
-    let bytes = exponent.iter().skip_while(|byte| **byte == 0).map(|_| 1_u64).sum::<u64>();
+    let bytes = exponent
+        .iter()
+        .skip_while(|byte| **byte == 0)
+        .map(|_| 1_u64)
+        .sum::<u64>();
     3_000 + 17_500 * (1 + bytes)
 }
 
@@ -107,7 +115,10 @@ mod tests {
 
     #[test]
     fn keccak_matches_the_published_ink() {
-        assert_eq!((keccak_ink(10), keccak_ink(100), keccak_ink(1000)), (121_800, 163_800, 751_800));
+        assert_eq!(
+            (keccak_ink(10), keccak_ink(100), keccak_ink(1000)),
+            (121_800, 163_800, 751_800)
+        );
     }
 
     #[test]

@@ -85,7 +85,11 @@ impl Params {
             expiry_days: 365,
             keepalive_days: 31,
             block_cache_size: 32,
-            max_wasm_size: if arbos_version >= ARBOS_FRAGMENTS { 256 * 1024 } else { LEGACY_MAX_WASM_SIZE },
+            max_wasm_size: if arbos_version >= ARBOS_FRAGMENTS {
+                256 * 1024
+            } else {
+                LEGACY_MAX_WASM_SIZE
+            },
             max_fragments: if arbos_version >= ARBOS_FRAGMENTS { 4 } else { 0 },
         }
     }
@@ -108,8 +112,22 @@ impl Params {
         word.put(self.expiry_days, 16);
         word.put(self.keepalive_days, 16);
         word.put(self.block_cache_size, 16);
-        word.put(if self.arbos_version >= ARBOS_WASM_SIZE_PARAM { self.max_wasm_size } else { 0 }, 32);
-        word.put(if self.arbos_version >= ARBOS_FRAGMENTS { self.max_fragments } else { 0 }, 8);
+        word.put(
+            if self.arbos_version >= ARBOS_WASM_SIZE_PARAM {
+                self.max_wasm_size
+            } else {
+                0
+            },
+            32,
+        );
+        word.put(
+            if self.arbos_version >= ARBOS_FRAGMENTS {
+                self.max_fragments
+            } else {
+                0
+            },
+            8,
+        );
         word.finish()
     }
 
@@ -256,9 +274,20 @@ mod tests {
     #[test]
     fn old_versions_have_their_own_defaults() {
         let first = Params::for_arbos(30);
-        assert_eq!((first.version, first.min_init_gas, first.max_stack_depth, first.max_wasm_size), (1, 72, 262_144, 131_072));
+        assert_eq!(
+            (
+                first.version,
+                first.min_init_gas,
+                first.max_stack_depth,
+                first.max_wasm_size
+            ),
+            (1, 72, 262_144, 131_072)
+        );
         let v51 = Params::for_arbos(51);
-        assert_eq!((v51.version, v51.min_init_gas, v51.max_stack_depth, v51.max_fragments), (2, 69, 22_000, 0));
+        assert_eq!(
+            (v51.version, v51.min_init_gas, v51.max_stack_depth, v51.max_fragments),
+            (2, 69, 22_000, 0)
+        );
         assert_eq!(Params::for_arbos(59).version, 3);
         assert_eq!(Params::for_arbos(29).version, 0);
     }
