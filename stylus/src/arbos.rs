@@ -6,12 +6,14 @@
 //! the same thing, and snapshots, reverts and state dumps need nothing special.
 
 use alloy_primitives::{Address, B256, U256, address, b256, keccak256};
+use revm::Database;
+use revm::context_interface::JournalTr;
+
+use crate::activation::{DataPricer, ProgramRecord};
+use crate::pricing::Params;
 
 /// The account whose storage is ArbOS state.
 pub const STATE_ADDRESS: Address = address!("A4B05FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF");
-
-/// Unix time from which activation times are counted, in hours (2015-01-16 00:00 UTC).
-pub const ARBITRUM_EPOCH: u64 = 1_421_388_000;
 
 /// The subspaces that Stylus needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,6 @@ const CACHE_MANAGERS: B256 = b256!("afea9c6afea43702f842fc64246e605c221e0c8f9305
 
 impl Space {
     /// The slot of a 32-byte key of this subspace.
-    #[must_use]
     pub fn slot(self, key: B256) -> U256 {
         match self {
             Self::Root => slot(&[], key),
@@ -57,14 +58,12 @@ impl Space {
     }
 
     /// The slot of a small integer key of this subspace.
-    #[must_use]
     pub fn word(self, key: u64) -> U256 {
         self.slot(B256::from(U256::from(key)))
     }
 
     /// The slot that says which position a member has in a set of addresses (0: not a member). Sets keep their size at
     /// key 0, their members at keys 1.., and this reverse map in a subspace of their own.
-    #[must_use]
     pub fn member(self, account: Address) -> U256 {
         let set = match self {
             Self::CacheManagers => CACHE_MANAGERS,
@@ -82,7 +81,6 @@ pub const ROOT_NETWORK_FEE_ACCOUNT: u64 = 3;
 pub const ROOT_INFRA_FEE_ACCOUNT: u64 = 6;
 
 /// Name of a child subspace.
-#[must_use]
 pub fn subkey(parent: &[u8], id: u8) -> B256 {
     let mut name = parent.to_vec();
     name.push(id);
@@ -90,7 +88,6 @@ pub fn subkey(parent: &[u8], id: u8) -> B256 {
 }
 
 /// The slot of `key` in the subspace called `sub` (empty for the root).
-#[must_use]
 pub fn slot(sub: &[u8], key: B256) -> U256 {
     let (page, last) = key.0.split_at(31);
     let mut preimage = sub.to_vec();
@@ -102,15 +99,141 @@ pub fn slot(sub: &[u8], key: B256) -> U256 {
     U256::from_be_bytes(word.0)
 }
 
-/// The Stylus version that an ArbOS version runs; 0 before Stylus existed.
-#[must_use]
-pub const fn stylus_version(arbos: u64) -> u16 {
-    match arbos {
-        0..30 => 0,
-        30 => 1,
-        31..59 => 2,
-        _ => 3,
+/// Keys of the data pricer's fields in [`Space::DataPricer`].
+const PRICER_DEMAND: u64 = 0;
+const PRICER_BYTES_PER_SECOND: u64 = 1;
+const PRICER_LAST_UPDATE: u64 = 2;
+const PRICER_MIN_PRICE: u64 = 3;
+const PRICER_INERTIA: u64 = 4;
+
+/// ArbOS state seen through a journal. Reading and writing is free of gas here; precompiles charge for it themselves.
+#[derive(Debug)]
+pub struct State<'a, J>(pub &'a mut J);
+
+type Error<J> = <<J as JournalTr>::Database as Database>::Error;
+
+impl<J: JournalTr> State<'_, J> {
+    /// The word in `slot`.
+    ///
+    /// # Errors
+    /// Here and below: the database's.
+    pub fn get(&mut self, slot: U256) -> Result<U256, Error<J>> {
+        self.0.sload(STATE_ADDRESS, slot).map(|load| load.data)
     }
+
+    /// Stores a word.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn set(&mut self, slot: U256, value: U256) -> Result<(), Error<J>> {
+        self.0.sstore(STATE_ADDRESS, slot, value).map(|_| ())
+    }
+
+    fn u64(&mut self, slot: U256) -> Result<u64, Error<J>> {
+        self.get(slot).map(|word| word.saturating_to())
+    }
+
+    fn u32(&mut self, slot: U256) -> Result<u32, Error<J>> {
+        self.get(slot).map(|word| word.saturating_to())
+    }
+
+    /// ArbOS version; 0 where there is no ArbOS.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn version(&mut self) -> Result<u64, Error<J>> {
+        self.u64(Space::Root.word(ROOT_VERSION))
+    }
+
+    /// Stylus parameters. On a `debug` chain programs may import `console`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn params(&mut self, debug: bool) -> Result<Params, Error<J>> {
+        let version = self.version()?;
+        let word = self.get(Space::Params.word(0))?;
+        Ok(Params { debug, ..Params::unpack(word, version) })
+    }
+
+    /// The record of the programs with this code.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn program(&mut self, code_hash: B256) -> Result<ProgramRecord, Error<J>> {
+        self.get(Space::Programs.slot(code_hash)).map(ProgramRecord::unpack)
+    }
+
+    /// Stores a program's record.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn set_program(&mut self, code_hash: B256, record: &ProgramRecord) -> Result<(), Error<J>> {
+        self.set(Space::Programs.slot(code_hash), record.pack())
+    }
+
+    /// State of the data fee's pricing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn data_pricer(&mut self) -> Result<DataPricer, Error<J>> {
+        let slot = |key| Space::DataPricer.word(key);
+        Ok(DataPricer {
+            demand: self.u32(slot(PRICER_DEMAND))?,
+            bytes_per_second: self.u32(slot(PRICER_BYTES_PER_SECOND))?,
+            last_update: self.u64(slot(PRICER_LAST_UPDATE))?,
+            min_price: self.u32(slot(PRICER_MIN_PRICE))?,
+            inertia: self.u32(slot(PRICER_INERTIA))?,
+        })
+    }
+
+    /// Stores what charging a data fee changes.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn set_data_pricer(&mut self, pricer: &DataPricer) -> Result<(), Error<J>> {
+        self.set(Space::DataPricer.word(PRICER_DEMAND), U256::from(pricer.demand))?;
+        self.set(Space::DataPricer.word(PRICER_LAST_UPDATE), U256::from(pricer.last_update))
+    }
+
+    /// An address stored in the root.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn root_address(&mut self, key: u64) -> Result<Address, Error<J>> {
+        self.get(Space::Root.word(key)).map(|word| Address::from_word(word.into()))
+    }
+
+    /// Whether `account` is in a set of addresses.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn is_member(&mut self, set: Space, account: Address) -> Result<bool, Error<J>> {
+        self.get(set.member(account)).map(|position| !position.is_zero())
+    }
+
+    /// The members of a set of addresses, at most `limit`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn members(&mut self, set: Space, limit: u64) -> Result<Vec<Address>, Error<J>> {
+        let size = self.u64(set.word(0))?.min(limit);
+        (1..=size).map(|key| self.get(set.word(key)).map(|word| Address::from_word(word.into()))).collect()
+    }
+}
+
+/// The slots of a fresh chain with these parameters.
+pub(crate) fn initial_slots(params: &Params) -> Vec<(U256, U256)> {
+    let pricer = DataPricer::default();
+    let price = |key, value: u64| (Space::DataPricer.word(key), U256::from(value));
+    vec![
+        (Space::Root.word(ROOT_VERSION), U256::from(params.arbos_version)),
+        (Space::Params.word(0), params.pack()),
+        price(PRICER_DEMAND, pricer.demand.into()),
+        price(PRICER_BYTES_PER_SECOND, pricer.bytes_per_second.into()),
+        price(PRICER_LAST_UPDATE, pricer.last_update),
+        price(PRICER_MIN_PRICE, pricer.min_price.into()),
+        price(PRICER_INERTIA, pricer.inertia.into()),
+    ]
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What Arbitrum's genesis puts into state, for a fresh chain or for the fork of a chain that has none of it.
 
-use alloy_primitives::{Address, B256, Bytes, U256, address, hex};
+use alloy_primitives::{Address, Bytes, U256, address, hex};
 
 use crate::arbos::{self, Space};
 use crate::precompile;
+use crate::pricing::Params;
 
 /// The factory that deploys with CREATE2 from a plain transaction.
 pub const CREATE2_FACTORY: Address = address!("4e59b44847b379578588920ca78fbf26c0b4956c");
@@ -41,12 +42,11 @@ impl GenesisAccount {
 }
 
 /// The accounts that `arbos_version` (60 is the current one) needs.
-#[must_use]
 pub fn alloc(arbos_version: u64) -> Vec<GenesisAccount> {
     let mut accounts = vec![GenesisAccount {
         address: arbos::STATE_ADDRESS,
         code: Bytes::new(),
-        storage: state(arbos_version),
+        storage: arbos::initial_slots(&Params::for_arbos(arbos_version)),
         balance: U256::ZERO,
         nonce: 1,
     }];
@@ -57,13 +57,11 @@ pub fn alloc(arbos_version: u64) -> Vec<GenesisAccount> {
 }
 
 /// Whether a chain is an Arbitrum chain, by the value of the slot [`version_slot`] of [`arbos::STATE_ADDRESS`].
-#[must_use]
 pub fn is_arbitrum(storage_of_version_slot: U256) -> bool {
     !storage_of_version_slot.is_zero()
 }
 
 /// The slot of [`arbos::STATE_ADDRESS`] that holds the ArbOS version.
-#[must_use]
 pub fn version_slot() -> U256 {
     Space::Root.word(arbos::ROOT_VERSION)
 }
@@ -73,7 +71,39 @@ fn deployer_code() -> Bytes {
     hex::decode(STYLUS_DEPLOYER_CODE.trim()).map(Bytes::from).unwrap_or_default()
 }
 
-fn state(arbos_version: u64) -> Vec<(U256, U256)> {
-    let _ = B256::ZERO;
-    vec![(version_slot(), U256::from(arbos_version))]
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use alloy_primitives::keccak256;
+
+    use super::*;
+
+    #[test]
+    fn the_deployer_answers_its_published_selectors() {
+        let code = deployer_code();
+        assert!(code.len() > 1000, "the committed bytecode decodes");
+        for selector in [hex!("a9a8e4e9"), hex!("835d1d4c"), hex!("9f40b385"), hex!("794c92ce"), hex!("88d8f57d")] {
+            assert!(code.windows(4).any(|window| window == selector), "{}", hex::encode(selector));
+        }
+    }
+
+    #[test]
+    fn the_factory_is_the_one_that_chains_have() {
+        // Code hash of 0x4e59b44847b379578588920ca78fbf26c0b4956c on public chains.
+        assert_eq!(
+            keccak256(CREATE2_FACTORY_CODE),
+            hex!("2fa86add0aed31f33a762c9d88e807c475bd51d0f52bd0955754b2608f7e4989")
+        );
+    }
+
+    #[test]
+    fn no_account_counts_as_empty() {
+        let accounts = alloc(60);
+        assert!(accounts.iter().all(|account| account.nonce > 0 || !account.code.is_empty()));
+        let state = accounts.first().unwrap();
+        assert_eq!(state.address, arbos::STATE_ADDRESS);
+        let version = state.storage.iter().find(|(slot, _)| *slot == version_slot()).unwrap().1;
+        assert!(is_arbitrum(version));
+        assert!(!is_arbitrum(U256::ZERO));
+    }
 }

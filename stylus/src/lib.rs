@@ -11,6 +11,7 @@ pub mod code;
 pub mod evm;
 pub mod genesis;
 pub mod hooks;
+pub mod install;
 pub mod module;
 pub mod precompile;
 pub mod pricing;

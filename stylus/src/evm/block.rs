@@ -15,7 +15,6 @@ pub struct BlockContext {
 
 impl BlockContext {
     /// A block in which no program has run yet.
-    #[must_use]
     pub fn new(l2_number: u64) -> Self {
         Self { l2_number, recent: RecentPrograms::default() }
     }

@@ -1,32 +1,30 @@
 //! The EVM that also runs Stylus programs.
 
 mod block;
+mod chain;
+mod created;
 mod handler;
+mod program;
+mod serve;
 
 use std::sync::Arc;
 
+use revm::bytecode::opcode::SELFDESTRUCT;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, ResultAndState};
 use revm::context::{BlockEnv, CfgEnv, Context, ContextSetters, Evm, FrameStack, Journal, JournalTr, TxEnv};
 use revm::context_interface::cfg::GasId;
 use revm::handler::instructions::EthInstructions;
 use revm::handler::{EthFrame, Handler, MainnetHandler};
 use revm::inspector::InspectorHandler;
+use revm::interpreter::Instruction;
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::{Database, Inspector};
 
 pub use block::{BlockContext, RecentPrograms};
+pub use chain::ArbChain;
 
 use crate::cache::ProgramCache;
 use crate::precompile::ArbPrecompiles;
-
-/// What frames and precompiles of one execution share beyond the journal; the `chain` member of the context.
-#[derive(Debug)]
-pub struct ArbChain {
-    /// The block's own data.
-    pub block: BlockContext,
-    /// Compiled programs.
-    pub cache: Arc<ProgramCache>,
-}
 
 /// The context that frames, precompiles and inspectors see.
 pub type StylusContext<DB> = Context<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>, ArbChain>;
@@ -45,6 +43,15 @@ type MainHandler<DB, INSP> =
 /// A revm that runs Stylus programs and Arbitrum's precompiles. Works on any database, also a borrowed one.
 pub struct StylusEvm<DB: Database, INSP> {
     inner: Inner<DB, INSP>,
+    /// One per frame of the frame stack.
+    frames: Vec<OpenFrame>,
+}
+
+/// What a frame has beyond revm's part of it.
+#[derive(Debug)]
+struct OpenFrame {
+    is_program: bool,
+    program: Option<program::Program>,
 }
 
 impl<DB: Database, INSP> std::fmt::Debug for StylusEvm<DB, INSP> {
@@ -70,15 +77,18 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
         let context = Context::<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>, ()>::new(db, spec)
             .with_cfg(cfg)
             .with_block(block)
-            .with_chain(ArbChain { block: arb, cache });
+            .with_chain(ArbChain::new(arb, cache));
+        let mut instruction = EthInstructions::new_mainnet_with_spec(spec);
+        let selfdestruct_gas = instruction.gas_table().last().copied().unwrap_or_default();
+        instruction.insert_instruction(SELFDESTRUCT, Instruction::new(created::selfdestruct::<DB>), selfdestruct_gas);
         let inner = Evm {
             ctx: context,
             inspector,
-            instruction: EthInstructions::new_mainnet_with_spec(spec),
+            instruction,
             precompiles: ArbPrecompiles::new(spec),
             frame_stack: FrameStack::new_prealloc(8),
         };
-        Self { inner }
+        Self { inner, frames: Vec::new() }
     }
 
     /// Runs a transaction without calling the inspector.

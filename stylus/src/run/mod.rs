@@ -10,7 +10,7 @@ use alloy_primitives::Bytes;
 
 use crate::hooks::{Env, Request, Response};
 
-pub use self::wasmi::{Module, WasmiEngine};
+pub use self::wasmi::{EngineError, Module, WasmiEngine, WasmiRun};
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

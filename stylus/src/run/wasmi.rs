@@ -12,11 +12,7 @@ use wasmi::{
 
 use super::{Finished, Outcome, ProgramRun, Step};
 use crate::hooks::{self, Env, Flow, Guest, Hook, Kind, Pending, Request, Response, Stop};
-
-/// Names under which instrumentation exports its globals.
-const INK_LEFT: &str = "stylus_ink_left";
-const INK_STATUS: &str = "stylus_ink_status";
-const STACK_LEFT: &str = "stylus_stack_left";
+use crate::module::{ENTRYPOINT, INK_LEFT, INK_STATUS, MEMORY, STACK_LEFT};
 
 /// Bounds of the interpreter's own stack. They are far above what stack metering allows (a frame of at least 4 words
 /// each, 262,144 words at most), so that metering always decides first.
@@ -35,9 +31,6 @@ pub enum EngineError {
     /// Instrumentation's exports or the entry point are missing.
     #[error("the instrumented program does not export `{0}` as expected")]
     MissingExport(&'static str),
-    /// The host functions cannot be defined.
-    #[error("host function cannot be linked: {0}")]
-    Link(String),
 }
 
 /// The interpreter and the host functions, shared by all programs.
@@ -58,27 +51,29 @@ pub struct Module {
     module: wasmi::Module,
 }
 
+impl Default for WasmiEngine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl WasmiEngine {
     /// An engine with all host functions linked.
-    ///
-    /// # Errors
-    /// [`EngineError::Link`], which would be a defect of the table of host functions.
-    pub fn new() -> Result<Self, EngineError> {
+    pub fn new() -> Self {
         let mut config = Config::default();
         config.set_max_recursion_depth(MAX_RECURSION).set_max_stack_height(MAX_STACK_BYTES);
         let engine = Engine::new(&config);
         let mut linker = Linker::new(&engine);
+        linker.allow_shadowing(true);
         for hook in Hook::ALL {
             let signature = hook.signature();
             let params: Vec<_> = signature.params.iter().map(|kind| val_type(*kind)).collect();
             let results: Vec<_> = signature.result.map(val_type).into_iter().collect();
-            linker
-                .func_new(signature.module, signature.name, FuncType::new(params, results), move |caller, args, out| {
-                    serve(*hook, caller, args, out)
-                })
-                .map_err(|error| EngineError::Link(format!("{}: {error}", signature.name)))?;
+            let serve = move |caller: Caller<'_, HostState>, args: &[Val], out: &mut [Val]| serve(*hook, caller, args, out);
+            // Defining can only fail for a name that is taken, and shadowing is allowed.
+            let _ = linker.func_new(signature.module, signature.name, FuncType::new(params, results), serve);
         }
-        Ok(Self { engine, linker })
+        Self { engine, linker }
     }
 
     /// Compiles an instrumented module.
@@ -108,7 +103,7 @@ impl WasmiEngine {
             status: global(&store, INK_STATUS)?,
             stack: global(&store, STACK_LEFT)?,
         };
-        let memory = instance.get_memory(&store, "memory").ok_or(EngineError::MissingExport("memory"))?;
+        let memory = instance.get_memory(&store, MEMORY).ok_or(EngineError::MissingExport(MEMORY))?;
         let set = |store: &mut Store<HostState>, global: Global, value, name| {
             global.set(store, value).map_err(|_| EngineError::MissingExport(name))
         };
@@ -118,8 +113,8 @@ impl WasmiEngine {
         let state = store.data_mut();
         (state.memory, state.ink) = (Some(memory), Some(globals.ink));
         let entry = instance
-            .get_typed_func::<i32, i32>(&store, "user_entrypoint")
-            .map_err(|_| EngineError::MissingExport("user_entrypoint"))?;
+            .get_typed_func::<i32, i32>(&store, ENTRYPOINT)
+            .map_err(|_| EngineError::MissingExport(ENTRYPOINT))?;
         let argument = u32::try_from(calldata_len).unwrap_or(u32::MAX).cast_signed();
         Ok(WasmiRun { store, globals, memory, position: Position::Start(entry, argument) })
     }
