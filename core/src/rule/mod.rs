@@ -8,7 +8,19 @@ pub mod value;
 #[cfg(feature = "std")]
 pub mod compile;
 #[cfg(feature = "std")]
+mod emit;
+#[cfg(feature = "std")]
+mod lex;
+#[cfg(feature = "std")]
+mod lint;
+#[cfg(feature = "std")]
+pub mod names;
+#[cfg(feature = "std")]
 pub mod parse;
+#[cfg(feature = "std")]
+mod resolve;
+#[cfg(feature = "std")]
+mod term;
 #[cfg(feature = "std")]
 pub mod types;
 

@@ -289,6 +289,20 @@ impl<'a> Program<'a> {
     }
 }
 
+/// Puts the header before code that the compiler made, and checks the whole.
+#[cfg(feature = "std")]
+pub(crate) fn assemble(result: Kind, params: u8, entries: u8, code: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut bytes = Vec::from([VERSION, result as u8, params, entries, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(code);
+    let header = bytes.first_chunk().copied().unwrap_or_default();
+    let measured = Checker::run(header, &bytes)?.measured(Some(result));
+    for (byte, value) in bytes.iter_mut().zip(measured) {
+        *byte = value;
+    }
+    Program::decode(&bytes)?;
+    Ok(bytes)
+}
+
 /// A block that is open while its code is checked.
 struct Block {
     /// Offset in the code at which it ends.
@@ -326,6 +340,16 @@ impl Checker {
         if program.params() > MAX_PARAMS || program.entries() > MAX_ENTRIES || program.result().is_none() {
             return Err(start(DecodeReason::BadHeader));
         }
+        let checker = Checker::run(header, bytes)?;
+        if checker.measured(program.result()) == header {
+            Ok(program)
+        } else {
+            Err(start(DecodeReason::BadHeader))
+        }
+    }
+
+    /// Runs the code after the header, which must leave one value.
+    fn run(header: [u8; HEADER], bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut checker = Checker {
             header,
             stack: Vec::with_capacity(MAX_STACK),
@@ -336,29 +360,48 @@ impl Checker {
             reads: 0,
             gas: 0,
         };
+        let mut cursor = Cursor::at(bytes, HEADER);
         while cursor.position() < bytes.len() {
             let at = u16::try_from(cursor.position()).unwrap_or(u16::MAX);
             checker
                 .step(&mut cursor, bytes.len())
                 .map_err(|reason| DecodeError { reason, at })?;
         }
-        checker.finish(&program).map_err(start)?;
-        Ok(program)
+        let end = |reason| DecodeError {
+            reason,
+            at: u16::try_from(bytes.len()).unwrap_or(u16::MAX),
+        };
+        match (checker.blocks.is_empty(), checker.stack.as_slice()) {
+            (true, [_]) => Ok(checker),
+            (true, []) => Err(end(DecodeReason::StackUnderflow)),
+            (true, _) => Err(end(DecodeReason::StackOverflow)),
+            (false, _) => Err(end(DecodeReason::BadBlock)),
+        }
     }
 
-    fn finish(&self, program: &Program<'_>) -> Result<(), DecodeReason> {
-        if !self.blocks.is_empty() {
-            return Err(DecodeReason::BadBlock);
-        }
-        let [left] = self.stack.as_slice() else {
-            return Err(DecodeReason::StackUnderflow);
+    /// The header that the code should have.
+    fn measured(&self, result: Option<Kind>) -> [u8; HEADER] {
+        let [_, _, params, entries, ..] = self.header;
+        let kind = match self.stack.first() {
+            Some(kind) if Some(*kind) == result => *kind as u8,
+            // No kind has this number, so that the headers differ.
+            _ => u8::MAX,
         };
-        let agrees = program.result() == Some(*left)
-            && program.locals() == self.used_locals
-            && usize::from(program.stack()) == self.deepest
-            && program.reads() == self.reads
-            && program.gas() == self.gas;
-        if agrees { Ok(()) } else { Err(DecodeReason::BadHeader) }
+        let [a, b, c, d] = self.gas.to_be_bytes();
+        let stack = u8::try_from(self.deepest).unwrap_or(u8::MAX);
+        [
+            VERSION,
+            kind,
+            params,
+            entries,
+            self.used_locals,
+            stack,
+            self.reads,
+            a,
+            b,
+            c,
+            d,
+        ]
     }
 
     fn step(&mut self, cursor: &mut Cursor<'_>, length: usize) -> Result<(), DecodeReason> {

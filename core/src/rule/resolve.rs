@@ -1,0 +1,683 @@
+//! From the parsed tree to checked terms: names, kinds, classes.
+
+use crate::rule::compile::{CompileError, DEFAULT_READ_GAS, Param};
+use crate::rule::names::suggestion;
+use crate::rule::parse::{Expr, Node, parse};
+use crate::rule::program::{GAS_UNIT, MAX_ARGS, MAX_ENTRIES, op};
+use crate::rule::term::{self, FoldError, Read, Term, TermNode, build};
+use crate::rule::types::{FunctionSig, SymbolError, Symbols, Type};
+use crate::rule::value::{Int, Kind, Value};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloy_primitives::B256;
+
+/// Most nodes of a rule with all named parts put in.
+const MAX_NODES: usize = 4096;
+
+/// Functions of the language.
+pub(crate) const FUNCTIONS: [&str; 7] = ["min", "max", "abs", "near", "entry", "eth", "codehash"];
+
+/// Words that only a keeper could evaluate.
+const KEEPER_WORDS: [&str; 8] = [
+    "slot",
+    "events",
+    "history",
+    "mean",
+    "median",
+    "deviation",
+    "rate",
+    "anchor",
+];
+
+/// What is known while one rule is resolved.
+pub(crate) struct Resolver<'a> {
+    pub(crate) params: &'a [Param],
+    pub(crate) symbols: &'a dyn Symbols,
+    lets: Vec<(String, Term)>,
+    /// The arguments of `entry`, each once.
+    pub(crate) entries: Vec<Term>,
+    /// The first `entry`: its column.
+    pub(crate) entry_column: Option<usize>,
+}
+
+type Resolved = Result<Term, CompileError>;
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(params: &'a [Param], symbols: &'a dyn Symbols) -> Result<Self, CompileError> {
+        for (index, param) in params.iter().enumerate() {
+            let taken = params.iter().take(index).any(|other| other.name == param.name);
+            if taken || symbols.contract(&param.name).is_some() || is_reserved(&param.name) {
+                return Err(CompileError::at(
+                    1,
+                    format!("parameter `{}` has a name that is taken: rename it", param.name),
+                ));
+            }
+            if param.ty.word_type().is_none() {
+                let message = format!(
+                    "parameter `{}` cannot be of type {}: use an integer, bool, address or bytesN",
+                    param.name, param.ty
+                );
+                return Err(CompileError::at(1, message));
+            }
+        }
+        Ok(Resolver {
+            params,
+            symbols,
+            lets: Vec::new(),
+            entries: Vec::new(),
+            entry_column: None,
+        })
+    }
+
+    /// Adds a named part, which later parts and the rule may use.
+    pub(crate) fn add(&mut self, name: &str, source: &str) -> Result<(), CompileError> {
+        let inside = |error: CompileError| CompileError {
+            within: Some(name.to_string()),
+            ..error
+        };
+        let taken = self.lets.iter().any(|(other, _)| other == name)
+            || self.params.iter().any(|param| param.name == name)
+            || self.symbols.contract(name).is_some()
+            || is_reserved(name);
+        if taken {
+            return Err(inside(CompileError::at(
+                1,
+                format!("the name `{name}` is taken: rename this part"),
+            )));
+        }
+        let resolved = self.root(source).map_err(inside)?;
+        self.lets.push((name.to_string(), resolved));
+        Ok(())
+    }
+
+    /// Resolves a whole text. The result may be a share (`85 %`).
+    pub(crate) fn root(&mut self, source: &str) -> Resolved {
+        let expr = parse(source)?;
+        let resolved = self.any(&expr)?;
+        if resolved.size > MAX_NODES {
+            return Err(CompileError::at(
+                1,
+                format!("the rule has more than {MAX_NODES} parts when all names are put in: shorten it"),
+            ));
+        }
+        Ok(resolved)
+    }
+
+    /// Resolves an expression; the result may be a share.
+    fn any(&mut self, expr: &Expr) -> Resolved {
+        match &expr.node {
+            Node::Int(value) => Ok(term::int(Int::from(*value))),
+            Node::Ratio(share) => Ok(build(TermNode::Ratio(*share), Kind::Int)),
+            Node::Word(word) => Ok(term::word(*word)),
+            Node::Bool(bit) => Ok(term::bit(*bit)),
+            Node::Name(name) => self.name(expr.column, name),
+            Node::Apply(name, args) => self.apply(expr.column, name, args),
+            Node::Method(object, function, args) => self.read(expr.column, object, function, args, None),
+            Node::Field(object, field) => match &object.node {
+                Node::Method(contract, function, args) => {
+                    self.read(object.column, contract, function, args, Some((expr.column, field)))
+                }
+                _ => Err(CompileError::at(
+                    expr.column,
+                    format!("`.{field}` picks a field of a function's answer: call a function first"),
+                )),
+            },
+            Node::Unary("!", operand) => Ok(term::not(self.of_kind(operand, Kind::Bool, "`!`")?)),
+            Node::Unary(_, operand) => Ok(term::unary(op::NEG, self.of_kind(operand, Kind::Int, "`-`")?)),
+            Node::Binary(sign, left, right) => self.binary(expr.column, sign, left, right),
+            Node::List(_) => Err(CompileError::at(
+                expr.column,
+                "a list stands only among the arguments of a containment call",
+            )),
+        }
+    }
+
+    /// Resolves an expression to a value; a share alone is none.
+    pub(crate) fn value(&mut self, expr: &Expr) -> Resolved {
+        let resolved = self.any(expr)?;
+        if matches!(resolved.node, TermNode::Ratio(_)) {
+            return Err(CompileError::at(
+                expr.column,
+                "a share needs something to be a share of: write `x * 85 %`",
+            ));
+        }
+        Ok(resolved)
+    }
+
+    fn of_kind(&mut self, expr: &Expr, kind: Kind, who: &str) -> Resolved {
+        let resolved = self.value(expr)?;
+        if resolved.kind == kind {
+            return Ok(resolved);
+        }
+        Err(CompileError::at(
+            expr.column,
+            format!("{who} takes {}, this is {}", plural(kind), singular(resolved.kind)),
+        ))
+    }
+
+    fn name(&mut self, column: usize, name: &str) -> Resolved {
+        if name == "now" {
+            return Ok(build(TermNode::Now, Kind::Int));
+        }
+        if let Some((_, found)) = self.lets.iter().find(|(other, _)| other == name) {
+            return Ok(found.clone());
+        }
+        for (index, param) in (0u8..).zip(self.params) {
+            if let Some(word) = param.ty.word_type().filter(|_| param.name == name) {
+                return Ok(build(TermNode::Param(index, word.code()), word.kind()));
+            }
+        }
+        if let Some(address) = self.symbols.contract(name) {
+            return Ok(term::word(address.into_word()));
+        }
+        keeper_word(column, name)?;
+        if FUNCTIONS.contains(&name) {
+            return Err(CompileError::at(
+                column,
+                format!("`{name}` is a function: give its arguments in brackets"),
+            ));
+        }
+        let known = self.known();
+        Err(CompileError::at(
+            column,
+            format!("unknown name `{name}`{}", suggestion(name, &known)),
+        ))
+    }
+
+    /// Every name that can stand alone.
+    fn known(&self) -> Vec<String> {
+        let lets = self.lets.iter().map(|(name, _)| name.clone());
+        let params = self.params.iter().map(|param| param.name.clone());
+        let words = ["now", "true", "false"].map(String::from);
+        self.symbols
+            .names()
+            .into_iter()
+            .chain(params)
+            .chain(lets)
+            .chain(words)
+            .collect()
+    }
+
+    fn apply(&mut self, column: usize, name: &str, args: &[Expr]) -> Resolved {
+        match name {
+            "min" | "max" => self.extreme(column, if name == "min" { op::MIN } else { op::MAX }, name, args),
+            "abs" => {
+                let [value] = arguments(column, name, args)?;
+                Ok(term::unary(op::ABS, self.of_kind(value, Kind::Int, "`abs`")?))
+            }
+            "near" => self.near(column, args),
+            "entry" => self.entry(column, args),
+            "eth" | "codehash" => {
+                let [account] = arguments(column, name, args)?;
+                let account = self.of_kind(account, Kind::Word, &format!("`{name}`"))?;
+                Ok(match name {
+                    "eth" => build(TermNode::Balance(account), Kind::Int),
+                    _ => build(TermNode::CodeHash(account), Kind::Word),
+                })
+            }
+            _ => Err(self.unknown_function(column, name)),
+        }
+    }
+
+    fn unknown_function(&self, column: usize, name: &str) -> CompileError {
+        if let Err(error) = keeper_word(column, name) {
+            return error;
+        }
+        if self.symbols.contract(name).is_some() {
+            return CompileError::at(
+                column,
+                format!("`{name}(…)` is a contract at another address: call a function of it, as in `{name}(x).f()`"),
+            );
+        }
+        if self.known().iter().any(|known| known == name) {
+            return CompileError::at(column, format!("`{name}` is a value, not a function"));
+        }
+        let known: Vec<String> = FUNCTIONS
+            .map(String::from)
+            .into_iter()
+            .chain(self.symbols.names())
+            .collect();
+        CompileError::at(column, format!("unknown function `{name}`{}", suggestion(name, &known)))
+    }
+
+    fn extreme(&mut self, column: usize, code: u8, name: &str, args: &[Expr]) -> Resolved {
+        let [first, rest @ ..] = args else {
+            return Err(wrong_count(column, name, "at least two", args.len()));
+        };
+        if rest.is_empty() {
+            return Err(wrong_count(column, name, "at least two", args.len()));
+        }
+        let who = format!("`{name}`");
+        let mut result = self.of_kind(first, Kind::Int, &who)?;
+        for arg in rest {
+            let next = self.of_kind(arg, Kind::Int, &who)?;
+            result = term::arithmetic(code, result, next).map_err(|error| folded(column, &error))?;
+        }
+        Ok(result)
+    }
+
+    fn near(&mut self, column: usize, args: &[Expr]) -> Resolved {
+        let [left, right, tolerance] = arguments(column, "near", args)?;
+        let (x, y) = (
+            self.of_kind(left, Kind::Int, "`near`")?,
+            self.of_kind(right, Kind::Int, "`near`")?,
+        );
+        let share = match self.any(tolerance)?.node {
+            TermNode::Ratio(share) => share,
+            _ => {
+                return Err(CompileError::at(
+                    tolerance.column,
+                    "the tolerance of `near` is a share, as in `50 bps` or `2 %`; for an absolute one write `abs(a - b) <= x`",
+                ));
+            }
+        };
+        match u16::try_from(share) {
+            Ok(share) if (1..10_000).contains(&share) => Ok(term::near(share, x, y)),
+            _ => Err(CompileError::at(
+                tolerance.column,
+                "the tolerance of `near` lies between 1 bps and 99.99 %",
+            )),
+        }
+    }
+
+    fn entry(&mut self, column: usize, args: &[Expr]) -> Resolved {
+        let [inner] = arguments(column, "entry", args)?;
+        let inner_term = self.value(inner)?;
+        if !inner_term.reads {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` of something that reads nothing: it is the same before and after",
+            ));
+        }
+        if contains(&inner_term, &|node| matches!(node, TermNode::Entry(_))) {
+            return Err(CompileError::at(inner.column, "`entry` within `entry`: one is enough"));
+        }
+        if contains(&inner_term, &|node| matches!(node, TermNode::Param(..))) {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` cannot use a parameter: nobody supplies a witness when a guarded call begins",
+            ));
+        }
+        let index = match self.entries.iter().position(|other| *other == inner_term) {
+            Some(index) => index,
+            None => {
+                self.entries.push(inner_term.clone());
+                self.entries.len() - 1
+            }
+        };
+        self.entry_column.get_or_insert(column);
+        match u8::try_from(index) {
+            Ok(index) if index < MAX_ENTRIES => Ok(build(TermNode::Entry(index), inner_term.kind)),
+            _ => Err(CompileError::at(
+                column,
+                format!("more than {MAX_ENTRIES} different `entry` values"),
+            )),
+        }
+    }
+
+    fn binary(&mut self, column: usize, sign: &str, left: &Expr, right: &Expr) -> Resolved {
+        match sign {
+            "&&" | "||" => {
+                let who = format!("`{sign}`");
+                let (x, y) = (
+                    self.of_kind(left, Kind::Bool, &who)?,
+                    self.of_kind(right, Kind::Bool, &who)?,
+                );
+                Ok(term::junction(sign == "&&", x, y))
+            }
+            "*" | "/" => self.product(column, sign, left, right),
+            "+" | "-" => {
+                let who = format!("`{sign}`");
+                let (x, y) = (
+                    self.of_kind(left, Kind::Int, &who)?,
+                    self.of_kind(right, Kind::Int, &who)?,
+                );
+                let code = if sign == "+" { op::ADD } else { op::SUB };
+                term::arithmetic(code, x, y).map_err(|error| folded(column, &error))
+            }
+            "==" | "!=" => self.equality(column, if sign == "==" { op::EQ } else { op::NE }, left, right),
+            _ => {
+                let who = format!("`{sign}`");
+                let (x, y) = (
+                    self.of_kind(left, Kind::Int, &who)?,
+                    self.of_kind(right, Kind::Int, &who)?,
+                );
+                let code = match sign {
+                    "<" => op::LT,
+                    "<=" => op::LE,
+                    ">" => op::GT,
+                    _ => op::GE,
+                };
+                Ok(term::compare(code, x, y))
+            }
+        }
+    }
+
+    fn product(&mut self, column: usize, sign: &str, left: &Expr, right: &Expr) -> Resolved {
+        let (x, y) = (self.any(left)?, self.any(right)?);
+        for (operand, resolved) in [(left, &x), (right, &y)] {
+            if resolved.kind != Kind::Int {
+                return Err(CompileError::at(
+                    operand.column,
+                    format!("`{sign}` takes numbers, this is {}", singular(resolved.kind)),
+                ));
+            }
+        }
+        let number = |value: u32| term::int(Int::from(u64::from(value)));
+        let result = match (&x.node, sign, &y.node) {
+            (TermNode::Ratio(_), _, TermNode::Ratio(_)) | (TermNode::Ratio(_), "/", _) => {
+                return Err(CompileError::at(
+                    left.column,
+                    "a share needs something to be a share of: write `x * 85 %`",
+                ));
+            }
+            (TermNode::Ratio(share), _, _) => term::mul_div(y.clone(), number(*share), number(10_000)),
+            (_, "*", TermNode::Ratio(share)) => term::mul_div(x.clone(), number(*share), number(10_000)),
+            (_, _, TermNode::Ratio(share)) => term::mul_div(x.clone(), number(10_000), number(*share)),
+            (_, "*", _) => term::arithmetic(op::MUL, x.clone(), y.clone()),
+            _ => term::arithmetic(op::DIV, x.clone(), y.clone()),
+        };
+        result.map_err(|error| folded(column, &error))
+    }
+
+    fn equality(&mut self, column: usize, code: u8, left: &Expr, right: &Expr) -> Resolved {
+        let (mut x, mut y) = (self.value(left)?, self.value(right)?);
+        // `source(asset) != 0`: zero is written the same for addresses.
+        let zero = |resolved: &Term| resolved.constant_int() == Some(Int::ZERO);
+        if x.kind == Kind::Word && zero(&y) {
+            y = term::word(B256::ZERO);
+        } else if y.kind == Kind::Word && zero(&x) {
+            x = term::word(B256::ZERO);
+        }
+        if x.kind != y.kind {
+            let message = format!(
+                "the left side is {}, the right side is {}: they are never equal",
+                singular(x.kind),
+                singular(y.kind)
+            );
+            return Err(CompileError::at(column, message));
+        }
+        Ok(term::compare(code, x, y))
+    }
+
+    fn read(
+        &mut self,
+        column: usize,
+        object: &Expr,
+        function: &str,
+        args: &[Expr],
+        field: Option<(usize, &str)>,
+    ) -> Resolved {
+        let (contract, target) = self.target(object)?;
+        let sig = signature(self.symbols, column, &contract, function, args.len())?;
+        if !sig.view {
+            return Err(CompileError::at(
+                column,
+                format!("`{contract}.{function}` changes state: rules read only view functions"),
+            ));
+        }
+        if args.len() > MAX_ARGS {
+            return Err(CompileError::at(
+                column,
+                format!("a read takes at most {MAX_ARGS} arguments"),
+            ));
+        }
+        let mut given = Vec::new();
+        for (ty, arg) in sig.inputs.iter().zip(args) {
+            given.push(self.argument(ty, arg, &contract, function)?);
+        }
+        let (word, ty) = output(column, &contract, function, &sig, field)?;
+        let name = format!("{contract}.{function}");
+        let result = ty.word_type().ok_or_else(|| {
+            CompileError::at(
+                column,
+                format!("the answer of `{name}` is of type {ty}: rules read integers, bool, address and bytesN"),
+            )
+        })?;
+        let gas = self
+            .symbols
+            .read_gas(&contract, function)
+            .unwrap_or(DEFAULT_READ_GAS)
+            .max(1)
+            .div_ceil(GAS_UNIT);
+        let gas = u16::try_from(gas).map_err(|_| {
+            CompileError::at(
+                column,
+                format!("`{name}` may use more than 65,535,000 gas: lower its limit"),
+            )
+        })?;
+        let read = Read {
+            name,
+            function: function.to_string(),
+            selector: sig.selector,
+            gas,
+            word,
+            result: result.code(),
+        };
+        Ok(build(TermNode::Call(read, target, given), result.kind()))
+    }
+
+    /// The contract whose functions are meant, and the address that is called.
+    fn target(&mut self, object: &Expr) -> Result<(String, Term), CompileError> {
+        match &object.node {
+            Node::Name(name) => match self.symbols.contract(name) {
+                Some(address) => Ok((name.clone(), term::word(address.into_word()))),
+                None if self.params.iter().any(|param| param.name == *name)
+                    || self.lets.iter().any(|(other, _)| other == name) =>
+                {
+                    Err(CompileError::at(
+                        object.column,
+                        format!(
+                            "`{name}` is a value: to call a function at that address write `contract({name}).f()`, where `contract` has the function"
+                        ),
+                    ))
+                }
+                None => Err(CompileError::at(
+                    object.column,
+                    format!("unknown contract `{name}`{}", suggestion(name, &self.symbols.names())),
+                )),
+            },
+            Node::Apply(name, args) if self.symbols.contract(name).is_some() => {
+                let [address] = arguments(object.column, name, args)?;
+                Ok((
+                    name.clone(),
+                    self.of_kind(address, Kind::Word, &format!("`{name}(…)`"))?,
+                ))
+            }
+            Node::Apply(name, _) if !FUNCTIONS.contains(&name.as_str()) => {
+                Err(self.unknown_function(object.column, name))
+            }
+            _ => Err(CompileError::at(
+                object.column,
+                "functions are called on contracts: write `contract(x).f()`, where `contract` has the function",
+            )),
+        }
+    }
+
+    fn argument(&mut self, ty: &Type, arg: &Expr, contract: &str, function: &str) -> Result<(u8, Term), CompileError> {
+        let word = ty.word_type().ok_or_else(|| {
+            CompileError::at(
+                arg.column,
+                format!("`{contract}.{function}` takes {ty} here, which a rule cannot give"),
+            )
+        })?;
+        let resolved = self.value(arg)?;
+        if resolved.kind != word.kind() {
+            let message = format!(
+                "`{contract}.{function}` takes {ty} here, this is {}",
+                singular(resolved.kind)
+            );
+            return Err(CompileError::at(arg.column, message));
+        }
+        if resolved.constant().is_some_and(|value| word.write(&value).is_none()) {
+            return Err(CompileError::at(arg.column, format!("this does not fit {ty}")));
+        }
+        Ok((word.code(), resolved))
+    }
+}
+
+/// The signature of a function, or an error that helps.
+pub(crate) fn signature(
+    symbols: &dyn Symbols,
+    column: usize,
+    contract: &str,
+    function: &str,
+    count: usize,
+) -> Result<FunctionSig, CompileError> {
+    let sig = symbols.function(contract, function, count).map_err(|error| {
+        let message = match error {
+            SymbolError::Unknown => {
+                format!(
+                    "`{contract}` has no function `{function}`{}",
+                    suggestion(function, &symbols.functions(contract))
+                )
+            }
+            SymbolError::WrongArgumentCount { takes } => {
+                let takes: Vec<String> = takes.iter().map(usize::to_string).collect();
+                format!(
+                    "`{contract}.{function}` takes {} arguments, {count} are given",
+                    takes.join(" or ")
+                )
+            }
+            SymbolError::Ambiguous { signatures } => format!(
+                "`{contract}.{function}` could be {}: keep only one of them in the contract's ABI",
+                signatures.join(" or ")
+            ),
+        };
+        CompileError::at(column, message)
+    })?;
+    if sig.inputs.len() == count {
+        return Ok(sig);
+    }
+    Err(CompileError::at(
+        column,
+        format!(
+            "`{contract}.{function}` takes {} arguments, {count} are given",
+            sig.inputs.len()
+        ),
+    ))
+}
+
+/// Which word of the answer is meant, and its type.
+fn output<'s>(
+    column: usize,
+    contract: &str,
+    function: &str,
+    sig: &'s FunctionSig,
+    field: Option<(usize, &str)>,
+) -> Result<(u8, &'s Type), CompileError> {
+    let names: Vec<String> = (0..)
+        .zip(&sig.outputs)
+        .map(|(i, (name, _))| name.clone().unwrap_or_else(|| format!("{i}")))
+        .collect();
+    let index = match field {
+        None if sig.outputs.len() == 1 => 0,
+        None if sig.outputs.is_empty() => {
+            return Err(CompileError::at(
+                column,
+                format!("`{contract}.{function}` answers nothing"),
+            ));
+        }
+        None => {
+            let message = format!(
+                "`{contract}.{function}` answers {} values: pick one of .{}",
+                names.len(),
+                names.join(", .")
+            );
+            return Err(CompileError::at(column, message));
+        }
+        Some((column, field)) => names
+            .iter()
+            .position(|name| name == field)
+            .or_else(|| field.parse().ok().filter(|index| *index < names.len()))
+            .ok_or_else(|| {
+                let message = format!(
+                    "the answer of `{contract}.{function}` has no field `{field}`{}",
+                    suggestion(field, &names)
+                );
+                CompileError::at(column, message)
+            })?,
+    };
+    let word: u16 = sig
+        .outputs
+        .iter()
+        .take(index)
+        .map(|(_, ty)| ty.head_words())
+        .fold(0, u16::saturating_add);
+    match (u8::try_from(word), sig.outputs.get(index)) {
+        (Ok(word), Some((_, ty))) => Ok((word, ty)),
+        _ => Err(CompileError::at(
+            column,
+            "only the first 256 words of an answer can be read",
+        )),
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    FUNCTIONS.contains(&name) || KEEPER_WORDS.contains(&name) || matches!(name, "now" | "true" | "false")
+}
+
+fn keeper_word(column: usize, name: &str) -> Result<(), CompileError> {
+    if !KEEPER_WORDS.contains(&name) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` makes this a keeper rule, which a guard cannot evaluate (no program reads foreign storage, events or history): \
+         write it as a state rule, over functions of contracts"
+    );
+    Err(CompileError::at(column, message))
+}
+
+fn contains(term: &Term, wanted: &dyn Fn(&TermNode) -> bool) -> bool {
+    wanted(&term.node) || term.children().into_iter().any(|child| contains(child, wanted))
+}
+
+fn arguments<'e, const N: usize>(column: usize, name: &str, args: &'e [Expr]) -> Result<&'e [Expr; N], CompileError> {
+    args.try_into()
+        .map_err(|_| wrong_count(column, name, &N.to_string(), args.len()))
+}
+
+fn wrong_count(column: usize, name: &str, takes: &str, given: usize) -> CompileError {
+    let plural = if takes == "1" { "argument" } else { "arguments" };
+    CompileError::at(column, format!("`{name}` takes {takes} {plural}, {given} given"))
+}
+
+fn folded(column: usize, error: &FoldError) -> CompileError {
+    CompileError::at(
+        column,
+        match error {
+            FoldError::Overflow => "this constant needs more than 256 bits",
+            FoldError::DivisionByZero => "division by zero",
+        },
+    )
+}
+
+/// "numbers", for a message.
+const fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "conditions (true or false)",
+        Kind::Int => "numbers",
+        Kind::Word => "addresses or words",
+    }
+}
+
+/// "a number", for a message.
+pub(crate) const fn singular(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "a condition (true or false)",
+        Kind::Int => "a number",
+        Kind::Word => "an address or word",
+    }
+}
+
+/// The constant that an expression is, with its column; used for containment calls.
+pub(crate) fn constant(resolver: &mut Resolver<'_>, expr: &Expr) -> Result<Value, CompileError> {
+    let resolved = resolver.value(expr)?;
+    resolved.constant().ok_or_else(|| {
+        CompileError::at(
+            expr.column,
+            "the arguments of a containment call are constants: it is registered beforehand",
+        )
+    })
+}
