@@ -118,6 +118,8 @@ impl<J: JournalTr> State<'_, J> {
     /// # Errors
     /// Here and below: the database's.
     pub fn get(&mut self, slot: U256) -> Result<U256, Error<J>> {
+        // The journal only reads slots of accounts that it has loaded.
+        self.0.load_account(STATE_ADDRESS)?;
         self.0.sload(STATE_ADDRESS, slot).map(|load| load.data)
     }
 
@@ -126,6 +128,7 @@ impl<J: JournalTr> State<'_, J> {
     /// # Errors
     /// The database's.
     pub fn set(&mut self, slot: U256, value: U256) -> Result<(), Error<J>> {
+        self.0.load_account(STATE_ADDRESS)?;
         self.0.sstore(STATE_ADDRESS, slot, value).map(|_| ())
     }
 
