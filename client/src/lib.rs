@@ -1,1 +1,7 @@
-//! cordon-client.
+//! Cordon's client side: the configuration file and what it means, and the guard as seen from outside the chain.
+
+pub mod abi;
+pub mod config;
+pub mod guard;
+
+pub use config::{Config, ConfigError};

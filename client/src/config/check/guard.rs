@@ -1,0 +1,172 @@
+//! `[chain]`, `[guard]` and `[keeper]`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use alloy::primitives::Address;
+use cordon_core::bounds::GOVERNOR_DELAY_MAX;
+use url::Url;
+
+use super::super::schema::{RawChain, RawGuard, RawKeeper, Text};
+use super::super::source::suggest;
+use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, format_duration};
+use super::{Checker, is_identifier};
+use crate::abi::Contracts;
+
+/// Name of scope 0, which counts in every call.
+const WHOLE_PROTOCOL: &str = "protocol";
+/// Scopes that the guard's levels word can hold.
+const MAX_SCOPES: usize = 128;
+/// Seconds of the governor's delay unless given: two days.
+const GOVERNOR_DELAY: u32 = 172_800;
+/// Directory of reports unless given.
+const REPORTS: &str = "incidents";
+
+impl Checker {
+    /// `None` when an endpoint is wrong; that is then reported.
+    pub(super) fn chain(&mut self, raw: &RawChain) -> Option<ChainConfig> {
+        let rpc: Vec<Option<Url>> = raw
+            .rpc
+            .get_ref()
+            .iter()
+            .map(|text| self.endpoint(text, ["http", "https"]))
+            .collect();
+        if rpc.is_empty() {
+            self.error(raw.rpc.span(), "at least one endpoint is needed", None);
+        }
+        let rpc: Vec<Url> = rpc.into_iter().collect::<Option<_>>()?;
+        let ws = match &raw.ws {
+            Some(text) => self.endpoint(text, ["ws", "wss"])?,
+            None => websocket(rpc.first()?)?,
+        };
+        Some(ChainConfig { id: raw.id, rpc, ws })
+    }
+
+    fn endpoint(&mut self, text: &Text, schemes: [&str; 2]) -> Option<Url> {
+        let [plain, secure] = schemes;
+        let url = Url::parse(text.get_ref())
+            .ok()
+            .filter(|url| schemes.contains(&url.scheme()) && url.has_host());
+        if url.is_none() {
+            // Endpoints often carry an access key.
+            let message = format!("an endpoint that starts with {plain}:// or {secure}:// is wanted");
+            self.problems.push(self.source.problem(text.span(), message).redacted());
+        }
+        url
+    }
+
+    fn governor_delay(&mut self, raw: &RawGuard) -> u32 {
+        let delay = self.duration(raw.governor_delay.as_ref(), GOVERNOR_DELAY);
+        if let Some(text) = raw.governor_delay.as_ref().filter(|_| delay > GOVERNOR_DELAY_MAX) {
+            let most = format_duration(GOVERNOR_DELAY_MAX.into());
+            self.error(text.span(), format!("a governor's delay is {most} at most"), None);
+        }
+        delay
+    }
+
+    pub(super) fn guard(&mut self, raw: &RawGuard, contracts: &Contracts) -> GuardConfig {
+        for text in &raw.heartbeats {
+            if raw
+                .keepers
+                .iter()
+                .any(|keeper| keeper.get_ref().eq_ignore_ascii_case(text.get_ref()))
+            {
+                let help = "whoever stops the heartbeat key then stops the keeper too: use a key of its own".to_owned();
+                self.warn(text.span(), "this account has the keeper role as well", help);
+            }
+        }
+        GuardConfig {
+            address: raw.address.as_ref().and_then(|text| self.address(text)),
+            scopes: self.scopes(raw),
+            callers: self.callers(&raw.callers, contracts),
+            governor: raw.governor.as_ref().and_then(|text| self.address(text)),
+            guardians: self.accounts(&raw.guardians),
+            keepers: self.accounts(&raw.keepers),
+            heartbeats: self.accounts(&raw.heartbeats),
+            governor_delay: self.governor_delay(raw),
+        }
+    }
+
+    fn scopes(&mut self, raw: &RawGuard) -> Vec<String> {
+        let texts = raw.scopes.get_ref();
+        if texts.first().map(|first| first.get_ref().as_str()) != Some(WHOLE_PROTOCOL) {
+            let span = texts.first().map_or(raw.scopes.span(), |first| first.span());
+            let help = "scope 0 is the whole protocol and counts in every call".to_owned();
+            self.error(span, format!("the first scope must be `{WHOLE_PROTOCOL}`"), help);
+        }
+        if texts.len() > MAX_SCOPES {
+            self.error(
+                raw.scopes.span(),
+                format!("{} scopes: a guard holds {MAX_SCOPES} at most", texts.len()),
+                None,
+            );
+        }
+        let mut seen = BTreeSet::new();
+        for text in texts {
+            let name = text.get_ref();
+            if !is_identifier(&name.replace('-', "_")) {
+                let help = "letters, digits, `-` and `_`, a letter first".to_owned();
+                self.error(text.span(), format!("`{name}` cannot be the name of a scope"), help);
+            }
+            if !seen.insert(name) {
+                self.error(text.span(), format!("scope `{name}` is named twice"), None);
+            }
+        }
+        texts.iter().map(|text| text.get_ref().clone()).collect()
+    }
+
+    fn callers(&mut self, texts: &[Text], contracts: &Contracts) -> Vec<Caller> {
+        let mut callers: Vec<Caller> = Vec::new();
+        for text in texts {
+            let name = text.get_ref();
+            let Some(contract) = contracts.get(name) else {
+                // A contract that was declared wrongly has been reported where it stands.
+                if !contracts.is_broken(name) {
+                    let help = suggest(name, contracts.names());
+                    self.error(text.span(), format!("unknown contract `{name}`"), help);
+                }
+                continue;
+            };
+            if callers.iter().any(|caller| caller.address == contract.address) {
+                self.error(text.span(), format!("caller `{name}` is named twice"), None);
+            } else {
+                callers.push(Caller {
+                    name: name.clone(),
+                    address: contract.address,
+                });
+            }
+        }
+        callers
+    }
+
+    fn accounts(&mut self, texts: &[Text]) -> Vec<Address> {
+        let mut accounts = Vec::new();
+        for text in texts {
+            let Some(account) = self.address(text) else { continue };
+            if accounts.contains(&account) {
+                self.error(text.span(), format!("{account} is named twice"), None);
+            } else {
+                accounts.push(account);
+            }
+        }
+        accounts
+    }
+
+    pub(super) fn keeper(&mut self, raw: RawKeeper) -> KeeperConfig {
+        let reports = raw.reports.as_deref().unwrap_or(Path::new(REPORTS));
+        KeeperConfig {
+            store: self.source.directory().join(&raw.store),
+            reports: self.source.directory().join(reports),
+            key: raw.key,
+            heartbeat_key: raw.heartbeat_key,
+        }
+    }
+}
+
+/// The WebSocket endpoint of a node that serves both on one port.
+fn websocket(http: &Url) -> Option<Url> {
+    let mut url = http.clone();
+    url.set_scheme(if http.scheme() == "https" { "wss" } else { "ws" })
+        .ok()?;
+    Some(url)
+}

@@ -1,0 +1,262 @@
+//! The configuration file `cordon.toml`: what is written there, checked as a whole before anything is done with it.
+//!
+//! [`Config::load`] reads the file, resolves every name in it and reports all that is wrong at once, each problem with its
+//! line, column and the nearest known name. Rules and containment calls are compiled by [`Config::compile`]. Every key is
+//! described in `docs/config.md`.
+
+mod check;
+mod duration;
+mod schema;
+mod secret;
+mod source;
+mod witness;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::Address;
+use cordon_core::action::ActionSet;
+use cordon_core::level::Level;
+use cordon_core::rule::Type;
+use toml::Spanned;
+use url::Url;
+
+use crate::abi::Contracts;
+
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use secret::{Secret, SecretError};
+pub use source::{Problem, Report, Source, nearest, suggest};
+pub use witness::Witness;
+
+/// A configuration whose names are all resolved. Nothing of it was read from a chain.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file itself.
+    pub source: Source,
+    /// The chain and how to reach it.
+    pub chain: ChainConfig,
+    /// The guard, its scopes and its roles.
+    pub guard: GuardConfig,
+    /// The keeper, when there is a `[keeper]` section.
+    pub keeper: Option<KeeperConfig>,
+    /// All named contracts.
+    pub contracts: Contracts,
+    /// Invariants in the order of the file, which is that of the rulebook.
+    pub invariants: Vec<Invariant>,
+    /// Containment calls in the order of the file, which is that of the rulebook.
+    pub containments: Vec<Containment>,
+    /// Doubtful things that do not keep the configuration from being used.
+    pub warnings: Vec<Problem>,
+}
+
+/// `[chain]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainConfig {
+    /// Chain id that every endpoint must answer.
+    pub id: u64,
+    /// HTTP endpoints, the primary first; at least one.
+    pub rpc: Vec<Url>,
+    /// WebSocket endpoint.
+    pub ws: Url,
+}
+
+/// `[guard]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// The deployed guard; `None` before `cordon guard deploy`.
+    pub address: Option<Address>,
+    /// Names of the scopes; the position is the scope's id, the first is `protocol`.
+    pub scopes: Vec<String>,
+    /// Contracts whose hook calls the guard accepts.
+    pub callers: Vec<Caller>,
+    /// The governor, needed for deployment.
+    pub governor: Option<Address>,
+    /// Accounts with the guardian role.
+    pub guardians: Vec<Address>,
+    /// Accounts with the keeper role.
+    pub keepers: Vec<Address>,
+    /// Accounts with the heartbeat role.
+    pub heartbeats: Vec<Address>,
+    /// Seconds between the governor's announcement of a loosening call and that call.
+    pub governor_delay: u32,
+}
+
+/// A contract that calls the guard's hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its name under `[contracts]`.
+    pub name: String,
+    /// Its address.
+    pub address: Address,
+}
+
+/// `[keeper]`; paths are resolved against the file's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeeperConfig {
+    /// SQLite file.
+    pub store: PathBuf,
+    /// Key of the keeper role.
+    pub key: Secret,
+    /// Key of the heartbeat role, when it is another one.
+    pub heartbeat_key: Option<Secret>,
+    /// Directory of the Markdown reports.
+    pub reports: PathBuf,
+}
+
+/// How bad a breach is, `P1` the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Severity {
+    P1,
+    P2,
+    P3,
+    P4,
+}
+
+impl Severity {
+    const ALL: [Self; 4] = [Self::P1, Self::P2, Self::P3, Self::P4];
+
+    /// The name as written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P1 => "P1",
+            Self::P2 => "P2",
+            Self::P3 => "P3",
+            Self::P4 => "P4",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A parameter of a rule: whoever trips the rule supplies its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Name in the rule's text.
+    pub name: String,
+    /// Its type: `address`, `bool`, an integer or `bytesN`.
+    pub ty: Type,
+}
+
+/// `[[invariant]]`.
+#[derive(Clone, Debug)]
+pub struct Invariant {
+    /// Unique name.
+    pub id: String,
+    /// Scope that a trip raises.
+    pub scope: u8,
+    /// Parameters, in the order of the witness words.
+    pub params: Vec<Parameter>,
+    /// Event that supplies the parameters.
+    pub witness: Option<Witness>,
+    /// Hooks that check the rule.
+    pub check: ActionSet,
+    /// `in_call = "shadow"`: a breach in a hook is counted and does not revert.
+    pub shadow: bool,
+    /// The author asserts that one transaction cannot move the rule's inputs.
+    pub robust: bool,
+    /// Level that a trip raises the scope to.
+    pub level: Option<Level>,
+    /// Seconds for which a trip raises the level.
+    pub duration: u32,
+    /// How bad a breach is.
+    pub severity: Severity,
+    /// Place of the whole rule's name, for messages.
+    pub(crate) id_at: Spanned<()>,
+    pub(crate) level_at: Option<Spanned<()>>,
+    pub(crate) rule: Spanned<String>,
+    pub(crate) lets: Vec<(String, Spanned<String>)>,
+}
+
+impl Invariant {
+    /// The rule's text.
+    pub fn rule(&self) -> &str {
+        self.rule.get_ref()
+    }
+}
+
+/// `[[containment]]`.
+#[derive(Clone, Debug)]
+pub struct Containment {
+    /// Unique name.
+    pub id: String,
+    /// Scope whose level runs the call.
+    pub scope: u8,
+    /// The least level that runs the call.
+    pub level: Level,
+    /// What the call closes for users.
+    pub closes: ActionSet,
+    /// Most seconds that its effect may last.
+    pub max_duration: u32,
+    /// Gas that the call gets.
+    pub gas: u32,
+    pub(crate) id_at: Spanned<()>,
+    pub(crate) call: Spanned<String>,
+    pub(crate) done: Spanned<String>,
+    pub(crate) undo: Vec<Undo>,
+}
+
+impl Containment {
+    /// The call's text.
+    pub fn call(&self) -> &str {
+        self.call.get_ref()
+    }
+}
+
+/// One call that takes back an effect.
+#[derive(Clone, Debug)]
+pub(crate) struct Undo {
+    pub(crate) call: Spanned<String>,
+    pub(crate) undone: Spanned<String>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {error}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Something in the file is wrong.
+    #[error("{0}")]
+    Invalid(Report),
+}
+
+impl Config {
+    /// Reads and checks the file, and the ABI files that it names.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// As [`Config::load`] for a text that would stand at `path`; relative paths are seen from there.
+    pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        check::check(Source::new(path.as_ref(), text)).map_err(ConfigError::Invalid)
+    }
+
+    /// Id of the scope of that name.
+    pub fn scope(&self, name: &str) -> Option<u8> {
+        self.guard
+            .scopes
+            .iter()
+            .position(|scope| scope == name)
+            .and_then(|at| u8::try_from(at).ok())
+    }
+
+    /// Name of the scope of that id.
+    pub fn scope_name(&self, id: u8) -> Option<&str> {
+        self.guard.scopes.get(usize::from(id)).map(String::as_str)
+    }
+}

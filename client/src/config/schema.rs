@@ -1,0 +1,210 @@
+//! `cordon.toml` as it is written: every value with its place. Checked and resolved in `check`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use toml::Spanned;
+
+use super::secret::Secret;
+
+pub(super) type Text = Spanned<String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) chain: RawChain,
+    pub(super) guard: RawGuard,
+    pub(super) keeper: Option<RawKeeper>,
+    #[serde(default)]
+    pub(super) contracts: BTreeMap<Text, RawContract>,
+    #[serde(default)]
+    pub(super) invariant: Vec<RawInvariant>,
+    #[serde(default)]
+    pub(super) containment: Vec<RawContainment>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawChain {
+    pub(super) id: u64,
+    pub(super) rpc: Spanned<Vec<Text>>,
+    pub(super) ws: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGuard {
+    pub(super) address: Option<Text>,
+    pub(super) scopes: Spanned<Vec<Text>>,
+    #[serde(default)]
+    pub(super) callers: Vec<Text>,
+    pub(super) governor: Option<Text>,
+    #[serde(default)]
+    pub(super) guardians: Vec<Text>,
+    #[serde(default)]
+    pub(super) keepers: Vec<Text>,
+    #[serde(default)]
+    pub(super) heartbeats: Vec<Text>,
+    pub(super) governor_delay: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKeeper {
+    pub(super) store: PathBuf,
+    pub(super) key: Secret,
+    pub(super) heartbeat_key: Option<Secret>,
+    pub(super) reports: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawContract {
+    pub(super) address: Text,
+    pub(super) abi: Option<Spanned<RawAbi>>,
+}
+
+/// The value of `abi`: `"erc20"`, `"file.json"`, or a list of signatures.
+pub(super) enum RawAbi {
+    Name(String),
+    Signatures(Vec<Text>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawInvariant {
+    pub(super) id: Text,
+    pub(super) scope: Text,
+    pub(super) rule: Text,
+    #[serde(rename = "let", default)]
+    pub(super) lets: BTreeMap<Text, Text>,
+    pub(super) param: Option<OneOrMany>,
+    pub(super) witness: Option<RawWitness>,
+    #[serde(default)]
+    pub(super) check: Vec<Text>,
+    pub(super) in_call: Option<Text>,
+    #[serde(default)]
+    pub(super) robust: bool,
+    pub(super) level: Option<Text>,
+    pub(super) duration: Option<Text>,
+    pub(super) severity: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWitness {
+    pub(super) contract: Text,
+    pub(super) event: Text,
+    pub(super) field: OneOrMany,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawContainment {
+    pub(super) id: Text,
+    pub(super) scope: Text,
+    pub(super) level: Text,
+    pub(super) call: Text,
+    pub(super) done: Text,
+    #[serde(default)]
+    pub(super) closes: Vec<Text>,
+    #[serde(default)]
+    pub(super) accepts: Vec<Text>,
+    pub(super) max_duration: Option<Text>,
+    pub(super) gas: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) undo: Vec<RawUndo>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUndo {
+    pub(super) call: Text,
+    pub(super) undone: Text,
+}
+
+/// One text or a list of texts.
+pub(super) struct OneOrMany(pub(super) Vec<Text>);
+
+/// Reads a string into `A` or a list into `B`: an untagged enum would lose the places.
+struct StringOrList<T>(PhantomData<T>, &'static str);
+
+impl<'de, T: From<String> + From<Vec<Text>>> Visitor<'de> for StringOrList<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<T, E> {
+        Ok(T::from(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<Text>()? {
+            items.push(item);
+        }
+        Ok(T::from(items))
+    }
+}
+
+impl From<String> for RawAbi {
+    fn from(name: String) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl From<Vec<Text>> for RawAbi {
+    fn from(signatures: Vec<Text>) -> Self {
+        Self::Signatures(signatures)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawAbi {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StringOrList(
+            PhantomData,
+            "\"erc20\", \"erc4626\", the path of a JSON file, or a list of signatures",
+        ))
+    }
+}
+
+/// Either form, before the place of a lone string is put back.
+enum Texts {
+    One(String),
+    Many(Vec<Text>),
+}
+
+impl From<String> for Texts {
+    fn from(text: String) -> Self {
+        Self::One(text)
+    }
+}
+
+impl From<Vec<Text>> for Texts {
+    fn from(texts: Vec<Text>) -> Self {
+        Self::Many(texts)
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StringOrList(PhantomData, "a string or a list of strings"))
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Spanned::<Texts>::deserialize(deserializer)?;
+        let span = texts.span();
+        Ok(Self(match texts.into_inner() {
+            Texts::One(text) => vec![Spanned::new(span, text)],
+            Texts::Many(texts) => texts,
+        }))
+    }
+}

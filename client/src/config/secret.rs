@@ -1,0 +1,164 @@
+//! Keys: named in the configuration, never written there.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use alloy::signers::local::PrivateKeySigner;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+/// Where a signing key comes from. It holds no secret itself, so it may be printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// An environment variable that holds the key as 32 bytes in hex.
+    Env(String),
+    /// An encrypted keystore file (Web3 secret storage, as `cast wallet` writes it).
+    Keystore {
+        /// The file; a relative path is seen from the configuration's directory.
+        path: PathBuf,
+        /// Environment variable that holds its password.
+        password_env: String,
+    },
+}
+
+/// Why a key could not be had. No message contains any part of a key or password.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The environment variable is missing.
+    #[error("the environment variable {variable} is not set; it must hold {what}")]
+    Unset {
+        /// Name of the variable.
+        variable: String,
+        /// What it must hold.
+        what: &'static str,
+    },
+    /// The variable holds something else than a key.
+    #[error(
+        "the environment variable {variable} holds no private key: 32 bytes in hex are wanted (64 digits, with or without 0x)"
+    )]
+    NoKey {
+        /// Name of the variable.
+        variable: String,
+    },
+    /// The keystore could not be opened.
+    #[error("cannot open the keystore {path}: {reason}; check the path, and the password in {password_env}")]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+        /// Where the password came from.
+        password_env: String,
+    },
+}
+
+impl Secret {
+    /// The signing key. `directory` is where a relative keystore path starts. Reads environment and files.
+    pub fn signer(&self, directory: &Path) -> Result<PrivateKeySigner, SecretError> {
+        self.signer_with(directory, |name| std::env::var(name).ok())
+    }
+
+    /// As [`Secret::signer`], with the environment given.
+    pub fn signer_with(
+        &self,
+        directory: &Path,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<PrivateKeySigner, SecretError> {
+        match self {
+            Self::Env(variable) => {
+                let value = env(variable).ok_or_else(|| SecretError::Unset {
+                    variable: variable.clone(),
+                    what: "a private key in hex",
+                })?;
+                value.trim().parse().map_err(|_| SecretError::NoKey {
+                    variable: variable.clone(),
+                })
+            }
+            Self::Keystore { path, password_env } => {
+                let password = env(password_env).ok_or_else(|| SecretError::Unset {
+                    variable: password_env.clone(),
+                    what: "the keystore's password",
+                })?;
+                let file = directory.join(path);
+                PrivateKeySigner::decrypt_keystore(&file, password).map_err(|error| SecretError::Keystore {
+                    path: file,
+                    reason: error.to_string(),
+                    password_env: password_env.clone(),
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(variable) => write!(f, "environment variable {variable}"),
+            Self::Keystore { path, .. } => write!(f, "keystore {}", path.display()),
+        }
+    }
+}
+
+/// Message for a plain text where a [`Secret`] is wanted. The text itself is never repeated: it may be a key.
+pub(super) const PLAIN_KEY: &str = "a key is never written in the configuration: use { env = \"NAME\" } or { keystore = \"FILE\", password = { env = \"NAME\" } }";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSecret {
+    env: Option<String>,
+    keystore: Option<PathBuf>,
+    password: Option<RawPassword>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPassword {
+    env: String,
+}
+
+struct SecretVisitor;
+
+impl<'de> Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ env = \"NAME\" } or { keystore = \"FILE\", password = { env = \"NAME\" } }")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Secret, E> {
+        Err(E::custom(PLAIN_KEY))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
+        let raw = RawSecret::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        match raw {
+            RawSecret {
+                env: Some(variable),
+                keystore: None,
+                password: None,
+            } => Ok(Secret::Env(variable)),
+            RawSecret {
+                env: None,
+                keystore: Some(path),
+                password: Some(password),
+            } => Ok(Secret::Keystore {
+                path,
+                password_env: password.env,
+            }),
+            RawSecret {
+                env: None,
+                keystore: Some(_),
+                password: None,
+            } => Err(de::Error::custom("a keystore needs `password = { env = \"NAME\" }`")),
+            _ => Err(de::Error::custom(
+                "a secret is either { env = \"NAME\" } or { keystore = \"FILE\", password = { env = \"NAME\" } }",
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretVisitor)
+    }
+}

@@ -1,0 +1,306 @@
+//! The configuration: a full example, and the exact text of every complaint.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::path::Path;
+
+use alloy::primitives::{Address, B256, Log, LogData, address, b256};
+use alloy::sol_types::SolEvent;
+use cordon_client::config::{Config, Secret, Severity};
+use cordon_core::{Action, ActionSet, Level};
+
+const FULL: &str = include_str!("data/full.toml");
+
+fn parse(text: &str) -> Result<Config, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cordon.toml");
+    // Messages name the file relative to where the tests are, wherever that is.
+    let prefix = format!("{}/tests/data/", env!("CARGO_MANIFEST_DIR"));
+    Config::parse(text, path).map_err(|error| error.to_string().replace(&prefix, ""))
+}
+
+/// The complaint about the full example with `from` replaced by `to`.
+fn complaint(from: &str, to: &str) -> String {
+    assert!(FULL.contains(from), "the example has no {from}");
+    match parse(&FULL.replacen(from, to, 1)) {
+        Err(message) => message,
+        Ok(_) => panic!("nothing wrong with {to}"),
+    }
+}
+
+#[test]
+fn the_full_example_is_read() {
+    let config = parse(FULL).unwrap();
+    assert!(config.warnings.is_empty());
+    assert_eq!(config.chain.id, 42161);
+    assert_eq!(config.chain.ws.as_str(), "ws://127.0.0.1:8545/");
+    assert_eq!(config.guard.scopes, ["protocol", "weth", "usdc", "vault"]);
+    assert_eq!(
+        config.guard.callers[0].address,
+        address!("0x00000000000000000000000000000000000000a9")
+    );
+    assert_eq!(config.guard.governor_delay, 172_800);
+    assert_eq!(config.scope("usdc"), Some(2));
+    assert_eq!(config.scope_name(3), Some("vault"));
+    assert_eq!(config.contracts.names().count(), 9);
+
+    let keeper = config.keeper.as_ref().unwrap();
+    assert_eq!(keeper.key, Secret::Env("CORDON_KEEPER_KEY".into()));
+    assert!(
+        matches!(&keeper.heartbeat_key, Some(Secret::Keystore { password_env, .. })
+        if password_env == "CORDON_HEARTBEAT_PASSWORD")
+    );
+    assert!(keeper.store.ends_with("tests/data/cordon.db"));
+
+    let [price, account, share, backed] = config.invariants.as_slice() else {
+        panic!("four invariants")
+    };
+    assert_eq!(
+        (price.scope, price.level, price.robust, price.duration),
+        (1, Some(Level::ReduceOnly), true, 1800)
+    );
+    assert_eq!(price.severity, Severity::P1);
+    assert_eq!(account.params[0].name, "account");
+    assert_eq!(
+        share.check,
+        ActionSet::EMPTY.with(Action::Deposit).with(Action::Withdraw)
+    );
+    assert!(!share.shadow && backed.shadow);
+    assert_eq!((share.level, share.severity), (None, Severity::P2));
+
+    let pause = &config.containments[2];
+    assert_eq!(
+        (pause.level, pause.max_duration, pause.gas),
+        (Level::Halted, 900, 500_000)
+    );
+    assert!(pause.closes.contains(Action::Repay));
+}
+
+alloy::sol! {
+    event Borrow(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint8 interestRateMode, uint256 borrowRate, uint16 indexed referralCode);
+}
+
+#[test]
+fn a_witness_is_read_from_its_event_only() {
+    let config = parse(FULL).unwrap();
+    let witness = config.invariants[1].witness.as_ref().unwrap();
+    let event = Borrow {
+        reserve: Address::repeat_byte(1),
+        user: Address::repeat_byte(2),
+        onBehalfOf: Address::repeat_byte(3),
+        amount: "7".parse().unwrap(),
+        interestRateMode: 2,
+        borrowRate: "9".parse().unwrap(),
+        referralCode: 0,
+    };
+    let log = |address| Log {
+        address,
+        data: event.encode_log_data(),
+    };
+    assert_eq!(
+        witness.words(&log(witness.address)),
+        Some(vec![b256!(
+            "0x0000000000000000000000000303030303030303030303030303030303030303"
+        )])
+    );
+    assert_eq!(
+        witness.words(&log(Address::repeat_byte(9))),
+        None,
+        "another contract's event"
+    );
+    let mut other = log(witness.address);
+    other.data = LogData::new_unchecked(vec![B256::repeat_byte(1)], other.data.data.clone());
+    assert_eq!(witness.words(&other), None, "another event");
+    let mut cut = log(witness.address);
+    cut.data = LogData::new_unchecked(cut.data.topics().to_vec(), cut.data.data.slice(..40));
+    assert_eq!(witness.words(&cut), None, "a malformed event");
+}
+
+/// Each case: name, what is replaced in the example, by what.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("unknown_key", "robust = true", "robst = true"),
+    ("unknown_section", "[keeper]", "[kepper]"),
+    ("missing_key", "id = 42161\n", ""),
+    ("wrong_type", "id = 42161", "id = \"42161\""),
+    ("no_toml", "scopes = [\"protocol\",", "scopes = [\"protocol\""),
+    (
+        "no_endpoint",
+        "rpc = [\"http://127.0.0.1:8545\", \"https://backup.example/key\"]",
+        "rpc = []",
+    ),
+    ("bad_endpoint", "https://backup.example/key", "ftp://backup.example/key"),
+    ("bad_address", "0x00000000000000000000000000000000000000e0", "0x00e0"),
+    (
+        "zero_address",
+        "0x00000000000000000000000000000000000000e0",
+        "0x0000000000000000000000000000000000000000",
+    ),
+    (
+        "bad_checksum",
+        "0x00000000000000000000000000000000000000e0",
+        "0xcEcba2F1DC234f70Dd89F2041029807F8D03A991",
+    ),
+    (
+        "first_scope",
+        "scopes = [\"protocol\", \"weth\"",
+        "scopes = [\"weth\", \"protocol\"",
+    ),
+    (
+        "duplicate_scope",
+        "\"usdc\", \"vault\"]",
+        "\"usdc\", \"weth\", \"vault\"]",
+    ),
+    ("unknown_scope", "scope = \"vault\"", "scope = \"valut\""),
+    ("unknown_caller", "callers = [\"vault\"]", "callers = [\"valut\"]"),
+    (
+        "unknown_unit",
+        "governor_delay = \"2 days\"",
+        "governor_delay = \"2 dyas\"",
+    ),
+    (
+        "long_delay",
+        "governor_delay = \"2 days\"",
+        "governor_delay = \"20 weeks\"",
+    ),
+    (
+        "plain_key",
+        "key = { env = \"CORDON_KEEPER_KEY\" }",
+        "key = \"0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80\"",
+    ),
+    (
+        "keystore_without_password",
+        "key = { env = \"CORDON_KEEPER_KEY\" }",
+        "key = { keystore = \"keeper.json\" }",
+    ),
+    (
+        "two_secrets",
+        "key = { env = \"CORDON_KEEPER_KEY\" }",
+        "key = { env = \"A\", keystore = \"keeper.json\" }",
+    ),
+    ("contract_named_as_a_word", "weth_ref = {", "near = {"),
+    ("contract_with_a_dash", "weth_ref = {", "weth-ref = {"),
+    ("unknown_interface", "abi = \"erc4626\"", "abi = \"erc4662\""),
+    ("missing_abi_file", "pool.json", "pol.json"),
+    ("abi_file_without_abi", "pool.json", "no-abi.json"),
+    (
+        "malformed_signature",
+        "function latestAnswer() view returns (int256)",
+        "function latestAnswer( view returns (int256)",
+    ),
+    (
+        "duplicate_invariant",
+        "id = \"vault-backed\"",
+        "id = \"account-solvent\"",
+    ),
+    (
+        "duplicate_containment",
+        "id = \"pause-pool\"",
+        "id = \"restore-weth-source\"",
+    ),
+    ("id_with_a_space", "id = \"vault-backed\"", "id = \"vault backed\""),
+    ("unknown_level", "level = \"Halted\"", "level = \"Haltd\""),
+    ("normal_is_no_level", "level = \"Halted\"", "level = \"Normal\""),
+    ("unknown_action", "check = [\"Withdraw\"]", "check = [\"Witdraw\"]"),
+    ("unknown_severity", "severity = \"P3\"", "severity = \"P9\""),
+    ("unknown_in_call", "in_call = \"shadow\"", "in_call = \"shadwo\""),
+    ("in_call_without_check", "check = [\"Withdraw\"]\n", ""),
+    (
+        "spot_halts",
+        "level = \"ReduceOnly\"\nseverity = \"P3\"",
+        "level = \"Halted\"",
+    ),
+    ("trip_too_long", "duration = \"30 minutes\"", "duration = \"2 hours\""),
+    ("duration_without_level", "level = \"ReduceOnly\"\nduration", "duration"),
+    (
+        "malformed_parameter",
+        "param = \"account: address\"",
+        "param = \"account\"",
+    ),
+    (
+        "unknown_type",
+        "param = \"account: address\"",
+        "param = \"account: adress\"",
+    ),
+    ("witness_without_param", "param = \"account: address\"\n", ""),
+    ("unknown_witness_contract", "contract = \"pool\"", "contract = \"pol\""),
+    ("unknown_field", "field = \"onBehalfOf\"", "field = \"onBehalf\""),
+    ("field_of_another_type", "field = \"onBehalfOf\"", "field = \"amount\""),
+    (
+        "fields_and_parameters",
+        "field = \"onBehalfOf\"",
+        "field = [\"onBehalfOf\", \"user\"]",
+    ),
+    (
+        "malformed_event",
+        "event Borrow(address indexed reserve,",
+        "event Borrow(address indexd reserve,",
+    ),
+    ("closes_repay_unaccepted", "accepts = [\"Repay\"]\n", ""),
+    ("closes_repay_for_long", "max_duration = \"15 minutes\"\n", ""),
+    (
+        "closes_repay_for_days",
+        "max_duration = \"15 minutes\"",
+        "max_duration = \"2 days\"",
+    ),
+    (
+        "accepts_what_is_not_closed",
+        "closes = [\"Increase\"]",
+        "closes = [\"Increase\"]\naccepts = [\"Repay\"]",
+    ),
+    (
+        "accepts_another_action",
+        "accepts = [\"Repay\"]",
+        "accepts = [\"Repay\", \"Deposit\"]",
+    ),
+    ("gas_out_of_range", "gas = 400000", "gas = 400"),
+];
+
+#[test]
+fn every_complaint_says_what_and_where() {
+    let complaints: Vec<String> = WRONG
+        .iter()
+        .map(|(name, from, to)| format!("## {name}\n\n{}\n", complaint(from, to)))
+        .collect();
+    insta::assert_snapshot!("complaints", complaints.join("\n"));
+}
+
+#[test]
+fn all_problems_are_reported_at_once_in_the_order_of_lines() {
+    let text = FULL
+        .replacen("scope = \"vault\"", "scope = \"valut\"", 1)
+        .replacen("governor_delay = \"2 days\"", "governor_delay = \"soon\"", 1)
+        .replacen("level = \"Halted\"", "level = \"Haltd\"", 1);
+    insta::assert_snapshot!(parse(&text).unwrap_err());
+}
+
+#[test]
+fn one_key_for_keeper_and_heartbeat_is_doubtful() {
+    let text = FULL.replace("00e3", "00e2");
+    let warnings: Vec<String> = parse(&text)
+        .unwrap()
+        .warnings
+        .iter()
+        .map(|w| format!("{}: {}", w.line, w.message))
+        .collect();
+    assert_eq!(warnings, ["13: this account has the keeper role as well"]);
+}
+
+#[test]
+fn no_message_repeats_a_key() {
+    let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    let message = complaint("key = { env = \"CORDON_KEEPER_KEY\" }", &format!("key = \"{key}\""));
+    assert!(!message.contains("ac0974"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load("/nowhere/cordon.toml").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "cannot read the configuration /nowhere/cordon.toml: No such file or directory (os error 2)"
+    );
+}
