@@ -1,0 +1,367 @@
+//! The canonical chain as a bounded window, and the walk that turns an observed head into [`ChainEvent`]s.
+
+use std::collections::VecDeque;
+use std::future::Future;
+
+use alloy::primitives::B256;
+
+use super::{BlockRef, ChainEvent, RpcError};
+
+/// Where headers that were not announced are read from.
+pub trait BlockSource {
+    /// The block with this hash; `None` when the node does not know it.
+    fn by_hash(&self, hash: B256) -> impl Future<Output = Result<Option<BlockRef>, RpcError>> + Send;
+    /// The canonical block at this height; `None` when the chain is shorter.
+    fn by_number(&self, number: u64) -> impl Future<Output = Result<Option<BlockRef>, RpcError>> + Send;
+}
+
+/// Why a head could not be connected to the window. Nothing was changed; trying again with a later head is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The node could not be asked.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The node announced a block and does not have its ancestor (a reorg while walking, or a node that lost data).
+    #[error(
+        "block {number} ({hash}) names a parent that the node does not have; it will be tried again with the next head"
+    )]
+    MissingParent {
+        /// Height of the child.
+        number: u64,
+        /// Hash of the child.
+        hash: B256,
+    },
+    /// The node answered with a block that is not what was asked for.
+    #[error(
+        "the node answered with block {got_number} ({got}) when asked for the parent {wanted} of block {child}: do not trust this endpoint"
+    )]
+    WrongBlock {
+        /// Height of the child.
+        child: u64,
+        /// Hash that was asked for.
+        wanted: B256,
+        /// Hash that was answered.
+        got: B256,
+        /// Height that was answered.
+        got_number: u64,
+    },
+}
+
+/// Steps by which a long gap is filled: the headers of one step are held in memory.
+const STEP: u64 = 256;
+
+/// A window of the newest canonical blocks, ascending and linked by parent hash.
+#[derive(Debug, Clone)]
+pub struct Canonical {
+    window: VecDeque<BlockRef>,
+    capacity: usize,
+}
+
+impl Canonical {
+    /// A window of at most `capacity` blocks (at least 2) that starts with `blocks`: ascending and linked; blocks before
+    /// the last break in the linkage are dropped.
+    #[must_use]
+    pub fn new(capacity: usize, blocks: impl IntoIterator<Item = BlockRef>) -> Self {
+        let mut chain = Self {
+            window: VecDeque::new(),
+            capacity: capacity.max(2),
+        };
+        for block in blocks {
+            if chain.tip().is_some_and(|tip| tip.hash != block.parent) {
+                chain.window.clear();
+            }
+            chain.push(block);
+        }
+        chain
+    }
+
+    /// The newest canonical block, `None` before the first.
+    #[must_use]
+    pub fn tip(&self) -> Option<&BlockRef> {
+        self.window.back()
+    }
+
+    /// The blocks of the window, oldest first.
+    pub fn blocks(&self) -> impl Iterator<Item = &BlockRef> {
+        self.window.iter()
+    }
+
+    /// Moves one step towards `head` and says what changed; `None` when there is nothing to do.
+    ///
+    /// A gap longer than a few hundred blocks takes several steps: call again with the same head until `None` comes back.
+    /// A head that lies in the window is either a late announcement (ignored) or a chain that was rolled back; the node is
+    /// asked which.
+    ///
+    /// # Errors
+    /// See [`FollowError`]; the window is unchanged then.
+    pub async fn advance<S: BlockSource>(
+        &mut self,
+        head: BlockRef,
+        source: &S,
+    ) -> Result<Option<ChainEvent>, FollowError> {
+        let Some(tip) = self.tip().copied() else {
+            self.push(head);
+            return Ok(Some(ChainEvent::Committed { new: vec![head] }));
+        };
+        if head.hash == tip.hash {
+            return Ok(None);
+        }
+        if head.parent == tip.hash {
+            self.push(head);
+            return Ok(Some(ChainEvent::Committed { new: vec![head] }));
+        }
+        let mut target = head;
+        if head.number <= tip.number {
+            // Announcements may be late: only what the node holds at the tip's height now tells a rollback from a straggler.
+            match source.by_number(tip.number).await? {
+                Some(now) if now.hash == tip.hash => return Ok(None),
+                Some(now) => target = now,
+                None => {
+                    if let Some(position) = self.position(head.hash) {
+                        return Ok(self.rewind(position.saturating_add(1), Vec::new()));
+                    }
+                }
+            }
+        } else if head.number > tip.number.saturating_add(STEP)
+            && let Some(step) = source.by_number(tip.number.saturating_add(STEP)).await?
+        {
+            target = step;
+        }
+        self.connect(target, source).await
+    }
+
+    /// Walks from `target` back to the window by parent hash and splices the walked blocks in.
+    async fn connect<S: BlockSource>(
+        &mut self,
+        target: BlockRef,
+        source: &S,
+    ) -> Result<Option<ChainEvent>, FollowError> {
+        let oldest = self.window.front().map_or(0, |block| block.number);
+        let mut walked = vec![target];
+        let mut child = target;
+        let keep = loop {
+            if let Some(position) = self.position(child.parent) {
+                break position.saturating_add(1);
+            }
+            if child.number <= oldest {
+                // Deeper than the window: everything we hold was replaced.
+                break 0;
+            }
+            let parent = source.by_hash(child.parent).await?.ok_or(FollowError::MissingParent {
+                number: child.number,
+                hash: child.hash,
+            })?;
+            if parent.hash != child.parent || parent.number.checked_add(1) != Some(child.number) {
+                return Err(FollowError::WrongBlock {
+                    child: child.number,
+                    wanted: child.parent,
+                    got: parent.hash,
+                    got_number: parent.number,
+                });
+            }
+            walked.push(parent);
+            child = parent;
+        };
+        walked.reverse();
+        Ok(self.rewind(keep, walked))
+    }
+
+    /// Keeps the first `keep` blocks of the window, appends `new`, and reports the difference.
+    fn rewind(&mut self, keep: usize, new: Vec<BlockRef>) -> Option<ChainEvent> {
+        let old: Vec<BlockRef> = self.window.drain(keep.min(self.window.len())..).collect();
+        for block in &new {
+            self.push(*block);
+        }
+        match (old.is_empty(), new.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(ChainEvent::Committed { new }),
+            (false, true) => Some(ChainEvent::Reverted { old }),
+            (false, false) => Some(ChainEvent::Reorged { old, new }),
+        }
+    }
+
+    fn position(&self, hash: B256) -> Option<usize> {
+        // Parents are nearly always at the end.
+        self.window.iter().rposition(|block| block.hash == hash)
+    }
+
+    fn push(&mut self, block: BlockRef) {
+        if self.window.len() == self.capacity {
+            self.window.pop_front();
+        }
+        self.window.push_back(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+    use super::*;
+    use alloy::primitives::keccak256;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// A chain that can be extended, reorganised and rolled back; every block that ever was stays known by hash, as on a
+    /// real node, unless the chain was rolled back.
+    #[derive(Default)]
+    struct Chain {
+        canonical: Vec<BlockRef>,
+        known: HashMap<B256, BlockRef>,
+        salt: u64,
+    }
+
+    impl Chain {
+        fn extend(&mut self, count: u64) {
+            for _ in 0..count {
+                self.salt += 1;
+                let parent = self.canonical.last().map_or(B256::ZERO, |b| b.hash);
+                let number = self.canonical.len() as u64;
+                let hash = keccak256([parent.as_slice(), &self.salt.to_be_bytes()].concat());
+                let block = BlockRef {
+                    number,
+                    hash,
+                    parent,
+                    timestamp: 1_000 + number / 4,
+                    base_fee: 0,
+                };
+                self.known.insert(hash, block);
+                self.canonical.push(block);
+            }
+        }
+
+        fn reorg(&mut self, depth: usize, count: u64) {
+            let keep = self.canonical.len().saturating_sub(depth).max(1);
+            self.canonical.truncate(keep);
+            self.extend(count);
+        }
+
+        fn head(&self) -> BlockRef {
+            *self.canonical.last().unwrap()
+        }
+    }
+
+    impl BlockSource for Chain {
+        async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+            Ok(self.known.get(&hash).copied())
+        }
+        async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+            Ok(self.canonical.get(number as usize).copied())
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    /// Feeds `head` until the follower is content, applying the events to `model`.
+    fn follow(follower: &mut Canonical, chain: &Chain, head: BlockRef, model: &mut Vec<BlockRef>) {
+        for _ in 0..1_000 {
+            let Some(event) = block_on(follower.advance(head, chain)).unwrap() else {
+                return;
+            };
+            for old in event.reverted().iter().rev() {
+                assert_eq!(model.pop().as_ref(), Some(old), "reverted blocks are the newest ones");
+            }
+            for new in event.committed() {
+                if let Some(last) = model.last() {
+                    assert_eq!(new.parent, last.hash, "no gap");
+                }
+                model.push(*new);
+            }
+        }
+        unreachable!("the follower does not come to rest");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn follows_any_history(ops in prop::collection::vec((0u8..4, 0usize..12, 1u64..9), 1..40)) {
+            let mut chain = Chain::default();
+            chain.extend(1);
+            let mut follower = Canonical::new(64, []);
+            let mut model = Vec::new();
+            follow(&mut follower, &chain, chain.head(), &mut model);
+            for (op, depth, count) in ops {
+                let before = chain.head();
+                match op {
+                    0 => chain.extend(count),
+                    1 => chain.reorg(depth, count),
+                    2 => chain.reorg(depth, 0),
+                    _ => chain.extend(1),
+                }
+                // A late announcement of what was the head before must not matter.
+                follow(&mut follower, &chain, before, &mut model);
+                follow(&mut follower, &chain, chain.head(), &mut model);
+                prop_assert_eq!(&model, &chain.canonical);
+            }
+        }
+
+        #[test]
+        fn events_invert(old in 0usize..5, new in 0usize..5) {
+            let mut chain = Chain::default();
+            chain.extend(10);
+            let event = ChainEvent::Reorged { old: chain.canonical[..old].to_vec(), new: chain.canonical[old..old + new].to_vec() };
+            let twice = event.clone().into_inverted().into_inverted();
+            prop_assert_eq!(&twice, &event);
+            let inverted = event.clone().into_inverted();
+            prop_assert_eq!(event.committed(), inverted.reverted());
+            prop_assert_eq!(event.reverted(), inverted.committed());
+        }
+    }
+
+    #[test]
+    fn long_gap_is_filled_in_steps_without_a_hole() {
+        let mut chain = Chain::default();
+        chain.extend(1);
+        let mut follower = Canonical::new(64, []);
+        let mut model = Vec::new();
+        follow(&mut follower, &chain, chain.head(), &mut model);
+        chain.extend(3 * STEP + 17);
+        follow(&mut follower, &chain, chain.head(), &mut model);
+        assert_eq!(model, chain.canonical);
+        assert_eq!(follower.blocks().count(), 64);
+    }
+
+    #[test]
+    fn reorg_deeper_than_the_window_replaces_it() {
+        let mut chain = Chain::default();
+        chain.extend(20);
+        let mut follower = Canonical::new(4, chain.canonical.iter().copied());
+        chain.reorg(10, 12);
+        let event = block_on(follower.advance(chain.head(), &chain)).unwrap().unwrap();
+        assert_eq!(event.reverted().len(), 4);
+        assert_eq!(event.committed().last(), Some(&chain.head()));
+    }
+
+    #[test]
+    fn a_lying_node_is_an_error_and_changes_nothing() {
+        let mut chain = Chain::default();
+        chain.extend(5);
+        let mut follower = Canonical::new(64, chain.canonical.iter().copied());
+        let tip = *follower.tip().unwrap();
+        chain.extend(3);
+        let wanted = chain.canonical[6].hash;
+        let liar = chain.canonical[2];
+        chain.known.insert(wanted, liar);
+        let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
+        assert!(matches!(error, FollowError::WrongBlock { .. }), "{error}");
+        chain.known.remove(&wanted);
+        let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
+        assert!(matches!(error, FollowError::MissingParent { number: 7, .. }), "{error}");
+        assert_eq!(follower.tip(), Some(&tip));
+    }
+
+    #[test]
+    fn restored_window_is_linked() {
+        let mut chain = Chain::default();
+        chain.extend(10);
+        let mut blocks = chain.canonical.clone();
+        blocks.remove(4);
+        let follower = Canonical::new(64, blocks);
+        assert_eq!(follower.blocks().next().map(|b| b.number), Some(5));
+    }
+}

@@ -1,0 +1,283 @@
+//! Where new heads come from: a WebSocket subscription for speed and an HTTP poll beside it that notices when the
+//! subscription has silently stopped and takes over while there is none.
+//!
+//! Only the newest head is kept: what lies between is walked by parent hash, so that nothing is lost when several arrive at
+//! once, when the connection breaks, or when the keeper is slow.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use alloy::providers::{Provider, ProviderBuilder, WsConnect};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{BlockRef, Rpc};
+
+/// How a head reached us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// `eth_subscribe` `newHeads`.
+    Subscription,
+    /// HTTP polling.
+    Poll,
+}
+
+/// A head and when it was first seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// The block.
+    pub block: BlockRef,
+    /// Monotonic time of arrival: where latencies begin.
+    pub at: Instant,
+    /// The way it came.
+    pub via: Via,
+}
+
+/// Health of the two sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether the subscription is up.
+    pub subscribed: bool,
+    /// Why there is no subscription, when there is none.
+    pub subscription_error: Option<String>,
+    /// Why the last poll failed, when it did.
+    pub poll_error: Option<String>,
+}
+
+impl Link {
+    /// Neither source works: the keeper sees nothing.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        !self.subscribed && self.poll_error.is_some()
+    }
+}
+
+/// Timing of the head sources.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadSettings {
+    /// Poll interval while there is no subscription.
+    pub poll: Duration,
+    /// Poll interval that watches over a working subscription.
+    pub watch: Duration,
+    /// Longest wait between attempts to subscribe again.
+    pub reconnect_max: Duration,
+}
+
+impl Default for HeadSettings {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_millis(200),
+            watch: Duration::from_secs(2),
+            reconnect_max: Duration::from_secs(5),
+        }
+    }
+}
+
+const FIRST_RECONNECT: Duration = Duration::from_millis(200);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Receiving side of the head sources.
+#[derive(Debug, Clone)]
+pub struct Heads {
+    heads: watch::Receiver<Option<Seen>>,
+    link: watch::Receiver<Link>,
+}
+
+struct Shared {
+    heads: watch::Sender<Option<Seen>>,
+    link: watch::Sender<Link>,
+    /// Height that the subscription has announced last.
+    announced: AtomicU64,
+    /// Counts announcements, so that a poll can tell that it was overtaken.
+    generation: AtomicU64,
+    subscribed: AtomicBool,
+    /// Tells the subscription that it is dead although nobody told it.
+    silent: Notify,
+}
+
+impl Heads {
+    /// Starts both sources; they run until `stop` is cancelled. Without `ws` there is only polling.
+    #[must_use]
+    pub fn start(rpc: Rpc, ws: Option<String>, settings: HeadSettings, stop: CancellationToken) -> Self {
+        let (heads, heads_rx) = watch::channel(None);
+        let (link, link_rx) = watch::channel(Link::default());
+        let shared = Arc::new(Shared {
+            heads,
+            link,
+            announced: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            subscribed: AtomicBool::new(false),
+            silent: Notify::new(),
+        });
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(poll_loop(rpc.clone(), settings, Arc::clone(&shared))),
+        );
+        if let Some(url) = ws {
+            tokio::spawn(stop.run_until_cancelled_owned(subscribe_loop(url, rpc.chain_id(), settings, shared)));
+        }
+        Self {
+            heads: heads_rx,
+            link: link_rx,
+        }
+    }
+
+    /// Waits for a head that was not handed out yet. `None` when the sources have stopped.
+    pub async fn next(&mut self) -> Option<Seen> {
+        loop {
+            self.heads.changed().await.ok()?;
+            let seen = *self.heads.borrow_and_update();
+            if seen.is_some() {
+                return seen;
+            }
+        }
+    }
+
+    /// The newest head so far, without marking it as handed out.
+    #[must_use]
+    pub fn newest(&self) -> Option<Seen> {
+        *self.heads.borrow()
+    }
+
+    /// Health of the sources now.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.borrow().clone()
+    }
+
+    /// Waits until the health of the sources changes. `false` when they have stopped.
+    pub async fn link_changed(&mut self) -> bool {
+        self.link.changed().await.is_ok()
+    }
+}
+
+impl Shared {
+    fn publish(&self, block: BlockRef, via: Via) {
+        let at = Instant::now();
+        self.heads.send_if_modified(|held| {
+            if held.is_some_and(|seen| seen.block.hash == block.hash) {
+                return false;
+            }
+            *held = Some(Seen { block, at, via });
+            true
+        });
+    }
+
+    fn set_link(&self, change: impl FnOnce(&mut Link)) {
+        self.link.send_if_modified(|link| {
+            let before = link.clone();
+            change(link);
+            *link != before
+        });
+    }
+}
+
+async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
+    // The generation at which the subscription was first seen to lag behind the poll.
+    let mut lagging: Option<u64> = None;
+    loop {
+        let before = shared.generation.load(Ordering::Acquire);
+        match rpc.latest().await {
+            Ok(block) => {
+                shared.set_link(|link| link.poll_error = None);
+                // An announcement that came meanwhile is newer than this answer.
+                if shared.generation.load(Ordering::Acquire) == before {
+                    shared.publish(block, Via::Poll);
+                }
+                if shared.subscribed.load(Ordering::Acquire) {
+                    // Behind at two polls and not one announcement between them: it only looks alive.
+                    let now = shared.generation.load(Ordering::Acquire);
+                    let lags = block.number > shared.announced.load(Ordering::Acquire);
+                    if lags && lagging == Some(now) {
+                        shared.silent.notify_one();
+                    }
+                    lagging = lags.then_some(now);
+                }
+            }
+            Err(error) => shared.set_link(|link| link.poll_error = Some(error.to_string())),
+        }
+        let healthy = shared.subscribed.load(Ordering::Acquire);
+        let mut wait = if healthy { settings.watch } else { settings.poll };
+        // A subscription that ends while we wait must not leave us asleep for the long interval.
+        while healthy && !wait.is_zero() && shared.subscribed.load(Ordering::Acquire) {
+            let slice = wait.min(settings.poll);
+            tokio::time::sleep(slice).await;
+            wait = wait.saturating_sub(slice);
+        }
+        if !healthy {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+async fn subscribe_loop(url: String, chain_id: u64, settings: HeadSettings, shared: Arc<Shared>) {
+    let mut backoff = FIRST_RECONNECT;
+    loop {
+        let started = Instant::now();
+        let reason = subscribe_once(&url, chain_id, &shared).await;
+        if shared.subscribed.swap(false, Ordering::AcqRel) {
+            tracing::warn!(%reason, "the head subscription ended; polling until it is back");
+        }
+        shared.set_link(|link| {
+            link.subscribed = false;
+            link.subscription_error = Some(reason);
+        });
+        if started.elapsed() > settings.reconnect_max {
+            backoff = FIRST_RECONNECT;
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = backoff.saturating_mul(2).min(settings.reconnect_max);
+    }
+}
+
+/// Subscribes and forwards heads until the connection is of no more use; says why.
+async fn subscribe_once(url: &str, chain_id: u64, shared: &Shared) -> String {
+    // One attempt per connection: alloy's own reconnect would hide the gap from us.
+    let connect = WsConnect::new(url).with_max_retries(1);
+    let setup = async {
+        let provider = ProviderBuilder::new()
+            .disable_recommended_fillers()
+            .connect_ws(connect)
+            .await?;
+        let actual = provider.get_chain_id().await?;
+        let height = provider.get_block_number().await?;
+        let subscription = provider.subscribe_blocks().await?;
+        Ok::<_, alloy::transports::TransportError>((provider, actual, height, subscription))
+    };
+    let (provider, height, mut subscription) = match tokio::time::timeout(CONNECT_TIMEOUT, setup).await {
+        Err(_) => return format!("no WebSocket connection within {} s", CONNECT_TIMEOUT.as_secs()),
+        Ok(Err(error)) => return format!("no WebSocket subscription: {error}"),
+        Ok(Ok((_, actual, _, _))) if actual != chain_id => {
+            return format!(
+                "the WebSocket endpoint serves chain {actual}, not {chain_id}: correct [chain] ws in cordon.toml"
+            );
+        }
+        Ok(Ok((provider, _, height, subscription))) => (provider, height, subscription),
+    };
+    shared.announced.store(height, Ordering::Release);
+    shared.subscribed.store(true, Ordering::Release);
+    shared.set_link(|link| {
+        link.subscribed = true;
+        link.subscription_error = None;
+    });
+    let reason = loop {
+        let received = tokio::select! {
+            received = subscription.recv() => received,
+            () = shared.silent.notified() => break "the subscription has fallen silent while the chain went on".to_owned(),
+        };
+        match received {
+            Ok(header) => {
+                let block = BlockRef::from(&header);
+                shared.announced.store(block.number, Ordering::Release);
+                shared.generation.fetch_add(1, Ordering::AcqRel);
+                shared.publish(block, Via::Subscription);
+            }
+            // Only the newest head matters; the walk by parent hash fills what was dropped.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => break "the WebSocket connection was closed".to_owned(),
+        }
+    };
+    drop(provider);
+    reason
+}

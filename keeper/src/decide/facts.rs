@@ -1,0 +1,161 @@
+//! What a decision is made from, and what it says.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::B256;
+use cordon_client::config::Severity;
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use cordon_core::rule::value::Int;
+
+use crate::chain::BlockRef;
+
+/// How the keeper answers a breach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Response {
+    /// `trip`: the guard re-evaluates the rule itself. Needs no role.
+    Trip,
+    /// `contain` by the keeper's own authority, within its bounds.
+    Contain,
+}
+
+/// What the keeper knows of a rule before it is evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulePolicy {
+    /// Index in the rulebook.
+    pub index: u16,
+    /// Name in `cordon.toml`.
+    pub id: String,
+    /// Scope that a breach raises.
+    pub scope: u8,
+    /// Level that a breach raises the scope to; `Normal` for a rule that cannot be tripped.
+    pub level: Level,
+    /// Seconds for which it is raised.
+    pub duration: u32,
+    /// How bad a breach is.
+    pub severity: Severity,
+    /// One transaction cannot move its inputs; otherwise two observations are needed.
+    pub robust: bool,
+    /// Evaluated and recorded, never acted on.
+    pub shadow: bool,
+    /// How a breach is answered.
+    pub response: Response,
+    /// Least seconds between two decisions on this rule.
+    pub cooldown: u32,
+}
+
+impl RulePolicy {
+    /// Whether a breach is only recorded: the rule is in shadow, or raises no level.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.shadow || !self.level.is_raised()
+    }
+
+    /// The level that a trip of this rule reaches: a spot rule goes to `ReduceOnly` at most.
+    #[must_use]
+    pub fn reachable(&self) -> Level {
+        if !self.robust && self.level.rank() > Level::ReduceOnly.rank() {
+            Level::ReduceOnly
+        } else {
+            self.level
+        }
+    }
+}
+
+/// Outcome of one evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it is `Unknown`, 0 otherwise; codes in docs/rules.md, and [`crate::rules::READ_FAILED`] when nothing was evaluated.
+    pub reason: u8,
+    /// Left operand of the deciding comparison; zero when none decided.
+    pub observed: Int,
+    /// Right operand of the deciding comparison; zero when none decided.
+    pub bound: Int,
+}
+
+/// One rule evaluated with one witness at one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleVerdict {
+    /// Index of the rule.
+    pub rule: u16,
+    /// Witness words, empty for rules without parameters.
+    pub witness: Vec<B256>,
+    /// What came out.
+    pub reading: Reading,
+}
+
+/// State of a scope at a block. Only scopes that are not `Normal`, or have effects in force, are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScopeReading {
+    /// Id of the scope.
+    pub scope: u8,
+    /// Effective level.
+    pub level: Level,
+    /// Unix seconds at which the level steps down; 0 when it does not.
+    pub expires_at: u64,
+    /// Whether an effect of a containment call is still in force.
+    pub applied: bool,
+}
+
+/// Everything that was read of one block.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockFacts<'a> {
+    /// The block.
+    pub block: &'a BlockRef,
+    /// All verdicts of the block.
+    pub verdicts: &'a [RuleVerdict],
+    /// Scopes that are not `Normal` at the block. A scope that is missing counts as `Normal`.
+    pub scopes: &'a [ScopeReading],
+}
+
+/// What was decided on a rule before. Times are block timestamps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RulePast {
+    /// The newest decision.
+    pub decided_at: Option<u64>,
+    /// When the guard recorded the first of two observations, if no decision has followed it.
+    pub observed_at: Option<u64>,
+    /// A decision is still being carried out.
+    pub open: bool,
+}
+
+/// What was decided before, by rule. A rule that is missing has no past.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// By index of the rule.
+    pub rules: BTreeMap<u16, RulePast>,
+}
+
+/// What is to be done about a breach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Send `trip`.
+    Trip,
+    /// Send `contain`.
+    Contain,
+    /// Nothing: the rule is in shadow, or raises no level. The breach is recorded.
+    Shadow,
+}
+
+/// A breach that calls for an act. At most one per rule and block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Index of the rule.
+    pub rule: u16,
+    /// Witness that shows the breach best.
+    pub witness: Vec<B256>,
+    /// What is to be done.
+    pub act: Act,
+    /// Scope to be raised.
+    pub scope: u8,
+    /// Level to be reached.
+    pub level: Level,
+    /// Seconds for which it is to be raised.
+    pub duration: u32,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The reading that decided.
+    pub reading: Reading,
+}

@@ -1,0 +1,8 @@
+//! From verdicts to decisions. Everything here is a pure function of inputs that are stored with the block, so that a
+//! replay decides the same.
+
+mod facts;
+mod judge;
+
+pub use facts::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
+pub use judge::{RENEW_FRACTION, decide, held};

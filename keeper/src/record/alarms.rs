@@ -1,0 +1,151 @@
+//! Alarms: what people have to look at. One stays open per kind and subject until its cause is gone.
+
+use sqlx::SqliteConnection;
+
+use super::{Store, StoreError, int, uint};
+use crate::clock::now_ms;
+
+/// What an alarm is about. docs/keeper.md says what to do about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AlarmKind {
+    /// Neither the subscription nor polling works: nothing is being watched.
+    Blind,
+    /// The subscription is down; heads come by polling.
+    Polling,
+    /// A rule could not be evaluated.
+    RuleUnknown,
+    /// Blocks are evaluated later than they come.
+    Behind,
+    /// A decided action could not be carried out yet.
+    ActionDelayed,
+    /// The guard refused a decided action for good.
+    ActionRefused,
+    /// A containment call, or the undoing of one, failed.
+    ContainmentFailed,
+    /// The guard's rulebook is not the one of the configuration.
+    RulebookChanged,
+    /// The heartbeat could not be sent.
+    Heartbeat,
+    /// The record could not be written.
+    Record,
+}
+
+impl AlarmKind {
+    /// Name in the record and in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blind => "blind",
+            Self::Polling => "polling",
+            Self::RuleUnknown => "rule-unknown",
+            Self::Behind => "behind",
+            Self::ActionDelayed => "action-delayed",
+            Self::ActionRefused => "action-refused",
+            Self::ContainmentFailed => "containment-failed",
+            Self::RulebookChanged => "rulebook-changed",
+            Self::Heartbeat => "heartbeat",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// An alarm as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// Name of its [`AlarmKind`].
+    pub kind: String,
+    /// What it is about: a rule, a scope, an intent.
+    pub subject: String,
+    /// The sentence for people.
+    pub text: String,
+    /// Block at which it was raised.
+    pub block_number: Option<u64>,
+    /// Wall clock, Unix milliseconds.
+    pub raised_ms: i64,
+    /// When its cause was gone; `None` while it lasts.
+    pub cleared_ms: Option<i64>,
+}
+
+type AlarmRow = (String, String, String, Option<i64>, i64, Option<i64>);
+
+impl Store {
+    /// Stores an alarm. `false` when one of this kind and subject is open already.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn raise_alarm(
+        &self,
+        kind: AlarmKind,
+        subject: &str,
+        text: &str,
+        block_number: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        raise(&mut *self.pool.acquire().await?, kind, subject, text, block_number).await
+    }
+
+    /// Marks an alarm's cause as gone. `false` when none was open.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn clear_alarm(&self, kind: AlarmKind, subject: &str) -> Result<bool, StoreError> {
+        clear(&mut *self.pool.acquire().await?, kind, subject).await
+    }
+
+    /// All alarms, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
+        let rows: Vec<AlarmRow> =
+            sqlx::query_as("SELECT kind, subject, text, block_number, raised_ms, cleared_ms FROM alarms ORDER BY id")
+                .fetch_all(&self.pool)
+                .await?;
+        rows.into_iter()
+            .map(|(kind, subject, text, block, raised_ms, cleared_ms)| {
+                let block_number = block.map(|number| uint("block number", number)).transpose()?;
+                Ok(Alarm {
+                    kind,
+                    subject,
+                    text,
+                    block_number,
+                    raised_ms,
+                    cleared_ms,
+                })
+            })
+            .collect()
+    }
+}
+
+pub(super) async fn raise(
+    connection: &mut SqliteConnection,
+    kind: AlarmKind,
+    subject: &str,
+    text: &str,
+    block_number: Option<u64>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO alarms (kind, subject, text, block_number, raised_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(kind.name())
+    .bind(subject)
+    .bind(text)
+    .bind(block_number.map(|number| int("block number", number)).transpose()?)
+    .bind(now_ms())
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+pub(super) async fn clear(
+    connection: &mut SqliteConnection,
+    kind: AlarmKind,
+    subject: &str,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query("UPDATE alarms SET cleared_ms = ? WHERE kind = ? AND subject = ? AND cleared_ms IS NULL")
+        .bind(now_ms())
+        .bind(kind.name())
+        .bind(subject)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}

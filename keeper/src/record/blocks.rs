@@ -1,0 +1,353 @@
+//! Blocks: the one transaction that makes a block done, the checkpoint, and what is taken back when blocks vanish.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use cordon_core::rule::eval::Verdict;
+use sqlx::SqliteConnection;
+
+use super::alarms::{self, AlarmKind};
+use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdicts};
+use super::intents::{self, NewIntent};
+use super::{Intent, IntentKind, Names, Store, StoreError, events, incidents, int, uint, witnesses, word};
+use crate::chain::BlockRef;
+use crate::decide::{Act, Decision, RuleVerdict, ScopeReading};
+use crate::rules::GuardEvent;
+
+/// A witness that was evaluated at a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnessed {
+    /// Rule that it belongs to.
+    pub rule: u16,
+    /// Its words.
+    pub words: Vec<B256>,
+    /// Whether an event of the block named it.
+    pub named: bool,
+}
+
+/// Everything that makes a block done.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockRecord<'a> {
+    /// The block.
+    pub block: &'a BlockRef,
+    /// Code hash of the rulebook that was evaluated.
+    pub version: B256,
+    /// All verdicts.
+    pub verdicts: &'a [RuleVerdict],
+    /// Scopes that are not `Normal`; `None` when they could not be read.
+    pub scopes: Option<&'a [ScopeReading]>,
+    /// What was decided.
+    pub decisions: &'a [Decision],
+    /// What the guard logged in the block.
+    pub events: &'a [GuardEvent],
+    /// Witnesses that were evaluated.
+    pub witnessed: &'a [Witnessed],
+    /// Most witnesses to remember per rule.
+    pub witness_limit: u32,
+    /// From the arrival of the head to the decisions, when there are any.
+    pub head_to_decision: Option<Duration>,
+    /// Whether all blocks before it are done, so that it becomes the checkpoint.
+    pub is_next: bool,
+}
+
+/// What storing a block brought about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockCommit {
+    /// Actions to be carried out now. Those that were stored before are not among them.
+    pub intents: Vec<Intent>,
+    /// Rules that are newly `Unknown`.
+    pub newly_unknown: Vec<u16>,
+    /// Rules that can be evaluated again.
+    pub known_again: Vec<u16>,
+}
+
+impl Store {
+    /// Stores all of a block in one transaction: when this returns, the block is done; when it fails, nothing of it is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn commit_block(&self, record: &BlockRecord<'_>, names: &Names) -> Result<BlockCommit, StoreError> {
+        let mut tx = self.begin().await?;
+        let connection = &mut *tx;
+        insert_block(connection, record).await?;
+        for witnessed in record.witnessed {
+            witnesses::note(
+                connection,
+                witnessed.rule,
+                &witnessed.words,
+                record.block.number,
+                witnessed.named,
+            )
+            .await?;
+        }
+        for rule in record
+            .witnessed
+            .iter()
+            .filter(|w| w.named)
+            .map(|w| w.rule)
+            .collect::<BTreeSet<_>>()
+        {
+            witnesses::bound(connection, rule, record.witness_limit).await?;
+        }
+        for event in record.events {
+            events::apply(connection, names, record.block, event).await?;
+        }
+        incidents::follow_verdicts(connection, record, names).await?;
+        let mut commit = BlockCommit::default();
+        for decision in record.decisions {
+            if let Some(intent) = self.commit_decision(connection, record, decision, names).await? {
+                commit.intents.push(intent);
+            }
+        }
+        update_unknown(connection, record, names, &mut commit).await?;
+        if record.is_next {
+            set_checkpoint(connection, record.block.hash).await?;
+        }
+        tx.commit().await?;
+        Ok(commit)
+    }
+
+    async fn commit_decision(
+        &self,
+        connection: &mut SqliteConnection,
+        record: &BlockRecord<'_>,
+        decision: &Decision,
+        names: &Names,
+    ) -> Result<Option<Intent>, StoreError> {
+        let kind = match decision.act {
+            Act::Trip => IntentKind::Trip,
+            Act::Contain => IntentKind::Contain,
+            Act::Shadow => IntentKind::Shadow,
+        };
+        let key = NewIntent {
+            kind,
+            rule: Some(decision.rule),
+            scope: decision.scope,
+            level: decision.level,
+            duration: decision.duration,
+            witness: &decision.witness,
+            observed: decision.reading.observed,
+            bound: decision.reading.bound,
+            block: record.block,
+            version: record.version,
+            incident: None,
+        };
+        let Some(mut intent) = intents::insert(connection, self.chain_id(), &key).await? else {
+            return Ok(None);
+        };
+        if kind == IntentKind::Shadow {
+            return Ok(None);
+        }
+        let incident = incidents::detect(connection, record, decision, names).await?;
+        intents::attach(connection, intent.id, incident).await?;
+        intent.incident = Some(incident);
+        Ok(Some(intent))
+    }
+
+    /// Whether the block is done and part of the canonical chain as far as the record knows.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn is_done(&self, hash: B256) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
+            .bind(hash.to_vec())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Makes a block that is done already the checkpoint.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn advance(&self, hash: B256) -> Result<(), StoreError> {
+        set_checkpoint(&mut *self.pool.acquire().await?, hash).await
+    }
+
+    /// The newest canonical blocks up to the checkpoint, oldest first, at most `most`. Empty before the first block.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn window(&self, most: u32) -> Result<Vec<BlockRef>, StoreError> {
+        type Row = (Vec<u8>, i64, Vec<u8>, i64);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT b.hash, b.number, b.parent, b.timestamp FROM blocks b
+             JOIN checkpoint c JOIN blocks tip ON tip.hash = c.hash
+             WHERE b.canonical = 1 AND b.number <= tip.number ORDER BY b.number DESC LIMIT ?",
+        )
+        .bind(i64::from(most))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .rev()
+            .map(|(hash, number, parent, timestamp)| {
+                Ok(BlockRef {
+                    number: uint("block number", number)?,
+                    hash: word("block hash", &hash)?,
+                    parent: word("block hash", &parent)?,
+                    timestamp: uint("block timestamp", timestamp)?,
+                    base_fee: 0,
+                })
+            })
+            .collect()
+    }
+
+    /// Verdicts of a block; `None` when the record has no such block.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn verdicts(&self, hash: B256) -> Result<Option<Vec<RuleVerdict>>, StoreError> {
+        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT verdicts FROM blocks WHERE hash = ?")
+            .bind(hash.to_vec())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|(bytes,)| decode_verdicts(&bytes)).transpose()
+    }
+
+    /// Scopes of a block that were not `Normal`; `None` when the record has no such block.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn scopes(&self, hash: B256) -> Result<Option<Vec<ScopeReading>>, StoreError> {
+        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT scopes FROM blocks WHERE hash = ?")
+            .bind(hash.to_vec())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|(bytes,)| decode_scopes(&bytes)).transpose()
+    }
+
+    /// Takes back blocks that are canonical no more, newest last: their effects on incidents are undone, actions that were
+    /// carried out in them are open again, the checkpoint goes to the parent of the first.
+    ///
+    /// Returns the actions that are open again.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn revert_blocks(&self, blocks: &[BlockRef]) -> Result<Vec<Intent>, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut reopened = Vec::new();
+        for block in blocks.iter().rev() {
+            let hash = block.hash.to_vec();
+            sqlx::query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
+                .bind(hash.clone())
+                .execute(&mut *tx)
+                .await?;
+            // The parent may be older than the record; then the next start begins at the head.
+            sqlx::query("DELETE FROM checkpoint WHERE hash = ?")
+                .bind(hash.clone())
+                .execute(&mut *tx)
+                .await?;
+            reopened.extend(intents::reopen(&mut tx, block).await?);
+            incidents::revert(&mut tx, block).await?;
+        }
+        if let Some(first) = blocks.first() {
+            let parent: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
+                .bind(first.parent.to_vec())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if parent.is_some() {
+                set_checkpoint(&mut tx, first.parent).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(reopened)
+    }
+
+    /// Drops the verdicts of blocks more than `keep` below the checkpoint, except those that an incident was opened at.
+    /// Returns how many blocks were dropped.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn prune_blocks(&self, keep: u64) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "DELETE FROM blocks WHERE number < (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash) - ?
+             AND hash NOT IN (SELECT opened_hash FROM incidents)",
+        )
+        .bind(int("block count", keep)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+async fn insert_block(connection: &mut SqliteConnection, record: &BlockRecord<'_>) -> Result<(), StoreError> {
+    let block = record.block;
+    sqlx::query(
+        "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
+         ON CONFLICT (hash) DO UPDATE SET canonical = 1, version = excluded.version, verdicts = excluded.verdicts, scopes = excluded.scopes",
+    )
+    .bind(block.hash.to_vec())
+    .bind(int("block number", block.number)?)
+    .bind(block.parent.to_vec())
+    .bind(int("block timestamp", block.timestamp)?)
+    .bind(record.version.to_vec())
+    .bind(encode_verdicts(record.verdicts))
+    .bind(encode_scopes(record.scopes.unwrap_or_default()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn set_checkpoint(connection: &mut SqliteConnection, hash: B256) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO checkpoint (id, hash) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash")
+        .bind(hash.to_vec())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Raises the alarm of every rule that is `Unknown` now and clears that of every rule that was evaluated.
+async fn update_unknown(
+    connection: &mut SqliteConnection,
+    record: &BlockRecord<'_>,
+    names: &Names,
+    commit: &mut BlockCommit,
+) -> Result<(), StoreError> {
+    let unknown: BTreeSet<u16> = record
+        .verdicts
+        .iter()
+        .filter(|v| v.reading.verdict == Verdict::Unknown)
+        .map(|v| v.rule)
+        .collect();
+    for rule in &unknown {
+        let reason = record
+            .verdicts
+            .iter()
+            .find(|v| v.rule == *rule && v.reading.verdict == Verdict::Unknown)
+            .map_or(0, |v| v.reading.reason);
+        let name = names.rule(*rule);
+        let text = format!(
+            "rule {name} could not be evaluated at block {}: {}",
+            record.block.number,
+            crate::rules::reason_text(reason)
+        );
+        if alarms::raise(
+            connection,
+            AlarmKind::RuleUnknown,
+            &name,
+            &text,
+            Some(record.block.number),
+        )
+        .await?
+        {
+            commit.newly_unknown.push(*rule);
+        }
+    }
+    let open: Vec<(String,)> = sqlx::query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+        .bind(AlarmKind::RuleUnknown.name())
+        .fetch_all(&mut *connection)
+        .await?;
+    let evaluated: BTreeSet<u16> = record.verdicts.iter().map(|v| v.rule).collect();
+    for (subject,) in open {
+        let Some(rule) = evaluated
+            .difference(&unknown)
+            .find(|rule| names.rule(**rule) == subject)
+        else {
+            continue;
+        };
+        alarms::clear(connection, AlarmKind::RuleUnknown, &subject).await?;
+        commit.known_again.push(*rule);
+    }
+    Ok(())
+}

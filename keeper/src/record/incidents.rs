@@ -1,0 +1,448 @@
+//! Incidents: opened at detection, carried on by what the chain and the keeper do, closed when the scope is normal again.
+
+use alloy::primitives::B256;
+use cordon_client::config::Severity;
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use sqlx::SqliteConnection;
+
+use super::codec::{decode_words, encode_words, int_text};
+use super::intents::Confirmation;
+use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, Outcome, Store, StoreError, int};
+use crate::chain::BlockRef;
+use crate::clock::now_ms;
+use crate::decide::Decision;
+
+/// A line for a timeline.
+pub(super) struct Entry<'a> {
+    pub(super) kind: &'a str,
+    pub(super) text: &'a str,
+    pub(super) block: Option<&'a BlockRef>,
+    pub(super) tx: Option<B256>,
+    /// What makes the line appear once.
+    pub(super) mark: Option<String>,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(kind: &'a str, text: &'a str) -> Self {
+        Self {
+            kind,
+            text,
+            block: None,
+            tx: None,
+            mark: None,
+        }
+    }
+}
+
+/// Adds a line to the timeline of an incident. `false` when its mark is there already.
+pub(super) async fn entry(
+    connection: &mut SqliteConnection,
+    incident: i64,
+    entry: &Entry<'_>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO timeline (incident, at_ms, block_number, block_hash, block_time, kind, text, tx, mark)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(incident)
+    .bind(now_ms())
+    .bind(entry.block.map(|block| int("block number", block.number)).transpose()?)
+    .bind(entry.block.map(|block| block.hash.to_vec()))
+    .bind(
+        entry
+            .block
+            .map(|block| int("block timestamp", block.timestamp))
+            .transpose()?,
+    )
+    .bind(entry.kind)
+    .bind(entry.text)
+    .bind(entry.tx.map(|tx| tx.to_vec()))
+    .bind(entry.mark.as_deref())
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// The incident of a scope that is not closed.
+pub(super) async fn of_scope(connection: &mut SqliteConnection, scope: u8) -> Result<Option<i64>, StoreError> {
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT id FROM incidents WHERE scope = ? AND state <> 'closed' ORDER BY id DESC LIMIT 1")
+            .bind(i64::from(scope))
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.map(|(id,)| id))
+}
+
+/// What a new incident begins with.
+pub(super) struct Opening<'a> {
+    pub(super) scope: u8,
+    pub(super) scope_name: String,
+    pub(super) severity: Severity,
+    pub(super) block: &'a BlockRef,
+    pub(super) decision: Option<(&'a Decision, String)>,
+}
+
+pub(super) async fn open(connection: &mut SqliteConnection, opening: &Opening<'_>) -> Result<i64, StoreError> {
+    let decision = opening.decision.as_ref();
+    let number = int("block number", opening.block.number)?;
+    let time = int("block timestamp", opening.block.timestamp)?;
+    let (id,): (i64,) = sqlx::query_as(
+        "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
+            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+    )
+    .bind(i64::from(opening.scope))
+    .bind(&opening.scope_name)
+    .bind(opening.severity.name())
+    .bind(decision.map(|(decision, _)| i64::from(decision.rule)))
+    .bind(decision.map(|(_, name)| name.as_str()))
+    .bind(decision.map_or_else(Vec::new, |(decision, _)| encode_words(&decision.witness)))
+    .bind(decision.map(|(decision, _)| int_text(decision.reading.observed)))
+    .bind(decision.map(|(decision, _)| int_text(decision.reading.bound)))
+    .bind(now_ms())
+    .bind(number)
+    .bind(opening.block.hash.to_vec())
+    .bind(time)
+    .bind(number)
+    .bind(time)
+    .fetch_one(connection)
+    .await?;
+    Ok(id)
+}
+
+/// The incident that a decision belongs to: that of its scope, or a new one.
+pub(super) async fn detect(
+    connection: &mut SqliteConnection,
+    record: &BlockRecord<'_>,
+    decision: &Decision,
+    names: &Names,
+) -> Result<i64, StoreError> {
+    let name = names.rule(decision.rule);
+    let breach = format!(
+        "rule {name} breached at block {}: observed {}, bound {}",
+        record.block.number,
+        int_text(decision.reading.observed),
+        int_text(decision.reading.bound)
+    );
+    let held = of_scope(connection, decision.scope).await?;
+    let (id, kind) = match held {
+        Some(id) => (id, "breached again"),
+        None => {
+            let opening = Opening {
+                scope: decision.scope,
+                scope_name: names.scope(decision.scope),
+                severity: decision.severity,
+                block: record.block,
+                decision: Some((decision, name)),
+            };
+            (open(connection, &opening).await?, "detected")
+        }
+    };
+    if let Some(latency) = record.head_to_decision {
+        sqlx::query("UPDATE incidents SET head_to_decision = COALESCE(head_to_decision, ?) WHERE id = ?")
+            .bind(micros(latency))
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    entry(
+        connection,
+        id,
+        &Entry {
+            block: Some(record.block),
+            ..Entry::new(kind, &breach)
+        },
+    )
+    .await?;
+    let text = format!(
+        "decided to raise {} to {}",
+        names.scope(decision.scope),
+        decision.level.name()
+    );
+    entry(
+        connection,
+        id,
+        &Entry {
+            block: Some(record.block),
+            ..Entry::new("decided", &text)
+        },
+    )
+    .await?;
+    Ok(id)
+}
+
+pub(super) fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+const BACK_TO_NORMAL: &str = "the scope is back to Normal and nothing the guard did is in force";
+
+/// Lets a block's verdicts and scopes speak: the first bad block moves back when an older block turns out to be bad, a
+/// breach that ended before anything was raised closes its incident, and a level that ran out ends its containment.
+pub(super) async fn follow_verdicts(
+    connection: &mut SqliteConnection,
+    record: &BlockRecord<'_>,
+    names: &Names,
+) -> Result<(), StoreError> {
+    type Row = (i64, String, i64, Option<i64>, Vec<u8>, i64, i64, Option<i64>, i64);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, state, scope, rule, witness, first_bad_block, opened_block, contained_block, level FROM incidents WHERE state <> 'closed'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let number = int("block number", record.block.number)?;
+    for (id, state, scope, rule, witness, first_bad, opened, contained, level) in rows {
+        let witness = decode_words(&witness)?;
+        let verdict = record
+            .verdicts
+            .iter()
+            .find(|v| Some(i64::from(v.rule)) == rule && v.witness == witness)
+            .map(|v| v.reading.verdict);
+        if verdict == Some(Verdict::Breached) && number < first_bad {
+            sqlx::query("UPDATE incidents SET first_bad_block = ?, first_bad_time = ? WHERE id = ?")
+                .bind(number)
+                .bind(int("block timestamp", record.block.timestamp)?)
+                .bind(id)
+                .execute(&mut *connection)
+                .await?;
+        }
+        if state == IncidentState::Open.name() {
+            if verdict == Some(Verdict::Holds) && number > opened && open_intents(connection, id).await? == 0 {
+                close(
+                    connection,
+                    id,
+                    record.block,
+                    "the breach ended before anything was raised",
+                )
+                .await?;
+            }
+        } else if let (Some(scopes), Some(contained)) = (record.scopes, contained)
+            && number > contained
+        {
+            let held = super::intents::level(level)?;
+            match scopes.iter().find(|reading| i64::from(reading.scope) == scope) {
+                None => close(connection, id, record.block, BACK_TO_NORMAL).await?,
+                Some(reading) if reading.level.rank() < held.rank() => {
+                    super::events::stepped_down(connection, names, id, reading, record.block).await?;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open_intents(connection: &mut SqliteConnection, incident: i64) -> Result<i64, StoreError> {
+    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM intents WHERE incident = ? AND outcome IS NULL")
+        .bind(incident)
+        .fetch_one(connection)
+        .await?;
+    Ok(count)
+}
+
+/// Closes an incident and whatever it still held closed.
+pub(super) async fn close(
+    connection: &mut SqliteConnection,
+    id: i64,
+    block: &BlockRef,
+    why: &str,
+) -> Result<(), StoreError> {
+    set_state(connection, id, IncidentState::Closed).await?;
+    end(connection, id, block).await?;
+    end_closures(connection, id, None, block).await?;
+    let mark = Some(format!("closed:{id}:{}", block.hash));
+    entry(
+        connection,
+        id,
+        &Entry {
+            block: Some(block),
+            mark,
+            ..Entry::new("closed", why)
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Notes the block that ended the containment, if none is noted.
+pub(super) async fn end(connection: &mut SqliteConnection, id: i64, block: &BlockRef) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE incidents SET ended_block = ?, ended_hash = ?, ended_time = ? WHERE id = ? AND ended_block IS NULL",
+    )
+    .bind(int("block number", block.number)?)
+    .bind(block.hash.to_vec())
+    .bind(int("block timestamp", block.timestamp)?)
+    .bind(id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn set_state(
+    connection: &mut SqliteConnection,
+    id: i64,
+    state: IncidentState,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE incidents SET state = ? WHERE id = ?")
+        .bind(state.name())
+        .bind(id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Notes that the guard holds `level` since `block`. An incident that had ended goes on.
+pub(super) async fn contain(
+    connection: &mut SqliteConnection,
+    id: i64,
+    level: Level,
+    block: Option<&BlockRef>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE incidents SET state = 'contained', level = ?, ended_block = NULL, ended_hash = NULL, ended_time = NULL
+         WHERE id = ? AND state <> 'closed'",
+    )
+    .bind(i64::from(level as u8))
+    .bind(id)
+    .execute(&mut *connection)
+    .await?;
+    let Some(block) = block else { return Ok(()) };
+    let number = int("block number", block.number)?;
+    sqlx::query(
+        "UPDATE incidents SET contained_block = ?1, contained_hash = ?2, contained_time = ?3
+         WHERE id = ?4 AND (contained_block IS NULL OR contained_block > ?1)",
+    )
+    .bind(number)
+    .bind(block.hash.to_vec())
+    .bind(int("block timestamp", block.timestamp)?)
+    .bind(id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends the closures of an incident that still last: all of them, or those of one cause.
+pub(super) async fn end_closures(
+    connection: &mut SqliteConnection,
+    id: i64,
+    cause: Option<&str>,
+    block: &BlockRef,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE closures SET to_block = ?1, to_hash = ?2, to_time = ?3
+         WHERE incident = ?4 AND to_block IS NULL AND (?5 IS NULL OR cause = ?5)",
+    )
+    .bind(int("block number", block.number)?)
+    .bind(block.hash.to_vec())
+    .bind(int("block timestamp", block.timestamp)?)
+    .bind(id)
+    .bind(cause)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes the end of an intent into its incident.
+pub(super) async fn finish_intent(
+    connection: &mut SqliteConnection,
+    id: i64,
+    intent: &Intent,
+    end: &Confirmation,
+) -> Result<(), StoreError> {
+    let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
+    let block = end.included.as_ref().map(|(_, block, _, _)| block);
+    let tx = end.included.as_ref().map(|(hash, _, _, _)| *hash);
+    if raises && end.outcome == Outcome::Done {
+        contain(connection, id, intent.level, block).await?;
+        sqlx::query(
+            "UPDATE incidents SET decision_to_broadcast = COALESCE(decision_to_broadcast, ?),
+                broadcast_to_contained = COALESCE(broadcast_to_contained, ?) WHERE id = ?",
+        )
+        .bind(end.decision_to_broadcast.map(micros))
+        .bind(end.broadcast_to_contained.map(micros))
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    } else if raises && end.outcome == Outcome::AlreadyHeld {
+        contain(connection, id, intent.level, None).await?;
+    }
+    let kind = match (end.outcome, raises) {
+        (Outcome::Done, true) => "contained",
+        (outcome, _) => outcome.name(),
+    };
+    entry(
+        connection,
+        id,
+        &Entry {
+            block,
+            tx,
+            ..Entry::new(kind, &end.detail)
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Takes back what a block did to incidents.
+pub(super) async fn revert(connection: &mut SqliteConnection, block: &BlockRef) -> Result<(), StoreError> {
+    let hash = block.hash.to_vec();
+    let touched: Vec<(i64,)> =
+        sqlx::query_as("SELECT DISTINCT incident FROM timeline WHERE block_hash = ? AND mark IS NOT NULL")
+            .bind(hash.clone())
+            .fetch_all(&mut *connection)
+            .await?;
+    for sql in [
+        "UPDATE timeline SET mark = NULL WHERE block_hash = ?",
+        "DELETE FROM closures WHERE from_hash = ?",
+        "UPDATE closures SET to_block = NULL, to_hash = NULL, to_time = NULL WHERE to_hash = ?",
+        "UPDATE incidents SET state = 'contained', ended_block = NULL, ended_hash = NULL, ended_time = NULL
+         WHERE ended_hash = ? AND contained_block IS NOT NULL",
+        "UPDATE incidents SET state = 'open', ended_block = NULL, ended_hash = NULL, ended_time = NULL WHERE ended_hash = ?",
+        "UPDATE incidents SET state = 'open', level = 0, contained_block = NULL, contained_hash = NULL, contained_time = NULL
+         WHERE contained_hash = ?",
+    ] {
+        sqlx::query(sql).bind(hash.clone()).execute(&mut *connection).await?;
+    }
+    for (id,) in touched {
+        let text = format!(
+            "block {} ({}) was reorganised away; its events count no more",
+            block.number, block.hash
+        );
+        entry(
+            connection,
+            id,
+            &Entry {
+                block: Some(block),
+                ..Entry::new("reorganised", &text)
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Adds a line to an incident's timeline: what people decided, said or did.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn note(&self, incident: i64, kind: &str, text: &str) -> Result<(), StoreError> {
+        entry(&mut *self.pool.acquire().await?, incident, &Entry::new(kind, text)).await?;
+        Ok(())
+    }
+
+    /// Rule and witness of every incident that is not closed: they are evaluated at every block.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn watched(&self) -> Result<Vec<(u16, Vec<B256>)>, StoreError> {
+        let rows: Vec<(i64, Vec<u8>)> =
+            sqlx::query_as("SELECT rule, witness FROM incidents WHERE state <> 'closed' AND rule IS NOT NULL")
+                .fetch_all(&self.pool)
+                .await?;
+        rows.into_iter()
+            .map(|(rule, words)| Ok((super::small("rule index", rule)?, decode_words(&words)?)))
+            .collect()
+    }
+}

@@ -1,0 +1,310 @@
+//! Intents: what was decided, under a key that lets it be stored once.
+
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use cordon_core::level::Level;
+use cordon_core::rule::value::Int;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::codec::{decode_words, encode_words, int_from_text, int_text};
+use super::incidents::{self, Entry};
+use super::{Intent, IntentKind, Outcome, Store, StoreError, int, small, transactions, uint, word};
+use crate::chain::BlockRef;
+use crate::clock::now_ms;
+use crate::decide::{Past, RulePast};
+
+/// An intent to be stored. Together with the chain id, block, rule, version, kind and scope are its idempotency key.
+#[derive(Debug, Clone, Copy)]
+pub struct NewIntent<'a> {
+    /// What is to be done.
+    pub kind: IntentKind,
+    /// Rule that it answers; `None` for upkeep.
+    pub rule: Option<u16>,
+    /// Scope that it concerns.
+    pub scope: u8,
+    /// Level to be reached.
+    pub level: Level,
+    /// Seconds for which the level is to be raised.
+    pub duration: u32,
+    /// Witness of the rule.
+    pub witness: &'a [B256],
+    /// Left operand of the deciding comparison.
+    pub observed: Int,
+    /// Right operand of the deciding comparison.
+    pub bound: Int,
+    /// Block that it was decided on.
+    pub block: &'a BlockRef,
+    /// Code hash of the rulebook.
+    pub version: B256,
+    /// Incident that it belongs to, when that is known.
+    pub incident: Option<i64>,
+}
+
+/// How an intent ended, with the transaction that did it when one of ours did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What is to be known about it; a sentence for the timeline.
+    pub detail: String,
+    /// The included transaction: hash, block, gas used, wei paid.
+    pub included: Option<(B256, BlockRef, u64, u128)>,
+    /// From the decision to the acceptance of the transaction by a node.
+    pub decision_to_broadcast: Option<Duration>,
+    /// From there to receipt, event and read-back.
+    pub broadcast_to_contained: Option<Duration>,
+}
+
+const COLUMNS: &str = "id, incident, kind, rule, scope, level, duration, witness, observed, bound, block_number, block_hash, \
+                       block_time, decided_ms, outcome, detail";
+
+impl Store {
+    /// Actions that are to be carried out, strictest level first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_intents(&self) -> Result<Vec<Intent>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM intents WHERE outcome IS NULL ORDER BY id");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        let mut intents = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
+        intents.sort_by_key(|intent| (std::cmp::Reverse(intent.level.rank()), intent.id));
+        Ok(intents)
+    }
+
+    /// Everything that was ever decided, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn intents(&self) -> Result<Vec<Intent>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM intents ORDER BY id");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(intent)
+            .collect()
+    }
+
+    /// What was decided before on these rules.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn past(&self, rules: &[u16]) -> Result<Past, StoreError> {
+        let mut past = Past::default();
+        let mut connection = self.pool.acquire().await?;
+        for rule in rules {
+            // A decision that found its reason gone must not delay the next.
+            let (decided, open): (Option<i64>, i64) = sqlx::query_as(
+                "SELECT MAX(CASE WHEN outcome IS NOT ?2 THEN block_time END), COUNT(*) FILTER (WHERE outcome IS NULL)
+                 FROM intents WHERE rule = ?1 AND kind IN ('trip', 'contain', 'shadow')",
+            )
+            .bind(i64::from(*rule))
+            .bind(Outcome::HoldsAgain.name())
+            .fetch_one(&mut *connection)
+            .await?;
+            let newest: Option<(Option<String>, Option<i64>)> = sqlx::query_as(
+                "SELECT outcome, effect_time FROM intents WHERE rule = ? AND kind = 'trip' ORDER BY id DESC LIMIT 1",
+            )
+            .bind(i64::from(*rule))
+            .fetch_optional(&mut *connection)
+            .await?;
+            let observed_at = match newest {
+                Some((Some(outcome), Some(time))) if outcome == Outcome::Observed.name() => {
+                    Some(uint("block timestamp", time)?)
+                }
+                _ => None,
+            };
+            let decided_at = decided.map(|time| uint("block timestamp", time)).transpose()?;
+            if decided_at.is_some() || observed_at.is_some() || open > 0 {
+                past.rules.insert(
+                    *rule,
+                    RulePast {
+                        decided_at,
+                        observed_at,
+                        open: open > 0,
+                    },
+                );
+            }
+        }
+        Ok(past)
+    }
+
+    /// Stores an action that answers no rule. `None` when it is stored already.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn plan(&self, new: &NewIntent<'_>) -> Result<Option<Intent>, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut new = *new;
+        if new.incident.is_none() {
+            new.incident = incidents::of_scope(&mut tx, new.scope).await?;
+        }
+        let stored = insert(&mut tx, self.chain_id(), &new).await?;
+        tx.commit().await?;
+        Ok(stored)
+    }
+
+    /// Ends an intent: outcome, included transaction, latencies and the line in the timeline, in one transaction.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn finish(&self, intent: &Intent, end: &Confirmation) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let block = end.included.as_ref().map(|(_, block, _, _)| block);
+        sqlx::query("UPDATE intents SET outcome = ?, detail = ?, effect_hash = ?, effect_block = ?, effect_time = ? WHERE id = ?")
+            .bind(end.outcome.name())
+            .bind(&end.detail)
+            .bind(block.map(|block| block.hash.to_vec()))
+            .bind(block.map(|block| int("block number", block.number)).transpose()?)
+            .bind(block.map(|block| int("block timestamp", block.timestamp)).transpose()?)
+            .bind(intent.id)
+            .execute(&mut *tx)
+            .await?;
+        if let Some((hash, block, gas, fee)) = &end.included {
+            transactions::include(&mut tx, *hash, block, *gas, *fee, "succeeded").await?;
+        }
+        if let Some(incident) = intent.incident {
+            incidents::finish_intent(&mut tx, incident, intent, end).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Stores an intent unless its key is there already.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    chain_id: u64,
+    new: &NewIntent<'_>,
+) -> Result<Option<Intent>, StoreError> {
+    let outcome = (new.kind == IntentKind::Shadow).then_some(Outcome::Recorded);
+    let decided_ms = now_ms();
+    let row: Option<(i64,)> = sqlx::query_as(
+        "INSERT INTO intents (incident, chain_id, block_hash, rule, version, kind, scope, level, duration, witness, observed, bound,
+            block_number, block_time, decided_ms, outcome)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+    )
+    .bind(new.incident)
+    .bind(int("chain id", chain_id)?)
+    .bind(new.block.hash.to_vec())
+    .bind(new.rule.map_or(-1, i64::from))
+    .bind(new.version.to_vec())
+    .bind(new.kind.name())
+    .bind(i64::from(new.scope))
+    .bind(i64::from(new.level as u8))
+    .bind(i64::from(new.duration))
+    .bind(encode_words(new.witness))
+    .bind(int_text(new.observed))
+    .bind(int_text(new.bound))
+    .bind(int("block number", new.block.number)?)
+    .bind(int("block timestamp", new.block.timestamp)?)
+    .bind(decided_ms)
+    .bind(outcome.map(Outcome::name))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|(id,)| Intent {
+        id,
+        incident: new.incident,
+        kind: new.kind,
+        rule: new.rule,
+        scope: new.scope,
+        level: new.level,
+        duration: new.duration,
+        witness: new.witness.to_vec(),
+        observed: new.observed,
+        bound: new.bound,
+        block_number: new.block.number,
+        block_hash: new.block.hash,
+        block_time: new.block.timestamp,
+        decided_ms,
+        outcome,
+        detail: None,
+    }))
+}
+
+pub(super) async fn attach(connection: &mut SqliteConnection, intent: i64, incident: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE intents SET incident = ? WHERE id = ?")
+        .bind(incident)
+        .bind(intent)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Opens again what was carried out in a block that is canonical no more.
+pub(super) async fn reopen(connection: &mut SqliteConnection, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
+    let hash = block.hash.to_vec();
+    sqlx::query(
+        "UPDATE transactions SET status = 'orphaned', block_number = NULL, block_hash = NULL WHERE block_hash = ?",
+    )
+    .bind(hash.clone())
+    .execute(&mut *connection)
+    .await?;
+    let sql = format!(
+        "UPDATE intents SET outcome = NULL, detail = NULL, effect_hash = NULL, effect_block = NULL, effect_time = NULL
+         WHERE effect_hash = ? RETURNING {COLUMNS}"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(hash)
+        .fetch_all(&mut *connection)
+        .await?;
+    let reopened = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
+    for intent in &reopened {
+        if let Some(incident) = intent.incident {
+            let text = format!(
+                "block {} was reorganised away and with it the {} of the keeper; it is carried out again",
+                block.number,
+                intent.kind.name()
+            );
+            incidents::entry(
+                connection,
+                incident,
+                &Entry {
+                    block: Some(block),
+                    ..Entry::new("reorganised", &text)
+                },
+            )
+            .await?;
+        }
+    }
+    Ok(reopened)
+}
+
+fn intent(row: &SqliteRow) -> Result<Intent, StoreError> {
+    let kind: String = row.try_get("kind")?;
+    let outcome: Option<String> = row.try_get("outcome")?;
+    let rule: i64 = row.try_get("rule")?;
+    Ok(Intent {
+        id: row.try_get("id")?,
+        incident: row.try_get("incident")?,
+        kind: IntentKind::from_name(&kind).ok_or(StoreError::Damaged { what: "intent kind" })?,
+        rule: if rule < 0 {
+            None
+        } else {
+            Some(small("rule index", rule)?)
+        },
+        scope: small("scope", row.try_get("scope")?)?,
+        level: level(row.try_get("level")?)?,
+        duration: small("duration", row.try_get("duration")?)?,
+        witness: decode_words(row.try_get("witness")?)?,
+        observed: int_from_text(row.try_get("observed")?)?,
+        bound: int_from_text(row.try_get("bound")?)?,
+        block_number: uint("block number", row.try_get("block_number")?)?,
+        block_hash: word("block hash", row.try_get("block_hash")?)?,
+        block_time: uint("block timestamp", row.try_get("block_time")?)?,
+        decided_ms: row.try_get("decided_ms")?,
+        outcome: outcome
+            .map(|name| Outcome::from_name(&name).ok_or(StoreError::Damaged { what: "outcome" }))
+            .transpose()?,
+        detail: row.try_get("detail")?,
+    })
+}
+
+pub(super) fn level(number: i64) -> Result<Level, StoreError> {
+    u8::try_from(number)
+        .ok()
+        .and_then(Level::from_u8)
+        .ok_or(StoreError::Damaged { what: "level" })
+}

@@ -1,0 +1,75 @@
+//! Witnesses that rules with parameters are evaluated with: those that events named, remembered within a bound and looked
+//! at again in turn.
+
+use alloy::primitives::B256;
+use sqlx::SqliteConnection;
+
+use super::codec::{decode_words, encode_words};
+use super::{Store, StoreError, int};
+
+impl Store {
+    /// The `limit` witnesses of a rule whose last check is longest ago.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn witnesses_in_turn(&self, rule: u16, limit: u32) -> Result<Vec<Vec<B256>>, StoreError> {
+        let rows: Vec<(Vec<u8>,)> =
+            sqlx::query_as("SELECT words FROM witnesses WHERE rule = ? ORDER BY checked, seen DESC LIMIT ?")
+                .bind(i64::from(rule))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await?;
+        rows.iter().map(|(words,)| decode_words(words)).collect()
+    }
+
+    /// How many witnesses of a rule are remembered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn witness_count(&self, rule: u16) -> Result<u64, StoreError> {
+        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM witnesses WHERE rule = ?")
+            .bind(i64::from(rule))
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+}
+
+/// Remembers that a witness was evaluated at a block and, when `named`, that an event of the block named it.
+pub(super) async fn note(
+    connection: &mut SqliteConnection,
+    rule: u16,
+    words: &[B256],
+    block: u64,
+    named: bool,
+) -> Result<(), StoreError> {
+    let block = int("block number", block)?;
+    let sql = if named {
+        "INSERT INTO witnesses (rule, words, seen, checked) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET seen = MAX(seen, excluded.seen), checked = MAX(checked, excluded.checked)"
+    } else {
+        "INSERT INTO witnesses (rule, words, seen, checked) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET checked = MAX(checked, excluded.checked)"
+    };
+    sqlx::query(sql)
+        .bind(i64::from(rule))
+        .bind(encode_words(words))
+        .bind(block)
+        .bind(block)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets the witnesses of a rule that no event has named for longest, down to `most`.
+pub(super) async fn bound(connection: &mut SqliteConnection, rule: u16, most: u32) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM witnesses WHERE rule = ?1 AND words IN
+         (SELECT words FROM witnesses WHERE rule = ?1 ORDER BY seen DESC, checked DESC LIMIT -1 OFFSET ?2)",
+    )
+    .bind(i64::from(rule))
+    .bind(i64::from(most))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! One block read at its hash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+use alloy::rpc::types::{Filter, Log};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard as Guard;
+use cordon_core::rule::error::Unknown;
+use cordon_core::rule::eval::Verdict;
+use cordon_core::rule::value::Int;
+
+use super::{GuardEvent, Watched, scopes};
+use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
+use crate::decide::{Reading, RuleVerdict, ScopeReading};
+use crate::record::Witnessed;
+
+/// Reason of an `Unknown` verdict when the guard could not be asked, or gave no answer for this rule.
+pub const READ_FAILED: u8 = u8::MAX;
+
+/// Evaluations per `evaluateMany`: far below the 50 million gas that nodes give an `eth_call`.
+const BATCH: usize = 64;
+/// How often a call that the node refuses is tried before its rules are `Unknown`.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
+/// Witnesses taken from the events of one block, per rule. A block that names more is an attack on the keeper's time; the
+/// rest is counted in the log, and the rule is `Unknown` for the block.
+const NEW_WITNESSES: usize = 512;
+
+/// An evaluation to be made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Request {
+    /// Index of the rule.
+    pub rule: u16,
+    /// Witness words, as many as the rule has parameters.
+    pub witness: Vec<B256>,
+}
+
+/// Everything that was read of a block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockReading {
+    /// One verdict per evaluation.
+    pub verdicts: Vec<RuleVerdict>,
+    /// Scopes that are not `Normal` or have effects in force; `None` when they could not be read.
+    pub scopes: Option<Vec<ScopeReading>>,
+    /// What the guard logged.
+    pub events: Vec<GuardEvent>,
+    /// Witnesses that were evaluated.
+    pub witnessed: Vec<Witnessed>,
+}
+
+/// Why a block was not read at all. Everything less is an `Unknown` verdict.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No endpoint answers; the block has to be read again.
+    #[error(transparent)]
+    Unreachable(RpcError),
+    /// The node does not have the block any more (a reorg), or not yet (a node that lags).
+    #[error("the node does not know block {number} ({hash}); it will be read again if it is still canonical")]
+    Gone {
+        /// Height of the block.
+        number: u64,
+        /// Hash of the block.
+        hash: B256,
+    },
+}
+
+/// What a reason code of an `Unknown` verdict means.
+#[must_use]
+pub fn reason_text(reason: u8) -> String {
+    match (reason, Unknown::from_code(reason)) {
+        (READ_FAILED, _) => "the node or the guard gave no answer".to_owned(),
+        (_, Some(unknown)) => unknown.to_string(),
+        (code, None) => format!("reason {code}"),
+    }
+}
+
+/// Reads blocks through one guard.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    rpc: Rpc,
+    guard: Address,
+    watched: Watched,
+}
+
+impl Reader {
+    /// A reader of `guard` that takes witnesses from the events of `watched`.
+    #[must_use]
+    pub fn new(rpc: Rpc, guard: Address, watched: Watched) -> Self {
+        Self { rpc, guard, watched }
+    }
+
+    /// What is evaluated at every block.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// Reads the block: `known` evaluations and the logs at the same time, then the witnesses that the logs add.
+    /// `scopes` are read even when they are `Normal`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; a call that fails on a block that the node has is an `Unknown` verdict instead.
+    pub async fn read(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<BlockReading, ReadError> {
+        let (logs, verdicts, levels) = futures::future::join3(
+            self.logs(block),
+            self.evaluate(block, known),
+            self.scopes(block, scopes),
+        )
+        .await;
+        let (mut verdicts, levels) = (verdicts?, levels?);
+        let mut reading = BlockReading {
+            scopes: levels,
+            ..BlockReading::default()
+        };
+        reading.witnessed = known
+            .iter()
+            .filter(|request| !request.witness.is_empty())
+            .map(|request| Witnessed {
+                rule: request.rule,
+                words: request.witness.clone(),
+                named: false,
+            })
+            .collect();
+        match logs? {
+            Some(logs) => {
+                reading.events = (0..)
+                    .zip(&logs)
+                    .filter_map(|(at, log)| self.guard_event(log, at))
+                    .collect();
+                let (named, overflowing) = self.named(&logs);
+                let new: Vec<Request> = named
+                    .iter()
+                    .filter(|request| !known.contains(request))
+                    .cloned()
+                    .collect();
+                verdicts.extend(self.evaluate(block, &new).await?);
+                verdicts.extend(overflowing.into_iter().map(unread));
+                reading.witnessed.retain(|witnessed| {
+                    !named
+                        .iter()
+                        .any(|n| n.rule == witnessed.rule && n.witness == witnessed.words)
+                });
+                reading.witnessed.extend(named.into_iter().map(|n| Witnessed {
+                    rule: n.rule,
+                    words: n.witness,
+                    named: true,
+                }));
+            }
+            // Accounts that the block names may have been missed: that is not "nothing found".
+            None => verdicts.extend(self.event_rules().map(unread)),
+        }
+        reading.verdicts = verdicts;
+        Ok(reading)
+    }
+
+    fn event_rules(&self) -> impl Iterator<Item = u16> {
+        self.watched
+            .witnessed
+            .iter()
+            .filter(|rule| rule.witness.is_some())
+            .map(|rule| rule.index)
+    }
+
+    fn guard_event(&self, log: &Log, position: u64) -> Option<GuardEvent> {
+        if log.address() != self.guard {
+            return None;
+        }
+        GuardEvent::decode(log, position)
+    }
+
+    /// Witnesses that the logs name, without repetition, and the rules for which there were too many.
+    fn named(&self, logs: &[Log]) -> (Vec<Request>, Vec<u16>) {
+        let mut named: BTreeSet<Request> = BTreeSet::new();
+        let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+        for log in logs {
+            for rule in &self.watched.witnessed {
+                let Some(words) = rule.witness.as_ref().and_then(|witness| witness.words(&log.inner)) else {
+                    continue;
+                };
+                let count = counts.entry(rule.index).or_default();
+                if *count < NEW_WITNESSES {
+                    *count += usize::from(named.insert(Request {
+                        rule: rule.index,
+                        witness: words,
+                    }));
+                } else if !named.contains(&Request {
+                    rule: rule.index,
+                    witness: words,
+                }) {
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+        let overflowing: Vec<u16> = counts
+            .into_iter()
+            .filter(|(_, count)| *count > NEW_WITNESSES)
+            .map(|(rule, _)| rule)
+            .collect();
+        if !overflowing.is_empty() {
+            tracing::error!(rules = ?overflowing, "a block names more than {NEW_WITNESSES} accounts for a rule; the rest was not evaluated");
+        }
+        (named.into_iter().collect(), overflowing)
+    }
+
+    /// The logs of the block that matter; `None` when the node refuses them.
+    async fn logs(&self, block: &BlockRef) -> Result<Option<Vec<Log>>, ReadError> {
+        let mut addresses = vec![self.guard];
+        let mut topics = GuardEvent::TOPICS.to_vec();
+        for witness in self.watched.witnessed.iter().filter_map(|rule| rule.witness.as_ref()) {
+            addresses.push(witness.address);
+            topics.push(witness.topic());
+        }
+        let filter = Filter::new()
+            .at_block_hash(block.hash)
+            .address(addresses)
+            .event_signature(topics);
+        for attempt in 1..=ATTEMPTS {
+            match self.rpc.logs(&filter).await {
+                Ok(logs) => return Ok(Some(logs)),
+                Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
+                Err(error) => {
+                    tracing::warn!(block = block.number, attempt, %error, "the logs of a block could not be read");
+                    self.pause_or_gone(block, attempt).await?;
+                }
+            }
+        }
+        tracing::error!(
+            block = block.number,
+            "the logs of a block could not be read; rules on accounts are Unknown there"
+        );
+        Ok(None)
+    }
+
+    async fn scopes(&self, block: &BlockRef, also: &[u8]) -> Result<Option<Vec<ScopeReading>>, ReadError> {
+        for attempt in 1..=ATTEMPTS {
+            match scopes::read(&self.rpc, self.guard, block.hash, also).await {
+                Ok(readings) => return Ok(Some(readings)),
+                Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
+                Err(error) => {
+                    tracing::warn!(block = block.number, attempt, %error, "the guard's levels could not be read");
+                    self.pause_or_gone(block, attempt).await?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn pause_or_gone(&self, block: &BlockRef, attempt: u32) -> Result<(), ReadError> {
+        match self.rpc.by_hash(block.hash).await {
+            Ok(None) => Err(ReadError::Gone {
+                number: block.number,
+                hash: block.hash,
+            }),
+            Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
+            _ => {
+                tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Evaluates on the block's state, one verdict per request, in batches that are asked at the same time.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn evaluate(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
+        let batches = futures::future::join_all(requests.chunks(BATCH).map(|batch| self.batch(block, batch))).await;
+        let mut verdicts = Vec::with_capacity(requests.len());
+        for batch in batches {
+            verdicts.extend(batch?);
+        }
+        Ok(verdicts)
+    }
+
+    /// One batch. When the guard refuses it, it is halved until the rule that spoils it stands alone: one bad rule must not
+    /// blind the others.
+    async fn batch(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
+        let mut verdicts = Vec::with_capacity(requests.len());
+        let mut open = vec![requests];
+        while let Some(part) = open.pop() {
+            let Some(first) = part.first() else { continue };
+            match self.evaluate_many(block, part).await? {
+                Ok(readings) => verdicts.extend(part.iter().zip(readings).map(|(request, reading)| RuleVerdict {
+                    rule: request.rule,
+                    witness: request.witness.clone(),
+                    reading,
+                })),
+                Err(error) if part.len() == 1 => {
+                    tracing::error!(rule = first.rule, block = block.number, %error, "a rule could not be evaluated");
+                    verdicts.push(RuleVerdict {
+                        witness: first.witness.clone(),
+                        ..unread(first.rule)
+                    });
+                }
+                Err(_) => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    open.extend([left, right]);
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// `evaluateMany` at the block's hash; the inner error is a refusal that stayed after all attempts.
+    async fn evaluate_many(
+        &self,
+        block: &BlockRef,
+        requests: &[Request],
+    ) -> Result<Result<Vec<Reading>, CallError>, ReadError> {
+        let call = Guard::evaluateManyCall {
+            rules: requests.iter().map(|request| request.rule).collect(),
+            witnesses: requests.iter().map(|request| request.witness.clone()).collect(),
+        };
+        let data: alloy::primitives::Bytes = call.abi_encode().into();
+        let mut attempt = 1;
+        loop {
+            let error = match self
+                .rpc
+                .call(None, self.guard, data.clone(), None, block.hash.into())
+                .await
+            {
+                Ok(answer) => match Guard::evaluateManyCall::abi_decode_returns(&answer) {
+                    Ok(evaluations) if evaluations.len() == requests.len() => {
+                        return Ok(Ok(evaluations.iter().map(reading).collect()));
+                    }
+                    Ok(evaluations) => CallError::Rpc(RpcError::Refused {
+                        method: "eth_call",
+                        code: 0,
+                        message: format!("{} evaluations for {} rules", evaluations.len(), requests.len()),
+                    }),
+                    Err(error) => scopes::malformed("evaluateMany", &error),
+                },
+                Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
+                // A revert is the guard's own answer on this state: asking again gives the same.
+                Err(error @ CallError::Reverted(_)) => return Ok(Err(error)),
+                Err(error) => error,
+            };
+            if attempt >= ATTEMPTS {
+                return Ok(Err(error));
+            }
+            self.pause_or_gone(block, attempt).await?;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+}
+
+fn unread(rule: u16) -> RuleVerdict {
+    let reading = Reading {
+        verdict: Verdict::Unknown,
+        reason: READ_FAILED,
+        observed: Int::ZERO,
+        bound: Int::ZERO,
+    };
+    RuleVerdict {
+        rule,
+        witness: Vec::new(),
+        reading,
+    }
+}
+
+/// An evaluation of the ABI as ours. A verdict that is none counts as `Unknown`.
+fn reading(evaluation: &Guard::Evaluation) -> Reading {
+    let verdict = match evaluation.verdict {
+        Guard::Verdict::Holds => Verdict::Holds,
+        Guard::Verdict::Breached => Verdict::Breached,
+        Guard::Verdict::Unknown | Guard::Verdict::__Invalid => Verdict::Unknown,
+    };
+    Reading {
+        verdict,
+        reason: evaluation.reason,
+        observed: Int::new(evaluation.observedNegative, evaluation.observed),
+        bound: Int::new(evaluation.boundNegative, evaluation.bound),
+    }
+}
