@@ -1,22 +1,40 @@
-//! Arbitrum's precompiled contracts.
+//! Arbitrum's precompiled contracts, as far as programs and their tools need them.
+
+mod abi;
+mod arb_gas_info;
+mod arb_info;
+mod arb_owner_public;
+mod arb_sys;
+mod arb_wasm;
+mod arb_wasm_cache;
+mod call;
 
 use alloy_primitives::{Address, address};
-use revm::context::Cfg;
-use revm::context_interface::ContextTr;
+use revm::Database;
 use revm::handler::{EthPrecompiles, PrecompileProvider};
 use revm::interpreter::{CallInputs, InterpreterResult};
 use revm::primitives::AddressSet;
 use revm::primitives::hardfork::SpecId;
 
+use crate::evm::StylusContext;
+use call::Lookup;
+
+/// ArbSys: L2 block numbers, messages to L1.
+pub const ARB_SYS: Address = address!("0000000000000000000000000000000000000064");
+/// ArbInfo: balances and code.
+pub const ARB_INFO: Address = address!("0000000000000000000000000000000000000065");
+/// ArbOwnerPublic: the chain's owners and settings.
+pub const ARB_OWNER_PUBLIC: Address = address!("000000000000000000000000000000000000006b");
+/// ArbGasInfo: prices.
+pub const ARB_GAS_INFO: Address = address!("000000000000000000000000000000000000006c");
+/// ArbWasm: activation and parameters of Stylus.
+pub const ARB_WASM: Address = address!("0000000000000000000000000000000000000071");
+/// ArbWasmCache: which programs are cached.
+pub const ARB_WASM_CACHE: Address = address!("0000000000000000000000000000000000000072");
+
 /// The Arbitrum precompiles that exist here.
-pub const ADDRESSES: [Address; 6] = [
-    address!("0000000000000000000000000000000000000064"),
-    address!("0000000000000000000000000000000000000065"),
-    address!("000000000000000000000000000000000000006b"),
-    address!("000000000000000000000000000000000000006c"),
-    address!("0000000000000000000000000000000000000071"),
-    address!("0000000000000000000000000000000000000072"),
-];
+pub const ADDRESSES: [Address; 6] =
+    [ARB_SYS, ARB_INFO, ARB_OWNER_PUBLIC, ARB_GAS_INFO, ARB_WASM, ARB_WASM_CACHE];
 
 /// Ethereum's precompiles and Arbitrum's.
 #[derive(Clone, Debug)]
@@ -27,7 +45,6 @@ pub struct ArbPrecompiles {
 
 impl ArbPrecompiles {
     /// The precompiles of `spec`, and Arbitrum's.
-    #[must_use]
     pub fn new(spec: SpecId) -> Self {
         let ethereum = EthPrecompiles::new(spec);
         let mut warm = ethereum.warm_addresses().clone();
@@ -36,14 +53,23 @@ impl ArbPrecompiles {
     }
 }
 
-impl<CTX> PrecompileProvider<CTX> for ArbPrecompiles
-where
-    CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>,
-{
+fn methods<DB: Database>(address: &Address) -> Option<Lookup<DB>> {
+    match *address {
+        ARB_SYS => Some(arb_sys::method),
+        ARB_INFO => Some(arb_info::method),
+        ARB_OWNER_PUBLIC => Some(arb_owner_public::method),
+        ARB_GAS_INFO => Some(arb_gas_info::method),
+        ARB_WASM => Some(arb_wasm::method),
+        ARB_WASM_CACHE => Some(arb_wasm_cache::method),
+        _ => None,
+    }
+}
+
+impl<DB: Database> PrecompileProvider<StylusContext<DB>> for ArbPrecompiles {
     type Output = InterpreterResult;
 
     fn set_spec(&mut self, spec: SpecId) -> bool {
-        let changed = PrecompileProvider::<CTX>::set_spec(&mut self.ethereum, spec);
+        let changed = PrecompileProvider::<StylusContext<DB>>::set_spec(&mut self.ethereum, spec);
         if changed {
             self.warm.clone_from(self.ethereum.warm_addresses());
             self.warm.extend(ADDRESSES);
@@ -51,8 +77,15 @@ where
         changed
     }
 
-    fn run(&mut self, context: &mut CTX, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
-        self.ethereum.run(context, inputs)
+    fn run(
+        &mut self,
+        context: &mut StylusContext<DB>,
+        inputs: &CallInputs,
+    ) -> Result<Option<InterpreterResult>, String> {
+        match methods(&inputs.bytecode_address) {
+            Some(lookup) => call::execute(context, inputs, lookup),
+            None => self.ethereum.run(context, inputs),
+        }
     }
 
     fn warm_addresses(&self) -> &AddressSet {
