@@ -2,11 +2,13 @@
 //!
 //! [`prepare`] is independent of any engine and deterministic: equal bytes and parameters give equal instrumented bytes.
 
+mod body;
 mod build;
 mod error;
 mod instrument;
 mod limits;
 mod names;
+mod sections;
 #[cfg(test)]
 mod tests;
 

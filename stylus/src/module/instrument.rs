@@ -19,9 +19,46 @@ pub(super) struct Types {
     pub(super) signatures: Vec<FuncType>,
     /// Type index by function index, imports first.
     pub(super) functions: Vec<u32>,
+    /// The most values that a branch can carry.
+    widest: u32,
 }
 
+/// First Stylus version without multi-value.
+pub(super) const SINGLE_VALUE_VERSION: u16 = 3;
+
 impl Types {
+    pub(super) fn add(&mut self, ty: FuncType, stylus_version: u16) {
+        let wide = if stylus_version < SINGLE_VALUE_VERSION {
+            length(ty.params()).max(length(ty.results()))
+        } else {
+            1
+        };
+        self.widest = self.widest.max(wide);
+        self.signatures.push(ty);
+    }
+
+    /// At most how many values an operator passes on, as a measure of the work it makes.
+    pub(super) fn moved(&self, op: &Operator<'_>) -> u64 {
+        use Operator as O;
+        let all = |ty: Option<&FuncType>| ty.map_or(0, |ty| length(ty.params()).saturating_add(length(ty.results())));
+        match op {
+            O::Call { function_index } => u64::from(all(self.function(*function_index))),
+            O::CallIndirect { type_index, .. } => u64::from(all(self.signature(*type_index))),
+            O::Block {
+                blockty: BlockType::FuncType(index),
+            }
+            | O::Loop {
+                blockty: BlockType::FuncType(index),
+            }
+            | O::If {
+                blockty: BlockType::FuncType(index),
+            } => u64::from(all(self.signature(*index))),
+            O::Br { .. } | O::BrIf { .. } | O::Return => u64::from(self.widest),
+            O::BrTable { targets } => u64::from(self.widest).saturating_mul(u64::from(targets.len()) + 1),
+            _ => 0,
+        }
+    }
+
     pub(super) fn signature(&self, type_index: u32) -> Option<&FuncType> {
         self.signatures.get(usize::try_from(type_index).ok()?)
     }

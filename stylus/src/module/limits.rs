@@ -32,6 +32,9 @@ pub(super) const NAME_BYTES: u64 = 512;
 pub(super) const MEMORY_PAGES: u64 = 128;
 /// Maximum that an instrumented memory declares.
 pub(super) const MEMORY_MAX_PAGES: u64 = 65_534;
+/// Values that all calls, blocks and branches of a module may pass together. The chain has no such limit; this one is far above
+/// what compilers emit, and keeps a module of wide types from making validator and engine work for seconds.
+pub(super) const MOVED_VALUES: u64 = 1 << 22;
 /// Globals that the instrumentation adds.
 pub(super) const OWN_GLOBALS: u32 = 4;
 

@@ -1,5 +1,7 @@
 //! Rules about imports and exports: which host functions exist, and which names are not for programs.
 
+use std::collections::HashSet;
+
 use wasmparser::{FuncType, ValType};
 
 use super::ModuleError;
@@ -9,6 +11,8 @@ use crate::hooks::{Hook, Kind};
 const HOOKS: &str = "vm_hooks";
 /// The hook that pays for memory.
 const GROW_HOOK: &str = "pay_for_memory_grow";
+/// Characters of a name that a message shows.
+const MESSAGE_CHARS: usize = 80;
 /// Beginning of the names that belong to the instrumentation.
 const RESERVED: &str = "stylus";
 
@@ -29,7 +33,7 @@ impl Import<'_> {
     pub(super) fn check(&self, ty: Option<&FuncType>, debug: bool) -> Result<(), ModuleError> {
         let Self { module, name, .. } = *self;
         if name.starts_with(RESERVED) {
-            return Err(ModuleError::Reserved(name.to_owned()));
+            return Err(ModuleError::Reserved(shorten(name)));
         }
         let signature = Hook::ALL
             .iter()
@@ -37,8 +41,8 @@ impl Import<'_> {
             .find(|signature| signature.module == module && signature.name == name)
             .filter(|_| debug || module == HOOKS)
             .ok_or_else(|| ModuleError::NoSuchImport {
-                module: module.to_owned(),
-                name: name.to_owned(),
+                module: shorten(module),
+                name: shorten(name),
             })?;
         let params = signature.params.iter().copied().map(val_type);
         let results = signature.result.into_iter().map(val_type);
@@ -46,8 +50,8 @@ impl Import<'_> {
             ty.is_some_and(|ty| params.eq(ty.params().iter().copied()) && results.eq(ty.results().iter().copied()));
         if !fits {
             return Err(ModuleError::ImportType {
-                module: module.to_owned(),
-                name: name.to_owned(),
+                module: shorten(module),
+                name: shorten(name),
                 expected: format!("{:?} -> {:?}", signature.params, signature.result),
             });
         }
@@ -67,13 +71,18 @@ fn val_type(kind: Kind) -> ValType {
 /// Checks one export's name against the imports and the reserved names.
 ///
 /// What counts is the part after the last `__`, which linkers put between module and name.
-pub(super) fn check_export(name: &str, imports: &[Import<'_>]) -> Result<(), ModuleError> {
+pub(super) fn check_export(name: &str, imported: &HashSet<&str>) -> Result<(), ModuleError> {
     let last = name.rsplit("__").next().unwrap_or(name);
-    if imports.iter().any(|import| import.name == last) {
-        return Err(ModuleError::ExportsImport(last.to_owned()));
+    if imported.contains(last) {
+        return Err(ModuleError::ExportsImport(shorten(last)));
     }
     if last.starts_with(RESERVED) {
-        return Err(ModuleError::Reserved(last.to_owned()));
+        return Err(ModuleError::Reserved(shorten(last)));
     }
     Ok(())
+}
+
+/// A name for a message: escaped and cut, since names come from the module and can be 100,000 bytes long.
+pub(super) fn shorten(name: &str) -> String {
+    name.chars().flat_map(char::escape_debug).take(MESSAGE_CHARS).collect()
 }

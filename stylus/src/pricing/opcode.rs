@@ -7,7 +7,7 @@ pub const BLOCK_HEADER_INK: u64 = 2_450;
 /// Ink per byte of `memory.copy` and `memory.fill`.
 pub const BULK_BYTE_INK: u64 = 100;
 /// Ink that `call_indirect` pays per parameter of the called type, on top of its base.
-pub const INDIRECT_PARAM_INK: u64 = 650;
+pub(crate) const INDIRECT_PARAM_INK: u64 = 650;
 
 /// Price of operators that may be in a module but can never run.
 const UNAFFORDABLE: u64 = u64::MAX;
