@@ -190,7 +190,7 @@ pub struct Containment {
     pub level: Level,
     /// What the call closes for users.
     pub closes: ActionSet,
-    /// Most seconds that its effect may last.
+    /// Most seconds that its effect may last; 0 for as long as the level holds.
     pub max_duration: u32,
     /// Gas that the call gets.
     pub gas: u32,

@@ -70,15 +70,20 @@ impl Source {
         }
     }
 
-    /// The span of the `column`-th character (from 1) of the string value `value` that stands, quoted, at `span`. Falls back
+    /// The span of the word at the `column`-th character (from 1) of the string value `value` that stands, quoted, at `span`. Falls back
     /// to the whole value when it was written with escapes, so that positions differ.
     pub(crate) fn inside(&self, span: Range<usize>, value: &str, column: usize) -> Range<usize> {
         let offset = self.text.get(span.clone()).and_then(|raw| raw.find(value));
         let within = value.char_indices().nth(column.saturating_sub(1));
         match (offset, within) {
             (Some(offset), Some((at, c))) => {
+                // A whole word is marked, or the one character.
                 let start = span.start + offset + at;
-                start..start + c.len_utf8()
+                let word = value.get(at..).map_or(0, |rest| {
+                    rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                        .unwrap_or(rest.len())
+                });
+                start..start + word.max(c.len_utf8())
             }
             // One past the end: "something is missing here".
             (Some(offset), None) => {

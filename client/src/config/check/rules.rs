@@ -5,6 +5,7 @@ use cordon_core::action::{Action, ActionSet};
 use cordon_core::bounds::{Actor, REPAY_CLOSED_MAX};
 use cordon_core::level::Level;
 use cordon_core::rule::Type;
+use cordon_core::rulebook::MAX_CALL_GAS;
 use cordon_core::scope::CEILING;
 
 use super::super::schema::{OneOrMany, RawContainment, RawInvariant, RawWitness, Text};
@@ -13,11 +14,12 @@ use super::super::{Containment, Invariant, Parameter, Severity, Undo, Witness};
 use super::{Checker, is_identifier, place};
 use crate::abi::{Contracts, SignatureError};
 
-/// Most seconds of a containment's effect unless given: what everything together may last without the governor.
-const CONTAINMENT: u32 = CEILING;
-/// Gas of a containment call unless given, and the most that a rulebook may ask for.
+/// A containment's effect lasts as long as its level, unless given.
+const UNLIMITED: u32 = 0;
+/// Gas of a containment call unless given.
 const CALL_GAS: u32 = 500_000;
-const MOST_CALL_GAS: u64 = 5_000_000;
+/// Least gas that a call can do anything with.
+const LEAST_CALL_GAS: u32 = 21_000;
 
 impl Checker {
     pub(super) fn invariants(
@@ -229,10 +231,10 @@ impl Checker {
         let scope = self.scope(&raw.scope, scopes);
         let level = self.level(&raw.level);
         let closes = self.actions(&raw.closes);
-        let max_duration = self.duration(raw.max_duration.as_ref(), CONTAINMENT);
+        let max_duration = self.duration(raw.max_duration.as_ref(), UNLIMITED);
         self.repayment(raw, closes, max_duration);
         if let Some(text) = &raw.max_duration
-            && (max_duration == 0 || max_duration > CONTAINMENT)
+            && (max_duration == 0 || max_duration > CEILING)
         {
             self.error(
                 text.span(),
@@ -242,11 +244,11 @@ impl Checker {
         }
         let gas = raw.gas.as_ref().map_or(u64::from(CALL_GAS), |gas| *gas.get_ref());
         if let Some(at) = &raw.gas
-            && !(21_000..=MOST_CALL_GAS).contains(&gas)
+            && !(u64::from(LEAST_CALL_GAS)..=u64::from(MAX_CALL_GAS)).contains(&gas)
         {
             self.error(
                 at.span(),
-                format!("a containment call gets 21000 to {MOST_CALL_GAS} gas"),
+                format!("a containment call gets {LEAST_CALL_GAS} to {MAX_CALL_GAS} gas"),
                 None,
             );
         }
@@ -293,7 +295,7 @@ impl Checker {
                 "borrowers cannot repay while it lasts; if that is meant, write accepts = [\"Repay\"]".to_owned();
             self.error(closing.span(), "the call closes `Repay`", help);
         }
-        if max_duration > REPAY_CLOSED_MAX {
+        if max_duration == UNLIMITED || max_duration > REPAY_CLOSED_MAX {
             let span = raw.max_duration.as_ref().map_or(closing.span(), Text::span);
             let help = "set `max_duration`, such as \"15 minutes\"".to_owned();
             self.error(span, "a call that closes `Repay` may last 1 hour at most", help);

@@ -1,0 +1,435 @@
+//! From a configuration to the rulebook that a guard adopts, with the names that the chain does not need.
+
+use std::ops::Range;
+
+use alloy::primitives::{Address, B256, Bytes, keccak256};
+use cordon_core::rule::{Class, CompileError, Compiled, Param, compile as compile_rule, compile_call};
+use cordon_core::rulebook::{Containment as BookContainment, Item, Rule, Rulebook, RulebookError, ScopeKind, Undo};
+use cordon_core::{ActionSet, Level};
+
+use crate::config::{Config, ConfigError, Containment, Invariant, Parameter, Problem, Report, Severity, Witness};
+
+/// A configuration that was compiled: what goes on chain, and what explains it.
+#[derive(Clone, Debug)]
+pub struct CompiledConfig {
+    /// What the guard is to be configured with.
+    pub rulebook: Rulebook,
+    /// The code of the rulebook's account: one STOP byte, then the encoding.
+    pub code: Bytes,
+    /// Names of the scopes by id.
+    pub scopes: Vec<String>,
+    /// The rules by number.
+    pub rules: Vec<RuleMeta>,
+    /// The containment calls by number.
+    pub containments: Vec<ContainmentMeta>,
+    /// Doubtful things, such as known traps that a rule walks into.
+    pub warnings: Vec<Problem>,
+}
+
+/// What is known of a rule besides its program.
+#[derive(Clone, Debug)]
+pub struct RuleMeta {
+    /// Its name.
+    pub id: String,
+    /// Its number in the rulebook.
+    pub index: u16,
+    /// The scope that a trip raises.
+    pub scope: u8,
+    /// What it needs: state rules are checked by hooks, trips and keeper alike, hook rules by hooks only.
+    pub class: Class,
+    /// The word that made it a hook rule.
+    pub class_reason: Option<String>,
+    /// Whether its author asserts that one transaction cannot move its inputs.
+    pub robust: bool,
+    /// Whether hooks only count its breaches.
+    pub shadow: bool,
+    /// The level that a trip raises; `Normal` for a rule that cannot be tripped.
+    pub level: Level,
+    /// Seconds for which a trip raises the level.
+    pub duration: u32,
+    /// The hooks that check it.
+    pub check: ActionSet,
+    /// How bad a breach is.
+    pub severity: Severity,
+    /// Its parameters, one witness word each.
+    pub params: Vec<Parameter>,
+    /// Event that supplies the parameters.
+    pub witness: Option<Witness>,
+    /// Its text.
+    pub source: String,
+    /// How many reads it contains.
+    pub reads: u8,
+    /// Most gas that evaluating it needs.
+    pub gas_bound: u32,
+}
+
+/// What is known of a containment call besides its bytes.
+#[derive(Clone, Debug)]
+pub struct ContainmentMeta {
+    /// Its name.
+    pub id: String,
+    /// Its number in the rulebook.
+    pub index: u16,
+    /// The scope whose level runs it.
+    pub scope: u8,
+    /// The least level that runs it.
+    pub level: Level,
+    /// What it closes for users.
+    pub closes: ActionSet,
+    /// Longest time in seconds that its effect may last; 0 for as long as the level holds.
+    pub max_duration: u32,
+    /// The contract that is called.
+    pub target: Address,
+    /// The call's text.
+    pub call: String,
+    /// Text of the condition that shows its effect.
+    pub done: String,
+    /// Texts of the calls that undo it.
+    pub undo: Vec<String>,
+}
+
+impl CompiledConfig {
+    /// Code hash of the rulebook's account: the configuration's version.
+    pub fn code_hash(&self) -> B256 {
+        keccak256(&self.code)
+    }
+
+    /// The rule of that name.
+    pub fn rule(&self, id: &str) -> Option<&RuleMeta> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// Name of a scope.
+    pub fn scope_name(&self, scope: u8) -> Option<&str> {
+        self.scopes.get(usize::from(scope)).map(String::as_str)
+    }
+}
+
+impl Config {
+    /// Compiles rules and containment calls. Reads no chain.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with everything that is wrong and where: malformed rules with the column and the nearest
+    /// name, rules of the wrong class, levels without effect.
+    pub fn compile(&self) -> Result<CompiledConfig, ConfigError> {
+        let mut compiler = Compiler {
+            config: self,
+            problems: Vec::new(),
+            warnings: self.warnings.clone(),
+            rules: Vec::new(),
+        };
+        let mut book = Rulebook {
+            scopes: (0..self.guard.scopes.len())
+                .map(|at| {
+                    if at == 0 {
+                        ScopeKind::Protocol
+                    } else {
+                        ScopeKind::Market
+                    }
+                })
+                .collect(),
+            callers: self.guard.callers.iter().map(|caller| caller.address).collect(),
+            ..Rulebook::default()
+        };
+        for invariant in &self.invariants {
+            book.rules.extend(compiler.rule(invariant));
+        }
+        for containment in &self.containments {
+            book.containments.extend(compiler.containment(containment));
+        }
+        let Compiler {
+            mut problems,
+            warnings,
+            rules,
+            ..
+        } = compiler;
+        let code = if problems.is_empty() {
+            book.encode()
+                .map_err(|error| problems.push(self.refusal(&error)))
+                .unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        if !problems.is_empty() {
+            return Err(ConfigError::Invalid(Report::new(self.source.path(), problems)));
+        }
+        let containments = (0u16..)
+            .zip(self.containments.iter().zip(&book.containments))
+            .map(|(index, (written, compiled))| containment_meta(index, written, compiled))
+            .collect();
+        Ok(CompiledConfig {
+            rulebook: book,
+            code: code.into(),
+            scopes: self.guard.scopes.clone(),
+            rules,
+            containments,
+            warnings,
+        })
+    }
+
+    /// The place in the file of what makes a guard refuse the rulebook.
+    fn refusal(&self, error: &RulebookError) -> Problem {
+        let span = match error.item {
+            Item::Rule(index) => self.invariants.get(usize::from(index)).map(|rule| rule.id_at.span()),
+            Item::Containment(index) => self.containments.get(usize::from(index)).map(|call| call.id_at.span()),
+            Item::Book | Item::Scope(_) | Item::Caller(_) => None,
+        };
+        let message = match span {
+            Some(_) => error.problem.to_string(),
+            None => error.to_string(),
+        };
+        self.source.problem(span.unwrap_or(0..0), message)
+    }
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    rules: Vec<RuleMeta>,
+}
+
+impl Compiler<'_> {
+    fn error(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.problems
+            .push(self.config.source.problem(span, message).with_help(help));
+    }
+
+    /// `None` when something is wrong; it is then reported.
+    fn rule(&mut self, invariant: &Invariant) -> Option<Rule> {
+        let params: Vec<Param> = invariant
+            .params
+            .iter()
+            .map(|p| Param {
+                name: p.name.clone(),
+                ty: p.ty.clone(),
+            })
+            .collect();
+        let lets: Vec<(String, String)> = invariant
+            .lets
+            .iter()
+            .map(|(name, text)| (name.clone(), text.get_ref().clone()))
+            .collect();
+        let source = invariant.rule.get_ref();
+        let compiled = compile_rule(source, &params, &lets, &self.config.contracts)
+            .map_err(|error| self.malformed(invariant, &error))
+            .ok()?;
+        let problems = self.problems.len();
+        self.class(invariant, &compiled);
+        self.effect(invariant, &compiled);
+        for warning in &compiled.warnings {
+            self.warnings
+                .push(self.config.source.problem(invariant.rule.span(), warning));
+        }
+        let level = invariant.level.unwrap_or(Level::Normal);
+        let duration = if invariant.level.is_some() {
+            invariant.duration
+        } else {
+            0
+        };
+        self.rules.push(RuleMeta {
+            id: invariant.id.clone(),
+            index: u16::try_from(self.rules.len()).ok()?,
+            scope: invariant.scope,
+            class: compiled.class,
+            class_reason: compiled.class_reason.map(|(word, _)| word),
+            robust: invariant.robust,
+            shadow: invariant.shadow,
+            level,
+            duration,
+            check: invariant.check,
+            severity: invariant.severity,
+            params: invariant.params.clone(),
+            witness: invariant.witness.clone(),
+            source: source.clone(),
+            reads: compiled.reads,
+            gas_bound: compiled.gas_bound,
+        });
+        (problems == self.problems.len()).then(|| Rule {
+            scope: invariant.scope,
+            class: compiled.class,
+            robust: invariant.robust,
+            shadow: invariant.shadow,
+            level,
+            duration,
+            check: invariant.check,
+            // At most 8, or the compiler had refused the rule.
+            params: u8::try_from(params.len()).unwrap_or(u8::MAX),
+            program: compiled.program,
+            entries: compiled.entries,
+        })
+    }
+
+    fn malformed(&mut self, invariant: &Invariant, error: &CompileError) {
+        let within = error
+            .within
+            .as_ref()
+            .and_then(|name| invariant.lets.iter().find(|(other, _)| other == name));
+        let text = within.map_or(&invariant.rule, |(_, text)| text);
+        let span = self.config.source.inside(text.span(), text.get_ref(), error.column);
+        let place = match within {
+            Some((name, _)) => format!("column {} of `{name}` in the rule", error.column),
+            None => format!("column {} of the rule", error.column),
+        };
+        self.error(span, error.message.clone(), format!("{place} `{}`", invariant.id));
+    }
+
+    /// What the rule's class cannot do, with the word that gave it its class.
+    fn class(&mut self, invariant: &Invariant, compiled: &Compiled) {
+        let source = &self.config.source;
+        let reason = compiled.class_reason.as_ref();
+        let word = reason.map(|(word, _)| word.as_str()).unwrap_or_default();
+        let at_word = reason.map_or(invariant.rule.span(), |(_, column)| {
+            source.inside(invariant.rule.span(), invariant.rule.get_ref(), *column)
+        });
+        match (compiled.class, &invariant.level_at) {
+            (Class::Keeper, _) => {
+                let message = format!("`{word}` makes this a keeper rule, which a guard cannot hold");
+                self.error(at_word, message, None);
+            }
+            (Class::Hook, Some(level)) => {
+                let message = format!(
+                    "`{word}` makes this a hook rule, which raises no level: only hooks know the value when the guarded call began"
+                );
+                let help =
+                    "leave `level` out; the hook that finds a breach reverts (or counts it: in_call = \"shadow\")";
+                self.error(level.span(), message, help.to_owned());
+            }
+            (Class::Hook, None) if invariant.check.is_empty() => {
+                let message = format!("`{word}` makes this a hook rule, but no hook checks it");
+                self.error(
+                    at_word,
+                    message,
+                    "name the hooks: check = [\"Deposit\", \"Withdraw\"]".to_owned(),
+                );
+            }
+            _ => {}
+        }
+        if !invariant.params.is_empty() && !invariant.check.is_empty() {
+            let message = "a hook cannot check a rule with parameters: nobody supplies them there";
+            self.error(
+                invariant.id_at.span(),
+                message,
+                "leave `check` or `param` out".to_owned(),
+            );
+        }
+    }
+
+    /// Refuses a rule or level that would change nothing.
+    fn effect(&mut self, invariant: &Invariant, compiled: &Compiled) {
+        let config = self.config;
+        match (&invariant.level_at, invariant.level) {
+            (Some(at), Some(level)) if !config.level_has_effect(invariant.scope, level) => {
+                let scope = config.scope_name(invariant.scope).unwrap_or_default();
+                let message = format!("the level {} would have no effect on scope `{scope}`", level.name());
+                let help = "add a [[containment]] for the scope at this level or a lower one, or name the contracts that call the guard's hooks in `callers`";
+                self.error(at.span(), message, help.to_owned());
+            }
+            (None, _) if compiled.class == Class::State && invariant.check.is_empty() => {
+                let help = "give it a `level` that a trip raises, or the hooks that `check` it".to_owned();
+                self.error(invariant.id_at.span(), "the rule would have no effect", help);
+            }
+            _ => {}
+        }
+    }
+
+    fn containment(&mut self, containment: &Containment) -> Option<BookContainment> {
+        let call = self.call(&containment.call, &containment.id);
+        let done = self.condition(&containment.done, &containment.id);
+        let undo: Vec<_> = containment
+            .undo
+            .iter()
+            .map(|undo| {
+                (
+                    self.call(&undo.call, &containment.id),
+                    self.condition(&undo.undone, &containment.id),
+                )
+            })
+            .collect();
+        let call = call?;
+        Some(BookContainment {
+            scope: containment.scope,
+            level: containment.level,
+            target: call.target,
+            calldata: call.calldata,
+            gas: containment.gas,
+            closes: containment.closes,
+            max_duration: containment.max_duration,
+            done: done?,
+            undo: undo
+                .into_iter()
+                .map(|(call, undone)| {
+                    let call = call?;
+                    Some(Undo {
+                        target: call.target,
+                        calldata: call.calldata,
+                        undone: undone?,
+                    })
+                })
+                .collect::<Option<_>>()?,
+        })
+    }
+
+    fn call(&mut self, text: &toml::Spanned<String>, id: &str) -> Option<cordon_core::rule::CompiledCall> {
+        compile_call(text.get_ref(), &self.config.contracts)
+            .map_err(|error| {
+                let span = self.config.source.inside(text.span(), text.get_ref(), error.column);
+                self.error(
+                    span,
+                    error.message,
+                    format!("column {} of a call of `{id}`", error.column),
+                );
+            })
+            .ok()
+    }
+
+    /// A condition on the state that a call leaves behind.
+    fn condition(&mut self, text: &toml::Spanned<String>, id: &str) -> Option<Vec<u8>> {
+        let compiled = compile_rule(text.get_ref(), &[], &[], &self.config.contracts)
+            .map_err(|error| {
+                let span = self.config.source.inside(text.span(), text.get_ref(), error.column);
+                self.error(
+                    span,
+                    error.message,
+                    format!("column {} of a condition of `{id}`", error.column),
+                );
+            })
+            .ok()?;
+        if let Some((word, column)) = &compiled.class_reason {
+            let span = self.config.source.inside(text.span(), text.get_ref(), *column);
+            self.error(
+                span,
+                format!("`{word}` cannot be part of a condition on the state"),
+                None,
+            );
+            return None;
+        }
+        Some(compiled.program)
+    }
+}
+
+impl Config {
+    /// Whether raising `scope` to `level` would change anything: a registered caller asks for it, or a call runs.
+    fn level_has_effect(&self, scope: u8, level: Level) -> bool {
+        !self.guard.callers.is_empty()
+            || self
+                .containments
+                .iter()
+                .any(|call| (scope == 0 || scope == call.scope) && call.level.rank() <= level.rank())
+    }
+}
+
+fn containment_meta(index: u16, written: &Containment, compiled: &BookContainment) -> ContainmentMeta {
+    ContainmentMeta {
+        id: written.id.clone(),
+        index,
+        scope: written.scope,
+        level: written.level,
+        closes: written.closes,
+        max_duration: written.max_duration,
+        target: compiled.target,
+        call: written.call.get_ref().clone(),
+        done: written.done.get_ref().clone(),
+        undo: written.undo.iter().map(|undo| undo.call.get_ref().clone()).collect(),
+    }
+}

@@ -1,0 +1,265 @@
+//! From the configuration to the rulebook: the full example, encoded calls, and what is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::path::Path;
+
+use alloy::primitives::address;
+use alloy::sol_types::SolCall;
+use cordon_client::{CompiledConfig, Config};
+use cordon_core::rule::Class;
+use cordon_core::rulebook::Rulebook;
+use cordon_core::{Action, Level};
+
+const FULL: &str = include_str!("data/full.toml");
+
+fn compile(text: &str) -> Result<CompiledConfig, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cordon.toml");
+    let prefix = format!("{}/tests/data/", env!("CARGO_MANIFEST_DIR"));
+    let config = Config::parse(text, path).map_err(|error| format!("not compiled: {error}"))?;
+    config.compile().map_err(|error| error.to_string().replace(&prefix, ""))
+}
+
+fn complaint(from: &str, to: &str) -> String {
+    assert!(FULL.contains(from), "the example has no {from}");
+    match compile(&FULL.replacen(from, to, 1)) {
+        Err(message) => message,
+        Ok(_) => panic!("nothing wrong with {to}"),
+    }
+}
+
+#[test]
+fn the_full_example_is_compiled() {
+    let compiled = compile(FULL).unwrap();
+    assert_eq!(compiled.code[0], 0, "the account's code begins with STOP");
+    assert_eq!(Rulebook::decode(&compiled.code).unwrap(), compiled.rulebook);
+
+    let summary: Vec<_> = compiled
+        .rules
+        .iter()
+        .map(|rule| {
+            (
+                rule.id.as_str(),
+                rule.index,
+                rule.class,
+                rule.level,
+                rule.class_reason.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        summary,
+        [
+            ("weth-price-near-reference", 0, Class::State, Level::ReduceOnly, None),
+            ("account-solvent", 1, Class::State, Level::ReduceOnly, None),
+            ("share-price-steady", 2, Class::Hook, Level::Normal, Some("entry")),
+            ("vault-backed", 3, Class::State, Level::ReduceOnly, None),
+        ]
+    );
+    assert_eq!(compiled.rulebook.rules[0].duration, 1800);
+    assert_eq!(compiled.rulebook.rules[1].params, 1);
+    assert_eq!(compiled.rulebook.rules[2].entries.len(), 1);
+    assert!(compiled.rulebook.rules[3].shadow);
+    assert_eq!(
+        compiled.rulebook.callers,
+        [address!("0x00000000000000000000000000000000000000a9")]
+    );
+
+    let pause = &compiled.rulebook.containments[2];
+    assert_eq!((pause.max_duration, pause.undo.len()), (900, 2));
+    assert!(pause.closes.contains(Action::Repay));
+    assert_eq!(
+        compiled.containments[1].call,
+        "configurator.setReserveBorrowing(usdc, false)"
+    );
+}
+
+alloy::sol! {
+    function setAssetSources(address[] assets, address[] sources);
+    function setReserveBorrowing(address asset, bool enabled);
+    function setCaps(uint256 supply, uint8[] kinds, int64 shift, bytes32 tag);
+}
+
+#[test]
+fn calls_are_encoded_as_the_abi_says() {
+    let (weth, usdc) = (
+        address!("0x00000000000000000000000000000000000000a1"),
+        address!("0x00000000000000000000000000000000000000a2"),
+    );
+    let feed = address!("0x00000000000000000000000000000000000000a3");
+    let compiled = compile(FULL).unwrap();
+    let calldata = |index: usize| compiled.rulebook.containments[index].calldata.clone();
+    assert_eq!(
+        calldata(0),
+        setAssetSourcesCall {
+            assets: vec![weth],
+            sources: vec![feed]
+        }
+        .abi_encode()
+    );
+    assert_eq!(
+        calldata(1),
+        setReserveBorrowingCall {
+            asset: usdc,
+            enabled: false
+        }
+        .abi_encode()
+    );
+    assert_eq!(
+        compiled.rulebook.containments[0].target,
+        address!("0x00000000000000000000000000000000000000a5")
+    );
+
+    let two = compile(&FULL.replace(
+        "([weth], [weth_feed])",
+        "([weth, usdc], [weth_feed, 0x00000000000000000000000000000000000000a4])",
+    ))
+    .unwrap();
+    let sources = vec![feed, address!("0x00000000000000000000000000000000000000a4")];
+    assert_eq!(
+        two.rulebook.containments[0].calldata,
+        setAssetSourcesCall {
+            assets: vec![weth, usdc],
+            sources
+        }
+        .abi_encode()
+    );
+}
+
+#[test]
+fn numbers_in_calls_have_units_and_signs() {
+    let text = FULL
+        .replace(
+            "    \"function setPoolPause(bool paused)\",",
+            "    \"function setPoolPause(bool paused)\",\n    \"function setCaps(uint256 supply, uint8[] kinds, int64 shift, bytes32 tag)\",",
+        )
+        .replace(
+            "configurator.setReserveBorrowing(usdc, false)",
+            "configurator.setCaps(15e17, [1, 2, 255], -7, 0x0101010101010101010101010101010101010101010101010101010101010101)",
+        );
+    let compiled = compile(&text).unwrap();
+    let wanted = setCapsCall {
+        supply: "1500000000000000000".parse().unwrap(),
+        kinds: vec![1, 2, 255],
+        shift: -7,
+        tag: [1; 32].into(),
+    };
+    assert_eq!(compiled.rulebook.containments[1].calldata, wanted.abi_encode());
+}
+
+/// Each case: name, what is replaced in the example, by what.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "unknown_contract",
+        "near(oracle.getAssetPrice",
+        "near(orcale.getAssetPrice",
+    ),
+    (
+        "unknown_function",
+        "weth_ref.latestAnswer()",
+        "weth_ref.lastestAnswer()",
+    ),
+    ("arguments", "oracle.getAssetPrice(weth)", "oracle.getAssetPrice()"),
+    (
+        "missing_parenthesis",
+        "weth_ref.latestAnswer(), 15 %)",
+        "weth_ref.latestAnswer(), 15 %",
+    ),
+    ("unknown_field", "(account).totalDebtBase", "(account).totalDebtBas"),
+    (
+        "in_a_let",
+        "(account).totalCollateralBase\"",
+        "(acount).totalCollateralBase\"",
+    ),
+    ("kinds", "collateral * 95 % >= debt", "collateral * 95 % && debt"),
+    (
+        "not_a_view",
+        "oracle.getSourceOfAsset(weth) == weth_feed",
+        "configurator.setPoolPause(true)",
+    ),
+    ("hook_rule_with_level", "in_call = \"revert\"", "level = \"ReduceOnly\""),
+    (
+        "hook_rule_without_check",
+        "check = [\"Deposit\", \"Withdraw\"]\nin_call = \"revert\"\n",
+        "",
+    ),
+    (
+        "parameters_in_a_hook",
+        "param = \"account: address\"",
+        "check = [\"Increase\"]\nparam = \"account: address\"",
+    ),
+    ("level_without_effect", "callers = [\"vault\"]", "callers = []"),
+    (
+        "rule_without_effect",
+        "level = \"ReduceOnly\"\nduration = \"30 minutes\"\n",
+        "",
+    ),
+    (
+        "unknown_target",
+        "call = \"configurator.setPoolPause(true)\"",
+        "call = \"configuratr.setPoolPause(true)\"",
+    ),
+    (
+        "unknown_call",
+        "configurator.setPoolPause(true)",
+        "configurator.setPoolPaus(true)",
+    ),
+    (
+        "call_argument",
+        "setReserveBorrowing(usdc, false)",
+        "setReserveBorrowing(usdc, 7)",
+    ),
+    ("call_array", "([weth], [weth_feed])", "([weth], weth_feed)"),
+    ("call_arguments", "setPoolPause(true)", "setPoolPause(true, true)"),
+    (
+        "unknown_name_in_a_call",
+        "([weth], [weth_feed])",
+        "([weth], [weth_fed])",
+    ),
+    (
+        "entry_in_a_condition",
+        "done = \"oracle.getSourceOfAsset(weth) == weth_feed\"",
+        "done = \"oracle.getAssetPrice(weth) > entry(oracle.getAssetPrice(weth))\"",
+    ),
+    (
+        "closes_repay_not_liquidation",
+        "\"Repay\", \"Liquidate\"]",
+        "\"Repay\"]",
+    ),
+];
+
+#[test]
+fn every_refusal_says_what_and_where() {
+    let refusals: Vec<String> = WRONG
+        .iter()
+        .map(|(name, from, to)| format!("## {name}\n\n{}\n", complaint(from, to)))
+        .collect();
+    insta::assert_snapshot!("refusals", refusals.join("\n"));
+}
+
+#[test]
+fn several_malformed_rules_are_reported_at_once() {
+    let text = FULL
+        .replace("near(oracle.", "near(orcale.")
+        .replace("setPoolPause(true)", "setPoolPaus(true)");
+    let message = compile(&text).unwrap_err();
+    assert_eq!(message.matches("cordon.toml:").count(), 2, "{message}");
+}
+
+#[test]
+fn known_traps_are_warnings() {
+    let text = FULL.replace(
+        "weth.balanceOf(vault) >= vault.totalAssets()",
+        "weth.balanceOf(vault) == vault.totalAssets()",
+    );
+    let warnings = compile(&text).unwrap().warnings;
+    assert!(
+        warnings.iter().any(|w| w.line == 75 && w.message.contains("balance")),
+        "{warnings:?}"
+    );
+}
