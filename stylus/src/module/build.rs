@@ -118,9 +118,9 @@ impl<'p, 'a> Builder<'p, 'a> {
             Payload::CodeSectionStart { .. } => self.check_before_code(),
             Payload::DataSection(section) => self.data(section),
             Payload::CustomSection(section) => match section.as_known() {
-                KnownCustom::Name(names) => names.into_iter().try_for_each(|name| match name {
-                    Ok(Name::Module { name, .. }) => check_name("bytes in the module's name", name),
-                    // other names are only for people, and are dropped
+                // only the module's own name has a rule; the rest is for people, is dropped, and may be malformed
+                KnownCustom::Name(names) => names.map_while(Result::ok).try_for_each(|name| match name {
+                    Name::Module { name, .. } => check_name("bytes in the module's name", name),
                     _ => Ok(()),
                 }),
                 _ => Ok(()),

@@ -207,6 +207,23 @@ fn messages_do_not_repeat_long_or_raw_names() {
 }
 
 #[test]
+fn malformed_names_are_ignored() {
+    let wasm = wat::parse_str(program("", "i32.const 0")).unwrap();
+    for names in [
+        &[0xff_u8; 8][..],
+        &[0, 0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[1, 2, 9, 9, 0, 1, 0],
+        &[0; 64],
+    ] {
+        let mut named = wasm.clone();
+        named.extend([0, u8::try_from(names.len() + 5).unwrap(), 4]);
+        named.extend(b"name");
+        named.extend(names);
+        assert!(soon(&named, &Params::default()).is_ok(), "{names:?}");
+    }
+}
+
+#[test]
 fn sizes_that_lie() {
     let wasm = wat::parse_str(WRITE_ARGS).unwrap();
     // sections: id, size; make each size wrong in turn
