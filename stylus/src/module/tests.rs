@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-//! Published vectors here; running instrumented modules in `run`, one case per rule in `reject`, hostile modules in `hostile`.
+//! Published vectors here; running instrumented modules in `run`, one case per rule in `reject` and `bounds`,
+//! hostile modules in `hostile`.
 
+mod bounds;
 mod hostile;
 mod reject;
 mod run;
@@ -32,6 +34,35 @@ pub(super) fn prepare_wat(wat: &str, params: &Params) -> Result<Prepared, Module
 
 pub(super) fn accept(wat: &str) -> Prepared {
     prepare_wat(wat, &Params::default()).unwrap_or_else(|error| panic!("{error}\n{wat}"))
+}
+
+pub(super) fn refuse(wat: &str, words: &str) {
+    refuse_on(wat, &Params::default(), words);
+}
+
+pub(super) fn refuse_on(wat: &str, params: &Params, words: &str) {
+    let head = wat.chars().take(300).collect::<String>();
+    let error = prepare_wat(wat, params).expect_err(&head).to_string();
+    assert!(error.contains(words), "expected {words:?} in {error:?} for {head}");
+}
+
+pub(super) fn body(body: &str) -> String {
+    program("", body)
+}
+
+pub(super) fn extra(extra: &str) -> String {
+    program(extra, "i32.const 0")
+}
+
+pub(super) fn debug() -> Params {
+    Params {
+        debug: true,
+        ..Params::default()
+    }
+}
+
+pub(super) fn repeat(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect()
 }
 
 #[test]
