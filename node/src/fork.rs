@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use alloy::{
     network::AnyNetwork,
-    primitives::{Address, B256, U256},
+    primitives::{Address, B256},
     providers::{DynProvider, Provider, ProviderBuilder},
     rpc::types::BlockNumberOrTag,
     transports::{TransportError, http::reqwest},
@@ -14,7 +14,12 @@ use revm::context::BlockEnv;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::{chain::Tip, config::NodeConfig, error::NodeError, rpc::RpcError};
+use crate::{
+    chain::Tip,
+    config::NodeConfig,
+    error::NodeError,
+    rpc::{RpcError, number},
+};
 
 /// How long one question to the upstream endpoint may take.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,8 +30,7 @@ pub(crate) struct Fork {
     provider: DynProvider<AnyNetwork>,
     /// State at the fork block, read as needed and kept.
     pub(crate) backend: SharedBackend,
-    /// Scheme, host and port only: paths of providers hold keys.
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: Endpoint,
     pub(crate) chain_id: u64,
     pub(crate) tip: Tip,
 }
@@ -34,12 +38,13 @@ pub(crate) struct Fork {
 impl Fork {
     /// Connects to `url` and pins the block to fork. Must run in the node's runtime, which serves the state from then on.
     pub(crate) async fn connect(url: &Url, config: &NodeConfig) -> Result<Self, NodeError> {
-        let endpoint = redacted(url);
+        let named = Endpoint::new(url);
+        let endpoint = named.name.clone();
         let unreachable = |error: TransportError| NodeError::ForkUnreachable {
             endpoint: endpoint.clone(),
-            reason: error.to_string(),
+            reason: named.explain(&error),
         };
-        let provider = open(url, &endpoint).await?;
+        let provider = open(url, &named).await?;
         let chain_id = provider.get_chain_id().await.map_err(unreachable)?;
         if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
             return Err(NodeError::WrongChain {
@@ -81,7 +86,7 @@ impl Fork {
         Ok(Self {
             provider,
             backend,
-            endpoint,
+            endpoint: named,
             chain_id,
             tip,
         })
@@ -98,12 +103,16 @@ impl Fork {
                     message: payload.message.into_owned(),
                     data: payload.data.and_then(|data| serde_json::from_str(data.get()).ok()),
                 },
-                other => RpcError::Internal(format!("the forked RPC {} failed: {other}", self.endpoint)),
+                other => RpcError::Internal(format!(
+                    "the forked RPC {} failed: {}",
+                    self.endpoint.name,
+                    self.endpoint.explain(&other)
+                )),
             })
     }
 }
 
-async fn open(url: &Url, endpoint: &str) -> Result<DynProvider<AnyNetwork>, NodeError> {
+async fn open(url: &Url, endpoint: &Endpoint) -> Result<DynProvider<AnyNetwork>, NodeError> {
     let builder = ProviderBuilder::new()
         .disable_recommended_fillers()
         .network::<AnyNetwork>();
@@ -113,8 +122,8 @@ async fn open(url: &Url, endpoint: &str) -> Result<DynProvider<AnyNetwork>, Node
                 .timeout(UPSTREAM_TIMEOUT)
                 .build()
                 .map_err(|error| NodeError::ForkUnreachable {
-                    endpoint: endpoint.to_owned(),
-                    reason: error.to_string(),
+                    endpoint: endpoint.name.clone(),
+                    reason: endpoint.explain(&error),
                 })?;
             Ok(builder.connect_reqwest(client, url.clone()).erased())
         }
@@ -123,8 +132,8 @@ async fn open(url: &Url, endpoint: &str) -> Result<DynProvider<AnyNetwork>, Node
                 .connect(url.as_str())
                 .await
                 .map_err(|error| NodeError::ForkUnreachable {
-                    endpoint: endpoint.to_owned(),
-                    reason: error.to_string(),
+                    endpoint: endpoint.name.clone(),
+                    reason: endpoint.explain(&error),
                 })?;
             Ok(provider.erased())
         }
@@ -135,10 +144,37 @@ async fn open(url: &Url, endpoint: &str) -> Result<DynProvider<AnyNetwork>, Node
     }
 }
 
-fn redacted(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("?");
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{host}{port}", url.scheme())
+/// The endpoint as messages may name it: paths and credentials of providers' URLs are secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// Scheme, host and port.
+    pub(crate) name: String,
+    full: String,
+}
+
+impl Endpoint {
+    fn new(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or("?");
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Self {
+            name: format!("{}://{host}{port}", url.scheme()),
+            full: url.to_string(),
+        }
+    }
+
+    /// An error with its causes, and without the secret parts of the URL.
+    pub(crate) fn explain(&self, error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text = format!("{text}: {part}");
+            }
+            cause = error.source();
+        }
+        text.replace(&self.full, &self.name)
+    }
 }
 
 /// Reads what the node needs of a block; fields that only some chains have may be missing.
@@ -161,13 +197,10 @@ fn quantity(block: &Value, field: &str) -> Result<Option<u64>, String> {
     let Some(value) = block.get(field).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let text = value
-        .as_str()
-        .ok_or_else(|| format!("`{field}` is no hex quantity: {value}"))?;
-    let number: U256 = text.parse().map_err(|error| format!("`{field}` ({text}): {error}"))?;
+    let number = number(value).ok_or_else(|| format!("`{field}` is no number: {value}"))?;
     u64::try_from(number)
         .map(Some)
-        .map_err(|_| format!("`{field}` ({text}) does not fit 64 bits"))
+        .map_err(|_| format!("`{field}` ({value}) does not fit 64 bits"))
 }
 
 /// A shared, optional fork.

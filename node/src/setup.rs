@@ -83,9 +83,10 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
         None => None,
     };
     let accounts = accounts(&config)?;
-    let base = fork
-        .as_ref()
-        .map_or(Base::Empty, |fork| Base::Fork(fork.backend.clone()));
+    let base = fork.as_ref().map_or(Base::Empty, |fork| Base::Fork {
+        backend: fork.backend.clone(),
+        endpoint: fork.endpoint.clone(),
+    });
     let store = SharedStore::default();
     let start = fork
         .as_ref()

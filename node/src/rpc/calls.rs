@@ -65,7 +65,7 @@ impl Simulation {
         if let Some(overrides) = state {
             overlay.apply(overrides)?;
         }
-        let tx = call_transaction(&overlay, request)?;
+        let tx = call_transaction(&overlay, node.chain_id, request)?;
         Ok(Self { env, overlay, tx })
     }
 
@@ -102,7 +102,7 @@ fn apply_block_overrides(env: &mut Env, overrides: BlockOverrides) {
     }
 }
 
-fn call_transaction(overlay: &Overlay, request: TransactionRequest) -> Result<TxEnv, RpcError> {
+fn call_transaction(overlay: &Overlay, chain_id: u64, request: TransactionRequest) -> Result<TxEnv, RpcError> {
     let caller = request.from.unwrap_or(Address::ZERO);
     let nonce = match request.nonce {
         Some(nonce) => nonce,
@@ -120,7 +120,7 @@ fn call_transaction(overlay: &Overlay, request: TransactionRequest) -> Result<Tx
         data: input
             .map_err(|error| RpcError::Params(error.to_string()))?
             .unwrap_or_default(),
-        chain_id: None,
+        chain_id: Some(request.chain_id.unwrap_or(chain_id)),
         access_list: request.access_list.unwrap_or_default(),
         ..TxEnv::default()
     };

@@ -5,6 +5,7 @@ use alloy::{
     sol_types::{Panic, Revert, SolError},
 };
 use jsonrpsee::types::ErrorObjectOwned;
+use revm::context_interface::result::InvalidTransaction;
 use serde_json::Value;
 
 use crate::{evm::ExecutionError, pool::PoolError, state::StateError, transaction::TransactionError};
@@ -92,6 +93,9 @@ impl From<TransactionError> for RpcError {
 impl From<ExecutionError> for RpcError {
     fn from(error: ExecutionError) -> Self {
         match error {
+            ExecutionError::Invalid(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => Self::Rejected(
+                format!("insufficient funds for gas * price + value: have {balance} want {fee}"),
+            ),
             ExecutionError::Invalid(reason) => Self::Rejected(reason.to_string()),
             ExecutionError::State(error) => error.into(),
             ExecutionError::Failed(_) => Self::Internal(error.to_string()),

@@ -65,7 +65,7 @@ async fn node_info(node: Arc<Node>, _: Args) -> Answer {
             "gasPrice": quantity(node.gas_price()),
         },
         "forkConfig": {
-            "forkUrl": node.fork.as_ref().map(|fork| fork.endpoint.clone()),
+            "forkUrl": node.fork.as_ref().map(|fork| fork.endpoint.name.clone()),
             "forkBlockNumber": node.fork.as_ref().map(|fork| fork.tip.number),
             "forkRetryBackoff": Value::Null,
         },

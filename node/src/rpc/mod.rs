@@ -21,6 +21,7 @@ use jsonrpsee::{RpcModule, core::RegisterMethodError, types::Params};
 use serde_json::Value;
 
 use self::args::Args;
+pub(crate) use self::args::number;
 pub(crate) use self::{error::RpcError, subscribe::HexIds};
 use crate::node::Node;
 

@@ -110,7 +110,7 @@ pub(super) async fn fill_and_submit(node: &Arc<Node>, request: TransactionReques
         .reading(move |node| {
             let state_nonce = node.nonce(sender)?;
             let first = sign(node, state_nonce)?;
-            check(node, &first)?;
+            check(node, &first, fixed_nonce)?;
             // Nonce and place in the pool are taken under one lock: requests that race get different nonces.
             let mut pool = node.pool.lock();
             let nonce = if fixed_nonce {
@@ -185,7 +185,7 @@ async fn fill(node: &Arc<Node>, mut request: TransactionRequest) -> Result<(Tran
 pub(super) async fn submit(node: &Arc<Node>, transaction: SignedTransaction, quiet: bool) -> Result<(), RpcError> {
     let transaction = node
         .reading(move |node| {
-            check(node, &transaction)?;
+            check(node, &transaction, true)?;
             let transaction = Arc::new(transaction);
             node.pool.lock().add(transaction.clone())?;
             Ok(transaction)
@@ -207,8 +207,8 @@ async fn announce(node: &Arc<Node>, transaction: Arc<SignedTransaction>) -> Resu
     Ok(())
 }
 
-/// Refuses what could never be mined.
-fn check(node: &Node, transaction: &SignedTransaction) -> Result<(), RpcError> {
+/// Refuses what could never be mined. A nonce that the node chooses may be taken meanwhile, and is chosen again.
+fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Result<(), RpcError> {
     let envelope = &transaction.envelope;
     if let Some(chain_id) = envelope.chain_id().filter(|chain_id| *chain_id != node.chain_id) {
         return Err(RpcError::Rejected(format!(
@@ -240,7 +240,7 @@ fn check(node: &Node, transaction: &SignedTransaction) -> Result<(), RpcError> {
     }
     check_fee(node, transaction, next.base_fee)?;
     let account = node.head_view().account(transaction.sender)?;
-    if transaction.nonce() < account.nonce {
+    if fixed_nonce && transaction.nonce() < account.nonce {
         return Err(RpcError::Rejected(format!(
             "nonce too low: next nonce {}, tx nonce {}",
             account.nonce,

@@ -7,6 +7,8 @@ use foundry_fork_db::{DatabaseError, SharedBackend};
 use parking_lot::RwLock;
 use revm::{DatabaseRef, bytecode::Bytecode, database_interface::DBErrorMarker, state::AccountInfo};
 
+use crate::fork::Endpoint;
+
 use super::store::{Store, Version};
 
 /// The store as all parts of the node share it.
@@ -18,7 +20,21 @@ pub(crate) enum Base {
     /// Nothing: a fresh chain.
     Empty,
     /// The forked chain at the fork block, read as needed.
-    Fork(SharedBackend),
+    Fork {
+        /// Reads and keeps its state.
+        backend: SharedBackend,
+        /// Its name for messages.
+        endpoint: Endpoint,
+    },
+}
+
+impl Base {
+    fn failure(&self, error: &DatabaseError) -> StateError {
+        StateError::Fork(match self {
+            Self::Empty => error.to_string(),
+            Self::Fork { endpoint, .. } => endpoint.explain(error),
+        })
+    }
 }
 
 /// A value of the state could not be read.
@@ -26,7 +42,7 @@ pub(crate) enum Base {
 pub(crate) enum StateError {
     /// The upstream endpoint failed.
     #[error("the forked chain could not be read: {0}")]
-    Fork(#[from] DatabaseError),
+    Fork(String),
     /// No account has code with this hash.
     #[error("no code with hash {0} is known")]
     MissingCode(B256),
@@ -71,7 +87,9 @@ impl DatabaseRef for StateView {
         let info = match (local, &self.base) {
             (Some(info), _) => Some(info),
             (None, Base::Empty) => None,
-            (None, Base::Fork(backend)) => backend.basic_ref(address)?,
+            (None, Base::Fork { backend, .. }) => {
+                backend.basic_ref(address).map_err(|error| self.base.failure(&error))?
+            }
         };
         Ok(info.filter(|info| !info.is_empty()))
     }
@@ -85,7 +103,9 @@ impl DatabaseRef for StateView {
         match (local, &self.base) {
             (Some(value), _) => Ok(value),
             (None, Base::Empty) => Ok(U256::ZERO),
-            (None, Base::Fork(backend)) => Ok(backend.storage_ref(address, slot)?),
+            (None, Base::Fork { backend, .. }) => backend
+                .storage_ref(address, slot)
+                .map_err(|error| self.base.failure(&error)),
         }
     }
 
@@ -94,7 +114,9 @@ impl DatabaseRef for StateView {
         match (local, &self.base) {
             (Some(hash), _) => Ok(hash),
             (None, Base::Empty) => Ok(B256::ZERO),
-            (None, Base::Fork(backend)) => Ok(backend.block_hash_ref(number)?),
+            (None, Base::Fork { backend, .. }) => backend
+                .block_hash_ref(number)
+                .map_err(|error| self.base.failure(&error)),
         }
     }
 }

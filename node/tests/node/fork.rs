@@ -1,0 +1,253 @@
+use alloy::{
+    eips::BlockId,
+    primitives::{B256, U256},
+    providers::Provider,
+    rpc::types::Filter,
+};
+use cordon_node::{NodeConfig, spawn};
+use serde_json::json;
+
+use crate::support::*;
+
+/// An anvil of chain 42161 with a counter that stands at 2.
+async fn upstream() -> (Anvil, alloy::primitives::Address) {
+    let anvil = Anvil::start(&["--chain-id", "42161"]).await;
+    let counter = deploy_upstream(&anvil).await;
+    for _ in 0..2 {
+        send_upstream(&anvil, serde_json::to_value(count_up(counter)).unwrap()).await;
+    }
+    (anvil, counter)
+}
+
+async fn send_upstream(anvil: &Anvil, request: serde_json::Value) -> alloy::rpc::types::TransactionReceipt {
+    let provider = anvil.provider();
+    let hash: B256 = provider
+        .raw_request("eth_sendTransaction".into(), (request,))
+        .await
+        .unwrap();
+    eventually("a receipt of anvil", async || {
+        provider.get_transaction_receipt(hash).await.unwrap()
+    })
+    .await
+}
+
+async fn deploy_upstream(anvil: &Anvil) -> alloy::primitives::Address {
+    let receipt = send_upstream(anvil, serde_json::to_value(counter_creation()).unwrap()).await;
+    receipt.contract_address.unwrap()
+}
+
+#[tokio::test]
+async fn a_fork_continues_the_chain_and_leaves_it_alone() {
+    let (anvil, counter) = upstream().await;
+    let head = anvil.provider().get_block_number().await.unwrap();
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(provider.get_chain_id().await.unwrap(), 42_161);
+    assert_eq!(provider.get_block_number().await.unwrap(), head);
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(2));
+    let receipt = send(&provider, count_up(counter)).await;
+    assert_eq!(receipt.block_number, Some(head + 1));
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(3));
+    assert_eq!(anvil.provider().call(read_count(counter)).await.unwrap(), word(2));
+    let parent = anvil
+        .provider()
+        .get_block_by_number(head.into())
+        .await
+        .unwrap()
+        .unwrap();
+    let block = provider.get_block_by_number((head + 1).into()).await.unwrap().unwrap();
+    assert_eq!(block.header.parent_hash, parent.header.hash);
+    assert!(block.header.timestamp >= parent.header.timestamp);
+}
+
+#[tokio::test]
+async fn what_was_before_the_fork_is_answered_by_the_forked_chain() {
+    let (anvil, counter) = upstream().await;
+    let up = anvil.provider();
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    let head = up.get_block_number().await.unwrap();
+    send(&provider, count_up(counter)).await;
+    for number in 0..=head {
+        let expected = up.get_block_by_number(number.into()).await.unwrap().unwrap();
+        let block = provider.get_block_by_number(number.into()).await.unwrap().unwrap();
+        assert_eq!(block.header.hash, expected.header.hash);
+        let by_hash = provider.get_block_by_hash(expected.header.hash).await.unwrap().unwrap();
+        assert_eq!(by_hash.header.number, number);
+    }
+    let before = BlockId::number(head - 1);
+    let hash = up
+        .get_block_by_number((head - 1).into())
+        .await
+        .unwrap()
+        .unwrap()
+        .header
+        .hash;
+    assert_eq!(provider.call(read_count(counter)).block(before).await.unwrap(), word(1));
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(BlockId::hash(hash))
+            .await
+            .unwrap(),
+        word(1)
+    );
+    assert_eq!(
+        provider
+            .get_storage_at(counter, U256::ZERO)
+            .block_id(before)
+            .await
+            .unwrap(),
+        U256::from(1)
+    );
+    // At the fork block itself and after it, by number and hash.
+    let at_fork = up.get_block_by_number(head.into()).await.unwrap().unwrap().header.hash;
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(BlockId::hash(at_fork))
+            .await
+            .unwrap(),
+        word(2)
+    );
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(BlockId::number(head + 1))
+            .await
+            .unwrap(),
+        word(3)
+    );
+    let logs = provider
+        .get_logs(&Filter::new().from_block(0).address(counter))
+        .await
+        .unwrap();
+    assert_eq!(
+        logs.iter().map(|log| log.block_number.unwrap()).collect::<Vec<_>>(),
+        [head - 1, head, head + 1]
+    );
+    let old = up
+        .get_block_by_number(head.into())
+        .await
+        .unwrap()
+        .unwrap()
+        .transactions
+        .hashes()
+        .next()
+        .unwrap();
+    assert_eq!(
+        provider
+            .get_transaction_receipt(old)
+            .await
+            .unwrap()
+            .unwrap()
+            .block_number,
+        Some(head)
+    );
+    assert_eq!(
+        provider
+            .get_transaction_by_hash(old)
+            .await
+            .unwrap()
+            .unwrap()
+            .block_number,
+        Some(head)
+    );
+}
+
+#[tokio::test]
+async fn an_older_block_can_be_forked() {
+    let (anvil, counter) = upstream().await;
+    let head = anvil.provider().get_block_number().await.unwrap();
+    let config = NodeConfig {
+        fork_block_number: Some(head - 1),
+        ..anvil.fork_config()
+    };
+    let node = spawn(config).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(provider.get_block_number().await.unwrap(), head - 1);
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(1));
+    // Blocks that the forked chain made later are not part of this one.
+    assert!(provider.get_block_by_number(head.into()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_fork_stays_where_it_was_while_the_chain_goes_on() {
+    let (anvil, counter) = upstream().await;
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    send_upstream(&anvil, serde_json::to_value(count_up(counter)).unwrap()).await;
+    assert_eq!(anvil.provider().call(read_count(counter)).await.unwrap(), word(3));
+    assert_eq!(
+        plain(&node.http_endpoint()).call(read_count(counter)).await.unwrap(),
+        word(2)
+    );
+}
+
+#[tokio::test]
+async fn a_fork_of_a_fork_works() {
+    let (anvil, counter) = upstream().await;
+    let first = spawn(anvil.fork_config()).await.unwrap();
+    send(&plain(&first.http_endpoint()), count_up(counter)).await;
+    let config = NodeConfig {
+        fork_url: Some(first.http_endpoint().parse().unwrap()),
+        ..NodeConfig::default()
+    };
+    let second = spawn(config).await.unwrap();
+    let provider = plain(&second.http_endpoint());
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(3));
+    send(&provider, count_up(counter)).await;
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(4));
+}
+
+#[tokio::test]
+async fn snapshots_and_impersonation_work_on_a_fork() {
+    let (anvil, counter) = upstream().await;
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    let snapshot = raw(&provider, "evm_snapshot", json!([])).await;
+    send(&provider, count_up(counter)).await;
+    raw(&provider, "anvil_impersonateAccount", json!([counter])).await;
+    raw(&provider, "anvil_setBalance", json!([counter, "0xde0b6b3a7640000"])).await;
+    assert_eq!(send(&provider, transfer(counter, BOB, 1)).await.from, counter);
+    assert_eq!(raw(&provider, "evm_revert", json!([snapshot])).await, json!(true));
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(2));
+    assert_eq!(provider.get_balance(counter).await.unwrap(), U256::ZERO);
+}
+
+#[tokio::test]
+async fn arbitrums_contracts_are_there() {
+    let (anvil, _) = upstream().await;
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    for address in [
+        cordon_stylus::genesis::STYLUS_DEPLOYER,
+        cordon_stylus::genesis::CREATE2_FACTORY,
+    ] {
+        assert!(!provider.get_code_at(address).await.unwrap().is_empty());
+    }
+    let slot = cordon_stylus::genesis::version_slot();
+    let version = provider
+        .get_storage_at(cordon_stylus::arbos::STATE_ADDRESS, slot)
+        .await
+        .unwrap();
+    assert_eq!(version, U256::from(60));
+}
+
+#[tokio::test]
+async fn known_state_outlives_the_forked_chain() {
+    let (anvil, counter) = upstream().await;
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    send(&provider, count_up(counter)).await;
+    drop(anvil);
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(3));
+    let error = provider
+        .get_balance(alloy::primitives::Address::repeat_byte(0x99))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("the forked chain could not be read"),
+        "{error}"
+    );
+    assert!(send(&provider, count_up(counter)).await.status());
+}

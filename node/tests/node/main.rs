@@ -1,0 +1,20 @@
+//! The node from outside: alloy, `cast` and raw requests against nodes on loopback ports, forks of a real anvil.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod calls;
+mod cheats;
+mod errors;
+mod fork;
+mod history;
+mod mining;
+mod pubsub;
+mod support;
+mod tools;
+mod tracing;
+mod transactions;
