@@ -14,6 +14,7 @@ mod fork;
 mod history;
 mod mining;
 mod pubsub;
+mod stylus;
 mod support;
 mod tools;
 mod tracing;
