@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use alloy::{primitives::B256, providers::ext::AnvilApi, rpc::types::TransactionReceipt};
 use cordon_node::{NodeConfig, NodeHandle, TransactionOrder};
+use futures::future::try_join_all;
 use url::Url;
 
 use crate::{
@@ -56,10 +57,8 @@ impl Fork {
         };
         let node = cordon_node::spawn(config).await?;
         let chain = Chain::connect(&node.http_endpoint()).await?;
-        let mut accounts = BTreeMap::new();
-        for index in 0..cast::COUNT {
-            accounts.insert(index, chain.account(index).await?);
-        }
+        let accounts = try_join_all((0..cast::COUNT).map(|index| chain.account(index))).await?;
+        let accounts = (0..cast::COUNT).zip(accounts).collect();
         Ok(Self {
             node,
             pace,

@@ -9,6 +9,7 @@ mod attack;
 mod benign;
 mod cast;
 mod chain;
+mod config;
 mod error;
 mod fork;
 mod live;

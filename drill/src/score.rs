@@ -5,6 +5,8 @@ use alloy::{
     primitives::{Address, U256},
 };
 
+use futures::future::try_join_all;
+
 use crate::{
     abi::{ICreditVault, IMintable, IPriceFeed},
     cast,
@@ -75,31 +77,41 @@ async fn aave_shortfall(
     prices: &[U256; 3],
     at: BlockId,
 ) -> Result<[U256; 3], DrillError> {
-    let mut sums = [U256::ZERO; 3];
-    for index in cast::SUPPLIERS
+    let indices = cast::SUPPLIERS
         .chain(cast::BORROWERS)
-        .chain([cast::LIQUIDATOR, cast::FRESH, cast::THIEF])
-    {
-        let account = signer(index)?.address();
-        let mut holdings = Vec::with_capacity(prices.len());
-        for (position, (asset, price)) in market.assets().into_iter().zip(prices).enumerate() {
-            let supplied = balance(fork, asset.supply_token, account, at).await?;
-            let owed = balance(fork, asset.debt_token, account, at).await?;
-            holdings.push(Holding {
-                asset: position,
-                supplied,
-                owed,
-                price: *price,
-                decimals: asset.decimals,
-            });
-        }
-        for (position, lost) in shortfall(&holdings)? {
-            if let Some(sum) = sums.get_mut(position) {
-                *sum = sum.saturating_add(lost);
-            }
+        .chain([cast::LIQUIDATOR, cast::FRESH, cast::THIEF]);
+    let accounts = indices.map(|index| account_shortfall(fork, market, prices, index, at));
+    let mut sums = [U256::ZERO; 3];
+    for (position, lost) in try_join_all(accounts).await?.into_iter().flatten() {
+        if let Some(sum) = sums.get_mut(position) {
+            *sum = sum.saturating_add(lost);
         }
     }
     Ok(sums)
+}
+
+/// One account's shortfall, per asset owed.
+async fn account_shortfall(
+    fork: &Fork,
+    market: &AaveMarket,
+    prices: &[U256; 3],
+    index: u32,
+    at: BlockId,
+) -> Result<Vec<(usize, U256)>, DrillError> {
+    let account = signer(index)?.address();
+    let mut holdings = Vec::with_capacity(prices.len());
+    for (position, (asset, price)) in market.assets().into_iter().zip(prices).enumerate() {
+        let supplied = balance(fork, asset.supply_token, account, at).await?;
+        let owed = balance(fork, asset.debt_token, account, at).await?;
+        holdings.push(Holding {
+            asset: position,
+            supplied,
+            owed,
+            price: *price,
+            decimals: asset.decimals,
+        });
+    }
+    shortfall(&holdings)
 }
 
 /// Everything supplied to the market, per asset.

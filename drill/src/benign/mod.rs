@@ -8,6 +8,8 @@ use alloy::{
     sol_types::SolCall,
 };
 
+use futures::future::try_join_all;
+
 use crate::{error::DrillError, fork::Fork};
 
 /// One honest transaction.
@@ -63,9 +65,10 @@ pub(crate) async fn run(fork: &Fork, waves: &[Wave]) -> Result<Benign, DrillErro
         sent: sent.len().try_into().unwrap_or(u64::MAX),
         blocked: Vec::new(),
     };
-    for (what, hash) in sent {
-        if !fork.chain.receipt(hash, what).await?.status() {
-            benign.blocked.push((what, hash));
+    let receipts = sent.iter().map(|(what, hash)| fork.chain.receipt(*hash, what));
+    for ((what, hash), receipt) in sent.iter().zip(try_join_all(receipts).await?) {
+        if !receipt.status() {
+            benign.blocked.push((*what, *hash));
         }
     }
     Ok(benign)
