@@ -1,6 +1,6 @@
 //! Reading a byte string from front to back without ever going past its end. All numbers are big-endian.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 
 /// A place in a byte string.
 #[derive(Clone, Copy)]
@@ -48,14 +48,6 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn address(&mut self) -> Option<Address> {
         self.array().map(Address::new)
-    }
-
-    /// A number of `count` bytes (at most 32), right-aligned in a word.
-    pub(crate) fn right_aligned(&mut self, count: usize) -> Option<B256> {
-        let taken = self.take(count)?;
-        let mut word = B256::ZERO;
-        word.get_mut(32usize.checked_sub(count)?..)?.copy_from_slice(taken);
-        Some(word)
     }
 
     /// Bytes that follow their own length (two bytes).

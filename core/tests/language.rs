@@ -130,9 +130,11 @@ fn solvent() -> (cordon_core::rule::Compiled, Chain) {
 #[test]
 fn a_witness_is_read_and_shared_parts_are_read_once() {
     let (compiled, mut chain) = solvent();
-    chain
-        .set("pool", "debtOf(address)", &[u(1000e8 as u64)])
-        .set("pool", "collateralOf(address)", &[u(1052e8 as u64)]);
+    chain.set("pool", "debtOf(address)", &[u(100_000_000_000)]).set(
+        "pool",
+        "collateralOf(address)",
+        &[u(105_200_000_000)],
+    );
     let program = Program::decode(&compiled.program).unwrap();
     assert_eq!((compiled.reads, program.locals(), program.params()), (2, 1, 1));
     let account = address("usdc").into_word();

@@ -2,7 +2,7 @@
 
 use crate::bytes::Cursor;
 use crate::rule::error::{ReadError, Unknown};
-use crate::rule::program::{Call, MAX_LOCALS, MAX_STACK, Operator, Program, op, operator};
+use crate::rule::program::{CALL_RESULT, CALL_WORD, Instruction, MAX_LOCALS, MAX_STACK, Program, op};
 use crate::rule::value::{Int, Value, WordType};
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, U256};
@@ -127,25 +127,19 @@ impl<'a, R: Reader> Machine<'a, R> {
     fn run(&mut self) -> Result<Value, Unknown> {
         let mut cursor = Cursor::new(self.code);
         while cursor.position() < self.code.len() {
-            let operator = operator(&mut cursor).map_err(|_| Unknown::BadProgram)?;
-            if let Operator::Block(and, size) = operator {
+            let instruction = Instruction::next(&mut cursor).map_err(|_| Unknown::BadProgram)?;
+            if let op::AND_THEN | op::OR_ELSE = instruction.code {
+                let and = instruction.code == op::AND_THEN;
                 // The block is skipped when its left side has already decided.
-                if self.bool()? == and {
-                    continue;
+                if self.bool()? != and {
+                    self.push(Value::Bool(!and))?;
+                    cursor = Cursor::at(
+                        self.code,
+                        cursor.position().saturating_add(usize::from(instruction.short(0))),
+                    );
                 }
-                self.push(Value::Bool(!and))?;
-                cursor = Cursor::at(self.code, cursor.position().saturating_add(size));
             } else {
-                let value = self.value(&operator)?;
-                if matches!(
-                    operator,
-                    Operator::Call(_) | Operator::Param(..) | Operator::Entry(..) | Operator::Get(_)
-                ) && matches!(value, Value::Bool(_))
-                {
-                    // No comparison made this boolean: an earlier one must not explain the verdict.
-                    self.decided(Int::ZERO, Int::ZERO);
-                }
-                self.push(value)?;
+                self.step(&instruction)?;
             }
         }
         match self.stack.as_slice() {
@@ -154,117 +148,133 @@ impl<'a, R: Reader> Machine<'a, R> {
         }
     }
 
-    fn value(&mut self, operator: &Operator<'_>) -> Result<Value, Unknown> {
-        Ok(match operator {
-            Operator::Int(value) => Value::Int(Int::from(*value)),
-            Operator::Word(word) => Value::Word(*word),
-            Operator::Bool(bit) => Value::Bool(*bit),
-            Operator::Now => Value::Int(Int::from(self.reader.now())),
-            Operator::Param(index, word) => {
-                let given = self.inputs.params.get(usize::from(*index)).ok_or(Unknown::BadWitness)?;
-                word.read(*given).ok_or(Unknown::BadWitness)?
+    fn step(&mut self, instruction: &Instruction<'_>) -> Result<(), Unknown> {
+        let value = match instruction.code {
+            op::PUSH1..=op::PUSH32 => Value::Int(Int::new(false, instruction.word().into())),
+            op::ADDRESS | op::WORD => Value::Word(instruction.word()),
+            op::TRUE | op::FALSE => Value::Bool(instruction.code == op::TRUE),
+            op::NOW => Value::Int(Int::from(self.reader.now())),
+            op::PARAM | op::ENTRY | op::GET | op::CALL => self.input(instruction)?,
+            op::TEE => {
+                let value = self.pop()?;
+                *self
+                    .locals
+                    .get_mut(usize::from(instruction.byte(0)))
+                    .ok_or(Unknown::BadProgram)? = value;
+                value
             }
-            Operator::Entry(index, kind) => {
-                let given = self.inputs.entries.get(usize::from(*index)).ok_or(Unknown::NoEntry)?;
-                if given.kind() != *kind {
+            op::ADD..=op::ABS => return self.arithmetic(instruction.code),
+            op::LT..=op::NE => Value::Bool(self.compare(instruction.code)?),
+            op::NEAR => {
+                let right = self.int()?;
+                let left = self.int()?;
+                self.decided(left, right);
+                Value::Bool(left.near(right, instruction.short(0)))
+            }
+            op::NOT => Value::Bool(!self.bool()?),
+            op::BALANCE => {
+                let account = self.address()?;
+                Value::Int(Int::from(self.reader.balance(account)?))
+            }
+            op::CODE_HASH => {
+                let account = self.address()?;
+                Value::Word(self.reader.code_hash(account)?)
+            }
+            _ => return Err(Unknown::BadProgram),
+        };
+        self.push(value)
+    }
+
+    /// A value from outside of the program, or kept in a local.
+    fn input(&mut self, instruction: &Instruction<'_>) -> Result<Value, Unknown> {
+        let index = usize::from(instruction.byte(0));
+        let value = match instruction.code {
+            op::PARAM => {
+                let given = self.inputs.params.get(index).ok_or(Unknown::BadWitness)?;
+                read_as(instruction.byte(1), *given).ok_or(Unknown::BadWitness)?
+            }
+            op::ENTRY => {
+                let given = self.inputs.entries.get(index).ok_or(Unknown::NoEntry)?;
+                if given.kind() as u8 != instruction.byte(1) {
                     return Err(Unknown::NoEntry);
                 }
                 *given
             }
-            Operator::Get(index) => *self.locals.get(usize::from(*index)).ok_or(Unknown::BadProgram)?,
-            Operator::Tee(index) => {
-                let value = self.pop()?;
-                *self.locals.get_mut(usize::from(*index)).ok_or(Unknown::BadProgram)? = value;
-                value
-            }
-            Operator::Binary(code) => Value::Int(self.binary(*code)?),
-            Operator::MulDiv => {
-                let (divisor, factor, value) = (self.int()?, self.int()?, self.int()?);
-                if divisor.magnitude.is_zero() {
-                    return Err(Unknown::DivisionByZero);
-                }
-                Value::Int(value.mul_div(factor, divisor).ok_or(Unknown::Overflow)?)
-            }
-            Operator::Unary(code) => {
-                let value = self.int()?;
-                Value::Int(if *code == op::NEG {
-                    value.negated()
-                } else {
-                    value.absolute()
-                })
-            }
-            Operator::Order(code) => Value::Bool(self.order(*code)?),
-            Operator::Equal(equal) => {
-                let (right, left) = (self.pop()?, self.pop()?);
-                if left.kind() != right.kind() {
-                    return Err(Unknown::BadProgram);
-                }
-                self.decided(left.shown(), right.shown());
-                Value::Bool((left == right) == *equal)
-            }
-            Operator::Near(tolerance) => {
-                let (right, left) = (self.int()?, self.int()?);
-                self.decided(left, right);
-                Value::Bool(left.near(right, *tolerance))
-            }
-            Operator::Not => Value::Bool(!self.bool()?),
-            Operator::Call(call) => self.call(call)?,
-            Operator::Balance => {
-                let account = self.address()?;
-                Value::Int(Int::from(self.reader.balance(account)?))
-            }
-            Operator::CodeHash => {
-                let account = self.address()?;
-                Value::Word(self.reader.code_hash(account)?)
-            }
-            Operator::Block(..) => return Err(Unknown::BadProgram),
-        })
+            op::GET => *self.locals.get(index).ok_or(Unknown::BadProgram)?,
+            _ => self.call(instruction)?,
+        };
+        if matches!(value, Value::Bool(_)) {
+            // No comparison made this boolean: an earlier one must not explain the verdict.
+            self.decided(Int::ZERO, Int::ZERO);
+        }
+        Ok(value)
     }
 
-    fn binary(&mut self, code: u8) -> Result<Int, Unknown> {
-        let (right, left) = (self.int()?, self.int()?);
+    /// `ADD` to `ABS`; the result takes the place of the leftmost operand.
+    fn arithmetic(&mut self, code: u8) -> Result<(), Unknown> {
+        let divisor = match code {
+            op::MUL_DIV => self.int()?,
+            _ => Int::from(1),
+        };
+        let right = match code {
+            op::NEG | op::ABS => Int::ZERO,
+            _ => self.int()?,
+        };
+        let left = self.int()?;
         let result = match code {
             op::ADD => left.checked_add(right),
             op::SUB => left.checked_sub(right),
             op::MUL => left.checked_mul(right),
+            op::MUL_DIV if divisor.magnitude.is_zero() => return Err(Unknown::DivisionByZero),
+            op::MUL_DIV => left.mul_div(right, divisor),
             op::DIV if right.magnitude.is_zero() => return Err(Unknown::DivisionByZero),
-            op::DIV => left.mul_div(Int::from(1), right),
-            op::MIN => Some(left.min(right)),
-            _ => Some(left.max(right)),
+            op::DIV => left.mul_div(divisor, right),
+            op::MIN => Some(if left <= right { left } else { right }),
+            op::MAX => Some(if left >= right { left } else { right }),
+            op::NEG => Some(left.negated()),
+            _ => Some(left.absolute()),
         };
-        result.ok_or(Unknown::Overflow)
+        self.push(Value::Int(result.ok_or(Unknown::Overflow)?))
     }
 
-    fn order(&mut self, code: u8) -> Result<bool, Unknown> {
-        let (right, left) = (self.int()?, self.int()?);
-        self.decided(left, right);
+    /// `LT` to `NE`.
+    fn compare(&mut self, code: u8) -> Result<bool, Unknown> {
+        let right = self.pop()?;
+        let left = self.pop()?;
+        if left.kind() != right.kind() || code < op::EQ && !matches!(left, Value::Int(_)) {
+            return Err(Unknown::BadProgram);
+        }
+        let (observed, bound) = (left.shown(), right.shown());
+        self.decided(observed, bound);
+        let order = observed.cmp(&bound);
         Ok(match code {
-            op::LT => left < right,
-            op::LE => left <= right,
-            op::GT => left > right,
-            _ => left >= right,
+            op::LT => order.is_lt(),
+            op::LE => order.is_le(),
+            op::GT => order.is_gt(),
+            op::GE => order.is_ge(),
+            op::EQ => order.is_eq(),
+            _ => order.is_ne(),
         })
     }
 
-    fn call(&mut self, call: &Call<'_>) -> Result<Value, Unknown> {
-        let mut calldata = Vec::with_capacity(4 + 32 * call.args.len());
-        calldata.extend_from_slice(&call.selector);
-        let first = self
-            .stack
-            .len()
-            .checked_sub(call.args.len())
-            .ok_or(Unknown::BadProgram)?;
-        for (code, value) in call.args.iter().zip(self.stack.drain(first..)) {
+    fn call(&mut self, instruction: &Instruction<'_>) -> Result<Value, Unknown> {
+        let args = instruction.args();
+        let mut calldata = Vec::with_capacity(4 + 32 * args.len());
+        calldata.extend_from_slice(instruction.selector());
+        let first = self.stack.len().checked_sub(args.len()).ok_or(Unknown::BadProgram)?;
+        for (code, value) in args.iter().zip(self.stack.get(first..).unwrap_or_default()) {
             let word = WordType::from_u8(*code)
-                .and_then(|word| word.write(&value))
+                .and_then(|word| word.write(value))
                 .ok_or(Unknown::BadArgument)?;
             calldata.extend_from_slice(word.as_slice());
         }
+        self.stack.truncate(first);
         let target = self.address()?;
+        let word = u16::from(instruction.byte(CALL_WORD));
         let answer = self
             .reader
-            .call(target, &calldata, u64::from(call.gas), u16::from(call.word))?;
-        call.result.read(answer).ok_or(Unknown::BadAnswer)
+            .call(target, &calldata, u64::from(instruction.gas()), word)?;
+        read_as(instruction.byte(CALL_RESULT), answer).ok_or(Unknown::BadAnswer)
     }
 
     fn decided(&mut self, observed: Int, bound: Int) {
@@ -278,24 +288,28 @@ impl<'a, R: Reader> Machine<'a, R> {
         Ok(Address::from_word(word))
     }
 
+    #[inline(never)]
     fn int(&mut self) -> Result<Int, Unknown> {
-        match self.pop()? {
-            Value::Int(int) => Ok(int),
+        match self.stack.pop() {
+            Some(Value::Int(int)) => Ok(int),
             _ => Err(Unknown::BadProgram),
         }
     }
 
+    #[inline(never)]
     fn bool(&mut self) -> Result<bool, Unknown> {
-        match self.pop()? {
-            Value::Bool(bit) => Ok(bit),
+        match self.stack.pop() {
+            Some(Value::Bool(bit)) => Ok(bit),
             _ => Err(Unknown::BadProgram),
         }
     }
 
+    #[inline(never)]
     fn pop(&mut self) -> Result<Value, Unknown> {
         self.stack.pop().ok_or(Unknown::BadProgram)
     }
 
+    #[inline(never)]
     fn push(&mut self, value: Value) -> Result<(), Unknown> {
         if self.stack.len() >= MAX_STACK {
             return Err(Unknown::BadProgram);
@@ -303,4 +317,8 @@ impl<'a, R: Reader> Machine<'a, R> {
         self.stack.push(value);
         Ok(())
     }
+}
+
+fn read_as(code: u8, word: B256) -> Option<Value> {
+    WordType::from_u8(code)?.read(word)
 }

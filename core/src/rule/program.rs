@@ -7,7 +7,7 @@ use crate::bytes::Cursor;
 use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::value::{Kind, WordType};
 use alloc::vec::Vec;
-use alloy_primitives::{B256, U256};
+use alloy_primitives::B256;
 
 /// Version of the encoding, the first byte of each program.
 pub const VERSION: u8 = 1;
@@ -31,6 +31,8 @@ pub const MAX_BLOCKS: usize = 16;
 pub const MAX_GAS: u32 = 16_000_000;
 /// Most arguments of a read.
 pub const MAX_ARGS: usize = 8;
+/// Largest tolerance of `NEAR`, in basis points.
+pub const MAX_TOLERANCE: u16 = 10_000;
 /// Unit, in gas, in which the gas of a read is encoded.
 pub const GAS_UNIT: u32 = 1_000;
 /// Gas that is reckoned for an operator.
@@ -101,111 +103,76 @@ impl Class {
     }
 }
 
-/// One operator with its operands.
-pub(crate) enum Operator<'a> {
-    Int(U256),
-    Word(B256),
-    Bool(bool),
-    Param(u8, WordType),
-    Entry(u8, Kind),
-    Now,
-    Get(u8),
-    Tee(u8),
-    /// `ADD` to `MAX`: two integers to one.
-    Binary(u8),
-    MulDiv,
-    /// `NEG`, `ABS`.
-    Unary(u8),
-    /// `LT` to `GE`: two integers to a boolean.
-    Order(u8),
-    /// `EQ` (true) and `NE` (false): two values of one kind to a boolean.
-    Equal(bool),
-    Near(u16),
-    Not,
-    /// `AND_THEN` (true) and `OR_ELSE` (false) with the length of the block that follows.
-    Block(bool, usize),
-    Call(Call<'a>),
-    Balance,
-    CodeHash,
+/// One operator with its operands, as they stand in the code.
+#[derive(Clone, Copy)]
+pub(crate) struct Instruction<'a> {
+    pub(crate) code: u8,
+    pub(crate) operands: &'a [u8],
 }
 
-/// Operands of a read: selector, gas, which word of the answer, its type, the types of the arguments.
-pub(crate) struct Call<'a> {
-    pub(crate) selector: [u8; 4],
-    pub(crate) gas: u32,
-    pub(crate) word: u8,
-    pub(crate) result: WordType,
-    pub(crate) args: &'a [u8],
+impl<'a> Instruction<'a> {
+    /// Reads the operator at the cursor.
+    pub(crate) fn next(cursor: &mut Cursor<'a>) -> Result<Self, DecodeReason> {
+        let code = cursor.u8().ok_or(DecodeReason::Truncated)?;
+        let length = match code {
+            op::PUSH1..=op::PUSH32 => usize::from(code),
+            op::ADDRESS => 20,
+            op::WORD => 32,
+            op::PARAM | op::ENTRY | op::NEAR | op::AND_THEN | op::OR_ELSE => 2,
+            op::GET | op::TEE => 1,
+            op::TRUE | op::FALSE | op::NOW | op::ADD..=op::ABS | op::LT..=op::NE => 0,
+            op::NOT | op::BALANCE | op::CODE_HASH => 0,
+            op::CALL => {
+                let fixed = Cursor::take(&mut { *cursor }, CALL_FIXED).ok_or(DecodeReason::Truncated)?;
+                CALL_FIXED + fixed.last().map_or(0, |count| usize::from(*count))
+            }
+            _ => return Err(DecodeReason::BadOperator),
+        };
+        let operands = cursor.take(length).ok_or(DecodeReason::Truncated)?;
+        Ok(Instruction { code, operands })
+    }
+
+    /// An operand of one byte; 0 where there is none.
+    pub(crate) fn byte(&self, index: usize) -> u8 {
+        self.operands.get(index).copied().unwrap_or(0)
+    }
+
+    /// An operand of two bytes.
+    pub(crate) fn short(&self, index: usize) -> u16 {
+        u16::from(self.byte(index)) << 8 | u16::from(self.byte(index + 1))
+    }
+
+    /// The constant of `PUSH1` to `PUSH32`, `ADDRESS` and `WORD`, right-aligned.
+    pub(crate) fn word(&self) -> B256 {
+        let mut word = B256::ZERO;
+        for (to, from) in word.iter_mut().rev().zip(self.operands.iter().rev()) {
+            *to = *from;
+        }
+        word
+    }
+
+    /// The selector of a read.
+    pub(crate) fn selector(&self) -> &'a [u8] {
+        self.operands.get(..4).unwrap_or_default()
+    }
+
+    /// Most gas of a read.
+    pub(crate) fn gas(&self) -> u32 {
+        u32::from(self.short(4)) * GAS_UNIT
+    }
+
+    /// Types of the arguments of a read.
+    pub(crate) fn args(&self) -> &'a [u8] {
+        self.operands.get(CALL_FIXED..).unwrap_or_default()
+    }
 }
 
-/// Reads the operator at the cursor.
-pub(crate) fn operator<'a>(cursor: &mut Cursor<'a>) -> Result<Operator<'a>, DecodeReason> {
-    let code = cursor.u8().ok_or(DecodeReason::Truncated)?;
-    operands(code, cursor)?.ok_or(DecodeReason::Truncated)
-}
-
-fn operands<'a>(code: u8, cursor: &mut Cursor<'a>) -> Result<Option<Operator<'a>>, DecodeReason> {
-    Ok(Some(match code {
-        op::PUSH1..=op::PUSH32 => {
-            return Ok(cursor
-                .right_aligned(usize::from(code))
-                .map(|word| Operator::Int(word.into())));
-        }
-        op::ADDRESS => return Ok(cursor.right_aligned(20).map(Operator::Word)),
-        op::WORD => return Ok(cursor.right_aligned(32).map(Operator::Word)),
-        op::TRUE | op::FALSE => Operator::Bool(code == op::TRUE),
-        op::PARAM => {
-            let (Some(index), Some(code)) = (cursor.u8(), cursor.u8()) else {
-                return Ok(None);
-            };
-            Operator::Param(index, WordType::from_u8(code).ok_or(DecodeReason::BadType)?)
-        }
-        op::ENTRY => {
-            let (Some(index), Some(code)) = (cursor.u8(), cursor.u8()) else {
-                return Ok(None);
-            };
-            Operator::Entry(index, Kind::from_u8(code).ok_or(DecodeReason::BadType)?)
-        }
-        op::NOW => Operator::Now,
-        op::GET => return Ok(cursor.u8().map(Operator::Get)),
-        op::TEE => return Ok(cursor.u8().map(Operator::Tee)),
-        op::ADD..=op::MAX => Operator::Binary(code),
-        op::MUL_DIV => Operator::MulDiv,
-        op::NEG | op::ABS => Operator::Unary(code),
-        op::LT..=op::GE => Operator::Order(code),
-        op::EQ | op::NE => Operator::Equal(code == op::EQ),
-        op::NEAR => return Ok(cursor.u16().map(Operator::Near)),
-        op::NOT => Operator::Not,
-        op::AND_THEN | op::OR_ELSE => {
-            return Ok(cursor
-                .u16()
-                .map(|length| Operator::Block(code == op::AND_THEN, usize::from(length))));
-        }
-        op::CALL => return call(cursor),
-        op::BALANCE => Operator::Balance,
-        op::CODE_HASH => Operator::CodeHash,
-        _ => return Err(DecodeReason::BadOperator),
-    }))
-}
-
-fn call<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Operator<'a>>, DecodeReason> {
-    let (Some(selector), Some(gas), Some(word), Some(result), Some(count)) =
-        (cursor.array(), cursor.u16(), cursor.u8(), cursor.u8(), cursor.u8())
-    else {
-        return Ok(None);
-    };
-    let result = WordType::from_u8(result).ok_or(DecodeReason::BadType)?;
-    let gas = u32::from(gas) * GAS_UNIT;
-    Ok(cursor.take(usize::from(count)).map(|args| {
-        Operator::Call(Call {
-            selector,
-            gas,
-            word,
-            result,
-            args,
-        })
-    }))
-}
+/// Operands of `CALL` before the types of its arguments: selector (4), gas (2), word (1), type of the answer (1), number of
+/// arguments (1).
+const CALL_FIXED: usize = 9;
+/// Where in them the word and its type are.
+pub(crate) const CALL_WORD: usize = 6;
+pub(crate) const CALL_RESULT: usize = 7;
 
 /// A compiled rule or expression, borrowed. One that [`Program::decode`] accepted evaluates within its declared cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,11 +372,9 @@ impl Checker {
     }
 
     fn step(&mut self, cursor: &mut Cursor<'_>, length: usize) -> Result<(), DecodeReason> {
-        let before = cursor.position();
-        let operator = operator(cursor)?;
-        shortest(&operator, cursor.position() - before)?;
+        let instruction = Instruction::next(cursor)?;
         self.charge(OPERATOR_GAS)?;
-        self.apply(&operator, cursor.position(), length)?;
+        self.apply(&instruction, cursor.position(), length)?;
         while let Some(block) = self.blocks.pop_if(|block| block.end <= cursor.position()) {
             if block.end < cursor.position() || self.stack.len() != block.base + 1 {
                 return Err(DecodeReason::BadBlock);
@@ -422,38 +387,85 @@ impl Checker {
         Ok(())
     }
 
-    fn apply(&mut self, operator: &Operator<'_>, at: usize, length: usize) -> Result<(), DecodeReason> {
-        match operator {
-            Operator::Int(_) | Operator::Now => self.push(Kind::Int),
-            Operator::Word(_) => self.push(Kind::Word),
-            Operator::Bool(_) => self.push(Kind::Bool),
-            Operator::Param(index, word) if *index < self.header[2] => self.push(word.kind()),
-            Operator::Entry(index, kind) if *index < self.header[3] => self.push(*kind),
-            Operator::Param(..) | Operator::Entry(..) => Err(DecodeReason::BadIndex),
-            Operator::Get(index) => {
+    fn apply(&mut self, instruction: &Instruction<'_>, at: usize, length: usize) -> Result<(), DecodeReason> {
+        let index = instruction.byte(0);
+        let (takes, kind, leaves) = match instruction.code {
+            op::PUSH1..=op::WORD => return self.constant(instruction),
+            op::TRUE | op::FALSE => (0, Kind::Bool, Kind::Bool),
+            op::NOW => (0, Kind::Int, Kind::Int),
+            op::PARAM | op::ENTRY => return self.input(instruction),
+            op::GET => {
                 let kind = self
                     .locals
-                    .get(usize::from(*index))
+                    .get(usize::from(index))
                     .copied()
                     .flatten()
                     .ok_or(DecodeReason::BadIndex)?;
-                self.push(kind)
+                (0, kind, kind)
             }
-            Operator::Tee(index) => self.tee(*index),
-            Operator::Binary(_) => self.replace(&[Kind::Int, Kind::Int], Kind::Int),
-            Operator::MulDiv => self.replace(&[Kind::Int, Kind::Int, Kind::Int], Kind::Int),
-            Operator::Unary(_) => self.replace(&[Kind::Int], Kind::Int),
-            Operator::Order(_) | Operator::Near(_) => self.replace(&[Kind::Int, Kind::Int], Kind::Bool),
-            Operator::Equal(_) => {
-                let kind = self.stack.last().copied().ok_or(DecodeReason::StackUnderflow)?;
-                self.replace(&[kind, kind], Kind::Bool)
+            op::TEE => return self.tee(index),
+            op::ADD..=op::MAX => (2, Kind::Int, Kind::Int),
+            op::MUL_DIV => (3, Kind::Int, Kind::Int),
+            op::NEG | op::ABS => (1, Kind::Int, Kind::Int),
+            op::LT..=op::GE => (2, Kind::Int, Kind::Bool),
+            op::EQ | op::NE => (
+                2,
+                self.stack.last().copied().ok_or(DecodeReason::StackUnderflow)?,
+                Kind::Bool,
+            ),
+            op::NEAR if instruction.short(0) > MAX_TOLERANCE => return Err(DecodeReason::BadOperand),
+            op::NEAR => (2, Kind::Int, Kind::Bool),
+            op::NOT => (1, Kind::Bool, Kind::Bool),
+            op::AND_THEN | op::OR_ELSE => return self.open(at, usize::from(instruction.short(0)), length),
+            op::CALL => return self.call(instruction),
+            op::BALANCE | op::CODE_HASH => {
+                self.read(0)?;
+                (
+                    1,
+                    Kind::Word,
+                    if instruction.code == op::BALANCE {
+                        Kind::Int
+                    } else {
+                        Kind::Word
+                    },
+                )
             }
-            Operator::Not => self.replace(&[Kind::Bool], Kind::Bool),
-            Operator::Block(_, size) => self.open(at, *size, length),
-            Operator::Call(call) => self.call(call),
-            Operator::Balance => self.account_read(Kind::Int),
-            Operator::CodeHash => self.account_read(Kind::Word),
+            _ => return Err(DecodeReason::BadOperator),
+        };
+        for _ in 0..takes {
+            self.expect(kind)?;
         }
+        self.push(leaves)
+    }
+
+    /// There is one way to write a constant, so that one rule has one encoding.
+    fn constant(&mut self, instruction: &Instruction<'_>) -> Result<(), DecodeReason> {
+        // Bytes of which one must not be zero, or a shorter operator would do.
+        let (head, kind) = match instruction.code {
+            op::PUSH1 => (0, Kind::Int),
+            op::ADDRESS => (0, Kind::Word),
+            op::WORD => (12, Kind::Word),
+            _ => (1, Kind::Int),
+        };
+        let shortest = head == 0 || instruction.operands.iter().take(head).any(|byte| *byte != 0);
+        if shortest {
+            self.push(kind)
+        } else {
+            Err(DecodeReason::BadOperand)
+        }
+    }
+
+    fn input(&mut self, instruction: &Instruction<'_>) -> Result<(), DecodeReason> {
+        let [_, _, params, entries, ..] = self.header;
+        let code = instruction.byte(1);
+        let (count, kind) = match instruction.code {
+            op::PARAM => (params, WordType::from_u8(code).map(WordType::kind)),
+            _ => (entries, Kind::from_u8(code)),
+        };
+        if instruction.byte(0) >= count {
+            return Err(DecodeReason::BadIndex);
+        }
+        self.push(kind.ok_or(DecodeReason::BadType)?)
     }
 
     fn tee(&mut self, index: u8) -> Result<(), DecodeReason> {
@@ -481,22 +493,19 @@ impl Checker {
         Ok(())
     }
 
-    fn call(&mut self, call: &Call<'_>) -> Result<(), DecodeReason> {
-        if call.gas == 0 || call.args.len() > MAX_ARGS {
+    fn call(&mut self, instruction: &Instruction<'_>) -> Result<(), DecodeReason> {
+        let args = instruction.args();
+        if instruction.gas() == 0 || args.len() > MAX_ARGS {
             return Err(DecodeReason::BadOperand);
         }
-        for code in call.args.iter().rev() {
+        for code in args.iter().rev() {
             let word = WordType::from_u8(*code).ok_or(DecodeReason::BadType)?;
             self.expect(word.kind())?;
         }
         self.expect(Kind::Word)?;
-        self.read(call.gas)?;
-        self.push(call.result.kind())
-    }
-
-    fn account_read(&mut self, result: Kind) -> Result<(), DecodeReason> {
-        self.read(0)?;
-        self.replace(&[Kind::Word], result)
+        self.read(instruction.gas())?;
+        let result = WordType::from_u8(instruction.byte(CALL_RESULT)).ok_or(DecodeReason::BadType)?;
+        self.push(result.kind())
     }
 
     fn read(&mut self, gas: u32) -> Result<(), DecodeReason> {
@@ -514,13 +523,6 @@ impl Checker {
         } else {
             Ok(())
         }
-    }
-
-    fn replace(&mut self, taken: &[Kind], left: Kind) -> Result<(), DecodeReason> {
-        for kind in taken.iter().rev() {
-            self.expect(*kind)?;
-        }
-        self.push(left)
     }
 
     fn expect(&mut self, kind: Kind) -> Result<(), DecodeReason> {
@@ -546,22 +548,5 @@ impl Checker {
         self.stack.push(kind);
         self.deepest = self.deepest.max(self.stack.len());
         Ok(())
-    }
-}
-
-/// There is one way to write a constant, so that one rule has one encoding.
-fn shortest(operator: &Operator<'_>, size: usize) -> Result<(), DecodeReason> {
-    let needed = match operator {
-        Operator::Int(value) => 1 + value.byte_len().max(1),
-        Operator::Near(tolerance) if *tolerance > 10_000 => return Err(DecodeReason::BadOperand),
-        Operator::Word(word) if size == 33 && word.iter().take(12).all(|byte| *byte == 0) => {
-            return Err(DecodeReason::BadOperand);
-        }
-        _ => return Ok(()),
-    };
-    if needed == size {
-        Ok(())
-    } else {
-        Err(DecodeReason::BadOperand)
     }
 }

@@ -281,55 +281,61 @@ impl WordType {
         }
     }
 
-    const fn size(self) -> usize {
-        (self.0 & SIZE) as usize
-    }
-
     /// Reads a word; `None` when its padding is not that of the type.
     #[must_use]
     pub fn read(self, word: B256) -> Option<Value> {
-        let value = self.read_unchecked(word);
-        (self.write(&value)? == word).then_some(value)
-    }
-
-    fn read_unchecked(self, word: B256) -> Value {
-        match self.0 & !SIZE {
+        let value = match self.0 & !SIZE {
             UINT => Value::Int(Int::new(false, word.into())),
             SINT => Value::Int(signed(word.into())),
-            BYTES => Value::Word(word),
-            _ if self.0 == 0 => Value::Bool(!word.is_zero()),
+            0 if self.0 == 0 => Value::Bool(!word.is_zero()),
             _ => Value::Word(word),
-        }
+        };
+        let fits = match &value {
+            // Both readings of a word that is neither 0 nor 1 would be true.
+            Value::Bool(bit) => bit_word(*bit) == word,
+            other => self.fits(other),
+        };
+        fits.then_some(value)
     }
 
     /// Writes a value as a word; `None` when it is of another kind or does not fit.
     #[must_use]
     pub fn write(self, value: &Value) -> Option<B256> {
-        match value {
-            Value::Bool(bit) => (self.0 == 0).then(|| bit_word(*bit)),
-            Value::Int(int) => {
-                let fits = match self.0 & !SIZE {
-                    UINT => !int.negative && bits(&int.magnitude) <= 8 * self.size(),
-                    // -2^(n-1) is the one negative value whose magnitude needs n bits.
-                    SINT if int.negative => bits(&int.magnitude.wrapping_sub(ONE)) < 8 * self.size(),
-                    SINT => bits(&int.magnitude) < 8 * self.size(),
-                    _ => false,
-                };
-                let word = if int.negative {
-                    U256::ZERO.wrapping_sub(int.magnitude)
+        if !self.fits(value) {
+            return None;
+        }
+        Some(match value {
+            Value::Bool(bit) => bit_word(*bit),
+            Value::Int(Int {
+                negative: false,
+                magnitude,
+            }) => B256::from(*magnitude),
+            Value::Int(Int {
+                negative: true,
+                magnitude,
+            }) => B256::from(U256::ZERO.wrapping_sub(*magnitude)),
+            Value::Word(word) => *word,
+        })
+    }
+
+    /// Whether the value is of the type's kind and within its range.
+    fn fits(self, value: &Value) -> bool {
+        let bits = 8 * usize::from(self.0 & SIZE);
+        match (value, self.0 & !SIZE) {
+            (Value::Bool(_), _) => self.0 == 0,
+            (Value::Int(int), UINT) => !int.negative && int.magnitude.bit_len() <= bits,
+            // -2^(n-1) is the one negative value whose magnitude needs n bits.
+            (Value::Int(int), SINT) => {
+                let magnitude = if int.negative {
+                    int.magnitude.wrapping_sub(ONE)
                 } else {
                     int.magnitude
                 };
-                fits.then(|| B256::from(word))
+                magnitude.bit_len() < bits
             }
-            Value::Word(word) => {
-                let zeros = match self.0 {
-                    1 => word.iter().take(12).all(|byte| *byte == 0),
-                    code if code & !SIZE == BYTES => word.iter().skip(self.size()).all(|byte| *byte == 0),
-                    _ => false,
-                };
-                zeros.then_some(*word)
-            }
+            (Value::Word(word), BYTES) => word.iter().skip(bits / 8).all(|byte| *byte == 0),
+            (Value::Word(word), 0) => self.0 == 1 && word.iter().take(12).all(|byte| *byte == 0),
+            _ => false,
         }
     }
 }
@@ -339,10 +345,6 @@ const UINT: u8 = 0x40;
 const SINT: u8 = 0x80;
 const BYTES: u8 = 0xc0;
 const ONE: U256 = U256::from_limbs([1, 0, 0, 0]);
-
-fn bits(value: &U256) -> usize {
-    256 - value.leading_zeros()
-}
 
 /// The two's complement reading of a word.
 fn signed(word: U256) -> Int {

@@ -31,7 +31,14 @@ pub const CONTRACTS: [&str; 10] = [
 ];
 
 /// `contract`, signature of the function, names of the answer's fields (`-` for one that has none) and their types.
-const FUNCTIONS: &[(&str, &str, &[(&str, &str)], bool)] = &[
+type Function = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    bool,
+);
+
+const FUNCTIONS: &[Function] = &[
     ("vault", "totalAssets()", &[("-", "uint256")], true),
     ("vault", "totalSupply()", &[("-", "uint256")], true),
     ("vault", "totalBorrows()", &[("-", "uint256")], true),
@@ -92,7 +99,7 @@ pub fn address(name: &str) -> Address {
         .position(|other| *other == name)
         .expect("a known contract");
     let mut bytes = [0u8; 20];
-    bytes[17..].copy_from_slice(&[0xc0, 0xde, index as u8 + 1]);
+    bytes[17..].copy_from_slice(&[0xc0, 0xde, u8::try_from(index).unwrap() + 1]);
     Address::new(bytes)
 }
 
