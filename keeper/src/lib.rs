@@ -3,9 +3,39 @@
 //!
 //! The modules are the stages of the pipeline in the order in which data flows: [`chain`], [`rules`], [`decide`],
 //! [`respond`], [`record`]; [`report`] writes what the record knows for people. [`Keeper`] ties them together.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use cordon_client::Config;
+//! use cordon_keeper::{Keeper, Options, Signers, record::Store};
+//!
+//! let config = Config::load("cordon.toml")?;
+//! let options = Options::from_config(&config)?;
+//! let section = config.keeper.as_ref().ok_or("no [keeper] section")?;
+//! let store = Store::open(&section.store, options.chain_id, options.guard).await?;
+//! let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config)?).await?;
+//! keeper.run(tokio_util::sync::CancellationToken::new()).await?;
+//! # Ok(())
+//! # }
+//! ```
 
+mod alarm;
 pub mod chain;
 pub mod clock;
 pub mod decide;
+mod error;
+mod event;
+mod keeper;
+mod options;
+mod pipeline;
+mod policy;
 pub mod record;
+pub mod report;
+pub mod respond;
 pub mod rules;
+
+pub use alarm::Alarms;
+pub use error::KeeperError;
+pub use event::KeeperEvent;
+pub use keeper::Keeper;
+pub use options::{Options, Signers};

@@ -60,6 +60,8 @@ pub struct BlockCommit {
     pub newly_unknown: Vec<u16>,
     /// Rules that can be evaluated again.
     pub known_again: Vec<u16>,
+    /// Incidents that events of the block changed.
+    pub changed: BTreeSet<i64>,
 }
 
 impl Store {
@@ -90,11 +92,13 @@ impl Store {
         {
             witnesses::bound(connection, rule, record.witness_limit).await?;
         }
+        let mut commit = BlockCommit::default();
         for event in record.events {
-            events::apply(connection, names, record.block, event).await?;
+            commit
+                .changed
+                .extend(events::apply(connection, names, record.block, event).await?);
         }
         incidents::follow_verdicts(connection, record, names).await?;
-        let mut commit = BlockCommit::default();
         for decision in record.decisions {
             if let Some(intent) = self.commit_decision(connection, record, decision, names).await? {
                 commit.intents.push(intent);

@@ -15,15 +15,15 @@ use crate::rules::{GuardEvent, GuardEventKind as Kind};
 /// Cause of a closure that the guard's level itself makes through its hooks.
 const LEVEL: &str = "level";
 
-/// Applies one event of a block. Applying it again changes nothing.
+/// Applies one event of a block and says which incident it changed. Applying it again changes nothing.
 pub(super) async fn apply(
     connection: &mut SqliteConnection,
     names: &Names,
     block: &BlockRef,
     event: &GuardEvent,
-) -> Result<(), StoreError> {
+) -> Result<Option<i64>, StoreError> {
     let Some(id) = incident_of(connection, names, block, event).await? else {
-        return Ok(());
+        return Ok(None);
     };
     let (kind, text) = describe(event, names);
     let entry = Entry {
@@ -34,7 +34,7 @@ pub(super) async fn apply(
         mark: Some(format!("{}:{}", block.hash, event.log_index)),
     };
     if !incidents::entry(connection, id, &entry).await? {
-        return Ok(());
+        return Ok(None);
     }
     match &event.kind {
         Kind::Raised { to, .. } => {
@@ -68,7 +68,7 @@ pub(super) async fn apply(
     if let Kind::Applied { call, .. } | Kind::NotNeeded { call, .. } = &event.kind {
         alarms::clear(connection, AlarmKind::ContainmentFailed, &names.containment(*call)).await?;
     }
-    Ok(())
+    Ok(Some(id))
 }
 
 /// The incident that an event belongs to: by the guard's number, else by scope, else, when somebody else raised a level,
@@ -304,6 +304,14 @@ fn describe(event: &GuardEvent, names: &Names) -> (&'static str, String) {
         Kind::ReleaseCancelled { scope, by } => (
             "release cancelled",
             format!("the release of {} was cancelled by {by}", names.scope(*scope)),
+        ),
+        Kind::ShadowBreach { rule, caller } => (
+            "shadow breach",
+            format!("{} was breached in a call by {caller} and let pass", names.rule(*rule)),
+        ),
+        Kind::RulebookAdopted { code_hash } => (
+            "rulebook adopted",
+            format!("the guard adopted the rulebook {code_hash}"),
         ),
     }
 }

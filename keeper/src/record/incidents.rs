@@ -432,17 +432,44 @@ impl Store {
         Ok(())
     }
 
-    /// Rule and witness of every incident that is not closed: they are evaluated at every block.
+    /// Scope, and rule with witness when one opened it, of every incident that is not closed: all of them are read at
+    /// every block.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn watched(&self) -> Result<Vec<(u16, Vec<B256>)>, StoreError> {
-        let rows: Vec<(i64, Vec<u8>)> =
-            sqlx::query_as("SELECT rule, witness FROM incidents WHERE state <> 'closed' AND rule IS NOT NULL")
+    pub async fn watched(&self) -> Result<Vec<OpenIncident>, StoreError> {
+        type Row = (i64, i64, Option<i64>, Vec<u8>, Option<i64>);
+        let rows: Vec<Row> =
+            sqlx::query_as("SELECT id, scope, rule, witness, chain_incident FROM incidents WHERE state <> 'closed'")
                 .fetch_all(&self.pool)
                 .await?;
         rows.into_iter()
-            .map(|(rule, words)| Ok((super::small("rule index", rule)?, decode_words(&words)?)))
+            .map(|(id, scope, rule, words, number)| {
+                Ok(OpenIncident {
+                    id,
+                    scope: super::small("scope", scope)?,
+                    rule: rule.map(|rule| super::small("rule index", rule)).transpose()?,
+                    witness: decode_words(&words)?,
+                    chain_incident: number
+                        .map(|number| super::uint("incident number", number))
+                        .transpose()?,
+                })
+            })
             .collect()
     }
+}
+
+/// What an incident that is not closed asks to be read at every block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIncident {
+    /// Number in the record.
+    pub id: i64,
+    /// Scope.
+    pub scope: u8,
+    /// Rule that opened it.
+    pub rule: Option<u16>,
+    /// Witness of the rule.
+    pub witness: Vec<B256>,
+    /// The guard's number for it.
+    pub chain_incident: Option<u64>,
 }

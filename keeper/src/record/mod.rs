@@ -22,6 +22,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 pub use alarms::{Alarm, AlarmKind};
 pub use blocks::{BlockCommit, BlockRecord, Witnessed};
 pub use codec::{decode_verdicts, encode_verdicts};
+pub use incidents::OpenIncident;
 pub use intents::{Confirmation, NewIntent};
 pub use model::{
     Closure, Incident, IncidentState, Intent, IntentKind, NamedContainment, Names, Outcome, TimelineEntry,

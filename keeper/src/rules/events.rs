@@ -72,6 +72,10 @@ pub enum GuardEventKind {
     ReleaseQueued { scope: u8, at: u64, by: Address },
     /// `ReleaseCancelled`.
     ReleaseCancelled { scope: u8, by: Address },
+    /// `ShadowBreach`.
+    ShadowBreach { rule: u16, caller: Address },
+    /// `RulebookAdopted`.
+    RulebookAdopted { code_hash: B256 },
 }
 
 /// An integer that prints as a decimal number.
@@ -86,7 +90,7 @@ impl std::fmt::Display for Shown {
 
 impl GuardEvent {
     /// First topics of the events that [`GuardEvent::decode`] understands.
-    pub(super) const TOPICS: [B256; 13] = [
+    pub(super) const TOPICS: [B256; 15] = [
         Guard::LevelRaised::SIGNATURE_HASH,
         Guard::LevelLowered::SIGNATURE_HASH,
         Guard::LevelExtended::SIGNATURE_HASH,
@@ -100,6 +104,8 @@ impl GuardEvent {
         Guard::UndoFailed::SIGNATURE_HASH,
         Guard::ReleaseQueued::SIGNATURE_HASH,
         Guard::ReleaseCancelled::SIGNATURE_HASH,
+        Guard::ShadowBreach::SIGNATURE_HASH,
+        Guard::RulebookAdopted::SIGNATURE_HASH,
     ];
 
     /// Decodes a log of the guard; `None` for events that the keeper has no use for. `position` stands in for a log index
@@ -177,6 +183,11 @@ impl GuardEvent {
                 scope: e.scope,
                 by: e.by,
             },
+            E::ShadowBreach(e) => K::ShadowBreach {
+                rule: e.rule,
+                caller: e.caller,
+            },
+            E::RulebookAdopted(e) => K::RulebookAdopted { code_hash: e.codeHash },
             _ => return None,
         };
         Some(Self {
@@ -202,7 +213,7 @@ impl GuardEvent {
             | K::Failed { incident, .. }
             | K::Undone { incident, .. }
             | K::UndoFailed { incident, .. } => Some(incident).filter(|number| *number != 0),
-            K::ReleaseQueued { .. } | K::ReleaseCancelled { .. } => None,
+            _ => None,
         }
     }
 

@@ -8,4 +8,5 @@ mod watch;
 
 pub use events::{GuardEvent, GuardEventKind};
 pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, reason_text};
+pub use scopes::scope_at;
 pub use watch::{Watched, WitnessRule};

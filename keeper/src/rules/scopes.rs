@@ -1,5 +1,6 @@
 //! Levels of the scopes at a block.
 
+use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
@@ -21,7 +22,8 @@ pub(super) async fn read(rpc: &Rpc, guard: Address, block: B256, also: &[u8]) ->
     let interesting: Vec<u8> = (0..SCOPES)
         .filter(|scope| also.contains(scope) || level_of(levels._0, levels._1, *scope) != Level::Normal as u8)
         .collect();
-    let statuses = futures::future::join_all(interesting.iter().map(|scope| status(rpc, guard, block, *scope))).await;
+    let statuses =
+        futures::future::join_all(interesting.iter().map(|scope| status(rpc, guard, block.into(), *scope))).await;
     let mut readings = Vec::with_capacity(statuses.len());
     for (scope, status) in interesting.into_iter().zip(statuses) {
         let reading = reading(scope, &status?);
@@ -32,14 +34,22 @@ pub(super) async fn read(rpc: &Rpc, guard: Address, block: B256, also: &[u8]) ->
     Ok(readings)
 }
 
-async fn status(rpc: &Rpc, guard: Address, block: B256, scope: u8) -> Result<Guard::ScopeStatus, CallError> {
+async fn status(rpc: &Rpc, guard: Address, block: BlockId, scope: u8) -> Result<Guard::ScopeStatus, CallError> {
     let data = Guard::scopeStatusCall { scope }.abi_encode().into();
-    let answer = rpc.call(None, guard, data, None, block.into()).await?;
+    let answer = rpc.call(None, guard, data, None, block).await?;
     Guard::scopeStatusCall::abi_decode_returns(&answer).map_err(|error| malformed("scopeStatus", &error))
 }
 
+/// One scope at a block.
+///
+/// # Errors
+/// See [`CallError`].
+pub async fn scope_at(rpc: &Rpc, guard: Address, block: BlockId, scope: u8) -> Result<ScopeReading, CallError> {
+    Ok(reading(scope, &status(rpc, guard, block, scope).await?))
+}
+
 /// A scope's status as the keeper uses it. A level that is no level counts as the strictest: nothing is done about it twice.
-pub(crate) fn reading(scope: u8, status: &Guard::ScopeStatus) -> ScopeReading {
+fn reading(scope: u8, status: &Guard::ScopeStatus) -> ScopeReading {
     ScopeReading {
         scope,
         level: level(status.level).unwrap_or(Level::Halted),

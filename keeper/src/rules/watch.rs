@@ -4,7 +4,7 @@ use alloy::primitives::B256;
 use cordon_client::config::Witness;
 
 use super::Request;
-use crate::record::{Store, StoreError};
+use crate::record::{OpenIncident, Store, StoreError};
 
 /// A rule with parameters and where their values come from.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Watched {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn requests(&self, store: &Store, watched: &[(u16, Vec<B256>)]) -> Result<Vec<Request>, StoreError> {
+    pub async fn requests(&self, store: &Store, open: &[OpenIncident]) -> Result<Vec<Request>, StoreError> {
         let mut requests: Vec<Request> = self
             .plain
             .iter()
@@ -42,11 +42,8 @@ impl Watched {
             })
             .collect();
         for rule in &self.witnessed {
-            let of_incidents = watched
-                .iter()
-                .filter(|(index, _)| *index == rule.index)
-                .map(|(_, words)| words.clone());
-            let mut words: Vec<Vec<B256>> = of_incidents.collect();
+            let of_incidents = open.iter().filter(|incident| incident.rule == Some(rule.index));
+            let mut words: Vec<Vec<B256>> = of_incidents.map(|incident| incident.witness.clone()).collect();
             words.extend(store.witnesses_in_turn(rule.index, self.recheck).await?);
             words.sort();
             words.dedup();

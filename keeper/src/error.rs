@@ -1,0 +1,101 @@
+//! Why a keeper cannot be set up or go on.
+
+use alloy::primitives::{Address, B256};
+use cordon_client::config::SecretError;
+
+use crate::chain::{CallError, RpcError};
+use crate::record::StoreError;
+
+/// Why a keeper cannot be set up or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The configuration has no keeper.
+    #[error("cordon.toml has no [keeper] section: add one with `store` and `key`")]
+    NoSection,
+    /// The guard was not deployed yet.
+    #[error(
+        "cordon.toml names no guard: deploy one with `cordon guard deploy` and write its address to [guard] address"
+    )]
+    NoGuard,
+    /// A signing key could not be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The chain could not be asked, or is another one.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The record could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no contract at the guard's address.
+    #[error("{guard} has no code on chain {chain_id}: correct [guard] address in cordon.toml, or deploy the guard")]
+    NoCode {
+        /// The address.
+        guard: Address,
+        /// The chain.
+        chain_id: u64,
+    },
+    /// The contract does not answer as a guard does.
+    #[error("{guard} does not answer {what} as a guard does ({reason}): correct [guard] address in cordon.toml")]
+    NotAGuard {
+        /// The address.
+        guard: Address,
+        /// The view that was called.
+        what: &'static str,
+        /// What came back.
+        reason: String,
+    },
+    /// The guard runs other rules than those configured.
+    #[error(
+        "the guard has adopted the rulebook {adopted}, cordon.toml compiles to {compiled}: the rules would not be those that the guard checks; use the file the guard was deployed with, or let the governor adopt the new rulebook"
+    )]
+    OtherRulebook {
+        /// Code hash that the guard has adopted.
+        adopted: B256,
+        /// Code hash of the configuration.
+        compiled: B256,
+    },
+    /// The record belongs to another guard than the configuration.
+    #[error("the record belongs to guard {record}, the configuration is for {configured}")]
+    OtherRecord {
+        /// Guard of the record.
+        record: Address,
+        /// Guard of the configuration.
+        configured: Address,
+    },
+    /// An account lacks a role that its key is configured for.
+    #[error(
+        "{account} does not have the role {role} in guard {guard}: the governor must grant it (setRole), or remove the key from cordon.toml"
+    )]
+    MissingRole {
+        /// The account.
+        account: Address,
+        /// The role.
+        role: &'static str,
+        /// The guard.
+        guard: Address,
+    },
+    /// An account cannot pay for a transaction.
+    #[error("{account} has no ether on chain {chain_id} to pay for its transactions: fund it")]
+    NoFunds {
+        /// The account.
+        account: Address,
+        /// The chain.
+        chain_id: u64,
+    },
+    /// An option names a rule that there is none of.
+    #[error("there is no rule `{0}` to be answered with `contain`")]
+    UnknownRule(String),
+}
+
+impl KeeperError {
+    pub(crate) fn view(guard: Address, what: &'static str, error: CallError) -> Self {
+        match error {
+            CallError::Rpc(error @ RpcError::Unreachable { .. }) => Self::Rpc(error),
+            other => Self::NotAGuard {
+                guard,
+                what,
+                reason: other.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Settings of a keeper.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use alloy::signers::local::PrivateKeySigner;
+use cordon_client::Config;
+
+use crate::chain::HeadSettings;
+use crate::error::KeeperError;
+use crate::respond::DeliverSettings;
+
+/// Settings of a keeper. [`Options::new`] has the defaults of docs/keeper.md.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Chain id that every endpoint must have.
+    pub chain_id: u64,
+    /// HTTP endpoints, the primary first.
+    pub rpc: Vec<String>,
+    /// WebSocket endpoint; `None` for polling only.
+    pub ws: Option<String>,
+    /// The guard.
+    pub guard: Address,
+    /// Directory for Markdown reports; `None` for none.
+    pub reports: Option<PathBuf>,
+    /// Deadline of each request at each endpoint.
+    pub rpc_timeout: Duration,
+    /// Timing of the head sources.
+    pub heads: HeadSettings,
+    /// Timing and limits of transactions.
+    pub deliver: DeliverSettings,
+    /// Least seconds between two decisions on a rule.
+    pub cooldown: u32,
+    /// Names of the rules whose breach is answered with `contain` by the keeper's authority instead of `trip`.
+    pub contain: BTreeSet<String>,
+    /// Most witnesses to remember per rule.
+    pub witness_limit: u32,
+    /// Remembered witnesses that are evaluated again per block and rule.
+    pub recheck: u32,
+    /// Time between heartbeats; the guard wants one every 15 minutes.
+    pub heartbeat: Duration,
+    /// Blocks whose verdicts are kept.
+    pub keep_blocks: u64,
+}
+
+impl Options {
+    /// The defaults for a guard at these endpoints.
+    #[must_use]
+    pub fn new(chain_id: u64, rpc: Vec<String>, ws: Option<String>, guard: Address) -> Self {
+        Self {
+            chain_id,
+            rpc,
+            ws,
+            guard,
+            reports: None,
+            rpc_timeout: Duration::from_secs(3),
+            heads: HeadSettings::default(),
+            deliver: DeliverSettings::default(),
+            cooldown: 10,
+            contain: BTreeSet::new(),
+            witness_limit: 10_000,
+            recheck: 32,
+            heartbeat: Duration::from_secs(5 * 60),
+            keep_blocks: 2_000_000,
+        }
+    }
+
+    /// The settings of a configuration file.
+    ///
+    /// # Errors
+    /// [`KeeperError::NoSection`] and [`KeeperError::NoGuard`] for what the file lacks.
+    pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
+        let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
+        let guard = config.guard.address.ok_or(KeeperError::NoGuard)?;
+        let rpc = config.chain.rpc.iter().map(|url| url.as_str().to_owned()).collect();
+        let ws = Some(config.chain.ws.as_str().to_owned());
+        let reports = Some(section.reports.clone());
+        Ok(Self {
+            reports,
+            ..Self::new(config.chain.id, rpc, ws, guard)
+        })
+    }
+}
+
+/// Keys of a keeper.
+#[derive(Debug, Clone)]
+pub struct Signers {
+    /// Sends trips, containment and settlement.
+    pub keeper: PrivateKeySigner,
+    /// Sends heartbeats: another key than the one that pauses.
+    pub heartbeat: Option<PrivateKeySigner>,
+}
+
+impl Signers {
+    /// The keys that a configuration file names.
+    ///
+    /// # Errors
+    /// [`KeeperError::NoSection`], [`KeeperError::Secret`].
+    pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
+        let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
+        let directory = config.source.path().parent().unwrap_or(Path::new("."));
+        Ok(Self {
+            keeper: section.key.signer(directory)?,
+            heartbeat: section
+                .heartbeat_key
+                .as_ref()
+                .map(|key| key.signer(directory))
+                .transpose()?,
+        })
+    }
+}

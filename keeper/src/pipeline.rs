@@ -1,0 +1,325 @@
+//! From a head to stored decisions: every block in order, the newest first when there are many.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::B256;
+use cordon_core::rule::eval::Verdict;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::alarm::Alarms;
+use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Heads, Rpc, Seen};
+use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, decide};
+use crate::error::KeeperError;
+use crate::event::KeeperEvent;
+use crate::keeper::Progress;
+use crate::record::{AlarmKind, BlockCommit, BlockRecord, Names, OpenIncident, Store, StoreError};
+use crate::report::Reports;
+use crate::respond::{Account, Job, Queue, Upkeep};
+use crate::rules::{BlockReading, GuardEventKind, ReadError, Reader};
+
+/// Blocks that are kept in memory to recognise a reorg.
+const WINDOW: u32 = 256;
+/// With more blocks than this to catch up on, the newest is evaluated first, and again every [`PROBE_EVERY`] blocks.
+const PROBE_LAG: u64 = 8;
+const PROBE_EVERY: usize = 32;
+/// People are told when the keeper is this many blocks behind.
+const BEHIND: u64 = 100;
+const RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+/// Old verdicts are dropped once per so many blocks.
+const PRUNE_EVERY: u64 = 10_000;
+
+/// Why a block could not be finished now.
+#[derive(Debug, thiserror::Error)]
+enum Hindrance {
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The pipeline's parts.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) rpc: Rpc,
+    pub(crate) store: Store,
+    pub(crate) reader: Reader,
+    pub(crate) policies: Vec<RulePolicy>,
+    pub(crate) names: Names,
+    pub(crate) version: B256,
+    pub(crate) witness_limit: u32,
+    pub(crate) keep_blocks: u64,
+    pub(crate) queue: Queue,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) account: Account,
+    pub(crate) alarms: Alarms,
+    pub(crate) events: broadcast::Sender<KeeperEvent>,
+    pub(crate) reports: Reports,
+    pub(crate) progress: Progress,
+}
+
+impl Pipeline {
+    /// Follows the heads until `stop`. A block that cannot be finished is begun again from the record: nothing is skipped.
+    pub(crate) async fn run(self, mut heads: Heads, stop: CancellationToken) -> Result<(), KeeperError> {
+        let mut chain = Canonical::new(WINDOW as usize, self.store.window(WINDOW).await?);
+        self.resume_upkeep().await?;
+        while let Some(Some(seen)) = stop.run_until_cancelled(heads.next()).await {
+            let mut target = seen;
+            let mut wait = RETRY;
+            let work = async {
+                while let Err(hindrance) = self.follow(&mut chain, target, &heads).await {
+                    self.report(&hindrance, target.block.number).await;
+                    tokio::time::sleep(wait).await;
+                    wait = wait.saturating_mul(2).min(LAST_RETRY);
+                    // The record knows what is done; the rest is walked again from there, to the newest head.
+                    if let Ok(window) = self.store.window(WINDOW).await {
+                        chain = Canonical::new(WINDOW as usize, window);
+                    }
+                    target = heads.newest().unwrap_or(target);
+                }
+            };
+            // Dropping the work between two steps is safe: every step is one transaction of the record.
+            if stop.run_until_cancelled(work).await.is_none() {
+                break;
+            }
+            self.alarms.clear(AlarmKind::Record, "record").await;
+        }
+        Ok(())
+    }
+
+    async fn report(&self, hindrance: &Hindrance, number: u64) {
+        match hindrance {
+            Hindrance::Store(error) => {
+                self.alarms
+                    .raise(AlarmKind::Record, "record", &error.to_string(), Some(number))
+                    .await;
+            }
+            other => tracing::warn!(
+                block = number,
+                "a block could not be finished; it is tried again: {other}"
+            ),
+        }
+    }
+
+    /// Containment that had failed before the restart is tried again.
+    async fn resume_upkeep(&self) -> Result<(), StoreError> {
+        let failed = self
+            .store
+            .alarms()
+            .await?
+            .into_iter()
+            .any(|alarm| alarm.kind == AlarmKind::ContainmentFailed.name() && alarm.cleared_ms.is_none());
+        if failed {
+            for incident in self.store.watched().await? {
+                self.upkeep.note_failed(incident.scope);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the chain to `target`.
+    async fn follow(&self, chain: &mut Canonical, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
+        while let Some(event) = chain.advance(target.block, &self.rpc).await? {
+            self.apply(&event, target, heads).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, event: &ChainEvent, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
+        if !event.reverted().is_empty() {
+            tracing::warn!(blocks = event.reverted().len(), "blocks were reorganised away");
+            for intent in self.store.revert_blocks(event.reverted()).await? {
+                self.queue.push(Job::now(intent, None));
+            }
+            if event.committed().is_empty()
+                && let Some(first) = event.reverted().first()
+            {
+                self.progress.done(first.number.saturating_sub(1));
+            }
+        }
+        for (position, block) in event.committed().iter().enumerate() {
+            let newest = heads.newest().unwrap_or(target);
+            let lag = newest.block.number.saturating_sub(block.number);
+            if lag > PROBE_LAG && position.is_multiple_of(PROBE_EVERY) {
+                self.process(&newest.block, newest.at, false).await?;
+                self.progress.done(newest.block.number);
+            }
+            if lag > BEHIND {
+                let text = format!("{lag} blocks are waiting to be evaluated; the newest is evaluated first");
+                self.alarms
+                    .raise(AlarmKind::Behind, "blocks", &text, Some(block.number))
+                    .await;
+            } else if lag == 0 {
+                self.progress.done(block.number);
+            }
+            let at = if block.hash == target.block.hash {
+                target.at
+            } else {
+                Instant::now()
+            };
+            self.process(block, at, true).await?;
+            if lag <= PROBE_LAG && block.number.is_multiple_of(16) {
+                self.alarms.clear(AlarmKind::Behind, "blocks").await;
+            }
+            if block.number.is_multiple_of(PRUNE_EVERY) {
+                self.store.prune_blocks(self.keep_blocks).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads, decides and stores one block, then hands its actions on. A block that is done is not done again.
+    async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
+        if self.store.is_done(block.hash).await? {
+            if is_next {
+                self.store.advance(block.hash).await?;
+            }
+            return Ok(());
+        }
+        self.account.note_base_fee(block.base_fee).await;
+        let open = self.store.watched().await?;
+        let requests = self.reader.watched().requests(&self.store, &open).await?;
+        let scopes: BTreeSet<u8> = open.iter().map(|incident| incident.scope).collect();
+        let scopes: Vec<u8> = scopes.into_iter().collect();
+        let reading = self.reader.read(block, &requests, &scopes).await?;
+        let decisions = self.decide(block, &reading).await?;
+        let decided_at = Instant::now();
+        let head_to_decision = decided_at.saturating_duration_since(seen_at);
+        let record = BlockRecord {
+            block,
+            version: self.version,
+            verdicts: &reading.verdicts,
+            scopes: reading.scopes.as_deref(),
+            decisions: &decisions,
+            events: &reading.events,
+            witnessed: &reading.witnessed,
+            witness_limit: self.witness_limit,
+            head_to_decision: (!decisions.is_empty()).then_some(head_to_decision),
+            is_next,
+        };
+        let commit = self.store.commit_block(&record, &self.names).await?;
+        if !commit.intents.is_empty() {
+            fail_point("after-decision");
+        }
+        for intent in &commit.intents {
+            self.queue.push(Job::now(intent.clone(), Some(decided_at)));
+            let event = KeeperEvent::Decided {
+                intent: intent.id,
+                incident: intent.incident,
+                rule: intent.rule.map_or_else(String::new, |rule| self.names.rule(rule)),
+                scope: intent.scope,
+                level: intent.level,
+                block: block.number,
+                head_to_decision,
+            };
+            let _ = self.events.send(event);
+        }
+        self.after(block, &reading, &decisions, &commit, &open).await;
+        Ok(())
+    }
+
+    async fn decide(&self, block: &BlockRef, reading: &BlockReading) -> Result<Vec<Decision>, StoreError> {
+        let breached: BTreeSet<u16> = reading
+            .verdicts
+            .iter()
+            .filter(|v| v.reading.verdict == Verdict::Breached)
+            .map(|v| v.rule)
+            .collect();
+        if breached.is_empty() {
+            return Ok(Vec::new());
+        }
+        let breached: Vec<u16> = breached.into_iter().collect();
+        let past: Past = self.store.past(&breached).await?;
+        let facts = BlockFacts {
+            block,
+            verdicts: &reading.verdicts,
+            scopes: reading.scopes.as_deref().unwrap_or_default(),
+        };
+        Ok(decide(&self.policies, &facts, &past))
+    }
+
+    /// What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
+    async fn after(
+        &self,
+        block: &BlockRef,
+        reading: &BlockReading,
+        decisions: &[Decision],
+        commit: &BlockCommit,
+        open: &[OpenIncident],
+    ) {
+        for decision in decisions.iter().filter(|decision| decision.act == Act::Shadow) {
+            tracing::warn!(
+                rule = self.names.rule(decision.rule),
+                block = block.number,
+                "a rule in shadow is breached"
+            );
+        }
+        for rule in &commit.newly_unknown {
+            let name = self.names.rule(*rule);
+            self.alarms.announce(
+                AlarmKind::RuleUnknown,
+                &name,
+                &format!("rule {name} could not be evaluated at block {}", block.number),
+            );
+        }
+        for rule in &commit.known_again {
+            self.alarms
+                .announce_cleared(AlarmKind::RuleUnknown, &self.names.rule(*rule));
+        }
+        if let Some(scopes) = &reading.scopes {
+            self.upkeep.note_block(block, scopes);
+        }
+        for event in &reading.events {
+            match &event.kind {
+                GuardEventKind::Failed { incident, .. } | GuardEventKind::UndoFailed { incident, .. } => {
+                    // The guard runs the calls of the scope whose incident it is.
+                    let scope = open
+                        .iter()
+                        .find(|held| held.chain_incident == Some(*incident))
+                        .map(|held| held.scope);
+                    let raised = reading.events.iter().find_map(|other| match other.kind {
+                        GuardEventKind::Raised {
+                            scope, incident: of, ..
+                        } if of == *incident => Some(scope),
+                        _ => None,
+                    });
+                    if let Some(scope) = raised.or(scope) {
+                        self.upkeep.note_failed(scope);
+                    }
+                }
+                GuardEventKind::RulebookAdopted { code_hash } if *code_hash != self.version => {
+                    let text = format!(
+                        "the guard has adopted the rulebook {code_hash}, the keeper runs with {}: restart it with the new cordon.toml",
+                        self.version
+                    );
+                    self.alarms
+                        .raise(AlarmKind::RulebookChanged, "rulebook", &text, Some(block.number))
+                        .await;
+                }
+                GuardEventKind::ShadowBreach { rule, caller } => {
+                    tracing::warn!(rule = self.names.rule(*rule), %caller, block = block.number, "a hook counted a breach");
+                }
+                _ => {}
+            }
+        }
+        for incident in &commit.changed {
+            self.reports.write(&self.store, *incident).await;
+        }
+        let _ = self.events.send(KeeperEvent::BlockDone {
+            number: block.number,
+            hash: block.hash,
+        });
+    }
+}
+
+/// Ends the process as a crash would, when the environment names this point: for tests of what survives.
+fn fail_point(name: &str) {
+    if std::env::var("CORDON_FAIL_POINT").is_ok_and(|wanted| wanted == name) {
+        tracing::error!(name, "the fail point ends the process");
+        std::process::abort();
+    }
+}

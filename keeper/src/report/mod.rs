@@ -1,0 +1,50 @@
+//! The Markdown report of an incident, from the record alone; amounts are given by whoever knows them.
+
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use crate::record::{Incident, Store};
+
+pub use text::{Amount, markdown};
+
+/// Where reports are written. They are rewritten whenever their incident changes.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    directory: Option<PathBuf>,
+}
+
+impl Reports {
+    /// Reports in `directory`, or nowhere.
+    #[must_use]
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self { directory }
+    }
+
+    /// Writes the report of an incident. A report that cannot be written is logged and stops nothing.
+    pub async fn write(&self, store: &Store, incident: i64) {
+        let Some(directory) = &self.directory else { return };
+        match store.incident(incident).await {
+            Ok(Some(incident)) => {
+                if let Err(error) = write(directory, &incident, &[]).await {
+                    tracing::error!(incident = incident.id, directory = %directory.display(), %error, "a report could not be written");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(incident, %error, "an incident could not be read for its report"),
+        }
+    }
+}
+
+/// Writes the report of an incident into `directory`, which is created when it is missing, and returns the file.
+///
+/// # Errors
+/// What the file system says. A reader never sees half a report: it is written beside and then renamed.
+pub async fn write(directory: &Path, incident: &Incident, amounts: &[Amount]) -> std::io::Result<PathBuf> {
+    tokio::fs::create_dir_all(directory).await?;
+    let file = directory.join(format!("incident-{:04}.md", incident.id));
+    let beside = directory.join(format!(".incident-{:04}.md.{}", incident.id, std::process::id()));
+    tokio::fs::write(&beside, markdown(incident, amounts)).await?;
+    tokio::fs::rename(&beside, &file).await?;
+    Ok(file)
+}

@@ -1,0 +1,188 @@
+//! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::eips::eip2718::Encodable2718;
+use alloy::primitives::{Address, Bytes, TxKind, U256};
+use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::chain::{Rpc, RpcError};
+use crate::record::SentTransaction;
+
+/// Why an account cannot send.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// The key could not sign.
+    #[error("the key of {account} could not sign: {reason}")]
+    Sign {
+        /// The account.
+        account: Address,
+        /// Why.
+        reason: String,
+    },
+    /// The chain could not be asked.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+}
+
+/// What the next transaction is signed with. Refreshed beside the hot path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Armed {
+    /// Next nonce; `None` when it has to be asked for.
+    pub nonce: Option<u64>,
+    /// Base fee of the newest block, in wei per gas.
+    pub base_fee: u128,
+    /// Priority fee that the node suggests, in wei per gas.
+    pub priority_fee: u128,
+}
+
+impl Armed {
+    /// Most wei per gas to offer: room for the base fee to double.
+    #[must_use]
+    pub fn max_fee(&self) -> u128 {
+        self.base_fee.saturating_mul(2).saturating_add(self.priority_fee)
+    }
+}
+
+/// A key, its address, and what is at hand for signing. Cheap to clone; clones share the nonce.
+#[derive(Debug, Clone)]
+pub struct Account {
+    signer: PrivateKeySigner,
+    rpc: Rpc,
+    armed: Arc<Mutex<Armed>>,
+    /// Held while a transaction is on its way: one at a time.
+    flight: Arc<Mutex<()>>,
+}
+
+/// What a transaction does, and its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Draft {
+    pub(super) to: Address,
+    pub(super) data: Bytes,
+    pub(super) gas: u64,
+    pub(super) nonce: u64,
+    pub(super) max_fee: u128,
+    pub(super) priority_fee: u128,
+}
+
+impl Account {
+    /// An account that sends through `rpc`.
+    #[must_use]
+    pub fn new(signer: PrivateKeySigner, rpc: Rpc) -> Self {
+        Self {
+            signer,
+            rpc,
+            armed: Arc::default(),
+            flight: Arc::default(),
+        }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    pub(super) fn rpc(&self) -> &Rpc {
+        &self.rpc
+    }
+
+    /// Waits until no transaction of the account is on its way, and keeps others from sending until dropped.
+    pub(super) async fn flight(&self) -> MutexGuard<'_, ()> {
+        self.flight.lock().await
+    }
+
+    /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
+    pub async fn stay_armed(&self, period: Duration) {
+        loop {
+            tokio::time::sleep(period).await;
+            if let Ok(_flight) = self.flight.try_lock()
+                && let Err(error) = self.refresh().await
+            {
+                tracing::warn!(account = %self.address(), %error, "nonce and fees could not be refreshed");
+            }
+        }
+    }
+
+    /// Takes over the base fee of a new head.
+    pub async fn note_base_fee(&self, base_fee: u64) {
+        self.armed.lock().await.base_fee = u128::from(base_fee);
+    }
+
+    /// Asks the chain for nonce and fees. Call it when nothing is in flight.
+    ///
+    /// # Errors
+    /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
+    pub async fn refresh(&self) -> Result<Armed, RpcError> {
+        let nonce = self.rpc.nonce(self.address()).await?;
+        let priority = match self.rpc.priority_fee().await {
+            Ok(fee) => fee,
+            Err(RpcError::Refused { .. }) => 0,
+            Err(error) => return Err(error),
+        };
+        let base_fee = self.rpc.latest().await?.base_fee;
+        let armed = Armed {
+            nonce: Some(nonce),
+            base_fee: u128::from(base_fee),
+            priority_fee: priority,
+        };
+        *self.armed.lock().await = armed;
+        Ok(armed)
+    }
+
+    /// What the next transaction would be signed with, asked for when it is not at hand.
+    pub(super) async fn armed(&self) -> Result<(u64, Armed), RpcError> {
+        let armed = *self.armed.lock().await;
+        match armed.nonce {
+            Some(nonce) => Ok((nonce, armed)),
+            None => {
+                let armed = self.refresh().await?;
+                Ok((armed.nonce.unwrap_or_default(), armed))
+            }
+        }
+    }
+
+    /// The transaction with `nonce` was included: the next one is at hand.
+    pub(super) async fn used(&self, nonce: u64) {
+        self.armed.lock().await.nonce = nonce.checked_add(1);
+    }
+
+    /// The nonce at hand may be wrong: the chain is asked next time.
+    pub(super) async fn disarm(&self) {
+        self.armed.lock().await.nonce = None;
+    }
+
+    pub(super) fn sign(&self, draft: &Draft) -> Result<SentTransaction, AccountError> {
+        let tx = TxEip1559 {
+            chain_id: self.rpc.chain_id(),
+            nonce: draft.nonce,
+            gas_limit: draft.gas,
+            max_fee_per_gas: draft.max_fee,
+            max_priority_fee_per_gas: draft.priority_fee.min(draft.max_fee),
+            to: TxKind::Call(draft.to),
+            value: U256::ZERO,
+            access_list: alloy::eips::eip2930::AccessList::default(),
+            input: draft.data.clone(),
+        };
+        let signature = self
+            .signer
+            .sign_hash_sync(&tx.signature_hash())
+            .map_err(|error| AccountError::Sign {
+                account: self.address(),
+                reason: error.to_string(),
+            })?;
+        let envelope = TxEnvelope::from(tx.into_signed(signature));
+        Ok(SentTransaction {
+            hash: *envelope.tx_hash(),
+            sender: self.address(),
+            nonce: draft.nonce,
+            raw: envelope.encoded_2718().into(),
+            max_fee: draft.max_fee,
+            priority_fee: draft.priority_fee.min(draft.max_fee),
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! The heartbeat: shown to the guard by a key of its own, and only while the keeper really sees the chain.
+
+use std::time::Duration;
+
+use alloy::eips::BlockId;
+use alloy::primitives::Address;
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard as Guard;
+
+use super::account::Account;
+use super::answer::describe_revert;
+use super::deliver::{Call, DeliverError, DeliverSettings, Delivery};
+use crate::alarm::Alarms;
+use crate::chain::CallError;
+use crate::record::AlarmKind;
+
+/// Why a heartbeat was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum HeartbeatError {
+    /// The guard refuses it.
+    #[error("the guard refuses the heartbeat of {account}: {reason}")]
+    Refused {
+        /// Sender.
+        account: Address,
+        /// The guard's reason.
+        reason: String,
+    },
+    /// It could not be sent.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+/// Sends heartbeats.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    pub(crate) account: Account,
+    pub(crate) guard: Address,
+    pub(crate) settings: DeliverSettings,
+    pub(crate) interval: Duration,
+    pub(crate) alarms: Alarms,
+}
+
+/// After a failure the next attempt comes sooner than the interval.
+const RETRY: Duration = Duration::from_secs(10);
+const GAS: u64 = 2_000_000;
+
+impl Heartbeat {
+    /// Beats for ever, as long as `is_healthy`. What is dead must not look alive.
+    pub async fn run(self, is_healthy: impl Fn() -> Result<(), String>) {
+        loop {
+            let result = match is_healthy() {
+                Ok(()) => self.beat().await.map_err(|error| error.to_string()),
+                Err(why) => Err(format!("no heartbeat is sent because {why}")),
+            };
+            match result {
+                Ok(()) => {
+                    self.alarms.clear(AlarmKind::Heartbeat, "heartbeat").await;
+                    tokio::time::sleep(self.interval).await;
+                }
+                Err(text) => {
+                    self.alarms.raise(AlarmKind::Heartbeat, "heartbeat", &text, None).await;
+                    tokio::time::sleep(RETRY.min(self.interval)).await;
+                }
+            }
+        }
+    }
+
+    /// Sends one heartbeat and waits until it is in a block.
+    ///
+    /// # Errors
+    /// See [`HeartbeatError`].
+    pub async fn beat(&self) -> Result<(), HeartbeatError> {
+        let call = Call {
+            to: self.guard,
+            data: Guard::heartbeatCall {}.abi_encode().into(),
+            gas: GAS,
+        };
+        let account = self.account.address();
+        let rehearsal = self
+            .account
+            .rpc()
+            .call(
+                Some(account),
+                call.to,
+                call.data.clone(),
+                Some(call.gas),
+                BlockId::latest(),
+            )
+            .await;
+        match rehearsal {
+            Ok(_) => {}
+            Err(CallError::Reverted(data)) => {
+                return Err(HeartbeatError::Refused {
+                    account,
+                    reason: describe_revert(&data),
+                });
+            }
+            Err(CallError::Rpc(error)) => return Err(HeartbeatError::Deliver(error.into())),
+        }
+        let delivery = Delivery {
+            account: &self.account,
+            settings: &self.settings,
+            ledger: None,
+            call: &call,
+            sent: Vec::new(),
+            resumed: false,
+            accepted_at: None,
+        };
+        let delivered = delivery.run(|_, _| {}).await?;
+        if delivered.receipt.status() {
+            return Ok(());
+        }
+        Err(HeartbeatError::Refused {
+            account,
+            reason: "the transaction was included and reverted".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! Carrying decisions out: simulated first, signed with nonce and fees that are at hand, sent to every endpoint, confirmed by
+//! receipt, event and read-back; then the upkeep of what was contained, and the heartbeat.
+
+mod account;
+mod answer;
+mod deliver;
+#[cfg(test)]
+mod deliver_tests;
+mod heartbeat;
+mod queue;
+mod responder;
+mod upkeep;
+
+pub use account::{Account, AccountError, Armed};
+pub use answer::{Refusal, classify_revert, describe_revert};
+pub use deliver::{Call, DeliverError, DeliverSettings, Delivered};
+pub use heartbeat::{Heartbeat, HeartbeatError};
+pub use queue::{Job, Queue};
+pub use responder::{GasPlan, Responder};
+pub use upkeep::Upkeep;

@@ -1,0 +1,142 @@
+//! Actions that wait to be carried out. What is here is also in the record: losing the queue loses nothing.
+
+use std::cmp::Reverse;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::record::Intent;
+
+/// An intent to be carried out.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The intent.
+    pub intent: Intent,
+    /// When it was decided on; `None` for one of an earlier run.
+    pub decided_at: Option<Instant>,
+    /// Not before this.
+    pub due: Instant,
+    /// How often it was tried in vain.
+    pub failures: u32,
+}
+
+impl Job {
+    /// A job that is due now.
+    #[must_use]
+    pub fn now(intent: Intent, decided_at: Option<Instant>) -> Self {
+        Self {
+            intent,
+            decided_at,
+            due: Instant::now(),
+            failures: 0,
+        }
+    }
+}
+
+/// Jobs in order of level (strictest first) and age. Cheap to clone; clones share the jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Queue {
+    jobs: Arc<Mutex<Vec<Job>>>,
+    wake: Arc<Notify>,
+}
+
+impl Queue {
+    /// Adds a job unless its intent is waiting already.
+    pub fn push(&self, job: Job) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if !jobs.iter().any(|held| held.intent.id == job.intent.id) {
+            jobs.push(job);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for the next job that is due and takes it out.
+    pub async fn next(&self) -> Job {
+        loop {
+            let wait = match self.take(Instant::now()) {
+                Ok(job) => return job,
+                Err(wait) => wait,
+            };
+            match wait {
+                Some(due) => {
+                    tokio::select! {
+                        () = self.wake.notified() => {}
+                        () = tokio::time::sleep_until(due.into()) => {}
+                    }
+                }
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    /// The best job that is due, or else when the next one will be.
+    fn take(&self, now: Instant) -> Result<Job, Option<Instant>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let best = (0..)
+            .zip(jobs.iter())
+            .filter(|(_, job)| job.due <= now)
+            .min_by_key(|(_, job)| (Reverse(job.intent.level.rank()), job.intent.id))
+            .map(|(at, _): (usize, _)| at);
+        match best {
+            Some(at) => Ok(jobs.swap_remove(at)),
+            None => Err(jobs.iter().map(|job| job.due).min()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::record::IntentKind;
+    use alloy::primitives::B256;
+    use cordon_core::level::Level;
+    use cordon_core::rule::value::Int;
+    use std::time::Duration;
+
+    fn job(id: i64, level: Level, delay: u64) -> Job {
+        let intent = Intent {
+            id,
+            incident: None,
+            kind: IntentKind::Trip,
+            rule: Some(0),
+            scope: 0,
+            level,
+            duration: 0,
+            witness: vec![],
+            observed: Int::ZERO,
+            bound: Int::ZERO,
+            block_number: 0,
+            block_hash: B256::ZERO,
+            block_time: 0,
+            decided_ms: 0,
+            outcome: None,
+            detail: None,
+        };
+        Job {
+            due: Instant::now() + Duration::from_millis(delay),
+            ..Job::now(intent, None)
+        }
+    }
+
+    #[tokio::test]
+    async fn strictest_first_and_never_before_time() {
+        let queue = Queue::default();
+        queue.push(job(1, Level::Throttled, 0));
+        queue.push(job(2, Level::Halted, 60));
+        queue.push(job(3, Level::ReduceOnly, 0));
+        queue.push(job(3, Level::ReduceOnly, 0));
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            order.push(queue.next().await.intent.id);
+        }
+        assert_eq!(order, [3, 1, 2]);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), queue.next())
+                .await
+                .is_err()
+        );
+    }
+}

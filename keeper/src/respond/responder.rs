@@ -1,0 +1,465 @@
+//! One intent after the other, from the keeper's account.
+
+use std::time::{Duration, Instant};
+
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, Bytes};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard as Guard;
+use tokio::sync::broadcast;
+
+use super::account::Account;
+use super::answer::{Effects, Refusal, classify_revert, describe_revert, effects};
+use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
+use super::queue::{Job, Queue};
+use crate::alarm::Alarms;
+use crate::chain::{BlockRef, BlockSource, CallError, Rpc};
+use crate::clock::utc;
+use crate::decide::{ScopeReading, held};
+use crate::event::KeeperEvent;
+use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, Store, StoreError};
+use crate::report::Reports;
+use crate::rules::scope_at;
+
+/// Gas limits of the keeper's transactions.
+#[derive(Debug, Clone, Default)]
+pub struct GasPlan {
+    /// Scope and gas of each containment call.
+    pub containments: Vec<(u8, u64)>,
+}
+
+impl GasPlan {
+    /// What the guard's own work may cost, its rule's reads included.
+    const BASE: u64 = 6_000_000;
+    /// Read-backs around a containment call.
+    const AROUND: u64 = 500_000;
+    /// Arbitrum takes no transaction above 32 million.
+    const MOST: u64 = 28_000_000;
+
+    /// Gas for raising `scope`. Raising the protocol's scope may run every call.
+    #[must_use]
+    pub fn limit(&self, scope: u8) -> u64 {
+        let calls = self
+            .containments
+            .iter()
+            .filter(|(of, _)| scope == 0 || *of == scope)
+            .fold(0_u64, |sum, (_, gas)| {
+                sum.saturating_add(*gas).saturating_add(Self::AROUND)
+            });
+        Self::BASE.saturating_add(calls).min(Self::MOST)
+    }
+}
+
+/// How an attempt ended.
+enum Step {
+    Finished(Confirmation),
+    Later { after: Duration, why: String },
+}
+
+/// Carries out intents.
+#[derive(Debug, Clone)]
+pub struct Responder {
+    pub(crate) rpc: Rpc,
+    pub(crate) guard: Address,
+    pub(crate) account: Account,
+    pub(crate) settings: DeliverSettings,
+    pub(crate) gas: GasPlan,
+    pub(crate) names: Names,
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) alarms: Alarms,
+    pub(crate) events: broadcast::Sender<KeeperEvent>,
+    pub(crate) reports: Reports,
+}
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Failures after which people are told that an action is delayed.
+const PATIENCE: u32 = 2;
+
+impl Responder {
+    /// Works off the queue for ever.
+    pub async fn run(self) {
+        loop {
+            let mut job = self.queue.next().await;
+            let subject = format!("intent {}", job.intent.id);
+            let (after, why) = match self.attempt(&job).await {
+                Ok(Step::Finished(end)) => match self.finish(&job, &end).await {
+                    Ok(()) => {
+                        if job.failures >= PATIENCE {
+                            self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
+                        }
+                        continue;
+                    }
+                    Err(error) => (FIRST_RETRY, error.to_string()),
+                },
+                Ok(Step::Later { after, why }) => (after, why),
+                Err(error) => (FIRST_RETRY, error.to_string()),
+            };
+            job.failures = job.failures.saturating_add(1);
+            if job.failures == PATIENCE {
+                let text = format!("{} is delayed: {why}", self.title(&job.intent));
+                self.alarms
+                    .raise(AlarmKind::ActionDelayed, &subject, &text, Some(job.intent.block_number))
+                    .await;
+            }
+            tracing::warn!(
+                intent = job.intent.id,
+                failures = job.failures,
+                "{} is tried again: {why}",
+                self.title(&job.intent)
+            );
+            let backoff = FIRST_RETRY
+                .saturating_mul(2_u32.saturating_pow(job.failures.min(8)))
+                .min(LAST_RETRY);
+            job.due = Instant::now()
+                + if job.failures > PATIENCE {
+                    after.max(backoff)
+                } else {
+                    after
+                };
+            self.queue.push(job);
+        }
+    }
+
+    fn title(&self, intent: &Intent) -> String {
+        let scope = self.names.scope(intent.scope);
+        match (intent.kind, intent.rule) {
+            (IntentKind::Trip, Some(rule)) => format!("trip of {} on {scope}", self.names.rule(rule)),
+            (kind, _) => format!("{} of {scope}", kind.name()),
+        }
+    }
+
+    async fn attempt(&self, job: &Job) -> Result<Step, super::DeliverError> {
+        let intent = &job.intent;
+        let Some(call) = self.call(intent) else {
+            return Ok(Step::Finished(end(Outcome::Recorded, "nothing to send")));
+        };
+        // What an earlier attempt or run has sent may be in a block already: the chain is asked before anything is decided.
+        let sent = if job.decided_at.is_some() && job.failures == 0 {
+            Vec::new()
+        } else {
+            self.store
+                .transactions_of(intent.id)
+                .await?
+                .into_iter()
+                .filter(|tx| tx.status != "reverted" && tx.sender == self.account.address())
+                .map(|tx| crate::record::SentTransaction {
+                    hash: tx.hash,
+                    sender: tx.sender,
+                    nonce: tx.nonce,
+                    raw: tx.raw,
+                    max_fee: tx.max_fee,
+                    priority_fee: tx.priority_fee,
+                })
+                .collect()
+        };
+        for tx in &sent {
+            if let Some(receipt) = self.rpc.receipt(tx.hash).await?
+                && receipt.block_hash.is_some()
+            {
+                let delivered = Delivered {
+                    sent: tx.clone(),
+                    receipt,
+                    accepted_at: None,
+                };
+                return self.confirm(job, &delivered).await;
+            }
+        }
+        if let Some(step) = self.rehearse(intent, &call).await? {
+            return Ok(step);
+        }
+        let delivery = Delivery {
+            account: &self.account,
+            settings: &self.settings,
+            ledger: Some((&self.store, intent)),
+            call: &call,
+            resumed: !sent.is_empty(),
+            sent,
+            accepted_at: None,
+        };
+        let delivered = delivery
+            .run(|sent, at| {
+                let decision_to_broadcast = job.decided_at.map(|decided| at.saturating_duration_since(decided));
+                let event = KeeperEvent::Broadcast {
+                    intent: intent.id,
+                    kind: intent.kind,
+                    tx: sent.hash,
+                    decision_to_broadcast,
+                };
+                let _ = self.events.send(event);
+            })
+            .await?;
+        self.confirm(job, &delivered).await
+    }
+
+    fn call(&self, intent: &Intent) -> Option<Call> {
+        let data: Bytes = match (intent.kind, intent.rule) {
+            (IntentKind::Trip, Some(rule)) => Guard::tripCall {
+                rule,
+                witness: intent.witness.clone(),
+            }
+            .abi_encode()
+            .into(),
+            (IntentKind::Contain, _) => Guard::containCall {
+                scope: intent.scope,
+                level: abi_level(intent.level),
+                duration: intent.duration,
+                evidence: intent.block_hash,
+            }
+            .abi_encode()
+            .into(),
+            (IntentKind::Retry, _) => Guard::retryContainmentCall { scope: intent.scope }.abi_encode().into(),
+            (IntentKind::Settle, _) => Guard::settleCall { scope: intent.scope }.abi_encode().into(),
+            (IntentKind::Trip | IntentKind::Shadow, _) => return None,
+        };
+        Some(Call {
+            to: self.guard,
+            data,
+            gas: self.gas.limit(intent.scope),
+        })
+    }
+
+    /// Reads the scope and simulates the call on the newest block: a step when there is nothing to send.
+    async fn rehearse(&self, intent: &Intent, call: &Call) -> Result<Option<Step>, super::DeliverError> {
+        let latest = BlockId::latest();
+        let from = Some(self.account.address());
+        let (scopes, simulated, newest) = futures::future::join3(
+            self.readings(intent.scope, latest),
+            self.rpc.call(from, call.to, call.data.clone(), Some(call.gas), latest),
+            self.rpc.latest(),
+        )
+        .await;
+        let now = newest?.timestamp;
+        let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
+        if raises
+            && let Ok(scopes) = &scopes
+            && held(scopes, intent.scope, intent.level, now, intent.duration)
+        {
+            let text = format!(
+                "{} is held already: {}",
+                self.names.scope(intent.scope),
+                self.state(scopes, intent.scope)
+            );
+            return Ok(Some(Step::Finished(end(Outcome::AlreadyHeld, &text))));
+        }
+        match simulated {
+            Ok(_) => Ok(None),
+            Err(CallError::Rpc(error)) if error.is_unreachable() => Err(error.into()),
+            Err(CallError::Rpc(error)) => Ok(Some(Step::Later {
+                after: FIRST_RETRY,
+                why: error.to_string(),
+            })),
+            Err(CallError::Reverted(data)) => Ok(Some(self.refused(intent, &data, now))),
+        }
+    }
+
+    fn refused(&self, intent: &Intent, data: &Bytes, now: u64) -> Step {
+        let why = describe_revert(data);
+        let finished = |outcome| Step::Finished(end(outcome, &format!("{}: {why}", self.title(intent))));
+        match classify_revert(intent.kind, data) {
+            Refusal::HoldsAgain => finished(Outcome::HoldsAgain),
+            Refusal::AlreadyHeld => finished(Outcome::AlreadyHeld),
+            Refusal::Refused => finished(Outcome::Refused),
+            Refusal::Retry => Step::Later {
+                after: FIRST_RETRY,
+                why,
+            },
+            Refusal::NotBefore(until) => {
+                let wait = Duration::from_secs(until.saturating_sub(now).min(5)).max(Duration::from_millis(200));
+                Step::Later { after: wait, why }
+            }
+        }
+    }
+
+    /// The scope and the protocol's scope at a block.
+    async fn readings(&self, scope: u8, block: BlockId) -> Result<Vec<ScopeReading>, CallError> {
+        let (own, protocol) = futures::future::join(
+            scope_at(&self.rpc, self.guard, block, scope),
+            scope_at(&self.rpc, self.guard, block, 0),
+        )
+        .await;
+        Ok(vec![own?, protocol?])
+    }
+
+    fn state(&self, scopes: &[ScopeReading], scope: u8) -> String {
+        let strictest = scopes
+            .iter()
+            .filter(|reading| reading.scope == scope || reading.scope == 0)
+            .max_by_key(|reading| reading.level.rank());
+        strictest.map_or_else(
+            || "unknown".to_owned(),
+            |reading| {
+                format!(
+                    "{} is {} until {}",
+                    self.names.scope(reading.scope),
+                    reading.level.name(),
+                    utc(reading.expires_at)
+                )
+            },
+        )
+    }
+
+    /// Compares receipt, events and read-back.
+    async fn confirm(&self, job: &Job, delivered: &Delivered) -> Result<Step, super::DeliverError> {
+        let (intent, receipt) = (&job.intent, &delivered.receipt);
+        let hash = receipt.block_hash.unwrap_or_default();
+        let Some(block) = self.rpc.by_hash(hash).await? else {
+            return Ok(Step::Later {
+                after: FIRST_RETRY,
+                why: format!("block {hash} with the transaction was reorganised away"),
+            });
+        };
+        let fee = u128::from(receipt.gas_used).saturating_mul(receipt.effective_gas_price);
+        if !receipt.status() {
+            self.store
+                .record_reverted(intent, delivered.sent.hash, &block, receipt.gas_used, fee)
+                .await?;
+            return Ok(Step::Later {
+                after: Duration::ZERO,
+                why: "the transaction was included and reverted".to_owned(),
+            });
+        }
+        let effects = effects(receipt, self.guard, intent.scope);
+        let scopes = match self.readings(intent.scope, block.hash.into()).await {
+            Ok(scopes) => scopes,
+            Err(error) => {
+                return Ok(Step::Later {
+                    after: FIRST_RETRY,
+                    why: format!("the level could not be read back: {error}"),
+                });
+            }
+        };
+        let (outcome, detail) = match self.judge(intent, effects, &scopes, &block) {
+            Ok(judged) => judged,
+            Err(why) => {
+                return Ok(Step::Later {
+                    after: FIRST_RETRY,
+                    why,
+                });
+            }
+        };
+        let included = Some((delivered.sent.hash, block, receipt.gas_used, fee));
+        let accepted = delivered.accepted_at;
+        Ok(Step::Finished(Confirmation {
+            outcome,
+            detail,
+            included,
+            decision_to_broadcast: accepted
+                .zip(job.decided_at)
+                .map(|(at, decided)| at.saturating_duration_since(decided)),
+            broadcast_to_contained: accepted.map(|at| at.elapsed()),
+        }))
+    }
+
+    /// What an included transaction means; the error says what does not fit together.
+    fn judge(
+        &self,
+        intent: &Intent,
+        effects: Effects,
+        scopes: &[ScopeReading],
+        block: &BlockRef,
+    ) -> Result<(Outcome, String), String> {
+        let state = self.state(scopes, intent.scope);
+        let number = block.number;
+        let done = |detail: String| Ok((Outcome::Done, detail));
+        match intent.kind {
+            IntentKind::Trip | IntentKind::Contain => {
+                let reached = scopes.iter().any(|reading| reading.level.rank() >= intent.level.rank());
+                match (effects.raised, reached, effects.observed) {
+                    (true, true, _) => done(format!("{state}: receipt, event and read-back of block {number} agree")),
+                    (true, false, _) => Err(format!("block {number} has the event of a raised level, but {state}")),
+                    (false, true, _) => Ok((
+                        Outcome::AlreadyHeld,
+                        format!("our transaction in block {number} changed nothing: {state}"),
+                    )),
+                    (false, false, true) => Ok((
+                        Outcome::Observed,
+                        format!("the guard recorded the first observation in block {number}"),
+                    )),
+                    (false, false, false) => Err(format!(
+                        "the transaction in block {number} succeeded and had no effect; {state}"
+                    )),
+                }
+            }
+            IntentKind::Retry if effects.failed => done(format!(
+                "containment was run again in block {number}, and a call failed again"
+            )),
+            IntentKind::Retry => done(format!("containment was run again in block {number}; {state}")),
+            IntentKind::Settle if effects.settled => {
+                done(format!("what the guard did was taken back in block {number}; {state}"))
+            }
+            IntentKind::Settle => done(format!("settled in block {number}; {state}")),
+            IntentKind::Shadow => Ok((Outcome::Recorded, state)),
+        }
+    }
+
+    async fn finish(&self, job: &Job, end: &Confirmation) -> Result<(), StoreError> {
+        let intent = &job.intent;
+        self.store.finish(intent, end).await?;
+        tracing::info!(
+            intent = intent.id,
+            kind = intent.kind.name(),
+            outcome = end.outcome.name(),
+            "{}",
+            end.detail
+        );
+        if end.outcome == Outcome::Refused {
+            let subject = format!("intent {}", intent.id);
+            self.alarms
+                .raise(
+                    AlarmKind::ActionRefused,
+                    &subject,
+                    &end.detail,
+                    Some(intent.block_number),
+                )
+                .await;
+        }
+        let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
+        if let (true, Outcome::Done, Some((tx, block, _, _))) = (raises, end.outcome, &end.included) {
+            let event = KeeperEvent::Contained {
+                intent: intent.id,
+                incident: intent.incident,
+                scope: intent.scope,
+                level: intent.level,
+                tx: *tx,
+                block: block.number,
+                broadcast_to_contained: end.broadcast_to_contained,
+            };
+            let _ = self.events.send(event);
+        }
+        let event = KeeperEvent::Finished {
+            intent: intent.id,
+            kind: intent.kind,
+            outcome: end.outcome,
+            detail: end.detail.clone(),
+        };
+        let _ = self.events.send(event);
+        if let Some(incident) = intent.incident {
+            self.reports.write(&self.store, incident).await;
+        }
+        Ok(())
+    }
+}
+
+fn end(outcome: Outcome, detail: &str) -> Confirmation {
+    Confirmation {
+        outcome,
+        detail: detail.to_owned(),
+        included: None,
+        decision_to_broadcast: None,
+        broadcast_to_contained: None,
+    }
+}
+
+/// A level of ours as the ABI's.
+fn abi_level(level: cordon_core::level::Level) -> Guard::Level {
+    use cordon_core::level::Level;
+    match level {
+        Level::Normal => Guard::Level::Normal,
+        Level::Throttled => Guard::Level::Throttled,
+        Level::ReduceOnly => Guard::Level::ReduceOnly,
+        Level::Halted => Guard::Level::Halted,
+        Level::Grace => Guard::Level::Grace,
+    }
+}

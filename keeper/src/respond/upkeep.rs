@@ -1,0 +1,162 @@
+//! What has to be done after containment: calls that failed are run again, and what the guard did is taken back when its
+//! level has expired. Both are open to anyone; the keeper asks the guard by a simulation whether it is time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256, Bytes};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard as Guard;
+use cordon_core::level::Level;
+use cordon_core::rule::value::Int;
+
+use super::queue::{Job, Queue};
+use crate::chain::{BlockRef, Rpc};
+use crate::decide::ScopeReading;
+use crate::record::{IntentKind, NewIntent, Store};
+
+/// Waits before a failed containment call is run again; after the last one people have to look.
+const RETRIES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+/// Least time between two attempts to settle a scope.
+const SETTLE_PAUSE: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest block that was evaluated.
+    block: Option<BlockRef>,
+    /// Scopes with effects in force.
+    applied: Vec<u8>,
+    /// Failed containment by scope: how often, and when to try again.
+    failed: BTreeMap<u8, (usize, Option<Instant>)>,
+    /// When a scope may be settled again.
+    settled: BTreeMap<u8, Instant>,
+}
+
+/// Watches over what was contained. Cheap to clone; clones share what they know.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    rpc: Rpc,
+    guard: Address,
+    sender: Address,
+    version: B256,
+    store: Store,
+    queue: Queue,
+    state: Arc<Mutex<State>>,
+}
+
+impl Upkeep {
+    pub(crate) fn new(rpc: Rpc, guard: Address, sender: Address, version: B256, store: Store, queue: Queue) -> Self {
+        Self {
+            rpc,
+            guard,
+            sender,
+            version,
+            store,
+            queue,
+            state: Arc::default(),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes the newest block and the scopes that are not `Normal`, or have effects in force, at it.
+    pub fn note_block(&self, block: &BlockRef, scopes: &[ScopeReading]) {
+        self.with(|state| {
+            state
+                .failed
+                .retain(|failed, _| scopes.iter().any(|reading| reading.scope == *failed));
+            state.block = Some(*block);
+            state.applied = scopes
+                .iter()
+                .filter(|reading| reading.applied)
+                .map(|reading| reading.scope)
+                .collect();
+        });
+    }
+
+    /// Notes that a containment call of the scope failed.
+    pub fn note_failed(&self, scope: u8) {
+        self.with(|state| {
+            let (count, due) = state.failed.entry(scope).or_default();
+            *due = RETRIES.get(*count).map(|wait| Instant::now() + *wait);
+            *count = count.saturating_add(1);
+        });
+    }
+
+    /// Plans upkeep for ever.
+    pub async fn run(self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let now = Instant::now();
+            let (block, retry, settle) = self.with(|state| {
+                let retry: Vec<u8> = state
+                    .failed
+                    .iter_mut()
+                    .filter_map(|(scope, (_, due))| due.take_if(|due| *due <= now).map(|_| *scope))
+                    .collect();
+                let settle: Vec<u8> = state
+                    .applied
+                    .iter()
+                    .filter(|scope| state.settled.get(scope).is_none_or(|at| *at <= now))
+                    .copied()
+                    .collect();
+                (state.block, retry, settle)
+            });
+            let Some(block) = block else { continue };
+            for scope in retry {
+                let data = Guard::retryContainmentCall { scope }.abi_encode().into();
+                self.plan(IntentKind::Retry, scope, data, &block).await;
+            }
+            for scope in settle {
+                let data = Guard::settleCall { scope }.abi_encode().into();
+                if self.plan(IntentKind::Settle, scope, data, &block).await {
+                    self.with(|state| state.settled.insert(scope, Instant::now() + SETTLE_PAUSE));
+                }
+            }
+        }
+    }
+
+    /// Stores and queues the call if the guard would take it now.
+    async fn plan(&self, kind: IntentKind, scope: u8, data: Bytes, block: &BlockRef) -> bool {
+        if let Err(error) = self
+            .rpc
+            .call(Some(self.sender), self.guard, data, None, BlockId::latest())
+            .await
+        {
+            tracing::debug!(scope, kind = kind.name(), %error, "not now");
+            return false;
+        }
+        let new = NewIntent {
+            kind,
+            rule: None,
+            scope,
+            level: Level::Normal,
+            duration: 0,
+            witness: &[],
+            observed: Int::ZERO,
+            bound: Int::ZERO,
+            block,
+            version: self.version,
+            incident: None,
+        };
+        match self.store.plan(&new).await {
+            Ok(Some(intent)) => self.queue.push(Job::now(intent, Some(Instant::now()))),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(scope, kind = kind.name(), %error, "upkeep could not be stored; it is tried again");
+                return false;
+            }
+        }
+        true
+    }
+}
