@@ -1,0 +1,416 @@
+//! A rulebook comes back as it went in, and nothing else is adopted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use alloy_primitives::Address;
+use common::{address, rule};
+use cordon_core::rule::Class;
+use cordon_core::rulebook::{Containment, Item, Problem, Rule, Rulebook, ScopeKind, Undo, View, check, init_code};
+use cordon_core::{Action, ActionSet, Level};
+use proptest::prelude::*;
+
+fn condition(source: &str) -> Vec<u8> {
+    rule(source).program
+}
+
+fn state_rule(source: &str) -> Rule {
+    Rule {
+        scope: 1,
+        class: Class::State,
+        robust: true,
+        shadow: false,
+        level: Level::ReduceOnly,
+        duration: 3600,
+        check: ActionSet::EMPTY,
+        params: 0,
+        program: condition(source),
+        entries: Vec::new(),
+    }
+}
+
+fn hook_rule() -> Rule {
+    let compiled = rule(
+        "vault.totalSupply() == 0 || near(vault.convertToAssets(1e18), entry(vault.convertToAssets(1e18)), 50 bps)",
+    );
+    Rule {
+        class: Class::Hook,
+        robust: false,
+        level: Level::Normal,
+        duration: 0,
+        check: [Action::Deposit, Action::Withdraw].into_iter().collect(),
+        program: compiled.program,
+        entries: compiled.entries,
+        ..state_rule("vault.paused()")
+    }
+}
+
+fn containment() -> Containment {
+    Containment {
+        scope: 1,
+        level: Level::ReduceOnly,
+        target: address("configurator"),
+        calldata: vec![1, 2, 3, 4, 5],
+        gas: 500_000,
+        closes: ActionSet::EMPTY.with(Action::Increase),
+        max_duration: 0,
+        done: condition("!data.getReserveConfigurationData(usdc).borrowingEnabled"),
+        undo: vec![Undo {
+            target: address("configurator"),
+            calldata: vec![5, 6, 7, 8],
+            undone: condition("data.getReserveConfigurationData(usdc).borrowingEnabled"),
+        }],
+    }
+}
+
+fn book() -> Rulebook {
+    Rulebook {
+        scopes: vec![ScopeKind::Protocol, ScopeKind::Market],
+        callers: vec![address("vault"), address("pool")],
+        rules: vec![state_rule("vault.totalAssets() >= vault.totalSupply()"), hook_rule()],
+        containments: vec![containment()],
+    }
+}
+
+fn refused(change: impl FnOnce(&mut Rulebook)) -> (Item, Problem) {
+    let mut book = book();
+    change(&mut book);
+    let error = book.encode().expect_err("refused");
+    (error.item, error.problem)
+}
+
+#[test]
+fn parts_are_found_in_place() {
+    let code = book().encode().unwrap();
+    assert_eq!(code[0], 0, "the account cannot be called to any effect");
+    assert_eq!(Rulebook::decode(&code).unwrap(), book());
+    let view = View::open(&code).unwrap();
+    assert_eq!(view.callers().collect::<Vec<_>>(), [address("vault"), address("pool")]);
+    assert_eq!(
+        (view.scope(0), view.scope(1), view.scope(2)),
+        (Some(ScopeKind::Protocol), Some(ScopeKind::Market), None)
+    );
+    let header = view.header();
+    let record = view.rule(1).unwrap();
+    assert_eq!(header.rule_range(1).unwrap().len(), 16);
+    assert_eq!((header.rule_range(2), header.containment_range(1)), (None, None));
+    let body = view.rule_body(&record).unwrap();
+    assert_eq!(body.program().bytes(), hook_rule().program);
+    assert_eq!(
+        (record.entries, body.entry(0).bytes()),
+        (1, &hook_rule().entries[0][..])
+    );
+    assert!(body.entry(1).bytes().is_empty());
+    let call = view.containment(0).unwrap();
+    let call = view.containment_body(&call).unwrap();
+    assert_eq!(
+        (call.target, call.calldata, call.undo().count()),
+        (address("configurator"), &[1, 2, 3, 4, 5][..], 1)
+    );
+    assert!(view.rule(2).is_err() && view.containment(1).is_err());
+}
+
+#[test]
+fn creation_code_returns_the_book() {
+    let code = book().encode().unwrap();
+    let init = init_code(&code);
+    let length = u16::from_be_bytes([init[1], init[2]]);
+    assert_eq!(
+        (init[0], usize::from(length), usize::from(init[5])),
+        (0x61, code.len(), init.len() - code.len())
+    );
+    assert_eq!(init[10..], code);
+}
+
+#[test]
+fn a_level_needs_something_that_it_changes() {
+    let no_effect = |item| (item, Problem::LevelHasNoEffect);
+    // Without callers only containment calls serve a level.
+    assert_eq!(
+        refused(|book| {
+            book.callers.clear();
+            book.containments.clear()
+        }),
+        no_effect(Item::Rule(0))
+    );
+    assert_eq!(
+        refused(|book| {
+            book.callers.clear();
+            book.containments[0].level = Level::Halted
+        }),
+        no_effect(Item::Rule(0))
+    );
+    assert_eq!(
+        refused(|book| {
+            book.callers.clear();
+            book.containments[0].scope = 0
+        }),
+        no_effect(Item::Rule(0))
+    );
+    // Scope 0 runs the calls of every scope.
+    let mut book = book();
+    book.callers.clear();
+    book.rules[0].scope = 0;
+    let code = book.encode().unwrap();
+    let view = View::open(&code).unwrap();
+    assert!(view.level_has_effect(0, Level::Halted) && !view.level_has_effect(0, Level::Throttled));
+}
+
+#[test]
+fn each_fault_is_named() {
+    let rule0 = |problem| (Item::Rule(0), problem);
+    let call0 = |problem| (Item::Containment(0), problem);
+    assert_eq!(refused(|book| book.scopes.clear()), (Item::Book, Problem::BadScope));
+    assert_eq!(
+        refused(|book| book.scopes[1] = ScopeKind::Protocol),
+        (Item::Scope(1), Problem::BadScope)
+    );
+    assert_eq!(
+        refused(|book| book.scopes = vec![ScopeKind::Market; 129]),
+        (Item::Book, Problem::TooMany)
+    );
+    assert_eq!(
+        refused(|book| book.callers[1] = address("vault")),
+        (Item::Caller(1), Problem::BadCaller)
+    );
+    assert_eq!(
+        refused(|book| book.callers[0] = Address::ZERO),
+        (Item::Caller(0), Problem::BadCaller)
+    );
+    assert_eq!(refused(|book| book.rules[0].scope = 2), rule0(Problem::BadScope));
+    assert_eq!(
+        refused(|book| book.rules[0].class = Class::Keeper),
+        rule0(Problem::BadClass)
+    );
+    assert_eq!(
+        refused(|book| book.rules[0].level = Level::Grace),
+        rule0(Problem::BadLevel)
+    );
+    assert_eq!(
+        refused(|book| book.rules[0].duration = 3601),
+        rule0(Problem::BadDuration)
+    );
+    assert_eq!(refused(|book| book.rules[0].duration = 0), rule0(Problem::BadDuration));
+    assert_eq!(refused(|book| book.rules[0].params = 1), rule0(Problem::WrongInputs));
+    assert_eq!(
+        refused(|book| {
+            book.rules[0].params = 1;
+            book.rules[0].check = ActionSet::ALL
+        }),
+        rule0(Problem::WitnessInHook)
+    );
+    assert_eq!(
+        refused(|book| {
+            book.rules[0].robust = false;
+            book.rules[0].level = Level::Halted
+        }),
+        rule0(Problem::SpotRuleTooStrict)
+    );
+    assert_eq!(
+        refused(|book| book.rules[0].program = hook_rule().entries[0].clone()),
+        rule0(Problem::NotBoolean)
+    );
+    assert!(matches!(
+        refused(|book| book.rules[0].program.truncate(12)),
+        (Item::Rule(0), Problem::Program(_))
+    ));
+    assert_eq!(
+        refused(|book| book.rules[1].level = Level::ReduceOnly).1,
+        Problem::BadLevel
+    );
+    assert_eq!(
+        refused(|book| book.rules[1].check = ActionSet::EMPTY).1,
+        Problem::NothingChecks
+    );
+    assert_eq!(refused(|book| book.rules[1].entries.clear()).1, Problem::WrongInputs);
+    assert_eq!(
+        refused(|book| book.rules[1].class = Class::State).1,
+        Problem::WrongInputs
+    );
+    assert_eq!(
+        refused(|book| book.containments[0].level = Level::Normal),
+        call0(Problem::BadLevel)
+    );
+    assert_eq!(refused(|book| book.containments[0].gas = 0), call0(Problem::BadCall));
+    assert_eq!(
+        refused(|book| book.containments[0].calldata.truncate(3)),
+        call0(Problem::BadCall)
+    );
+    assert_eq!(
+        refused(|book| book.containments[0].undo[0].target = Address::ZERO),
+        call0(Problem::BadCall)
+    );
+    assert_eq!(
+        refused(|book| book.containments[0].max_duration = 604_801),
+        call0(Problem::BadDuration)
+    );
+    assert_eq!(
+        refused(|book| book.containments[0].done = hook_rule().program),
+        call0(Problem::WrongInputs)
+    );
+    assert_eq!(
+        refused(|book| {
+            let undo = book.containments[0].undo[0].clone();
+            book.containments[0].undo = vec![undo; 9]
+        }),
+        call0(Problem::TooMany)
+    );
+    let repay = ActionSet::EMPTY.with(Action::Repay);
+    assert_eq!(
+        refused(|book| book.containments[0].closes = repay),
+        call0(Problem::RepayClosedTooLong)
+    );
+    assert_eq!(
+        refused(|book| {
+            book.containments[0].closes = repay;
+            book.containments[0].max_duration = 900
+        }),
+        call0(Problem::LiquidationWithoutRepay)
+    );
+    assert_eq!(
+        refused(|book| book.rules = vec![state_rule("vault.totalAssets() >= 5"); 400]).1,
+        Problem::TooLong
+    );
+    let error = {
+        let mut book = book();
+        book.rules[1].check = ActionSet::EMPTY;
+        book.encode().unwrap_err()
+    };
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (13, "rule 1: no hook checks this hook rule: name the actions in `check`")
+    );
+}
+
+#[test]
+fn layout_is_strict() {
+    let code = book().encode().unwrap();
+    let problem = |bytes: &[u8]| check(bytes).unwrap_err().problem;
+    let mut longer = code.clone();
+    longer.push(0);
+    assert_eq!(problem(&longer), Problem::BadLayout);
+    assert_eq!(problem(&code[1..]), Problem::NotARulebook);
+    assert_eq!(problem(&[]), Problem::NotARulebook);
+    assert_eq!(problem(&[0; 24_577]), Problem::TooLong);
+    for end in 4..code.len() {
+        assert!(check(&code[..end]).is_err(), "{end}");
+    }
+}
+
+fn books() -> impl Strategy<Value = Rulebook> {
+    let sources = [
+        "vault.totalAssets() >= vault.totalSupply()",
+        "oracle.getSourceOfAsset(weth) == weth_feed",
+        "usdc.balanceOf(vault) * 3 / 7 < 5 || now > 9 days",
+    ];
+    let programs = prop::sample::select(sources.map(condition).to_vec());
+    let raised = prop::sample::select(vec![Level::Throttled, Level::ReduceOnly, Level::Halted]);
+    let rules = (
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+        raised.clone(),
+        1u32..=3600,
+        0u16..2048,
+        programs.clone(),
+        any::<bool>(),
+    )
+        .prop_map(|(scope, shadow, level, duration, check, program, hook)| {
+            let base = if hook {
+                hook_rule()
+            } else {
+                Rule {
+                    level,
+                    duration,
+                    program,
+                    ..state_rule("vault.paused()")
+                }
+            };
+            let check = if hook { check | 1 } else { check };
+            Rule {
+                scope: u8::try_from(scope.index(3)).unwrap(),
+                shadow,
+                check: ActionSet::from_bits(check).unwrap(),
+                ..base
+            }
+        });
+    let call = (any::<[u8; 20]>(), prop::collection::vec(any::<u8>(), 4..80));
+    let undo = (call.clone(), programs.clone())
+        .prop_filter("a target", |((target, _), _)| *target != [0; 20])
+        .prop_map(|((target, calldata), undone)| Undo {
+            target: target.into(),
+            calldata,
+            undone,
+        });
+    let containments = (
+        any::<prop::sample::Index>(),
+        raised,
+        call,
+        1u32..5_000_000,
+        0u32..604_800,
+        programs,
+        prop::collection::vec(undo, 0..4),
+    )
+        .prop_map(
+            |(scope, level, (target, calldata), gas, max_duration, done, undo)| Containment {
+                scope: u8::try_from(scope.index(3)).unwrap(),
+                level,
+                target: Address::new(target),
+                calldata,
+                gas,
+                closes: ActionSet::EMPTY.with(Action::Increase),
+                max_duration,
+                done,
+                undo,
+            },
+        );
+    (
+        prop::collection::vec(rules, 0..8),
+        prop::collection::vec(containments, 0..6),
+    )
+        .prop_map(|(rules, containments)| Rulebook {
+            scopes: vec![ScopeKind::Protocol, ScopeKind::Asset, ScopeKind::Function],
+            callers: vec![address("vault")],
+            rules,
+            containments,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn decode_undoes_encode(book in books()) {
+        let code = book.encode().unwrap();
+        prop_assert_eq!(Rulebook::decode(&code).unwrap(), book);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), counts: [u8; 4]) {
+        let _ = Rulebook::decode(&bytes);
+        let mut code = vec![0, b'C', b'R', 1, counts[0], counts[1] % 4, 0, counts[2] % 8, 0, counts[3] % 8];
+        code.extend(bytes);
+        let _ = Rulebook::decode(&code);
+    }
+
+    #[test]
+    fn what_is_adopted_has_one_encoding(book in books(), at in any::<prop::sample::Index>(), to: u8) {
+        let mut code = book.encode().unwrap();
+        let at = at.index(code.len());
+        code[at] = to;
+        if let Ok(decoded) = Rulebook::decode(&code) {
+            prop_assert_eq!(&decoded.encode().unwrap(), &code);
+        }
+        if let Ok(view) = View::open(&code) {
+            for index in 0..view.header().containments.min(8) {
+                let record = view.containment(index);
+                let _ = record.and_then(|record| view.containment_body(&record).map(|body| body.undo().count()));
+            }
+        }
+    }
+}
