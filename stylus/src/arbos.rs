@@ -155,7 +155,10 @@ impl<J: JournalTr> State<'_, J> {
     pub fn params(&mut self, debug: bool) -> Result<Params, Error<J>> {
         let version = self.version()?;
         let word = self.get(Space::Params.word(0))?;
-        Ok(Params { debug, ..Params::unpack(word, version) })
+        Ok(Params {
+            debug,
+            ..Params::unpack(word, version)
+        })
     }
 
     /// The record of the programs with this code.
@@ -195,7 +198,10 @@ impl<J: JournalTr> State<'_, J> {
     /// The database's.
     pub fn set_data_pricer(&mut self, pricer: &DataPricer) -> Result<(), Error<J>> {
         self.set(Space::DataPricer.word(PRICER_DEMAND), U256::from(pricer.demand))?;
-        self.set(Space::DataPricer.word(PRICER_LAST_UPDATE), U256::from(pricer.last_update))
+        self.set(
+            Space::DataPricer.word(PRICER_LAST_UPDATE),
+            U256::from(pricer.last_update),
+        )
     }
 
     /// An address stored in the root.
@@ -203,7 +209,8 @@ impl<J: JournalTr> State<'_, J> {
     /// # Errors
     /// The database's.
     pub fn root_address(&mut self, key: u64) -> Result<Address, Error<J>> {
-        self.get(Space::Root.word(key)).map(|word| Address::from_word(word.into()))
+        self.get(Space::Root.word(key))
+            .map(|word| Address::from_word(word.into()))
     }
 
     /// Whether `account` is in a set of addresses.
@@ -220,7 +227,9 @@ impl<J: JournalTr> State<'_, J> {
     /// The database's.
     pub fn members(&mut self, set: Space, limit: u64) -> Result<Vec<Address>, Error<J>> {
         let size = self.u64(set.word(0))?.min(limit);
-        (1..=size).map(|key| self.get(set.word(key)).map(|word| Address::from_word(word.into()))).collect()
+        (1..=size)
+            .map(|key| self.get(set.word(key)).map(|word| Address::from_word(word.into())))
+            .collect()
     }
 }
 
@@ -250,18 +259,30 @@ mod tests {
 
     #[test]
     fn slots_match_the_published_ones() {
-        assert_eq!(Space::Root.word(ROOT_VERSION), hex("15fed0451499512d95f3ec5a41c878b9de55f21878b5b4e190d4667ec709b400"));
+        assert_eq!(
+            Space::Root.word(ROOT_VERSION),
+            hex("15fed0451499512d95f3ec5a41c878b9de55f21878b5b4e190d4667ec709b400")
+        );
         assert_eq!(
             Space::Root.word(ROOT_NETWORK_FEE_ACCOUNT),
             hex("15fed0451499512d95f3ec5a41c878b9de55f21878b5b4e190d4667ec709b403")
         );
-        assert_eq!(Space::Params.word(0), hex("fb3a65ee2a3cc0d9ce98ddab7e30ebb719b46a87b8706ff1bf3aef1dcfb0e300"));
+        assert_eq!(
+            Space::Params.word(0),
+            hex("fb3a65ee2a3cc0d9ce98ddab7e30ebb719b46a87b8706ff1bf3aef1dcfb0e300")
+        );
     }
 
     #[test]
     fn the_constants_are_the_derived_subkeys() {
         let programs = subkey(&[], 8);
-        for (id, constant) in [(0, PARAMS), (1, PROGRAMS), (2, MODULES), (3, DATA_PRICER), (4, CACHE_MANAGERS)] {
+        for (id, constant) in [
+            (0, PARAMS),
+            (1, PROGRAMS),
+            (2, MODULES),
+            (3, DATA_PRICER),
+            (4, CACHE_MANAGERS),
+        ] {
             assert_eq!(subkey(programs.as_slice(), id), constant, "subspace {id}");
         }
     }

@@ -41,12 +41,19 @@ impl Default for ProgramCache {
 impl ProgramCache {
     /// An empty cache for a chain that activates what Arbitrum One would.
     pub fn new() -> Self {
-        Self { engine: Arc::new(WasmiEngine::new()), modules: Mutex::default(), debug: false }
+        Self {
+            engine: Arc::new(WasmiEngine::new()),
+            modules: Mutex::default(),
+            debug: false,
+        }
     }
 
     /// An empty cache for a debug chain, where programs may also import `console`.
     pub fn for_debug_chain() -> Self {
-        Self { debug: true, ..Self::new() }
+        Self {
+            debug: true,
+            ..Self::new()
+        }
     }
 
     /// Whether programs may import `console`.
@@ -75,7 +82,11 @@ impl ProgramCache {
 
     /// Instruments and compiles a stored program. It was validated when it was activated, perhaps under other limits.
     pub(crate) fn prepare(&self, code_hash: B256, params: &Params, wasm: &[u8]) -> Result<Module, ProgramError> {
-        let params = Params { page_limit: u16::MAX, max_wasm_size: u32::MAX, ..*params };
+        let params = Params {
+            page_limit: u16::MAX,
+            max_wasm_size: u32::MAX,
+            ..*params
+        };
         let prepared = module::prepare(wasm, &params, 0)?;
         Ok(self.compile(code_hash, params.version, &prepared.wasm)?)
     }

@@ -37,7 +37,13 @@ pub struct GenesisAccount {
 
 impl GenesisAccount {
     fn contract(address: Address, code: impl Into<Bytes>) -> Self {
-        Self { address, code: code.into(), storage: Vec::new(), balance: U256::ZERO, nonce: 1 }
+        Self {
+            address,
+            code: code.into(),
+            storage: Vec::new(),
+            balance: U256::ZERO,
+            nonce: 1,
+        }
     }
 }
 
@@ -50,7 +56,11 @@ pub fn alloc(arbos_version: u64) -> Vec<GenesisAccount> {
         balance: U256::ZERO,
         nonce: 1,
     }];
-    accounts.extend(precompile::ADDRESSES.iter().map(|address| GenesisAccount::contract(*address, vec![0xfe])));
+    accounts.extend(
+        precompile::ADDRESSES
+            .iter()
+            .map(|address| GenesisAccount::contract(*address, vec![0xfe])),
+    );
     accounts.push(GenesisAccount::contract(CREATE2_FACTORY, CREATE2_FACTORY_CODE.to_vec()));
     accounts.push(GenesisAccount::contract(STYLUS_DEPLOYER, deployer_code()));
     accounts
@@ -68,7 +78,9 @@ pub fn version_slot() -> U256 {
 
 fn deployer_code() -> Bytes {
     // The file is part of this crate and checked by a test; without it the deployer would be an empty account.
-    hex::decode(STYLUS_DEPLOYER_CODE.trim()).map(Bytes::from).unwrap_or_default()
+    hex::decode(STYLUS_DEPLOYER_CODE.trim())
+        .map(Bytes::from)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -82,8 +94,18 @@ mod tests {
     fn the_deployer_answers_its_published_selectors() {
         let code = deployer_code();
         assert!(code.len() > 1000, "the committed bytecode decodes");
-        for selector in [hex!("a9a8e4e9"), hex!("835d1d4c"), hex!("9f40b385"), hex!("794c92ce"), hex!("88d8f57d")] {
-            assert!(code.windows(4).any(|window| window == selector), "{}", hex::encode(selector));
+        for selector in [
+            hex!("a9a8e4e9"),
+            hex!("835d1d4c"),
+            hex!("9f40b385"),
+            hex!("794c92ce"),
+            hex!("88d8f57d"),
+        ] {
+            assert!(
+                code.windows(4).any(|window| window == selector),
+                "{}",
+                hex::encode(selector)
+            );
         }
     }
 
@@ -99,10 +121,19 @@ mod tests {
     #[test]
     fn no_account_counts_as_empty() {
         let accounts = alloc(60);
-        assert!(accounts.iter().all(|account| account.nonce > 0 || !account.code.is_empty()));
+        assert!(
+            accounts
+                .iter()
+                .all(|account| account.nonce > 0 || !account.code.is_empty())
+        );
         let state = accounts.first().unwrap();
         assert_eq!(state.address, arbos::STATE_ADDRESS);
-        let version = state.storage.iter().find(|(slot, _)| *slot == version_slot()).unwrap().1;
+        let version = state
+            .storage
+            .iter()
+            .find(|(slot, _)| *slot == version_slot())
+            .unwrap()
+            .1;
         assert!(is_arbitrum(version));
         assert!(!is_arbitrum(U256::ZERO));
     }

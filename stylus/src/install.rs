@@ -45,9 +45,17 @@ pub fn program(wasm: &[u8], params: &Params, now: u64, cached: bool) -> Result<I
     let record = ProgramRecord::new(params, &prepared.info, now, cached);
     let slots = vec![
         (Space::Programs.slot(code_hash), record.pack()),
-        (Space::Modules.slot(code_hash), module_hash(code_hash, params.version).into()),
+        (
+            Space::Modules.slot(code_hash),
+            module_hash(code_hash, params.version).into(),
+        ),
     ];
-    Ok(InstalledProgram { code, code_hash, record, slots })
+    Ok(InstalledProgram {
+        code,
+        code_hash,
+        record,
+        slots,
+    })
 }
 
 /// Stands in for the hash of the module's WAVM form, which only a prover needs: it names code and version.

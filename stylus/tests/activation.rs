@@ -1,6 +1,12 @@
 //! Deploying and activating programs the way users do, and what happens to programs that are not active.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod common;
 
@@ -56,17 +62,27 @@ fn a_program_is_deployed_activated_and_called() {
     let mut chain = Chain::default();
     let wasm = echo();
     let program = deploy(&mut chain, &wasm);
-    assert!(halted_with_all_gas(&chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 900_000), 900_000));
+    assert!(halted_with_all_gas(
+        &chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 900_000),
+        900_000
+    ));
 
     let before = chain.balance(SENDER);
     let outcome = chain.send_with(TxKind::Call(ARB_WASM), &activate(program), U256::from(ETHER), GAS);
     assert!(outcome.success(), "{outcome:?}");
     let (version, fee) = (number(&outcome.output(), 0), number(&outcome.output(), 1));
     assert_eq!(version, U256::from(3));
-    assert!(fee > U256::from(40_000_000_000_000_u64) && fee < U256::from(60_000_000_000_000_u64), "{fee}");
+    assert!(
+        fee > U256::from(40_000_000_000_000_u64) && fee < U256::from(60_000_000_000_000_u64),
+        "{fee}"
+    );
     let paid = before - chain.balance(SENDER) - U256::from(outcome.gas()) * U256::from(100_000_000);
     assert_eq!(paid, fee, "the rest of the value comes back");
-    assert_eq!(chain.balance(Address::ZERO), fee, "the network fee account of a new chain is zero");
+    assert_eq!(
+        chain.balance(Address::ZERO),
+        fee,
+        "the network fee account of a new chain is zero"
+    );
     assert_eq!(chain.balance(ARB_WASM), U256::ZERO);
 
     let log = &outcome.result.logs()[0];
@@ -108,16 +124,31 @@ fn activation_reports_what_is_wrong() {
     assert!(outcome.gas() < GAS);
 
     assert!(send(&mut chain, program, ETHER).success());
-    assert_eq!(send(&mut chain, program, ETHER).output()[..], hex!("cc944bf2"), "ProgramUpToDate");
+    assert_eq!(
+        send(&mut chain, program, ETHER).output()[..],
+        hex!("cc944bf2"),
+        "ProgramUpToDate"
+    );
 
-    assert_eq!(send(&mut chain, SENDER, ETHER).output()[..], hex!("27f38212"), "ProgramNotWasm for no code");
-    assert_eq!(send(&mut chain, genesis::CREATE2_FACTORY, ETHER).output()[..], hex!("27f38212"), "and for EVM code");
+    assert_eq!(
+        send(&mut chain, SENDER, ETHER).output()[..],
+        hex!("27f38212"),
+        "ProgramNotWasm for no code"
+    );
+    assert_eq!(
+        send(&mut chain, genesis::CREATE2_FACTORY, ETHER).output()[..],
+        hex!("27f38212"),
+        "and for EVM code"
+    );
 
     let broken = Address::with_last_byte(0x77);
     chain.set_code(broken, &hex!("eff000000102"));
     let outcome = send(&mut chain, broken, ETHER);
     assert!(matches!(outcome.result, ExecutionResult::Revert { .. }) && outcome.output().is_empty());
-    assert!(outcome.gas() < GAS, "a stream that cannot be decompressed keeps the gas");
+    assert!(
+        outcome.gas() < GAS,
+        "a stream that cannot be decompressed keeps the gas"
+    );
 }
 
 #[test]
@@ -128,7 +159,11 @@ fn an_invalid_program_takes_all_gas_and_says_why() {
     );
     let program = deploy(&mut chain, &wasm.unwrap());
     let outcome = chain.send_with(TxKind::Call(ARB_WASM), &activate(program), U256::from(ETHER), GAS);
-    let ExecutionResult::Halt { reason: HaltReason::PrecompileErrorWithContext(message), .. } = &outcome.result else {
+    let ExecutionResult::Halt {
+        reason: HaltReason::PrecompileErrorWithContext(message),
+        ..
+    } = &outcome.result
+    else {
         panic!("{outcome:?}");
     };
     assert!(message.starts_with("program activation failed: "), "{message}");
@@ -143,19 +178,36 @@ fn expired_and_outdated_programs_burn_all_gas() {
     let installed = chain.install(program, &echo());
     assert!(chain.send(program, b"x").success());
     chain.now += 366 * 86_400;
-    assert!(halted_with_all_gas(&chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 800_000), 800_000));
+    assert!(halted_with_all_gas(
+        &chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 800_000),
+        800_000
+    ));
     let view = call(hex!("d70c0ca7"), &[installed.code_hash]);
-    assert_eq!(chain.send(ARB_WASM, &view).output()[..4], hex!("c9b12e52"), "ProgramExpired");
+    assert_eq!(
+        chain.send(ARB_WASM, &view).output()[..4],
+        hex!("c9b12e52"),
+        "ProgramExpired"
+    );
 
     chain.now = common::NOW;
-    let old = activation::ProgramRecord { version: 2, ..installed.record };
+    let old = activation::ProgramRecord {
+        version: 2,
+        ..installed.record
+    };
     chain.set_slot(STATE_ADDRESS, Space::Programs.slot(installed.code_hash), old.pack());
-    assert!(halted_with_all_gas(&chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 800_000), 800_000));
+    assert!(halted_with_all_gas(
+        &chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 800_000),
+        800_000
+    ));
     let outcome = chain.send(ARB_WASM, &view);
     assert_eq!(outcome.output()[..4], hex!("637d968f"), "ProgramNeedsUpgrade");
 
     let unknown = call(hex!("d70c0ca7"), &[B256::repeat_byte(1)]);
-    assert_eq!(chain.send(ARB_WASM, &unknown).output()[..], hex!("6f809c4e"), "ProgramNotActivated");
+    assert_eq!(
+        chain.send(ARB_WASM, &unknown).output()[..],
+        hex!("6f809c4e"),
+        "ProgramNotActivated"
+    );
 }
 
 #[test]
@@ -165,9 +217,17 @@ fn keepalive_extends_a_life_that_is_old_enough() {
     let installed = chain.install(program, &echo());
     let data = call(hex!("c689bad5"), &[installed.code_hash]);
     let send = |chain: &mut Chain, value| chain.send_with(TxKind::Call(ARB_WASM), &data, U256::from(value), GAS);
-    assert_eq!(send(&mut chain, ETHER).output()[..4], hex!("16bd0cf8"), "ProgramKeepaliveTooSoon");
+    assert_eq!(
+        send(&mut chain, ETHER).output()[..4],
+        hex!("16bd0cf8"),
+        "ProgramKeepaliveTooSoon"
+    );
     chain.now += 200 * 86_400;
-    assert_eq!(send(&mut chain, 0).output()[..4], hex!("09781ab7"), "the fee is due again");
+    assert_eq!(
+        send(&mut chain, 0).output()[..4],
+        hex!("09781ab7"),
+        "the fee is due again"
+    );
     assert!(send(&mut chain, ETHER).success());
     chain.now += 300 * 86_400;
     assert!(chain.send(program, b"x").success());
@@ -181,7 +241,11 @@ fn views_answer_parameters_and_records() {
     let mut ask = |data: &[u8]| {
         let outcome = chain.send(ARB_WASM, data);
         assert!(outcome.success(), "{outcome:?}");
-        outcome.output().chunks(32).map(|word| U256::from_be_slice(word).to::<u64>()).collect::<Vec<_>>()
+        outcome
+            .output()
+            .chunks(32)
+            .map(|word| U256::from_be_slice(word).to::<u64>())
+            .collect::<Vec<_>>()
     };
     let parameters: [([u8; 4], &[u64]); 13] = [
         (hex!("a996e0c2"), &[3]),
@@ -203,17 +267,30 @@ fn views_answer_parameters_and_records() {
     }
     let record = installed.record;
     let (init, cached) = (8_832 + u64::from(record.init_cost), 352 + u64::from(record.cached_cost));
-    assert_eq!(ask(&call(hex!("62b688aa"), &[program.into_word()])), [init + cached, cached]);
+    assert_eq!(
+        ask(&call(hex!("62b688aa"), &[program.into_word()])),
+        [init + cached, cached]
+    );
     assert_eq!(ask(&call(hex!("cc8f4e88"), &[program.into_word()])), [3]);
     assert_eq!(ask(&call(hex!("aef36be3"), &[program.into_word()])), [1]);
-    assert_eq!(ask(&call(hex!("c775a62a"), &[program.into_word()])), [365 * 86_400 - record.age(common::NOW)]);
-    assert_eq!(ask(&call(hex!("4089267f"), &[installed.code_hash])), [u64::from(record.asm_size())]);
+    assert_eq!(
+        ask(&call(hex!("c775a62a"), &[program.into_word()])),
+        [365 * 86_400 - record.age(common::NOW)]
+    );
+    assert_eq!(
+        ask(&call(hex!("4089267f"), &[installed.code_hash])),
+        [u64::from(record.asm_size())]
+    );
 }
 
 #[test]
 fn wrong_calls_of_precompiles_are_rejected_with_all_gas() {
     let mut chain = Chain::default();
-    for (data, value) in [(&hex!("a996e0")[..], 0), (&hex!("ffffffff")[..], 0), (&hex!("a996e0c2")[..], 1)] {
+    for (data, value) in [
+        (&hex!("a996e0")[..], 0),
+        (&hex!("ffffffff")[..], 0),
+        (&hex!("a996e0c2")[..], 1),
+    ] {
         let outcome = chain.send_with(TxKind::Call(ARB_WASM), data, U256::from(value), 100_000);
         assert!(matches!(outcome.result, ExecutionResult::Revert { .. }), "{outcome:?}");
         assert_eq!((outcome.gas(), outcome.output().len()), (100_000, 0));
@@ -230,10 +307,17 @@ fn cache_managers_make_programs_cheap() {
     assert_eq!((refused.success(), refused.gas()), (false, 100_000));
 
     chain.set_slot(STATE_ADDRESS, Space::CacheManagers.word(0), U256::ONE);
-    chain.set_slot(STATE_ADDRESS, Space::CacheManagers.word(1), U256::from_be_slice(SENDER.as_slice()));
+    chain.set_slot(
+        STATE_ADDRESS,
+        Space::CacheManagers.word(1),
+        U256::from_be_slice(SENDER.as_slice()),
+    );
     chain.set_slot(STATE_ADDRESS, Space::CacheManagers.member(SENDER), U256::ONE);
     let managers = chain.send(ARB_WASM_CACHE, &hex!("0ec1d773")).output();
-    assert_eq!((number(&managers, 1), number(&managers, 2)), (U256::ONE, U256::from_be_slice(SENDER.as_slice())));
+    assert_eq!(
+        (number(&managers, 1), number(&managers, 2)),
+        (U256::ONE, U256::from_be_slice(SENDER.as_slice()))
+    );
     let outcome = chain.send(ARB_WASM_CACHE, &data);
     assert!(outcome.success(), "{outcome:?}");
     assert_eq!(outcome.result.logs()[0].topics()[2], installed.code_hash);
@@ -243,7 +327,10 @@ fn cache_managers_make_programs_cheap() {
     let mut fresh = Chain::default();
     fresh.install(program, &echo());
     let uncached = fresh.send(program, b"x").gas();
-    assert_eq!(uncached - chain.send(program, b"x").gas(), 8_832 + u64::from(installed.record.init_cost));
+    assert_eq!(
+        uncached - chain.send(program, b"x").gas(),
+        8_832 + u64::from(installed.record.init_cost)
+    );
 
     let evict = call(hex!("ce972013"), &[installed.code_hash]);
     assert!(chain.send(ARB_WASM_CACHE, &evict).success());
@@ -252,7 +339,10 @@ fn cache_managers_make_programs_cheap() {
 
 fn deploy_call(init: &[u8], init_data: &[u8], value: u64, salt: B256) -> Vec<u8> {
     let padded = init.len().next_multiple_of(32);
-    let mut data = call(hex!("a9a8e4e9"), &[word(128), word(160 + padded as u64), word(value), salt]);
+    let mut data = call(
+        hex!("a9a8e4e9"),
+        &[word(128), word(160 + padded as u64), word(value), salt],
+    );
     for bytes in [init, init_data] {
         data.extend_from_slice(word(bytes.len() as u64).as_slice());
         data.extend_from_slice(bytes);
@@ -268,18 +358,27 @@ fn the_deployer_deploys_activates_and_initialises() {
     let init_data: [u8; 32] = U256::from(0xbeef).to_be_bytes();
     for salt in [B256::ZERO, word(5)] {
         let data = deploy_call(&init, &init_data, 0, salt);
-        let outcome =
-            chain.send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), &data, U256::from(ETHER), GAS);
+        let outcome = chain.send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), &data, U256::from(ETHER), GAS);
         assert!(outcome.success(), "{outcome:?}");
         let program = Address::from_word(number(&outcome.output(), 0).into());
         let log = outcome.result.logs().last().unwrap();
-        assert_eq!((log.topics()[0], number(&log.data.data, 0)), (DEPLOYED, number(&outcome.output(), 0)));
+        assert_eq!(
+            (log.topics()[0], number(&log.data.data, 0)),
+            (DEPLOYED, number(&outcome.output(), 0))
+        );
         assert_eq!(chain.slot(program, 0), U256::from(0xbeef), "the initialiser ran");
-        assert_eq!(chain.balance(genesis::STYLUS_DEPLOYER), U256::ZERO, "what is left goes back");
+        assert_eq!(
+            chain.balance(genesis::STYLUS_DEPLOYER),
+            U256::ZERO,
+            "what is left goes back"
+        );
         if !salt.is_zero() {
             let mut preimage = salt.to_vec();
             preimage.extend_from_slice(&init_data);
-            assert_eq!(program, genesis::STYLUS_DEPLOYER.create2(keccak256(preimage), keccak256(&init)));
+            assert_eq!(
+                program,
+                genesis::STYLUS_DEPLOYER.create2(keccak256(preimage), keccak256(&init))
+            );
         }
         let outcome = chain.send(program, b"hello");
         assert_eq!(outcome.output().as_ref(), b"hello");
@@ -290,19 +389,36 @@ fn the_deployer_deploys_activates_and_initialises() {
 fn the_deployer_refuses_nonsense() {
     let mut chain = Chain::default();
     let mut send = |data: &[u8]| {
-        chain.send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), data, U256::from(ETHER), GAS).output()
+        chain
+            .send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), data, U256::from(ETHER), GAS)
+            .output()
     };
-    assert_eq!(send(&deploy_call(&[], &[], 0, B256::ZERO))[..4], hex!("21744a59"), "EmptyBytecode");
-    assert_eq!(send(&deploy_call(&[0], &[], 7, B256::ZERO))[..4], hex!("00cc7971"), "InitValueButNotInitData");
-    assert_eq!(send(&deploy_call(&hex!("fe"), &[], 0, B256::ZERO))[..4], hex!("794c92ce"), "ContractDeploymentError");
+    assert_eq!(
+        send(&deploy_call(&[], &[], 0, B256::ZERO))[..4],
+        hex!("21744a59"),
+        "EmptyBytecode"
+    );
+    assert_eq!(
+        send(&deploy_call(&[0], &[], 7, B256::ZERO))[..4],
+        hex!("00cc7971"),
+        "InitValueButNotInitData"
+    );
+    assert_eq!(
+        send(&deploy_call(&hex!("fe"), &[], 0, B256::ZERO))[..4],
+        hex!("794c92ce"),
+        "ContractDeploymentError"
+    );
 }
 
 #[test]
 fn only_stylus_code_may_start_with_0xef() {
     let mut chain = Chain::default();
-    for (code, allowed) in
-        [(&hex!("ef00")[..], false), (&hex!("eff00000aa")[..], true), (&hex!("eff001aa")[..], true), (&hex!("eff003aa")[..], false)]
-    {
+    for (code, allowed) in [
+        (&hex!("ef00")[..], false),
+        (&hex!("eff00000aa")[..], true),
+        (&hex!("eff001aa")[..], true),
+        (&hex!("eff003aa")[..], false),
+    ] {
         let outcome = chain.send_with(TxKind::Create, &code::init_code(code), U256::ZERO, 500_000);
         assert_eq!(outcome.success(), allowed, "{}: {outcome:?}", hex::encode(code));
         if !allowed {
@@ -310,7 +426,10 @@ fn only_stylus_code_may_start_with_0xef() {
         }
     }
     let mut old = Chain::new(51);
-    assert!(!old.send_with(TxKind::Create, &code::init_code(&hex!("eff001aa")), U256::ZERO, 500_000).success());
+    assert!(
+        !old.send_with(TxKind::Create, &code::init_code(&hex!("eff001aa")), U256::ZERO, 500_000)
+            .success()
+    );
 }
 
 #[test]
@@ -323,9 +442,21 @@ fn an_activation_that_is_reverted_is_no_activation() {
     let mut code = hex!("6358c780c260e01b6000526000356004526000600060246000346071").to_vec();
     code.extend_from_slice(&hex!("5af160005260206000fd"));
     chain.set_code(target, &code);
-    let outcome =
-        chain.send_with(TxKind::Call(target), program.into_word().as_slice(), U256::from(ETHER), GAS);
-    assert_eq!(number(&outcome.output(), 0), U256::ONE, "the inner call succeeded: {outcome:?}");
+    let outcome = chain.send_with(
+        TxKind::Call(target),
+        program.into_word().as_slice(),
+        U256::from(ETHER),
+        GAS,
+    );
+    assert_eq!(
+        number(&outcome.output(), 0),
+        U256::ONE,
+        "the inner call succeeded: {outcome:?}"
+    );
     assert!(!outcome.success());
-    assert!(!chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 900_000).success());
+    assert!(
+        !chain
+            .send_with(TxKind::Call(program), b"x", U256::ZERO, 900_000)
+            .success()
+    );
 }

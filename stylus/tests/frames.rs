@@ -1,6 +1,12 @@
 //! Programs and contracts calling each other, and how programs end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod common;
 
@@ -59,7 +65,10 @@ fn programs_end_as_they_say() {
     assert!(ok.success() && ok.output().len() == 3);
     let revert = run("(call $write_result (i32.const 0) (i32.const 3)) i32.const 1", &[]);
     assert!(reverted(&revert) && revert.output().len() == 3 && revert.gas() < 100_000);
-    let early = run("(call $write_result (i32.const 0) (i32.const 3)) (call $exit_early (i32.const 0)) unreachable", &[]);
+    let early = run(
+        "(call $write_result (i32.const 0) (i32.const 3)) (call $exit_early (i32.const 0)) unreachable",
+        &[],
+    );
     assert!(early.success() && early.output().len() == 3);
     let early = run("(call $exit_early (i32.const 7)) unreachable", &[]);
     assert!(reverted(&early));
@@ -75,7 +84,10 @@ fn traps_revert_without_data_and_keep_the_gas() {
         "(call $msg_sender (i32.const 65520))",
         "(call $storage_load (i32.const -1) (i32.const 0))",
     ] {
-        let outcome = run(&format!("(call $write_result (i32.const 0) (i32.const 3)) {trap} i32.const 0"), &[1]);
+        let outcome = run(
+            &format!("(call $write_result (i32.const 0) (i32.const 3)) {trap} i32.const 0"),
+            &[1],
+        );
         assert!(reverted(&outcome) && outcome.output().is_empty(), "{trap}: {outcome:?}");
         assert!(outcome.gas() < 100_000, "{trap}: {outcome:?}");
     }
@@ -84,7 +96,16 @@ fn traps_revert_without_data_and_keep_the_gas() {
 #[test]
 fn running_out_of_ink_takes_all_gas() {
     let outcome = run("(loop $forever (br $forever)) i32.const 0", &[]);
-    assert!(matches!(outcome.result, ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome.result,
+            ExecutionResult::Halt {
+                reason: HaltReason::OutOfGas(_),
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.gas(), 10_000_000);
     // Also when it is a host function that cannot be paid.
     let (mut chain, program) = program("(call $keccak (i32.const 0) (i32.const 65536) (i32.const 0)) i32.const 0");
@@ -104,7 +125,16 @@ fn running_out_of_stack_takes_all_gas() {
     let mut chain = Chain::default();
     chain.install(PROGRAM, &wasm);
     let outcome = chain.send_with(TxKind::Call(PROGRAM), &[], U256::ZERO, 10_000_000);
-    assert!(matches!(outcome.result, ExecutionResult::Halt { reason: HaltReason::StackOverflow, .. }), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome.result,
+            ExecutionResult::Halt {
+                reason: HaltReason::StackOverflow,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.gas(), 10_000_000);
 }
 
@@ -142,7 +172,11 @@ fn growing_memory_costs_what_was_published() {
     let outcome = run("(call $pay_for_memory_grow (i32.const 65536)) i32.const 0", &[]);
     assert_eq!((outcome.success(), outcome.gas()), (false, 10_000_000));
     let outcome = run("(call $pay_for_memory_grow (i32.const 128)) i32.const 0", &[]);
-    assert_eq!((outcome.success(), outcome.gas()), (false, 10_000_000), "the page limit counts all that is open");
+    assert_eq!(
+        (outcome.success(), outcome.gas()),
+        (false, 10_000_000),
+        "the page limit counts all that is open"
+    );
 }
 
 #[test]
@@ -197,7 +231,10 @@ fn value_is_moved_and_missing_value_is_a_failed_call() {
     let data = to(EVM, &U256::from(40).to_be_bytes::<32>());
     let outcome = chain.send_with(TxKind::Call(PROGRAM), &data, U256::from(100), 10_000_000);
     assert_eq!(outcome.output()[0], 0);
-    assert_eq!((chain.balance(EVM), chain.balance(PROGRAM)), (U256::from(40), U256::from(60)));
+    assert_eq!(
+        (chain.balance(EVM), chain.balance(PROGRAM)),
+        (U256::from(40), U256::from(60))
+    );
     let data = to(EVM, &U256::from(61).to_be_bytes::<32>());
     let outcome = chain.send(PROGRAM, &data);
     assert!(outcome.success());
@@ -249,7 +286,11 @@ fn contracts_call_programs() {
         let outcome = chain.send(EVM, &to(PROGRAM, b"data"));
         let output = outcome.output();
         assert_eq!(output[0], 1, "{outcome:?}");
-        assert_eq!((&output[1..21], &output[21..41]), (sender.as_slice(), address.as_slice()), "{opcode:x}");
+        assert_eq!(
+            (&output[1..21], &output[21..41]),
+            (sender.as_slice(), address.as_slice()),
+            "{opcode:x}"
+        );
         assert_eq!(&output[101..], b"data");
     }
 }
@@ -279,10 +320,23 @@ fn static_frames_do_not_change_state() {
     for (body, allowed) in [
         (format!("{write} i32.const 0"), true),
         ("(call $storage_flush (i32.const 0)) i32.const 0".to_owned(), true),
-        (format!("{write} (call $storage_flush (i32.const 0)) i32.const 0"), false),
-        ("(call $transient_store (i32.const 0) (i32.const 0)) i32.const 0".to_owned(), false),
-        ("(call $emit_log (i32.const 0) (i32.const 0) (i32.const 0)) i32.const 0".to_owned(), false),
-        ("(call $create1 (i32.const 0) (i32.const 0) (i32.const 32) (i32.const 64) (i32.const 96)) i32.const 0".to_owned(), false),
+        (
+            format!("{write} (call $storage_flush (i32.const 0)) i32.const 0"),
+            false,
+        ),
+        (
+            "(call $transient_store (i32.const 0) (i32.const 0)) i32.const 0".to_owned(),
+            false,
+        ),
+        (
+            "(call $emit_log (i32.const 0) (i32.const 0) (i32.const 0)) i32.const 0".to_owned(),
+            false,
+        ),
+        (
+            "(call $create1 (i32.const 0) (i32.const 0) (i32.const 32) (i32.const 64) (i32.const 96)) i32.const 0"
+                .to_owned(),
+            false,
+        ),
     ] {
         let mut chain = Chain::default();
         chain.install(OTHER, &entry(&body));
@@ -330,7 +384,10 @@ fn programs_create_contracts() {
     chain.install(PROGRAM, &creator(CREATE1));
     let address = Address::from_slice(&chain.send(PROGRAM, &data).output());
     assert_eq!(address, PROGRAM.create(1));
-    assert_eq!(chain.db.load_account(address).unwrap().info.code_hash, keccak256(b"\xfecode"));
+    assert_eq!(
+        chain.db.load_account(address).unwrap().info.code_hash,
+        keccak256(b"\xfecode")
+    );
 
     let mut chain = Chain::default();
     chain.install(PROGRAM, &creator(CREATE2));
@@ -378,9 +435,21 @@ fn reentrancy_is_seen_but_not_through_delegation() {
     chain.install(OTHER, &entry(&body.replace("CALLEE", DELEGATE)));
     chain.set_code(EVM, &forwarder(0xf1));
     assert_eq!(chain.send(PROGRAM, &to(PROGRAM, &[])).output()[..], [0, 1]);
-    assert_eq!(chain.send(PROGRAM, &to(EVM, &to(PROGRAM, &[]))).output()[..], [0, 1, 1], "status 1 is the EVM's");
-    assert_eq!(chain.send(PROGRAM, &to(OTHER, &[])).output()[..], [0, 0], "another program");
-    assert_eq!(chain.send(OTHER, &to(OTHER, &[])).output()[..], [0, 0], "delegation is no re-entrance");
+    assert_eq!(
+        chain.send(PROGRAM, &to(EVM, &to(PROGRAM, &[]))).output()[..],
+        [0, 1, 1],
+        "status 1 is the EVM's"
+    );
+    assert_eq!(
+        chain.send(PROGRAM, &to(OTHER, &[])).output()[..],
+        [0, 0],
+        "another program"
+    );
+    assert_eq!(
+        chain.send(OTHER, &to(OTHER, &[])).output()[..],
+        [0, 0],
+        "delegation is no re-entrance"
+    );
     // Delegated code acts for its host: a call back to the host is re-entrance.
     assert_eq!(chain.send(OTHER, &to(PROGRAM, &to(OTHER, &[]))).output()[..], [0, 0, 1]);
 }
@@ -405,7 +474,8 @@ fn state_changes_of_reverted_frames_are_undone() {
 
 #[test]
 fn refunds_reach_the_transaction() {
-    let clear = entry("(call $storage_cache (i32.const 0) (i32.const 32)) (call $storage_flush (i32.const 0)) i32.const 0");
+    let clear =
+        entry("(call $storage_cache (i32.const 0) (i32.const 32)) (call $storage_flush (i32.const 0)) i32.const 0");
     let gas = |value: u64| {
         let mut chain = Chain::default();
         chain.set_slot(OTHER, U256::ZERO, U256::from(value));
@@ -417,7 +487,7 @@ fn refunds_reach_the_transaction() {
         outcome.gas()
     };
     // Clearing costs 5,000 and gives 4,800 back; writing zero to zero costs 2,200.
-    assert_eq!(gas(5) as i64 - gas(0) as i64, 5_000 - 4_800 - 2_200);
+    assert_eq!(gas(5).cast_signed() - gas(0).cast_signed(), 5_000 - 4_800 - 2_200);
 }
 
 #[test]
@@ -426,7 +496,11 @@ fn large_results_cost_at_least_what_the_evm_charges() {
     let outcome = run(body, &[]);
     assert!(outcome.success() && outcome.output().len() == 1 << 20);
     let words = (1_u64 << 20) / 32;
-    assert!(outcome.gas() - 21_000 >= 3 * words + words * words / 512, "{}", outcome.gas());
+    assert!(
+        outcome.gas() - 21_000 >= 3 * words + words * words / 512,
+        "{}",
+        outcome.gas()
+    );
     let small = run(body.replace("1048576", "0").as_str(), &[]);
     assert!(small.gas() < outcome.gas());
 }
@@ -438,7 +512,11 @@ fn programs_cannot_be_destroyed() {
     chain.install(PROGRAM, &caller(DELEGATE));
     assert_eq!(chain.send(PROGRAM, &to(EVM, &[])).output()[..], [2, 0, 0, 0]);
     chain.set_code(OTHER, &forwarder(0xf4));
-    assert_eq!(chain.send(OTHER, &to(EVM, &[])).output()[..], [1], "contracts still can");
+    assert_eq!(
+        chain.send(OTHER, &to(EVM, &[])).output()[..],
+        [1],
+        "contracts still can"
+    );
 }
 
 #[test]
@@ -464,7 +542,12 @@ fn a_thousand_frames_of_programs_and_contracts_nest() {
     chain.set_code(EVM, &hex!("6000600060006000600060003560601c5af1503d600060003e3d6000f3"));
     // A small host stack: nothing of the nesting may live there.
     let nested = move || chain.send_with(TxKind::Call(PROGRAM), &[], U256::ZERO, 1 << 45);
-    let outcome = std::thread::Builder::new().stack_size(512 << 10).spawn(nested).unwrap().join().unwrap();
+    let outcome = std::thread::Builder::new()
+        .stack_size(512 << 10)
+        .spawn(nested)
+        .unwrap()
+        .join()
+        .unwrap();
     assert!(outcome.success(), "{outcome:?}");
     let programs = u32::from_le_bytes(outcome.output()[..4].try_into().unwrap());
     assert_eq!(programs, 513, "1,025 frames, every other one a program");

@@ -1,6 +1,12 @@
 //! What host functions cost, to the ink, and what they do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod common;
 
@@ -35,7 +41,10 @@ struct Measured {
 
 fn measure(chain: &mut Chain, data: &[u8], setup: &str, hook: &str) -> Measured {
     let name = hook.split([' ', '(']).find(|part| part.starts_with('$')).unwrap();
-    let declaration = common::IMPORTS.lines().find(|line| line.contains(&format!("func {name} "))).unwrap();
+    let declaration = common::IMPORTS
+        .lines()
+        .find(|line| line.contains(&format!("func {name} ")))
+        .unwrap();
     let result = declaration.contains("(result");
     let args = hook.matches("const").count() as u64;
     let drop = if result { "(drop)" } else { "" };
@@ -56,7 +65,10 @@ fn measure(chain: &mut Chain, data: &[u8], setup: &str, hook: &str) -> Measured 
     assert!(outcome.success(), "{hook}: {outcome:?}");
     let output = outcome.output();
     let spent = u64::from_le_bytes(output[..8].try_into().unwrap());
-    Measured { ink: spent - overhead(args, result.into()), memory: output.slice(8..) }
+    Measured {
+        ink: spent - overhead(args, result.into()),
+        memory: output.slice(8..),
+    }
 }
 
 fn ink(setup: &str, hook: &str) -> u64 {
@@ -92,20 +104,37 @@ fn a_call_of_the_worked_example_costs_what_was_published() {
     let call = "call $call (i32.const 0) (i32.const 100) (i32.const 4) (i32.const 200) (i64.const -1) (i32.const 300)";
     let measured = measure(&mut chain, &data, "", call);
     assert_eq!(measured.ink, 83_193 + 2 * 16_381 + (2600 + 9236) * 10_000);
-    assert_eq!(measured.memory[300..304], [4, 0, 0, 0], "the length of the answer, little endian");
+    assert_eq!(
+        measured.memory[300..304],
+        [4, 0, 0, 0],
+        "the length of the answer, little endian"
+    );
 }
 
 #[test]
 fn getters_cost_a_host_call_and_their_pointer() {
     for name in [
-        "gas_left", "ink_left", "block_gas_limit", "block_number", "block_timestamp", "chainid", "msg_reentrant",
-        "tx_ink_price", "return_data_size",
+        "gas_left",
+        "ink_left",
+        "block_gas_limit",
+        "block_number",
+        "block_timestamp",
+        "chainid",
+        "msg_reentrant",
+        "tx_ink_price",
+        "return_data_size",
     ] {
         assert_eq!(ink("", &format!("call ${name}")), 8_400, "{name}");
     }
-    for name in
-        ["block_basefee", "block_coinbase", "contract_address", "msg_sender", "msg_value", "tx_gas_price", "tx_origin"]
-    {
+    for name in [
+        "block_basefee",
+        "block_coinbase",
+        "contract_address",
+        "msg_sender",
+        "msg_value",
+        "tx_gas_price",
+        "tx_origin",
+    ] {
         assert_eq!(ink("", &format!("call ${name} (i32.const 64)")), 13_440, "{name}");
     }
 }
@@ -135,10 +164,16 @@ fn getters_answer_block_and_call() {
     let output = outcome.output();
     let at = |index: usize| Address::from_slice(&output[index..index + 20]);
     assert_eq!(U256::from_be_slice(&output[..32]), U256::from(100_000_000));
-    assert_eq!([at(32), at(64), at(96), at(192)], [Address::with_last_byte(0xcb), PROGRAM, SENDER, SENDER]);
+    assert_eq!(
+        [at(32), at(64), at(96), at(192)],
+        [Address::with_last_byte(0xcb), PROGRAM, SENDER, SENDER]
+    );
     assert_eq!(U256::from_be_slice(&output[128..160]), U256::ZERO);
     assert_eq!(U256::from_be_slice(&output[160..192]), U256::from(100_000_000));
-    let numbers: Vec<_> = output[224..256].chunks(8).map(|n| u64::from_le_bytes(n.try_into().unwrap())).collect();
+    let numbers: Vec<_> = output[224..256]
+        .chunks(8)
+        .map(|n| u64::from_le_bytes(n.try_into().unwrap()))
+        .collect();
     assert_eq!(numbers, [1 << 50, 1000, common::NOW, 412_346]);
     assert_eq!(output[256..264], [0x10, 0x27, 0, 0, 0, 0, 0, 0]);
 }
@@ -168,7 +203,10 @@ fn flushing_costs_what_was_published() {
     );
     let mut chain = Chain::default();
     chain.set_slot(PROGRAM, U256::from(7), U256::from(3));
-    assert_eq!(measure(&mut chain, common::word(5).as_slice(), &twice, FLUSH).ink, 1_068_073);
+    assert_eq!(
+        measure(&mut chain, common::word(5).as_slice(), &twice, FLUSH).ink,
+        1_068_073
+    );
 }
 
 #[test]
@@ -176,7 +214,10 @@ fn loading_costs_what_was_published() {
     let key = "(i32.store8 (i32.const 131) (i32.const 7))";
     assert_eq!(ink(key, LOAD), 21_068_480);
     assert_eq!(ink(&format!("{key} ({LOAD})"), LOAD), 18_480);
-    assert_eq!(ink(&format!("{key} ({LOAD}) (call $storage_flush (i32.const 1))"), LOAD), 1_068_480);
+    assert_eq!(
+        ink(&format!("{key} ({LOAD}) (call $storage_flush (i32.const 1))"), LOAD),
+        1_068_480
+    );
     assert_eq!(ink("", "call $storage_cache (i32.const 100) (i32.const 0)"), 18_480);
 }
 
@@ -206,7 +247,10 @@ fn transient_storage_is_kept_for_the_transaction() {
         i32.const 0";
     for _ in 0..2 {
         let output = run(&mut chain, common::word(5).as_slice(), body).output();
-        assert_eq!((&output[..32], &output[32..]), (B256::ZERO.as_slice(), common::word(5).as_slice()));
+        assert_eq!(
+            (&output[..32], &output[32..]),
+            (B256::ZERO.as_slice(), common::word(5).as_slice())
+        );
     }
 }
 
@@ -220,12 +264,20 @@ fn account_reads_cost_what_was_published() {
     assert_eq!(cost(SENDER.as_slice(), balance), 1_078_153, "the sender is warm");
     assert_eq!(cost(&other, balance), 26_078_153);
     assert_eq!(cost(&other, "call $account_code_size (i32.const 0)"), 33_068_073);
-    assert_eq!(cost(&other, "call $account_codehash (i32.const 0) (i32.const 64)"), 26_078_153);
+    assert_eq!(
+        cost(&other, "call $account_codehash (i32.const 0) (i32.const 64)"),
+        26_078_153
+    );
 }
 
 #[test]
 fn reading_code_costs_what_was_published() {
-    for (len, expected) in [(120, 33_075_753), (206, 33_078_333), (179, 33_077_523), (135, 33_076_203)] {
+    for (len, expected) in [
+        (120, 33_075_753),
+        (206, 33_078_333),
+        (179, 33_077_523),
+        (135, 33_076_203),
+    ] {
         let mut chain = Chain::default();
         chain.set_code(OTHER, &vec![7; len]);
         let code = "call $account_code (i32.const 0) (i32.const 2) (i32.const 3) (i32.const 64)";
@@ -262,22 +314,42 @@ fn account_reads_answer_the_state() {
     assert_eq!(B256::from_slice(&output[32..64]), keccak256(b"\xfesome code"));
     assert_eq!((output[64], output[68]), (10, 4));
     assert_eq!(&output[72..77], b"code\0", "no padding beyond the code");
-    assert_eq!(&output[128..160], B256::ZERO.as_slice(), "an account that does not exist");
+    assert_eq!(
+        &output[128..160],
+        B256::ZERO.as_slice(),
+        "an account that does not exist"
+    );
     assert_eq!(output[160], 0);
 }
 
 #[test]
 fn hashing_copying_and_results_cost_what_was_published() {
     for (len, expected) in [(10, 121_800), (100, 163_800), (1000, 751_800)] {
-        assert_eq!(ink("", &format!("call $keccak (i32.const 0) (i32.const {len}) (i32.const 2000)")), expected);
+        assert_eq!(
+            ink(
+                "",
+                &format!("call $keccak (i32.const 0) (i32.const {len}) (i32.const 2000)")
+            ),
+            expected
+        );
     }
-    let measured =
-        measure(&mut Chain::default(), b"cordon", "", "call $keccak (i32.const 0) (i32.const 6) (i32.const 100)");
+    let measured = measure(
+        &mut Chain::default(),
+        b"cordon",
+        "",
+        "call $keccak (i32.const 0) (i32.const 6) (i32.const 100)",
+    );
     assert_eq!(measured.memory[100..132], keccak256(b"cordon")[..]);
     assert_eq!(ink("", "call $write_result (i32.const 0) (i32.const 0)"), 41_162);
-    assert_eq!(ink("", "call $write_result (i32.const 0) (i32.const 132)"), 41_162 + 2 * 55 * 100);
+    assert_eq!(
+        ink("", "call $write_result (i32.const 0) (i32.const 132)"),
+        41_162 + 2 * 55 * 100
+    );
     let mut chain = Chain::default();
-    assert_eq!(measure(&mut chain, &[1; 132], "", "call $read_args (i32.const 0)").ink, 13_440 + 30 * 100);
+    assert_eq!(
+        measure(&mut chain, &[1; 132], "", "call $read_args (i32.const 0)").ink,
+        13_440 + 30 * 100
+    );
 }
 
 #[test]
@@ -295,12 +367,24 @@ fn big_integer_arithmetic() {
     check(&two("math_div"), &operands(17, 0, 0), U256::ZERO, 43_520);
     check(&two("math_mod"), &operands(17, 5, 0), U256::from(2), 43_520);
     check(&two("math_mod"), &operands(17, 0, 0), U256::ZERO, 43_520);
-    check(&two("math_pow"), &operands(3, 4, 0), U256::from(81), 23_520 + 3_000 + 17_500 * 2);
-    check(&two("math_pow"), &operands(2, 256, 0), U256::ZERO, 23_520 + 3_000 + 17_500 * 3);
+    check(
+        &two("math_pow"),
+        &operands(3, 4, 0),
+        U256::from(81),
+        23_520 + 3_000 + 17_500 * 2,
+    );
+    check(
+        &two("math_pow"),
+        &operands(2, 256, 0),
+        U256::ZERO,
+        23_520 + 3_000 + 17_500 * 3,
+    );
     check(&three("math_add_mod"), &operands(17, 5, 7), U256::from(1), 49_560);
     check(&three("math_add_mod"), &operands(17, 5, 0), U256::ZERO, 49_560);
     check(&three("math_mul_mod"), &operands(17, 5, 7), U256::from(1), 52_660);
-    let full = [U256::MAX, U256::MAX, U256::from(12)].map(|n| n.to_be_bytes::<32>()).concat();
+    let full = [U256::MAX, U256::MAX, U256::from(12)]
+        .map(|n| n.to_be_bytes::<32>())
+        .concat();
     // (2^256 - 1) mod 12 = 3 and 3 * 3 mod 12 = 9, in full width.
     check(&three("math_mul_mod"), &full, U256::from(9), 52_660);
     check(&three("math_add_mod"), &full, U256::from(6), 49_560);
@@ -316,15 +400,23 @@ fn logs_carry_their_topics_and_cost_like_the_evm() {
     }
     let mut chain = Chain::default();
     let data = [[1; 32], [2; 32], [3; 32]].concat();
-    let body = "(call $read_args (i32.const 0)) (call $emit_log (i32.const 0) (i32.const 66) (i32.const 2)) i32.const 0";
+    let body =
+        "(call $read_args (i32.const 0)) (call $emit_log (i32.const 0) (i32.const 66) (i32.const 2)) i32.const 0";
     let outcome = run(&mut chain, &data, body);
     let log = &outcome.result.logs()[0];
     assert_eq!(log.address, PROGRAM);
     assert_eq!(log.topics(), [B256::repeat_byte(1), B256::repeat_byte(2)]);
     assert_eq!(log.data.data[..], [3, 3]);
     for bad in ["(i32.const 200) (i32.const 5)", "(i32.const 31) (i32.const 1)"] {
-        let outcome = run(&mut chain, &[], &format!("(call $emit_log (i32.const 0) {bad}) i32.const 0"));
-        assert!(!outcome.success() && outcome.output().is_empty() && outcome.gas() < 100_000, "{outcome:?}");
+        let outcome = run(
+            &mut chain,
+            &[],
+            &format!("(call $emit_log (i32.const 0) {bad}) i32.const 0"),
+        );
+        assert!(
+            !outcome.success() && outcome.output().is_empty() && outcome.gas() < 100_000,
+            "{outcome:?}"
+        );
     }
 }
 

@@ -16,7 +16,10 @@ pub struct BlockContext {
 impl BlockContext {
     /// A block in which no program has run yet.
     pub fn new(l2_number: u64) -> Self {
-        Self { l2_number, recent: RecentPrograms::default() }
+        Self {
+            l2_number,
+            recent: RecentPrograms::default(),
+        }
     }
 }
 

@@ -32,7 +32,12 @@ pub struct ArbChain {
 
 impl ArbChain {
     pub(crate) fn new(block: BlockContext, cache: Arc<ProgramCache>) -> Self {
-        Self { block, cache, pages: Arc::default(), calls: Vec::new() }
+        Self {
+            block,
+            cache,
+            pages: Arc::default(),
+            calls: Vec::new(),
+        }
     }
 
     /// Forgets the previous transaction.
@@ -43,6 +48,10 @@ impl ArbChain {
 
     /// Whether `acting` runs more than once, delegated frames not counted.
     pub(crate) fn is_reentrant(&self, acting: Address) -> bool {
-        self.calls.iter().filter(|call| call.counted && call.acting == acting).count() > 1
+        self.calls
+            .iter()
+            .filter(|call| call.counted && call.acting == acting)
+            .count()
+            > 1
     }
 }

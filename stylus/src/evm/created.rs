@@ -4,9 +4,7 @@ use revm::Database;
 use revm::context_interface::context::ContextError;
 use revm::interpreter::instructions::host;
 use revm::interpreter::interpreter::EthInterpreter;
-use revm::interpreter::{
-    Host, InstructionContext, InstructionExecResult, InstructionResult, InterpreterResult,
-};
+use revm::interpreter::{Host, InstructionContext, InstructionExecResult, InstructionResult, InterpreterResult};
 
 use super::StylusContext;
 use crate::arbos::State;
@@ -23,7 +21,9 @@ pub(super) fn check_code<DB: Database>(
     if !result.result.is_ok() || result.output.first() != Some(&RESERVED) {
         return Ok(());
     }
-    let version = State(&mut context.journaled_state).version().map_err(ContextError::Db)?;
+    let version = State(&mut context.journaled_state)
+        .version()
+        .map_err(ContextError::Db)?;
     if !code::kind(&result.output).is_some_and(|kind| kind.is_known(version)) {
         result.result = InstructionResult::CreateContractStartingWithEF;
     }
@@ -35,10 +35,13 @@ pub(super) fn selfdestruct<DB: Database>(
     context: InstructionContext<'_, StylusContext<DB>, EthInterpreter>,
 ) -> InstructionExecResult {
     let acting = context.interpreter.input.target_address;
-    let code = context.host.load_account_code(acting).map(|load| load.data).unwrap_or_default();
+    let code = context
+        .host
+        .load_account_code(acting)
+        .map(|load| load.data)
+        .unwrap_or_default();
     if code::kind(&code).is_some() {
         return Err(InstructionResult::Revert);
     }
     host::selfdestruct(context)
 }
-

@@ -28,13 +28,25 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
     type Precompiles = ArbPrecompiles;
     type Frame = Frame;
 
-    fn all(&self) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
+    fn all(
+        &self,
+    ) -> (
+        &Self::Context,
+        &Self::Instructions,
+        &Self::Precompiles,
+        &FrameStack<Self::Frame>,
+    ) {
         self.inner.all()
     }
 
     fn all_mut(
         &mut self,
-    ) -> (&mut Self::Context, &mut Self::Instructions, &mut Self::Precompiles, &mut FrameStack<Self::Frame>) {
+    ) -> (
+        &mut Self::Context,
+        &mut Self::Instructions,
+        &mut Self::Precompiles,
+        &mut FrameStack<Self::Frame>,
+    ) {
         self.inner.all_mut()
     }
 
@@ -53,7 +65,10 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
         if let (FrameData::Create(create), Some(call)) = (&frame.data, self.inner.ctx.chain.calls.last_mut()) {
             call.acting = create.created_address;
         }
-        self.frames.push(OpenFrame { is_program: is_program(frame), program: None });
+        self.frames.push(OpenFrame {
+            is_program: is_program(frame),
+            program: None,
+        });
         Ok(ItemOrResult::Item(frame))
     }
 
@@ -163,7 +178,13 @@ impl<DB: Database, INSP: Inspector<StylusContext<DB>, EthInterpreter>> Inspector
 
     fn all_inspector(
         &self,
-    ) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>, &Self::Inspector) {
+    ) -> (
+        &Self::Context,
+        &Self::Instructions,
+        &Self::Precompiles,
+        &FrameStack<Self::Frame>,
+        &Self::Inspector,
+    ) {
         self.inner.all_inspector()
     }
 
@@ -191,8 +212,7 @@ impl<DB: Database, INSP: Inspector<StylusContext<DB>, EthInterpreter>> Inspector
             let inner = &mut self.inner;
             let frame = inner.frame_stack.get();
             let (table, gas) = (inner.instruction.instruction_table(), inner.instruction.gas_table());
-            let action =
-                inspect_instructions(&mut inner.ctx, &mut frame.interpreter, &mut inner.inspector, table, gas);
+            let action = inspect_instructions(&mut inner.ctx, &mut frame.interpreter, &mut inner.inspector, table, gas);
             end_slice(&mut inner.ctx, frame, action)?
         };
         if let ItemOrResult::Result(result) = &mut next {
@@ -212,9 +232,11 @@ impl Call {
                 caller: inputs.caller,
                 counted: !(inputs.scheme.is_delegate_call() || inputs.scheme.is_call_code()),
             },
-            FrameInput::Create(inputs) => {
-                Self { acting: alloy_primitives::Address::ZERO, caller: inputs.caller(), counted: true }
-            }
+            FrameInput::Create(inputs) => Self {
+                acting: alloy_primitives::Address::ZERO,
+                caller: inputs.caller(),
+                counted: true,
+            },
             FrameInput::Empty => Self::default(),
         }
     }

@@ -56,7 +56,9 @@ struct OpenFrame {
 
 impl<DB: Database, INSP> std::fmt::Debug for StylusEvm<DB, INSP> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StylusEvm").field("chain", &self.inner.ctx.chain).finish_non_exhaustive()
+        f.debug_struct("StylusEvm")
+            .field("chain", &self.inner.ctx.chain)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,7 +82,11 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
             .with_chain(ArbChain::new(arb, cache));
         let mut instruction = EthInstructions::new_mainnet_with_spec(spec);
         let selfdestruct_gas = instruction.gas_table().last().copied().unwrap_or_default();
-        instruction.insert_instruction(SELFDESTRUCT, Instruction::new(created::selfdestruct::<DB>), selfdestruct_gas);
+        instruction.insert_instruction(
+            SELFDESTRUCT,
+            Instruction::new(created::selfdestruct::<DB>),
+            selfdestruct_gas,
+        );
         let inner = Evm {
             ctx: context,
             inspector,
@@ -88,7 +94,10 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
             precompiles: ArbPrecompiles::new(spec),
             frame_stack: FrameStack::new_prealloc(8),
         };
-        Self { inner, frames: Vec::new() }
+        Self {
+            inner,
+            frames: Vec::new(),
+        }
     }
 
     /// Runs a transaction without calling the inspector.

@@ -55,7 +55,10 @@ pub(super) fn enter<DB: Database>(
     frame: &mut Frame,
 ) -> Result<Result<Program, Refusal>, ContextError<DB::Error>> {
     let FrameInput::Call(inputs) = &frame.input else {
-        return Ok(Err(Refusal { result: InstructionResult::OpcodeNotFound, message: None }));
+        return Ok(Err(Refusal {
+            result: InstructionResult::OpcodeNotFound,
+            message: None,
+        }));
     };
     let code_hash = frame.interpreter.bytecode.get_or_calculate_hash();
     let now = context.block.timestamp.saturating_to::<u64>();
@@ -65,7 +68,10 @@ pub(super) fn enter<DB: Database>(
     let record = state.program(code_hash).map_err(ContextError::Db)?;
     if let Err(reason) = record.check(&params, now) {
         let message = Some(format!("Stylus program {}: {reason}", inputs.bytecode_address));
-        return Ok(Err(Refusal { result: InstructionResult::PrecompileError, message }));
+        return Ok(Err(Refusal {
+            result: InstructionResult::PrecompileError,
+            message,
+        }));
     }
     let chain = &mut context.chain;
     let recent = chain.block.recent.insert(code_hash, params.block_cache_size);
@@ -74,22 +80,31 @@ pub(super) fn enter<DB: Database>(
     let pages_before = pages.open();
     let cost = pricing::call_gas(&params, &record, recent, pages_before, pages.ever());
     if !frame.interpreter.gas.record_regular_cost(cost) {
-        return Ok(Err(Refusal { result: InstructionResult::OutOfGas, message: None }));
+        return Ok(Err(Refusal {
+            result: InstructionResult::OutOfGas,
+            message: None,
+        }));
     }
     pages.add(record.footprint);
-    let module = load(context, &params, code_hash, frame.interpreter.bytecode.original_byte_slice())?;
+    let module = load(
+        context,
+        &params,
+        code_hash,
+        frame.interpreter.bytecode.original_byte_slice(),
+    )?;
     let env = environment(context, inputs, params, frame.interpreter.gas.remaining());
     let run = context.chain.cache.engine().start(&module, env);
     let run = run.map_err(|error| unusable::<DB>(code_hash, &error))?;
-    Ok(Ok(Program { run, pages_before, params, awaited: None, answer: None }))
+    Ok(Ok(Program {
+        run,
+        pages_before,
+        params,
+        awaited: None,
+        answer: None,
+    }))
 }
 
-fn environment<DB: Database>(
-    context: &StylusContext<DB>,
-    inputs: &CallInputs,
-    params: Params,
-    gas: u64,
-) -> Env {
+fn environment<DB: Database>(context: &StylusContext<DB>, inputs: &CallInputs, params: Params, gas: u64) -> Env {
     let call = CallInfo {
         input: inputs.input.bytes(context),
         address: inputs.target_address,
@@ -142,12 +157,18 @@ fn load<DB: Database>(
         _ => code::decompress(code, limit),
     };
     let wasm = wasm.map_err(|error| unusable::<DB>(code_hash, &error))?;
-    context.chain.cache.prepare(code_hash, params, &wasm).map_err(|error| unusable::<DB>(code_hash, &error))
+    context
+        .chain
+        .cache
+        .prepare(code_hash, params, &wasm)
+        .map_err(|error| unusable::<DB>(code_hash, &error))
 }
 
 /// The state says that a program is active but this engine cannot run it: better no result than a wrong one.
 fn unusable<DB: Database>(code_hash: B256, error: &dyn std::error::Error) -> ContextError<DB::Error> {
-    ContextError::Custom(format!("the activated Stylus program with code hash {code_hash} cannot be run here: {error}"))
+    ContextError::Custom(format!(
+        "the activated Stylus program with code hash {code_hash} cannot be run here: {error}"
+    ))
 }
 
 /// The frame's result for a program that could not be entered.
@@ -160,7 +181,11 @@ pub(super) fn refused<DB: Database>(
         context.local.set_precompile_error_context(message);
     }
     gas.spend_all();
-    InterpreterResult { result: refusal.result, output: Bytes::new(), gas }
+    InterpreterResult {
+        result: refusal.result,
+        output: Bytes::new(),
+        gas,
+    }
 }
 
 /// The frame's result for a program that ended. `gas` is the frame's, with its refunds.
@@ -169,7 +194,10 @@ pub(super) fn settle(params: &Params, mut gas: Gas, finished: Finished) -> Inter
         tracing::debug!(target: "stylus", %reason, "program failed");
     }
     let floor = pricing::return_data_gas(params, finished.output.len());
-    let left = finished.ink.checked_div(u64::from(params.ink_price.max(1))).unwrap_or_default();
+    let left = finished
+        .ink
+        .checked_div(u64::from(params.ink_price.max(1)))
+        .unwrap_or_default();
     let (result, output) = match finished.outcome {
         Outcome::OutOfInk => (InstructionResult::OutOfGas, None),
         Outcome::OutOfStack => (InstructionResult::StackOverflow, None),
@@ -185,7 +213,11 @@ pub(super) fn settle(params: &Params, mut gas: Gas, finished: Finished) -> Inter
         }
         None => {
             gas.spend_all();
-            InterpreterResult { result, output: Bytes::new(), gas }
+            InterpreterResult {
+                result,
+                output: Bytes::new(),
+                gas,
+            }
         }
     }
 }

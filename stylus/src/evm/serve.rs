@@ -47,7 +47,10 @@ fn access(is_cold: bool) -> u64 {
 }
 
 fn word(value: U256, cost: u64) -> Served {
-    Served::Answer(Response::Word { word: value.into(), cost })
+    Served::Answer(Response::Word {
+        word: value.into(),
+        cost,
+    })
 }
 
 /// Serves `request` of the program in `frame`.
@@ -72,7 +75,10 @@ pub(super) fn serve<DB: Database>(
             Served::Answer(Response::Charged(TRANSIENT))
         }
         Request::Log { topics, data } => {
-            journal.log(Log { address: acting, data: LogData::new_unchecked(topics, data) });
+            journal.log(Log {
+                address: acting,
+                data: LogData::new_unchecked(topics, data),
+            });
             Served::Answer(Response::Charged(0))
         }
         Request::Balance(account) => {
@@ -81,20 +87,53 @@ pub(super) fn serve<DB: Database>(
         }
         Request::CodeHash(account) => {
             let account = journal.load_account(account).map_err(ContextError::Db)?;
-            let hash = if account.is_empty() { B256::ZERO } else { account.info.code_hash };
-            Served::Answer(Response::Word { word: hash, cost: access(account.is_cold) })
+            let hash = if account.is_empty() {
+                B256::ZERO
+            } else {
+                account.info.code_hash
+            };
+            Served::Answer(Response::Word {
+                word: hash,
+                cost: access(account.is_cold),
+            })
         }
         Request::Code(account) => {
             let units = u64::try_from(context.cfg.max_code_size() / CODE_UNIT).unwrap_or(u64::MAX);
             let account = journal.load_account_with_code(account).map_err(ContextError::Db)?;
             let cost = CODE_LOAD.saturating_mul(units).saturating_add(access(account.is_cold));
-            let code = account.info.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default();
+            let code = account
+                .info
+                .code
+                .as_ref()
+                .map(Bytecode::original_bytes)
+                .unwrap_or_default();
             Served::Answer(Response::Code { code, cost })
         }
-        Request::Call { kind, target, value, input, gas_left, gas_wanted } => {
-            call(context, frame, Callee { kind, target, value, input }, gas_left, gas_wanted)?
-        }
-        Request::Create { code, value, salt, gas_left } => create(acting, code, value, salt, gas_left),
+        Request::Call {
+            kind,
+            target,
+            value,
+            input,
+            gas_left,
+            gas_wanted,
+        } => call(
+            context,
+            frame,
+            Callee {
+                kind,
+                target,
+                value,
+                input,
+            },
+            gas_left,
+            gas_wanted,
+        )?,
+        Request::Create {
+            code,
+            value,
+            salt,
+            gas_left,
+        } => create(acting, code, value, salt, gas_left),
     })
 }
 
@@ -108,7 +147,10 @@ fn flush<DB: Database>(
 ) -> Result<Response, Failure<DB>> {
     let mut cost = 0_u64;
     for (key, value) in writes {
-        let stored = context.journaled_state.sstore(acting, key, value).map_err(ContextError::Db)?;
+        let stored = context
+            .journaled_state
+            .sstore(acting, key, value)
+            .map_err(ContextError::Db)?;
         let params = context.cfg.gas_params();
         let dynamic = params.sstore_dynamic_gas(true, &stored.data, stored.is_cold);
         cost = cost.saturating_add(params.sstore_static_gas()).saturating_add(dynamic);
@@ -134,7 +176,12 @@ fn call<DB: Database>(
     gas_left: u64,
     gas_wanted: u64,
 ) -> Result<Served, Failure<DB>> {
-    let Callee { kind, target, value, input } = callee;
+    let Callee {
+        kind,
+        target,
+        value,
+        input,
+    } = callee;
     let journal = &mut context.journaled_state;
     let account = journal.load_account_with_code(target).map_err(ContextError::Db)?;
     let (is_cold, is_empty) = (account.is_cold, account.is_empty());
@@ -145,10 +192,16 @@ fn call<DB: Database>(
     }
     let mut base = access(is_cold);
     if !value.is_zero() {
-        base = base.saturating_add(VALUE_TRANSFER).saturating_add(if is_empty { NEW_ACCOUNT } else { 0 });
+        base = base
+            .saturating_add(VALUE_TRANSFER)
+            .saturating_add(if is_empty { NEW_ACCOUNT } else { 0 });
     }
     if base > gas_left {
-        let response = Response::Called { success: false, output: Bytes::new(), cost: gas_left };
+        let response = Response::Called {
+            success: false,
+            output: Bytes::new(),
+            cost: gas_left,
+        };
         return Ok(Served::Answer(response));
     }
     let available = gas_left.saturating_sub(base);
@@ -157,10 +210,20 @@ fn call<DB: Database>(
     let own = &frame.interpreter.input;
     let is_static = frame.interpreter.runtime_flag.is_static;
     let (target_address, caller, value, scheme, is_static) = match kind {
-        CallKind::Call => (target, own.target_address, CallValue::Transfer(value), CallScheme::Call, is_static),
-        CallKind::Static => {
-            (target, own.target_address, CallValue::Transfer(U256::ZERO), CallScheme::StaticCall, true)
-        }
+        CallKind::Call => (
+            target,
+            own.target_address,
+            CallValue::Transfer(value),
+            CallScheme::Call,
+            is_static,
+        ),
+        CallKind::Static => (
+            target,
+            own.target_address,
+            CallValue::Transfer(U256::ZERO),
+            CallScheme::StaticCall,
+            true,
+        ),
         CallKind::Delegate => (
             own.target_address,
             own.caller_address,
@@ -183,12 +246,19 @@ fn call<DB: Database>(
         is_static,
         charged_new_account_state_gas: false,
     };
-    Ok(Served::Frame(FrameInput::Call(Box::new(inputs)), Awaited::Call { base, gas }))
+    Ok(Served::Frame(
+        FrameInput::Call(Box::new(inputs)),
+        Awaited::Call { base, gas },
+    ))
 }
 
 fn create(acting: Address, code: Bytes, value: U256, salt: Option<U256>, gas_left: u64) -> Served {
     let words = u64::try_from(code.len().div_ceil(32)).unwrap_or(u64::MAX);
-    let hashing = if salt.is_some() { words.saturating_mul(CREATE2_WORD) } else { 0 };
+    let hashing = if salt.is_some() {
+        words.saturating_mul(CREATE2_WORD)
+    } else {
+        0
+    };
     let Some(gas) = gas_left.checked_sub(CREATE.saturating_add(hashing)) else {
         return Served::Answer(Response::Refused("not enough gas to create a contract"));
     };
@@ -202,12 +272,20 @@ fn create(acting: Address, code: Bytes, value: U256, salt: Option<U256>, gas_lef
 pub(super) fn answer(awaited: Awaited, result: FrameResult) -> (Response, i64) {
     let end = result.interpreter_result();
     let success = end.result.is_ok();
-    let returned = if end.result.is_ok_or_revert() { end.gas.remaining() } else { 0 };
+    let returned = if end.result.is_ok_or_revert() {
+        end.gas.remaining()
+    } else {
+        0
+    };
     let refund = if success { end.gas.refunded() } else { 0 };
     let response = match (awaited, result) {
         (Awaited::Call { base, gas }, result) => {
             let cost = base.saturating_add(gas.saturating_sub(returned));
-            Response::Called { success, output: result.into_interpreter_result().output, cost }
+            Response::Called {
+                success,
+                output: result.into_interpreter_result().output,
+                cost,
+            }
         }
         (Awaited::Create { gas_left, kept }, FrameResult::Create(outcome)) => {
             let cost = gas_left.saturating_sub(returned).saturating_sub(kept);

@@ -16,14 +16,20 @@ pub(super) fn balance(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop
     env.meter.charge(price::EVM_CALL_TWO_POINTERS)?;
     env.meter.require_gas(price::ACCOUNT_REQUIRED_GAS)?;
     let account = guest.address(guest.u32(0))?;
-    Ok(Flow::Ask(Request::Balance(account), Pending::WriteWord { dest: guest.u32(1) }))
+    Ok(Flow::Ask(
+        Request::Balance(account),
+        Pending::WriteWord { dest: guest.u32(1) },
+    ))
 }
 
 pub(super) fn code_hash(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
     env.meter.charge(price::EVM_CALL_TWO_POINTERS)?;
     env.meter.require_gas(price::ACCOUNT_REQUIRED_GAS)?;
     let account = guest.address(guest.u32(0))?;
-    Ok(Flow::Ask(Request::CodeHash(account), Pending::WriteWord { dest: guest.u32(1) }))
+    Ok(Flow::Ask(
+        Request::CodeHash(account),
+        Pending::WriteWord { dest: guest.u32(1) },
+    ))
 }
 
 pub(super) fn code(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
@@ -33,7 +39,15 @@ pub(super) fn code(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
     let account = guest.address(guest.u32(0))?;
     match env.last_code(account) {
         Some(code) => copy_code(env, guest, &code, offset, size, dest).map(Flow::Done),
-        None => Ok(Flow::Ask(Request::Code(account), Pending::Code { account, offset, size, dest })),
+        None => Ok(Flow::Ask(
+            Request::Code(account),
+            Pending::Code {
+                account,
+                offset,
+                size,
+                dest,
+            },
+        )),
     }
 }
 
@@ -66,17 +80,27 @@ pub(super) fn code_size(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, St
 pub(super) fn emit_log(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
     let (data, len, topics) = (guest.u32(0), guest.u32(1), guest.u32(2));
     env.meter.charge(price::EVM_CALL)?;
-    let Some(data_len) = len.checked_sub(topics.saturating_mul(32)).filter(|_| topics <= MAX_TOPICS) else {
+    let Some(data_len) = len
+        .checked_sub(topics.saturating_mul(32))
+        .filter(|_| topics <= MAX_TOPICS)
+    else {
         return Err(Stop::Failure("a log has too many topics or too little data"));
     };
     env.meter.charge(price::read_ink(len.into()))?;
     let gas = LOG_TOPIC_GAS.saturating_mul(u64::from(topics).saturating_add(1));
-    env.meter.charge_gas(gas.saturating_add(LOG_BYTE_GAS.saturating_mul(data_len.into())))?;
+    env.meter
+        .charge_gas(gas.saturating_add(LOG_BYTE_GAS.saturating_mul(data_len.into())))?;
     let bytes = guest.read(data, len)?;
     let (topics, data) = bytes.split_at(usize::try_from(len.saturating_sub(data_len)).unwrap_or_default());
     let topics = topics.chunks_exact(32).map(B256::from_slice).collect();
     if env.call.is_static {
         return Err(Stop::Failure("a log is emitted in a static call"));
     }
-    Ok(Flow::Ask(Request::Log { topics, data: Bytes::copy_from_slice(data) }, Pending::Charge))
+    Ok(Flow::Ask(
+        Request::Log {
+            topics,
+            data: Bytes::copy_from_slice(data),
+        },
+        Pending::Charge,
+    ))
 }

@@ -24,13 +24,24 @@ pub(super) fn call(env: &mut Env, guest: &mut Guest<'_>, kind: CallKind) -> Resu
     let gas_left = env.meter.gas();
     let target = guest.address(target)?;
     let input = guest.bytes(data, data_len)?;
-    let value = if kind == CallKind::Call { guest.word(guest.u32(3))? } else { U256::ZERO };
+    let value = if kind == CallKind::Call {
+        guest.word(guest.u32(3))?
+    } else {
+        U256::ZERO
+    };
     if env.call.is_static && !value.is_zero() {
         env.return_data = Bytes::new();
         guest.write_len(len, &[])?;
         return Ok(Flow::Done(FAILED));
     }
-    let request = Request::Call { kind, target, value, input, gas_left, gas_wanted: gas_wanted.min(gas_left) };
+    let request = Request::Call {
+        kind,
+        target,
+        value,
+        input,
+        gas_left,
+        gas_wanted: gas_wanted.min(gas_left),
+    };
     Ok(Flow::Ask(request, Pending::Call { len }))
 }
 
@@ -52,7 +63,8 @@ pub(super) fn create(env: &mut Env, guest: &mut Guest<'_>, salted: bool) -> Resu
     let (code, code_len, endowment) = (guest.u32(0), guest.u32(1), guest.u32(2));
     let shift = usize::from(salted);
     let (address, len) = (guest.u32(3 + shift), guest.u32(4 + shift));
-    env.meter.charge(if salted { price::CREATE2 } else { price::CONTRACT_CALL })?;
+    env.meter
+        .charge(if salted { price::CREATE2 } else { price::CONTRACT_CALL })?;
     pay_for_data(env, code_len)?;
     let code = guest.bytes(code, code_len)?;
     let value = guest.word(endowment)?;
@@ -60,7 +72,12 @@ pub(super) fn create(env: &mut Env, guest: &mut Guest<'_>, salted: bool) -> Resu
     if env.call.is_static {
         return Err(Stop::Failure("a contract is created in a static call"));
     }
-    let request = Request::Create { code, value, salt, gas_left: env.meter.gas() };
+    let request = Request::Create {
+        code,
+        value,
+        salt,
+        gas_left: env.meter.gas(),
+    };
     Ok(Flow::Ask(request, Pending::Create { address, len }))
 }
 
@@ -89,15 +106,11 @@ pub(super) fn read_return_data(env: &mut Env, guest: &mut Guest<'_>) -> Result<F
 }
 
 /// Copies the part of `offset..offset + size` that `data` has, and answers its length. No padding.
-pub(super) fn copy_range(
-    guest: &mut Guest<'_>,
-    data: &[u8],
-    offset: u32,
-    size: u32,
-    dest: u32,
-) -> Result<Flow, Stop> {
+pub(super) fn copy_range(guest: &mut Guest<'_>, data: &[u8], offset: u32, size: u32, dest: u32) -> Result<Flow, Stop> {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
-    let end = start.saturating_add(usize::try_from(size).unwrap_or(usize::MAX)).min(data.len());
+    let end = start
+        .saturating_add(usize::try_from(size).unwrap_or(usize::MAX))
+        .min(data.len());
     let part = data.get(start..end).unwrap_or_default();
     if !part.is_empty() {
         guest.write(dest, part)?;

@@ -141,7 +141,10 @@ impl Env {
 
     /// The code of `account`, if it was the last one that was asked for.
     pub(super) fn last_code(&self, account: Address) -> Option<Bytes> {
-        self.last_code.as_ref().filter(|(last, _)| *last == account).map(|(_, code)| code.clone())
+        self.last_code
+            .as_ref()
+            .filter(|(last, _)| *last == account)
+            .map(|(_, code)| code.clone())
     }
 
     /// Remembers code; since ArbOS 40 only if there is any.

@@ -21,7 +21,11 @@ pub(super) fn write_result(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow,
 
 /// Functions that only answer something the environment holds.
 pub(super) fn getter(hook: Hook, env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
-    env.meter.charge(if hook.signature().params.is_empty() { price::GETTER } else { price::POINTER_GETTER })?;
+    env.meter.charge(if hook.signature().params.is_empty() {
+        price::GETTER
+    } else {
+        price::POINTER_GETTER
+    })?;
     let dest = guest.u32(0);
     match hook {
         Hook::BaseFee => guest.write_word(dest, env.block.basefee)?,

@@ -13,7 +13,10 @@ impl Meter {
     /// A meter for `gas` at `price` ink per gas (at least 1).
     pub fn new(gas: u64, price: u32) -> Self {
         let price = u64::from(price.max(1));
-        Self { ink: gas.saturating_mul(price), price }
+        Self {
+            ink: gas.saturating_mul(price),
+            price,
+        }
     }
 
     /// Ink left.
@@ -54,7 +57,11 @@ impl Meter {
 
     /// Fails unless this much gas is there; takes nothing.
     pub(crate) fn require_gas(&mut self, gas: u64) -> Result<(), Stop> {
-        if self.ink < gas.saturating_mul(self.price) { Err(self.exhaust()) } else { Ok(()) }
+        if self.ink < gas.saturating_mul(self.price) {
+            Err(self.exhaust())
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes everything.

@@ -154,14 +154,34 @@ pub enum Response {
 /// What remains to be done with a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
-    StorageLoad { key: U256, dest: u32, charged: u64 },
-    StorageFlush { clear: bool },
-    WriteWord { dest: u32 },
+    StorageLoad {
+        key: U256,
+        dest: u32,
+        charged: u64,
+    },
+    StorageFlush {
+        clear: bool,
+    },
+    WriteWord {
+        dest: u32,
+    },
     Charge,
-    Code { account: Address, offset: u32, size: u32, dest: u32 },
-    CodeSize { account: Address },
-    Call { len: u32 },
-    Create { address: u32, len: u32 },
+    Code {
+        account: Address,
+        offset: u32,
+        size: u32,
+        dest: u32,
+    },
+    CodeSize {
+        account: Address,
+    },
+    Call {
+        len: u32,
+    },
+    Create {
+        address: u32,
+        len: u32,
+    },
 }
 
 /// Where a host call stands.
@@ -235,7 +255,15 @@ pub(crate) fn finish(pending: Pending, response: Response, env: &mut Env, memory
             env.meter.charge_gas(cost)?;
             Ok(0)
         }
-        (Pending::Code { account, offset, size, dest }, Response::Code { code, cost }) => {
+        (
+            Pending::Code {
+                account,
+                offset,
+                size,
+                dest,
+            },
+            Response::Code { code, cost },
+        ) => {
             env.meter.charge_gas(cost)?;
             env.remember_code(account, &code);
             account::copy_code(env, &mut guest, &code, offset, size, dest)
@@ -248,9 +276,14 @@ pub(crate) fn finish(pending: Pending, response: Response, env: &mut Env, memory
         (Pending::Call { len }, Response::Called { success, output, cost }) => {
             call::called(env, &mut guest, len, success, output, cost)
         }
-        (Pending::Create { address, len }, Response::Created { address: created, output, cost }) => {
-            call::created(env, &mut guest, (address, len), created, output, cost)
-        }
+        (
+            Pending::Create { address, len },
+            Response::Created {
+                address: created,
+                output,
+                cost,
+            },
+        ) => call::created(env, &mut guest, (address, len), created, output, cost),
         _ => Err(Stop::Failure("the EVM answered another question")),
     }
 }

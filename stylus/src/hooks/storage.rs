@@ -27,7 +27,10 @@ pub(super) fn load(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
         }
         None => {
             let charged = charged.saturating_add(api_gas(env));
-            Ok(Flow::Ask(Request::StorageLoad(key), Pending::StorageLoad { key, dest, charged }))
+            Ok(Flow::Ask(
+                Request::StorageLoad(key),
+                Pending::StorageLoad { key, dest, charged },
+            ))
         }
     }
 }
@@ -41,7 +44,13 @@ pub(super) fn loaded(
     word: B256,
 ) -> Result<u64, Stop> {
     let value = U256::from_be_bytes(word.0);
-    env.slots.insert(key, CachedSlot { value, known: Some(value) });
+    env.slots.insert(
+        key,
+        CachedSlot {
+            value,
+            known: Some(value),
+        },
+    );
     env.meter.charge_gas(cost)?;
     guest.write_word(dest, value)?;
     Ok(0)
@@ -54,7 +63,10 @@ pub(super) fn cache(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> 
     let value = guest.word(guest.u32(1))?;
     env.stores = env.stores.saturating_add(1);
     let cost = price::storage_store_cache_gas(env.stores);
-    env.slots.entry(key).and_modify(|slot| slot.value = value).or_insert(CachedSlot { value, known: None });
+    env.slots
+        .entry(key)
+        .and_modify(|slot| slot.value = value)
+        .or_insert(CachedSlot { value, known: None });
     env.meter.charge_gas(cost)?;
     Ok(Flow::Done(0))
 }
@@ -74,7 +86,13 @@ pub(super) fn flush(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> 
     if env.call.is_static {
         return Err(Stop::Failure("storage is written in a static call"));
     }
-    Ok(Flow::Ask(Request::StorageFlush { writes, gas: env.meter.gas() }, Pending::StorageFlush { clear }))
+    Ok(Flow::Ask(
+        Request::StorageFlush {
+            writes,
+            gas: env.meter.gas(),
+        },
+        Pending::StorageFlush { clear },
+    ))
 }
 
 pub(super) fn flushed(env: &mut Env, clear: bool, cost: u64) -> Result<u64, Stop> {
@@ -90,7 +108,10 @@ pub(super) fn flushed(env: &mut Env, clear: bool, cost: u64) -> Result<u64, Stop
 pub(super) fn transient_load(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
     env.meter.charge(price::EVM_CALL_TWO_POINTERS)?;
     let key = guest.word(guest.u32(0))?;
-    Ok(Flow::Ask(Request::TransientLoad(key), Pending::WriteWord { dest: guest.u32(1) }))
+    Ok(Flow::Ask(
+        Request::TransientLoad(key),
+        Pending::WriteWord { dest: guest.u32(1) },
+    ))
 }
 
 pub(super) fn transient_store(env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {

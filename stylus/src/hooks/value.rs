@@ -49,7 +49,10 @@ impl Guest<'_> {
     pub(super) fn write(&mut self, pointer: u32, bytes: &[u8]) -> Result<(), Stop> {
         let start = usize::try_from(pointer).map_err(|_| OUT_OF_BOUNDS)?;
         let end = start.checked_add(bytes.len()).ok_or(OUT_OF_BOUNDS)?;
-        self.memory.get_mut(start..end).ok_or(OUT_OF_BOUNDS)?.copy_from_slice(bytes);
+        self.memory
+            .get_mut(start..end)
+            .ok_or(OUT_OF_BOUNDS)?
+            .copy_from_slice(bytes);
         Ok(())
     }
 
@@ -73,7 +76,10 @@ mod tests {
     #[test]
     fn accesses_are_bounded() {
         let mut memory = [0; 40];
-        let mut guest = Guest { memory: &mut memory, args: &[u64::MAX, 7] };
+        let mut guest = Guest {
+            memory: &mut memory,
+            args: &[u64::MAX, 7],
+        };
         assert_eq!((guest.u32(0), guest.u32(1), guest.u32(2)), (u32::MAX, 7, 0));
         guest.write_word(8, U256::from(5)).unwrap();
         assert_eq!(guest.word(8).unwrap(), U256::from(5));

@@ -16,12 +16,12 @@ const GAS_LIMIT: u64 = 32_000_000;
 pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
     match selector {
         0x41b2_47a8 | 0xba9c_916e => entry(Purity::View, 0, prices_in_wei),
-        0x0219_9f34 | 0x7a1e_a732 => {
-            entry(Purity::View, 0, |_| Ok(abi::words([U256::ZERO, U256::ZERO, U256::from(STORAGE_GAS)])))
-        }
-        0x612a_f178 => {
-            entry(Purity::View, 0, |_| Ok(abi::words([SPEED_LIMIT, GAS_LIMIT, GAS_LIMIT].map(U256::from))))
-        }
+        0x0219_9f34 | 0x7a1e_a732 => entry(Purity::View, 0, |_| {
+            Ok(abi::words([U256::ZERO, U256::ZERO, U256::from(STORAGE_GAS)]))
+        }),
+        0x612a_f178 => entry(Purity::View, 0, |_| {
+            Ok(abi::words([SPEED_LIMIT, GAS_LIMIT, GAS_LIMIT].map(U256::from)))
+        }),
         0xaae1_cd4c | 0x0371_fdb4 => constant::<DB, GAS_LIMIT>(50),
         0xf918_379a => constant::<DB, MIN_BASE_FEE>(0),
         // L1 price, fees of the transaction, backlog, surplus, fees available, reward recipient.

@@ -17,12 +17,15 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
         0xf8b2_cb4f => entry(Purity::View, 0, |call| {
             call.burn(BALANCE_GAS)?;
             let account = call.address(0)?;
-            call.account(account, |info| info.balance).map(|balance| abi::word(U256::from(balance)))
+            call.account(account, |info| info.balance)
+                .map(|balance| abi::word(U256::from(balance)))
         }),
         0x7e10_5ce2 => entry(Purity::View, 0, |call| {
             call.burn(COLD_SLOT_GAS)?;
             let account = call.address(0)?;
-            let code = call.account(account, |info| info.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default())?;
+            let code = call.account(account, |info| {
+                info.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default()
+            })?;
             let words = u64::try_from(code.len().div_ceil(32)).unwrap_or(u64::MAX);
             call.burn(words.saturating_mul(WORD_GAS))?;
             Ok(abi::bytes(&code))

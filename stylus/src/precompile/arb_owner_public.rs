@@ -15,7 +15,8 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
     match selector {
         0x26ef_7f68 => entry(Purity::View, 0, |call| {
             let account = call.address(0)?;
-            call.is_member(Space::ChainOwners, account).map(|is| abi::word(U256::from(is)))
+            call.is_member(Space::ChainOwners, account)
+                .map(|is| abi::word(U256::from(is)))
         }),
         0x516b_4e0f => entry(Purity::View, 0, |call| {
             let owners = call.members(Space::ChainOwners, MAX_OWNERS)?;
@@ -28,9 +29,7 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
         // No upgrade is scheduled.
         0x81ef_944c => entry(Purity::View, 20, |_| Ok(abi::words([U256::ZERO; 2]))),
         // Calldata price increase, parent gas floor, native token management, collected tips: off.
-        0x2aa9_551e | 0x49cc_daff | 0x3fec_bab0 | 0x8e34_a64d => {
-            entry(Purity::View, 40, |_| Ok(abi::word(U256::ZERO)))
-        }
+        0x2aa9_551e | 0x49cc_daff | 0x3fec_bab0 | 0x8e34_a64d => entry(Purity::View, 40, |_| Ok(abi::word(U256::ZERO))),
         0xe5a7_f893 => entry(Purity::View, ARBOS_FRAGMENTS, |call| {
             call.params().map(|params| abi::word(U256::from(params.max_fragments)))
         }),

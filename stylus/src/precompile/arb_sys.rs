@@ -18,12 +18,20 @@ const L2_TO_L1_TX: B256 = b256!("3e7aafa77dbf186b7fd488006beff893744caa3c4f6f299
 
 pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
     match selector {
-        0xa3b1_b31d => entry(Purity::View, 0, |call| Ok(abi::word(U256::from(call.context.chain.block.l2_number)))),
+        0xa3b1_b31d => entry(Purity::View, 0, |call| {
+            Ok(abi::word(U256::from(call.context.chain.block.l2_number)))
+        }),
         0x2b40_7a82 => entry(Purity::View, 0, block_hash),
-        0xd127_f54a => entry(Purity::View, 0, |call| Ok(abi::word(U256::from(call.context.cfg().chain_id())))),
-        0x0510_38f2 => entry(Purity::View, 0, |call| Ok(abi::word(U256::from(VERSION_OFFSET + call.arbos)))),
+        0xd127_f54a => entry(Purity::View, 0, |call| {
+            Ok(abi::word(U256::from(call.context.cfg().chain_id())))
+        }),
+        0x0510_38f2 => entry(Purity::View, 0, |call| {
+            Ok(abi::word(U256::from(VERSION_OFFSET + call.arbos)))
+        }),
         0xa945_97ff => entry(Purity::View, 0, |_| Ok(abi::word(U256::ZERO))),
-        0x08bd_624c => entry(Purity::View, 0, |call| Ok(abi::word(U256::from(call.context.chain.calls.len() <= 2)))),
+        0x08bd_624c => entry(Purity::View, 0, |call| {
+            Ok(abi::word(U256::from(call.context.chain.calls.len() <= 2)))
+        }),
         0x4dbb_d506 => entry(Purity::Pure, 0, |call| {
             let account = call.address(0)?;
             Ok(abi::word(abi::address(alias(account))))
@@ -62,11 +70,21 @@ fn alias(account: Address) -> Address {
 fn block_hash<DB: Database>(call: &mut Call<'_, DB>) -> Answer<DB> {
     let number = call.arg(0)?;
     let current = call.context.chain.block.l2_number;
-    let wanted = u64::try_from(number).ok().filter(|wanted| *wanted < current && wanted.saturating_add(HASHES) >= current);
+    let wanted = u64::try_from(number)
+        .ok()
+        .filter(|wanted| *wanted < current && wanted.saturating_add(HASHES) >= current);
     let Some(wanted) = wanted else {
-        return Err(Fault::Revert(abi::error(INVALID_BLOCK_NUMBER, [number, U256::from(current)])));
+        return Err(Fault::Revert(abi::error(
+            INVALID_BLOCK_NUMBER,
+            [number, U256::from(current)],
+        )));
     };
-    call.context.journaled_state.db_mut().block_hash(wanted).map(|hash| hash.to_vec()).map_err(Fault::Database)
+    call.context
+        .journaled_state
+        .db_mut()
+        .block_hash(wanted)
+        .map(|hash| hash.to_vec())
+        .map_err(Fault::Database)
 }
 
 /// Announces a message and burns the value that it would carry. There is no tree of messages, so its position is a hash

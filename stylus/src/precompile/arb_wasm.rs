@@ -34,31 +34,57 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
         0x58c7_80c2 => entry(Purity::Payable, STYLUS, activate),
         0xc689_bad5 => entry(Purity::Payable, STYLUS, keepalive),
         0xa996_e0c2 => entry(Purity::View, STYLUS, |call| call.param(|params| params.version.into())),
-        0xd70c_0ca7 => entry(Purity::View, STYLUS, |call| call.of_hash(|_, record, _| [record.version.into()])),
-        0x4089_267f => entry(Purity::View, STYLUS, |call| call.of_hash(|_, record, _| [record.asm_size().into()])),
-        0xcc8f_4e88 => entry(Purity::View, STYLUS, |call| call.of_program(|_, record, _| [record.version.into()])),
+        0xd70c_0ca7 => entry(Purity::View, STYLUS, |call| {
+            call.of_hash(|_, record, _| [record.version.into()])
+        }),
+        0x4089_267f => entry(Purity::View, STYLUS, |call| {
+            call.of_hash(|_, record, _| [record.asm_size().into()])
+        }),
+        0xcc8f_4e88 => entry(Purity::View, STYLUS, |call| {
+            call.of_program(|_, record, _| [record.version.into()])
+        }),
         0x62b6_88aa => entry(Purity::View, STYLUS, |call| call.of_program(init_gas)),
-        0xaef3_6be3 => entry(Purity::View, STYLUS, |call| call.of_program(|_, record, _| [record.footprint.into()])),
-        0xc775_a62a => {
-            entry(Purity::View, STYLUS, |call| call.of_program(|params, record, now| [record.time_left(params, now)]))
-        }
-        0xd1c1_7abc => entry(Purity::View, STYLUS, |call| call.param(|params| params.ink_price.into())),
-        0x8ccf_aa70 => entry(Purity::View, STYLUS, |call| call.param(|params| params.max_stack_depth.into())),
-        0x4490_c19d => entry(Purity::View, STYLUS, |call| call.param(|params| params.free_pages.into())),
+        0xaef3_6be3 => entry(Purity::View, STYLUS, |call| {
+            call.of_program(|_, record, _| [record.footprint.into()])
+        }),
+        0xc775_a62a => entry(Purity::View, STYLUS, |call| {
+            call.of_program(|params, record, now| [record.time_left(params, now)])
+        }),
+        0xd1c1_7abc => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.ink_price.into())
+        }),
+        0x8ccf_aa70 => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.max_stack_depth.into())
+        }),
+        0x4490_c19d => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.free_pages.into())
+        }),
         0x7af4_ba49 => entry(Purity::View, STYLUS, |call| call.param(|params| params.page_gas.into())),
         0x11c8_2ae8 => entry(Purity::View, STYLUS, |call| call.param(|_| Params::PAGE_RAMP)),
-        0x9786_f96e => entry(Purity::View, STYLUS, |call| call.param(|params| params.page_limit.into())),
+        0x9786_f96e => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.page_limit.into())
+        }),
         0x99d0_b38d => entry(Purity::View, ARBOS_CHARGING_FIXES, |call| {
             let params = call.params()?;
-            Ok(abi::words([pricing::init_gas(&params, 0), pricing::cached_gas(&params, 0)].map(U256::from)))
+            Ok(abi::words(
+                [pricing::init_gas(&params, 0), pricing::cached_gas(&params, 0)].map(U256::from),
+            ))
         }),
-        0x5fc9_4c0b => entry(Purity::View, STYLUS, |call| call.param(|params| u64::from(params.init_cost_scalar) * 2)),
-        0x309f_6555 => entry(Purity::View, STYLUS, |call| call.param(|params| params.expiry_days.into())),
-        0x0a93_6455 => entry(Purity::View, STYLUS, |call| call.param(|params| params.keepalive_days.into())),
-        0x7af6_e819 => entry(Purity::View, STYLUS, |call| call.param(|params| params.block_cache_size.into())),
-        0x2278_c278 => {
-            entry(Purity::View, ARBOS_STYLUS_V3, |call| call.read(Space::ActivationGas.word(0)).map(abi::word))
-        }
+        0x5fc9_4c0b => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| u64::from(params.init_cost_scalar) * 2)
+        }),
+        0x309f_6555 => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.expiry_days.into())
+        }),
+        0x0a93_6455 => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.keepalive_days.into())
+        }),
+        0x7af6_e819 => entry(Purity::View, STYLUS, |call| {
+            call.param(|params| params.block_cache_size.into())
+        }),
+        0x2278_c278 => entry(Purity::View, ARBOS_STYLUS_V3, |call| {
+            call.read(Space::ActivationGas.word(0)).map(abi::word)
+        }),
         _ => None,
     }
 }
@@ -66,7 +92,14 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
 fn init_gas(params: &Params, record: &ProgramRecord, _now: u64) -> [u64; 2] {
     let cached = pricing::cached_gas(params, record.cached_cost);
     let init = pricing::init_gas(params, record.init_cost);
-    [if record.version > 1 { init.saturating_add(cached) } else { init }, cached]
+    [
+        if record.version > 1 {
+            init.saturating_add(cached)
+        } else {
+            init
+        },
+        cached,
+    ]
 }
 
 impl<DB: Database> Call<'_, DB> {
@@ -75,10 +108,7 @@ impl<DB: Database> Call<'_, DB> {
     }
 
     /// Answers something of the active programs whose code hash is the argument.
-    fn of_hash<const N: usize>(
-        &mut self,
-        read: impl FnOnce(&Params, &ProgramRecord, u64) -> [u64; N],
-    ) -> Answer<DB> {
+    fn of_hash<const N: usize>(&mut self, read: impl FnOnce(&Params, &ProgramRecord, u64) -> [u64; N]) -> Answer<DB> {
         let code_hash = self.word(0)?;
         let (params, record) = self.active_program(code_hash)?;
         Ok(abi::words(read(&params, &record, self.now()).map(U256::from)))
@@ -143,9 +173,22 @@ impl<DB: Database> Call<'_, DB> {
         if self.gas_left() < COLD_ACCOUNT_GAS + FRAGMENT_WORDS * FRAGMENT_WORD_GAS {
             return Err(Fault::OutOfGas);
         }
-        let account = self.context.journaled_state.load_account_with_code(address).map_err(Fault::Database)?;
-        let access = if account.is_cold { COLD_ACCOUNT_GAS } else { WARM_ACCOUNT_GAS };
-        let code = account.info.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default();
+        let account = self
+            .context
+            .journaled_state
+            .load_account_with_code(address)
+            .map_err(Fault::Database)?;
+        let access = if account.is_cold {
+            COLD_ACCOUNT_GAS
+        } else {
+            WARM_ACCOUNT_GAS
+        };
+        let code = account
+            .info
+            .code
+            .as_ref()
+            .map(Bytecode::original_bytes)
+            .unwrap_or_default();
         let words = u64::try_from(code.len().div_ceil(32)).unwrap_or(u64::MAX);
         self.burn(access.saturating_add(words.saturating_mul(FRAGMENT_WORD_GAS)))?;
         Ok(code)
@@ -155,12 +198,18 @@ impl<DB: Database> Call<'_, DB> {
 fn activate<DB: Database>(call: &mut Call<'_, DB>) -> Answer<DB> {
     let address = call.address(0)?;
     if call.arbos >= ARBOS_STYLUS_V3 {
-        let extra = call.state().get(Space::ActivationGas.word(0)).map_err(Fault::Database)?;
+        let extra = call
+            .state()
+            .get(Space::ActivationGas.word(0))
+            .map_err(Fault::Database)?;
         call.burn(extra.saturating_to())?;
     }
     call.burn(activation::FIXED_GAS)?;
     let (code_hash, code) = call.account(address, |info| {
-        (info.code_hash(), info.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default())
+        (
+            info.code_hash(),
+            info.code.as_ref().map(Bytecode::original_bytes).unwrap_or_default(),
+        )
     })?;
     let params = call.params()?;
     let record = call.program(code_hash)?;
@@ -178,7 +227,9 @@ fn activate<DB: Database>(call: &mut Call<'_, DB>) -> Answer<DB> {
     call.write(Space::Programs.slot(code_hash), record.pack())?;
     let fee = call.pay_data_fee(prepared.info.asm_estimate)?;
     let cache = call.context.chain.cache.clone();
-    cache.compile(code_hash, params.version, &prepared.wasm).map_err(|error| failed(&error))?;
+    cache
+        .compile(code_hash, params.version, &prepared.wasm)
+        .map_err(|error| failed(&error))?;
     let data = abi::words([hash.into(), abi::address(address), fee, U256::from(params.version)]);
     call.emit(vec![PROGRAM_ACTIVATED, code_hash], data)?;
     Ok(abi::words([U256::from(params.version), fee]))

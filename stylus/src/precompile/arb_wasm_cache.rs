@@ -19,7 +19,8 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
     match selector {
         0x85e2_de85 => entry(Purity::View, STYLUS, |call| {
             let account = call.address(0)?;
-            call.is_member(Space::CacheManagers, account).map(|is| abi::word(U256::from(is)))
+            call.is_member(Space::CacheManagers, account)
+                .map(|is| abi::word(U256::from(is)))
         }),
         0x0ec1_d773 => entry(Purity::View, STYLUS, |call| {
             let managers = call.members(Space::CacheManagers, MAX_MANAGERS)?;
@@ -40,7 +41,8 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
         }),
         0xa72f_179b => entry(Purity::View, STYLUS, |call| {
             let code_hash = call.word(0)?;
-            call.program(code_hash).map(|record| abi::word(U256::from(record.cached)))
+            call.program(code_hash)
+                .map(|record| abi::word(U256::from(record.cached)))
         }),
         _ => None,
     }
@@ -52,12 +54,22 @@ fn set_cached<DB: Database>(call: &mut Call<'_, DB>, code_hash: B256, cached: bo
         return Err(Fault::Rejected);
     }
     // An expired program can still be evicted, but not cached.
-    let record = if cached { call.active_program(code_hash)?.1 } else { call.program(code_hash)? };
+    let record = if cached {
+        call.active_program(code_hash)?.1
+    } else {
+        call.program(code_hash)?
+    };
     if record.cached == cached {
         return Ok(Vec::new());
     }
-    call.emit(vec![UPDATE, manager.into_word(), code_hash], abi::word(U256::from(cached)))?;
+    call.emit(
+        vec![UPDATE, manager.into_word(), code_hash],
+        abi::word(U256::from(cached)),
+    )?;
     call.burn(record.init_cost.into())?;
-    call.write(Space::Programs.slot(code_hash), ProgramRecord { cached, ..record }.pack())?;
+    call.write(
+        Space::Programs.slot(code_hash),
+        ProgramRecord { cached, ..record }.pack(),
+    )?;
     Ok(Vec::new())
 }

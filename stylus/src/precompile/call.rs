@@ -81,13 +81,21 @@ pub(super) fn execute<DB: Database>(
     inputs: &CallInputs,
     lookup: Lookup<DB>,
 ) -> Result<Option<InterpreterResult>, String> {
-    let arbos = State(&mut context.journaled_state).version().map_err(|error| error.to_string())?;
+    let arbos = State(&mut context.journaled_state)
+        .version()
+        .map_err(|error| error.to_string())?;
     if arbos == 0 {
         return Ok(None);
     }
     let gas = Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit, inputs.reservoir);
     let input = inputs.input.bytes(context);
-    let mut call = Call { context, inputs, arbos, args: Bytes::new(), gas };
+    let mut call = Call {
+        context,
+        inputs,
+        arbos,
+        args: Bytes::new(),
+        gas,
+    };
     let answer = call.dispatch(&input, lookup);
     let mut gas = call.gas;
     let (result, output) = match answer {
@@ -106,7 +114,11 @@ pub(super) fn execute<DB: Database>(
             }
         }
     };
-    Ok(Some(InterpreterResult { result, output: output.into(), gas }))
+    Ok(Some(InterpreterResult {
+        result,
+        output: output.into(),
+        gas,
+    }))
 }
 
 impl<DB: Database> Call<'_, DB> {
@@ -137,7 +149,11 @@ impl<DB: Database> Call<'_, DB> {
 
     /// Charges gas.
     pub(super) fn burn(&mut self, gas: u64) -> Result<(), Fault<DB>> {
-        if self.gas.record_regular_cost(gas) { Ok(()) } else { Err(Fault::OutOfGas) }
+        if self.gas.record_regular_cost(gas) {
+            Ok(())
+        } else {
+            Err(Fault::OutOfGas)
+        }
     }
 
     /// Gas left.
@@ -148,7 +164,10 @@ impl<DB: Database> Call<'_, DB> {
     /// The argument at `index`; a call with too short calldata is rejected.
     pub(super) fn arg(&self, index: usize) -> Result<U256, Fault<DB>> {
         let start = index.saturating_mul(32);
-        self.args.get(start..start.saturating_add(32)).map(U256::from_be_slice).ok_or(Fault::Rejected)
+        self.args
+            .get(start..start.saturating_add(32))
+            .map(U256::from_be_slice)
+            .ok_or(Fault::Rejected)
     }
 
     /// The argument at `index` as a 32-byte word.
@@ -217,7 +236,9 @@ impl<DB: Database> Call<'_, DB> {
     pub(super) fn active_program(&mut self, code_hash: B256) -> Result<(Params, ProgramRecord), Fault<DB>> {
         let params = self.params()?;
         let record = self.program(code_hash)?;
-        record.check(&params, self.now()).map_err(|state| Fault::Revert(state_error(state)))?;
+        record
+            .check(&params, self.now())
+            .map_err(|state| Fault::Revert(state_error(state)))?;
         Ok((params, record))
     }
 
@@ -233,7 +254,11 @@ impl<DB: Database> Call<'_, DB> {
         account: Address,
         read: impl FnOnce(&revm::state::AccountInfo) -> T,
     ) -> Result<T, Fault<DB>> {
-        let account = self.context.journaled_state.load_account_with_code(account).map_err(Fault::Database)?;
+        let account = self
+            .context
+            .journaled_state
+            .load_account_with_code(account)
+            .map_err(Fault::Database)?;
         Ok(read(&account.info))
     }
 
@@ -254,16 +279,28 @@ impl<DB: Database> Call<'_, DB> {
     pub(super) fn emit(&mut self, topics: Vec<B256>, data: Vec<u8>) -> Result<(), Fault<DB>> {
         let count = u64::try_from(topics.len()).unwrap_or(u64::MAX);
         let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        self.burn(LOG_GAS.saturating_mul(count.saturating_add(1)).saturating_add(LOG_BYTE_GAS.saturating_mul(bytes)))?;
+        self.burn(
+            LOG_GAS
+                .saturating_mul(count.saturating_add(1))
+                .saturating_add(LOG_BYTE_GAS.saturating_mul(bytes)),
+        )?;
         let data = LogData::new_unchecked(topics, data.into());
-        self.context.journaled_state.log(Log { address: self.inputs.target_address, data });
+        self.context.journaled_state.log(Log {
+            address: self.inputs.target_address,
+            data,
+        });
         Ok(())
     }
 
     /// Moves wei from the precompile, which has received the call's value.
     pub(super) fn pay(&mut self, to: Address, amount: U256) -> Result<(), Fault<DB>> {
         let from = self.inputs.target_address;
-        match self.context.journaled_state.transfer(from, to, amount).map_err(Fault::Database)? {
+        match self
+            .context
+            .journaled_state
+            .transfer(from, to, amount)
+            .map_err(Fault::Database)?
+        {
             None => Ok(()),
             Some(_) => Err(Fault::Revert(Vec::new())),
         }

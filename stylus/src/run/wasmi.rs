@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::Bytes;
 use thiserror::Error;
 use wasmi::{
-    Caller, Config, Engine, Error as WasmiError, FuncType, Global, Linker, Memory, Store, TrapCode,
-    TypedResumableCall, TypedResumableCallHostTrap, Val, ValType,
+    Caller, Config, Engine, Error as WasmiError, FuncType, Global, Linker, Memory, Store, TrapCode, TypedResumableCall,
+    TypedResumableCallHostTrap, Val, ValType,
 };
 
 use super::{Finished, Outcome, ProgramRun, Step};
@@ -61,7 +61,9 @@ impl WasmiEngine {
     /// An engine with all host functions linked.
     pub fn new() -> Self {
         let mut config = Config::default();
-        config.set_max_recursion_depth(MAX_RECURSION).set_max_stack_height(MAX_STACK_BYTES);
+        config
+            .set_max_recursion_depth(MAX_RECURSION)
+            .set_max_stack_height(MAX_STACK_BYTES);
         let engine = Engine::new(&config);
         let mut linker = Linker::new(&engine);
         linker.allow_shadowing(true);
@@ -69,7 +71,8 @@ impl WasmiEngine {
             let signature = hook.signature();
             let params: Vec<_> = signature.params.iter().map(|kind| val_type(*kind)).collect();
             let results: Vec<_> = signature.result.map(val_type).into_iter().collect();
-            let serve = move |caller: Caller<'_, HostState>, args: &[Val], out: &mut [Val]| serve(*hook, caller, args, out);
+            let serve =
+                move |caller: Caller<'_, HostState>, args: &[Val], out: &mut [Val]| serve(*hook, caller, args, out);
             // Defining can only fail for a name that is taken, and shadowing is allowed.
             let _ = linker.func_new(signature.module, signature.name, FuncType::new(params, results), serve);
         }
@@ -81,7 +84,9 @@ impl WasmiEngine {
     /// # Errors
     /// [`EngineError::Compile`].
     pub fn compile(&self, wasm: &[u8]) -> Result<Module, EngineError> {
-        wasmi::Module::new(&self.engine, wasm).map(|module| Module { module }).map_err(EngineError::Compile)
+        wasmi::Module::new(&self.engine, wasm)
+            .map(|module| Module { module })
+            .map_err(EngineError::Compile)
     }
 
     /// Prepares a call of `module`; nothing runs before the first [`ProgramRun::resume`].
@@ -91,32 +96,51 @@ impl WasmiEngine {
     pub fn start(self: &Arc<Self>, module: &Module, env: Env) -> Result<WasmiRun, EngineError> {
         let (calldata_len, stack_depth) = (env.call.input.len(), env.stack_depth());
         let ink = env.meter.ink();
-        let state = HostState { env, memory: None, ink: None, stop: None, asked: None };
-        let mut store = Store::new(&self.engine, state);
-        let instance =
-            self.linker.instantiate_and_start(&mut store, &module.module).map_err(EngineError::Instantiate)?;
-        let global = |store: &Store<HostState>, name| {
-            instance.get_global(store, name).ok_or(EngineError::MissingExport(name))
+        let state = HostState {
+            env,
+            memory: None,
+            ink: None,
+            stop: None,
+            asked: None,
         };
+        let mut store = Store::new(&self.engine, state);
+        let instance = self
+            .linker
+            .instantiate_and_start(&mut store, &module.module)
+            .map_err(EngineError::Instantiate)?;
+        let global =
+            |store: &Store<HostState>, name| instance.get_global(store, name).ok_or(EngineError::MissingExport(name));
         let globals = Globals {
             ink: global(&store, INK_LEFT)?,
             status: global(&store, INK_STATUS)?,
             stack: global(&store, STACK_LEFT)?,
         };
-        let memory = instance.get_memory(&store, MEMORY).ok_or(EngineError::MissingExport(MEMORY))?;
+        let memory = instance
+            .get_memory(&store, MEMORY)
+            .ok_or(EngineError::MissingExport(MEMORY))?;
         let set = |store: &mut Store<HostState>, global: Global, value, name| {
             global.set(store, value).map_err(|_| EngineError::MissingExport(name))
         };
         set(&mut store, globals.ink, Val::I64(ink.cast_signed()), INK_LEFT)?;
         set(&mut store, globals.status, Val::I32(0), INK_STATUS)?;
-        set(&mut store, globals.stack, Val::I32(stack_depth.cast_signed()), STACK_LEFT)?;
+        set(
+            &mut store,
+            globals.stack,
+            Val::I32(stack_depth.cast_signed()),
+            STACK_LEFT,
+        )?;
         let state = store.data_mut();
         (state.memory, state.ink) = (Some(memory), Some(globals.ink));
         let entry = instance
             .get_typed_func::<i32, i32>(&store, ENTRYPOINT)
             .map_err(|_| EngineError::MissingExport(ENTRYPOINT))?;
         let argument = u32::try_from(calldata_len).unwrap_or(u32::MAX).cast_signed();
-        Ok(WasmiRun { store, globals, memory, position: Position::Start(entry, argument) })
+        Ok(WasmiRun {
+            store,
+            globals,
+            memory,
+            position: Position::Start(entry, argument),
+        })
     }
 }
 
@@ -181,7 +205,14 @@ fn serve(hook: Hook, mut caller: Caller<'_, HostState>, args: &[Val], out: &mut 
     words.iter_mut().zip(args).for_each(|(word, arg)| *word = bits(arg));
     let (bytes, state) = memory.data_and_store_mut(&mut caller);
     state.env.meter.set_ink(left);
-    let flow = hooks::begin(hook, &mut state.env, &mut Guest { memory: bytes, args: &words });
+    let flow = hooks::begin(
+        hook,
+        &mut state.env,
+        &mut Guest {
+            memory: bytes,
+            args: &words,
+        },
+    );
     let left = state.env.meter.ink();
     let result = match flow {
         Ok(Flow::Done(result)) => Ok(result),
@@ -194,7 +225,8 @@ fn serve(hook: Hook, mut caller: Caller<'_, HostState>, args: &[Val], out: &mut 
             Err(WasmiError::host(Left))
         }
     };
-    ink.set(&mut caller, Val::I64(left.cast_signed())).map_err(|_| WasmiError::host(Left))?;
+    ink.set(&mut caller, Val::I64(left.cast_signed()))
+        .map_err(|_| WasmiError::host(Left))?;
     let result = result?;
     if let (Some(slot), Some(kind)) = (out.first_mut(), hook.signature().result) {
         *slot = number(kind, result);
@@ -225,7 +257,9 @@ pub struct WasmiRun {
 
 impl fmt::Debug for WasmiRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WasmiRun").field("env", &self.store.data().env).finish_non_exhaustive()
+        f.debug_struct("WasmiRun")
+            .field("env", &self.store.data().env)
+            .finish_non_exhaustive()
     }
 }
 
@@ -303,7 +337,12 @@ impl WasmiRun {
 
     fn exited(&mut self, status: u32, ink: u64) -> Step {
         let output = std::mem::take(&mut self.store.data_mut().env.result);
-        finished(if status == 0 { Outcome::Success } else { Outcome::Revert }, output, ink, None)
+        finished(
+            if status == 0 { Outcome::Success } else { Outcome::Revert },
+            output,
+            ink,
+            None,
+        )
     }
 
     fn trapped(&mut self, trap: &WasmiError) -> Step {
@@ -321,6 +360,10 @@ impl WasmiRun {
 }
 
 fn finished(outcome: Outcome, output: Bytes, ink: u64, reason: Option<String>) -> Step {
-    Step::Finished(Finished { outcome, output, ink, reason })
+    Step::Finished(Finished {
+        outcome,
+        output,
+        ink,
+        reason,
+    })
 }
-

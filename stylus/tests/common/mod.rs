@@ -1,6 +1,14 @@
 //! A chain in memory, and guests written as WAT.
 
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::sync::Arc;
 
@@ -73,7 +81,9 @@ pub fn guest(body: &str) -> Vec<u8> {
 
 /// A guest whose entry point is `body`, with the calldata length in `$len`.
 pub fn entry(body: &str) -> Vec<u8> {
-    guest(&format!(r#"(func (export "user_entrypoint") (param $len i32) (result i32) (local $i i32) (local $j i64) {body})"#))
+    guest(&format!(
+        r#"(func (export "user_entrypoint") (param $len i32) (result i32) (local $i i32) (local $j i64) {body})"#
+    ))
 }
 
 pub type Db = CacheDB<EmptyDB>;
@@ -108,7 +118,10 @@ impl Outcome {
 
     pub fn created(&self) -> Address {
         match &self.result {
-            ExecutionResult::Success { output: Output::Create(_, Some(address)), .. } => *address,
+            ExecutionResult::Success {
+                output: Output::Create(_, Some(address)),
+                ..
+            } => *address,
             other => panic!("nothing was created: {other:?}"),
         }
     }
@@ -186,7 +199,14 @@ impl Chain {
             beneficiary: Address::with_last_byte(0xcb),
             ..BlockEnv::default()
         };
-        StylusEvm::new(&mut self.db, cfg, block, self.block.clone(), self.cache.clone(), inspector)
+        StylusEvm::new(
+            &mut self.db,
+            cfg,
+            block,
+            self.block.clone(),
+            self.cache.clone(),
+            inspector,
+        )
     }
 
     pub fn tx(&mut self, kind: TxKind, data: &[u8], value: U256, gas: u64) -> TxEnv {
@@ -232,9 +252,22 @@ impl Chain {
 }
 
 fn insert(db: &mut Db, address: Address, code: &[u8], nonce: u64, balance: U256) {
-    let code_hash = if code.is_empty() { revm::primitives::KECCAK_EMPTY } else { keccak256(code) };
+    let code_hash = if code.is_empty() {
+        revm::primitives::KECCAK_EMPTY
+    } else {
+        keccak256(code)
+    };
     let code = (!code.is_empty()).then(|| Bytecode::new_raw(Bytes::copy_from_slice(code)));
-    db.insert_account_info(address, AccountInfo { balance, nonce, code_hash, code, ..AccountInfo::default() });
+    db.insert_account_info(
+        address,
+        AccountInfo {
+            balance,
+            nonce,
+            code_hash,
+            code,
+            ..AccountInfo::default()
+        },
+    );
 }
 
 /// The intrinsic gas of a call with this calldata.
