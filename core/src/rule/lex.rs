@@ -111,7 +111,7 @@ impl Lexer<'_> {
             count => Err(CompileError::at(
                 column,
                 format!(
-                    "{count} bytes: hexadecimal is for addresses (20 bytes) and words (32 bytes); write numbers in decimal"
+                    "hexadecimal is for addresses (20 bytes) and words (32 bytes), this has {count}: write numbers in decimal"
                 ),
             )),
         }

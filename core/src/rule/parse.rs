@@ -327,7 +327,7 @@ impl Parser {
             .checked_mul(U256::from(factor.max(1)))
             .and_then(|value| scaled(value, scale))
             .map(Node::Int)
-            .ok_or_else(|| CompileError::at(column, "not a whole number of 256 bits"))
+            .ok_or_else(|| CompileError::at(column, "not a whole number of at most 256 bits"))
     }
 }
 

@@ -473,6 +473,10 @@ impl<'a> Resolver<'a> {
                         ),
                     ))
                 }
+                None if is_reserved(name) => Err(CompileError::at(
+                    object.column,
+                    format!("`{name}` is no contract: functions are called on contracts"),
+                )),
                 None => Err(CompileError::at(
                     object.column,
                     format!("unknown contract `{name}`{}", suggestion(name, &self.symbols.names())),
@@ -552,11 +556,13 @@ pub(crate) fn signature(
     }
     Err(CompileError::at(
         column,
-        format!(
-            "`{contract}.{function}` takes {} arguments, {count} are given",
-            sig.inputs.len()
-        ),
+        takes_count(contract, function, &sig.inputs.len().to_string(), count),
     ))
+}
+
+fn takes_count(contract: &str, function: &str, takes: &str, given: usize) -> String {
+    let plural = if takes == "1" { "argument" } else { "arguments" };
+    format!("`{contract}.{function}` takes {takes} {plural}, {given} given")
 }
 
 /// Which word of the answer is meant, and its type.
@@ -615,10 +621,15 @@ fn output<'s>(
 }
 
 fn is_reserved(name: &str) -> bool {
-    FUNCTIONS.contains(&name) || KEEPER_WORDS.contains(&name) || matches!(name, "now" | "true" | "false")
+    FUNCTIONS.contains(&name) || KEEPER_WORDS.contains(&name) || matches!(name, ANCHOR | "now" | "true" | "false")
 }
 
 fn keeper_word(column: usize, name: &str) -> Result<(), CompileError> {
+    if name == ANCHOR {
+        let message = "`anchor` needs a value that the guard has stored before, and this version of the guard stores none: \
+                       compare with a second source instead";
+        return Err(CompileError::at(column, message));
+    }
     if !KEEPER_WORDS.contains(&name) {
         return Ok(());
     }
