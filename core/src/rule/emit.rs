@@ -1,5 +1,6 @@
 //! From terms to programs. A number or word that is needed more than once is computed once and kept in a local.
 
+use crate::rule::check;
 use crate::rule::compile::CompileError;
 use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::program::{self, MAX_LOCALS, MAX_READS, op};
@@ -38,7 +39,7 @@ pub(crate) fn program(term: &Term, params: u8, entries: u8, entry_kinds: &[Kind]
     }
     let mut code = Vec::new();
     write(&pieces, &wanted, &mut code)
-        .and_then(|()| program::assemble(term.kind, params, entries, &code))
+        .and_then(|()| check::assemble(term.kind, params, entries, &code))
         .map_err(|error| too_big(&error))
 }
 

@@ -1,5 +1,6 @@
 //! The rule language: values, programs and their evaluation; with the feature `std` also parser and compiler.
 
+mod check;
 pub mod error;
 pub mod eval;
 pub mod program;
