@@ -250,7 +250,9 @@ fn features(stylus_version: u16) -> WasmFeatures {
 /// Names a section that programs must not have.
 fn unsupported(payload: &Payload<'_>) -> Option<String> {
     match payload {
-        Payload::DataCountSection { .. } => Some("DataCount (give wasm-opt --enable-bulk-memory-opt instead of --enable-bulk-memory)".to_owned()),
+        Payload::DataCountSection { .. } => {
+            Some("DataCount (give wasm-opt --enable-bulk-memory-opt instead of --enable-bulk-memory)".to_owned())
+        }
         Payload::TagSection(_) => Some("Tag".to_owned()),
         Payload::UnknownSection { id, .. } => Some(id.to_string()),
         _ => None,
