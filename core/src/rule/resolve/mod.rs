@@ -1,32 +1,26 @@
 //! From the parsed tree to checked terms: names, kinds, classes.
 
 mod reads;
+mod words;
 
 pub(crate) use reads::signature;
+pub(crate) use words::singular;
 
 use crate::rule::compile::{CompileError, Param};
 use crate::rule::names::suggestion;
 use crate::rule::parse::{Expr, Node, parse};
 use crate::rule::program::{MAX_ENTRIES, op};
-use crate::rule::term::{self, FoldError, Term, TermNode, build};
+use crate::rule::term::{self, Term, TermNode, build};
 use crate::rule::types::Symbols;
 use crate::rule::value::{Int, Kind, Value};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloy_primitives::B256;
+use words::{FUNCTIONS, arguments, contains, folded, is_reserved, keeper_word, plural, wrong_count};
 
 /// Most nodes of a rule with all named parts put in.
 const MAX_NODES: usize = 4096;
-
-/// Functions of the language.
-pub(crate) const FUNCTIONS: [&str; 7] = ["min", "max", "abs", "near", "entry", "eth", "codehash"];
-
-/// Words that only a keeper could evaluate.
-const KEEPER_WORDS: [&str; 7] = ["slot", "events", "history", "mean", "median", "deviation", "rate"];
-
-/// Kept for values that the guard itself stores over time.
-const ANCHOR: &str = "anchor";
 
 /// What is known while one rule is resolved.
 pub(crate) struct Resolver<'a> {
@@ -397,68 +391,6 @@ impl<'a> Resolver<'a> {
             return Err(CompileError::at(column, message));
         }
         Ok(term::compare(code, x, y))
-    }
-}
-
-fn is_reserved(name: &str) -> bool {
-    FUNCTIONS.contains(&name) || KEEPER_WORDS.contains(&name) || matches!(name, ANCHOR | "now" | "true" | "false")
-}
-
-fn keeper_word(column: usize, name: &str) -> Result<(), CompileError> {
-    if name == ANCHOR {
-        let message = "`anchor` needs a value that the guard has stored before, and this version of the guard stores none: \
-                       compare with a second source instead";
-        return Err(CompileError::at(column, message));
-    }
-    if !KEEPER_WORDS.contains(&name) {
-        return Ok(());
-    }
-    let message = format!(
-        "`{name}` makes this a keeper rule, which a guard cannot evaluate (no program reads foreign storage, events or history): \
-         write it as a state rule, over functions of contracts"
-    );
-    Err(CompileError::at(column, message))
-}
-
-fn contains(term: &Term, wanted: &dyn Fn(&TermNode) -> bool) -> bool {
-    wanted(&term.node) || term.children().into_iter().any(|child| contains(child, wanted))
-}
-
-fn arguments<'e, const N: usize>(column: usize, name: &str, args: &'e [Expr]) -> Result<&'e [Expr; N], CompileError> {
-    args.try_into()
-        .map_err(|_| wrong_count(column, name, &N.to_string(), args.len()))
-}
-
-fn wrong_count(column: usize, name: &str, takes: &str, given: usize) -> CompileError {
-    let plural = if takes == "1" { "argument" } else { "arguments" };
-    CompileError::at(column, format!("`{name}` takes {takes} {plural}, {given} given"))
-}
-
-fn folded(column: usize, error: &FoldError) -> CompileError {
-    CompileError::at(
-        column,
-        match error {
-            FoldError::Overflow => "this constant needs more than 256 bits",
-            FoldError::DivisionByZero => "division by zero",
-        },
-    )
-}
-
-/// "numbers", for a message.
-const fn plural(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Bool => "conditions (true or false)",
-        Kind::Int => "numbers",
-        Kind::Word => "addresses or words",
-    }
-}
-
-/// "a number", for a message.
-pub(crate) const fn singular(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Bool => "a condition (true or false)",
-        Kind::Int => "a number",
-        Kind::Word => "an address or word",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads of contracts: whose function, with which arguments, which word of the answer.
 
-use super::{FUNCTIONS, Resolved, Resolver, arguments, is_reserved, singular};
+use super::words::{FUNCTIONS, arguments, is_reserved, singular};
+use super::{Resolved, Resolver};
 use crate::rule::compile::{CompileError, DEFAULT_READ_GAS};
 use crate::rule::names::suggestion;
 use crate::rule::parse::{Expr, Node};
@@ -151,10 +152,7 @@ pub(crate) fn signature(
             }
             SymbolError::WrongArgumentCount { takes } => {
                 let takes: Vec<String> = takes.iter().map(usize::to_string).collect();
-                format!(
-                    "`{contract}.{function}` takes {} arguments, {count} are given",
-                    takes.join(" or ")
-                )
+                takes_count(contract, function, &takes.join(" or "), count)
             }
             SymbolError::Ambiguous { signatures } => format!(
                 "`{contract}.{function}` could be {}: keep only one of them in the contract's ABI",
