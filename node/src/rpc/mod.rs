@@ -9,6 +9,7 @@ mod error;
 mod fees;
 pub(crate) mod filters;
 mod info;
+mod node_interface;
 mod render;
 mod state;
 mod subscribe;

@@ -164,3 +164,44 @@ async fn an_access_list_names_what_a_call_touches() {
     let entry = list.access_list.0.iter().find(|item| item.address == counter).unwrap();
     assert_eq!(entry.storage_keys, [alloy::primitives::B256::ZERO]);
 }
+
+#[tokio::test]
+async fn arbitrums_node_interface_answers_calls() {
+    use alloy::sol_types::{SolCall, SolValue};
+    alloy::sol! {
+        function gasEstimateComponents(address to, bool contractCreation, bytes data) external payable
+            returns (uint64 gas, uint64 l1, uint256 baseFee, uint256 l1BaseFee);
+        function blockL1Num(uint64 number) external view returns (uint64);
+        function l2BlockRangeForL1(uint64 number) external view returns (uint64, uint64);
+    }
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    let counter = deploy_counter(&provider).await;
+    let ask = async |input: Vec<u8>| {
+        let interface = Address::with_last_byte(0xc8);
+        provider
+            .call(
+                TransactionRequest::default()
+                    .with_from(ALICE)
+                    .with_to(interface)
+                    .with_input(input),
+            )
+            .await
+    };
+    let call = gasEstimateComponentsCall {
+        to: counter,
+        contractCreation: false,
+        data: Bytes::new(),
+    };
+    let answer = gasEstimateComponentsCall::abi_decode_returns(&ask(call.abi_encode()).await.unwrap()).unwrap();
+    assert_eq!(answer.gas, provider.estimate_gas(count_up(counter)).await.unwrap());
+    assert_eq!((answer.l1, answer.l1BaseFee), (0, U256::ZERO));
+    let number = ask(blockL1NumCall { number: 1 }.abi_encode()).await.unwrap();
+    assert_eq!(u64::abi_decode(&number).unwrap(), 1);
+    let range = ask(l2BlockRangeForL1Call { number: 1 }.abi_encode()).await.unwrap();
+    assert_eq!(<(u64, u64)>::abi_decode_params(&range).unwrap(), (1, 1));
+    let unknown = ask(l2BlockRangeForL1Call { number: 99 }.abi_encode())
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.as_error_resp().unwrap().code, 3);
+}

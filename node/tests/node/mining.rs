@@ -2,9 +2,11 @@ use std::time::{Duration, Instant};
 
 use alloy::{
     primitives::B256,
-    providers::{Provider, ext::AnvilApi},
+    providers::{Provider, ProviderBuilder, ext::AnvilApi},
+    rpc::types::Filter,
 };
 use cordon_node::{NodeConfig, spawn};
+use futures::StreamExt;
 use serde_json::json;
 
 use crate::support::*;
@@ -149,4 +151,61 @@ async fn gas_of_a_block_is_bounded_and_the_base_fee_follows_it() {
     assert_eq!(block(2).await.transactions.len(), 2);
     let fees = [block(1).await, block(2).await].map(|block| block.header.base_fee_per_gas.unwrap());
     assert_eq!(fees, [100_000_000, 112_500_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_see_each_block_as_it_was_while_others_are_mined() {
+    let anvil = Anvil::start(&["--chain-id", "42161"]).await;
+    let config = NodeConfig {
+        block_time: Some(Duration::from_millis(50)),
+        ..anvil.fork_config()
+    };
+    let node = spawn(config).await.unwrap();
+    let http = plain(&node.http_endpoint());
+    let hash: B256 = http
+        .raw_request("eth_sendTransaction".into(), (counter_creation(),))
+        .await
+        .unwrap();
+    let receipt = eventually("deployment", async || http.get_transaction_receipt(hash).await.unwrap()).await;
+    let counter = receipt.contract_address.unwrap();
+    let sender = tokio::spawn({
+        let http = http.clone();
+        async move {
+            for _ in 0..150 {
+                let _: B256 = http
+                    .raw_request("eth_sendTransaction".into(), (count_up(counter),))
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    let ws = ProviderBuilder::new().connect(&node.ws_endpoint()).await.unwrap();
+    let mut heads = ws.subscribe_blocks().await.unwrap().into_stream().take(40);
+    let mut parent = None;
+    let mut reads = Vec::new();
+    while let Some(head) = heads.next().await {
+        assert!(
+            parent.is_none_or(|parent| parent == head.parent_hash),
+            "no head is missing"
+        );
+        let (hash, number) = (head.hash, head.number);
+        parent = Some(hash);
+        for _ in 0..4 {
+            let http = http.clone();
+            reads.push(tokio::spawn(async move {
+                let count = http.call(read_count(counter)).block(hash.into()).await.unwrap();
+                let filter = Filter::new().from_block(0).to_block(number).address(counter);
+                let logs = http.get_logs(&filter).await.unwrap();
+                assert_eq!(count, word(logs.len() as u64));
+            }));
+        }
+    }
+    for read in reads {
+        read.await.unwrap();
+    }
+    sender.await.unwrap();
+    eventually("the last transaction", async || {
+        (http.call(read_count(counter)).await.unwrap() == word(150)).then_some(())
+    })
+    .await;
 }
