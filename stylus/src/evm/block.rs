@@ -57,7 +57,8 @@ mod tests {
         assert!(recent.insert(second, 2));
         assert!(recent.insert(third, 2));
         assert!(!recent.insert(first, 2));
-        assert!(!recent.insert(first, 0), "a capacity of 0 forgets at once");
-        assert!(!recent.insert(first, 0));
+        let mut nothing = RecentPrograms::default();
+        assert!(!nothing.insert(first, 0));
+        assert!(!nothing.insert(first, 0), "a capacity of 0 forgets at once");
     }
 }
