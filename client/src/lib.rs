@@ -1,9 +1,20 @@
-//! Cordon's client side: the configuration file and what it means, and the guard as seen from outside the chain.
+//! Cordon's client side: the configuration file and what it means, the guard as seen from outside the chain, and how its
+//! programs are built, deployed and looked at.
 
 pub mod abi;
+pub mod build;
+pub mod chain;
 pub mod compile;
 pub mod config;
+pub mod deploy;
 pub mod guard;
+pub mod operate;
+pub mod precompiles;
+pub mod program;
+pub mod revert;
+pub mod status;
 
 pub use compile::{CompiledConfig, ContainmentMeta, RuleMeta};
 pub use config::{Config, ConfigError};
+pub use deploy::{DeployError, Deployment};
+pub use status::{GuardStatus, status};

@@ -290,6 +290,15 @@ fn one_key_for_keeper_and_heartbeat_is_doubtful() {
 }
 
 #[test]
+fn the_guards_address_is_put_where_it_belongs() {
+    let guard = address!("0x00000000000000000000000000000000000000f0");
+    assert_eq!(parse(FULL).unwrap().with_guard_address(guard), None, "there is one already");
+    let without = FULL.replace("address = \"0x00000000000000000000000000000000000000f0\"\n", "");
+    let with = parse(&without).unwrap().with_guard_address(guard).unwrap();
+    assert_eq!(with, FULL, "and nothing else has changed");
+}
+
+#[test]
 fn no_message_repeats_a_key() {
     let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
     let message = complaint("key = { env = \"CORDON_KEEPER_KEY\" }", &format!("key = \"{key}\""));

@@ -246,6 +246,23 @@ impl Config {
         check::check(Source::new(path.as_ref(), text)).map_err(ConfigError::Invalid)
     }
 
+    /// The file's text with the guard's address put in at the head of `[guard]`. `None` when an address is there already, or
+    /// the section is written in another way.
+    pub fn with_guard_address(&self, address: Address) -> Option<String> {
+        if self.guard.address.is_some() {
+            return None;
+        }
+        let text = self.source.text();
+        let header = text.split_inclusive('\n').scan(0, |end, line| {
+            *end += line.len();
+            Some((*end, line.split('#').next().unwrap_or_default().trim() == "[guard]"))
+        });
+        let (end, _) = header.into_iter().find(|(_, is_guard)| *is_guard)?;
+        let (before, after) = text.split_at_checked(end)?;
+        let newline = if before.ends_with('\n') { "" } else { "\n" };
+        Some(format!("{before}{newline}address = \"{address}\"\n{after}"))
+    }
+
     /// Id of the scope of that name.
     pub fn scope(&self, name: &str) -> Option<u8> {
         self.guard

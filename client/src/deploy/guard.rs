@@ -1,0 +1,296 @@
+//! The guard: gate and logic, roles, rulebook, seal.
+
+use alloy::network::TransactionBuilder;
+use alloy::primitives::{Address, B256, keccak256};
+use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
+use alloy::sol_types::SolCall;
+use cordon_core::rulebook::init_code;
+
+use super::DeployError;
+use super::program::deploy_at_fixed_address;
+use super::verify::{check_containment, check_contracts, verify_guard};
+use crate::build::Artifacts;
+use crate::chain::{code, explain_call, send};
+use crate::compile::CompiledConfig;
+use crate::config::{Config, GuardConfig, format_duration};
+use crate::guard::ICordonGuard::{self, Role};
+
+/// Choices for a deployment that the configuration does not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardOptions {
+    /// Makes guards of the same governor differ in address; not zero.
+    pub salt: B256,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self {
+            salt: keccak256("cordon guard"),
+        }
+    }
+}
+
+/// What a deployment has left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// The guard: the gate's account.
+    pub guard: Address,
+    /// The account of its logic.
+    pub logic: Address,
+    /// The account of its rulebook.
+    pub rulebook: Address,
+    /// Whether the guard was made now, rather than found.
+    pub created: bool,
+    /// Whether set-up has ended.
+    pub is_sealed: bool,
+    /// A governor that has been proposed and must accept; zero when none.
+    pub proposed_governor: Address,
+}
+
+/// Deploys and activates gate and logic, gives the roles of `[guard]` and adopts the rulebook; checks by reading back. Does
+/// not seal: the protocol first gives the guard its roles, then [`seal`] makes sure of them.
+///
+/// `from` pays and, until it is sealed, governs the set-up; the configured governor, when it is another account, is proposed
+/// and has to accept. Checks before the first transaction that every contract has code and that the chain accepts the
+/// programs.
+pub async fn deploy_guard<P: Provider>(
+    provider: &P,
+    from: Address,
+    config: &Config,
+    compiled: &CompiledConfig,
+    artifacts: &Artifacts,
+    options: GuardOptions,
+) -> Result<Deployment, DeployError> {
+    let governor = config.guard.governor.ok_or(DeployError::NoGovernor)?;
+    check_contracts(provider, config, compiled).await?;
+    let (guard, created) = match config.guard.address {
+        Some(guard) => (guard, false),
+        None => deploy_programs(provider, from, &config.guard, artifacts, options).await?,
+    };
+    if code(provider, guard).await?.is_empty() {
+        return Err(DeployError::NoCode(vec![("guard".into(), guard)]));
+    }
+    ensure_roles(provider, from, guard, &config.guard).await?;
+    let rulebook = ensure_rulebook(provider, from, guard, compiled).await?;
+    let proposed_governor = ensure_governor(provider, from, guard, governor).await?;
+    verify_guard(provider, guard, config, compiled, Some(artifacts)).await?;
+    let contract = ICordonGuard::new(guard, provider);
+    let logic = contract
+        .logic()
+        .call()
+        .await
+        .map_err(|e| explain_call("reading the guard's logic", e))?;
+    let state = contract
+        .governor()
+        .call()
+        .await
+        .map_err(|e| explain_call("reading the guard's governor", e))?;
+    Ok(Deployment {
+        guard,
+        logic,
+        rulebook,
+        created,
+        is_sealed: state.isSealed,
+        proposed_governor,
+    })
+}
+
+async fn deploy_programs<P: Provider>(
+    provider: &P,
+    from: Address,
+    config: &GuardConfig,
+    artifacts: &Artifacts,
+    options: GuardOptions,
+) -> Result<(Address, bool), DeployError> {
+    let (logic, _) =
+        deploy_at_fixed_address(provider, from, &artifacts.logic, Default::default(), options.salt).await?;
+    let initialize = ICordonGuard::initializeCall {
+        logic,
+        governor: from,
+        governorDelay: config.governor_delay,
+    }
+    .abi_encode();
+    deploy_at_fixed_address(provider, from, &artifacts.gate, initialize.into(), options.salt).await
+}
+
+/// What the guard says about its governor.
+struct Governance {
+    governor: Address,
+    proposed: Address,
+    delay: u32,
+    is_sealed: bool,
+}
+
+async fn governance<P: Provider>(provider: &P, guard: Address) -> Result<Governance, DeployError> {
+    let state = ICordonGuard::new(guard, provider)
+        .governor()
+        .call()
+        .await
+        .map_err(|error| explain_call("reading the guard's governor", error))?;
+    Ok(Governance {
+        governor: state.current,
+        proposed: state.proposed,
+        delay: state.delay,
+        is_sealed: state.isSealed,
+    })
+}
+
+/// Sends a governor's call. A sealed guard takes it only when it has been announced; what is missing is then the error.
+async fn govern<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    change: &str,
+    calldata: Vec<u8>,
+) -> Result<(), DeployError> {
+    let state = governance(provider, guard).await?;
+    if state.governor != from {
+        return Err(DeployError::NotGovernor {
+            guard,
+            governor: state.governor,
+            from,
+        });
+    }
+    if state.is_sealed {
+        return Err(DeployError::Sealed {
+            guard,
+            change: change.to_owned(),
+            governor: state.governor,
+            delay: format_duration(state.delay.into()),
+            action_hash: keccak256(&calldata),
+        });
+    }
+    let request = TransactionRequest::default()
+        .with_from(from)
+        .with_to(guard)
+        .with_input(calldata);
+    send(provider, change, request).await?;
+    tracing::info!(%guard, "{change}");
+    Ok(())
+}
+
+/// Gives the configured accounts their roles; those that have them are left alone.
+pub async fn ensure_roles<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    config: &GuardConfig,
+) -> Result<(), DeployError> {
+    let contract = ICordonGuard::new(guard, provider);
+    for (role, account) in roles(config) {
+        let granted = contract
+            .hasRole(role, account)
+            .call()
+            .await
+            .map_err(|e| explain_call("reading the guard's roles", e))?;
+        if !granted {
+            let call = ICordonGuard::setRoleCall {
+                role,
+                account,
+                granted: true,
+            };
+            let change = format!("granting the role {role:?} to {account}");
+            govern(provider, from, guard, &change, call.abi_encode()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Every role with every account that is to have it.
+pub(crate) fn roles(config: &GuardConfig) -> Vec<(Role, Address)> {
+    let all = [
+        (Role::Guardian, &config.guardians),
+        (Role::Keeper, &config.keepers),
+        (Role::Heartbeat, &config.heartbeats),
+    ];
+    all.into_iter()
+        .flat_map(|(role, accounts)| accounts.iter().map(move |account| (role, *account)))
+        .collect()
+}
+
+/// Puts the rulebook on the chain and makes the guard adopt it, unless it has adopted the same. Returns the rulebook's
+/// account.
+pub async fn ensure_rulebook<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    compiled: &CompiledConfig,
+) -> Result<Address, DeployError> {
+    let contract = ICordonGuard::new(guard, provider);
+    let adopted = contract
+        .rulebook()
+        .call()
+        .await
+        .map_err(|e| explain_call("reading the guard's rulebook", e))?;
+    if adopted.codeHash == compiled.code_hash() {
+        return Ok(adopted.book);
+    }
+    let what = "creating the rulebook's account";
+    let create = TransactionRequest::default()
+        .with_from(from)
+        .with_deploy_code(init_code(&compiled.code));
+    let receipt = send(provider, what, create).await?;
+    let book = receipt.contract_address.ok_or_else(|| DeployError::NotCreated {
+        name: "the rulebook".into(),
+        hash: receipt.transaction_hash,
+    })?;
+    tracing::info!(%book, bytes = compiled.code.len(), "created the rulebook");
+    let adopt = ICordonGuard::adoptRulebookCall { book };
+    govern(
+        provider,
+        from,
+        guard,
+        &format!("adopting the rulebook {book}"),
+        adopt.abi_encode(),
+    )
+    .await?;
+    Ok(book)
+}
+
+/// Proposes the configured governor when another account set the guard up. Returns the one that has to accept.
+async fn ensure_governor<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    governor: Address,
+) -> Result<Address, DeployError> {
+    let state = governance(provider, guard).await?;
+    if state.governor == governor || state.proposed == governor {
+        return Ok(state.proposed);
+    }
+    let propose = ICordonGuard::proposeGovernorCall { governor };
+    govern(
+        provider,
+        from,
+        guard,
+        &format!("proposing {governor} as governor"),
+        propose.abi_encode(),
+    )
+    .await?;
+    Ok(governor)
+}
+
+/// Ends set-up, after making sure that the guard is as configured and can make each of its containment calls. Does nothing
+/// when it is sealed.
+pub async fn seal<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    config: &Config,
+    compiled: &CompiledConfig,
+) -> Result<(), DeployError> {
+    verify_guard(provider, guard, config, compiled, None).await?;
+    check_containment(provider, guard, compiled).await?;
+    if governance(provider, guard).await?.is_sealed {
+        return Ok(());
+    }
+    govern(
+        provider,
+        from,
+        guard,
+        "sealing the guard",
+        ICordonGuard::sealCall {}.abi_encode(),
+    )
+    .await
+}

@@ -1,0 +1,155 @@
+//! What people do with a guard by hand: contain, release, settle, heartbeat.
+
+use alloy::eips::BlockId;
+use alloy::network::TransactionBuilder;
+use alloy::primitives::{Address, B256};
+use alloy::providers::Provider;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::sol_types::{SolCall, SolEvent};
+use cordon_core::Level;
+
+use crate::chain::{ChainError, explain, explain_call, send};
+use crate::guard::ICordonGuard;
+
+/// What containing a scope has brought about, read from the receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contained {
+    /// The transaction.
+    pub transaction: B256,
+    /// Number of the incident.
+    pub incident: u64,
+    /// When the level steps down, Unix seconds.
+    pub expires_at: u64,
+    /// Numbers of the containment calls that ran.
+    pub applied: Vec<u16>,
+    /// Numbers of the containment calls whose effect was there already.
+    pub not_needed: Vec<u16>,
+    /// Numbers of the containment calls that failed.
+    pub failed: Vec<u16>,
+}
+
+/// How far a release has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Queued now; it may be executed from then on (Unix seconds).
+    Queued(u64),
+    /// Was queued before; it may be executed from then on (Unix seconds).
+    Waiting(u64),
+    /// Executed: the scope is in Grace.
+    Released,
+}
+
+/// Raises a scope by the authority of `from` for `duration` seconds. `evidence` is the hash of what led to it; zero when there
+/// is none.
+pub async fn contain<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    scope: u8,
+    level: Level,
+    duration: u32,
+    evidence: B256,
+) -> Result<Contained, ChainError> {
+    let what = format!("containing scope {scope}");
+    let wanted = ICordonGuard::Level::try_from(level as u8)
+        .map_err(|error| ChainError::Refused { what: what.clone(), reason: error.to_string() })?;
+    let call = ICordonGuard::containCall { scope, level: wanted, duration, evidence };
+    let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
+    let raised = events::<ICordonGuard::LevelRaised>(&receipt, guard);
+    let extended = events::<ICordonGuard::LevelExtended>(&receipt, guard);
+    let (incident, expires_at) = raised
+        .first()
+        .map(|event| (event.incident, event.expiresAt))
+        .or_else(|| extended.first().map(|event| (event.incident, event.expiresAt)))
+        .unwrap_or_default();
+    Ok(Contained {
+        transaction: receipt.transaction_hash,
+        incident,
+        expires_at,
+        applied: events::<ICordonGuard::ContainmentApplied>(&receipt, guard).iter().map(|e| e.call).collect(),
+        not_needed: events::<ICordonGuard::ContainmentNotNeeded>(&receipt, guard).iter().map(|e| e.call).collect(),
+        failed: events::<ICordonGuard::ContainmentFailed>(&receipt, guard).iter().map(|e| e.call).collect(),
+    })
+}
+
+/// Brings the release of a scope one step further: queues it, or executes it when its delay has passed.
+pub async fn release<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    scope: u8,
+) -> Result<Release, ChainError> {
+    let what = format!("releasing scope {scope}");
+    let queued = release_at(provider, guard, scope).await?;
+    if queued == 0 {
+        let call = ICordonGuard::queueReleaseCall { scope };
+        order(provider, from, guard, &what, call.abi_encode()).await?;
+        return Ok(Release::Queued(release_at(provider, guard, scope).await?));
+    }
+    let head = provider.get_block(BlockId::latest()).await.map_err(|error| explain(&what, &error))?;
+    if head.is_some_and(|head| head.header.timestamp < queued) {
+        return Ok(Release::Waiting(queued));
+    }
+    let call = ICordonGuard::releaseCall { scope };
+    order(provider, from, guard, &what, call.abi_encode()).await?;
+    Ok(Release::Released)
+}
+
+async fn release_at<P: Provider>(provider: &P, guard: Address, scope: u8) -> Result<u64, ChainError> {
+    let status = ICordonGuard::new(guard, provider).scopeStatus(scope).call().await;
+    Ok(status.map_err(|error| explain_call("reading the scope's state", error))?.releaseAt)
+}
+
+/// Cancels the queued release of a scope. Returns the transaction.
+pub async fn cancel_release<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    scope: u8,
+) -> Result<B256, ChainError> {
+    let call = ICordonGuard::cancelReleaseCall { scope };
+    let what = format!("cancelling the release of scope {scope}");
+    Ok(order(provider, from, guard, &what, call.abi_encode()).await?.transaction_hash)
+}
+
+/// Undoes, after expiry, what the guard did in a scope. Returns the numbers of the containment calls that were undone and of
+/// those whose undoing failed.
+pub async fn settle<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    scope: u8,
+) -> Result<(Vec<u16>, Vec<u16>), ChainError> {
+    let call = ICordonGuard::settleCall { scope };
+    let receipt = order(provider, from, guard, &format!("settling scope {scope}"), call.abi_encode()).await?;
+    Ok((
+        events::<ICordonGuard::ContainmentUndone>(&receipt, guard).iter().map(|event| event.call).collect(),
+        events::<ICordonGuard::UndoFailed>(&receipt, guard).iter().map(|event| event.call).collect(),
+    ))
+}
+
+/// Shows the guard that the keeper lives. Returns the transaction.
+pub async fn heartbeat<P: Provider>(provider: &P, from: Address, guard: Address) -> Result<B256, ChainError> {
+    let call = ICordonGuard::heartbeatCall {};
+    Ok(order(provider, from, guard, "the heartbeat", call.abi_encode()).await?.transaction_hash)
+}
+
+async fn order<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    what: &str,
+    calldata: Vec<u8>,
+) -> Result<TransactionReceipt, ChainError> {
+    send(provider, what, TransactionRequest::default().with_from(from).with_to(guard).with_input(calldata)).await
+}
+
+fn events<E: SolEvent>(receipt: &TransactionReceipt, guard: Address) -> Vec<E> {
+    receipt
+        .logs()
+        .iter()
+        .filter(|log| log.address() == guard)
+        .filter_map(|log| E::decode_log(&log.inner).ok())
+        .map(|log| log.data)
+        .collect()
+}

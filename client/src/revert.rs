@@ -1,0 +1,75 @@
+//! Revert data in words.
+
+use alloy::primitives::hex;
+use alloy::sol_types::{ContractError, SolInterface};
+
+use crate::guard::ICordonGuard::ICordonGuardErrors;
+use crate::precompiles::{ArbWasm::ArbWasmErrors, StylusDeployer::StylusDeployerErrors};
+
+/// Revert data in words: texts of `require`, panics, the errors of guard, ArbWasm and StylusDeployer by name; other data
+/// in hex.
+pub fn revert_reason(data: &[u8]) -> String {
+    if data.is_empty() {
+        return "no reason".to_owned();
+    }
+    if let Ok(error) = ContractError::<ICordonGuardErrors>::abi_decode(data) {
+        return match error {
+            ContractError::CustomError(error) => format!("{error:?}"),
+            ContractError::Revert(revert) => format!("\"{}\"", revert.reason),
+            ContractError::Panic(panic) => panic.to_string(),
+        };
+    }
+    if let Ok(error) = ArbWasmErrors::abi_decode(data) {
+        return format!("{error:?}");
+    }
+    if let Ok(error) = StylusDeployerErrors::abi_decode(data) {
+        // Both carry the revert data of what they called.
+        return match error {
+            StylusDeployerErrors::ContractInitializationError(inner) => {
+                format!(
+                    "initialization of {} failed: {}",
+                    inner.newContract,
+                    revert_reason(&inner.data)
+                )
+            }
+            StylusDeployerErrors::ContractDeploymentError(_) => {
+                "the contract could not be created; an account of this address may exist already".to_owned()
+            }
+            other => format!("{other:?}"),
+        };
+    }
+    hex::encode_prefixed(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::address;
+    use alloy::sol_types::{Revert, SolError};
+
+    use super::*;
+    use crate::guard::ICordonGuard;
+    use crate::precompiles::StylusDeployer;
+
+    #[test]
+    fn reverts_are_named() {
+        let role = ICordonGuard::MissingRole {
+            role: ICordonGuard::Role::Keeper,
+            caller: address!("0x00000000000000000000000000000000000000aa"),
+        };
+        assert_eq!(
+            revert_reason(&role.abi_encode()),
+            "MissingRole(MissingRole { role: Keeper, caller: 0x00000000000000000000000000000000000000aa })"
+        );
+        assert_eq!(revert_reason(&Revert::from("33").abi_encode()), "\"33\"");
+        assert_eq!(revert_reason(&[]), "no reason");
+        assert_eq!(revert_reason(&[0xde, 0xad]), "0xdead");
+        let nested = StylusDeployer::ContractInitializationError {
+            newContract: address!("0x00000000000000000000000000000000000000bb"),
+            data: ICordonGuard::AlreadyInitialized {}.abi_encode().into(),
+        };
+        assert_eq!(
+            revert_reason(&nested.abi_encode()),
+            "initialization of 0x00000000000000000000000000000000000000bb failed: AlreadyInitialized(AlreadyInitialized)"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! The guard as it stands: what `cordon guard status` shows.
+
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256};
+use alloy::providers::Provider;
+use cordon_core::Level;
+
+use crate::chain::{ChainError, explain, explain_call};
+use crate::config::Config;
+use crate::deploy::{self, DeployError};
+use crate::guard::ICordonGuard::{self, Role};
+use crate::precompiles::{ARB_WASM, ArbWasm};
+
+/// State of a guard at one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardStatus {
+    /// The guard.
+    pub guard: Address,
+    /// The block at which all was read.
+    pub block: u64,
+    /// Its time, Unix seconds.
+    pub timestamp: u64,
+    /// Account of the logic.
+    pub logic: Address,
+    /// The governor.
+    pub governor: Address,
+    /// A governor that was proposed; zero when none.
+    pub proposed_governor: Address,
+    /// Seconds between announcement and action.
+    pub governor_delay: u32,
+    /// Whether set-up has ended.
+    pub is_sealed: bool,
+    /// Account of the rulebook; zero when none.
+    pub rulebook: Address,
+    /// Its code hash.
+    pub rulebook_hash: B256,
+    /// Time of the last heartbeat, Unix seconds; 0 when none.
+    pub last_heartbeat: u64,
+    /// Every configured scope.
+    pub scopes: Vec<ScopeState>,
+    /// Every configured account with its role, and whether the guard agrees.
+    pub roles: Vec<(Role, Address, bool)>,
+    /// Seconds until gate and logic expire unless they are kept alive; `None` when one is not active.
+    pub programs: [(&'static str, Option<u64>); 2],
+}
+
+/// State of one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeState {
+    /// Its number.
+    pub id: u8,
+    /// Its name.
+    pub name: String,
+    /// Its level now.
+    pub level: Level,
+    /// When containment began; 0 when Normal.
+    pub since: u64,
+    /// When the level steps down; 0 when Normal.
+    pub expires_at: u64,
+    /// Until when it can be contained without the governor; 0 when Normal.
+    pub ceiling_at: u64,
+    /// Number of its incident; 0 when none.
+    pub incident: u64,
+    /// When a queued release may be executed; 0 when none is queued.
+    pub release_at: u64,
+    /// Numbers of the containment calls whose effect is in force.
+    pub applied: Vec<u16>,
+}
+
+/// Reads the guard at the newest block: everything at the same one.
+///
+/// # Errors
+/// When the address has no code, or something else than a guard answers there.
+pub async fn status<P: Provider>(provider: &P, guard: Address, config: &Config) -> Result<GuardStatus, DeployError> {
+    let head = provider
+        .get_block(BlockId::latest())
+        .await
+        .map_err(|error| explain("reading the newest block", &error))?
+        .ok_or_else(|| ChainError::Refused {
+            what: "reading the newest block".into(),
+            reason: "there is none".into(),
+        })?;
+    let at = BlockId::hash(head.header.hash);
+    let code = provider
+        .get_code_at(guard)
+        .block_id(at)
+        .await
+        .map_err(|error| explain(&format!("reading the code of {guard}"), &error))?;
+    if code.is_empty() {
+        return Err(DeployError::NoCode(vec![("guard".into(), guard)]));
+    }
+    let contract = ICordonGuard::new(guard, provider);
+    let failed = |what: &'static str| move |error| explain_call(what, error);
+    let governor = contract
+        .governor()
+        .block(at)
+        .call()
+        .await
+        .map_err(failed("reading the guard's governor"))?;
+    let logic = contract
+        .logic()
+        .block(at)
+        .call()
+        .await
+        .map_err(failed("reading the guard's logic"))?;
+    let book = contract
+        .rulebook()
+        .block(at)
+        .call()
+        .await
+        .map_err(failed("reading the guard's rulebook"))?;
+    let last_heartbeat = contract
+        .lastHeartbeat()
+        .block(at)
+        .call()
+        .await
+        .map_err(failed("reading the guard's heartbeat"))?;
+    let mut roles = Vec::new();
+    for (role, account) in deploy::configured_roles(&config.guard) {
+        let granted = contract
+            .hasRole(role, account)
+            .block(at)
+            .call()
+            .await
+            .map_err(failed("reading the guard's roles"))?;
+        roles.push((role, account, granted));
+    }
+    let mut scopes = Vec::new();
+    for (id, name) in (0u8..).zip(&config.guard.scopes) {
+        let state = contract
+            .scopeStatus(id)
+            .block(at)
+            .call()
+            .await
+            .map_err(failed("reading a scope of the guard"))?;
+        scopes.push(ScopeState {
+            id,
+            name: name.clone(),
+            level: Level::from_u8(state.level.into()).unwrap_or(Level::Halted),
+            since: state.since,
+            expires_at: state.expiresAt,
+            ceiling_at: state.ceilingAt,
+            incident: state.incident,
+            release_at: state.releaseAt,
+            applied: (0u16..256)
+                .filter(|call| state.applied.bit(usize::from(*call)))
+                .collect(),
+        });
+    }
+    let arb_wasm = ArbWasm::new(ARB_WASM, provider);
+    let left = |account| {
+        let call = arb_wasm.programTimeLeft(account).block(at);
+        // A revert says that the program is not active; what else fails has failed above already.
+        async move { call.call().await.ok() }
+    };
+    Ok(GuardStatus {
+        guard,
+        block: head.header.number,
+        timestamp: head.header.timestamp,
+        logic,
+        governor: governor.current,
+        proposed_governor: governor.proposed,
+        governor_delay: governor.delay,
+        is_sealed: governor.isSealed,
+        rulebook: book.book,
+        rulebook_hash: book.codeHash,
+        last_heartbeat,
+        scopes,
+        roles,
+        programs: [("gate", left(guard).await), ("logic", left(logic).await)],
+    })
+}
