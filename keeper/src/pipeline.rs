@@ -275,7 +275,7 @@ impl Pipeline {
         }
         for event in &reading.events {
             match &event.kind {
-                GuardEventKind::Failed { incident, .. } | GuardEventKind::UndoFailed { incident, .. } => {
+                GuardEventKind::Failed { incident, .. } => {
                     // The guard runs the calls of the scope whose incident it is.
                     let scope = open
                         .iter()

@@ -172,6 +172,7 @@ async fn a_block_survives_a_restart_with_its_verdicts_and_intents() {
         level: Level::Throttled,
         expires_at: 9,
         applied: true,
+        ..ScopeReading::default()
     }];
     let b = block(10, 0);
     let commit = f
@@ -338,6 +339,7 @@ async fn an_incident_goes_from_detection_to_close() {
         level: Level::ReduceOnly,
         expires_at: 2_000_000,
         applied: true,
+        ..ScopeReading::default()
     }];
     let events = [raised(1), applied];
     f.commit(

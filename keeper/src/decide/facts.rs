@@ -86,8 +86,8 @@ pub struct RuleVerdict {
     pub reading: Reading,
 }
 
-/// State of a scope at a block. Only scopes that are not `Normal`, or have effects in force, are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// State of a scope at a block. Only scopes that are not `Normal`, or not settled, are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScopeReading {
     /// Id of the scope.
     pub scope: u8,
@@ -97,6 +97,10 @@ pub struct ScopeReading {
     pub expires_at: u64,
     /// Whether an effect of a containment call is still in force.
     pub applied: bool,
+    /// Whether a release is queued: the level will not last, whatever its expiry.
+    pub releasing: bool,
+    /// Whether the guard has an open incident on the scope.
+    pub incident: bool,
 }
 
 /// Everything that was read of one block.
@@ -111,12 +115,14 @@ pub struct BlockFacts<'a> {
 }
 
 /// What was decided on a rule before. Times are block timestamps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RulePast {
     /// The newest decision.
     pub decided_at: Option<u64>,
     /// When the guard recorded the first of two observations, if no decision has followed it.
     pub observed_at: Option<u64>,
+    /// Witness of that observation: the second must have the same.
+    pub observed_witness: Vec<B256>,
     /// A decision is still being carried out.
     pub open: bool,
 }

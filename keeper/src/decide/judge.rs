@@ -37,13 +37,16 @@ pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> V
 }
 
 fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Option<Decision> {
-    let breach = worst(
+    let breaches = || {
         facts
             .verdicts
             .iter()
-            .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached),
-    )?;
-    let past = past.rules.get(&policy.index).copied().unwrap_or_default();
+            .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached)
+    };
+    let worst = worst(breaches())?;
+    let past = past.rules.get(&policy.index).cloned().unwrap_or_default();
+    let observed = |v: &&RuleVerdict| past.observed_at.is_some() && v.witness == past.observed_witness;
+    let breach = breaches().find(observed).unwrap_or(worst);
     let now = facts.block.timestamp;
     if past.open || is_cooling(policy, &past, now) {
         return None;
@@ -84,7 +87,7 @@ pub fn held(scopes: &[ScopeReading], scope: u8, level: Level, now: u64, duration
     scopes
         .iter()
         .filter(|reading| reading.scope == scope || reading.scope == 0)
-        .filter(|reading| reading.level.rank() >= level.rank())
+        .filter(|reading| reading.level.rank() >= level.rank() && !reading.releasing)
         .any(|reading| {
             // A stricter level steps down through this one.
             let tail = tail_seconds(reading.level).saturating_sub(tail_seconds(level));
@@ -249,6 +252,7 @@ mod tests {
                 RulePast {
                     decided_at: Some(observed),
                     observed_at: Some(observed),
+                    observed_witness: vec![],
                     open: false,
                 },
             );
@@ -265,7 +269,7 @@ mod tests {
             scope,
             level,
             expires_at: NOW + left,
-            applied: true,
+            ..ScopeReading::default()
         };
         for (reading, acts) in [
             (scope(1, Level::ReduceOnly, 3_000), false),
@@ -282,6 +286,44 @@ mod tests {
     }
 
     #[test]
+    fn a_level_about_to_be_released_is_not_held() {
+        let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
+        let reading = ScopeReading {
+            scope: 1,
+            level: Level::Halted,
+            expires_at: NOW + 3_600,
+            releasing: true,
+            ..ScopeReading::default()
+        };
+        assert_eq!(run(&[policy(0)], &breach, &[reading], &Past::default()).len(), 1);
+    }
+
+    #[test]
+    fn the_second_observation_has_the_witness_of_the_first() {
+        let rule = RulePolicy {
+            robust: false,
+            ..policy(0)
+        };
+        let verdicts = [
+            verdict(0, Verdict::Breached, 10, 90, &[2]),
+            verdict(0, Verdict::Breached, 10, 20, &[5]),
+        ];
+        let observed_witness = vec![B256::repeat_byte(5)];
+        let past = RulePast {
+            observed_at: Some(NOW - 2),
+            observed_witness: observed_witness.clone(),
+            ..RulePast::default()
+        };
+        assert_eq!(
+            run(std::slice::from_ref(&rule), &verdicts, &[], &with_past(0, past.clone()))[0].witness,
+            observed_witness
+        );
+        // When it is breached no more, the worst of the others begins anew.
+        let decisions = run(&[rule], &verdicts[..1], &[], &with_past(0, past));
+        assert_eq!(decisions[0].witness, vec![B256::repeat_byte(2)]);
+    }
+
+    #[test]
     fn open_and_recent_decisions_are_not_repeated() {
         let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
         let past = |decided_at, open| {
@@ -290,6 +332,7 @@ mod tests {
                 RulePast {
                     decided_at,
                     observed_at: None,
+                    observed_witness: vec![],
                     open,
                 },
             )
@@ -349,7 +392,7 @@ mod tests {
 
     prop_compose! {
         fn any_scope()(scope in 0u8..3, level in any_level(), left in 0u64..7_200, applied: bool) -> ScopeReading {
-            ScopeReading { scope, level, expires_at: NOW + left, applied }
+            ScopeReading { scope, level, expires_at: NOW + left, applied, ..ScopeReading::default() }
         }
     }
 
@@ -357,7 +400,7 @@ mod tests {
         fn any_past()(past in prop::collection::btree_map(0u16..5, (prop::option::of(NOW - 200..NOW + 5),
             prop::option::of(NOW - 5..NOW + 1), any::<bool>()), 0..5)) -> Past {
             Past { rules: past.into_iter().map(|(rule, (decided_at, observed_at, open))|
-                (rule, RulePast { decided_at, observed_at, open })).collect() }
+                (rule, RulePast { decided_at, observed_at, observed_witness: vec![], open })).collect() }
         }
     }
 

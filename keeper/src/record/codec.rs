@@ -124,25 +124,17 @@ pub(super) fn encode_scopes(scopes: &[ScopeReading]) -> Vec<u8> {
     scopes
         .iter()
         .flat_map(|scope| {
-            let mut bytes = [
-                scope.scope,
-                scope.level as u8,
-                u8::from(scope.applied),
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-            ];
+            let mut bytes = [scope.scope, scope.level as u8, flags(scope), 0, 0, 0, 0, 0, 0, 0, 0];
             for (to, from) in bytes.iter_mut().skip(3).zip(scope.expires_at.to_be_bytes()) {
                 *to = from;
             }
             bytes
         })
         .collect()
+}
+
+fn flags(scope: &ScopeReading) -> u8 {
+    u8::from(scope.applied) | u8::from(scope.releasing) << 1 | u8::from(scope.incident) << 2
 }
 
 pub(super) fn decode_scopes(bytes: &[u8]) -> Result<Vec<ScopeReading>, StoreError> {
@@ -153,12 +145,14 @@ pub(super) fn decode_scopes(bytes: &[u8]) -> Result<Vec<ScopeReading>, StoreErro
     }
     chunks
         .iter()
-        .map(|[scope, level, applied, expiry @ ..]| {
+        .map(|[scope, level, flags, expiry @ ..]| {
             Ok(ScopeReading {
                 scope: *scope,
                 level: Level::from_u8(*level).ok_or_else(damaged)?,
                 expires_at: u64::from_be_bytes(*expiry),
-                applied: *applied != 0,
+                applied: *flags & 1 != 0,
+                releasing: *flags & 2 != 0,
+                incident: *flags & 4 != 0,
             })
         })
         .collect()
@@ -227,8 +221,8 @@ mod tests {
         }
 
         #[test]
-        fn scopes_come_back(scope: u8, level in 0u8..5, expires_at: u64, applied: bool) {
-            let scopes = vec![ScopeReading { scope, level: Level::from_u8(level).unwrap(), expires_at, applied }; 3];
+        fn scopes_come_back(scope: u8, level in 0u8..5, expires_at: u64, applied: bool, releasing: bool, incident: bool) {
+            let scopes = vec![ScopeReading { scope, level: Level::from_u8(level).unwrap(), expires_at, applied, releasing, incident }; 3];
             prop_assert_eq!(decode_scopes(&encode_scopes(&scopes)).unwrap(), scopes);
         }
     }

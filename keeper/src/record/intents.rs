@@ -104,17 +104,17 @@ impl Store {
             .bind(Outcome::HoldsAgain.name())
             .fetch_one(&mut *connection)
             .await?;
-            let newest: Option<(Option<String>, Option<i64>)> = sqlx::query_as(
-                "SELECT outcome, effect_time FROM intents WHERE rule = ? AND kind = 'trip' ORDER BY id DESC LIMIT 1",
+            let newest: Option<(Option<String>, Option<i64>, Vec<u8>)> = sqlx::query_as(
+                "SELECT outcome, effect_time, witness FROM intents WHERE rule = ? AND kind = 'trip' ORDER BY id DESC LIMIT 1",
             )
             .bind(i64::from(*rule))
             .fetch_optional(&mut *connection)
             .await?;
-            let observed_at = match newest {
-                Some((Some(outcome), Some(time))) if outcome == Outcome::Observed.name() => {
-                    Some(uint("block timestamp", time)?)
+            let (observed_at, observed_witness) = match newest {
+                Some((Some(outcome), Some(time), witness)) if outcome == Outcome::Observed.name() => {
+                    (Some(uint("block timestamp", time)?), decode_words(&witness)?)
                 }
-                _ => None,
+                _ => (None, Vec::new()),
             };
             let decided_at = decided.map(|time| uint("block timestamp", time)).transpose()?;
             if decided_at.is_some() || observed_at.is_some() || open > 0 {
@@ -123,6 +123,7 @@ impl Store {
                     RulePast {
                         decided_at,
                         observed_at,
+                        observed_witness,
                         open: open > 0,
                     },
                 );

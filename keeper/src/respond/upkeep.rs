@@ -26,14 +26,14 @@ const RETRIES: [Duration; 4] = [
 ];
 /// Least time between two attempts to settle a scope.
 const SETTLE_PAUSE: Duration = Duration::from_secs(60);
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct State {
     /// The newest block that was evaluated.
     block: Option<BlockRef>,
-    /// Scopes with effects in force.
-    applied: Vec<u8>,
+    /// Scopes that are not settled.
+    unsettled: Vec<u8>,
     /// Failed containment by scope: how often, and when to try again.
     failed: BTreeMap<u8, (usize, Option<Instant>)>,
     /// When a scope may be settled again.
@@ -76,9 +76,9 @@ impl Upkeep {
                 .failed
                 .retain(|failed, _| scopes.iter().any(|reading| reading.scope == *failed));
             state.block = Some(*block);
-            state.applied = scopes
+            state.unsettled = scopes
                 .iter()
-                .filter(|reading| reading.applied)
+                .filter(|reading| reading.applied || reading.incident)
                 .map(|reading| reading.scope)
                 .collect();
         });
@@ -105,7 +105,7 @@ impl Upkeep {
                     .filter_map(|(scope, (_, due))| due.take_if(|due| *due <= now).map(|_| *scope))
                     .collect();
                 let settle: Vec<u8> = state
-                    .applied
+                    .unsettled
                     .iter()
                     .filter(|scope| state.settled.get(scope).is_none_or(|at| *at <= now))
                     .copied()

@@ -282,11 +282,20 @@ impl Reader {
         while let Some(part) = open.pop() {
             let Some(first) = part.first() else { continue };
             match self.evaluate_many(block, part).await? {
-                Ok(readings) => verdicts.extend(part.iter().zip(readings).map(|(request, reading)| RuleVerdict {
-                    rule: request.rule,
-                    witness: request.witness.clone(),
-                    reading,
-                })),
+                Ok(readings) => {
+                    for (request, reading) in part.iter().zip(readings) {
+                        // The rules before it may have used up the call's gas: alone it has all of it.
+                        if part.len() > 1 && reading.reason == Unknown::OutOfGas.code() {
+                            open.push(std::slice::from_ref(request));
+                            continue;
+                        }
+                        verdicts.push(RuleVerdict {
+                            rule: request.rule,
+                            witness: request.witness.clone(),
+                            reading,
+                        });
+                    }
+                }
                 Err(error) if part.len() == 1 => {
                     tracing::error!(rule = first.rule, block = block.number, %error, "a rule could not be evaluated");
                     verdicts.push(RuleVerdict {

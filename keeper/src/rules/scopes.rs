@@ -27,7 +27,7 @@ pub(super) async fn read(rpc: &Rpc, guard: Address, block: B256, also: &[u8]) ->
     let mut readings = Vec::with_capacity(statuses.len());
     for (scope, status) in interesting.into_iter().zip(statuses) {
         let reading = reading(scope, &status?);
-        if reading.level != Level::Normal || reading.applied {
+        if reading.level != Level::Normal || reading.applied || reading.incident {
             readings.push(reading);
         }
     }
@@ -55,6 +55,8 @@ fn reading(scope: u8, status: &Guard::ScopeStatus) -> ScopeReading {
         level: level(status.level).unwrap_or(Level::Halted),
         expires_at: status.expiresAt,
         applied: !status.applied.is_zero(),
+        releasing: status.releaseAt != 0,
+        incident: status.incident != 0,
     }
 }
 

@@ -1,0 +1,181 @@
+//! A keeper that is killed: nothing decided is lost, nothing is done twice.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use alloy::primitives::{U256, hex};
+use cordon_client::Config;
+use cordon_client::guard::ICordonGuard;
+use cordon_keeper::record::{IncidentState, Outcome, Store};
+use cordon_keeper::{Keeper, Options, Signers};
+use cordon_node::NodeConfig;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{GAUGE, STOPPED};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, key, until};
+
+const CONFIG: &str = "CORDON_TEST_KEEPER_CONFIG";
+
+/// Not a test of its own: the process that the tests below start and kill.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "started by other tests as a process of its own"]
+async fn child() {
+    let Ok(path) = std::env::var(CONFIG) else { return };
+    let config = Config::load(path).unwrap();
+    let options = Options::from_config(&config).unwrap();
+    let section = config.keeper.as_ref().unwrap();
+    let store = Store::open(&section.store, options.chain_id, options.guard).await.unwrap();
+    let signers = Signers::from_config(&config).unwrap();
+    let keeper = Keeper::new(options, &config.compile().unwrap(), store, signers).await.unwrap();
+    keeper.run(CancellationToken::new()).await.unwrap();
+}
+
+/// A child that is killed with this value.
+struct Process(Child);
+
+impl Process {
+    fn start(world: &World, fail_point: Option<&str>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "crash::child", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(CONFIG, world.config.source.path())
+            .env("CORDON_KEEPER_KEY", hex::encode(key(KEEPER).to_bytes()))
+            .env("CORDON_HEARTBEAT_KEY", hex::encode(key(HEARTBEAT).to_bytes()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        match fail_point {
+            Some(name) => command.env("CORDON_FAIL_POINT", name),
+            None => command.env_remove("CORDON_FAIL_POINT"),
+        };
+        Self(command.spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until the child has evaluated a block of now.
+async fn watching(world: &World, store: &Store) {
+    let height = world.height().await;
+    until("the child evaluates blocks", || async {
+        store.window(1).await.unwrap().last().is_some_and(|block| block.number >= height)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_once() {
+    let world = World::new(&GAUGE_RULE).await;
+    let store = world.store().await;
+    let mut process = Process::start(&world, Some("after-decision"));
+    watching(&world, &store).await;
+    let bad = world.set(GAUGE, 5_000).await;
+    let status = process.0.wait().unwrap();
+    assert_eq!(status.signal(), Some(6), "aborted: {status}");
+    assert_eq!(world.nonce(KEEPER).await, 0, "nothing was sent");
+    assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
+    assert_eq!(store.open_intents().await.unwrap().len(), 1, "but it was decided");
+    assert!(store.is_done(store.open_intents().await.unwrap()[0].block_hash).await.unwrap());
+
+    // The fail point stays on: it strikes decisions, not what is resumed.
+    let _process = Process::start(&world, Some("after-decision"));
+    until("it is contained", || async { world.level(1).await == ICordonGuard::Level::ReduceOnly }).await;
+    until("it is confirmed", || async { store.open_intents().await.unwrap().is_empty() }).await;
+    let height = world.height().await;
+    until("the missed blocks are evaluated", || async {
+        store.window(1).await.unwrap().last().is_some_and(|block| block.number >= height + 4)
+    })
+    .await;
+    let intents = store.intents().await.unwrap();
+    assert_eq!(intents.iter().map(|intent| intent.outcome).collect::<Vec<_>>(), [Some(Outcome::Done)]);
+    assert_eq!(world.nonce(KEEPER).await, 1, "once");
+    let incidents = store.incidents().await.unwrap();
+    assert_eq!(incidents.len(), 1);
+    assert_eq!((incidents[0].state, incidents[0].first_bad_block), (IncidentState::Contained, bad));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
+    // Mined by hand, so that the kill falls between broadcast and inclusion.
+    let world = World::with(&GAUGE_RULE, NodeConfig { silent: true, ..NodeConfig::default() }).await;
+    let store = world.store().await;
+    let mut process = Process::start(&world, None);
+    world.rpc("evm_mine", json!([])).await;
+    watching(&world, &store).await;
+    until("the heartbeat is out of the way", || async { world.nonce(HEARTBEAT).await == 1 }).await;
+    world.set(GAUGE, 5_000).await;
+    until("it is contained", || async { world.level(1).await == ICordonGuard::Level::ReduceOnly }).await;
+    process.kill();
+    // Whatever the kill has interrupted, the next run ends it.
+    let _process = Process::start(&world, None);
+    world.rpc("evm_mine", json!([])).await;
+    until("nothing is left to do", || async {
+        let intents = store.intents().await.unwrap();
+        intents.len() == 1 && intents[0].outcome == Some(Outcome::Done)
+    })
+    .await;
+    assert_eq!(world.nonce(KEEPER).await, 1);
+    assert_eq!(store.incidents().await.unwrap()[0].state, IncidentState::Contained);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_is_killed_again_and_again_contains_once() {
+    let world = World::new(&GAUGE_RULE).await;
+    let store = world.store().await;
+    let mut process = Process::start(&world, None);
+    watching(&world, &store).await;
+    world.set(GAUGE, 5_000).await;
+    for pause in [30, 90, 150, 210, 270, 350] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        process.kill();
+        process = Process::start(&world, None);
+    }
+    until("it is contained", || async { world.level(1).await == ICordonGuard::Level::ReduceOnly }).await;
+    until("everything decided is ended", || async {
+        !store.intents().await.unwrap().is_empty() && store.open_intents().await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(world.get(STOPPED).await, U256::from(1));
+    assert_eq!(store.incidents().await.unwrap().len(), 1, "one incident, whatever happened");
+    let status = ICordonGuard::new(world.guard, &world.provider).scopeStatus(1).call().await.unwrap();
+    assert_eq!(status.incident, 1);
+    // At most one transaction that changed something; a second could only have found the level held.
+    let done = store.intents().await.unwrap().iter().filter(|i| i.outcome == Some(Outcome::Done)).count();
+    assert_eq!(done, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_passed_meanwhile_are_evaluated() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    let height = world.height().await;
+    keeper.done(height).await;
+    let store = keeper.store.clone();
+    keeper.stop().await;
+    let bad = world.set(GAUGE, 5_000).await;
+    world.set(GAUGE, 1).await;
+    let height = world.height().await;
+    world.reach(height + 12).await;
+    let mut keeper = world.keeper().await;
+    keeper.done(height + 14).await;
+    until("the past is caught up with", || async {
+        store.incidents().await.unwrap().iter().any(|incident| incident.state == IncidentState::Closed)
+    })
+    .await;
+    let incident = keeper.incident().await;
+    assert_eq!((incident.opened_block, incident.contained_block), (bad, None));
+    assert_eq!(store.intents().await.unwrap()[0].outcome, Some(Outcome::HoldsAgain));
+    assert_eq!(world.nonce(KEEPER).await, 0);
+    keeper.stop().await;
+}

@@ -1,0 +1,223 @@
+//! From the breach to the settled incident.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard;
+use cordon_keeper::record::{IncidentState, IntentKind, Outcome, Store};
+use cordon_keeper::{KeeperEvent, Signers};
+use serde_json::json;
+
+use crate::board::{Board, GAUGE, STOPPED};
+use crate::world::{GAUGE_RULE, GUARDIAN, KEEPER, OTHER, Rules, USER, World, key, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breach_is_contained_one_block_later_and_reported() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    let height = world.height().await;
+    keeper.done(height).await;
+    let bad = world.set(GAUGE, 5_000).await;
+    let decided = keeper.event("decision", |event| matches!(event, KeeperEvent::Decided { .. })).await;
+    let KeeperEvent::Decided { rule, block, head_to_decision, .. } = decided else { unreachable!() };
+    assert_eq!((rule.as_str(), block), ("gauge-low", bad));
+    assert!(head_to_decision < Duration::from_millis(250), "{head_to_decision:?}");
+    let (contained, _) = keeper.contained().await;
+    assert!(contained <= bad + 1, "bad {bad}, contained {contained}");
+    assert_eq!(world.level(1).await, ICordonGuard::Level::ReduceOnly);
+    assert_eq!(world.get(STOPPED).await, U256::from(1));
+
+    keeper.done(contained).await;
+    until("the chain's events are in the incident", || async { !keeper.incident().await.closures.is_empty() }).await;
+    let incident = keeper.incident().await;
+    assert_eq!(incident.state, IncidentState::Contained);
+    assert_eq!((incident.first_bad_block, incident.contained_block), (bad, Some(contained)));
+    assert_eq!(incident.observed.unwrap().magnitude, U256::from(5_000));
+    assert_eq!(incident.bound.unwrap().magnitude, U256::from(100));
+    assert_eq!(incident.chain_incident, Some(1));
+    assert!(incident.decision_to_broadcast.unwrap() < Duration::from_millis(250), "{incident:?}");
+    assert_eq!(incident.transactions.len(), 1);
+    assert_eq!(incident.transactions[0].status, "succeeded");
+    assert_eq!(incident.closures[0].cause, "stop-board");
+
+    let report = std::fs::read_to_string(world.dir.path().join("incidents/incident-0001.md")).unwrap();
+    for part in ["gauge-low", "| observed | 5000 |", "| bound | 100 |", "stop-board", "Increase", "still closed", "level raised"] {
+        assert!(report.contains(part), "{part} is missing in\n{report}");
+    }
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standing_breach_costs_one_transaction_and_a_second_keeper_none() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    let bad = world.set(GAUGE, 5_000).await;
+    let (contained, _) = keeper.contained().await;
+    assert!(contained > bad);
+    world.reach(contained + 8).await;
+    keeper.done(contained + 6).await;
+    assert_eq!(world.nonce(KEEPER).await, 1, "one transaction");
+    assert_eq!(keeper.store.intents().await.unwrap().len(), 1);
+
+    let path = world.dir.path().join("other.db");
+    let store = Store::open(path, world.node.chain_id(), world.guard).await.unwrap();
+    let signers = Signers { keeper: key(OTHER), heartbeat: None };
+    let mut other = world.keeper_with(world.options(), store, signers).await.unwrap();
+    let height = world.height().await;
+    other.done(height + 4).await;
+    assert_eq!(world.nonce(OTHER).await, 0, "a level that is held already is left alone");
+    other.stop().await;
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keepers_race_and_the_guard_is_tripped_once() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    let path = world.dir.path().join("other.db");
+    let store = Store::open(path, world.node.chain_id(), world.guard).await.unwrap();
+    let signers = Signers { keeper: key(OTHER), heartbeat: None };
+    let mut other = world.keeper_with(world.options(), store, signers).await.unwrap();
+    let height = world.height().await;
+    keeper.done(height).await;
+    other.done(height).await;
+    world.set(GAUGE, 5_000).await;
+    let ended = |event: &KeeperEvent| matches!(event, KeeperEvent::Finished { kind: IntentKind::Trip, .. });
+    let first = keeper.event("an end", ended).await;
+    let second = other.event("an end", ended).await;
+    let outcomes: Vec<Outcome> = [first, second]
+        .into_iter()
+        .map(|event| match event {
+            KeeperEvent::Finished { outcome, .. } => outcome,
+            _ => unreachable!(),
+        })
+        .collect();
+    assert!(outcomes.contains(&Outcome::Done), "{outcomes:?}");
+    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done | Outcome::AlreadyHeld)), "{outcomes:?}");
+    let incident = ICordonGuard::new(world.guard, &world.provider).scopeStatus(1).call().await.unwrap().incident;
+    assert_eq!(incident, 1);
+    other.stop().await;
+    keeper.stop().await;
+}
+
+const WITNESS_RULE: Rules = Rules(
+    r#"
+[[invariant]]
+id       = "account-solvent"
+scope    = "market"
+param    = "account: address"
+witness  = { contract = "board", event = "event Touched(address indexed account)", field = "account" }
+rule     = "board.debt(account) <= 100"
+robust   = true
+level    = "ReduceOnly"
+severity = "P1"
+
+[[containment]]
+id     = "stop-board"
+scope  = "market"
+level  = "ReduceOnly"
+call   = "board.set(1, 1)"
+done   = "board.get(1) == 1"
+closes = ["Increase"]
+undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#,
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_an_event_named_is_remembered_and_is_the_witness() {
+    let world = World::new(&WITNESS_RULE).await;
+    let mut keeper = world.keeper().await;
+    for index in 1..=40 {
+        let account = Address::with_last_byte(index);
+        world.send(USER, world.board, Board::touchCall { account }.abi_encode()).await;
+    }
+    until("all are remembered", || async { keeper.store.witness_count(0).await.unwrap() == 40 }).await;
+    // No event names it when it goes bad: it is found when its turn comes.
+    let bad = world.set(U256::from(17), 101).await;
+    let (contained, _) = keeper.contained().await;
+    assert!(contained <= bad + 3, "bad {bad}, contained {contained}: 40 accounts are looked at in two blocks");
+    let incident = keeper.incident().await;
+    assert_eq!(incident.witness, [Address::with_last_byte(17).into_word()]);
+    keeper.stop().await;
+}
+
+const SPOT_RULE: Rules = Rules(
+    r#"
+[[invariant]]
+id       = "gauge-spot"
+scope    = "market"
+rule     = "board.get(0) <= 100"
+level    = "Halted"
+severity = "P2"
+
+[[containment]]
+id     = "stop-board"
+scope  = "market"
+level  = "ReduceOnly"
+call   = "board.set(1, 1)"
+done   = "board.get(1) == 1"
+closes = ["Increase"]
+undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#,
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spot_rule_needs_two_observations_and_stops_at_reduce_only() {
+    let world = World::new(&SPOT_RULE).await;
+    let mut keeper = world.keeper().await;
+    world.set(GAUGE, 5_000).await;
+    let observed = |event: &KeeperEvent| matches!(event, KeeperEvent::Finished { outcome: Outcome::Observed, .. });
+    keeper.event("the first observation", observed).await;
+    assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
+    keeper.contained().await;
+    let incident = keeper.incident().await;
+    let times: Vec<u64> = incident.timeline.iter().filter(|e| e.kind == "observed" || e.kind == "contained").filter_map(|e| e.block_time).collect();
+    assert!(times.len() == 2 && times[1] >= times[0] + 2, "{times:?}");
+    assert_eq!(world.level(1).await, ICordonGuard::Level::ReduceOnly);
+    assert_eq!(world.nonce(KEEPER).await, 2);
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_guard_did_is_taken_back_after_expiry_and_the_incident_closes() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    world.set(GAUGE, 5_000).await;
+    keeper.contained().await;
+    world.set(GAUGE, 1).await;
+    // ReduceOnly holds for an hour, then Throttled and Grace for an hour each.
+    world.rpc("evm_increaseTime", json!([3_700])).await;
+    keeper.event("settlement", |event| matches!(event, KeeperEvent::Finished { kind: IntentKind::Settle, outcome: Outcome::Done, .. })).await;
+    assert_eq!(world.get(STOPPED).await, U256::ZERO);
+    until("the closure has an end", || async { keeper.incident().await.closures.iter().all(|c| c.to_block.is_some()) }).await;
+    world.rpc("evm_increaseTime", json!([2 * 3_600])).await;
+    until("the incident closes", || async { keeper.incident().await.state == IncidentState::Closed }).await;
+    let incident = keeper.incident().await;
+    assert!(incident.ended_block.is_some());
+    let lasted = incident.closures[0].to_time.unwrap() - incident.closures[0].from_time;
+    assert!((3_600..4_000).contains(&lasted), "{lasted} s");
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guardian_does_is_in_the_record_too() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    let height = world.height().await;
+    keeper.done(height).await;
+    let call = ICordonGuard::containCall {
+        scope: 1,
+        level: ICordonGuard::Level::ReduceOnly,
+        duration: 600,
+        evidence: Default::default(),
+    };
+    let block = world.send(GUARDIAN, world.guard, call.abi_encode()).await.block_number.unwrap();
+    keeper.done(block).await;
+    let incident = keeper.incident().await;
+    assert_eq!((incident.state, incident.rule, incident.contained_block), (IncidentState::Contained, None, Some(block)));
+    let raised = incident.timeline.iter().find(|entry| entry.kind == "level raised").unwrap();
+    assert!(raised.text.contains(&key(GUARDIAN).address().to_string()), "{}", raised.text);
+    assert_eq!(world.nonce(KEEPER).await, 0);
+    keeper.stop().await;
+}
