@@ -41,9 +41,18 @@ fn operations() -> impl Strategy<Value = Vec<(u64, Op)>> {
         1 => Just(Op::QueueRelease),
         1 => Just(Op::CancelRelease),
         1 => Just(Op::Release),
-    ];
+    ]
+    .boxed();
     let wait = prop_oneof![Just(0u64), 0u64..1000, 0u64..10_000, 0u64..200_000];
-    prop::collection::vec((wait, op), 1..120)
+    let mixed = prop::collection::vec((wait, op.clone()), 1..120);
+    // Somebody who never lets go: renewals for weeks, with other calls and a pause now and then.
+    let renewal = prop_oneof![
+        12 => (200u64..3500, prop::sample::select(vec![Level::Throttled, Level::ReduceOnly, Level::Halted]))
+            .prop_map(|(wait, level)| (wait, Op::Contain(Actor::Trip, level, 3600))),
+        2 => (0u64..100, op),
+        1 => (0u64..100_000, Just(Op::Heartbeat)),
+    ];
+    prop_oneof![2 => mixed, 1 => prop::collection::vec(renewal, 150..500)]
 }
 
 /// A scope with the buckets of keeper and guardian, and what has been counted.
@@ -210,6 +219,26 @@ proptest! {
         // Left alone, the scope is back at Normal by its ceiling.
         let ceiling = sim.state.ceiling_at.max(sim.now);
         prop_assert_eq!(sim.state.effective(ceiling).level, Level::Normal);
+    }
+
+    #[test]
+    fn every_level_ends_even_the_governors(
+        calls in prop::collection::vec((0u64..4_000_000, 0u8..4, level(), 1u32..3_000_000), 1..40),
+    ) {
+        let mut state = ScopeState::default();
+        let mut now = START;
+        for (wait, actor, level, duration) in calls {
+            now += wait;
+            let actor = [Actor::Trip, Actor::Keeper, Actor::Guardian, Actor::Governor][usize::from(actor)];
+            let duration = duration % (actor.bound().seconds(level).max(1) + 1);
+            let request = Request { actor, level, duration, last_heartbeat: now, next_incident: 1 };
+            let Ok(outcome) = contain(state, Bucket::default(), now, &request) else { continue };
+            state = outcome.state;
+            let most = u64::from(Actor::Governor.bound().halted) + 3 * u64::from(STEP);
+            prop_assert!(state.ceiling_at <= now + most.max(u64::from(CEILING)));
+            prop_assert_eq!(state.effective(state.ceiling_at).level, Level::Normal);
+            prop_assert_eq!(ScopeState::unpack(state.pack()), state);
+        }
     }
 
     #[test]
