@@ -22,6 +22,7 @@ alloy::sol! {
         function addEmergencyAdmin(address account) external;
         function addRiskAdmin(address account) external;
         function addAssetListingAdmin(address account) external;
+        function removeAssetListingAdmin(address account) external;
         function isPoolAdmin(address account) external view returns (bool);
         function isEmergencyAdmin(address account) external view returns (bool);
         function isRiskAdmin(address account) external view returns (bool);

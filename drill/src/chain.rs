@@ -267,6 +267,20 @@ impl Chain {
         })
     }
 
+    /// Unix time of a block, in seconds.
+    pub(crate) async fn timestamp(&self, block: u64) -> Result<u64, DrillError> {
+        let found = self
+            .provider
+            .get_block_by_number(block.into())
+            .await
+            .map_err(DrillError::rpc("reading a block"))?;
+        found
+            .map(|block| block.header.timestamp)
+            .ok_or_else(|| DrillError::OutOfRange {
+                what: format!("block {block}"),
+            })
+    }
+
     /// Waits for the first block with at least this number.
     pub(crate) async fn reach(&self, block: u64) -> Result<u64, DrillError> {
         let start = Instant::now();

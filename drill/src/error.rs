@@ -101,6 +101,20 @@ pub enum DrillError {
         /// What was lost.
         loss: String,
     },
+    /// Honest traffic fails even without the guard, so that it proves nothing with it.
+    #[error(
+        "{scenario} ({run}): an honest {what} fails without the guard too (transaction {hash}); the traffic proves nothing"
+    )]
+    TrafficFails {
+        /// The scenario.
+        scenario: &'static str,
+        /// Which of its runs.
+        run: String,
+        /// What the transaction is.
+        what: &'static str,
+        /// The transaction.
+        hash: B256,
+    },
     /// Two transactions did not land as the scenario needs them, on several fresh forks.
     #[error("{scenario} ({run}): the transactions did not land in the wanted order in {attempts} attempts: {reason}")]
     WrongOrder {
@@ -112,6 +126,20 @@ pub enum DrillError {
         attempts: u32,
         /// How they landed the last time.
         reason: String,
+    },
+    /// A scenario's protocol is not on the live chain.
+    #[error("the protocol of {scenario} was not deployed on the live chain")]
+    NotDeployed {
+        /// The scenario.
+        scenario: &'static str,
+    },
+    /// The keeper recorded nothing of an attack.
+    #[error("{scenario}: the keeper has no incident on record after the attack; see {}", folder.display())]
+    NoIncident {
+        /// The scenario.
+        scenario: &'static str,
+        /// Folder with its record.
+        folder: PathBuf,
     },
     /// A figure is outside what the drill can compute with.
     #[error("{what} is out of range")]
@@ -136,6 +164,27 @@ pub enum DrillError {
     /// The fork could not be started or stopped.
     #[error("the fork: {0}")]
     Node(#[from] cordon_node::NodeError),
+    /// The configuration of the drill is not usable.
+    #[error(transparent)]
+    Config(#[from] cordon_client::ConfigError),
+    /// The guard's programs are not usable.
+    #[error("{0}; run `cordon guard build`")]
+    Program(#[from] cordon_client::program::ProgramError),
+    /// The fork could not be reached by the client.
+    #[error(transparent)]
+    Chain(#[from] cordon_client::chain::ChainError),
+    /// The guard could not be deployed.
+    #[error("deploying the guard: {0}")]
+    Deploy(#[from] cordon_client::DeployError),
+    /// The keeper could not be set up, or gave up.
+    #[error("the keeper: {0}")]
+    Keeper(#[from] cordon_keeper::KeeperError),
+    /// The keeper's task ended in a panic.
+    #[error("the keeper ended unexpectedly: {reason}")]
+    KeeperDied {
+        /// What the runtime says.
+        reason: String,
+    },
     /// The drill was interrupted; everything that it had started is stopped.
     #[error("interrupted")]
     Interrupted,

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use alloy::{primitives::B256, providers::ext::AnvilApi, rpc::types::TransactionReceipt};
+use alloy::{
+    primitives::B256,
+    providers::{Provider, ext::AnvilApi},
+    rpc::types::TransactionReceipt,
+};
 use cordon_node::{NodeConfig, NodeHandle, TransactionOrder};
 use futures::future::try_join_all;
 use url::Url;
@@ -23,6 +27,8 @@ const BLOCK_GAS: u64 = 1_000_000_000;
 /// How blocks come about on a fork.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
+    /// One per transaction: while a guard is set up.
+    Automatic,
     /// Every 250 ms, as on Arbitrum: with a keeper in the race.
     Clock,
     /// When the drill asks: without a keeper nobody races, and waiting would show nothing.
@@ -102,6 +108,18 @@ impl Fork {
             self.next_block().await?;
         }
         self.chain.receipt(hash, what).await
+    }
+
+    /// From now on blocks come every 250 ms.
+    pub(crate) async fn run_on_clock(&mut self) -> Result<(), DrillError> {
+        let every = (BLOCK_TIME.as_secs_f64(),);
+        let set = self
+            .chain
+            .provider()
+            .raw_request::<_, serde_json::Value>("evm_setIntervalMining".into(), every);
+        set.await.map_err(DrillError::rpc("setting the time between blocks"))?;
+        self.pace = Pace::Clock;
+        Ok(())
     }
 
     /// HTTP endpoint.

@@ -177,7 +177,7 @@ pub(crate) fn value_of(holding: &Holding, amount: U256) -> Result<U256, DrillErr
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use proptest::prelude::*;
 
@@ -190,7 +190,7 @@ mod tests {
             asset: 0,
             supplied,
             owed,
-            price: U256::from(2_000_00000000u64),
+            price: U256::from(200_000_000_000u64),
             decimals: 18,
         }
     }
@@ -201,7 +201,7 @@ mod tests {
             asset: 1,
             supplied,
             owed,
-            price: U256::from(1_00000000u64),
+            price: U256::from(100_000_000u64),
             decimals: 6,
         }
     }

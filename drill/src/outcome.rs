@@ -179,3 +179,103 @@ impl Outcome {
         broken
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use alloy::primitives::U256;
+
+    use super::*;
+
+    pub(crate) fn usdc(whole: u64, share_bps: u64) -> Loss {
+        Loss::new("USDC", 6, U256::from(whole) * U256::from(1_000_000u64), share_bps)
+    }
+
+    pub(crate) fn kept() -> Outcome {
+        let run = Run {
+            attacker_delay_blocks: 2,
+            order: Order::GuardFirst,
+            loss_unguarded: usdc(3_655_042, 2_546),
+            loss_guarded: usdc(0, 0),
+            saved_bps: 10_000,
+            detected_by: Detector::Keeper,
+            detected_block: Some(100),
+            contained_block: Some(101),
+            first_bad_block: 100,
+            benign_txs: 373,
+            benign_blocked: 0,
+            false_trips: 0,
+            latency_ms: Latency {
+                head_to_decision: Some(12.5),
+                decision_to_broadcast: Some(3.25),
+                broadcast_to_contained: Some(240.0),
+            },
+        };
+        Outcome {
+            scenario: "aave-oracle",
+            real_bytecode: true,
+            runs: vec![run],
+            reports: Vec::new(),
+        }
+    }
+
+    fn broken(change: impl FnOnce(&mut Run)) -> String {
+        let mut outcome = kept();
+        change(&mut outcome.runs[0]);
+        outcome.broken_promises().join("; ")
+    }
+
+    #[test]
+    fn a_drill_that_went_well_breaks_no_promise() {
+        assert_eq!(kept().broken_promises(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_promise_can_be_broken() {
+        assert!(broken(|run| run.benign_txs = 299).contains("only 299 honest transactions"));
+        assert!(broken(|run| run.benign_blocked = 1).contains("1 of 373 honest transactions failed"));
+        assert!(broken(|run| run.false_trips = 2).contains("2 false trips"));
+        assert!(broken(|run| run.contained_block = None).contains("not contained"));
+        assert!(broken(|run| run.contained_block = Some(102)).contains("more than one block after"));
+        assert!(broken(|run| run.loss_guarded = usdc(1, 0)).contains("1.00 USDC lost with the guard"));
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_not_promised() {
+        // The loan is in the same block as the change, or races the containment for the next one.
+        for delay in [0, 1] {
+            assert_eq!(
+                broken(|run| {
+                    run.attacker_delay_blocks = delay;
+                    run.loss_guarded = usdc(3_655_042, 2_546);
+                }),
+                ""
+            );
+        }
+    }
+
+    #[test]
+    fn a_vault_may_lose_the_rules_tolerance_and_no_more() {
+        let mut outcome = kept();
+        outcome.scenario = "vault-inflation";
+        outcome.runs[0].loss_unguarded = usdc(10_000, 10_000);
+        outcome.runs[0].loss_guarded = usdc(50, 50);
+        assert_eq!(outcome.broken_promises(), Vec::<String>::new());
+        outcome.runs[0].loss_guarded = usdc(51, 51);
+        assert_eq!(outcome.broken_promises().len(), 1);
+    }
+
+    #[test]
+    fn the_json_line_has_the_published_shape() {
+        let line = kept().line().unwrap();
+        let expected = concat!(
+            r#"{"scenario":"aave-oracle","real_bytecode":true,"runs":[{"attacker_delay_blocks":2,"order":"guard-first","#,
+            r#""loss_unguarded":{"asset":"USDC","amount":3655042.0,"share_bps":2546},"#,
+            r#""loss_guarded":{"asset":"USDC","amount":0.0,"share_bps":0},"saved_bps":10000,"detected_by":"keeper","#,
+            r#""detected_block":100,"contained_block":101,"first_bad_block":100,"benign_txs":373,"benign_blocked":0,"#,
+            r#""false_trips":0,"latency_ms":{"head_to_decision":12.5,"decision_to_broadcast":3.25,"broadcast_to_contained":240.0}}]}"#
+        );
+        assert_eq!(line, expected);
+    }
+}

@@ -117,3 +117,36 @@ fn row(outcome: &Outcome, run: &Run) -> [Cell; HEADINGS.len()] {
         judged(run.benign_blocked.to_string(), run.benign_blocked == 0),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::tests::kept;
+
+    #[test]
+    fn plain_tables_have_no_escape_codes_and_aligned_columns() {
+        let text = table(&[kept()], Style::Plain);
+        let expected = "\
+scenario     bytecode  k  order        loss unguarded                  loss guarded         saved     caught by  blocks  ms   benign  blocked
+aave-oracle  real      2  guard-first  3,655,042.00 USDC (25.46 %)  0.00 USDC (0.00 %)  100.00 %  keeper     1       256  373     0
+";
+        let squeeze = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(squeeze(&text), squeeze(expected));
+        assert!(!text.contains('\u{1b}'));
+        let starts: Vec<Option<usize>> = text
+            .lines()
+            .map(|line| line.find("keeper").or(line.find("caught by")))
+            .collect();
+        assert!(starts.windows(2).all(|pair| pair.first() == pair.last()), "{starts:?}");
+    }
+
+    #[test]
+    fn colours_only_paint() {
+        let coloured = table(&[kept()], Style::Colour);
+        let mut bare = coloured;
+        for code in ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[32m"] {
+            bare = bare.replace(code, "");
+        }
+        assert_eq!(bare, table(&[kept()], Style::Plain));
+    }
+}

@@ -16,6 +16,16 @@ pub(crate) enum Arrival {
     Keeper,
 }
 
+impl Arrival {
+    /// As in "keeper first".
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Attacker => "attacker",
+            Self::Keeper => "keeper",
+        }
+    }
+}
+
 /// A transaction as it stands in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Landed {

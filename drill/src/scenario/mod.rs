@@ -3,9 +3,18 @@
 mod aave;
 mod vault;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::error::DrillError;
+use cordon_keeper::record::Incident;
+
+use crate::{
+    Context,
+    attack::Attack,
+    benign::Benign,
+    error::DrillError,
+    outcome::{Latency, Outcome},
+    score::Damage,
+};
 
 /// A drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +43,72 @@ impl Scenario {
     pub const fn real_bytecode(self) -> bool {
         matches!(self, Self::AaveOracle)
     }
+
+    /// Runs all attacks of the drill, without and with the guard.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Result<Outcome, DrillError> {
+        match self {
+            Self::AaveOracle => aave::run(context).await,
+            Self::VaultInflation => vault::run(context).await,
+        }
+    }
+}
+
+/// An empty folder for one run; what an earlier drill left there is removed.
+fn fresh_folder(context: &Context<'_>, scenario: &str, run: &str) -> Result<PathBuf, DrillError> {
+    let folder = context.out.join(scenario).join(run);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(DrillError::file("remove", &folder))?;
+    }
+    std::fs::create_dir_all(&folder).map_err(DrillError::file("create", &folder))?;
+    Ok(folder)
+}
+
+/// The damage of an unguarded run, when that run shows what it is to show: honest traffic passes, the attack lands as planned,
+/// and it hurts.
+fn proven(
+    scenario: &'static str,
+    delay: u64,
+    benign: &Benign,
+    attack: &Attack,
+    damage: Damage,
+) -> Result<Damage, DrillError> {
+    let run = format!("k = {delay}");
+    if let Some((what, hash)) = benign.blocked.first() {
+        let (what, hash) = (*what, *hash);
+        return Err(DrillError::TrafficFails {
+            scenario,
+            run,
+            what,
+            hash,
+        });
+    }
+    if attack.delay() != delay {
+        let reason = format!("{} blocks lay between them", attack.delay());
+        return Err(DrillError::WrongOrder {
+            scenario,
+            run,
+            attempts: 1,
+            reason,
+        });
+    }
+    if damage.main.amount().is_zero() {
+        return Err(DrillError::Harmless {
+            scenario,
+            run,
+            loss: damage.main.to_string(),
+        });
+    }
+    Ok(damage)
+}
+
+/// The keeper's latencies as it recorded them.
+fn latency(incident: &Incident) -> Latency {
+    let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64() * 1_000.0);
+    Latency {
+        head_to_decision: millis(incident.head_to_decision),
+        decision_to_broadcast: millis(incident.decision_to_broadcast),
+        broadcast_to_contained: millis(incident.broadcast_to_contained),
+    }
 }
 
 impl fmt::Display for Scenario {
@@ -60,13 +135,54 @@ impl FromStr for Scenario {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use alloy::primitives::{B256, U256};
+
     use super::*;
+    use crate::{attack::Landed, loss::Loss};
 
     #[test]
     fn every_name_finds_its_drill() {
         for scenario in Scenario::ALL {
             assert_eq!(scenario.to_string().parse::<Scenario>().unwrap(), scenario);
         }
+    }
+
+    fn landed(block: u64) -> Landed {
+        Landed {
+            hash: B256::ZERO,
+            block,
+            index: 0,
+            succeeded: true,
+        }
+    }
+
+    fn damage(amount: u64) -> Damage {
+        let main = Loss::new("USDC", 6, U256::from(amount), amount);
+        Damage {
+            main,
+            by_asset: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_unguarded_run_must_show_what_it_is_to_show() {
+        let attack = Attack {
+            change: landed(10),
+            taking: landed(11),
+        };
+        let quiet = Benign {
+            sent: 300,
+            blocked: Vec::new(),
+        };
+        let failing = Benign {
+            sent: 300,
+            blocked: vec![("supply", B256::ZERO)],
+        };
+        let said = |result: Result<Damage, DrillError>| result.unwrap_err().to_string();
+        assert!(proven("drill", 1, &quiet, &attack, damage(1)).is_ok());
+        assert!(said(proven("drill", 1, &quiet, &attack, damage(0))).contains("no longer hurts"));
+        assert!(said(proven("drill", 1, &failing, &attack, damage(1))).contains("an honest supply"));
+        assert!(said(proven("drill", 2, &quiet, &attack, damage(1))).contains("1 blocks lay between"));
     }
 
     #[test]

@@ -1,29 +1,41 @@
 //! `vault-inflation`: the first depositor of a vault without virtual shares takes the next depositor's assets.
 
+use std::{
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use alloy::{
+    primitives::{Address, Bytes},
+    providers::Provider,
+    sol_types::{SolCall, SolError},
+};
+use cordon_client::guard::ICordonGuard;
+use cordon_core::{level::Level, rule::value::Int};
+use cordon_keeper::record::{Incident, IncidentState};
+
+use super::{fresh_folder, proven};
 use crate::{
     Context,
+    abi::ICreditVault,
     attack::{self, Attack},
     benign::{self, Benign},
+    config::Template,
+    dossier::{self, Place},
     error::DrillError,
     fork::{Fork, Pace},
-    live::VaultMarket,
-    outcome::Outcome,
+    live::{CHAIN_ID, VaultMarket},
+    outcome::{Detector, Latency, Order, Outcome, Run},
     scenario::Scenario,
     score::{self, Damage},
+    stage::{Grant, Stage},
 };
 
 /// Delays between the inflation and the victim's deposit, in blocks.
 const DELAYS: [u64; 2] = [0, 1];
 
-/// What happened without the guard.
-struct Unguarded {
-    benign: Benign,
-    attack: Attack,
-    damage: Damage,
-}
-
 /// The attack on the unguarded vault, after the same honest traffic as with the guard.
-async fn unguarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Result<Unguarded, DrillError> {
+async fn unguarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Result<Damage, DrillError> {
     context
         .progress
         .step(&format!("vault-inflation, k = {delay}: without the guard"));
@@ -32,14 +44,200 @@ async fn unguarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> R
     let attack = attack::vault::strike(&fork, market, delay).await?;
     let damage = score::vault_damage(&fork, market, attack.change.block - 1).await?;
     fork.stop().await?;
-    if damage.main.amount().is_zero() {
-        return Err(DrillError::Harmless {
-            scenario: Scenario::VaultInflation.name(),
-            run: format!("k = {delay}"),
-            loss: damage.main.to_string(),
-        });
+    proven(NAME, delay, &benign, &attack, damage)
+}
+
+/// All runs of the drill.
+pub(crate) async fn run(context: &Context<'_>) -> Result<Outcome, DrillError> {
+    let market = context
+        .live
+        .vault
+        .as_ref()
+        .ok_or(DrillError::NotDeployed { scenario: NAME })?;
+    let mut runs = Vec::new();
+    let mut reports = Vec::new();
+    for delay in DELAYS {
+        let unguarded = unguarded(context, market, delay).await?;
+        context.progress.step(&format!("{NAME}, k = {delay}: with the guard"));
+        let guarded = guarded(context, market, delay).await?;
+        let (run, report) = guarded.conclude(context, &unguarded).await?;
+        runs.push(run);
+        reports.push(report);
     }
-    Ok(Unguarded { benign, attack, damage })
+    Ok(Outcome {
+        scenario: NAME,
+        real_bytecode: Scenario::VaultInflation.real_bytecode(),
+        runs,
+        reports,
+    })
+}
+
+const NAME: &str = Scenario::VaultInflation.name();
+
+/// What happened with the guard.
+struct Guarded {
+    folder: PathBuf,
+    benign: Benign,
+    false_trips: u64,
+    attack: Attack,
+    /// The incident that the hook's refusal makes; `None` when the deposit went through.
+    incident: Option<Incident>,
+    damage: Damage,
+}
+
+async fn guarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Result<Guarded, DrillError> {
+    let folder = fresh_folder(context, NAME, &format!("k{delay}"))?;
+    let mut fork = Fork::start(context.live, Pace::Automatic).await?;
+    let template = Template::vault(market, &fork.http(), &fork.ws())?;
+    let vaults = [market.busy, market.new];
+    let stage = Stage::raise(context, &mut fork, &template, |guard| hooks(vaults, guard), &folder).await?;
+    let benign = benign::run(&fork, &benign::vault::plan(market)?).await?;
+    let attack = attack::vault::strike(&fork, market, delay).await?;
+    let false_trips = stage.trips_before(&fork, attack.change.block).await?;
+    let damage = score::vault_damage(&fork, market, attack.change.block - 1).await?;
+    let incident = if attack.taking.succeeded {
+        None
+    } else {
+        refusal(&fork, &stage, &attack).await?
+    };
+    stage.close().await?;
+    fork.stop().await?;
+    Ok(Guarded {
+        folder,
+        benign,
+        false_trips,
+        attack,
+        incident,
+        damage,
+    })
+}
+
+/// The vaults' owner switches their hooks on.
+fn hooks(vaults: [Address; 2], guard: Address) -> Vec<Grant> {
+    let calldata: Bytes = ICreditVault::setGuardCall { guard }.abi_encode().into();
+    let grant = |target| Grant {
+        target,
+        calldata: calldata.clone(),
+        what: "naming the guard to a vault",
+    };
+    vaults.map(grant).into()
+}
+
+/// What the refused deposit was reverted with, as an incident that is over as soon as it began: a hook that reverts an attack
+/// has already held. `None` when something else than the rule refused it.
+async fn refusal(fork: &Fork, stage: &Stage, attack: &Attack) -> Result<Option<Incident>, DrillError> {
+    let Some(breach) = revert_reason(fork, attack).await? else {
+        return Ok(None);
+    };
+    let Some((rule, scope, severity)) = stage.rules.get(usize::from(breach.rule)).cloned() else {
+        return Ok(None);
+    };
+    let (first_bad, refused) = (attack.change.block, attack.taking.block);
+    let first_bad_time = fork.chain.timestamp(first_bad).await?;
+    let refused_time = fork.chain.timestamp(refused).await?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    let mut incident = Incident {
+        id: 1,
+        chain_id: CHAIN_ID,
+        guard: stage.guard,
+        scope,
+        scope_name: stage.scopes.get(usize::from(scope)).cloned().unwrap_or_default(),
+        severity,
+        state: IncidentState::Closed,
+        chain_incident: None,
+        rule: Some(breach.rule),
+        rule_name: Some(rule.clone()),
+        witness: Vec::new(),
+        observed: Some(Int {
+            negative: breach.observedNegative,
+            magnitude: breach.observed,
+        }),
+        bound: Some(Int {
+            negative: breach.boundNegative,
+            magnitude: breach.bound,
+        }),
+        opened_ms: i64::try_from(now).unwrap_or(i64::MAX),
+        opened_block: refused,
+        opened_time: refused_time,
+        first_bad_block: first_bad,
+        first_bad_time,
+        level: Level::Normal,
+        contained_block: Some(refused),
+        contained_time: Some(refused_time),
+        ended_block: Some(refused),
+        ended_time: Some(refused_time),
+        head_to_decision: None,
+        decision_to_broadcast: None,
+        broadcast_to_contained: None,
+        timeline: Vec::new(),
+        transactions: Vec::new(),
+        closures: Vec::new(),
+    };
+    let change = "the thief took the first share of the new vault and donated to it".to_owned();
+    dossier::tell(
+        &mut incident,
+        &fork.chain,
+        &attack.change,
+        Place::InTurn,
+        "attack",
+        change,
+    )
+    .await?;
+    let held = format!(
+        "the hook reverted the victim's deposit inside the transaction: `{rule}` was breached; nothing else was closed"
+    );
+    dossier::tell(&mut incident, &fork.chain, &attack.taking, Place::InTurn, "hook", held).await?;
+    Ok(Some(incident))
+}
+
+/// The rule by which the guard reverted the victim's deposit, read from the transaction's trace.
+async fn revert_reason(fork: &Fork, attack: &Attack) -> Result<Option<ICordonGuard::RuleBreached>, DrillError> {
+    let tracer = serde_json::json!({"tracer": "callTracer", "tracerConfig": {"onlyTopCall": true}});
+    let trace: serde_json::Value = fork
+        .chain
+        .provider()
+        .raw_request("debug_traceTransaction".into(), (attack.taking.hash, tracer))
+        .await
+        .map_err(DrillError::rpc("tracing the victim's deposit"))?;
+    let output = trace.get("output").and_then(serde_json::Value::as_str);
+    let data = output
+        .and_then(|output| output.parse::<Bytes>().ok())
+        .unwrap_or_default();
+    Ok(ICordonGuard::RuleBreached::abi_decode(&data).ok())
+}
+
+impl Guarded {
+    async fn conclude(self, context: &Context<'_>, unguarded: &Damage) -> Result<(Run, PathBuf), DrillError> {
+        for (what, hash) in &self.benign.blocked {
+            context
+                .progress
+                .step(&format!("{NAME}: an honest {what} failed ({hash})"));
+        }
+        let incident = self.incident.ok_or(DrillError::NoIncident {
+            scenario: NAME,
+            folder: self.folder.clone(),
+        })?;
+        let report = dossier::publish(&self.folder, &incident, unguarded, &self.damage).await?;
+        let run = Run {
+            attacker_delay_blocks: self.attack.delay(),
+            // The hook stands in the way before the deposit is done.
+            order: Order::GuardFirst,
+            saved_bps: self.damage.main.saved_bps(&unguarded.main),
+            loss_unguarded: unguarded.main.clone(),
+            loss_guarded: self.damage.main,
+            detected_by: Detector::Hook,
+            detected_block: Some(incident.opened_block),
+            contained_block: incident.contained_block,
+            first_bad_block: self.attack.change.block,
+            benign_txs: self.benign.sent,
+            benign_blocked: u64::try_from(self.benign.blocked.len()).unwrap_or(u64::MAX),
+            false_trips: self.false_trips,
+            latency_ms: Latency::default(),
+        };
+        Ok((run, report))
+    }
 }
 
 #[cfg(test)]
@@ -60,11 +258,8 @@ mod tests {
             out,
             progress: &Silent,
         };
-        let run = unguarded(&context, live.vault.as_ref().unwrap(), 1).await.unwrap();
-        assert!(run.benign.sent >= 300, "{} transactions", run.benign.sent);
-        assert_eq!(run.benign.blocked, []);
-        assert_eq!(run.attack.delay(), 1);
-        assert!(run.damage.main.share_bps() > 1_000, "{}", run.damage.main);
+        let damage = unguarded(&context, live.vault.as_ref().unwrap(), 1).await.unwrap();
+        assert!(damage.main.share_bps() > 1_000, "{}", damage.main);
         live.stop().await;
     }
 }
