@@ -410,9 +410,11 @@ async fn reorg(node: Arc<Node>, args: Args) -> Answer {
 
 async fn add_transaction(node: &Arc<Node>, transaction: &Value) -> Result<(), RpcError> {
     if let Ok(raw) = serde_json::from_value::<Bytes>(transaction.clone()) {
-        return transactions::submit(node, SignedTransaction::decode(&raw)?, true).await;
+        return transactions::admit(node, SignedTransaction::decode(&raw)?)
+            .await
+            .map(drop);
     }
     let request: TransactionRequest = serde_json::from_value(transaction.clone())
         .map_err(|error| RpcError::Params(format!("neither raw transaction nor request: {error}")))?;
-    transactions::fill_and_submit(node, request).await.map(drop)
+    transactions::fill_and_admit(node, request).await.map(drop)
 }

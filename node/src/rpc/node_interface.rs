@@ -93,6 +93,6 @@ fn range(node: &Node, l1_number: u64) -> Result<Vec<u8>, RpcError> {
     let all = chain.base().number..=chain.tip().number;
     let mut matching = all.filter(|number| chain.tip_of(*number).is_some_and(|tip| tip.l1_number == l1_number));
     let first = matching.next().ok_or_else(|| RpcError::Revert(Bytes::new()))?;
-    let last = matching.last().unwrap_or(first);
+    let last = matching.next_back().unwrap_or(first);
     Ok((first, last).abi_encode_params())
 }

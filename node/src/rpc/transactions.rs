@@ -41,7 +41,7 @@ async fn send_raw(node: Arc<Node>, args: Args) -> Answer {
     let raw: Bytes = args.required(0, "raw transaction")?;
     let transaction = SignedTransaction::decode(&raw)?;
     let hash = transaction.hash();
-    submit(&node, transaction, false).await?;
+    submit(&node, transaction).await?;
     Ok(render::hash(hash))
 }
 
@@ -51,7 +51,7 @@ async fn send_raw_sync(node: Arc<Node>, args: Args) -> Answer {
     let events = node.events.subscribe();
     let transaction = SignedTransaction::decode(&raw)?;
     let hash = transaction.hash();
-    submit(&node, transaction, false).await?;
+    submit(&node, transaction).await?;
     wait(&node, hash, events, timeout).await
 }
 
@@ -95,39 +95,41 @@ async fn wait(node: &Node, hash: B256, mut events: broadcast::Receiver<Event>, t
     })
 }
 
-/// Completes a request for an unlocked account and sends it.
-pub(super) async fn fill_and_submit(node: &Arc<Node>, request: TransactionRequest) -> Result<B256, RpcError> {
+/// Completes a request for an unlocked account, signs it and adds it to the pool.
+pub(super) async fn fill_and_admit(
+    node: &Arc<Node>,
+    request: TransactionRequest,
+) -> Result<Arc<SignedTransaction>, RpcError> {
     let (request, sender) = fill(node, request).await?;
     let fixed_nonce = request.nonce.is_some();
-    let key = signing_key(node, &sender).cloned();
-    let sign = move |node: &Node, pool_nonce: u64| {
-        let mut request = request.clone();
-        request.nonce = Some(request.nonce.unwrap_or(pool_nonce));
-        let _ = node;
-        SignedTransaction::from_request(request, sender, key.as_ref())
-    };
-    let transaction = node
-        .reading(move |node| {
-            let state_nonce = node.nonce(sender)?;
-            let first = sign(node, state_nonce)?;
-            check(node, &first, fixed_nonce)?;
-            // Nonce and place in the pool are taken under one lock: requests that race get different nonces.
-            let mut pool = node.pool.lock();
-            let nonce = if fixed_nonce {
-                first.nonce()
-            } else {
-                pool.next_nonce(&sender, node.nonce(sender)?)
+    node.reading(move |node| {
+        let key = signing_key(node, &sender);
+        let signed = |nonce| {
+            let request = TransactionRequest {
+                nonce: Some(nonce),
+                ..request.clone()
             };
-            let transaction = if nonce == first.nonce() {
-                first
-            } else {
-                sign(node, nonce)?
-            };
-            let transaction = Arc::new(transaction);
-            pool.add(transaction.clone())?;
-            Ok(transaction)
-        })
-        .await?;
+            SignedTransaction::from_request(request, sender, key)
+        };
+        let first = signed(request.nonce.unwrap_or(node.nonce(sender)?))?;
+        check(node, &first, fixed_nonce)?;
+        // Nonce and place in the pool are taken under one lock: requests that race get different nonces.
+        let mut pool = node.pool.lock();
+        let nonce = if fixed_nonce {
+            first.nonce()
+        } else {
+            pool.next_nonce(&sender, node.nonce(sender)?)
+        };
+        let transaction = Arc::new(if nonce == first.nonce() { first } else { signed(nonce)? });
+        pool.add(transaction.clone())?;
+        Ok(transaction)
+    })
+    .await
+}
+
+/// As [`fill_and_admit`], and mines it if that is the way of the node.
+async fn fill_and_submit(node: &Arc<Node>, request: TransactionRequest) -> Result<B256, RpcError> {
+    let transaction = fill_and_admit(node, request).await?;
     let hash = transaction.hash();
     announce(node, transaction).await?;
     Ok(hash)
@@ -181,23 +183,27 @@ async fn fill(node: &Arc<Node>, mut request: TransactionRequest) -> Result<(Tran
     Ok((request, sender))
 }
 
-/// Checks a signed transaction, adds it to the pool, and mines it if that is the way of the node.
-pub(super) async fn submit(node: &Arc<Node>, transaction: SignedTransaction, quiet: bool) -> Result<(), RpcError> {
-    let transaction = node
-        .reading(move |node| {
-            check(node, &transaction, true)?;
-            let transaction = Arc::new(transaction);
-            node.pool.lock().add(transaction.clone())?;
-            Ok(transaction)
-        })
-        .await?;
-    if quiet {
-        Ok(())
-    } else {
-        announce(node, transaction).await
-    }
+/// Checks a signed transaction and adds it to the pool.
+pub(super) async fn admit(
+    node: &Arc<Node>,
+    transaction: SignedTransaction,
+) -> Result<Arc<SignedTransaction>, RpcError> {
+    node.reading(move |node| {
+        check(node, &transaction, true)?;
+        let transaction = Arc::new(transaction);
+        node.pool.lock().add(transaction.clone())?;
+        Ok(transaction)
+    })
+    .await
 }
 
+/// Admits a signed transaction, and mines it if that is the way of the node.
+async fn submit(node: &Arc<Node>, transaction: SignedTransaction) -> Result<(), RpcError> {
+    let transaction = admit(node, transaction).await?;
+    announce(node, transaction).await
+}
+
+/// Tells subscribers of a transaction in the pool, and mines it if that is the way of the node.
 async fn announce(node: &Arc<Node>, transaction: Arc<SignedTransaction>) -> Result<(), RpcError> {
     // Nobody may be listening.
     let _ = node.events.send(Event::Pending(transaction));

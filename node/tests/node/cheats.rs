@@ -152,6 +152,7 @@ async fn a_reorganisation_replaces_blocks() {
     assert!(provider.get_block_by_hash(hashes[1]).await.unwrap().is_none());
     raw(&provider, "anvil_reorg", json!([1, [[count_up(counter), 0]]])).await;
     assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(2));
+    assert_eq!(provider.get_block_number().await.unwrap(), 4);
     let deep = provider.anvil_rollback(Some(9)).await.unwrap_err();
     assert!(deep.to_string().contains("cannot go back 9 blocks"), "{deep}");
 }
