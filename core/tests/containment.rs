@@ -161,6 +161,14 @@ impl Sim {
                 } else {
                     self.now
                 };
+                if let Some(spec) = &bound.bucket {
+                    let paid = (after.expires_at - from) * u64::from(spec.period);
+                    assert_eq!(
+                        outcome.bucket.spent,
+                        bucket.leaked(spec, self.now).spent + paid,
+                        "what is added is paid"
+                    );
+                }
                 self.charged[actor as usize] += after.expires_at - from;
                 let again = contain(outcome.state, outcome.bucket, self.now, &request);
                 let clipped = after.expires_at < self.now + u64::from(duration);

@@ -298,6 +298,13 @@ fn layout_is_strict() {
     assert_eq!(problem(&code[1..]), Problem::NotARulebook);
     assert_eq!(problem(&[]), Problem::NotARulebook);
     assert_eq!(problem(&[0; 24_577]), Problem::TooLong);
+    // A gap before the last body: everything else still fits.
+    let record = View::open(&code).unwrap().header().containment_range(0).unwrap();
+    let body = usize::from(u16::from_be_bytes([code[record.end - 4], code[record.end - 3]]));
+    let mut gap = code.clone();
+    gap.insert(body, 0);
+    gap[record.end - 4..record.end - 2].copy_from_slice(&u16::try_from(body + 1).unwrap().to_be_bytes());
+    assert_eq!(problem(&gap), Problem::BadLayout);
     for end in 4..code.len() {
         assert!(check(&code[..end]).is_err(), "{end}");
     }

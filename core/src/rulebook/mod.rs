@@ -1,7 +1,7 @@
 //! The rulebook of one protocol: everything that the guard is configured with, as the code of one account.
 //!
 //! [`Rulebook`] is the owned form; [`view`] reads an encoded one without copying and gives cheap access to a single rule
-//! or containment call; [`check`] decides whether a guard may adopt one. `docs/rules.md` has the layout.
+//! or containment call; [`check()`] decides whether a guard may adopt one. `docs/rules.md` has the layout.
 
 pub mod check;
 mod encode;
