@@ -7,9 +7,12 @@ use std::{
 
 use alloy::{
     primitives::{Address, B256, U256, keccak256},
-    signers::local::{MnemonicBuilder, PrivateKeySigner},
+    signers::local::{LocalSignerError, MnemonicBuilder},
 };
-use cordon_stylus::{arbos::STATE_ADDRESS, genesis};
+use cordon_stylus::{
+    arbos::STATE_ADDRESS,
+    genesis::{self, GenesisAccount},
+};
 use parking_lot::{Mutex, RwLock};
 use revm::DatabaseRef;
 use tokio::sync::{Semaphore, broadcast, watch};
@@ -165,13 +168,20 @@ fn prepare(
     config: &NodeConfig,
 ) -> Result<Chain, StateError> {
     store.write().set_root(start.hash);
-    let mut overlay = Overlay::new(StateView::new(store.clone(), base, 0));
+    let view = StateView::new(store.clone(), base, 0);
+    prefetch(&view, accounts);
+    let mut overlay = Overlay::new(view.clone());
     for address in accounts {
         let mut info = overlay.account(*address)?;
         info.balance = U256::from(config.balance).saturating_mul(U256::from(WEI_PER_ETHER));
         overlay.set_account(*address, info);
     }
-    inject_arbos(&mut overlay, config.arbos_version)?;
+    let found = view.storage_ref(STATE_ADDRESS, genesis::version_slot())?;
+    if !genesis::is_arbitrum(found) {
+        let alloc = genesis::alloc(config.arbos_version);
+        prefetch(&view, &alloc.iter().map(|account| account.address).collect::<Vec<_>>());
+        put_in(&mut overlay, alloc)?;
+    }
     let mut store = store.write();
     store.commit(start.number, overlay.into_changes());
     if forked {
@@ -182,19 +192,17 @@ fn prepare(
     Ok(Chain::fresh(genesis))
 }
 
-/// Puts in the state, precompiles and contracts of Arbitrum where the chain has none. What is there stays.
-fn inject_arbos(overlay: &mut Overlay, version: u64) -> Result<(), StateError> {
-    let found = overlay.storage_ref(STATE_ADDRESS, genesis::version_slot())?;
-    if genesis::is_arbitrum(found) {
-        return Ok(());
-    }
-    for account in genesis::alloc(version) {
+/// Writes accounts that the chain has no code for; of others only nonce, balance and the given slots.
+fn put_in(overlay: &mut Overlay, alloc: Vec<GenesisAccount>) -> Result<(), StateError> {
+    for account in alloc {
         let mut info = overlay.account(account.address)?;
         info.nonce = info.nonce.max(account.nonce);
         info.balance = info.balance.saturating_add(account.balance);
         let has_code = !info.is_empty_code_hash();
         overlay.set_account(account.address, info);
-        if !has_code && !account.code.is_empty() {
+        if !has_code {
+            // Nothing is stored there below, so nobody needs to ask.
+            overlay.renew(account.address);
             overlay.set_code(account.address, account.code)?;
         }
         for (slot, value) in account.storage {
@@ -204,27 +212,37 @@ fn inject_arbos(overlay: &mut Overlay, version: u64) -> Result<(), StateError> {
     Ok(())
 }
 
+/// Reads accounts side by side: one after the other, a remote endpoint would make the start slow. What fails here is read
+/// again, and reported, where it is needed.
+fn prefetch(view: &StateView, addresses: &[Address]) {
+    for some in addresses.chunks(PARALLEL_CALLS) {
+        std::thread::scope(|scope| {
+            for address in some {
+                scope.spawn(|| drop(view.account(*address)));
+            }
+        });
+    }
+}
+
 fn accounts(config: &NodeConfig) -> Result<Accounts, NodeError> {
     let mut accounts = Accounts::default();
+    let parent = MnemonicBuilder::from_phrase(&config.mnemonic)
+        .build_parent_key()
+        .map_err(underivable)?;
     for index in 0..config.accounts {
-        let key = derive(&config.mnemonic, index)?;
+        let key = parent.child(index).map_err(underivable)?.signer();
         accounts.order.push(key.address());
         accounts.keys.insert(key.address(), key);
     }
     Ok(accounts)
 }
 
-fn derive(mnemonic: &str, index: u32) -> Result<PrivateKeySigner, NodeError> {
-    MnemonicBuilder::from_phrase(mnemonic)
-        .index(index)
-        .and_then(|builder| builder.build())
-        .map_err(|error| {
-            // The phrase itself may be a secret.
-            NodeError::Config {
-                field: "mnemonic",
-                reason: format!("no account can be derived from it: {error}"),
-            }
-        })
+/// The phrase itself may be a secret and is not named.
+fn underivable(error: LocalSignerError) -> NodeError {
+    NodeError::Config {
+        field: "mnemonic",
+        reason: format!("no account can be derived from it: {error}"),
+    }
 }
 
 /// A number that tells this run of the node from others.

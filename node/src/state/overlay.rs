@@ -1,6 +1,6 @@
 //! Changes in the making, above a view: the transactions of a block, or the overrides of a call.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use alloy::{
     primitives::{Address, B256, U256, map::HashMap as FastMap},
@@ -24,7 +24,6 @@ pub(crate) struct Overlay {
     accounts: FastMap<Address, AccountInfo>,
     storage: FastMap<(Address, U256), U256>,
     renewed: HashSet<Address>,
-    hashes: BTreeMap<u64, B256>,
 }
 
 impl Overlay {
@@ -34,7 +33,6 @@ impl Overlay {
             accounts: FastMap::default(),
             storage: FastMap::default(),
             renewed: HashSet::new(),
-            hashes: BTreeMap::new(),
         }
     }
 
@@ -51,6 +49,12 @@ impl Overlay {
     /// Sets one slot.
     pub(crate) fn set_slot(&mut self, address: Address, slot: U256, value: U256) {
         self.storage.insert((address, slot), value);
+    }
+
+    /// Empties an account's storage.
+    pub(crate) fn renew(&mut self, address: Address) {
+        self.storage.retain(|key, _| key.0 != address);
+        self.renewed.insert(address);
     }
 
     /// Gives an account other code.
@@ -70,8 +74,7 @@ impl Overlay {
                 continue;
             }
             if account.is_created() || account.is_selfdestructed() {
-                self.storage.retain(|key, _| key.0 != address);
-                self.renewed.insert(address);
+                self.renew(address);
             }
             if account.is_selfdestructed() {
                 self.accounts.insert(address, AccountInfo::default());
@@ -107,8 +110,7 @@ impl Overlay {
             self.set_code(address, code)?;
         }
         if let Some(state) = account.state {
-            self.renewed.insert(address);
-            self.storage.retain(|key, _| key.0 != address);
+            self.renew(address);
             self.set_slots(address, state);
         }
         if let Some(diff) = account.state_diff {
@@ -170,10 +172,7 @@ impl DatabaseRef for Overlay {
     }
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, StateError> {
-        match self.hashes.get(&number) {
-            Some(hash) => Ok(*hash),
-            None => self.view.block_hash_ref(number),
-        }
+        self.view.block_hash_ref(number)
     }
 }
 
