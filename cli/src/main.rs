@@ -1,2 +1,74 @@
-//! The `cordon` command.
-fn main() {}
+//! The `cordon` command: a node that runs Stylus programs, the guard, the keeper and the drills.
+//!
+//! Exit codes: 0 when all went well, 1 when something failed (the message says what), 2 when the command was written wrongly.
+
+mod check;
+mod guard;
+mod key;
+mod node;
+mod style;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// On-chain incident management for DeFi protocols: guard, keeper, drills, and a node to try them on.
+#[derive(Parser)]
+#[command(name = "cordon", version, propagate_version = true)]
+struct Cordon {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a node for tests and drills: anvil's interface, on a chain that runs Stylus programs.
+    Node(Box<node::Args>),
+    /// Build, deploy, look at and operate a guard.
+    #[command(subcommand)]
+    Guard(guard::Command),
+    /// Check a configuration: every rule compiled, with its class and cost. Nothing is sent anywhere.
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    let cordon = Cordon::parse();
+    log_to_stderr();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&eyre::Report::new(error)),
+    };
+    let result = runtime.block_on(async {
+        match cordon.command {
+            Command::Node(args) => node::run(*args).await,
+            Command::Guard(command) => guard::run(command).await,
+            Command::Check(args) => check::run(&args).await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &eyre::Report) -> ExitCode {
+    let label = style::Style::of_stderr().red("error");
+    eprintln!("{label}: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because {cause}");
+    }
+    ExitCode::from(1)
+}
+
+/// Progress and warnings go to standard error, so that standard output holds results alone. `RUST_LOG` asks for more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,cordon_client=info"));
+    let colour = style::Style::of_stderr().is_coloured();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
+}

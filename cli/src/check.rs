@@ -1,0 +1,122 @@
+//! `cordon check`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use cordon_client::config::{Problem, format_duration};
+use cordon_client::{CompiledConfig, Config, chain, deploy};
+use cordon_core::rule::Class;
+use cordon_core::{ActionSet, Level};
+
+use crate::style::Style;
+
+/// What to check.
+#[derive(Parser)]
+pub(crate) struct Args {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "cordon.toml")]
+    config: PathBuf,
+    /// Ask the chain as well: its id, whether the contracts have code, and whether a deployed guard is as configured and can
+    /// make its containment calls.
+    #[arg(long)]
+    online: bool,
+}
+
+pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
+    let config = Config::load(&args.config)?;
+    let compiled = config.compile()?;
+    warn(&config, &compiled.warnings);
+    print(&compiled);
+    if args.online {
+        let provider = chain::connect(&config.chain, None).await?;
+        deploy::check_contracts(&provider, &config, &compiled).await?;
+        println!("chain {}: every contract has code", config.chain.id);
+        if let Some(guard) = config.guard.address {
+            deploy::verify_guard(&provider, guard, &config, &compiled, None).await?;
+            deploy::check_containment(&provider, guard, &compiled).await?;
+            println!("guard {guard}: as configured, and able to make each containment call");
+        }
+    }
+    Ok(())
+}
+
+/// Prints warnings with their places to standard error.
+pub(crate) fn warn(config: &Config, warnings: &[Problem]) {
+    let label = Style::of_stderr().yellow("warning");
+    for warning in warnings {
+        let place = format!("{}:{}:{}", config.source.path().display(), warning.line, warning.column);
+        let help = warning
+            .help
+            .as_ref()
+            .map(|help| format!("; {help}"))
+            .unwrap_or_default();
+        eprintln!("{label}: {place}: {}{help}", warning.message);
+    }
+}
+
+fn print(compiled: &CompiledConfig) {
+    let style = Style::of_stdout();
+    println!("{}", style.bold("rules"));
+    for rule in &compiled.rules {
+        let scope = compiled.scope_name(rule.scope).unwrap_or_default();
+        let class = match (rule.class, rule.robust) {
+            (Class::Hook, _) => "hook",
+            (_, true) => "state, robust",
+            (_, false) => "state, spot",
+        };
+        let mut effects = Vec::new();
+        if rule.level != Level::Normal {
+            effects.push(format!(
+                "trips {} for {}",
+                rule.level.name(),
+                format_duration(rule.duration.into())
+            ));
+        }
+        if !rule.check.is_empty() {
+            let verb = if rule.shadow { "counts breaches in" } else { "reverts" };
+            effects.push(format!("{verb} {}", names(rule.check)));
+        }
+        println!(
+            "  {} {} [{scope}] {}: {class}; {}; {} reads, at most {} gas",
+            rule.index,
+            style.bold(&rule.id),
+            rule.severity,
+            effects.join("; "),
+            rule.reads,
+            rule.gas_bound
+        );
+    }
+    println!("{}", style.bold("containment"));
+    for call in &compiled.containments {
+        let scope = compiled.scope_name(call.scope).unwrap_or_default();
+        let closes = if call.closes.is_empty() {
+            "closes nothing".to_owned()
+        } else {
+            format!("closes {}", names(call.closes))
+        };
+        let limit = match call.max_duration {
+            0 => String::new(),
+            seconds => format!(", for {} at most", format_duration(seconds.into())),
+        };
+        println!(
+            "  {} {} [{scope}] from {}: {}; {closes}{limit}",
+            call.index,
+            style.bold(&call.id),
+            call.level.name(),
+            call.call
+        );
+    }
+    println!(
+        "rulebook: {} bytes, code hash {}",
+        compiled.code.len(),
+        compiled.code_hash()
+    );
+}
+
+fn names(actions: ActionSet) -> String {
+    actions
+        .iter()
+        .map(|action| action.name())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
