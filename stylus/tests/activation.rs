@@ -10,48 +10,14 @@
 
 mod common;
 
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
-use common::{Chain, Outcome, SENDER, entry, word};
+use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
+use common::{Chain, ETHER, GAS, Outcome, SENDER, activate, call, deploy, echo, number};
 use cordon_stylus::arbos::STATE_ADDRESS;
 use cordon_stylus::precompile::{ARB_WASM, ARB_WASM_CACHE};
 use cordon_stylus::{activation, arbos::Space, code, genesis, module, pricing};
 use revm::context::result::{ExecutionResult, HaltReason};
 
-const ETHER: u64 = 1_000_000_000_000_000_000;
-const GAS: u64 = 32_000_000;
 const ACTIVATED: B256 = B256::new(hex!("c0e812780707128d9a180db8ee4d1c1f1300b6dd0626d577b5d9ac759b76253c"));
-const DEPLOYED: B256 = B256::new(hex!("8ffcdc15a283d706d38281f500270d8b5a656918f555de0913d7455e3e6bc1bf"));
-
-/// Returns its calldata, and stores its first word if there is one.
-fn echo() -> Vec<u8> {
-    entry(
-        "(call $read_args (i32.const 0))
-         (if (i32.ge_u (local.get $len) (i32.const 32)) (then
-             (call $storage_cache (i32.const 4096) (i32.const 0))
-             (call $storage_flush (i32.const 1))))
-         (call $write_result (i32.const 0) (local.get $len))
-         i32.const 0",
-    )
-}
-
-fn call(selector: [u8; 4], words: &[B256]) -> Vec<u8> {
-    let mut data = selector.to_vec();
-    words.iter().for_each(|word| data.extend_from_slice(word.as_slice()));
-    data
-}
-
-fn activate(program: Address) -> Vec<u8> {
-    call(hex!("58c780c2"), &[program.into_word()])
-}
-
-fn deploy(chain: &mut Chain, wasm: &[u8]) -> Address {
-    let init = code::init_code(&code::compress(wasm).unwrap());
-    chain.send_with(TxKind::Create, &init, U256::ZERO, GAS).created()
-}
-
-fn number(output: &Bytes, index: usize) -> U256 {
-    U256::from_be_slice(&output[index * 32..index * 32 + 32])
-}
 
 fn halted_with_all_gas(outcome: &Outcome, gas: u64) -> bool {
     matches!(outcome.result, ExecutionResult::Halt { .. }) && outcome.gas() == gas
@@ -335,79 +301,6 @@ fn cache_managers_make_programs_cheap() {
     let evict = call(hex!("ce972013"), &[installed.code_hash]);
     assert!(chain.send(ARB_WASM_CACHE, &evict).success());
     assert_eq!(number(&chain.send(ARB_WASM_CACHE, &cached).output(), 0), U256::ZERO);
-}
-
-fn deploy_call(init: &[u8], init_data: &[u8], value: u64, salt: B256) -> Vec<u8> {
-    let padded = init.len().next_multiple_of(32);
-    let mut data = call(
-        hex!("a9a8e4e9"),
-        &[word(128), word(160 + padded as u64), word(value), salt],
-    );
-    for bytes in [init, init_data] {
-        data.extend_from_slice(word(bytes.len() as u64).as_slice());
-        data.extend_from_slice(bytes);
-        data.resize(data.len() + bytes.len().next_multiple_of(32) - bytes.len(), 0);
-    }
-    data
-}
-
-#[test]
-fn the_deployer_deploys_activates_and_initialises() {
-    let mut chain = Chain::default();
-    let init = code::init_code(&code::compress(&echo()).unwrap());
-    let init_data: [u8; 32] = U256::from(0xbeef).to_be_bytes();
-    for salt in [B256::ZERO, word(5)] {
-        let data = deploy_call(&init, &init_data, 0, salt);
-        let outcome = chain.send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), &data, U256::from(ETHER), GAS);
-        assert!(outcome.success(), "{outcome:?}");
-        let program = Address::from_word(number(&outcome.output(), 0).into());
-        let log = outcome.result.logs().last().unwrap();
-        assert_eq!(
-            (log.topics()[0], number(&log.data.data, 0)),
-            (DEPLOYED, number(&outcome.output(), 0))
-        );
-        assert_eq!(chain.slot(program, 0), U256::from(0xbeef), "the initialiser ran");
-        assert_eq!(
-            chain.balance(genesis::STYLUS_DEPLOYER),
-            U256::ZERO,
-            "what is left goes back"
-        );
-        if !salt.is_zero() {
-            let mut preimage = salt.to_vec();
-            preimage.extend_from_slice(&init_data);
-            assert_eq!(
-                program,
-                genesis::STYLUS_DEPLOYER.create2(keccak256(preimage), keccak256(&init))
-            );
-        }
-        let outcome = chain.send(program, b"hello");
-        assert_eq!(outcome.output().as_ref(), b"hello");
-    }
-}
-
-#[test]
-fn the_deployer_refuses_nonsense() {
-    let mut chain = Chain::default();
-    let mut send = |data: &[u8]| {
-        chain
-            .send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), data, U256::from(ETHER), GAS)
-            .output()
-    };
-    assert_eq!(
-        send(&deploy_call(&[], &[], 0, B256::ZERO))[..4],
-        hex!("21744a59"),
-        "EmptyBytecode"
-    );
-    assert_eq!(
-        send(&deploy_call(&[0], &[], 7, B256::ZERO))[..4],
-        hex!("00cc7971"),
-        "InitValueButNotInitData"
-    );
-    assert_eq!(
-        send(&deploy_call(&hex!("fe"), &[], 0, B256::ZERO))[..4],
-        hex!("794c92ce"),
-        "ContractDeploymentError"
-    );
 }
 
 #[test]

@@ -40,7 +40,10 @@ fn ask(chain: &mut Chain, precompile: Address, data: &[u8]) -> Vec<U256> {
 
 #[test]
 fn arb_sys_knows_the_l2_chain() {
-    let mut chain = Chain { block: BlockContext::new(700), ..Chain::default() };
+    let mut chain = Chain {
+        block: BlockContext::new(700),
+        ..Chain::default()
+    };
     let mut sys = |data: &[u8]| ask(&mut chain, ARB_SYS, data);
     assert_eq!(
         sys(&hex!("a3b1b31d")),

@@ -1,6 +1,7 @@
 //! revm's view of [`StylusEvm`]: the traits that its frame loop drives.
 
-use revm::context::{ContextTr, FrameStack, JournalTr};
+use alloy_primitives::{Address, Log};
+use revm::context::{ContextTr, FrameStack};
 use revm::context_interface::context::take_error;
 use revm::handler::evm::{ContextDbError, FrameInitResult};
 use revm::handler::instructions::EthInstructions;
@@ -17,6 +18,7 @@ use super::program::{self, Frame};
 use super::serve::{self, Served};
 use super::{OpenFrame, StylusContext, StylusEvm, created};
 use crate::code;
+use crate::hooks::Response;
 use crate::precompile::ArbPrecompiles;
 use crate::run::{ProgramRun, Step};
 
@@ -74,7 +76,7 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
 
     fn frame_run(&mut self) -> Result<FrameInitOrResult<Self::Frame>, Failure<DB>> {
         if self.frames.last().is_some_and(|open| open.is_program) {
-            return self.run_program();
+            return self.run_program(|_, _, _| ());
         }
         let inner = &mut self.inner;
         let frame = inner.frame_stack.get();
@@ -135,8 +137,11 @@ fn end_slice<DB: Database>(
 }
 
 impl<DB: Database, INSP> StylusEvm<DB, INSP> {
-    /// Runs the top frame's program until it ends or needs a nested frame.
-    fn run_program(&mut self) -> Result<FrameInitOrResult<Frame>, Failure<DB>> {
+    /// Runs the top frame's program until it ends or needs a nested frame. `logged` hears of every log at once.
+    fn run_program(
+        &mut self,
+        mut logged: impl FnMut(&mut INSP, &mut StylusContext<DB>, Log),
+    ) -> Result<FrameInitOrResult<Frame>, Failure<DB>> {
         let context = &mut self.inner.ctx;
         let frame = self.inner.frame_stack.get();
         let Some(open) = self.frames.last_mut() else {
@@ -157,6 +162,10 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
             match program.run.resume(answer.take()) {
                 Step::Request(request) => match serve::serve(context, frame, request)? {
                     Served::Answer(response) => answer = Some(response),
+                    Served::Logged(log) => {
+                        logged(&mut self.inner.inspector, context, log);
+                        answer = Some(Response::Charged(0));
+                    }
                     Served::Frame(input, awaited) => {
                         program.awaited = Some(awaited);
                         frame.interpreter.gas.set_remaining(program.run.env().meter.gas());
@@ -202,12 +211,7 @@ impl<DB: Database, INSP: Inspector<StylusContext<DB>, EthInterpreter>> Inspector
 
     fn inspect_frame_run(&mut self) -> Result<FrameInitOrResult<Self::Frame>, Failure<DB>> {
         let mut next = if self.frames.last().is_some_and(|open| open.is_program) {
-            let known = self.inner.ctx.journaled_state.logs().len();
-            let next = self.run_program()?;
-            let context = &mut self.inner.ctx;
-            let logs: Vec<_> = context.journaled_state.logs().iter().skip(known).cloned().collect();
-            logs.into_iter().for_each(|log| self.inner.inspector.log(context, log));
-            next
+            self.run_program(|inspector, context, log| inspector.log(context, log))?
         } else {
             let inner = &mut self.inner;
             let frame = inner.frame_stack.get();
@@ -233,7 +237,7 @@ impl Call {
                 counted: !(inputs.scheme.is_delegate_call() || inputs.scheme.is_call_code()),
             },
             FrameInput::Create(inputs) => Self {
-                acting: alloy_primitives::Address::ZERO,
+                acting: Address::ZERO,
                 caller: inputs.caller(),
                 counted: true,
             },

@@ -1,6 +1,6 @@
 //! Program frames: entering a program, running it between requests, and turning its end into a frame result.
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, U256};
 use revm::Database;
 use revm::context::{Block, Cfg, ContextTr, JournalTr, LocalContextTr, Transaction};
 use revm::context_interface::context::ContextError;
@@ -115,13 +115,13 @@ fn environment<DB: Database>(context: &StylusContext<DB>, inputs: &CallInputs, p
     };
     let block = context.block();
     let block = BlockInfo {
-        basefee: alloy_primitives::U256::from(block.basefee()),
+        basefee: U256::from(block.basefee()),
         coinbase: block.beneficiary(),
         gas_limit: block.gas_limit(),
         number: block.number().saturating_to(),
         timestamp: block.timestamp().saturating_to(),
         chain_id: context.cfg().chain_id(),
-        gas_price: alloy_primitives::U256::from(context.tx().effective_gas_price(u128::from(block.basefee()))),
+        gas_price: U256::from(context.tx().effective_gas_price(u128::from(block.basefee()))),
         origin: context.tx().caller(),
     };
     Env::new(call, block, params, context.chain.pages.clone(), gas)

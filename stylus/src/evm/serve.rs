@@ -36,6 +36,8 @@ const CODE_UNIT: usize = 24_576;
 pub(super) enum Served {
     /// It is answered.
     Answer(Response),
+    /// A log was emitted; that costs nothing more.
+    Logged(Log),
     /// A nested frame has to run first.
     Frame(FrameInput, Awaited),
 }
@@ -75,11 +77,12 @@ pub(super) fn serve<DB: Database>(
             Served::Answer(Response::Charged(TRANSIENT))
         }
         Request::Log { topics, data } => {
-            journal.log(Log {
+            let log = Log {
                 address: acting,
                 data: LogData::new_unchecked(topics, data),
-            });
-            Served::Answer(Response::Charged(0))
+            };
+            journal.log(log.clone());
+            Served::Logged(log)
         }
         Request::Balance(account) => {
             let account = journal.load_account(account).map_err(ContextError::Db)?;

@@ -287,3 +287,92 @@ pub(crate) fn finish(pending: Pending, response: Response, env: &mut Env, memory
         _ => Err(Stop::Failure("the EVM answered another question")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pricing::Params;
+
+    fn env(gas: u64, is_static: bool) -> Env {
+        let call = CallInfo {
+            input: Bytes::from_static(b"calldata"),
+            is_static,
+            ..CallInfo::default()
+        };
+        Env::new(call, BlockInfo::default(), Params::default(), Arc::default(), gas)
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = Hook::ALL
+            .iter()
+            .map(|hook| (hook.signature().module, hook.signature().name))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Hook::ALL.len());
+    }
+
+    fn argument() -> impl Strategy<Value = u64> {
+        prop_oneof![0_u64..300, any::<u64>(), Just(u64::from(u32::MAX)), Just(u64::MAX)]
+    }
+
+    fn response() -> impl Strategy<Value = Response> {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+        prop_oneof![
+            any::<u64>().prop_map(|cost| Response::Word {
+                word: B256::repeat_byte(7),
+                cost
+            }),
+            (bytes.clone(), 0_u64..100).prop_map(|(code, cost)| Response::Code { code, cost }),
+            (0_u64..100).prop_map(Response::Charged),
+            Just(Response::OutOfGas),
+            (bytes.clone(), any::<bool>(), 0_u64..100).prop_map(|(output, success, cost)| Response::Called {
+                success,
+                output,
+                cost
+            }),
+            (bytes, 0_u64..100).prop_map(|(output, cost)| Response::Created {
+                address: Address::ZERO,
+                output,
+                cost
+            }),
+            Just(Response::Refused("no")),
+        ]
+    }
+
+    proptest! {
+        /// Whatever a guest passes and whatever is answered: no panic, and ink only goes down.
+        #[test]
+        fn hostile_calls_end_in_a_result(
+            calls in proptest::collection::vec((0..Hook::ALL.len(), [argument(), argument(), argument(), argument(), argument(), argument()], response()), 1..20),
+            gas in prop_oneof![0_u64..10_000, Just(u64::MAX)],
+            is_static: bool,
+        ) {
+            let mut env = env(gas, is_static);
+            let mut memory = [0; 256];
+            for (index, args, response) in calls {
+                let before = env.meter.ink();
+                let flow = begin(Hook::ALL[index], &mut env, &mut Guest { memory: &mut memory, args: &args });
+                if let Ok(Flow::Ask(request, pending)) = flow {
+                    let writes = matches!(
+                        request,
+                        Request::StorageFlush { .. }
+                            | Request::Log { .. }
+                            | Request::Create { .. }
+                            | Request::TransientStore(..)
+                    );
+                    prop_assert!(!(is_static && writes));
+                    let _ = finish(pending, response, &mut env, &mut memory);
+                }
+                prop_assert!(env.meter.ink() <= before);
+            }
+        }
+    }
+}

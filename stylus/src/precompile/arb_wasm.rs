@@ -205,6 +205,9 @@ fn activate<DB: Database>(call: &mut Call<'_, DB>) -> Answer<DB> {
         call.burn(extra.saturating_to())?;
     }
     call.burn(activation::FIXED_GAS)?;
+    if call.is_selfdestructed(address)? {
+        return Err(Fault::Revert(Vec::new()));
+    }
     let (code_hash, code) = call.account(address, |info| {
         (
             info.code_hash(),

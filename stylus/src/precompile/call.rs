@@ -262,6 +262,16 @@ impl<DB: Database> Call<'_, DB> {
         Ok(read(&account.info))
     }
 
+    /// Whether an account was destroyed in this transaction.
+    pub(super) fn is_selfdestructed(&mut self, account: Address) -> Result<bool, Fault<DB>> {
+        let account = self
+            .context
+            .journaled_state
+            .load_account(account)
+            .map_err(Fault::Database)?;
+        Ok(account.is_selfdestructed())
+    }
+
     /// Members of a set of addresses.
     pub(super) fn members(&mut self, set: Space, limit: u64) -> Result<Vec<Address>, Fault<DB>> {
         let members = self.state().members(set, limit).map_err(Fault::Database)?;

@@ -12,10 +12,10 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use cordon_stylus::arbos::STATE_ADDRESS;
 use cordon_stylus::pricing::Params;
-use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm, genesis, install};
+use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm, code, genesis, install};
 use revm::bytecode::Bytecode;
 use revm::context::result::{ExecutionResult, HaltReason, Output};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
@@ -277,4 +277,39 @@ pub fn intrinsic(data: &[u8]) -> u64 {
 
 pub fn word(number: u64) -> B256 {
     U256::from(number).into()
+}
+
+pub const ETHER: u64 = 1_000_000_000_000_000_000;
+/// Gas limit of a transaction on Arbitrum.
+pub const GAS: u64 = 32_000_000;
+
+/// Returns its calldata, and stores its first word if there is one.
+pub fn echo() -> Vec<u8> {
+    entry(
+        "(call $read_args (i32.const 0))
+         (if (i32.ge_u (local.get $len) (i32.const 32)) (then
+             (call $storage_cache (i32.const 4096) (i32.const 0))
+             (call $storage_flush (i32.const 1))))
+         (call $write_result (i32.const 0) (local.get $len))
+         i32.const 0",
+    )
+}
+
+pub fn call(selector: [u8; 4], words: &[B256]) -> Vec<u8> {
+    let mut data = selector.to_vec();
+    words.iter().for_each(|word| data.extend_from_slice(word.as_slice()));
+    data
+}
+
+pub fn activate(program: Address) -> Vec<u8> {
+    call(hex!("58c780c2"), &[program.into_word()])
+}
+
+pub fn deploy(chain: &mut Chain, wasm: &[u8]) -> Address {
+    let init = code::init_code(&code::compress(wasm).unwrap());
+    chain.send_with(TxKind::Create, &init, U256::ZERO, GAS).created()
+}
+
+pub fn number(output: &Bytes, index: usize) -> U256 {
+    U256::from_be_slice(&output[index * 32..index * 32 + 32])
 }

@@ -1,0 +1,175 @@
+//! The deployer contract, and programs whose code is spread over several accounts.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs
+)]
+
+mod common;
+
+use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
+use common::{Chain, ETHER, GAS, activate, call, echo, number, word};
+use cordon_stylus::precompile::ARB_WASM;
+use cordon_stylus::{code, genesis};
+use revm::context::result::ExecutionResult;
+
+const DEPLOYED: B256 = B256::new(hex!("8ffcdc15a283d706d38281f500270d8b5a656918f555de0913d7455e3e6bc1bf"));
+
+fn deploy_call(init: &[u8], init_data: &[u8], value: u64, salt: B256) -> Vec<u8> {
+    let padded = init.len().next_multiple_of(32);
+    let mut data = call(
+        hex!("a9a8e4e9"),
+        &[word(128), word(160 + padded as u64), word(value), salt],
+    );
+    for bytes in [init, init_data] {
+        data.extend_from_slice(word(bytes.len() as u64).as_slice());
+        data.extend_from_slice(bytes);
+        data.resize(data.len() + bytes.len().next_multiple_of(32) - bytes.len(), 0);
+    }
+    data
+}
+
+#[test]
+fn the_deployer_deploys_activates_and_initialises() {
+    let mut chain = Chain::default();
+    let init = code::init_code(&code::compress(&echo()).unwrap());
+    let init_data: [u8; 32] = U256::from(0xbeef).to_be_bytes();
+    for salt in [B256::ZERO, word(5)] {
+        let data = deploy_call(&init, &init_data, 0, salt);
+        let outcome = chain.send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), &data, U256::from(ETHER), GAS);
+        assert!(outcome.success(), "{outcome:?}");
+        let program = Address::from_word(number(&outcome.output(), 0).into());
+        let log = outcome.result.logs().last().unwrap();
+        assert_eq!(
+            (log.topics()[0], number(&log.data.data, 0)),
+            (DEPLOYED, number(&outcome.output(), 0))
+        );
+        assert_eq!(chain.slot(program, 0), U256::from(0xbeef), "the initialiser ran");
+        assert_eq!(
+            chain.balance(genesis::STYLUS_DEPLOYER),
+            U256::ZERO,
+            "what is left goes back"
+        );
+        if !salt.is_zero() {
+            let mut preimage = salt.to_vec();
+            preimage.extend_from_slice(&init_data);
+            assert_eq!(
+                program,
+                genesis::STYLUS_DEPLOYER.create2(keccak256(preimage), keccak256(&init))
+            );
+        }
+        let outcome = chain.send(program, b"hello");
+        assert_eq!(outcome.output().as_ref(), b"hello");
+    }
+}
+
+#[test]
+fn the_deployer_refuses_nonsense() {
+    let mut chain = Chain::default();
+    let mut send = |data: &[u8]| {
+        chain
+            .send_with(TxKind::Call(genesis::STYLUS_DEPLOYER), data, U256::from(ETHER), GAS)
+            .output()
+    };
+    assert_eq!(
+        send(&deploy_call(&[], &[], 0, B256::ZERO))[..4],
+        hex!("21744a59"),
+        "EmptyBytecode"
+    );
+    assert_eq!(
+        send(&deploy_call(&[0], &[], 7, B256::ZERO))[..4],
+        hex!("00cc7971"),
+        "InitValueButNotInitData"
+    );
+    assert_eq!(
+        send(&deploy_call(&hex!("fe"), &[], 0, B256::ZERO))[..4],
+        hex!("794c92ce"),
+        "ContractDeploymentError"
+    );
+}
+
+/// A program of about `size` bytes that compresses badly and answers one byte of itself.
+fn large(size: usize) -> Vec<u8> {
+    let mut noise = Vec::new();
+    while noise.len() < size {
+        noise.extend_from_slice(keccak256((noise.len() as u64).to_be_bytes()).as_slice());
+    }
+    let text: String = noise.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    wat::parse_str(format!(
+        r#"(module {} (memory (export "memory") 4 4) (data (i32.const 64) "{text}")
+            (func (export "user_entrypoint") (param i32) (result i32)
+                (call $write_result (i32.const 64) (i32.const 32)) i32.const 0))"#,
+        common::IMPORTS
+    ))
+    .unwrap()
+}
+
+/// Splits a program into fragments at `accounts` and returns the root's code.
+fn fragmented(chain: &mut Chain, wasm: &[u8], accounts: &[Address]) -> Vec<u8> {
+    let code = code::compress(wasm).unwrap();
+    let stream = &code[4..];
+    let mut root = hex!("eff00200").to_vec();
+    root.extend_from_slice(&(wasm.len() as u32).to_be_bytes());
+    for (account, slice) in accounts
+        .iter()
+        .zip(stream.chunks(stream.len().div_ceil(accounts.len())))
+    {
+        assert!(slice.len() + 3 <= 24_576);
+        chain.set_code(*account, &[&hex!("eff001")[..], slice].concat());
+        root.extend_from_slice(account.as_slice());
+    }
+    root
+}
+
+#[test]
+fn programs_in_fragments_are_activated_and_run() {
+    let mut chain = Chain::default();
+    let wasm = large(60_000);
+    let accounts = [1, 2, 3].map(Address::repeat_byte);
+    let root = fragmented(&mut chain, &wasm, &accounts);
+    let program = chain
+        .send_with(TxKind::Create, &code::init_code(&root), U256::ZERO, GAS)
+        .created();
+    let outcome = chain.send_with(TxKind::Call(ARB_WASM), &activate(program), U256::from(ETHER), GAS);
+    assert!(outcome.success(), "{outcome:?}");
+    let expected = keccak256(0_u64.to_be_bytes());
+    assert_eq!(chain.send(program, &[]).output()[..], expected[..]);
+    // Another process that finds the activated program in the state.
+    chain.cache = std::sync::Arc::new(cordon_stylus::ProgramCache::new());
+    assert_eq!(chain.send(program, &[]).output()[..], expected[..]);
+    // A fragment is no program.
+    let call = chain.send_with(TxKind::Call(accounts[0]), &[], U256::ZERO, 500_000);
+    assert!(!call.success());
+    let outcome = chain.send_with(TxKind::Call(ARB_WASM), &activate(accounts[0]), U256::from(ETHER), GAS);
+    assert!(!outcome.success() && outcome.gas() < GAS && outcome.output().is_empty());
+}
+
+#[test]
+fn wrong_roots_are_refused_and_keep_the_gas() {
+    let mut chain = Chain::default();
+    let wasm = large(2_000);
+    let accounts = [1, 2, 3, 4, 5].map(Address::repeat_byte);
+    let good = fragmented(&mut chain, &wasm, &accounts[..2]);
+    let too_many = fragmented(&mut chain, &wasm, &accounts);
+    let mut longer = good.clone();
+    longer[7] ^= 1;
+    let missing = [&good[..28], &[9; 20]].concat();
+    for (what, root) in [
+        ("five fragments", too_many),
+        ("another length", longer),
+        ("no such fragment", missing),
+    ] {
+        let program = Address::repeat_byte(0x66);
+        chain.set_code(program, &root);
+        let outcome = chain.send_with(TxKind::Call(ARB_WASM), &activate(program), U256::from(ETHER), GAS);
+        assert!(
+            matches!(outcome.result, ExecutionResult::Revert { .. }),
+            "{what}: {outcome:?}"
+        );
+        assert!(outcome.gas() < 3_000_000, "{what}");
+    }
+}
