@@ -42,10 +42,6 @@ impl<'a> Cursor<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
     pub(crate) fn address(&mut self) -> Option<Address> {
         self.array().map(Address::new)
     }

@@ -164,13 +164,7 @@ impl<'a, R: Reader> Machine<'a, R> {
                 value
             }
             op::ADD..=op::ABS => return self.arithmetic(instruction.code),
-            op::LT..=op::NE => Value::Bool(self.compare(instruction.code)?),
-            op::NEAR => {
-                let right = self.int()?;
-                let left = self.int()?;
-                self.decided(left, right);
-                Value::Bool(left.near(right, instruction.short(0)))
-            }
+            op::LT..=op::NEAR => Value::Bool(self.compare(instruction)?),
             op::NOT => Value::Bool(!self.bool()?),
             op::BALANCE => {
                 let account = self.address()?;
@@ -205,55 +199,67 @@ impl<'a, R: Reader> Machine<'a, R> {
         };
         if matches!(value, Value::Bool(_)) {
             // No comparison made this boolean: an earlier one must not explain the verdict.
-            self.decided(Int::ZERO, Int::ZERO);
+            self.observed = Int::ZERO;
+            self.bound = Int::ZERO;
         }
         Ok(value)
     }
 
     /// `ADD` to `ABS`; the result takes the place of the leftmost operand.
     fn arithmetic(&mut self, code: u8) -> Result<(), Unknown> {
-        let divisor = match code {
-            op::MUL_DIV => self.int()?,
-            _ => Int::from(1),
+        let count = match code {
+            op::NEG | op::ABS => 1,
+            op::MUL_DIV => 3,
+            _ => 2,
         };
-        let right = match code {
-            op::NEG | op::ABS => Int::ZERO,
-            _ => self.int()?,
+        let base = self.stack.len().checked_sub(count).ok_or(Unknown::BadProgram)?;
+        let Some([Value::Int(left), rest @ ..]) = self.stack.get_mut(base..) else {
+            return Err(Unknown::BadProgram);
         };
-        let left = self.int()?;
-        let result = match code {
-            op::ADD => left.checked_add(right),
-            op::SUB => left.checked_sub(right),
-            op::MUL => left.checked_mul(right),
-            op::MUL_DIV if divisor.magnitude.is_zero() => return Err(Unknown::DivisionByZero),
-            op::MUL_DIV => left.mul_div(right, divisor),
-            op::DIV if right.magnitude.is_zero() => return Err(Unknown::DivisionByZero),
-            op::DIV => left.mul_div(divisor, right),
-            op::MIN => Some(if left <= right { left } else { right }),
-            op::MAX => Some(if left >= right { left } else { right }),
-            op::NEG => Some(left.negated()),
-            _ => Some(left.absolute()),
+        let (right, third) = (operand(rest, 0)?, operand(rest, 1)?);
+        let divisor = if code == op::DIV { right } else { third };
+        let fits = match code {
+            op::ADD | op::SUB => left.add(right, code == op::SUB),
+            op::DIV | op::MUL_DIV if divisor.magnitude.is_zero() => return Err(Unknown::DivisionByZero),
+            op::DIV => left.scale(third, divisor),
+            op::MUL | op::MUL_DIV => left.scale(right, divisor),
+            op::MIN | op::MAX => {
+                if (*right < *left) == (code == op::MIN) {
+                    *left = *right;
+                }
+                true
+            }
+            _ => {
+                *left = Int::new(code == op::NEG && !left.negative, left.magnitude);
+                true
+            }
         };
-        self.push(Value::Int(result.ok_or(Unknown::Overflow)?))
+        self.stack.truncate(base + 1);
+        if fits { Ok(()) } else { Err(Unknown::Overflow) }
     }
 
-    /// `LT` to `NE`.
-    fn compare(&mut self, code: u8) -> Result<bool, Unknown> {
-        let right = self.pop()?;
-        let left = self.pop()?;
-        if left.kind() != right.kind() || code < op::EQ && !matches!(left, Value::Int(_)) {
+    /// `LT` to `NEAR`; the operands are kept as those of the comparison that decided.
+    fn compare(&mut self, instruction: &Instruction<'_>) -> Result<bool, Unknown> {
+        let code = instruction.code;
+        let [.., left, right] = self.stack.as_slice() else {
+            return Err(Unknown::BadProgram);
+        };
+        let equality = matches!(code, op::EQ | op::NE);
+        if left.kind() != right.kind() || !equality && !matches!(left, Value::Int(_)) {
             return Err(Unknown::BadProgram);
         }
-        let (observed, bound) = (left.shown(), right.shown());
-        self.decided(observed, bound);
-        let order = observed.cmp(&bound);
+        self.observed = left.shown();
+        self.bound = right.shown();
+        self.stack.truncate(self.stack.len().saturating_sub(2));
+        let order = self.observed.cmp(&self.bound);
         Ok(match code {
             op::LT => order.is_lt(),
             op::LE => order.is_le(),
             op::GT => order.is_gt(),
             op::GE => order.is_ge(),
             op::EQ => order.is_eq(),
-            _ => order.is_ne(),
+            op::NE => order.is_ne(),
+            _ => self.observed.near(self.bound, instruction.short(0)),
         })
     }
 
@@ -277,23 +283,10 @@ impl<'a, R: Reader> Machine<'a, R> {
         read_as(instruction.byte(CALL_RESULT), answer).ok_or(Unknown::BadAnswer)
     }
 
-    fn decided(&mut self, observed: Int, bound: Int) {
-        self.observed = observed;
-        self.bound = bound;
-    }
-
     fn address(&mut self) -> Result<Address, Unknown> {
         let value = self.pop()?;
         let word = WordType::ADDRESS.write(&value).ok_or(Unknown::BadArgument)?;
         Ok(Address::from_word(word))
-    }
-
-    #[inline(never)]
-    fn int(&mut self) -> Result<Int, Unknown> {
-        match self.stack.pop() {
-            Some(Value::Int(int)) => Ok(int),
-            _ => Err(Unknown::BadProgram),
-        }
     }
 
     #[inline(never)]
@@ -316,6 +309,15 @@ impl<'a, R: Reader> Machine<'a, R> {
         }
         self.stack.push(value);
         Ok(())
+    }
+}
+
+/// An operand to the right of the leftmost; 1 where there is none.
+fn operand(rest: &[Value], index: usize) -> Result<&Int, Unknown> {
+    match rest.get(index) {
+        Some(Value::Int(int)) => Ok(int),
+        Some(_) => Err(Unknown::BadProgram),
+        None => Ok(&Int::ONE),
     }
 }
 

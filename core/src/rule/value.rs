@@ -116,6 +116,12 @@ impl From<U256> for Int {
 }
 
 impl Int {
+    /// One.
+    pub(crate) const ONE: Int = Int {
+        negative: false,
+        magnitude: ONE,
+    };
+
     /// Zero.
     pub const ZERO: Int = Int {
         negative: false,
@@ -148,57 +154,76 @@ impl Int {
 
     /// The sum, or `None` when its magnitude needs more than 256 bits.
     #[must_use]
-    pub fn checked_add(self, other: Self) -> Option<Self> {
-        if self.negative == other.negative {
-            let (sum, carry) = self.magnitude.overflowing_add(other.magnitude);
-            return (!carry).then(|| Self::new(self.negative, sum));
-        }
-        Some(if self.magnitude >= other.magnitude {
-            Self::new(self.negative, self.magnitude.wrapping_sub(other.magnitude))
-        } else {
-            Self::new(other.negative, other.magnitude.wrapping_sub(self.magnitude))
-        })
+    pub fn checked_add(mut self, other: Self) -> Option<Self> {
+        self.add(&other, false).then_some(self)
     }
 
     /// The difference, or `None` when its magnitude needs more than 256 bits.
     #[must_use]
-    pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.checked_add(other.negated())
+    pub fn checked_sub(mut self, other: Self) -> Option<Self> {
+        self.add(&other, true).then_some(self)
     }
 
     /// The product, or `None` when its magnitude needs more than 256 bits.
     #[must_use]
-    pub fn checked_mul(self, other: Self) -> Option<Self> {
-        let product = wide::narrow(wide::mul(&self.magnitude, &other.magnitude))?;
-        Some(Self::new(self.negative != other.negative, product))
+    pub fn checked_mul(mut self, other: Self) -> Option<Self> {
+        self.scale(&other, &Int::ONE).then_some(self)
     }
 
     /// `self * factor / divisor` with a 512-bit product, rounded toward zero; `None` when the divisor is zero or the
     /// quotient's magnitude needs more than 256 bits.
     #[must_use]
-    pub fn mul_div(self, factor: Self, divisor: Self) -> Option<Self> {
+    pub fn mul_div(mut self, factor: Self, divisor: Self) -> Option<Self> {
+        self.scale(&factor, &divisor).then_some(self)
+    }
+
+    /// Adds (or subtracts) in place; false when the result does not fit. In place, because moving values about is what makes
+    /// a guard's program large.
+    pub(crate) fn add(&mut self, other: &Self, subtract: bool) -> bool {
+        if self.negative == (other.negative != subtract) {
+            let (sum, carry) = self.magnitude.overflowing_add(other.magnitude);
+            self.magnitude = sum;
+            return !carry;
+        }
+        let (difference, borrow) = self.magnitude.overflowing_sub(other.magnitude);
+        self.magnitude = difference;
+        if borrow {
+            self.magnitude = U256::ZERO.wrapping_sub(difference);
+        }
+        self.negative = self.negative != borrow && !self.magnitude.is_zero();
+        true
+    }
+
+    /// Multiplies by `factor` and divides by `divisor` in place; false when the divisor is zero or the result does not fit.
+    pub(crate) fn scale(&mut self, factor: &Self, divisor: &Self) -> bool {
         let product = wide::mul(&self.magnitude, &factor.magnitude);
-        let quotient = wide::div(&product, &divisor.magnitude)?;
-        Some(Self::new(
-            (self.negative != factor.negative) != divisor.negative,
-            quotient,
-        ))
+        let quotient = if *divisor == Int::ONE {
+            wide::narrow(product)
+        } else {
+            wide::div(&product, &divisor.magnitude)
+        };
+        let Some(quotient) = quotient else { return false };
+        self.magnitude = quotient;
+        self.negative = (self.negative != factor.negative) != divisor.negative && !quotient.is_zero();
+        true
     }
 
     /// Whether two values differ by at most `tolerance` basis points of the larger magnitude:
     /// `|a - b| * 10000 <= max(|a|, |b|) * tolerance`, exactly, without rounding. Tolerances are at most 10000.
     #[must_use]
     pub fn near(self, other: Self, tolerance: u16) -> bool {
+        let mut difference = self;
         // A difference of more than 256 bits exceeds the larger magnitude, hence any tolerance.
-        let Some(difference) = self.checked_sub(other) else {
+        if !difference.add(&other, true) {
             return false;
+        }
+        let larger = if self.magnitude >= other.magnitude {
+            &self.magnitude
+        } else {
+            &other.magnitude
         };
-        let larger = self.magnitude.max(other.magnitude);
-        let scale = |factor: u16| Int::from(u64::from(factor)).magnitude;
-        wide::at_most(
-            &wide::mul(&difference.magnitude, &scale(10_000)),
-            &wide::mul(&larger, &scale(tolerance)),
-        )
+        let scaled = |value: &U256, factor: u16| wide::mul(value, &U256::from_limbs([u64::from(factor), 0, 0, 0]));
+        wide::at_most(&scaled(&difference.magnitude, 10_000), &scaled(larger, tolerance))
     }
 }
 

@@ -38,15 +38,11 @@ impl Header {
     /// # Errors
     /// [`Problem::NotARulebook`], [`Problem::Truncated`].
     pub fn parse(code: &[u8]) -> Result<Self, Problem> {
-        let mut cursor = Cursor::new(code);
-        if cursor.array() != Some(MAGIC) {
+        if !code.starts_with(&MAGIC) {
             return Err(Problem::NotARulebook);
         }
-        let (Some(scopes), Some(callers), Some(rules), Some(containments)) =
-            (cursor.u8(), cursor.u8(), cursor.u16(), cursor.u16())
-        else {
-            return Err(Problem::Truncated);
-        };
+        let [_, _, _, _, scopes, callers, r0, r1, c0, c1] = *code.first_chunk::<HEADER>().ok_or(Problem::Truncated)?;
+        let (rules, containments) = (u16::from_be_bytes([r0, r1]), u16::from_be_bytes([c0, c1]));
         Ok(Header {
             scopes,
             callers,
@@ -131,12 +127,21 @@ impl RuleRecord {
     /// # Errors
     /// [`Problem`] when a byte means nothing.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        let mut cursor = Cursor::new(bytes);
-        let [scope, class, flags, level] = cursor.array().ok_or(Problem::Truncated)?;
-        let (Some(duration), Some(check), Some([params, entries])) = (cursor.u32(), cursor.u16(), cursor.array())
-        else {
-            return Err(Problem::Truncated);
-        };
+        let [
+            scope,
+            class,
+            flags,
+            level,
+            d0,
+            d1,
+            d2,
+            d3,
+            a0,
+            a1,
+            params,
+            entries,
+            body @ ..,
+        ] = *bytes.first_chunk::<RECORD>().ok_or(Problem::Truncated)?;
         if flags > 3 {
             return Err(Problem::BadFlags);
         }
@@ -146,20 +151,19 @@ impl RuleRecord {
             robust: flags & 1 == 1,
             shadow: flags & 2 == 2,
             level: Level::from_u8(level).ok_or(Problem::BadLevel)?,
-            duration,
-            check: ActionSet::from_bits(check).ok_or(Problem::BadFlags)?,
+            duration: u32::from_be_bytes([d0, d1, d2, d3]),
+            check: ActionSet::from_bits(u16::from_be_bytes([a0, a1])).ok_or(Problem::BadFlags)?,
             params,
             entries,
-            body: body_range(&mut cursor)?,
+            body: body_range(body),
         })
     }
 }
 
-fn body_range(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Problem> {
-    let (Some(start), Some(length)) = (cursor.u16(), cursor.u16()) else {
-        return Err(Problem::Truncated);
-    };
-    Ok(usize::from(start)..usize::from(start) + usize::from(length))
+/// Offset and length, two bytes each.
+fn body_range([o0, o1, l0, l1]: [u8; 4]) -> Range<usize> {
+    let start = usize::from(u16::from_be_bytes([o0, o1]));
+    start..start + usize::from(u16::from_be_bytes([l0, l1]))
 }
 
 /// The programs of a rule.
@@ -212,18 +216,15 @@ impl ContainmentRecord {
     /// # Errors
     /// [`Problem`] when a byte means nothing.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        let mut cursor = Cursor::new(bytes);
-        let [scope, level] = cursor.array().ok_or(Problem::Truncated)?;
-        let (Some(closes), Some(gas), Some(max_duration)) = (cursor.u16(), cursor.u32(), cursor.u32()) else {
-            return Err(Problem::Truncated);
-        };
+        let [scope, level, a0, a1, g0, g1, g2, g3, m0, m1, m2, m3, body @ ..] =
+            *bytes.first_chunk::<RECORD>().ok_or(Problem::Truncated)?;
         Ok(ContainmentRecord {
             scope,
             level: Level::from_u8(level).ok_or(Problem::BadLevel)?,
-            closes: ActionSet::from_bits(closes).ok_or(Problem::BadFlags)?,
-            gas,
-            max_duration,
-            body: body_range(&mut cursor)?,
+            closes: ActionSet::from_bits(u16::from_be_bytes([a0, a1])).ok_or(Problem::BadFlags)?,
+            gas: u32::from_be_bytes([g0, g1, g2, g3]),
+            max_duration: u32::from_be_bytes([m0, m1, m2, m3]),
+            body: body_range(body),
         })
     }
 
