@@ -67,17 +67,10 @@ pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, NodeError> {
     let (started, wait) = oneshot::channel();
     let (stop, stopping) = watch::channel(false);
     let (ending, ended) = watch::channel(());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("cordon-node")
-        .thread_stack_size(STACK_BYTES)
-        .enable_all()
-        .build()?;
     let thread = std::thread::Builder::new()
         .name("cordon-node".to_owned())
         .spawn(move || {
-            runtime.block_on(run(config, started, stopping));
-            runtime.shutdown_timeout(STOP_TIMEOUT);
+            host(config, started, stopping);
             drop(ending);
         })?;
     let Started {
@@ -141,6 +134,24 @@ impl NodeHandle {
         let mut ended = self.ended.clone();
         // Nothing is ever sent: the channel closes with the node's thread.
         while ended.changed().await.is_ok() {}
+    }
+}
+
+/// The node's thread: a runtime of its own, so that the node runs whatever its caller's does.
+fn host(config: NodeConfig, started: oneshot::Sender<Result<Started, NodeError>>, stop: watch::Receiver<bool>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("cordon-node")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            runtime.block_on(run(config, started, stop));
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+        }
+        // Nobody is left to tell when this fails.
+        Err(error) => drop(started.send(Err(error.into()))),
     }
 }
 

@@ -13,6 +13,7 @@ use alloy::{
 };
 use cordon_stylus::ProgramCache;
 use parking_lot::{Mutex, RwLock};
+use revm::state::AccountInfo;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     fork::SharedFork,
     pool::Pool,
     rpc::{RpcError, filters::Filters},
-    state::{Base, SharedStore, StateView, Version},
+    state::{Base, Overlay, SharedStore, StateView, Version},
     transaction::SignedTransaction,
 };
 
@@ -284,12 +285,8 @@ impl Node {
     }
 
     /// Changes one account in the newest state, outside of any block.
-    pub(crate) fn edit_account(
-        &self,
-        address: Address,
-        edit: impl FnOnce(&mut revm::state::AccountInfo),
-    ) -> Result<(), RpcError> {
-        let mut overlay = crate::state::Overlay::new(self.head_view());
+    pub(crate) fn edit_account(&self, address: Address, edit: impl FnOnce(&mut AccountInfo)) -> Result<(), RpcError> {
+        let mut overlay = Overlay::new(self.head_view());
         let mut info = overlay.account(address)?;
         edit(&mut info);
         overlay.set_account(address, info);
@@ -298,14 +295,14 @@ impl Node {
     }
 
     /// Makes the changes of `overlay` part of the newest state, outside of any block.
-    pub(crate) fn commit_edit(&self, overlay: crate::state::Overlay) {
+    pub(crate) fn commit_edit(&self, overlay: Overlay) {
         let number = self.chain.read().tip().number;
         self.store.write().commit(number, overlay.into_changes());
     }
 
     /// Sets one slot in the newest state, outside of any block.
     pub(crate) fn edit_slot(&self, address: Address, slot: U256, value: U256) {
-        let mut overlay = crate::state::Overlay::new(self.head_view());
+        let mut overlay = Overlay::new(self.head_view());
         overlay.set_slot(address, slot, value);
         self.commit_edit(overlay);
     }
