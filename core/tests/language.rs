@@ -318,3 +318,11 @@ fn containment_calls_are_encoded_as_the_abi_says() {
     wanted.extend(B256::from(U256::MAX - u(2)));
     assert_eq!(call.calldata, wanted);
 }
+
+#[test]
+fn a_part_that_nothing_uses_is_a_warning() {
+    let lets = [("a", "vault.totalAssets()"), ("b", "a + 1"), ("c", "5")]
+        .map(|(name, part)| (name.to_string(), part.to_string()));
+    let compiled = compile("vault.totalSupply() <= b", &[], &lets, &World).unwrap();
+    assert_eq!(compiled.warnings, ["the part `c` is not used: use it or leave it out"]);
+}

@@ -114,6 +114,7 @@ pub fn compile(
             warnings.push(warning);
         }
     }
+    warnings.extend(resolver.unused());
     let head = Program::assume_valid(&program);
     let (reads, gas_bound) = (head.reads(), head.gas());
     Ok(Compiled {

@@ -27,6 +27,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) params: &'a [Param],
     pub(crate) symbols: &'a dyn Symbols,
     lets: Vec<(String, Term)>,
+    /// Which of them something uses.
+    used: Vec<bool>,
     /// The arguments of `entry`, each once.
     pub(crate) entries: Vec<Term>,
     /// The first `entry`: its column.
@@ -57,6 +59,7 @@ impl<'a> Resolver<'a> {
             params,
             symbols,
             lets: Vec::new(),
+            used: Vec::new(),
             entries: Vec::new(),
             entry_column: None,
         })
@@ -80,7 +83,14 @@ impl<'a> Resolver<'a> {
         }
         let resolved = self.root(source).map_err(inside)?;
         self.lets.push((name.to_string(), resolved));
+        self.used.push(false);
         Ok(())
+    }
+
+    /// A warning for each named part that nothing uses.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = String> {
+        let unused = self.lets.iter().zip(&self.used).filter(|(_, used)| !**used);
+        unused.map(|((name, _), _)| format!("the part `{name}` is not used: use it or leave it out"))
     }
 
     /// Resolves a whole text. The result may be a share (`85 %`).
@@ -152,8 +162,11 @@ impl<'a> Resolver<'a> {
         if name == "now" {
             return Ok(build(TermNode::Now, Kind::Int));
         }
-        if let Some((_, found)) = self.lets.iter().find(|(other, _)| other == name) {
-            return Ok(found.clone());
+        for ((other, found), used) in self.lets.iter().zip(&mut self.used) {
+            if other == name {
+                *used = true;
+                return Ok(found.clone());
+            }
         }
         for (index, param) in (0u8..).zip(self.params) {
             if let Some(word) = param.ty.word_type().filter(|_| param.name == name) {
