@@ -3,6 +3,9 @@
 mod text;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 use crate::record::{Incident, Store};
 
@@ -12,18 +15,24 @@ pub use text::{Amount, markdown};
 #[derive(Debug, Clone)]
 pub struct Reports {
     directory: Option<PathBuf>,
+    /// One report at a time: two tasks may have something new to say.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Reports {
     /// Reports in `directory`, or nowhere.
     #[must_use]
     pub fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory }
+        Self {
+            directory,
+            writing: Arc::default(),
+        }
     }
 
     /// Writes the report of an incident. A report that cannot be written is logged and stops nothing.
     pub async fn write(&self, store: &Store, incident: i64) {
         let Some(directory) = &self.directory else { return };
+        let _writing = self.writing.lock().await;
         match store.incident(incident).await {
             Ok(Some(incident)) => {
                 if let Err(error) = write(directory, &incident, &[]).await {

@@ -183,15 +183,14 @@ impl Delivery<'_> {
                     signed
                 }
             };
-            let (answer, recorded) =
-                futures::future::join(self.account.rpc().send_raw(&current.raw), self.record(&current)).await;
+            let send = async { (self.account.rpc().send_raw(&current.raw).await, Instant::now()) };
+            let ((answer, answered_at), recorded) = futures::future::join(send, self.record(&current)).await;
             recorded?;
             match answer {
                 Ok(()) => {
                     if self.accepted_at.is_none() {
-                        let now = Instant::now();
-                        self.accepted_at = Some(now);
-                        on_accepted(&current, now);
+                        self.accepted_at = Some(answered_at);
+                        on_accepted(&current, answered_at);
                     }
                 }
                 Err(RpcError::Refused { message, .. }) => match judge(&message) {
