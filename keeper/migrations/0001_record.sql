@@ -144,6 +144,20 @@ CREATE TABLE witnesses (
 ) WITHOUT ROWID;
 CREATE INDEX witnesses_in_turn ON witnesses (rule, checked);
 
+-- Breaches that stand, with the height at which each was first seen. A rule that holds again has none.
+CREATE TABLE breaches (
+    rule  INTEGER NOT NULL,
+    words BLOB    NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (rule, words)
+) WITHOUT ROWID;
+
+-- The height at which people last queued the release of a scope: breaches that stood before are theirs to judge.
+CREATE TABLE releases (
+    scope INTEGER PRIMARY KEY,
+    block INTEGER NOT NULL
+);
+
 CREATE TABLE alarms (
     id           INTEGER PRIMARY KEY,
     kind         TEXT    NOT NULL,

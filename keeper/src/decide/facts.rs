@@ -132,6 +132,22 @@ pub struct RulePast {
 pub struct Past {
     /// By index of the rule.
     pub rules: BTreeMap<u16, RulePast>,
+    /// Breaches that stand, by rule and witness, with the height at which each was first seen.
+    pub standing: BTreeMap<(u16, Vec<B256>), u64>,
+    /// By scope, the height at which people last queued a release that was not cancelled.
+    pub released: BTreeMap<u8, u64>,
+}
+
+impl Past {
+    /// Whether people queued the release of the scope when this breach stood already. They have judged it: the keeper must
+    /// not tighten against them until the rule has held in between.
+    #[must_use]
+    pub fn is_judged(&self, scope: u8, breach: &RuleVerdict) -> bool {
+        let since = self.standing.get(&(breach.rule, breach.witness.clone()));
+        since
+            .zip(self.released.get(&scope))
+            .is_some_and(|(since, released)| since < released)
+    }
 }
 
 /// What is to be done about a breach.

@@ -18,7 +18,8 @@ pub const RENEW_FRACTION: u32 = 4;
 /// severity and index. The order of `policies` and of the verdicts does not matter.
 ///
 /// `Unknown` and `Holds` decide nothing; a shadow rule never acts; a rule whose earlier decision is still being carried out,
-/// or whose level is already held for long enough, is left alone.
+/// or whose level is already held for long enough, is left alone; so is a breach that people had before them when they
+/// queued a release.
 #[must_use]
 pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> Vec<Decision> {
     let mut chosen: Vec<(&RulePolicy, Decision)> = policies
@@ -42,13 +43,14 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
             .verdicts
             .iter()
             .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached)
+            .filter(|v| !past.is_judged(policy.scope, v))
     };
     let worst = worst(breaches())?;
-    let past = past.rules.get(&policy.index).cloned().unwrap_or_default();
-    let observed = |v: &&RuleVerdict| past.observed_at.is_some() && v.witness == past.observed_witness;
+    let own = past.rules.get(&policy.index).cloned().unwrap_or_default();
+    let observed = |v: &&RuleVerdict| own.observed_at.is_some() && v.witness == own.observed_witness;
     let breach = breaches().find(observed).unwrap_or(worst);
     let now = facts.block.timestamp;
-    if past.open || is_cooling(policy, &past, now) {
+    if own.open || is_cooling(policy, &own, now) {
         return None;
     }
     let act = match (policy.is_silent(), policy.response) {
@@ -194,6 +196,7 @@ mod tests {
     fn with_past(rule: u16, past: RulePast) -> Past {
         Past {
             rules: [(rule, past)].into(),
+            ..Past::default()
         }
     }
 
@@ -299,6 +302,40 @@ mod tests {
     }
 
     #[test]
+    fn a_breach_that_people_released_is_theirs_until_the_rule_has_held() {
+        let verdicts = [
+            verdict(0, Verdict::Breached, 10, 90, &[2]),
+            verdict(0, Verdict::Breached, 10, 20, &[5]),
+        ];
+        let standing = |since| [((0, verdicts[0].witness.clone()), since)].into();
+        let released = [(1, 50)].into();
+        let past = Past {
+            standing: standing(49),
+            released,
+            ..Past::default()
+        };
+        assert_eq!(
+            run(&[policy(0)], &verdicts, &[], &past)[0].witness,
+            verdicts[1].witness,
+            "another account is new"
+        );
+        assert!(run(&[policy(0)], &verdicts[..1], &[], &past).is_empty());
+        let later = Past {
+            standing: standing(50),
+            ..past.clone()
+        };
+        assert_eq!(
+            run(&[policy(0)], &verdicts, &[], &later)[0].witness,
+            verdicts[0].witness
+        );
+        let elsewhere = Past {
+            released: [(2, 50)].into(),
+            ..past
+        };
+        assert_eq!(run(&[policy(0)], &verdicts[..1], &[], &elsewhere).len(), 1);
+    }
+
+    #[test]
     fn the_second_observation_has_the_witness_of_the_first() {
         let rule = RulePolicy {
             robust: false,
@@ -400,7 +437,7 @@ mod tests {
         fn any_past()(past in prop::collection::btree_map(0u16..5, (prop::option::of(NOW - 200..NOW + 5),
             prop::option::of(NOW - 5..NOW + 1), any::<bool>()), 0..5)) -> Past {
             Past { rules: past.into_iter().map(|(rule, (decided_at, observed_at, open))|
-                (rule, RulePast { decided_at, observed_at, observed_witness: vec![], open })).collect() }
+                (rule, RulePast { decided_at, observed_at, observed_witness: vec![], open })).collect(), ..Past::default() }
         }
     }
 

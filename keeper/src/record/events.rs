@@ -22,6 +22,7 @@ pub(super) async fn apply(
     block: &BlockRef,
     event: &GuardEvent,
 ) -> Result<Option<i64>, StoreError> {
+    note_release(connection, block, event).await?;
     let Some(id) = incident_of(connection, names, block, event).await? else {
         return Ok(None);
     };
@@ -69,6 +70,33 @@ pub(super) async fn apply(
         alarms::clear(connection, AlarmKind::ContainmentFailed, &names.containment(*call)).await?;
     }
     Ok(Some(id))
+}
+
+/// Notes when people queue a release, or take it back.
+async fn note_release(
+    connection: &mut SqliteConnection,
+    block: &BlockRef,
+    event: &GuardEvent,
+) -> Result<(), StoreError> {
+    match &event.kind {
+        Kind::ReleaseQueued { scope, .. } => {
+            sqlx::query(
+                "INSERT INTO releases (scope, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+            )
+            .bind(i64::from(*scope))
+            .bind(int("block number", block.number)?)
+            .execute(connection)
+            .await?;
+        }
+        Kind::ReleaseCancelled { scope, .. } => {
+            sqlx::query("DELETE FROM releases WHERE scope = ?")
+                .bind(i64::from(*scope))
+                .execute(connection)
+                .await?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The incident that an event belongs to: by the guard's number, else by scope, else, when somebody else raised a level,

@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::codec::{decode_words, encode_words, int_from_text, int_text};
 use super::incidents::{self, Entry};
-use super::{Intent, IntentKind, Outcome, Store, StoreError, int, small, transactions, uint, word};
+use super::{Intent, IntentKind, Outcome, Store, StoreError, breaches, int, small, transactions, uint, word};
 use crate::chain::BlockRef;
 use crate::clock::now_ms;
 use crate::decide::{Past, RulePast};
@@ -129,6 +129,7 @@ impl Store {
                 );
             }
         }
+        breaches::load(&mut connection, &mut past).await?;
         Ok(past)
     }
 

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod blocks;
+mod breaches;
 mod codec;
 mod dossier;
 mod events;

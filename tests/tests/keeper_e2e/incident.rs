@@ -221,3 +221,31 @@ async fn what_a_guardian_does_is_in_the_record_too() {
     assert_eq!(world.nonce(KEEPER).await, 0);
     keeper.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_does_not_fight_a_guardian_over_a_breach_that_was_judged() {
+    let world = World::new(&WITNESS_RULE).await;
+    let mut keeper = world.keeper().await;
+    let touch = |byte| Board::touchCall { account: Address::with_last_byte(byte) }.abi_encode();
+    world.set(U256::from(17), 5_000).await;
+    world.send(USER, world.board, touch(17)).await;
+    keeper.contained().await;
+    // The bad debt stays; the guardian has seen it and opens again all the same.
+    world.send(GUARDIAN, world.guard, ICordonGuard::queueReleaseCall { scope: 1 }.abi_encode()).await;
+    world.rpc("evm_increaseTime", json!([16 * 60])).await;
+    let height = world.height().await;
+    world.reach(height + 2).await;
+    let released = world.send(GUARDIAN, world.guard, ICordonGuard::releaseCall { scope: 1 }.abi_encode()).await;
+    let released = released.block_number.unwrap();
+    keeper.done(released + 8).await;
+    assert_eq!(world.level(1).await, ICordonGuard::Level::Grace, "left to the guardian");
+    assert_eq!(world.get(STOPPED).await, U256::ZERO);
+    assert_eq!(keeper.incident().await.state, IncidentState::Released);
+    assert_eq!(world.nonce(KEEPER).await, 1);
+    // Another account is another matter.
+    world.set(U256::from(18), 5_000).await;
+    world.send(USER, world.board, touch(18)).await;
+    keeper.contained().await;
+    assert_eq!(world.level(1).await, ICordonGuard::Level::ReduceOnly);
+    keeper.stop().await;
+}
