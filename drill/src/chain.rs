@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,12 +17,12 @@ use alloy::{
     primitives::{Address, B256, Bytes, TxKind, U256},
     providers::{DynProvider, Provider, ProviderBuilder},
     rpc::types::{TransactionReceipt, TransactionRequest},
-    signers::local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English},
+    signers::local::{LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English},
     sol_types::SolCall,
 };
 use url::Url;
 
-use crate::{artifact::Artifact, error::DrillError};
+use crate::{artifact::Artifact, cast, error::DrillError};
 
 /// The test mnemonic that every development node funds.
 pub(crate) const MNEMONIC: &str = "test test test test test test test test test test test junk";
@@ -50,9 +53,29 @@ impl Account {
     }
 }
 
-/// Derives the drill's account `index`.
+/// Keys of the cast, derived once: stretching the mnemonic is made to be slow.
+static CAST: OnceLock<Vec<PrivateKeySigner>> = OnceLock::new();
+
+/// The drill's account `index`.
 pub(crate) fn signer(index: u32) -> Result<PrivateKeySigner, DrillError> {
-    let fail = |error: alloy::signers::local::LocalSignerError| DrillError::Signer {
+    let known = match CAST.get() {
+        Some(known) => known,
+        None => {
+            let derived = (0..cast::COUNT).map(derive).collect::<Result<_, _>>()?;
+            CAST.get_or_init(|| derived)
+        }
+    };
+    let at = usize::try_from(index).ok();
+    at.and_then(|at| known.get(at))
+        .cloned()
+        .ok_or_else(|| DrillError::Signer {
+            index,
+            reason: format!("the cast has {} accounts", cast::COUNT),
+        })
+}
+
+fn derive(index: u32) -> Result<PrivateKeySigner, DrillError> {
+    let fail = |error: LocalSignerError| DrillError::Signer {
         index,
         reason: error.to_string(),
     };

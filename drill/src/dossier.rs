@@ -9,45 +9,54 @@ use cordon_keeper::{
 
 use crate::{attack::Landed, chain::Chain, error::DrillError, loss::Loss, score::Damage};
 
-/// Adds what happened in `landed` to the incident's timeline: after everything that is about that block or earlier ones, or at
-/// the very beginning.
-pub(crate) async fn tell(
-    incident: &mut Incident,
-    chain: &Chain,
-    landed: &Landed,
-    place: Place,
-    kind: &str,
+/// Something that happened on the chain and that the keeper cannot know the meaning of.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    landed: Landed,
+    kind: &'static str,
     text: String,
-) -> Result<(), DrillError> {
-    let time = chain.timestamp(landed.block).await?;
-    let entry = TimelineEntry {
-        at_ms: i64::try_from(time.saturating_mul(1_000)).unwrap_or(i64::MAX),
-        block_number: Some(landed.block),
-        block_time: Some(time),
-        kind: kind.to_owned(),
-        text,
-        tx: Some(landed.hash),
-    };
-    let later = |other: &TimelineEntry| other.block_number.is_some_and(|block| block > landed.block);
-    let at = match place {
-        Place::First => 0,
-        Place::InTurn => incident
+    first: bool,
+}
+
+impl Note {
+    /// What happened in the transaction `landed`; it stands after everything that is about its block or earlier ones.
+    pub(crate) fn new(landed: Landed, kind: &'static str, text: &str) -> Self {
+        Self {
+            landed,
+            kind,
+            text: text.to_owned(),
+            first: false,
+        }
+    }
+
+    /// The same, but before everything that the keeper has seen.
+    pub(crate) fn first(self) -> Self {
+        Self { first: true, ..self }
+    }
+}
+
+/// Adds notes to the incident's timeline.
+pub(crate) async fn tell(incident: &mut Incident, chain: &Chain, notes: Vec<Note>) -> Result<(), DrillError> {
+    for note in notes {
+        let block = note.landed.block;
+        let time = chain.timestamp(block).await?;
+        let later = |other: &TimelineEntry| other.block_number.is_some_and(|number| number > block);
+        let turn = incident
             .timeline
             .iter()
             .position(later)
-            .unwrap_or(incident.timeline.len()),
-    };
-    incident.timeline.insert(at, entry);
+            .unwrap_or(incident.timeline.len());
+        let entry = TimelineEntry {
+            at_ms: i64::try_from(time.saturating_mul(1_000)).unwrap_or(i64::MAX),
+            block_number: Some(block),
+            block_time: Some(time),
+            kind: note.kind.to_owned(),
+            text: note.text,
+            tx: Some(note.landed.hash),
+        };
+        incident.timeline.insert(if note.first { 0 } else { turn }, entry);
+    }
     Ok(())
-}
-
-/// Where an entry belongs in a timeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Before everything that the keeper has seen.
-    First,
-    /// After what is about the same block.
-    InTurn,
 }
 
 /// Writes the report into `folder`, with amounts by asset.

@@ -63,6 +63,13 @@ impl Fork {
         };
         let node = cordon_node::spawn(config).await?;
         let chain = Chain::connect(&node.http_endpoint()).await?;
+        // Fees are estimated from the newest block, and the idle live chain has let its base fee fall below the fork's floor:
+        // the first block of the fork's own puts that right.
+        chain
+            .provider()
+            .anvil_mine(Some(1), None)
+            .await
+            .map_err(DrillError::rpc("mining the fork's first block"))?;
         let accounts = try_join_all((0..cast::COUNT).map(|index| chain.account(index))).await?;
         let accounts = (0..cast::COUNT).zip(accounts).collect();
         Ok(Self {

@@ -9,7 +9,7 @@ use crate::{
     cast,
     chain::signer,
     error::DrillError,
-    live::{AaveMarket, Asset, VARIABLE, borrow_call, supply_call},
+    live::{AaveMarket, Asset, borrow_call, repay_call, supply_call},
 };
 
 /// Prices per wave, in hundredths of a percent of the price at the start. The reference shows the same prices, later.
@@ -169,15 +169,6 @@ fn withdraw(market: &AaveMarket, asset: &Asset, actor: u32, me: Address, amount:
         },
         "withdrawal",
     )
-}
-
-fn repay_call(asset: &Asset, amount: U256, on_behalf: Address) -> IPool::repayCall {
-    IPool::repayCall {
-        asset: asset.token,
-        amount,
-        rateMode: VARIABLE,
-        onBehalfOf: on_behalf,
-    }
 }
 
 #[cfg(test)]

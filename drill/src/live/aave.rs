@@ -75,7 +75,7 @@ const BORROWER_WETH: u64 = 50;
 /// WETH that the thief's fresh account owns.
 pub(crate) const FRESH_WETH: u64 = 25;
 /// Interest at the variable rate.
-pub(crate) const VARIABLE: U256 = U256::from_limbs([2, 0, 0, 0]);
+const VARIABLE: U256 = U256::from_limbs([2, 0, 0, 0]);
 
 /// Libraries without links of their own; FlashLoanLogic follows, because it links BorrowLogic.
 const LIBRARIES: [&str; 7] = [
@@ -488,6 +488,16 @@ pub(crate) fn borrow_call(asset: &Asset, amount: U256, on_behalf: Address) -> IP
         amount,
         rateMode: VARIABLE,
         referralCode: 0,
+        onBehalfOf: on_behalf,
+    }
+}
+
+/// Repays on somebody's behalf.
+pub(crate) fn repay_call(asset: &Asset, amount: U256, on_behalf: Address) -> IPool::repayCall {
+    IPool::repayCall {
+        asset: asset.token,
+        amount,
+        rateMode: VARIABLE,
         onBehalfOf: on_behalf,
     }
 }

@@ -13,7 +13,7 @@ use alloy::{
 
 use self::process::AnvilProcess;
 pub(crate) use self::{
-    aave::{AaveMarket, Asset, FRESH_WETH, VARIABLE, borrow_call, supply_call},
+    aave::{AaveMarket, Asset, FRESH_WETH, borrow_call, repay_call, supply_call},
     vault::{DECIMALS as VAULT_DECIMALS, DONATION, SYMBOL as VAULT_SYMBOL, VaultMarket},
 };
 use crate::{

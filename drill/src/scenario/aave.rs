@@ -8,16 +8,16 @@ use cordon_keeper::record::Incident;
 use super::{fresh_folder, latency, proven};
 use crate::{
     Context,
-    abi::IACLManager,
+    abi::{IACLManager, IMintable},
     attack::{self, Arrival, Attack, Landed},
     benign::{self, Benign},
     cast,
     chain::signer,
     config::Template,
-    dossier::{self, Place},
+    dossier::{self, Note},
     error::DrillError,
     fork::{Fork, Pace},
-    live::AaveMarket,
+    live::{AaveMarket, Batch, repay_call},
     outcome::{Detector, Order, Outcome, Run},
     scenario::Scenario,
     score::{self, Damage},
@@ -30,13 +30,45 @@ const WHOLE_PROTOCOL: u8 = 0;
 /// Fresh forks on which a race is tried before the drill gives up.
 const ATTEMPTS: u32 = 4;
 
-/// Delays between the change and the loan in blocks, with the orders of arrival that are run for each.
-const RUNS: [(u64, &[Arrival]); 4] = [
-    (0, &[Arrival::Attacker]),
-    (1, &[Arrival::Attacker, Arrival::Keeper]),
-    (2, &[Arrival::Keeper]),
-    (4, &[Arrival::Keeper]),
-];
+/// The delay at which attacker and keeper race for the same block, so that the order of arrival decides.
+const RACE: u64 = 1;
+
+/// Blocks between the change and the loan.
+const DELAYS: [u64; 4] = [0, RACE, 2, 4];
+
+/// One guarded run.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    delay: u64,
+    arrival: Arrival,
+}
+
+impl Plan {
+    /// The runs for a delay. Where there is no race the attacker sends as soon as the delay allows.
+    fn of(delay: u64) -> &'static [Arrival] {
+        if delay == RACE {
+            &[Arrival::Attacker, Arrival::Keeper]
+        } else {
+            &[Arrival::Attacker]
+        }
+    }
+
+    /// For people.
+    fn name(self) -> String {
+        match self.delay {
+            RACE => format!("k = {RACE}, {} first", self.arrival.name()),
+            delay => format!("k = {delay}"),
+        }
+    }
+
+    /// Folder of the run's files.
+    fn folder(self) -> String {
+        match self.delay {
+            RACE => format!("k{RACE}-{}-first", self.arrival.name()),
+            delay => format!("k{delay}"),
+        }
+    }
+}
 
 /// The attack on the unguarded market, after the same honest traffic as with the guard.
 async fn unguarded(context: &Context<'_>, market: &AaveMarket, delay: u64) -> Result<Damage, DrillError> {
@@ -61,10 +93,10 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<Outcome, DrillError> {
         .ok_or(DrillError::NotDeployed { scenario: NAME })?;
     let mut runs = Vec::new();
     let mut reports = Vec::new();
-    for (delay, arrivals) in RUNS {
+    for delay in DELAYS {
         let unguarded = unguarded(context, market, delay).await?;
-        for arrival in arrivals {
-            let (run, report) = raced(context, market, delay, *arrival, &unguarded).await?;
+        for arrival in Plan::of(delay).iter().copied() {
+            let (run, report) = raced(context, market, Plan { delay, arrival }, &unguarded).await?;
             runs.push(run);
             reports.push(report);
         }
@@ -83,11 +115,10 @@ const NAME: &str = Scenario::AaveOracle.name();
 async fn raced(
     context: &Context<'_>,
     market: &AaveMarket,
-    delay: u64,
-    arrival: Arrival,
+    plan: Plan,
     unguarded: &Damage,
 ) -> Result<(Run, PathBuf), DrillError> {
-    let name = format!("k = {delay}, {} first", arrival.name());
+    let name = plan.name();
     let mut reason = String::new();
     for attempt in 1..=ATTEMPTS {
         let again = if attempt == 1 {
@@ -96,8 +127,8 @@ async fn raced(
             format!(" (again: {reason})")
         };
         context.progress.step(&format!("{NAME}, {name}: with the guard{again}"));
-        let guarded = guarded(context, market, delay, arrival).await?;
-        match guarded.misplaced(delay, arrival) {
+        let guarded = guarded(context, market, plan).await?;
+        match guarded.misplaced(plan) {
             Some(problem) => reason = problem,
             None => return guarded.conclude(context, unguarded).await,
         }
@@ -121,20 +152,15 @@ struct Guarded {
     damage: Damage,
 }
 
-async fn guarded(
-    context: &Context<'_>,
-    market: &AaveMarket,
-    delay: u64,
-    arrival: Arrival,
-) -> Result<Guarded, DrillError> {
-    let folder = fresh_folder(context, NAME, &format!("k{delay}-{}-first", arrival.name()))?;
+async fn guarded(context: &Context<'_>, market: &AaveMarket, plan: Plan) -> Result<Guarded, DrillError> {
+    let folder = fresh_folder(context, NAME, &plan.folder())?;
     let mut fork = Fork::start(context.live, Pace::Automatic).await?;
     let template = Template::aave(market, &fork.http(), &fork.ws())?;
     let acl = market.acl;
     let stage = Stage::raise(context, &mut fork, &template, |guard| roles(acl, guard), &folder).await?;
     let benign = benign::run(&fork, &benign::aave::plan(market)?).await?;
     let prepared = attack::aave::prepare(&fork, context.tools, market).await?;
-    let attack = attack::aave::strike(&fork, market, &prepared, delay, arrival, Some(stage.guard)).await?;
+    let attack = attack::aave::strike(&fork, market, &prepared, plan.delay, plan.arrival, Some(stage.guard)).await?;
     let containment = stage.contained_since(&fork, attack.change.block).await?;
     stage
         .incident(|incident| incident.broadcast_to_contained.is_some())
@@ -143,10 +169,10 @@ async fn guarded(
     let damage = score::aave_damage(&fork, market, attack.change.block - 1).await?;
     let mut incident = None;
     if containment.is_some() {
-        let revoked = recover(&fork, market, &stage).await?;
+        let recovery = recover(&fork, market, &stage).await?;
         incident = stage.incident(|incident| incident.ended_block.is_some()).await?;
         if let Some(incident) = &mut incident {
-            narrate(incident, &fork, &attack, &revoked).await?;
+            narrate(incident, &fork, &attack, &recovery).await?;
         }
     }
     stage.close().await?;
@@ -189,21 +215,64 @@ fn roles(acl: Address, guard: Address) -> Vec<Grant> {
     .collect()
 }
 
-/// What people do once an attack is contained: the owner takes the thief's role, and a guardian releases the scope after the
-/// wait that the guard imposes. Answers the transaction that took the role.
-async fn recover(fork: &Fork, market: &AaveMarket, stage: &Stage) -> Result<Landed, DrillError> {
+/// What people did once the attack was contained.
+struct Recovery {
+    /// The owner takes the thief's role.
+    revoked: Landed,
+    /// The owner's treasury repays the thief's debt, where there is one.
+    covered: Option<Landed>,
+}
+
+/// What people do once an attack is contained: the owner takes the thief's role and covers the bad debt, for a rule that stays
+/// breached is tripped again and again; then a guardian releases the scope after the wait that the guard imposes.
+async fn recover(fork: &Fork, market: &AaveMarket, stage: &Stage) -> Result<Recovery, DrillError> {
+    let owner = fork.account(cast::ADMIN)?;
     let account = signer(cast::THIEF)?.address();
     let revoke = IACLManager::removeAssetListingAdminCall { account };
-    let revoked = fork
-        .chain
-        .execute(fork.account(cast::ADMIN)?, market.acl, &revoke)
-        .await?;
+    let revoked = Landed::try_from(&fork.chain.execute(owner, market.acl, &revoke).await?)?;
+    let covered = cover(fork, market).await?;
+    // The keeper evaluates two blocks in which all is well before anybody asks for a release.
+    fork.next_block().await?;
+    fork.next_block().await?;
     stage.release(fork, WHOLE_PROTOCOL).await?;
-    Landed::try_from(&revoked)
+    Ok(Recovery { revoked, covered })
+}
+
+/// Repays what the thief's fresh account owes in USDC.
+async fn cover(fork: &Fork, market: &AaveMarket) -> Result<Option<Landed>, DrillError> {
+    let owner = fork.account(cast::ADMIN)?;
+    let thief = fork.account(cast::FRESH)?.address();
+    let usdc = &market.usdc;
+    let debt = fork
+        .chain
+        .read(usdc.debt_token, &IMintable::balanceOfCall { account: thief })
+        .await?;
+    if debt.is_zero() {
+        return Ok(None);
+    }
+    // Interest runs on until the repayment is mined; what is too much is not taken.
+    let amount = debt.saturating_add(usdc.units(1_000));
+    let mint = IMintable::mintCall {
+        account: owner.address(),
+        amount,
+    };
+    let approve = IMintable::approveCall {
+        spender: market.pool,
+        amount,
+    };
+    let mut batch = Batch::new(&fork.chain);
+    batch.send(owner, usdc.token, &mint).await?;
+    batch.send(owner, usdc.token, &approve).await?;
+    batch.succeed().await?;
+    let repaid = fork
+        .chain
+        .execute(owner, market.pool, &repay_call(usdc, amount, thief))
+        .await?;
+    Ok(Some(Landed::try_from(&repaid)?))
 }
 
 /// Adds to the incident what the keeper cannot know: who did what to the protocol, and why.
-async fn narrate(incident: &mut Incident, fork: &Fork, attack: &Attack, revoked: &Landed) -> Result<(), DrillError> {
+async fn narrate(incident: &mut Incident, fork: &Fork, attack: &Attack, recovery: &Recovery) -> Result<(), DrillError> {
     let change =
         "the holder of ASSET_LISTING_ADMIN replaced WETH's price source by one that answers 100 times the price";
     let taking = if attack.taking.succeeded {
@@ -211,34 +280,18 @@ async fn narrate(incident: &mut Incident, fork: &Fork, attack: &Attack, revoked:
     } else {
         "a fresh account tried to borrow USDC against the false price, and was refused"
     };
-    let revoking = "the market's owner took ASSET_LISTING_ADMIN from the thief";
-    dossier::tell(
-        incident,
-        &fork.chain,
-        revoked,
-        Place::InTurn,
-        "owner",
-        revoking.to_owned(),
-    )
-    .await?;
-    dossier::tell(
-        incident,
-        &fork.chain,
-        &attack.taking,
-        Place::InTurn,
-        "attack",
-        taking.to_owned(),
-    )
-    .await?;
-    dossier::tell(
-        incident,
-        &fork.chain,
-        &attack.change,
-        Place::First,
-        "attack",
-        change.to_owned(),
-    )
-    .await
+    let mut notes = vec![
+        Note::new(attack.change, "attack", change).first(),
+        Note::new(attack.taking, "attack", taking),
+        Note::new(
+            recovery.revoked,
+            "owner",
+            "the market's owner took ASSET_LISTING_ADMIN from the thief",
+        ),
+    ];
+    let covering = "the market's owner repaid the thief's debt from the treasury";
+    notes.extend(recovery.covered.map(|covered| Note::new(covered, "owner", covering)));
+    dossier::tell(incident, &fork.chain, notes).await
 }
 
 impl Guarded {
@@ -251,8 +304,8 @@ impl Guarded {
     }
 
     /// Why this run is not the one that was wanted, if it is not.
-    fn misplaced(&self, delay: u64, arrival: Arrival) -> Option<String> {
-        if self.attack.delay() != delay {
+    fn misplaced(&self, plan: Plan) -> Option<String> {
+        if self.attack.delay() != plan.delay {
             return Some(format!(
                 "the loan landed {} blocks after the change",
                 self.attack.delay()
@@ -260,11 +313,11 @@ impl Guarded {
         }
         // Only within one block does the order of arrival decide; elsewhere the order is what the run is to find out.
         let raised = self.containment.as_ref()?.raised;
-        let wanted = match arrival {
+        let wanted = match plan.arrival {
             Arrival::Attacker => Order::AttackerFirst,
             Arrival::Keeper => Order::GuardFirst,
         };
-        (delay == 1 && raised.block == self.attack.taking.block && self.order() != wanted)
+        (plan.delay == RACE && raised.block == self.attack.taking.block && self.order() != wanted)
             .then(|| format!("in block {} it was {}", raised.block, self.order().name()))
     }
 

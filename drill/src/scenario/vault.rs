@@ -21,7 +21,7 @@ use crate::{
     attack::{self, Attack},
     benign::{self, Benign},
     config::Template,
-    dossier::{self, Place},
+    dossier::{self, Note},
     error::DrillError,
     fork::{Fork, Pace},
     live::{CHAIN_ID, VaultMarket},
@@ -175,20 +175,18 @@ async fn refusal(fork: &Fork, stage: &Stage, attack: &Attack) -> Result<Option<I
         transactions: Vec::new(),
         closures: Vec::new(),
     };
-    let change = "the thief took the first share of the new vault and donated to it".to_owned();
-    dossier::tell(
-        &mut incident,
-        &fork.chain,
-        &attack.change,
-        Place::InTurn,
-        "attack",
-        change,
-    )
-    .await?;
     let held = format!(
         "the hook reverted the victim's deposit inside the transaction: `{rule}` was breached; nothing else was closed"
     );
-    dossier::tell(&mut incident, &fork.chain, &attack.taking, Place::InTurn, "hook", held).await?;
+    let notes = vec![
+        Note::new(
+            attack.change,
+            "attack",
+            "the thief took the first share of the new vault and donated to it",
+        ),
+        Note::new(attack.taking, "hook", &held),
+    ];
+    dossier::tell(&mut incident, &fork.chain, notes).await?;
     Ok(Some(incident))
 }
 
