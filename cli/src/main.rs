@@ -3,9 +3,12 @@
 //! Exit codes: 0 when all went well, 1 when something failed (the message says what), 2 when the command was written wrongly.
 
 mod check;
+mod drill;
 mod guard;
+mod keeper;
 mod key;
 mod node;
+mod signals;
 mod style;
 
 use std::process::ExitCode;
@@ -28,6 +31,11 @@ enum Command {
     /// Build, deploy, look at and operate a guard.
     #[command(subcommand)]
     Guard(guard::Command),
+    /// Run the keeper: it checks every rule at every block and trips the guard.
+    #[command(subcommand)]
+    Keeper(keeper::Command),
+    /// Replay an incident on a fork, without the guard and with it, and show what was saved.
+    Drill(drill::Args),
     /// Check a configuration: every rule compiled, with its class and cost. Nothing is sent anywhere.
     Check(check::Args),
 }
@@ -43,6 +51,8 @@ fn main() -> ExitCode {
         match cordon.command {
             Command::Node(args) => node::run(*args).await,
             Command::Guard(command) => guard::run(command).await,
+            Command::Keeper(command) => keeper::run(&command).await,
+            Command::Drill(args) => drill::run(&args).await,
             Command::Check(args) => check::run(&args).await,
         }
     });
@@ -63,7 +73,8 @@ fn fail(error: &eyre::Report) -> ExitCode {
 
 /// Progress and warnings go to standard error, so that standard output holds results alone. `RUST_LOG` asks for more.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,cordon_client=info"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,cordon_client=info,cordon_keeper=info"));
     let colour = style::Style::of_stderr().is_coloured();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -7,9 +7,9 @@ use alloy::primitives::hex;
 use alloy::signers::local::{MnemonicBuilder, PrivateKeySigner};
 use clap::{Parser, ValueEnum};
 use cordon_node::{DEFAULT_MNEMONIC, NodeConfig, NodeHandle, TransactionOrder};
-use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
+use crate::signals::Interrupt;
 use crate::style::Style;
 
 /// Flags are named as anvil's.
@@ -128,19 +128,17 @@ impl Args {
 
 /// Runs a node until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: Args) -> eyre::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = Interrupt::listen()?;
     let node = tokio::select! {
         node = cordon_node::spawn(args.config()) => node?,
-        _ = tokio::signal::ctrl_c() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+        () = interrupt.received() => return Ok(()),
     };
     if !args.silent {
         announce(&args, &node);
     }
     tokio::select! {
-        _ = node.stopped() => {}
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+        () = node.stopped() => {}
+        () = interrupt.received() => {}
     }
     Ok(node.stop().await?)
 }

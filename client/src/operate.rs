@@ -51,9 +51,16 @@ pub async fn contain<P: Provider>(
     evidence: B256,
 ) -> Result<Contained, ChainError> {
     let what = format!("containing scope {scope}");
-    let wanted = ICordonGuard::Level::try_from(level as u8)
-        .map_err(|error| ChainError::Refused { what: what.clone(), reason: error.to_string() })?;
-    let call = ICordonGuard::containCall { scope, level: wanted, duration, evidence };
+    let wanted = ICordonGuard::Level::try_from(level as u8).map_err(|error| ChainError::Refused {
+        what: what.clone(),
+        reason: error.to_string(),
+    })?;
+    let call = ICordonGuard::containCall {
+        scope,
+        level: wanted,
+        duration,
+        evidence,
+    };
     let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
     let raised = events::<ICordonGuard::LevelRaised>(&receipt, guard);
     let extended = events::<ICordonGuard::LevelExtended>(&receipt, guard);
@@ -66,9 +73,18 @@ pub async fn contain<P: Provider>(
         transaction: receipt.transaction_hash,
         incident,
         expires_at,
-        applied: events::<ICordonGuard::ContainmentApplied>(&receipt, guard).iter().map(|e| e.call).collect(),
-        not_needed: events::<ICordonGuard::ContainmentNotNeeded>(&receipt, guard).iter().map(|e| e.call).collect(),
-        failed: events::<ICordonGuard::ContainmentFailed>(&receipt, guard).iter().map(|e| e.call).collect(),
+        applied: events::<ICordonGuard::ContainmentApplied>(&receipt, guard)
+            .iter()
+            .map(|e| e.call)
+            .collect(),
+        not_needed: events::<ICordonGuard::ContainmentNotNeeded>(&receipt, guard)
+            .iter()
+            .map(|e| e.call)
+            .collect(),
+        failed: events::<ICordonGuard::ContainmentFailed>(&receipt, guard)
+            .iter()
+            .map(|e| e.call)
+            .collect(),
     })
 }
 
@@ -86,7 +102,10 @@ pub async fn release<P: Provider>(
         order(provider, from, guard, &what, call.abi_encode()).await?;
         return Ok(Release::Queued(release_at(provider, guard, scope).await?));
     }
-    let head = provider.get_block(BlockId::latest()).await.map_err(|error| explain(&what, &error))?;
+    let head = provider
+        .get_block(BlockId::latest())
+        .await
+        .map_err(|error| explain(&what, &error))?;
     if head.is_some_and(|head| head.header.timestamp < queued) {
         return Ok(Release::Waiting(queued));
     }
@@ -97,7 +116,9 @@ pub async fn release<P: Provider>(
 
 async fn release_at<P: Provider>(provider: &P, guard: Address, scope: u8) -> Result<u64, ChainError> {
     let status = ICordonGuard::new(guard, provider).scopeStatus(scope).call().await;
-    Ok(status.map_err(|error| explain_call("reading the scope's state", error))?.releaseAt)
+    Ok(status
+        .map_err(|error| explain_call("reading the scope's state", error))?
+        .releaseAt)
 }
 
 /// Cancels the queued release of a scope. Returns the transaction.
@@ -109,7 +130,9 @@ pub async fn cancel_release<P: Provider>(
 ) -> Result<B256, ChainError> {
     let call = ICordonGuard::cancelReleaseCall { scope };
     let what = format!("cancelling the release of scope {scope}");
-    Ok(order(provider, from, guard, &what, call.abi_encode()).await?.transaction_hash)
+    Ok(order(provider, from, guard, &what, call.abi_encode())
+        .await?
+        .transaction_hash)
 }
 
 /// Undoes, after expiry, what the guard did in a scope. Returns the numbers of the containment calls that were undone and of
@@ -121,17 +144,32 @@ pub async fn settle<P: Provider>(
     scope: u8,
 ) -> Result<(Vec<u16>, Vec<u16>), ChainError> {
     let call = ICordonGuard::settleCall { scope };
-    let receipt = order(provider, from, guard, &format!("settling scope {scope}"), call.abi_encode()).await?;
+    let receipt = order(
+        provider,
+        from,
+        guard,
+        &format!("settling scope {scope}"),
+        call.abi_encode(),
+    )
+    .await?;
     Ok((
-        events::<ICordonGuard::ContainmentUndone>(&receipt, guard).iter().map(|event| event.call).collect(),
-        events::<ICordonGuard::UndoFailed>(&receipt, guard).iter().map(|event| event.call).collect(),
+        events::<ICordonGuard::ContainmentUndone>(&receipt, guard)
+            .iter()
+            .map(|event| event.call)
+            .collect(),
+        events::<ICordonGuard::UndoFailed>(&receipt, guard)
+            .iter()
+            .map(|event| event.call)
+            .collect(),
     ))
 }
 
 /// Shows the guard that the keeper lives. Returns the transaction.
 pub async fn heartbeat<P: Provider>(provider: &P, from: Address, guard: Address) -> Result<B256, ChainError> {
     let call = ICordonGuard::heartbeatCall {};
-    Ok(order(provider, from, guard, "the heartbeat", call.abi_encode()).await?.transaction_hash)
+    Ok(order(provider, from, guard, "the heartbeat", call.abi_encode())
+        .await?
+        .transaction_hash)
 }
 
 async fn order<P: Provider>(
@@ -141,7 +179,15 @@ async fn order<P: Provider>(
     what: &str,
     calldata: Vec<u8>,
 ) -> Result<TransactionReceipt, ChainError> {
-    send(provider, what, TransactionRequest::default().with_from(from).with_to(guard).with_input(calldata)).await
+    send(
+        provider,
+        what,
+        TransactionRequest::default()
+            .with_from(from)
+            .with_to(guard)
+            .with_input(calldata),
+    )
+    .await
 }
 
 fn events<E: SolEvent>(receipt: &TransactionReceipt, guard: Address) -> Vec<E> {

@@ -10,6 +10,8 @@ use alloy::sol;
 pub const ARB_WASM: Address = address!("0x0000000000000000000000000000000000000071");
 /// Address of [`StylusDeployer`].
 pub const STYLUS_DEPLOYER: Address = address!("0xcEcba2F1DC234f70Dd89F2041029807F8D03A990");
+/// Address of the factory that creates contracts at addresses which follow from their code: it takes a salt and init code.
+pub const CREATE2_FACTORY: Address = address!("0x4e59b44847b379578588920cA78FbF26c0B4956C");
 
 sol! {
     #[sol(rpc, all_derives)]

@@ -292,7 +292,11 @@ fn one_key_for_keeper_and_heartbeat_is_doubtful() {
 #[test]
 fn the_guards_address_is_put_where_it_belongs() {
     let guard = address!("0x00000000000000000000000000000000000000f0");
-    assert_eq!(parse(FULL).unwrap().with_guard_address(guard), None, "there is one already");
+    assert_eq!(
+        parse(FULL).unwrap().with_guard_address(guard),
+        None,
+        "there is one already"
+    );
     let without = FULL.replace("address = \"0x00000000000000000000000000000000000000f0\"\n", "");
     let with = parse(&without).unwrap().with_guard_address(guard).unwrap();
     // The address is written with its checksum.

@@ -4,7 +4,7 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
-use alloy::sol_types::SolCall;
+use alloy::sol_types::{SolCall, SolError};
 use cordon_core::rulebook::init_code;
 
 use super::DeployError;
@@ -15,6 +15,7 @@ use crate::chain::{code, explain_call, send};
 use crate::compile::CompiledConfig;
 use crate::config::{Config, GuardConfig, format_duration};
 use crate::guard::ICordonGuard::{self, Role};
+use crate::precompiles::CREATE2_FACTORY;
 
 /// Choices for a deployment that the configuration does not make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,22 +153,32 @@ async fn govern<P: Provider>(
             from,
         });
     }
-    if state.is_sealed {
+    let action_hash = keccak256(&calldata);
+    let request = TransactionRequest::default()
+        .with_from(from)
+        .with_to(guard)
+        .with_input(calldata);
+    if state.is_sealed && not_announced(provider, &request).await {
         return Err(DeployError::Sealed {
             guard,
             change: change.to_owned(),
             governor: state.governor,
             delay: format_duration(state.delay.into()),
-            action_hash: keccak256(&calldata),
+            action_hash,
         });
     }
-    let request = TransactionRequest::default()
-        .with_from(from)
-        .with_to(guard)
-        .with_input(calldata);
     send(provider, change, request).await?;
     tracing::info!(%guard, "{change}");
     Ok(())
+}
+
+/// Whether the guard refuses the call because it was not announced.
+async fn not_announced<P: Provider>(provider: &P, request: &TransactionRequest) -> bool {
+    let Err(error) = provider.call(request.clone()).await else {
+        return false;
+    };
+    let revert = error.as_error_resp().and_then(|payload| payload.as_revert_data());
+    revert.is_some_and(|data| ICordonGuard::NotAnnounced::abi_decode(&data).is_ok())
 }
 
 /// Gives the configured accounts their roles; those that have them are left alone.
@@ -226,16 +237,7 @@ pub async fn ensure_rulebook<P: Provider>(
     if adopted.codeHash == compiled.code_hash() {
         return Ok(adopted.book);
     }
-    let what = "creating the rulebook's account";
-    let create = TransactionRequest::default()
-        .with_from(from)
-        .with_deploy_code(init_code(&compiled.code));
-    let receipt = send(provider, what, create).await?;
-    let book = receipt.contract_address.ok_or_else(|| DeployError::NotCreated {
-        name: "the rulebook".into(),
-        hash: receipt.transaction_hash,
-    })?;
-    tracing::info!(%book, bytes = compiled.code.len(), "created the rulebook");
+    let book = create_rulebook(provider, from, compiled).await?;
     let adopt = ICordonGuard::adoptRulebookCall { book };
     govern(
         provider,
@@ -245,6 +247,37 @@ pub async fn ensure_rulebook<P: Provider>(
         adopt.abi_encode(),
     )
     .await?;
+    Ok(book)
+}
+
+/// Puts the rulebook's code into an account. Its address follows from the code, so that a second run finds it.
+async fn create_rulebook<P: Provider>(
+    provider: &P,
+    from: Address,
+    compiled: &CompiledConfig,
+) -> Result<Address, DeployError> {
+    let init_code = init_code(&compiled.code);
+    let book = CREATE2_FACTORY.create2_from_code(B256::ZERO, &init_code);
+    if code(provider, book).await? == compiled.code {
+        return Ok(book);
+    }
+    if code(provider, CREATE2_FACTORY).await?.is_empty() {
+        return Err(DeployError::NoFactory(CREATE2_FACTORY));
+    }
+    // The factory takes a salt and the init code.
+    let create = TransactionRequest::default()
+        .with_from(from)
+        .with_to(CREATE2_FACTORY)
+        .with_input([B256::ZERO.as_slice(), &init_code].concat());
+    let receipt = send(provider, "creating the rulebook's account", create).await?;
+    if code(provider, book).await? != compiled.code {
+        let hash = receipt.transaction_hash;
+        return Err(DeployError::NotCreated {
+            name: "the rulebook's account".into(),
+            hash,
+        });
+    }
+    tracing::info!(%book, bytes = compiled.code.len(), "created the rulebook");
     Ok(book)
 }
 

@@ -31,6 +31,9 @@ pub enum DeployError {
     /// A chain without the deployer contract.
     #[error("the chain has no StylusDeployer at {0}: deploy it first, at this address")]
     NoDeployer(Address),
+    /// A chain without the factory of contracts at fixed addresses.
+    #[error("the chain has no CREATE2 factory at {0}: deploy it first, at this address")]
+    NoFactory(Address),
     /// Refused by the chain's validation.
     #[error("the chain does not accept the program {name}: {reason}")]
     NotAccepted {
@@ -40,7 +43,7 @@ pub enum DeployError {
         reason: String,
     },
     /// A transaction that should have made a contract did not.
-    #[error("the transaction {hash} was to create {name}, but its receipt names no contract")]
+    #[error("the transaction {hash} was to create {name}, but there is none")]
     NotCreated {
         /// What was to be made.
         name: String,

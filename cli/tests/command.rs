@@ -1,0 +1,303 @@
+//! The `cordon` command from outside: exit codes, messages, clean ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+use common::Chain;
+
+fn cordon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cordon"));
+    command
+        .args(arguments)
+        .env_remove("CORDON_KEY")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    cordon(arguments).output().unwrap()
+}
+
+/// Standard error of a command that fails with exit code 1.
+fn failure(output: &Output) -> String {
+    let message = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        !message.contains('\x1b'),
+        "no colour where there is no terminal: {message:?}"
+    );
+    message
+}
+
+#[test]
+fn wrong_usage_has_its_own_exit_code() {
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert_eq!(run(&["gaurd", "status"]).status.code(), Some(2));
+    assert_eq!(run(&["node", "--fork-block-number", "7"]).status.code(), Some(2));
+    assert_eq!(run(&["node", "--block-time", "0"]).status.code(), Some(2));
+    assert_eq!(
+        run(&["guard", "contain", "protocol", "halted"]).status.code(),
+        Some(2),
+        "a duration is needed"
+    );
+}
+
+#[test]
+fn check_shows_what_a_configuration_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cordon.toml");
+    std::fs::write(&path, common::config("http://127.0.0.1:1", 31337)).unwrap();
+    let output = run(&["check", "--config", path.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for part in [
+        "little-ether [protocol] P2: state, robust; trips Halted for 1 hour",
+        "pool.setPaused(true)",
+        "code hash 0x",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+
+    let wrong = common::config("http://127.0.0.1:1", 31337).replace("eth(pool)", "eth(pol)");
+    std::fs::write(&path, wrong).unwrap();
+    let message = failure(&run(&["check", "--config", path.to_str().unwrap()]));
+    assert!(
+        message.contains("cordon.toml:18:13: ") && message.contains("did you mean `pool`?"),
+        "{message}"
+    );
+
+    let message = failure(&run(&["check", "--config", "/nowhere/cordon.toml"]));
+    assert!(
+        message.contains("cannot read the configuration /nowhere/cordon.toml"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guard_commands_fail_with_a_reason() {
+    let chain = Chain::start().await;
+    let path = chain.write_config(|text| text);
+    let config = path.to_str().unwrap();
+
+    let message = failure(&run(&["guard", "status", "--config", config]));
+    assert!(message.contains("`address` is missing in [guard]"), "{message}");
+
+    let folder = chain.folder().join("programs");
+    std::fs::create_dir(&folder).unwrap();
+    let deploy = [
+        "guard",
+        "deploy",
+        "--config",
+        config,
+        "--artifacts",
+        folder.to_str().unwrap(),
+    ];
+    let message = failure(&run(&deploy));
+    assert!(
+        message.contains("gate.bin") && message.contains("cordon guard build"),
+        "{message}"
+    );
+    std::fs::write(folder.join("gate.bin"), "#!/bin/sh").unwrap();
+    let message = failure(&run(&deploy));
+    assert!(
+        message.contains("is no Stylus program: it begins with 23212f62"),
+        "{message}"
+    );
+
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let programs = root.join("contracts/target/cordon");
+    let deploy = [
+        "guard",
+        "deploy",
+        "--config",
+        config,
+        "--artifacts",
+        programs.to_str().unwrap(),
+    ];
+    let message = failure(&run(&deploy));
+    assert!(
+        message.contains("the environment variable CORDON_KEY is not set"),
+        "{message}"
+    );
+    let message = failure(&cordon(&deploy).env("CORDON_KEY", "0x1234").output().unwrap());
+    assert!(
+        message.contains("CORDON_KEY holds no private key") && !message.contains("1234"),
+        "{message}"
+    );
+
+    let stranger =
+        chain.write_config(|text| text.replace("[guard]", &format!("[guard]\naddress = \"{}\"", common::PROTOCOL)));
+    let stranger = stranger.to_str().unwrap();
+    let message = failure(&run(&[
+        "guard",
+        "settle",
+        "market",
+        "--config",
+        stranger,
+        "--unlocked",
+        &common::GUARDIAN.to_string(),
+    ]));
+    assert!(
+        message.contains("unknown scope `market`; known: `protocol`"),
+        "{message}"
+    );
+    let message = failure(&run(&["guard", "status", "--config", stranger]));
+    assert!(message.contains("reading the guard's"), "{message}");
+    let message = failure(&run(&["keeper", "check", "--config", stranger]));
+    assert!(message.contains("no [keeper] section"), "{message}");
+    chain.node.stop().await.unwrap();
+    let message = failure(&run(&["guard", "status", "--config", stranger]));
+    assert!(message.contains("does not answer"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_deploys_and_operates_a_guard() {
+    let chain = Chain::start().await;
+    let path = chain.write_config(|text| text);
+    let config = path.to_str().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (root, governor, guardian) = (
+        root.to_str().unwrap(),
+        common::GOVERNOR.to_string(),
+        common::GUARDIAN.to_string(),
+    );
+    let first = run(&[
+        "guard",
+        "deploy",
+        "--config",
+        config,
+        "--root",
+        root,
+        "--unlocked",
+        &governor,
+        "--no-seal",
+        "--write",
+    ]);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let written = cordon_client::Config::load(&path).unwrap();
+    let guard = written.guard.address.expect("the address was written");
+
+    let deploy = [
+        "guard",
+        "deploy",
+        "--config",
+        config,
+        "--root",
+        root,
+        "--unlocked",
+        &governor,
+    ];
+    let message = failure(&run(&deploy));
+    assert!(message.contains("cannot carry out every containment call"), "{message}");
+    chain.grant(guard).await;
+    let sealed = run(&deploy);
+    assert!(
+        String::from_utf8_lossy(&sealed.stdout).contains("\nsealed\n"),
+        "{sealed:?}"
+    );
+
+    let halt = [
+        "guard",
+        "contain",
+        "protocol",
+        "halted",
+        "--for",
+        "15 minutes",
+        "--config",
+        config,
+        "--unlocked",
+        &guardian,
+    ];
+    let output = run(&halt);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("scope protocol is Halted for 15 minutes: incident 1") && text.contains("done: pause"),
+        "{output:?}"
+    );
+    let status = run(&["guard", "status", "--config", config]);
+    let text = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        text.contains("Halted") && text.contains("in force: pause") && text.contains("as configured"),
+        "{text}"
+    );
+    let online = run(&["check", "--online", "--config", config]);
+    assert!(String::from_utf8_lossy(&online.stdout).contains("as configured, and able to make each containment call"));
+}
+
+/// A node in a process of its own, and its first lines up to the endpoint.
+fn node(arguments: &[&str]) -> (Child, String) {
+    let mut child = cordon(&[&["node"], arguments].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut text = String::new();
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        text.push_str(&line);
+        text.push('\n');
+        if line.starts_with("Listening on ") {
+            return (child, text);
+        }
+    }
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    child.wait().unwrap();
+    panic!("the node ended: {text}{stderr}");
+}
+
+#[test]
+fn a_node_announces_itself_and_ends_when_told() {
+    let (mut child, text) = node(&["--port", "0", "--accounts", "2", "--chain-id", "42161"]);
+    assert!(
+        text.contains("(0) 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 (10000 ETH)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("(1) 0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"),
+        "{text}"
+    );
+    assert!(text.contains("Chain ID\n==================\n42161\n"), "{text}");
+    assert!(!text.contains('\x1b'), "{text:?}");
+
+    let address = text
+        .lines()
+        .last()
+        .unwrap()
+        .trim_start_matches("Listening on ")
+        .to_owned();
+    let port = address.rsplit(':').next().unwrap();
+    let message = failure(&run(&["node", "--port", port]));
+    assert!(message.contains(&address) && message.contains("in use"), "{message}");
+
+    let told = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(told.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_keys_of_a_phrase_of_ones_own_are_not_shown() {
+    let phrase = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+    let (mut child, text) = node(&["--port", "0", "--mnemonic", phrase]);
+    assert!(!text.contains("Private Keys") && !text.contains("winner"), "{text}");
+    let told = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(told.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,122 @@
+//! A node with a small protocol on it, and a configuration that guards it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    dead_code
+)]
+
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::{Address, U256, address, bytes};
+use alloy::providers::ext::AnvilApi;
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use cordon_client::build::Artifacts;
+use cordon_node::{NodeConfig, NodeHandle};
+
+/// The protocol: `setPaused(bool)` for the account in slot 0 only, `paused()` for everyone.
+pub const PROTOCOL: Address = address!("0x00000000000000000000000000000000000a0001");
+
+/// Anvil's first account: deploys and governs.
+pub const GOVERNOR: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+/// Anvil's second account.
+pub const GUARDIAN: Address = address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
+/// Anvil's fourth account.
+pub const HEARTBEAT: Address = address!("0x90F79bf6EB2c4f870365E785982E1f101E93b906");
+
+pub struct Chain {
+    pub node: NodeHandle,
+    pub provider: DynProvider,
+    folder: tempfile::TempDir,
+}
+
+impl Chain {
+    pub async fn start() -> Self {
+        let node = cordon_node::spawn(NodeConfig::default()).await.unwrap();
+        let provider = ProviderBuilder::new()
+            .connect_http(node.http_endpoint().parse().unwrap())
+            .erased();
+        provider
+            .client()
+            .set_poll_interval(std::time::Duration::from_millis(20));
+        // With calldata of 36 bytes: the caller must be the account in slot 0; its word goes to slot 1. Otherwise: slot 1.
+        let code = bytes!("366024146010576001545f5260205ff35b335f5414601b575f5ffd5b60043560015500");
+        provider.anvil_set_code(PROTOCOL, code).await.unwrap();
+        Self {
+            node,
+            provider,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Gives the protocol's role to an account.
+    pub async fn grant(&self, account: Address) {
+        self.provider
+            .anvil_set_storage_at(PROTOCOL, U256::ZERO, account.into_word())
+            .await
+            .unwrap();
+    }
+
+    pub async fn paused(&self) -> bool {
+        !self
+            .provider
+            .get_storage_at(PROTOCOL, U256::ONE)
+            .await
+            .unwrap()
+            .is_zero()
+    }
+
+    /// Writes the configuration and returns its path. `edit` may change its text.
+    pub fn write_config(&self, edit: impl FnOnce(String) -> String) -> PathBuf {
+        let path = self.folder.path().join("cordon.toml");
+        std::fs::write(&path, edit(config(&self.node.http_endpoint(), self.node.chain_id()))).unwrap();
+        path
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A configuration for the small protocol.
+pub fn config(endpoint: &str, chain_id: u64) -> String {
+    format!(
+        r#"[chain]
+id = {chain_id}
+rpc = ["{endpoint}"]
+
+[guard]
+scopes = ["protocol"]
+governor = "{GOVERNOR}"
+guardians = ["{GUARDIAN}"]
+heartbeats = ["{HEARTBEAT}"]
+
+[contracts]
+pool = {{ address = "{PROTOCOL}", abi = ["function paused() view returns (bool)", "function setPaused(bool on)"] }}
+
+[[invariant]]
+id = "little-ether"
+scope = "protocol"
+rule = "eth(pool) < 5e18"
+robust = true
+level = "Halted"
+
+[[containment]]
+id = "pause"
+scope = "protocol"
+level = "Halted"
+call = "pool.setPaused(true)"
+done = "pool.paused()"
+closes = ["Deposit", "Withdraw"]
+undo = [{{ call = "pool.setPaused(false)", undone = "!pool.paused()" }}]
+"#
+    )
+}
+
+/// The guard's programs. They are built by `scripts/build-contracts`, which `scripts/test` runs first.
+pub fn artifacts() -> Artifacts {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first")
+}

@@ -1,0 +1,293 @@
+//! Deployment against a real node with the real programs: what is put there, what is found again, what is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::providers::Provider;
+use alloy::providers::ext::AnvilApi;
+use common::{Chain, GOVERNOR, GUARDIAN, HEARTBEAT, PROTOCOL, artifacts};
+use cordon_client::build::Artifacts;
+use cordon_client::deploy::{
+    Activation, GuardOptions, activation, data_fee, deploy_guard, deploy_program, seal, with_margin,
+};
+use cordon_client::operate::{self, Release};
+use cordon_client::program::Program;
+use cordon_client::{CompiledConfig, Config, DeployError, chain, status};
+use cordon_core::Level;
+
+struct Setup {
+    chain: Chain,
+    config: Config,
+    compiled: CompiledConfig,
+    artifacts: Artifacts,
+}
+
+async fn setup() -> Setup {
+    let chain = Chain::start().await;
+    let config = Config::load(chain.write_config(|text| text)).unwrap();
+    let compiled = config.compile().unwrap();
+    Setup {
+        chain,
+        config,
+        compiled,
+        artifacts: artifacts(),
+    }
+}
+
+impl Setup {
+    async fn deploy(&self) -> Result<Address, DeployError> {
+        let Self {
+            chain,
+            config,
+            compiled,
+            artifacts,
+        } = self;
+        deploy_guard(
+            &chain.provider,
+            GOVERNOR,
+            config,
+            compiled,
+            artifacts,
+            GuardOptions::default(),
+        )
+        .await
+        .map(|deployment| deployment.guard)
+    }
+
+    async fn seal(&self, guard: Address) -> Result<(), DeployError> {
+        seal(&self.chain.provider, GOVERNOR, guard, &self.config, &self.compiled).await
+    }
+
+    async fn nonce(&self) -> u64 {
+        self.chain.provider.get_transaction_count(GOVERNOR).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_is_deployed_tried_sealed_and_operated() {
+    let setup = setup().await;
+    let provider = &setup.chain.provider;
+    let guard = setup.deploy().await.unwrap();
+
+    // Without its role in the protocol the guard could not pause: sealing says so, by the call's name.
+    let refusal = setup.seal(guard).await.unwrap_err().to_string();
+    assert!(refusal.contains("`pause`: pool.setPaused(true): reverted"), "{refusal}");
+    assert!(!status(provider, guard, &setup.config).await.unwrap().is_sealed);
+
+    setup.chain.grant(guard).await;
+    setup.seal(guard).await.unwrap();
+    assert!(!setup.chain.paused().await, "a simulation changes nothing");
+
+    let state = status(provider, guard, &setup.config).await.unwrap();
+    assert!(state.is_sealed);
+    assert_eq!(state.governor, GOVERNOR);
+    assert_eq!(state.rulebook_hash, setup.compiled.code_hash());
+    assert!(state.roles.iter().all(|(_, _, granted)| *granted), "{:?}", state.roles);
+    assert_eq!(state.roles.len(), 2);
+    assert!(
+        state
+            .programs
+            .iter()
+            .all(|(_, left)| left.is_some_and(|seconds| seconds > 364 * 86_400))
+    );
+    assert_eq!(state.scopes[0].level, Level::Normal);
+
+    // Again: everything is found, nothing is sent.
+    let nonce = setup.nonce().await;
+    assert_eq!(setup.deploy().await.unwrap(), guard);
+    setup.seal(guard).await.unwrap();
+    assert_eq!(setup.nonce().await, nonce);
+
+    operate::heartbeat(provider, HEARTBEAT, guard).await.unwrap();
+    let done = operate::contain(provider, GUARDIAN, guard, 0, Level::Halted, 900, B256::ZERO)
+        .await
+        .unwrap();
+    assert_eq!((done.incident, done.applied.as_slice()), (1, [0u16].as_slice()));
+    assert!(setup.chain.paused().await);
+    let state = status(provider, guard, &setup.config).await.unwrap();
+    assert_eq!((state.scopes[0].level, state.scopes[0].incident), (Level::Halted, 1));
+    assert_eq!(state.scopes[0].applied, [0]);
+    assert!(state.last_heartbeat > 0);
+
+    let Release::Queued(at) = operate::release(provider, GUARDIAN, guard, 0).await.unwrap() else {
+        panic!("queued first")
+    };
+    assert_eq!(
+        operate::release(provider, GUARDIAN, guard, 0).await.unwrap(),
+        Release::Waiting(at)
+    );
+    provider.anvil_set_next_block_timestamp(at + 1).await.unwrap();
+    provider.anvil_mine(Some(1), None).await.unwrap();
+    assert_eq!(
+        operate::release(provider, GUARDIAN, guard, 0).await.unwrap(),
+        Release::Released
+    );
+    assert!(!setup.chain.paused().await, "what the guard did is undone");
+    assert_eq!(
+        status(provider, guard, &setup.config).await.unwrap().scopes[0].level,
+        Level::Grace
+    );
+
+    // What a role does not allow is an error with the guard's own words.
+    let refusal = operate::contain(provider, HEARTBEAT, guard, 0, Level::Halted, 900, B256::ZERO)
+        .await
+        .unwrap_err();
+    assert!(refusal.to_string().contains("MissingRole"), "{refusal}");
+    setup.chain.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_governor_is_proposed_and_a_sealed_guard_wants_announcements() {
+    let mut setup = setup().await;
+    let other = Address::repeat_byte(0x77);
+    setup.config.guard.governor = Some(other);
+    let Setup {
+        chain,
+        config,
+        compiled,
+        artifacts,
+    } = &setup;
+    let options = GuardOptions::default();
+    let deployment = deploy_guard(&chain.provider, GOVERNOR, config, compiled, artifacts, options)
+        .await
+        .unwrap();
+    assert_eq!(deployment.proposed_governor, other);
+    chain.grant(deployment.guard).await;
+    setup.seal(deployment.guard).await.unwrap();
+
+    let text = std::fs::read_to_string(setup.config.source.path()).unwrap();
+    let changed = Config::parse(&text.replace("5e18", "6e18"), "cordon.toml").unwrap();
+    let Setup { chain, artifacts, .. } = &setup;
+    let compiled = changed.compile().unwrap();
+    let refusal = deploy_guard(&chain.provider, GOVERNOR, &changed, &compiled, artifacts, options)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refusal, DeployError::Sealed { guard, .. } if *guard == deployment.guard),
+        "{refusal}"
+    );
+    let state = status(&chain.provider, deployment.guard, &setup.config).await.unwrap();
+    assert_eq!(state.rulebook_hash, setup.compiled.code_hash(), "nothing has changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_changes_nothing() {
+    let setup = setup().await;
+    let Setup { chain, artifacts, .. } = &setup;
+    let provider = &chain.provider;
+    let nonce = setup.nonce().await;
+    let attempt = async |edit: &dyn Fn(String) -> String, artifacts: &Artifacts| {
+        let config = Config::load(chain.write_config(edit)).unwrap();
+        let compiled = config.compile().unwrap();
+        let options = GuardOptions::default();
+        deploy_guard(provider, GOVERNOR, &config, &compiled, artifacts, options)
+            .await
+            .unwrap_err()
+            .to_string()
+    };
+
+    let nobody = Address::repeat_byte(0x66);
+    let message = attempt(
+        &|text| text.replace(&PROTOCOL.to_string(), &nobody.to_string()),
+        artifacts,
+    )
+    .await;
+    assert!(
+        message.starts_with(&format!("no code at `pool` ({nobody})")),
+        "{message}"
+    );
+
+    let message = attempt(
+        &|text| text.replace(&format!("governor = \"{GOVERNOR}\"\n"), ""),
+        artifacts,
+    )
+    .await;
+    assert!(message.contains("`governor` is missing"), "{message}");
+
+    // Exports the entry point, but imports what no chain has.
+    let alien = r#"(module (import "env" "alien" (func)) (memory (export "memory") 1 1)
+        (func (export "user_entrypoint") (param i32) (result i32) i32.const 0))"#;
+    let alien = Program::new("logic", wat::parse_str(alien).unwrap()).unwrap();
+    let broken = Artifacts {
+        logic: alien,
+        ..artifacts.clone()
+    };
+    let message = attempt(&|text| text, &broken).await;
+    assert!(
+        message.starts_with("the chain does not accept the program logic: "),
+        "{message}"
+    );
+
+    assert_eq!(setup.nonce().await, nonce, "no transaction was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_created_and_activated_once() {
+    let chain = Chain::start().await;
+    let provider = &chain.provider;
+    let text = r#"(module (memory (export "memory") 1 1)
+        (func (export "user_entrypoint") (param i32) (result i32) i32.const 0))"#;
+    let program = Program::new("small", wat::parse_str(text).unwrap()).unwrap();
+    assert_eq!(
+        activation(provider, program.code_hash()).await.unwrap(),
+        Activation::Never
+    );
+    let fee = data_fee(provider, &program).await.unwrap();
+    assert!(fee > U256::ZERO && with_margin(fee) == fee + fee / U256::from(5));
+
+    let first = deploy_program(provider, GOVERNOR, &program).await.unwrap();
+    assert_eq!(
+        keccak256(provider.get_code_at(first).await.unwrap()),
+        program.code_hash()
+    );
+    assert_eq!(
+        activation(provider, program.code_hash()).await.unwrap(),
+        Activation::Active
+    );
+    let before = provider.get_transaction_count(GOVERNOR).await.unwrap();
+    let second = deploy_program(provider, GOVERNOR, &program).await.unwrap();
+    assert_ne!(first, second);
+    assert_eq!(
+        provider.get_transaction_count(GOVERNOR).await.unwrap(),
+        before + 1,
+        "created, and active already"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_that_are_down_or_of_another_chain_are_named() {
+    let node = Chain::start().await;
+    let config = |endpoint: &str, id| {
+        Config::parse(&common::config(endpoint, id), "cordon.toml")
+            .unwrap()
+            .chain
+    };
+    let endpoint = node.node.http_endpoint();
+    let wrong = chain::connect(&config(&endpoint, 1), None)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        wrong,
+        format!("the endpoint {endpoint} is of chain 31337, the configuration is for chain 1")
+    );
+
+    node.node.stop().await.unwrap();
+    let secret = format!("{endpoint}/v2/secret-key");
+    let down = chain::connect(&config(&secret, 31337), None)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        down.starts_with(&format!("the endpoint {endpoint} does not answer")),
+        "{down}"
+    );
+    assert!(!down.contains("secret-key"), "{down}");
+}
