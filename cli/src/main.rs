@@ -74,7 +74,7 @@ fn fail(error: &eyre::Report) -> ExitCode {
 /// Progress and warnings go to standard error, so that standard output holds results alone. `RUST_LOG` asks for more.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,cordon_client=info,cordon_keeper=info"));
+        .unwrap_or_else(|_| EnvFilter::new("warn,cordon_client=info,cordon_keeper=info,cordon_node=info"));
     let colour = style::Style::of_stderr().is_coloured();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -72,7 +72,7 @@ fn check_shows_what_a_configuration_means() {
     std::fs::write(&path, wrong).unwrap();
     let message = failure(&run(&["check", "--config", path.to_str().unwrap()]));
     assert!(
-        message.contains("cordon.toml:18:13: ") && message.contains("did you mean `pool`?"),
+        message.contains("cordon.toml:17:13: ") && message.contains("did you mean `pool`?"),
         "{message}"
     );
 
@@ -279,7 +279,7 @@ fn a_node_announces_itself_and_ends_when_told() {
         .to_owned();
     let port = address.rsplit(':').next().unwrap();
     let message = failure(&run(&["node", "--port", port]));
-    assert!(message.contains(&address) && message.contains("in use"), "{message}");
+    assert!(message.contains(port) && message.contains("in use"), "{message}");
 
     let told = Command::new("kill")
         .args(["-INT", &child.id().to_string()])

@@ -318,3 +318,39 @@ fn a_file_that_is_not_there_is_named() {
         "cannot read the configuration /nowhere/cordon.toml: No such file or directory (os error 2)"
     );
 }
+
+#[test]
+fn every_key_is_described() {
+    let docs = include_str!("../../docs/config.md");
+    // An unknown key far from all known ones is answered with the list of these.
+    let places = [
+        ("[chain]\n", "[zzzzzzzz]\n[chain]\n"),
+        ("id = 42161\n", "id = 42161\nzzzzzzzz = 1\n"),
+        ("callers = [", "zzzzzzzz = 1\ncallers = ["),
+        ("store = ", "zzzzzzzz = 1\nstore = "),
+        ("{ env = \"CORDON_KEEPER_KEY\" }", "{ zzzzzzzz = 1 }"),
+        ("abi = \"erc4626\"", "zzzzzzzz = 1"),
+        ("robust = true\n", "zzzzzzzz = 1\n"),
+        ("witness = { ", "witness = { zzzzzzzz = 1, "),
+        ("gas = 400000\n", "zzzzzzzz = 1\n"),
+        ("undo = [{ ", "undo = [{ zzzzzzzz = 1, "),
+    ];
+    let mut keys = std::collections::BTreeSet::new();
+    for (from, to) in places {
+        let message = complaint(from, to);
+        let (_, known) = message
+            .split_once("known here: ")
+            .unwrap_or_else(|| panic!("{message}"));
+        keys.extend(known.split('`').skip(1).step_by(2).map(str::to_owned));
+    }
+    assert!(keys.len() >= 45, "{keys:?}");
+    let missing: Vec<_> = keys
+        .iter()
+        .filter(|key| {
+            !docs.contains(&format!("`{key}"))
+                && !docs.contains(&format!("{key} = "))
+                && !docs.contains(&format!("[{key}]"))
+        })
+        .collect();
+    assert!(missing.is_empty(), "not in docs/config.md: {missing:?}");
+}

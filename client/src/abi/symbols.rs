@@ -49,7 +49,7 @@ fn signature(function: &Function) -> FunctionSig {
     }
     FunctionSig {
         selector: function.selector().0,
-        inputs: function.inputs.iter().map(|input| abi_type(input)).collect(),
+        inputs: function.inputs.iter().map(abi_type).collect(),
         outputs,
         view: matches!(function.state_mutability, StateMutability::View | StateMutability::Pure),
     }

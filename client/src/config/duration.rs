@@ -58,7 +58,7 @@ pub fn format_duration(seconds: u64) -> String {
     let (names, unit) = UNITS
         .iter()
         .rev()
-        .find(|(_, unit)| seconds >= *unit && seconds % unit == 0)
+        .find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit))
         .map_or((UNITS[0].0, 1), |(names, unit)| (*names, *unit));
     let count = seconds / unit;
     let name = if count == 1 { names.first() } else { names.get(1) };
