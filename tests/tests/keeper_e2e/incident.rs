@@ -148,7 +148,7 @@ const SPOT_RULE: Rules = Rules(
 id       = "gauge-spot"
 scope    = "market"
 rule     = "board.get(0) <= 100"
-level    = "Halted"
+level    = "ReduceOnly"
 severity = "P2"
 
 [[containment]]
