@@ -1,0 +1,120 @@
+//! What the chain does not need to know of a configuration: names, texts, places.
+
+use alloy::primitives::{Address, B256, Bytes, keccak256};
+use cordon_core::rule::Class;
+use cordon_core::rulebook::{Containment as BookContainment, Rulebook};
+use cordon_core::{ActionSet, Level};
+
+use crate::config::{Containment, Parameter, Problem, Severity, Witness};
+
+/// A configuration that was compiled: what goes on chain, and what explains it.
+#[derive(Clone, Debug)]
+pub struct CompiledConfig {
+    /// What the guard is to be configured with.
+    pub rulebook: Rulebook,
+    /// The code of the rulebook's account: one STOP byte, then the encoding.
+    pub code: Bytes,
+    /// Names of the scopes by id.
+    pub scopes: Vec<String>,
+    /// The rules by number.
+    pub rules: Vec<RuleMeta>,
+    /// The containment calls by number.
+    pub containments: Vec<ContainmentMeta>,
+    /// Doubtful things, such as known traps that a rule walks into.
+    pub warnings: Vec<Problem>,
+}
+
+/// What is known of a rule besides its program.
+#[derive(Clone, Debug)]
+pub struct RuleMeta {
+    /// Its name.
+    pub id: String,
+    /// Its number in the rulebook.
+    pub index: u16,
+    /// The scope that a trip raises.
+    pub scope: u8,
+    /// What it needs: state rules are checked by hooks, trips and keeper alike, hook rules by hooks only.
+    pub class: Class,
+    /// The word that made it a hook rule.
+    pub class_reason: Option<String>,
+    /// Whether its author asserts that one transaction cannot move its inputs.
+    pub robust: bool,
+    /// Whether hooks only count its breaches.
+    pub shadow: bool,
+    /// The level that a trip raises; `Normal` for a rule that cannot be tripped.
+    pub level: Level,
+    /// Seconds for which a trip raises the level.
+    pub duration: u32,
+    /// The hooks that check it.
+    pub check: ActionSet,
+    /// How bad a breach is.
+    pub severity: Severity,
+    /// Its parameters, one witness word each.
+    pub params: Vec<Parameter>,
+    /// Event that supplies the parameters.
+    pub witness: Option<Witness>,
+    /// Its text.
+    pub source: String,
+    /// How many reads it contains.
+    pub reads: u8,
+    /// Most gas that evaluating it needs.
+    pub gas_bound: u32,
+}
+
+/// What is known of a containment call besides its bytes.
+#[derive(Clone, Debug)]
+pub struct ContainmentMeta {
+    /// Its name.
+    pub id: String,
+    /// Its number in the rulebook.
+    pub index: u16,
+    /// The scope whose level runs it.
+    pub scope: u8,
+    /// The least level that runs it.
+    pub level: Level,
+    /// What it closes for users.
+    pub closes: ActionSet,
+    /// Longest time in seconds that its effect may last; 0 for as long as the level holds.
+    pub max_duration: u32,
+    /// The contract that is called.
+    pub target: Address,
+    /// The call's text.
+    pub call: String,
+    /// Text of the condition that shows its effect.
+    pub done: String,
+    /// Texts of the calls that undo it.
+    pub undo: Vec<String>,
+}
+
+impl CompiledConfig {
+    /// Code hash of the rulebook's account: the configuration's version.
+    pub fn code_hash(&self) -> B256 {
+        keccak256(&self.code)
+    }
+
+    /// The rule of that name.
+    pub fn rule(&self, id: &str) -> Option<&RuleMeta> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// Name of a scope.
+    pub fn scope_name(&self, scope: u8) -> Option<&str> {
+        self.scopes.get(usize::from(scope)).map(String::as_str)
+    }
+}
+
+/// Puts together what the file and the compiler know of a containment call.
+pub(super) fn containment_meta(index: u16, written: &Containment, compiled: &BookContainment) -> ContainmentMeta {
+    ContainmentMeta {
+        id: written.id.clone(),
+        index,
+        scope: written.scope,
+        level: written.level,
+        closes: written.closes,
+        max_duration: written.max_duration,
+        target: compiled.target,
+        call: written.call.get_ref().clone(),
+        done: written.done.get_ref().clone(),
+        undo: written.undo.iter().map(|undo| undo.call.get_ref().clone()).collect(),
+    }
+}
