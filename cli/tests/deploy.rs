@@ -21,6 +21,7 @@ use cordon_client::operate::{self, Release};
 use cordon_client::program::Program;
 use cordon_client::{CompiledConfig, Config, DeployError, chain, status};
 use cordon_core::Level;
+use cordon_core::rule::Verdict;
 
 struct Setup {
     chain: Chain,
@@ -79,13 +80,18 @@ async fn a_guard_is_deployed_tried_sealed_and_operated() {
     // Without its role in the protocol the guard could not pause: sealing says so, by the call's name.
     let refusal = setup.seal(guard).await.unwrap_err().to_string();
     assert!(refusal.contains("`pause`: pool.setPaused(true): reverted"), "{refusal}");
-    assert!(!status(provider, guard, &setup.config).await.unwrap().is_sealed);
+    assert!(
+        !status(provider, guard, &setup.config, &setup.compiled)
+            .await
+            .unwrap()
+            .is_sealed
+    );
 
     setup.chain.grant(guard).await;
     setup.seal(guard).await.unwrap();
     assert!(!setup.chain.paused().await, "a simulation changes nothing");
 
-    let state = status(provider, guard, &setup.config).await.unwrap();
+    let state = status(provider, guard, &setup.config, &setup.compiled).await.unwrap();
     assert!(state.is_sealed);
     assert_eq!(state.governor, GOVERNOR);
     assert_eq!(state.rulebook_hash, setup.compiled.code_hash());
@@ -98,6 +104,11 @@ async fn a_guard_is_deployed_tried_sealed_and_operated() {
             .all(|(_, left)| left.is_some_and(|seconds| seconds > 364 * 86_400))
     );
     assert_eq!(state.scopes[0].level, Level::Normal);
+    assert_eq!(state.rules.len(), 1);
+    assert_eq!(
+        (state.rules[0].id.as_str(), state.rules[0].verdict),
+        ("little-ether", Verdict::Holds)
+    );
 
     // Again: everything is found, nothing is sent.
     let nonce = setup.nonce().await;
@@ -111,7 +122,7 @@ async fn a_guard_is_deployed_tried_sealed_and_operated() {
         .unwrap();
     assert_eq!((done.incident, done.applied.as_slice()), (1, [0u16].as_slice()));
     assert!(setup.chain.paused().await);
-    let state = status(provider, guard, &setup.config).await.unwrap();
+    let state = status(provider, guard, &setup.config, &setup.compiled).await.unwrap();
     assert_eq!((state.scopes[0].level, state.scopes[0].incident), (Level::Halted, 1));
     assert_eq!(state.scopes[0].applied, [0]);
     assert!(state.last_heartbeat > 0);
@@ -131,7 +142,11 @@ async fn a_guard_is_deployed_tried_sealed_and_operated() {
     );
     assert!(!setup.chain.paused().await, "what the guard did is undone");
     assert_eq!(
-        status(provider, guard, &setup.config).await.unwrap().scopes[0].level,
+        status(provider, guard, &setup.config, &setup.compiled)
+            .await
+            .unwrap()
+            .scopes[0]
+            .level,
         Level::Grace
     );
 
@@ -173,7 +188,9 @@ async fn another_governor_is_proposed_and_a_sealed_guard_wants_announcements() {
         matches!(&refusal, DeployError::Sealed { guard, .. } if *guard == deployment.guard),
         "{refusal}"
     );
-    let state = status(&chain.provider, deployment.guard, &setup.config).await.unwrap();
+    let state = status(&chain.provider, deployment.guard, &setup.config, &setup.compiled)
+        .await
+        .unwrap();
     assert_eq!(state.rulebook_hash, setup.compiled.code_hash(), "nothing has changed");
 }
 

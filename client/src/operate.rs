@@ -1,4 +1,4 @@
-//! What people do with a guard by hand: contain, release, settle, heartbeat.
+//! What people do with a guard by hand: trip, contain, release, settle, heartbeat.
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
@@ -11,14 +11,14 @@ use cordon_core::Level;
 use crate::chain::{ChainError, explain, explain_call, send};
 use crate::guard::ICordonGuard;
 
-/// What containing a scope has brought about, read from the receipt.
+/// What raising a scope has brought about, read from the receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contained {
     /// The transaction.
     pub transaction: B256,
-    /// Number of the incident.
+    /// Number of the incident; 0 when nothing was raised.
     pub incident: u64,
-    /// When the level steps down, Unix seconds.
+    /// When the level steps down, Unix seconds; 0 when nothing was raised.
     pub expires_at: u64,
     /// Numbers of the containment calls that ran.
     pub applied: Vec<u16>,
@@ -62,30 +62,69 @@ pub async fn contain<P: Provider>(
         evidence,
     };
     let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
-    let raised = events::<ICordonGuard::LevelRaised>(&receipt, guard);
-    let extended = events::<ICordonGuard::LevelExtended>(&receipt, guard);
+    Ok(contained(&receipt, guard))
+}
+
+/// Makes the guard re-evaluate a rule and raise its scope when it is breached. `witness` has one word per parameter of the
+/// rule. A spot rule's first breached observation is only recorded: the incident is then 0, and this has to be repeated
+/// after two seconds.
+pub async fn trip<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    rule: u16,
+    witness: Vec<B256>,
+) -> Result<Contained, ChainError> {
+    let call = ICordonGuard::tripCall { rule, witness };
+    let receipt = order(
+        provider,
+        from,
+        guard,
+        &format!("tripping rule {rule}"),
+        call.abi_encode(),
+    )
+    .await?;
+    Ok(contained(&receipt, guard))
+}
+
+/// Runs once more the containment calls of a scope that failed or have not run.
+pub async fn retry<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    scope: u8,
+) -> Result<Contained, ChainError> {
+    let call = ICordonGuard::retryContainmentCall { scope };
+    let what = format!("retrying the containment of scope {scope}");
+    let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
+    Ok(contained(&receipt, guard))
+}
+
+fn contained(receipt: &TransactionReceipt, guard: Address) -> Contained {
+    let raised = events::<ICordonGuard::LevelRaised>(receipt, guard);
+    let extended = events::<ICordonGuard::LevelExtended>(receipt, guard);
     let (incident, expires_at) = raised
         .first()
         .map(|event| (event.incident, event.expiresAt))
         .or_else(|| extended.first().map(|event| (event.incident, event.expiresAt)))
         .unwrap_or_default();
-    Ok(Contained {
+    Contained {
         transaction: receipt.transaction_hash,
         incident,
         expires_at,
-        applied: events::<ICordonGuard::ContainmentApplied>(&receipt, guard)
+        applied: events::<ICordonGuard::ContainmentApplied>(receipt, guard)
             .iter()
             .map(|e| e.call)
             .collect(),
-        not_needed: events::<ICordonGuard::ContainmentNotNeeded>(&receipt, guard)
+        not_needed: events::<ICordonGuard::ContainmentNotNeeded>(receipt, guard)
             .iter()
             .map(|e| e.call)
             .collect(),
-        failed: events::<ICordonGuard::ContainmentFailed>(&receipt, guard)
+        failed: events::<ICordonGuard::ContainmentFailed>(receipt, guard)
             .iter()
             .map(|e| e.call)
             .collect(),
-    })
+    }
 }
 
 /// Brings the release of a scope one step further: queues it, or executes it when its delay has passed.

@@ -4,8 +4,10 @@ use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256};
 use alloy::providers::Provider;
 use cordon_core::Level;
+use cordon_core::rule::{Class, Int, Unknown, Verdict};
 
 use crate::chain::{ChainError, explain, explain_call};
+use crate::compile::CompiledConfig;
 use crate::config::Config;
 use crate::deploy::{self, DeployError};
 use crate::guard::ICordonGuard::{self, Role};
@@ -38,6 +40,8 @@ pub struct GuardStatus {
     pub last_heartbeat: u64,
     /// Every configured scope.
     pub scopes: Vec<ScopeState>,
+    /// Every rule of the rulebook that can be evaluated without a witness, when the rulebook is the configured one.
+    pub rules: Vec<RuleState>,
     /// Every configured account with its role, and whether the guard agrees.
     pub roles: Vec<(Role, Address, bool)>,
     /// Seconds until gate and logic expire unless they are kept alive; `None` when one is not active.
@@ -67,11 +71,31 @@ pub struct ScopeState {
     pub applied: Vec<u16>,
 }
 
+/// What a rule says at the block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleState {
+    /// Its name.
+    pub id: String,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// Why it could not be evaluated.
+    pub unknown: Option<Unknown>,
+    /// Operands of the comparison that decided; zero when none did.
+    pub observed: Int,
+    /// As `observed`.
+    pub bound: Int,
+}
+
 /// Reads the guard at the newest block: everything at the same one.
 ///
 /// # Errors
 /// When the address has no code, or something else than a guard answers there.
-pub async fn status<P: Provider>(provider: &P, guard: Address, config: &Config) -> Result<GuardStatus, DeployError> {
+pub async fn status<P: Provider>(
+    provider: &P,
+    guard: Address,
+    config: &Config,
+    compiled: &CompiledConfig,
+) -> Result<GuardStatus, DeployError> {
     let head = provider
         .get_block(BlockId::latest())
         .await
@@ -147,6 +171,10 @@ pub async fn status<P: Provider>(provider: &P, guard: Address, config: &Config) 
                 .collect(),
         });
     }
+    let rules = match book.codeHash == compiled.code_hash() {
+        true => rules(provider, guard, at, compiled).await?,
+        false => Vec::new(),
+    };
     let arb_wasm = ArbWasm::new(ARB_WASM, provider);
     let left = |account| {
         let call = arb_wasm.programTimeLeft(account).block(at);
@@ -166,7 +194,47 @@ pub async fn status<P: Provider>(provider: &P, guard: Address, config: &Config) 
         rulebook_hash: book.codeHash,
         last_heartbeat,
         scopes,
+        rules,
         roles,
         programs: [("gate", left(guard).await), ("logic", left(logic).await)],
     })
+}
+
+async fn rules<P: Provider>(
+    provider: &P,
+    guard: Address,
+    at: BlockId,
+    compiled: &CompiledConfig,
+) -> Result<Vec<RuleState>, DeployError> {
+    let wanted = compiled
+        .rules
+        .iter()
+        .filter(|rule| rule.class == Class::State && rule.params.is_empty());
+    let (ids, numbers): (Vec<_>, Vec<_>) = wanted.map(|rule| (rule.id.clone(), rule.index)).unzip();
+    let witnesses = vec![Vec::new(); numbers.len()];
+    let evaluations = ICordonGuard::new(guard, provider)
+        .evaluateMany(numbers, witnesses)
+        .block(at)
+        .call()
+        .await
+        .map_err(|error| explain_call("evaluating the guard's rules", error))?;
+    Ok(ids
+        .into_iter()
+        .zip(evaluations)
+        .map(|(id, evaluation)| rule_state(id, &evaluation))
+        .collect())
+}
+
+fn rule_state(id: String, evaluation: &ICordonGuard::Evaluation) -> RuleState {
+    RuleState {
+        id,
+        verdict: match evaluation.verdict {
+            ICordonGuard::Verdict::Holds => Verdict::Holds,
+            ICordonGuard::Verdict::Breached => Verdict::Breached,
+            _ => Verdict::Unknown,
+        },
+        unknown: Unknown::from_code(evaluation.reason),
+        observed: Int::new(evaluation.observedNegative, evaluation.observed),
+        bound: Int::new(evaluation.boundNegative, evaluation.bound),
+    }
 }

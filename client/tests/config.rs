@@ -290,6 +290,28 @@ fn one_key_for_keeper_and_heartbeat_is_doubtful() {
 }
 
 #[test]
+fn witness_words_are_read_as_people_write_them() {
+    let word = |ty: &str, text: &str| {
+        let config = parse(
+            &FULL
+                .replace("account: address", &format!("account: {ty}"))
+                .replace("witness = {", "# witness = {"),
+        );
+        config.unwrap().invariants[1].params[0].word(text)
+    };
+    let account = b256!("0x000000000000000000000000f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
+    assert_eq!(
+        word("address", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+        Some(account)
+    );
+    assert_eq!(word("address", "0xf39F"), None);
+    assert_eq!(word("uint8", "7"), Some(B256::with_last_byte(7)));
+    assert_eq!(word("uint8", "256"), None);
+    assert_eq!(word("int24", "-1"), Some(B256::repeat_byte(0xff)));
+    assert_eq!(word("bool", "true"), Some(B256::with_last_byte(1)));
+}
+
+#[test]
 fn the_guards_address_is_put_where_it_belongs() {
     let guard = address!("0x00000000000000000000000000000000000000f0");
     assert_eq!(

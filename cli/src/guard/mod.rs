@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Deploy(deploy::Args),
     /// Show a guard: levels, roles, rulebook, programs.
     Status(status::Args),
+    /// Have the guard re-evaluate a rule, and raise its scope when it is breached. Open to anyone.
+    Trip(operate::TripArgs),
+    /// Run once more the containment calls of a scope that failed or have not run. Open to anyone.
+    Retry(operate::ScopeArgs),
     /// Raise the level of a scope.
     Contain(operate::ContainArgs),
     /// Queue the release of a scope; run again after the delay, execute it.
@@ -58,6 +62,8 @@ pub(crate) async fn run(command: Command) -> eyre::Result<()> {
         Command::Build(args) => build(&args).await,
         Command::Deploy(args) => deploy::run(&args).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Trip(args) => operate::trip(&args).await,
+        Command::Retry(args) => operate::retry(&args).await,
         Command::Contain(args) => operate::contain(&args).await,
         Command::Release(args) => operate::release(&args).await,
         Command::Settle(args) => operate::settle(&args).await,

@@ -1,10 +1,10 @@
-//! `cordon guard contain|release|settle|heartbeat`.
+//! `cordon guard trip|contain|retry|release|settle|heartbeat`.
 
 use alloy::primitives::{Address, B256};
 use alloy::providers::DynProvider;
 use clap::{Parser, ValueEnum};
-use cordon_client::config::{format_duration, parse_duration};
-use cordon_client::operate::{self, Release};
+use cordon_client::config::{format_duration, parse_duration, suggest};
+use cordon_client::operate::{self, Contained, Release};
 use cordon_client::{CompiledConfig, Config};
 use cordon_core::Level;
 
@@ -21,6 +21,19 @@ enum Wanted {
     ReduceOnly,
     /// Only repayment and book-keeping.
     Halted,
+}
+
+/// Which rule, and for whom.
+#[derive(Parser)]
+pub(crate) struct TripArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Name of the rule.
+    rule: String,
+    /// Values of the rule's parameters, such as an account.
+    witness: Vec<String>,
 }
 
 /// What to contain.
@@ -121,6 +134,19 @@ impl Session {
         }
     }
 
+    /// Says what became of containment calls; some that failed are an error.
+    fn report_calls(&self, done: &Contained) -> eyre::Result<()> {
+        self.print_calls("done", &done.applied);
+        self.print_calls("not needed", &done.not_needed);
+        if !done.failed.is_empty() {
+            eyre::bail!(
+                "these containment calls failed: {}; `cordon guard retry` runs them again",
+                self.calls(&done.failed)
+            );
+        }
+        Ok(())
+    }
+
     async fn until(&self, time: u64) -> eyre::Result<String> {
         let head = alloy::providers::Provider::get_block(&self.provider, alloy::eips::BlockId::latest()).await?;
         let now = head.map_or(time, |head| head.header.timestamp);
@@ -148,12 +174,75 @@ pub(crate) async fn contain(args: &ContainArgs) -> eyre::Result<()> {
         done.incident,
         done.transaction
     );
-    session.print_calls("done", &done.applied);
-    session.print_calls("not needed", &done.not_needed);
-    if !done.failed.is_empty() {
-        eyre::bail!("these containment calls failed: {}", session.calls(&done.failed));
+    session.report_calls(&done)
+}
+
+pub(crate) async fn trip(args: &TripArgs) -> eyre::Result<()> {
+    let session = open(&args.config, &args.key).await?;
+    let Session {
+        compiled,
+        provider,
+        from,
+        guard,
+        ..
+    } = &session;
+    let rule = compiled.rule(&args.rule).ok_or_else(|| {
+        let help = suggest(&args.rule, compiled.rules.iter().map(|rule| rule.id.as_str()));
+        eyre::eyre!(
+            "unknown rule `{}`{}",
+            args.rule,
+            help.map(|help| format!("; {help}")).unwrap_or_default()
+        )
+    })?;
+    if args.witness.len() != rule.params.len() {
+        let wanted: Vec<String> = rule
+            .params
+            .iter()
+            .map(|param| format!("{}: {}", param.name, param.ty))
+            .collect();
+        eyre::bail!(
+            "the rule `{}` takes {} values ({}), given: {}",
+            rule.id,
+            wanted.len(),
+            wanted.join(", "),
+            args.witness.len()
+        );
     }
-    Ok(())
+    let witness: Vec<B256> = args
+        .witness
+        .iter()
+        .zip(&rule.params)
+        .map(|(text, param)| {
+            param
+                .word(text)
+                .ok_or_else(|| eyre::eyre!("`{text}` is no {} ({})", param.ty, param.name))
+        })
+        .collect::<eyre::Result<_>>()?;
+    let done = operate::trip(provider, *from, *guard, rule.index, witness).await?;
+    if done.incident == 0 {
+        println!(
+            "transaction {}: no level was raised; a spot rule's first breach is only recorded: repeat this after 2 s",
+            done.transaction
+        );
+        return Ok(());
+    }
+    let scope = compiled.scope_name(rule.scope).unwrap_or_default();
+    let left = session.until(done.expires_at).await?;
+    println!(
+        "scope {scope} is {} for {left}: incident {}, transaction {}",
+        rule.level.name(),
+        done.incident,
+        done.transaction
+    );
+    session.report_calls(&done)
+}
+
+pub(crate) async fn retry(args: &ScopeArgs) -> eyre::Result<()> {
+    let session = open(&args.config, &args.key).await?;
+    let scope = scope(&session.config, &args.scope)?;
+    let done = operate::retry(&session.provider, session.from, session.guard, scope).await?;
+    println!("transaction {}", done.transaction);
+    session.report_calls(&done)
 }
 
 pub(crate) async fn release(args: &ReleaseArgs) -> eyre::Result<()> {

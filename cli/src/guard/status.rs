@@ -2,10 +2,11 @@
 
 use clap::Parser;
 use cordon_client::config::format_duration;
-use cordon_client::status::{GuardStatus, ScopeState};
+use cordon_client::status::{GuardStatus, RuleState, ScopeState};
 use cordon_client::{CompiledConfig, chain, status};
 use cordon_core::Level;
 use cordon_core::bounds::HEARTBEAT_MAX_AGE;
+use cordon_core::rule::{Int, Verdict};
 
 use super::{ConfigArgs, deployed};
 use crate::style::Style;
@@ -22,7 +23,7 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     let compiled = config.compile()?;
     let guard = deployed(&config)?;
     let provider = chain::connect(&config.chain, None).await?;
-    print(&status(&provider, guard, &config).await?, &compiled);
+    print(&status(&provider, guard, &config, &compiled).await?, &compiled);
     Ok(())
 }
 
@@ -72,9 +73,32 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
         };
         println!("  {:<10} {account} {state}", format!("{role:?}"));
     }
+    if !status.rules.is_empty() {
+        println!("{}", style.bold("rules without parameters"));
+    }
+    for rule in &status.rules {
+        println!("  {} {}", rule.id, verdict(rule, style));
+    }
     println!("{}", style.bold("scopes"));
     for scope in &status.scopes {
         print_scope(scope, status.timestamp, compiled, style);
+    }
+}
+
+fn verdict(rule: &RuleState, style: Style) -> String {
+    let number = |int: &Int| format!("{}{}", if int.negative { "-" } else { "" }, int.magnitude);
+    match rule.verdict {
+        Verdict::Holds => style.green("holds"),
+        Verdict::Breached => {
+            let operands = format!("observed {}, bound {}", number(&rule.observed), number(&rule.bound));
+            format!("{} ({operands})", style.red("is breached"))
+        }
+        Verdict::Unknown => {
+            let reason = rule
+                .unknown
+                .map_or_else(|| "no reason given".to_owned(), |unknown| unknown.to_string());
+            format!("{} ({reason})", style.yellow("is unknown"))
+        }
     }
 }
 

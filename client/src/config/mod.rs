@@ -14,7 +14,8 @@ mod witness;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use alloy::primitives::Address;
+use alloy::dyn_abi::DynSolType;
+use alloy::primitives::{Address, B256};
 use cordon_core::action::ActionSet;
 use cordon_core::level::Level;
 use cordon_core::rule::Type;
@@ -140,6 +141,15 @@ pub struct Parameter {
     pub name: String,
     /// Its type: `address`, `bool`, an integer or `bytesN`.
     pub ty: Type,
+}
+
+impl Parameter {
+    /// The witness word of a value as people write it: an address, a number, `true`, bytes in hex. `None` when `text` is no
+    /// value of the type.
+    pub fn word(&self, text: &str) -> Option<B256> {
+        let ty: DynSolType = self.ty.to_string().parse().ok()?;
+        ty.coerce_str(text).ok()?.as_word()
+    }
 }
 
 /// `[[invariant]]`.
