@@ -73,6 +73,7 @@ pub(crate) async fn publish(
         .map_err(DrillError::file("write", folder))
 }
 
+/// What was lost on this chain, what the same attack takes without the guard, and the difference, asset by asset.
 fn amounts(unguarded: &Damage, guarded: &Damage) -> Vec<Amount> {
     let row = |what: &str, loss: &Loss, source: &str| Amount {
         what: what.to_owned(),
@@ -80,23 +81,69 @@ fn amounts(unguarded: &Damage, guarded: &Damage) -> Vec<Amount> {
         amount: loss.whole(),
         source: source.to_owned(),
     };
-    let mut rows: Vec<Amount> = guarded
-        .by_asset
-        .iter()
-        .map(|loss| row("lost", loss, "this chain, at the prices before the attack"))
-        .collect();
-    if rows.is_empty() {
-        rows.push(row(
-            "lost",
-            &guarded.main,
-            "this chain, at the prices before the attack",
-        ));
-    }
-    rows.extend(
-        unguarded
+    let mut rows = Vec::new();
+    for without in &unguarded.by_asset {
+        let with = guarded
             .by_asset
             .iter()
-            .map(|loss| row("lost without the guard", loss, "the same attack on a fork of its own")),
-    );
+            .find(|loss| loss.asset() == without.asset())
+            .cloned();
+        let with = with.unwrap_or_else(|| without.none());
+        rows.push(row("lost", &with, "this chain, at the prices before the attack"));
+        rows.push(row(
+            "lost without the guard",
+            without,
+            "the same attack on a fork of its own",
+        ));
+        rows.push(row("saved", &without.less(&with), "the difference"));
+    }
+    let only_here = guarded
+        .by_asset
+        .iter()
+        .filter(|loss| unguarded.by_asset.iter().all(|without| without.asset() != loss.asset()));
+    rows.extend(only_here.map(|loss| row("lost", loss, "this chain, at the prices before the attack")));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::U256;
+
+    use super::*;
+
+    fn damage(losses: &[(&'static str, u64)]) -> Damage {
+        let by_asset: Vec<Loss> = losses
+            .iter()
+            .map(|(asset, amount)| Loss::new(asset, 0, U256::from(*amount), 0))
+            .collect();
+        let main = by_asset.first().cloned().unwrap_or(Loss::new("USDC", 0, U256::ZERO, 0));
+        Damage { main, by_asset }
+    }
+
+    fn rows(unguarded: &[(&'static str, u64)], guarded: &[(&'static str, u64)]) -> Vec<String> {
+        let amounts = amounts(&damage(unguarded), &damage(guarded));
+        amounts
+            .iter()
+            .map(|row| format!("{} {} {}", row.what, row.amount, row.asset))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_not_lost_was_saved() {
+        assert_eq!(
+            rows(&[("USDC", 10)], &[]),
+            ["lost 0 USDC", "lost without the guard 10 USDC", "saved 10 USDC"]
+        );
+    }
+
+    #[test]
+    fn assets_are_told_apart() {
+        let expected = [
+            "lost 4 USDC",
+            "lost without the guard 10 USDC",
+            "saved 6 USDC",
+            "lost 1 WETH",
+        ];
+        assert_eq!(rows(&[("USDC", 10)], &[("USDC", 4), ("WETH", 1)]), expected);
+    }
 }

@@ -133,14 +133,6 @@ pub enum DrillError {
         /// The scenario.
         scenario: &'static str,
     },
-    /// The keeper recorded nothing of an attack.
-    #[error("{scenario}: the keeper has no incident on record after the attack; see {}", folder.display())]
-    NoIncident {
-        /// The scenario.
-        scenario: &'static str,
-        /// Folder with its record.
-        folder: PathBuf,
-    },
     /// A figure is outside what the drill can compute with.
     #[error("{what} is out of range")]
     OutOfRange {

@@ -55,6 +55,24 @@ impl Loss {
         format_units(self.amount, self.decimals).unwrap_or_else(|_| self.amount.to_string())
     }
 
+    /// Nothing, in the same asset.
+    pub(crate) fn none(&self) -> Self {
+        Self {
+            amount: U256::ZERO,
+            share_bps: 0,
+            ..self.clone()
+        }
+    }
+
+    /// What is left of this loss after `part` of it, in the same asset.
+    pub(crate) fn less(&self, part: &Self) -> Self {
+        Self {
+            amount: self.amount.saturating_sub(part.amount),
+            share_bps: self.share_bps.saturating_sub(part.share_bps),
+            ..self.clone()
+        }
+    }
+
     /// Whether the loss is at most `bps` of `other`.
     #[must_use]
     pub(crate) fn within(&self, bps: u64, other: &Self) -> bool {

@@ -98,7 +98,7 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<Outcome, DrillError> {
         for arrival in Plan::of(delay).iter().copied() {
             let (run, report) = raced(context, market, Plan { delay, arrival }, &unguarded).await?;
             runs.push(run);
-            reports.push(report);
+            reports.extend(report);
         }
     }
     Ok(Outcome {
@@ -117,7 +117,7 @@ async fn raced(
     market: &AaveMarket,
     plan: Plan,
     unguarded: &Damage,
-) -> Result<(Run, PathBuf), DrillError> {
+) -> Result<(Run, Option<PathBuf>), DrillError> {
     let name = plan.name();
     let mut reason = String::new();
     for attempt in 1..=ATTEMPTS {
@@ -321,18 +321,17 @@ impl Guarded {
             .then(|| format!("in block {} it was {}", raised.block, self.order().name()))
     }
 
-    async fn conclude(self, context: &Context<'_>, unguarded: &Damage) -> Result<(Run, PathBuf), DrillError> {
+    async fn conclude(self, context: &Context<'_>, unguarded: &Damage) -> Result<(Run, Option<PathBuf>), DrillError> {
         for (what, hash) in &self.benign.blocked {
             context
                 .progress
                 .step(&format!("{NAME}: an honest {what} failed ({hash})"));
         }
         let order = self.order();
-        let incident = self.incident.ok_or(DrillError::NoIncident {
-            scenario: NAME,
-            folder: self.folder.clone(),
-        })?;
-        let report = dossier::publish(&self.folder, &incident, unguarded, &self.damage).await?;
+        let report = match &self.incident {
+            Some(incident) => Some(dossier::publish(&self.folder, incident, unguarded, &self.damage).await?),
+            None => None,
+        };
         let run = Run {
             attacker_delay_blocks: self.attack.delay(),
             order,
@@ -344,13 +343,13 @@ impl Guarded {
             } else {
                 Detector::None
             },
-            detected_block: Some(incident.opened_block),
+            detected_block: self.incident.as_ref().map(|incident| incident.opened_block),
             contained_block: self.containment.map(|containment| containment.raised.block),
             first_bad_block: self.attack.change.block,
             benign_txs: self.benign.sent,
             benign_blocked: u64::try_from(self.benign.blocked.len()).unwrap_or(u64::MAX),
             false_trips: self.false_trips,
-            latency_ms: latency(&incident),
+            latency_ms: self.incident.as_ref().map(latency).unwrap_or_default(),
         };
         Ok((run, report))
     }

@@ -103,7 +103,9 @@ fn proven(
 
 /// The keeper's latencies as it recorded them.
 fn latency(incident: &Incident) -> Latency {
-    let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64() * 1_000.0);
+    // To the microsecond, which is as exact as the record is.
+    let millis =
+        |duration: Option<Duration>| duration.map(|duration| (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0);
     Latency {
         head_to_decision: millis(incident.head_to_decision),
         decision_to_broadcast: millis(incident.decision_to_broadcast),

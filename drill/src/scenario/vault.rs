@@ -62,7 +62,7 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<Outcome, DrillError> {
         let guarded = guarded(context, market, delay).await?;
         let (run, report) = guarded.conclude(context, &unguarded).await?;
         runs.push(run);
-        reports.push(report);
+        reports.extend(report);
     }
     Ok(Outcome {
         scenario: NAME,
@@ -207,27 +207,31 @@ async fn revert_reason(fork: &Fork, attack: &Attack) -> Result<Option<ICordonGua
 }
 
 impl Guarded {
-    async fn conclude(self, context: &Context<'_>, unguarded: &Damage) -> Result<(Run, PathBuf), DrillError> {
+    async fn conclude(self, context: &Context<'_>, unguarded: &Damage) -> Result<(Run, Option<PathBuf>), DrillError> {
         for (what, hash) in &self.benign.blocked {
             context
                 .progress
                 .step(&format!("{NAME}: an honest {what} failed ({hash})"));
         }
-        let incident = self.incident.ok_or(DrillError::NoIncident {
-            scenario: NAME,
-            folder: self.folder.clone(),
-        })?;
-        let report = dossier::publish(&self.folder, &incident, unguarded, &self.damage).await?;
+        let report = match &self.incident {
+            Some(incident) => Some(dossier::publish(&self.folder, incident, unguarded, &self.damage).await?),
+            None => None,
+        };
+        // The hook stands in the way before the deposit is done, or not at all.
+        let (order, detected_by) = match self.incident {
+            Some(_) => (Order::GuardFirst, Detector::Hook),
+            None => (Order::AttackerFirst, Detector::None),
+        };
+        let refused = self.incident.as_ref().map(|incident| incident.opened_block);
         let run = Run {
             attacker_delay_blocks: self.attack.delay(),
-            // The hook stands in the way before the deposit is done.
-            order: Order::GuardFirst,
+            order,
             saved_bps: self.damage.main.saved_bps(&unguarded.main),
             loss_unguarded: unguarded.main.clone(),
             loss_guarded: self.damage.main,
-            detected_by: Detector::Hook,
-            detected_block: Some(incident.opened_block),
-            contained_block: incident.contained_block,
+            detected_by,
+            detected_block: refused,
+            contained_block: refused,
             first_bad_block: self.attack.change.block,
             benign_txs: self.benign.sent,
             benign_blocked: u64::try_from(self.benign.blocked.len()).unwrap_or(u64::MAX),
