@@ -132,17 +132,17 @@ mod tests {
     fn what_was_not_lost_was_saved() {
         assert_eq!(
             rows(&[("USDC", 10)], &[]),
-            ["lost 0 USDC", "lost without the guard 10 USDC", "saved 10 USDC"]
+            ["lost 0.0 USDC", "lost without the guard 10.0 USDC", "saved 10.0 USDC"]
         );
     }
 
     #[test]
     fn assets_are_told_apart() {
         let expected = [
-            "lost 4 USDC",
-            "lost without the guard 10 USDC",
-            "saved 6 USDC",
-            "lost 1 WETH",
+            "lost 4.0 USDC",
+            "lost without the guard 10.0 USDC",
+            "saved 6.0 USDC",
+            "lost 1.0 WETH",
         ];
         assert_eq!(rows(&[("USDC", 10)], &[("USDC", 4), ("WETH", 1)]), expected);
     }
