@@ -1,0 +1,133 @@
+//! What the gate decides by itself.
+
+use alloy_primitives::{Address, B256};
+use cordon_host::{
+    abi::{self, selector},
+    layout::{self, Caller, Ticket},
+    CallKind, Host,
+};
+
+/// Number of actions of the ABI; a greater number is left to the logic, which refuses it by name.
+const ACTIONS: u32 = 11;
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Success without an answer.
+    Done,
+    /// Success with a one-word answer.
+    Word(B256),
+    /// Revert with a custom error.
+    Refused(Refusal),
+    /// The logic has answered: its return data is the answer or the revert data.
+    Forwarded {
+        /// Whether it succeeded.
+        success: bool,
+    },
+}
+
+/// Revert data of the gate's own errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Without a value.
+    Plain([u8; 4]),
+    /// With an address.
+    Account([u8; 36]),
+    /// Value was sent: no data, as a non-payable Solidity function.
+    Silent,
+}
+
+impl Refusal {
+    /// The revert data.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Refusal::Plain(data) => data,
+            Refusal::Account(data) => data,
+            Refusal::Silent => &[],
+        }
+    }
+}
+
+/// Answers one call.
+pub fn run<H: Host>(host: &mut H, input: &[u8]) -> Outcome {
+    if host.has_value() {
+        return Outcome::Refused(Refusal::Silent);
+    }
+    let Some((selector, _)) = input.split_first_chunk::<4>() else {
+        return Outcome::Refused(Refusal::Silent);
+    };
+    let decided = match *selector {
+        selector::ENTER => enter(host, input),
+        selector::EXIT => exit(input),
+        selector::IS_ALLOWED => is_allowed(host, input),
+        _ => None,
+    };
+    decided.unwrap_or_else(|| forward(host, *selector, input))
+}
+
+/// `enter` while the named scopes are Normal and no value has to be recorded for a rule. `None`: the logic decides.
+fn enter<H: Host>(host: &H, input: &[u8]) -> Option<Outcome> {
+    abi::argument(input, 4)?;
+    let (scopes, action) = scopes_and_action(input)?;
+    let sender = host.sender();
+    let caller = Caller::unpack(&host.load(&layout::caller(&sender)));
+    if !caller.registered {
+        return Some(refuse_account(selector::NOT_REGISTERED, &sender));
+    }
+    if scopes.iter().any(|scope| *scope >= caller.scopes) || has(caller.recorded, action) || !all_normal(host, scopes) {
+        return None;
+    }
+    Some(Outcome::Word(if has(caller.checked, action) { Ticket { counted: false, scopes, action }.pack() } else { B256::ZERO }))
+}
+
+/// `exit` of a call that no rule has to be checked for.
+fn exit(input: &[u8]) -> Option<Outcome> {
+    (abi::argument(input, 0)? == B256::ZERO).then_some(Outcome::Done)
+}
+
+/// `isAllowed` while the named scopes are Normal: then every action is.
+fn is_allowed<H: Host>(host: &H, input: &[u8]) -> Option<Outcome> {
+    let (scopes, _) = scopes_and_action(input)?;
+    let known = scopes.iter().all(|scope| *scope < layout::MAX_SCOPES);
+    (known && all_normal(host, scopes)).then(|| Outcome::Word(B256::with_last_byte(1)))
+}
+
+fn scopes_and_action(input: &[u8]) -> Option<([u8; 3], u8)> {
+    let [none, a, b, c] = abi::small(&abi::argument(input, 0)?)?.to_be_bytes();
+    let action = abi::small(&abi::argument(input, 1)?)?;
+    let action = u8::try_from(action).ok().filter(|_| none == 0 && action < ACTIONS)?;
+    Some(([a, b, c], action))
+}
+
+fn all_normal<H: Host>(host: &H, scopes: [u8; 3]) -> bool {
+    let levels = host.load(&layout::LEVELS);
+    levels == B256::ZERO || [0].iter().chain(&scopes).all(|scope| layout::level_bits(&levels, *scope) == 0)
+}
+
+/// Runs the logic on the same calldata. Before `initialize` there is no logic: that call names it, and nobody else gets in.
+fn forward<H: Host>(host: &mut H, selector: [u8; 4], input: &[u8]) -> Outcome {
+    let logic = abi::address(&host.load(&layout::LOGIC));
+    if logic != Address::ZERO {
+        return Outcome::Forwarded { success: host.call(CallKind::Delegate, &logic, input, u64::MAX) };
+    }
+    let named = match abi::argument(input, 0) {
+        Some(word) if selector == selector::INITIALIZE => abi::address(&word),
+        _ => return Outcome::Refused(Refusal::Plain(selector::NOT_INITIALIZED)),
+    };
+    let success = host.call(CallKind::Delegate, &named, input, u64::MAX);
+    // A call to an account without code succeeds and does nothing: then nobody has stored the logic's address.
+    host.flush(true);
+    if success && abi::address(&host.load(&layout::LOGIC)) != named {
+        return refuse_account(selector::NOT_A_PROGRAM, &named);
+    }
+    Outcome::Forwarded { success }
+}
+
+fn has(actions: u16, action: u8) -> bool {
+    actions.wrapping_shr(action.into()) & 1 == 1
+}
+
+fn refuse_account(selector: [u8; 4], account: &Address) -> Outcome {
+    Outcome::Refused(Refusal::Account(abi::error_with_address(selector, account)))
+}

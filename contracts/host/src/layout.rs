@@ -1,0 +1,410 @@
+//! Where the guard keeps what. Gate and logic share this storage, and an upgrade of the logic must keep it.
+//!
+//! A key is composed, not hashed: its first byte is a tag, the last bytes are the fields, the rest is zero. Nothing else
+//! writes to this storage, so keys of different tags cannot collide, and the hot path pays for no hash.
+
+use alloy_primitives::{Address, B256, U256};
+
+/// Tags of persistent storage.
+mod tag {
+    pub(super) const CONFIG: u8 = 1;
+    pub(super) const CALLER: u8 = 2;
+    pub(super) const ROLE: u8 = 3;
+    pub(super) const SCOPE: u8 = 4;
+    pub(super) const RULE: u8 = 5;
+    pub(super) const OBSERVATION: u8 = 6;
+    pub(super) const CONTAINMENT: u8 = 7;
+    pub(super) const BUCKET: u8 = 8;
+    pub(super) const ANNOUNCEMENT: u8 = 9;
+    pub(super) const BOOK: u8 = 10;
+    pub(super) const APPLIED: u8 = 11;
+    pub(super) const INCIDENT: u8 = 12;
+    pub(super) const NESTING: u8 = 13;
+    pub(super) const ENTRY: u8 = 14;
+    pub(super) const LOCK: u8 = 15;
+}
+
+const fn config(index: u8) -> B256 {
+    let mut key = [0; 32];
+    key[0] = tag::CONFIG;
+    key[31] = index;
+    B256::new(key)
+}
+
+/// Address of the logic program (right-aligned); zero before `initialize`.
+pub const LOGIC: B256 = config(0);
+/// Address of the governor.
+pub const GOVERNOR: B256 = config(1);
+/// Address of the proposed governor.
+pub const PROPOSED: B256 = config(2);
+/// See [`Settings`].
+pub const SETTINGS: B256 = config(3);
+/// The current rulebook, see [`Current`].
+pub const CURRENT: B256 = config(4);
+/// Two bits per scope, scope `i` at bits `2i` and `2i + 1`; zero: Normal, else read the scope's own word.
+pub const LEVELS: B256 = config(5);
+/// Unix time of the latest heartbeat.
+pub const HEARTBEAT: B256 = config(6);
+/// Number of the latest incident.
+pub const INCIDENTS: B256 = config(7);
+
+/// The key with these last bytes.
+fn tagged<const N: usize>(tag: u8, fields: &[u8; N]) -> B256 {
+    let mut key = [0; 32];
+    key[0] = tag;
+    if let Some(tail) = key.last_chunk_mut::<N>() {
+        *tail = *fields;
+    }
+    B256::new(key)
+}
+
+fn numbered(tag: u8, epoch: u32, number: u16) -> B256 {
+    let mut key = [0; 32];
+    key[0] = tag;
+    let [.., a, b, c, d, e, f] = &mut key;
+    [*a, *b, *c, *d] = epoch.to_be_bytes();
+    [*e, *f] = number.to_be_bytes();
+    B256::new(key)
+}
+
+/// What is kept about a contract that may call the hooks, see [`Caller`].
+#[must_use]
+pub fn caller(account: &Address) -> B256 {
+    tagged(tag::CALLER, &account.0)
+}
+
+/// One when the account has the role.
+#[must_use]
+pub fn role(role: u8, account: &Address) -> B256 {
+    let mut key = tagged(tag::ROLE, &account.0);
+    key.0[1] = role;
+    key
+}
+
+/// State of a scope (`cordon_core::scope::ScopeState`).
+#[must_use]
+pub fn scope(scope: u8) -> B256 {
+    tagged(tag::SCOPE, &[0, scope])
+}
+
+/// What a scope needs besides its state, see the logic's `ScopeExtra`.
+#[must_use]
+pub fn scope_extra(scope: u8) -> B256 {
+    tagged(tag::SCOPE, &[1, scope])
+}
+
+/// Incident that a rule of the rulebook `epoch` was tripped for.
+#[must_use]
+pub fn rule(epoch: u32, rule: u16) -> B256 {
+    numbered(tag::RULE, epoch, rule)
+}
+
+/// Time of the first breached observation of a spot rule with the witness of this hash.
+#[must_use]
+pub fn observation(epoch: u32, rule: u16, witness: &B256) -> B256 {
+    let mut key = numbered(tag::OBSERVATION, epoch, rule);
+    for (to, from) in key.0.iter_mut().skip(1).zip(witness.0.iter().take(25)) {
+        *to = *from;
+    }
+    key
+}
+
+/// What the guard did by a containment call of the rulebook `epoch`.
+#[must_use]
+pub fn containment(epoch: u32, index: u16) -> B256 {
+    numbered(tag::CONTAINMENT, epoch, index)
+}
+
+/// Leaky bucket of a role.
+#[must_use]
+pub fn bucket(role: u8) -> B256 {
+    tagged(tag::BUCKET, &[role])
+}
+
+/// When the action of this hash may be executed; zero when it was not announced.
+#[must_use]
+pub fn announcement(hash: &B256) -> B256 {
+    let mut key = *hash;
+    key.0[0] = tag::ANNOUNCEMENT;
+    key
+}
+
+/// Address of the rulebook `epoch`.
+#[must_use]
+pub fn book(epoch: u32) -> B256 {
+    numbered(tag::BOOK, epoch, 0)
+}
+
+/// Bit `i`: containment call `i` of the rulebook `epoch` is in force because of the scope.
+#[must_use]
+pub fn applied(epoch: u32, scope: u8) -> B256 {
+    numbered(tag::APPLIED, epoch, u16::from(scope))
+}
+
+/// Compact record of an incident, two words: `half` 0 and 1 (`cordon_core::incident::Incident`).
+#[must_use]
+pub fn incident(number: u32, half: u8) -> B256 {
+    let [a, b, c, d] = number.to_be_bytes();
+    tagged(tag::INCIDENT, &[half, a, b, c, d])
+}
+
+/// Transient: how deep a caller's guarded calls are nested, and the number of the outermost one.
+#[must_use]
+pub fn nesting(caller: &Address) -> B256 {
+    tagged(tag::NESTING, &caller.0)
+}
+
+/// Transient: a value recorded for `entry()`. `half` 0 is the header, 1 the magnitude or word.
+#[must_use]
+pub fn entry(caller: &Address, rule: u16, index: u8, half: u8) -> B256 {
+    let mut key = tagged(tag::ENTRY, &caller.0);
+    let [_, a, b, c, d, ..] = &mut key.0;
+    [*a, *b] = rule.to_be_bytes();
+    *c = index;
+    *d = half;
+    key
+}
+
+/// Transient: one while the guard calls out.
+#[must_use]
+pub fn lock() -> B256 {
+    tagged(tag::LOCK, &[])
+}
+
+/// A word as four numbers, the lowest first.
+#[must_use]
+#[inline(never)]
+pub fn limbs(word: B256) -> [u64; 4] {
+    let number: U256 = word.into();
+    number.into_limbs()
+}
+
+/// The word of four numbers, the lowest first.
+#[must_use]
+#[inline(never)]
+pub fn from_limbs(limbs: [u64; 4]) -> B256 {
+    U256::from_limbs(limbs).into()
+}
+
+/// Set-up of the guard, one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Set-up has ended.
+    pub sealed: bool,
+    /// Seconds between announcement and execution of what loosens.
+    pub delay: u32,
+}
+
+impl Settings {
+    /// From its storage word.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Self {
+        let [.., sealed, a, b, c, d] = word.0;
+        Self { sealed: sealed != 0, delay: u32::from_be_bytes([a, b, c, d]) }
+    }
+
+    /// As a storage word.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [.., sealed, a, b, c, d] = &mut word;
+        *sealed = u8::from(self.sealed);
+        [*a, *b, *c, *d] = self.delay.to_be_bytes();
+        B256::new(word)
+    }
+}
+
+/// The rulebook that is in force, one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Current {
+    /// Number of the rulebook, counted from 1; 0: none was adopted.
+    pub epoch: u32,
+    /// Its address.
+    pub book: Address,
+}
+
+impl Current {
+    /// From its storage word.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Self {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = word.0;
+        Self { epoch: u32::from_be_bytes([a, b, c, d]), book: Address::new(book) }
+    }
+
+    /// As a storage word.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = &mut word;
+        [*a, *b, *c, *d] = self.epoch.to_be_bytes();
+        *book = self.book.into_array();
+        B256::new(word)
+    }
+}
+
+/// A registered contract, one word: all that `enter` needs while everything is Normal and no rule wants to look first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Its hook calls are accepted.
+    pub registered: bool,
+    /// How many scopes there are.
+    pub scopes: u8,
+    /// Actions whose `exit` checks a rule (bit per action).
+    pub checked: u16,
+    /// Actions whose `enter` records a value for a rule (bit per action).
+    pub recorded: u16,
+    /// Number of the rulebook.
+    pub epoch: u32,
+    /// Address of the rulebook.
+    pub book: Address,
+}
+
+impl Caller {
+    /// From its storage word.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Self {
+        let [registered, scopes, checked_a, checked_b, recorded_a, recorded_b, e0, e1, e2, e3, _, _, book @ ..] = word.0;
+        Self {
+            registered: registered != 0,
+            scopes,
+            checked: u16::from_be_bytes([checked_a, checked_b]),
+            recorded: u16::from_be_bytes([recorded_a, recorded_b]),
+            epoch: u32::from_be_bytes([e0, e1, e2, e3]),
+            book: Address::new(book),
+        }
+    }
+
+    /// As a storage word.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [registered, scopes, a, b, c, d, e0, e1, e2, e3, _, _, book @ ..] = &mut word;
+        *registered = u8::from(self.registered);
+        *scopes = self.scopes;
+        [*a, *b] = self.checked.to_be_bytes();
+        [*c, *d] = self.recorded.to_be_bytes();
+        [*e0, *e1, *e2, *e3] = self.epoch.to_be_bytes();
+        *book = self.book.into_array();
+        B256::new(word)
+    }
+}
+
+/// Number of scopes that a guard can have.
+pub const MAX_SCOPES: u8 = 128;
+
+/// The two bits of a scope in the levels word. Scopes beyond the last one have none.
+#[must_use]
+pub fn level_bits(levels: &B256, scope: u8) -> u8 {
+    let place = 31usize.wrapping_sub(usize::from(scope >> 2));
+    let shift = u32::from(scope & 3).wrapping_mul(2);
+    levels.0.get(place).map_or(0, |byte| byte.wrapping_shr(shift) & 3)
+}
+
+/// Ticket of a guarded call: what `exit` must know of its `enter`. Never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The call was counted as nested and values were recorded.
+    pub counted: bool,
+    /// Scopes as given to `enter`.
+    pub scopes: [u8; 3],
+    /// Number of the action.
+    pub action: u8,
+}
+
+impl Ticket {
+    const MARK: u8 = 0xc0;
+
+    /// As the word handed to the caller.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [mark, .., counted, a, b, c, action] = &mut word;
+        *mark = Self::MARK;
+        *counted = u8::from(self.counted);
+        [*a, *b, *c] = self.scopes;
+        *action = self.action;
+        B256::new(word)
+    }
+
+    /// From the word; `None` when `enter` made no such ticket.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Option<Self> {
+        let [.., counted, a, b, c, action] = word.0;
+        let ticket = Self { counted: counted == 1, scopes: [a, b, c], action };
+        (ticket.pack() == *word).then_some(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_packing() {
+        let caller =
+            Caller { registered: true, scopes: 128, checked: 0x7ff, recorded: 3, epoch: 7, book: Address::repeat_byte(0xab) };
+        assert_eq!(Caller::unpack(&caller.pack()), caller);
+        assert_eq!(Caller::unpack(&B256::ZERO), Caller::default());
+        let current = Current { epoch: 9, book: Address::repeat_byte(0xcd) };
+        assert_eq!(Current::unpack(&current.pack()), current);
+        let settings = Settings { sealed: true, delay: 172_800 };
+        assert_eq!(Settings::unpack(&settings.pack()), settings);
+    }
+
+    #[test]
+    fn a_ticket_is_never_zero_and_forgeries_are_seen() {
+        let ticket = Ticket { counted: false, scopes: [0, 0, 0], action: 0 };
+        assert_ne!(ticket.pack(), B256::ZERO);
+        assert_eq!(Ticket::unpack(&ticket.pack()), Some(ticket));
+        assert_eq!(Ticket::unpack(&B256::repeat_byte(0xc0)), None);
+        assert_eq!(Ticket::unpack(&B256::ZERO), None);
+    }
+
+    #[test]
+    fn level_bits_of_all_scopes_are_their_own() {
+        for scope in 0..MAX_SCOPES {
+            let levels = B256::from(U256::from(2) << (2 * u32::from(scope)));
+            for other in 0..MAX_SCOPES {
+                assert_eq!(level_bits(&levels, other), if other == scope { 2 } else { 0 });
+            }
+            assert_eq!(level_bits(&levels, 128 + scope), 0);
+        }
+    }
+
+    #[test]
+    fn keys_of_different_things_differ() {
+        let account = Address::repeat_byte(1);
+        let mut keys = std::vec![
+            LOGIC,
+            GOVERNOR,
+            PROPOSED,
+            SETTINGS,
+            CURRENT,
+            LEVELS,
+            HEARTBEAT,
+            INCIDENTS,
+            lock(),
+            caller(&account),
+            nesting(&account),
+        ];
+        for number in 0..3u8 {
+            keys.extend([role(number, &account), scope(number), scope_extra(number), bucket(number), incident(number.into(), 0), incident(number.into(), 1)]);
+            for epoch in 0..3 {
+                keys.extend([
+                    rule(epoch, number.into()),
+                    containment(epoch, number.into()),
+                    applied(epoch, number),
+                    observation(epoch, number.into(), &B256::ZERO),
+                    observation(epoch, number.into(), &B256::repeat_byte(1)),
+                ]);
+            }
+            keys.extend([entry(&account, number.into(), 0, 0), entry(&account, 0, 1, number), entry(&account, 0, 2, number)]);
+        }
+        keys.extend([1, 2, 3].map(book));
+        let before = keys.len();
+        keys.sort();
+        keys.dedup();
+        // entry(account, 0, 0, 0) is listed once only because `number` 0 makes it once.
+        assert_eq!(keys.len(), before);
+    }
+}

@@ -1,0 +1,275 @@
+//! The guard's frozen ABI, read and written by hand: selectors, topics and argument counts come from `ICordonGuard.sol`
+//! itself, but neither the SDK's router nor generated coders fit into one account together with the rules.
+
+use alloc::vec::Vec;
+use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::{SolError, SolEvent, TopicList};
+use cordon_core::Level;
+use cordon_host::{layout, Host};
+
+#[allow(missing_docs, clippy::pub_underscore_fields)]
+mod interface {
+    alloy_sol_types::sol!("../solidity/src/ICordonGuard.sol");
+}
+
+pub use interface::ICordonGuard;
+
+/// A call is refused, with a custom error of [`ICordonGuard`] as revert data, or without data when the calldata is not of the
+/// ABI.
+///
+/// On chain a refusal ends the program where it is made: the VM discards all that the frame did. So there is no such value,
+/// and handing it up costs no code, which is what lets the logic fit into one account. Natively it is an ordinary error.
+#[cfg(target_arch = "wasm32")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {}
+
+/// A call is refused, with a custom error of [`ICordonGuard`] as revert data, or without data when the calldata is not of the
+/// ABI.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(Vec<u8>);
+
+impl Refusal {
+    /// The refusal with this revert data.
+    #[cfg(target_arch = "wasm32")]
+    fn new(data: Vec<u8>) -> Self {
+        cordon_host::revert(&data)
+    }
+
+    /// The refusal with this revert data.
+    #[cfg(not(target_arch = "wasm32"))]
+    const fn new(data: Vec<u8>) -> Self {
+        Self(data)
+    }
+
+    /// The revert data.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The refusal of calldata that is not of the ABI.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn malformed() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+/// Outcome of a call.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// What takes one word in the ABI.
+pub trait Word {
+    /// The word.
+    fn word(&self) -> B256;
+}
+
+macro_rules! number_words {
+    ($($number:ty),*) => {
+        $(impl Word for $number {
+            fn word(&self) -> B256 {
+                number(u64::from(*self))
+            }
+        })*
+    };
+}
+
+number_words!(u8, u16, u32, u64, bool);
+
+#[inline(never)]
+fn number(value: u64) -> B256 {
+    layout::from_limbs([value, 0, 0, 0])
+}
+
+impl Word for Level {
+    fn word(&self) -> B256 {
+        number(*self as u64)
+    }
+}
+
+impl Word for Address {
+    fn word(&self) -> B256 {
+        self.into_word()
+    }
+}
+
+impl Word for B256 {
+    fn word(&self) -> B256 {
+        *self
+    }
+}
+
+impl Word for U256 {
+    #[inline(never)]
+    fn word(&self) -> B256 {
+        B256::from(*self)
+    }
+}
+
+/// The custom error `E` with its values in order.
+#[inline(always)]
+pub fn refusal<E: SolError>(values: &[&dyn Word]) -> Refusal {
+    refuse(&E::SELECTOR, values)
+}
+
+#[cold]
+#[inline(never)]
+fn refuse(selector: &[u8; 4], values: &[&dyn Word]) -> Refusal {
+    Refusal::new(encode(selector, values))
+}
+
+#[inline(never)]
+fn encode(head: &[u8], values: &[&dyn Word]) -> Vec<u8> {
+    let mut data = Vec::with_capacity(256);
+    data.extend_from_slice(head);
+    for value in values {
+        data.extend_from_slice(value.word().as_slice());
+    }
+    data
+}
+
+/// An answer of static values.
+pub fn answer(values: &[&dyn Word]) -> Vec<u8> {
+    encode(&[], values)
+}
+
+/// Emits the event `E`: its indexed values, then the others, each in order.
+#[inline(always)]
+pub fn emit<E: SolEvent, const TOPICS: usize>(host: &mut impl Host, topics: [&dyn Word; TOPICS], values: &[&dyn Word]) {
+    const { assert!(TOPICS + 1 == E::TopicList::COUNT, "not so many indexed values") };
+    log(host, &E::SIGNATURE_HASH, &topics, values, &[]);
+}
+
+/// Emits the event `E`, whose data ends with `tail`.
+#[inline(always)]
+pub fn emit_with_tail<E: SolEvent, const TOPICS: usize>(
+    host: &mut impl Host,
+    topics: [&dyn Word; TOPICS],
+    values: &[&dyn Word],
+    tail: &[u8],
+) {
+    const { assert!(TOPICS + 1 == E::TopicList::COUNT, "not so many indexed values") };
+    log(host, &E::SIGNATURE_HASH, &topics, values, tail);
+}
+
+#[inline(never)]
+fn log(host: &mut impl Host, signature: &B256, topics: &[&dyn Word], values: &[&dyn Word], tail: &[u8]) {
+    let mut record = encode(signature.as_slice(), topics);
+    record.extend_from_slice(&encode(&[], values));
+    record.extend_from_slice(tail);
+    host.log(&record, topics.len().saturating_add(1));
+}
+
+/// Arguments of a call, read in order. What is not canonical is refused without a reason, as Solidity does.
+pub struct Arguments<'a> {
+    data: &'a [u8],
+    next: usize,
+}
+
+impl<'a> Arguments<'a> {
+    /// The arguments in the calldata after the selector.
+    pub const fn new(data: &'a [u8]) -> Self {
+        Self { data, next: 0 }
+    }
+
+    /// A word as it is.
+    #[inline(never)]
+    pub fn word(&mut self) -> Answer<B256> {
+        let word = word_at(self.data, self.next)?;
+        self.next = self.next.saturating_add(32);
+        Ok(word)
+    }
+
+    /// A number of at most `bits` bits (up to 32).
+    #[inline(never)]
+    fn number(&mut self, bits: u32) -> Answer<u32> {
+        let word = self.word()?;
+        small(&word, bits).ok_or_else(Refusal::malformed)
+    }
+
+    /// A `uint8` or an enum.
+    #[inline(never)]
+    pub fn u8(&mut self) -> Answer<u8> {
+        Ok((self.number(8)? & 0xff) as u8)
+    }
+
+    /// A `uint16`.
+    pub fn u16(&mut self) -> Answer<u16> {
+        Ok((self.number(16)? & 0xffff) as u16)
+    }
+
+    /// A `uint32`.
+    pub fn u32(&mut self) -> Answer<u32> {
+        self.number(32)
+    }
+
+    /// A `bool`.
+    pub fn flag(&mut self) -> Answer<bool> {
+        Ok(self.number(1)? == 1)
+    }
+
+    /// Scope ids, packed into a `uint24`.
+    pub fn scopes(&mut self) -> Answer<[u8; 3]> {
+        let [_, a, b, c] = self.number(24)?.to_be_bytes();
+        Ok([a, b, c])
+    }
+
+    /// An `address`.
+    #[inline(never)]
+    pub fn address(&mut self) -> Answer<Address> {
+        let word = self.word()?;
+        if word.0.first_chunk() != Some(&[0; 12]) {
+            return Err(Refusal::malformed());
+        }
+        Ok(Address::from_word(word))
+    }
+
+    /// A dynamic array of words.
+    pub fn words(&mut self) -> Answer<Vec<B256>> {
+        let offset = self.offset()?;
+        words(self.data, offset)
+    }
+
+    /// A dynamic array of dynamic arrays of words.
+    pub fn word_lists(&mut self) -> Answer<Vec<Vec<B256>>> {
+        let offset = self.offset()?;
+        let lists = self.data.get(offset.saturating_add(32)..).ok_or_else(Refusal::malformed)?;
+        let offsets = words(self.data, offset)?;
+        let mut all = Vec::with_capacity(offsets.len());
+        for offset in &offsets {
+            all.push(words(lists, length(offset)?)?);
+        }
+        Ok(all)
+    }
+
+    fn offset(&mut self) -> Answer<usize> {
+        let word = self.word()?;
+        length(&word)
+    }
+}
+
+/// The word as a number of at most `bits` bits.
+pub(crate) fn small(word: &B256, bits: u32) -> Option<u32> {
+    cordon_host::abi::small(word).filter(|value| bits >= 32 || value >> bits == 0)
+}
+
+fn length(word: &B256) -> Answer<usize> {
+    small(word, 24).map(|value| value as usize).ok_or_else(Refusal::malformed)
+}
+
+fn word_at(data: &[u8], at: usize) -> Answer<B256> {
+    let word = data.get(at..).and_then(|rest| rest.first_chunk::<32>());
+    word.map(|word| B256::new(*word)).ok_or_else(Refusal::malformed)
+}
+
+/// The array of words whose length stands at `at`; not longer than the calldata.
+fn words(data: &[u8], at: usize) -> Answer<Vec<B256>> {
+    let count = length(&word_at(data, at)?)?;
+    let mut all = Vec::new();
+    for place in 1..=count {
+        all.push(word_at(data, at.saturating_add(place.saturating_mul(32)))?);
+    }
+    Ok(all)
+}

@@ -1,0 +1,209 @@
+//! The governor's calls, and the heartbeat. What tightens happens at once; what loosens was announced, once set-up is over.
+
+use crate::abi::{answer, refusal, Answer, ICordonGuard, Refusal, Word};
+use crate::guard::{open, role, Guard, ANNOUNCEMENT_LIFETIME};
+use crate::hooks::hook_masks;
+use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolCall;
+use cordon_core::{bounds::GOVERNOR_DELAY_MAX, rulebook};
+use cordon_host::{
+    layout::{self, Caller, Current, Settings},
+    CallKind, Host,
+};
+
+/// First bytes of the code of a Stylus program, and of one that is kept in fragments.
+const PROGRAM_PREFIXES: [[u8; 3]; 2] = [[0xef, 0xf0, 0x00], [0xef, 0xf0, 0x02]];
+
+/// Gas for asking a new logic program whether it runs at all.
+const PROBE_GAS: u64 = 200_000;
+
+impl<H: Host> Guard<H> {
+    /// Sets the guard up, once.
+    pub fn initialize(&mut self, logic: Address, governor: Address, delay: u32) -> Answer<()> {
+        if self.host.load(&layout::LOGIC) != B256::ZERO {
+            return Err(refusal::<ICordonGuard::AlreadyInitialized>(&[]));
+        }
+        if governor == Address::ZERO {
+            return Err(refusal::<ICordonGuard::NotGovernor>(&[&governor]));
+        }
+        if delay > GOVERNOR_DELAY_MAX {
+            return Err(refusal::<ICordonGuard::DurationBeyondRole>(&[&delay, &GOVERNOR_DELAY_MAX]));
+        }
+        self.require_program(&logic)?;
+        self.host.store(&layout::LOGIC, &logic.into_word());
+        self.host.store(&layout::GOVERNOR, &governor.into_word());
+        self.host.store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
+        self.emit::<ICordonGuard::Initialized, 0>([], &[&logic, &governor, &delay]);
+        Ok(())
+    }
+
+    /// Ends set-up.
+    pub fn seal(&mut self) -> Answer<()> {
+        self.begin_governor_call()?;
+        let settings = self.settings();
+        if !settings.sealed {
+            self.host.store(&layout::SETTINGS, &Settings { sealed: true, ..settings }.pack());
+            self.emit::<ICordonGuard::Sealed, 0>([], &[]);
+        }
+        Ok(())
+    }
+
+    /// Announces the hash of a call.
+    pub fn announce(&mut self, hash: B256) -> Answer<()> {
+        self.begin_governor_call()?;
+        let at = self.host.now().saturating_add(self.settings().delay.into());
+        self.set_number(&layout::announcement(&hash), at);
+        self.emit::<ICordonGuard::Announced, 1>([&hash], &[&at]);
+        Ok(())
+    }
+
+    /// Takes an announcement back: the governor, or a guardian, because that tightens (the governor can revoke a guardian).
+    pub fn cancel_announcement(&mut self, hash: B256) -> Answer<()> {
+        self.require_unlocked()?;
+        let caller = self.host.sender();
+        if !self.is_governor(&caller) && !self.has_role_number(role::GUARDIAN, &caller) {
+            return Err(refusal::<ICordonGuard::NotGovernor>(&[&caller]));
+        }
+        let key = layout::announcement(&hash);
+        if self.number_at(&key) == 0 {
+            return Err(refusal::<ICordonGuard::NotAnnounced>(&[&hash]));
+        }
+        self.set_number(&key, 0);
+        self.emit::<ICordonGuard::AnnouncementCancelled, 1>([&hash], &[]);
+        Ok(())
+    }
+
+    /// Grants or revokes a role. An unknown role is refused without a reason, as Solidity does with an unknown enum value.
+    pub fn set_role(&mut self, number: u8, account: Address, granted: bool) -> Answer<()> {
+        self.begin_governor_call()?;
+        if number > role::HEARTBEAT {
+            return Err(Refusal::malformed());
+        }
+        if self.has_role_number(number, &account) == granted {
+            return Ok(());
+        }
+        if granted {
+            self.require_announced::<ICordonGuard::setRoleCall>(&[&number, &account, &granted])?;
+        }
+        self.set_number(&layout::role(number, &account), granted.into());
+        self.emit::<ICordonGuard::RoleSet, 2>([&number, &account], &[&granted]);
+        Ok(())
+    }
+
+    /// Proposes a governor.
+    pub fn propose_governor(&mut self, governor: Address) -> Answer<()> {
+        self.begin_governor_call()?;
+        if governor != Address::ZERO {
+            self.require_announced::<ICordonGuard::proposeGovernorCall>(&[&governor])?;
+        }
+        self.host.store(&layout::PROPOSED, &governor.into_word());
+        self.emit::<ICordonGuard::GovernorProposed, 1>([&governor], &[]);
+        Ok(())
+    }
+
+    /// Makes the proposed governor the governor.
+    pub fn accept_governor(&mut self) -> Answer<()> {
+        self.require_unlocked()?;
+        let caller = self.host.sender();
+        if caller == Address::ZERO || self.address_at(&layout::PROPOSED) != caller {
+            return Err(refusal::<ICordonGuard::NotGovernor>(&[&caller]));
+        }
+        self.host.store(&layout::GOVERNOR, &caller.into_word());
+        self.host.store(&layout::PROPOSED, &B256::ZERO);
+        self.emit::<ICordonGuard::GovernorAccepted, 1>([&caller], &[]);
+        Ok(())
+    }
+
+    /// Makes a rulebook the configuration: checks every byte of it, then registers its callers in place of the old ones.
+    pub fn adopt_rulebook(&mut self, book: Address) -> Answer<()> {
+        self.begin_governor_call()?;
+        self.require_announced::<ICordonGuard::adoptRulebookCall>(&[&book])?;
+        let code = self.code(&book);
+        let view = rulebook::check(&code).map_err(|error| refusal::<ICordonGuard::BadRulebook>(&[&error.code()]))?;
+        let old = self.current();
+        if old.epoch != 0 {
+            let old_code = self.code(&old.book);
+            for caller in open(&old_code)?.callers() {
+                self.host.store(&layout::caller(&caller), &B256::ZERO);
+            }
+        }
+        let epoch = old.epoch.saturating_add(1);
+        let (checked, recorded) = hook_masks(&view);
+        let entry = Caller { registered: true, scopes: view.header().scopes, checked, recorded, epoch, book };
+        for caller in view.callers() {
+            self.host.store(&layout::caller(&caller), &entry.pack());
+        }
+        self.host.store(&layout::CURRENT, &Current { epoch, book }.pack());
+        self.host.store(&layout::book(epoch), &book.into_word());
+        let code_hash = self.host.code_hash(&book);
+        self.emit::<ICordonGuard::RulebookAdopted, 1>([&book], &[&code_hash]);
+        Ok(())
+    }
+
+    /// Replaces the logic program by one that has shown to run: one that does not would lock the guard for good.
+    pub fn set_logic(&mut self, logic: Address) -> Answer<()> {
+        self.begin_governor_call()?;
+        self.require_announced::<ICordonGuard::setLogicCall>(&[&logic])?;
+        self.require_program(&logic)?;
+        self.require_gas(PROBE_GAS)?;
+        let runs = self.host.call(CallKind::Static, &logic, &ICordonGuard::logicCall::SELECTOR, PROBE_GAS);
+        if !runs || self.host.return_data_len() != 32 {
+            return Err(refusal::<ICordonGuard::NotAProgram>(&[&logic]));
+        }
+        self.host.store(&layout::LOGIC, &logic.into_word());
+        self.emit::<ICordonGuard::LogicSet, 1>([&logic], &[]);
+        Ok(())
+    }
+
+    /// Shows that the keeper lives.
+    pub fn heartbeat(&mut self) -> Answer<()> {
+        self.require_unlocked()?;
+        let caller = self.host.sender();
+        if !self.has_role_number(role::HEARTBEAT, &caller) {
+            return Err(refusal::<ICordonGuard::MissingRole>(&[&role::HEARTBEAT, &caller]));
+        }
+        let at = self.host.now();
+        self.set_number(&layout::HEARTBEAT, at);
+        self.emit::<ICordonGuard::Heartbeat, 0>([], &[&at]);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn begin_governor_call(&self) -> Answer<()> {
+        self.require_unlocked()?;
+        self.require_governor()
+    }
+
+    /// Once set-up is over: refuses a call that was not announced in time, and uses its announcement up. The hash is that of
+    /// the canonical encoding, so that bytes after the arguments make no other call of it.
+    fn require_announced<C: SolCall>(&mut self, arguments: &[&dyn Word]) -> Answer<()> {
+        if !self.settings().sealed {
+            return Ok(());
+        }
+        let hash = self.host.keccak(&[&C::SELECTOR[..], &answer(arguments)].concat());
+        self.use_announcement(&hash)
+    }
+
+    /// Uses up the announcement of an action whose time has come.
+    pub(crate) fn use_announcement(&mut self, hash: &B256) -> Answer<()> {
+        let key = layout::announcement(hash);
+        let (at, now) = (self.number_at(&key), self.host.now());
+        if at == 0 || now > at.saturating_add(ANNOUNCEMENT_LIFETIME) {
+            return Err(refusal::<ICordonGuard::NotAnnounced>(&[hash]));
+        }
+        if now < at {
+            return Err(refusal::<ICordonGuard::AnnouncementPending>(&[hash, &at]));
+        }
+        self.set_number(&key, 0);
+        Ok(())
+    }
+
+    fn require_program(&self, account: &Address) -> Answer<()> {
+        let mut prefix = [0; 3];
+        let read = self.host.code(account, 0, &mut prefix);
+        if read == prefix.len() && PROGRAM_PREFIXES.contains(&prefix) {
+            return Ok(());
+        }
+        Err(refusal::<ICordonGuard::NotAProgram>(&[account]))
+    }
+}

@@ -1,0 +1,225 @@
+//! The guard's state: what each word means, and the checks that most calls begin with.
+
+use crate::abi::{self, refusal, Answer, ICordonGuard, Refusal, Word};
+use crate::reader::{gas_needed, ChainReader};
+use alloc::{vec, vec::Vec};
+use alloy_primitives::{Address, B256};
+use cordon_core::{
+    incident::Incident,
+    rule::{evaluate, Evaluation, Inputs, Program, Verdict},
+    rulebook::{ContainmentBody, ContainmentRecord, RuleBody, RuleRecord, View},
+    scope::{LevelsWord, ScopeState},
+    Level,
+};
+use cordon_host::{
+    layout::{self, Current, Settings},
+    Host,
+};
+
+/// Seconds after which an announcement that was not used is void: 14 days.
+pub const ANNOUNCEMENT_LIFETIME: u64 = 14 * 24 * 3600;
+
+/// Numbers of the roles, as in the ABI.
+pub mod role {
+    /// Tightens; releases after a delay.
+    pub const GUARDIAN: u8 = 0;
+    /// Tightens briefly.
+    pub const KEEPER: u8 = 1;
+    /// Shows that the keeper lives.
+    pub const HEARTBEAT: u8 = 2;
+}
+
+/// The guard, in the storage of the running frame.
+pub struct Guard<H> {
+    /// The VM.
+    pub host: H,
+}
+
+/// Set to one while the guard calls out.
+const LOCKED: B256 = B256::with_last_byte(1);
+
+impl<H: Host> Guard<H> {
+    /// The guard on this VM.
+    pub const fn new(host: H) -> Self {
+        Self { host }
+    }
+
+    #[inline(never)]
+    pub(crate) fn address_at(&self, key: &B256) -> Address {
+        Address::from_word(self.host.load(key))
+    }
+
+    #[inline(never)]
+    pub(crate) fn number_at(&self, key: &B256) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.host.load(key).0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    pub(crate) fn set_number(&mut self, key: &B256, value: u64) {
+        self.host.store(key, &layout::from_limbs([value, 0, 0, 0]));
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::unpack(&self.host.load(&layout::SETTINGS))
+    }
+
+    pub(crate) fn current(&self) -> Current {
+        Current::unpack(&self.host.load(&layout::CURRENT))
+    }
+
+    /// The rulebook in force.
+    pub(crate) fn rulebook_in_force(&self) -> Answer<(Current, Vec<u8>)> {
+        let current = self.current();
+        if current.epoch == 0 {
+            return Err(refusal::<ICordonGuard::NoRulebook>(&[]));
+        }
+        let code = self.code(&current.book);
+        Ok((current, code))
+    }
+
+    /// All code of an account.
+    pub(crate) fn code(&self, account: &Address) -> Vec<u8> {
+        let mut code = vec![0; self.host.code_len(account)];
+        let read = self.host.code(account, 0, &mut code);
+        code.truncate(read);
+        code
+    }
+
+    pub(crate) fn has_role_number(&self, role: u8, account: &Address) -> bool {
+        self.host.load(&layout::role(role, account)) != B256::ZERO
+    }
+
+    pub(crate) fn is_governor(&self, account: &Address) -> bool {
+        *account != Address::ZERO && self.address_at(&layout::GOVERNOR) == *account
+    }
+
+    pub(crate) fn require_governor(&self) -> Answer<()> {
+        let caller = self.host.sender();
+        if self.is_governor(&caller) {
+            return Ok(());
+        }
+        Err(refusal::<ICordonGuard::NotGovernor>(&[&caller]))
+    }
+
+    /// State of a scope as it was last set.
+    #[inline(never)]
+    pub(crate) fn scope(&self, scope: u8) -> ScopeState {
+        ScopeState::unpack(self.host.load(&layout::scope(scope)).into())
+    }
+
+    /// Writes the state of a scope and its mark in the levels word.
+    pub(crate) fn set_scope(&mut self, scope: u8, state: &ScopeState) {
+        self.host.store(&layout::scope(scope), &B256::from(state.pack()));
+        let levels = LevelsWord(self.host.load(&layout::LEVELS).into());
+        let marked = levels.with(scope, state.level);
+        if marked != levels {
+            self.host.store(&layout::LEVELS, &B256::from(marked.0));
+        }
+    }
+
+    /// The level that holds in a scope now.
+    pub(crate) fn level(&self, scope: u8) -> Level {
+        let bits = layout::level_bits(&self.host.load(&layout::LEVELS), scope);
+        if bits == 0 {
+            return Level::Normal;
+        }
+        self.scope(scope).effective(self.host.now()).level
+    }
+
+    pub(crate) fn incident(&self, number: u32) -> Option<Incident> {
+        let first = self.host.load(&layout::incident(number, 0));
+        Incident::unpack(first.into(), self.host.load(&layout::incident(number, 1)))
+    }
+
+    pub(crate) fn set_incident(&mut self, number: u32, incident: &Incident) {
+        let (first, second) = incident.pack();
+        self.host.store(&layout::incident(number, 0), &B256::from(first));
+        self.host.store(&layout::incident(number, 1), &second);
+    }
+
+    #[inline(never)]
+    /// Refuses while the guard calls out: whom it calls must not change the guard's state. Views and hooks answer.
+    pub(crate) fn require_unlocked(&self) -> Answer<()> {
+        if self.host.load_transient(&layout::lock()) == B256::ZERO {
+            return Ok(());
+        }
+        Err(refusal::<ICordonGuard::Locked>(&[]))
+    }
+
+    /// Persists all writes and locks the guard, so that it can call out.
+    pub(crate) fn lock(&mut self) {
+        self.host.flush(true);
+        self.host.store_transient(&layout::lock(), &LOCKED);
+    }
+
+    pub(crate) fn unlock(&mut self) {
+        self.host.store_transient(&layout::lock(), &B256::ZERO);
+    }
+
+    /// Refuses when a call with `gas` could not get all of it: whoever chose the transaction's gas must not make it fail.
+    pub(crate) fn require_gas(&self, gas: u64) -> Answer<()> {
+        let (needed, left) = (gas_needed(gas), self.host.gas_left());
+        if left < needed {
+            return Err(refusal::<ICordonGuard::OutOfGasFloor>(&[&needed, &left]));
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    /// Evaluates a program; want of gas is an error, not a verdict.
+    pub(crate) fn check(&mut self, program: &Program<'_>, inputs: &Inputs<'_>) -> Answer<Evaluation> {
+        let mut reader = ChainReader::new(&mut self.host);
+        let evaluation = evaluate(program, inputs, &mut reader);
+        match reader.starved {
+            Some((needed, left)) => Err(refusal::<ICordonGuard::OutOfGasFloor>(&[&needed, &left])),
+            None => Ok(evaluation),
+        }
+    }
+
+    /// Whether a condition without witness holds now.
+    pub(crate) fn holds(&mut self, program: &Program<'_>) -> Answer<Verdict> {
+        Ok(self.check(program, &Inputs::default())?.verdict)
+    }
+
+    #[inline(always)]
+    pub(crate) fn emit<E: alloy_sol_types::SolEvent, const TOPICS: usize>(
+        &mut self,
+        topics: [&dyn Word; TOPICS],
+        values: &[&dyn Word],
+    ) {
+        abi::emit::<E, TOPICS>(&mut self.host, topics, values);
+    }
+
+    pub(crate) fn emit_lowered(&mut self, scope: u8, from: Level, to: Level, incident: u32) {
+        let by = self.host.sender();
+        self.emit::<ICordonGuard::LevelLowered, 3>([&scope, &incident, &by], &[&from, &to]);
+    }
+}
+
+/// Opens a rulebook that was checked when it was adopted.
+#[inline(never)]
+pub(crate) fn open(code: &[u8]) -> Answer<View<'_>> {
+    View::open(code).map_err(|_| changed_rulebook())
+}
+
+/// A rule of a rulebook that was checked when it was adopted.
+#[inline(never)]
+pub(crate) fn rule_in<'a>(view: &View<'a>, index: u16) -> Answer<(RuleRecord, RuleBody<'a>)> {
+    let record = view.rule(index).map_err(|_| changed_rulebook())?;
+    let body = view.rule_body(&record).map_err(|_| changed_rulebook())?;
+    Ok((record, body))
+}
+
+/// A containment call of a rulebook that was checked when it was adopted.
+#[inline(never)]
+pub(crate) fn call_in<'a>(view: &View<'a>, index: u16) -> Answer<(ContainmentRecord, ContainmentBody<'a>)> {
+    let record = view.containment(index).map_err(|_| changed_rulebook())?;
+    let body = view.containment_body(&record).map_err(|_| changed_rulebook())?;
+    Ok((record, body))
+}
+
+/// The refusal of a rulebook that is not what it was when it was adopted. Code does not change, so this is never seen.
+#[inline(never)]
+fn changed_rulebook() -> Refusal {
+    refusal::<ICordonGuard::BadRulebook>(&[&0u16])
+}

@@ -1,0 +1,274 @@
+//! The hooks where the gate does not decide by itself: something is not Normal, or a rule has to look.
+
+use crate::abi::{refusal, Answer, ICordonGuard, Refusal};
+use crate::guard::{open, rule_in, Guard};
+use crate::reader::ChainReader;
+use alloc::vec::Vec;
+use alloy_primitives::{Address, B256, U256};
+use cordon_core::{
+    level::{permission, Permission},
+    rule::{evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
+    rulebook::{RuleBody, RuleRecord, View},
+    scope::{Raise, ScopeError},
+    Action, Level,
+};
+use cordon_host::{
+    layout::{self, Caller, Ticket},
+    Host,
+};
+
+/// Marks a recorded entry value that could not be had: the reason follows.
+const ENTRY_UNKNOWN: u8 = 0xff;
+
+/// How deep a caller's guarded calls are nested, in transient storage.
+struct Nesting {
+    /// Guarded calls that have not come to their `exit`.
+    depth: u32,
+    /// Number of the outermost call within the transaction: values recorded before it are void.
+    call: u32,
+}
+
+impl Nesting {
+    fn unpack(word: B256) -> Self {
+        let [low, ..] = layout::limbs(word);
+        Self { depth: (low & 0xffff_ffff) as u32, call: (low >> 32) as u32 }
+    }
+
+    fn pack(&self) -> B256 {
+        layout::from_limbs([u64::from(self.depth) | u64::from(self.call) << 32, 0, 0, 0])
+    }
+}
+
+impl<H: Host> Guard<H> {
+    /// Whether the named scopes permit the action; records what rules want to know from before the call.
+    pub fn enter(&mut self, scopes: [u8; 3], action: u8, amount: U256) -> Answer<U256> {
+        let (sender, caller) = self.registered()?;
+        let kind = action_of(action)?;
+        if let Some(scope) = scopes.into_iter().find(|scope| *scope >= caller.scopes) {
+            return Err(refusal::<ICordonGuard::BadScope>(&[&scope]));
+        }
+        if self.permitted(scopes, kind)? == Permission::Announced {
+            // An administrative call names itself: its amount is the hash of its calldata.
+            self.use_announcement(&B256::from(amount))?;
+        }
+        let bit = 1u16 << action;
+        if caller.checked & bit == 0 {
+            return Ok(U256::ZERO);
+        }
+        let counted = caller.recorded & bit != 0;
+        if counted {
+            self.record_entries(&sender, &caller, scopes, kind)?;
+        }
+        Ok(Ticket { counted, scopes, action }.pack().into())
+    }
+
+    /// Checks the rules that are hooked to the call that the ticket was given for.
+    pub fn exit(&mut self, ticket: U256) -> Answer<()> {
+        if ticket == U256::ZERO {
+            return Ok(());
+        }
+        let (sender, caller) = self.registered()?;
+        let bad = || refusal::<ICordonGuard::BadTicket>(&[&ticket]);
+        let given = Ticket::unpack(&B256::from(ticket)).ok_or_else(bad)?;
+        let action = Action::from_u8(given.action).ok_or_else(bad)?;
+        let mut nesting = Nesting::unpack(self.host.load_transient(&layout::nesting(&sender)));
+        if given.counted && nesting.depth == 0 {
+            return Err(bad());
+        }
+        let code = self.code(&caller.book);
+        let view = open(&code)?;
+        for index in 0..view.header().rules {
+            let (rule, body) = rule_in(&view, index)?;
+            if is_hooked(&rule, given.scopes, action) {
+                let evaluation = self.evaluate_hooked(index, &rule, body, &sender, nesting.call)?;
+                self.judge(index, &rule, &evaluation, &sender, &caller, action)?;
+            }
+        }
+        if given.counted {
+            nesting.depth = nesting.depth.saturating_sub(1);
+            if nesting.depth == 0 {
+                nesting.call = nesting.call.wrapping_add(1);
+            }
+            self.host.store_transient(&layout::nesting(&sender), &nesting.pack());
+        }
+        Ok(())
+    }
+
+    /// Whether `enter` would pass now, rules and announcements aside.
+    pub fn is_allowed(&self, scopes: [u8; 3], action: u8) -> Answer<bool> {
+        let action = action_of(action)?;
+        if let Some(scope) = scopes.into_iter().find(|scope| *scope >= layout::MAX_SCOPES) {
+            return Err(refusal::<ICordonGuard::BadScope>(&[&scope]));
+        }
+        Ok(self.strictest(scopes, action).2.passes())
+    }
+
+    fn registered(&self) -> Answer<(Address, Caller)> {
+        let sender = self.host.sender();
+        let caller = Caller::unpack(&self.host.load(&layout::caller(&sender)));
+        if caller.registered {
+            return Ok((sender, caller));
+        }
+        Err(refusal::<ICordonGuard::NotRegistered>(&[&sender]))
+    }
+
+    /// The strictest of what scope 0 and the named scopes grant, and who grants it.
+    fn strictest(&self, scopes: [u8; 3], action: Action) -> (u8, Level, Permission) {
+        let [a, b, c] = scopes;
+        let mut strictest = (0, Level::Normal, Permission::Open);
+        for scope in [0, a, b, c] {
+            let level = self.level(scope);
+            let granted = permission(level, action);
+            if granted > strictest.2 {
+                strictest = (scope, level, granted);
+            }
+        }
+        strictest
+    }
+
+    fn permitted(&self, scopes: [u8; 3], action: Action) -> Answer<Permission> {
+        let (scope, level, granted) = self.strictest(scopes, action);
+        if granted > Permission::Announced {
+            let action = action as u8;
+            return Err(refusal::<ICordonGuard::ActionClosed>(&[&scope, &level, &action]));
+        }
+        Ok(granted)
+    }
+
+    /// Takes the `entry()` values of all rules hooked to the action, unless an outer call has taken them, and counts the call.
+    fn record_entries(&mut self, sender: &Address, caller: &Caller, scopes: [u8; 3], action: Action) -> Answer<()> {
+        let key = layout::nesting(sender);
+        let mut nesting = Nesting::unpack(self.host.load_transient(&key));
+        let code = self.code(&caller.book);
+        let view = open(&code)?;
+        for index in 0..view.header().rules {
+            let (rule, body) = rule_in(&view, index)?;
+            if rule.entries > 0 && is_hooked(&rule, scopes, action) {
+                for entry in 0..rule.entries {
+                    self.record_entry(sender, index, entry, body, nesting.call)?;
+                }
+            }
+        }
+        nesting.depth = nesting.depth.saturating_add(1);
+        self.host.store_transient(&key, &nesting.pack());
+        Ok(())
+    }
+
+    fn record_entry(&mut self, sender: &Address, rule: u16, entry: u8, body: RuleBody<'_>, call: u32) -> Answer<()> {
+        let head_key = layout::entry(sender, rule, entry, 0);
+        if entry_head(self.host.load_transient(&head_key), call).is_some() {
+            return Ok(());
+        }
+        let mut reader = ChainReader::new(&mut self.host);
+        let value = evaluate_value(&body.entry(entry), &Inputs::default(), &mut reader);
+        if let Some((needed, left)) = reader.starved {
+            return Err(refusal::<ICordonGuard::OutOfGasFloor>(&[&needed, &left]));
+        }
+        let (tag, word) = match &value {
+            Ok(value) => value.to_parts(),
+            Err(reason) => (ENTRY_UNKNOWN, B256::with_last_byte(reason.code())),
+        };
+        self.host.store_transient(&head_key, &layout::from_limbs([tag.into(), call.into(), 1, 0]));
+        self.host.store_transient(&layout::entry(sender, rule, entry, 1), &word);
+        Ok(())
+    }
+
+    fn recorded_entry(&self, sender: &Address, rule: u16, entry: u8, call: u32) -> Result<Value, Unknown> {
+        let head = self.host.load_transient(&layout::entry(sender, rule, entry, 0));
+        let tag = entry_head(head, call).ok_or(Unknown::NoEntry)?;
+        let word = self.host.load_transient(&layout::entry(sender, rule, entry, 1));
+        if tag == ENTRY_UNKNOWN {
+            let [.., code] = word.0;
+            return Err(Unknown::from_code(code).unwrap_or(Unknown::NoEntry));
+        }
+        Value::from_parts(tag, word).ok_or(Unknown::NoEntry)
+    }
+
+    fn evaluate_hooked(
+        &mut self,
+        index: u16,
+        rule: &RuleRecord,
+        body: RuleBody<'_>,
+        sender: &Address,
+        call: u32,
+    ) -> Answer<Evaluation> {
+        let mut entries = Vec::new();
+        for entry in 0..rule.entries {
+            match self.recorded_entry(sender, index, entry, call) {
+                Ok(value) => entries.push(value),
+                Err(reason) => return Ok(Evaluation::unknown(reason)),
+            }
+        }
+        self.check(&body.program(), &Inputs { params: &[], entries: &entries })
+    }
+
+    /// What a hook does about a verdict: revert, count, or nothing.
+    fn judge(
+        &mut self,
+        index: u16,
+        rule: &RuleRecord,
+        evaluation: &Evaluation,
+        sender: &Address,
+        caller: &Caller,
+        action: Action,
+    ) -> Answer<()> {
+        match evaluation.verdict {
+            Verdict::Holds => Ok(()),
+            Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
+            Verdict::Unknown => Err(refusal::<ICordonGuard::RuleUnknown>(&[&index, &evaluation.reason])),
+            Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, caller.epoch) => {
+                self.emit::<ICordonGuard::ShadowBreach, 2>([&index, sender], &[]);
+                Ok(())
+            }
+            Verdict::Breached => Err(breached(index, evaluation)),
+        }
+    }
+
+    /// Whether a rule has been tripped and its scope's level governs in its stead. At the ceiling too: what can no longer
+    /// raise a level must not close the protocol by reverting either.
+    fn is_governed_by_level(&self, index: u16, rule: &RuleRecord, epoch: u32) -> bool {
+        let tripped = self.number_at(&layout::rule(epoch, index));
+        if rule.class != Class::State || tripped == 0 {
+            return false;
+        }
+        let (state, now) = (self.scope(rule.scope), self.host.now());
+        if u64::from(state.incident) == tripped && state.effective(now).level.is_raised() {
+            return true;
+        }
+        let again = Raise { level: rule.level, duration: rule.duration, next_incident: 0, governor: false };
+        matches!(state.raise(now, &again), Err(ScopeError::CeilingReached { .. }))
+    }
+}
+
+/// The error of a rule that is breached.
+pub(crate) fn breached(rule: u16, evaluation: &Evaluation) -> Refusal {
+    let (observed, bound) = (&evaluation.observed, &evaluation.bound);
+    refusal::<ICordonGuard::RuleBreached>(&[&rule, &observed.negative, &observed.magnitude, &bound.negative, &bound.magnitude])
+}
+
+/// Whether hooks that name these scopes check the rule for the action. Rules of scope 0 concern every call.
+fn is_hooked(rule: &RuleRecord, scopes: [u8; 3], action: Action) -> bool {
+    rule.check.contains(action) && (rule.scope == 0 || scopes.contains(&rule.scope))
+}
+
+/// Whether any hook checks a rule of the rulebook, and whether it wants values from before the call (bits per action).
+pub(crate) fn hook_masks(view: &View<'_>) -> (u16, u16) {
+    let (mut checked, mut recorded) = (0, 0);
+    for (rule, _) in (0..view.header().rules).filter_map(|index| rule_in(view, index).ok()) {
+        checked |= rule.check.bits();
+        if rule.entries > 0 {
+            recorded |= rule.check.bits();
+        }
+    }
+    (checked, recorded)
+}
+
+fn action_of(action: u8) -> Answer<Action> {
+    Action::from_u8(action).ok_or_else(|| refusal::<ICordonGuard::BadAction>(&[&action]))
+}
+
+/// Tag of a recorded value, when it was recorded for this outermost call.
+fn entry_head(head: B256, call: u32) -> Option<u8> {
+    let [tag, of_call, present, _] = layout::limbs(head);
+    (present == 1 && of_call == u64::from(call)).then_some((tag & 0xff) as u8)
+}

@@ -1,0 +1,25 @@
+//! The logic: everything of the guard that is not on the hot path. It runs by DELEGATECALL in the gate's storage and can be
+//! replaced by the governor, which the gate cannot.
+//!
+//! [`Guard`] holds the behaviour, written against `cordon_host::Host` so that it is tested natively; `program` is the
+//! Stylus program around it. The rules themselves (levels, bounds, language, rulebook) are `cordon_core`'s.
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(target_arch = "wasm32", allow(unreachable_code))] // a refusal ends the program, see `abi::Refusal`
+
+extern crate alloc;
+
+pub mod abi;
+mod admin;
+mod calls;
+mod containment;
+mod dispatch;
+pub mod guard;
+mod hooks;
+#[cfg(any(target_arch = "wasm32", clippy))]
+mod program;
+mod reader;
+mod release;
+pub mod views;
+
+pub use dispatch::dispatch;
+pub use guard::Guard;

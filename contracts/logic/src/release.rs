@@ -1,0 +1,117 @@
+//! Lowering levels: queued releases, and settling what has expired.
+
+use crate::abi::{refusal, Answer, ICordonGuard};
+use crate::calls::ScopeExtra;
+use crate::containment::scope_refusal;
+use crate::guard::{open, role, rule_in, Guard};
+use crate::hooks::breached;
+use cordon_core::{
+    rule::{Class, Inputs, Verdict},
+    scope::ScopeState,
+    Level,
+};
+use cordon_host::{layout, Host};
+
+impl<H: Host> Guard<H> {
+    /// Queues the release of a scope.
+    pub fn queue_release(&mut self, scope: u8) -> Answer<()> {
+        let state = self.scope_to_release(scope)?;
+        let next = state.queue_release(self.host.now()).map_err(|error| scope_refusal(scope, error))?;
+        if next != state {
+            self.set_scope(scope, &next);
+            let by = self.host.sender();
+            self.emit::<ICordonGuard::ReleaseQueued, 2>([&scope, &by], &[&next.release_at]);
+        }
+        Ok(())
+    }
+
+    /// Cancels a queued release.
+    pub fn cancel_release(&mut self, scope: u8) -> Answer<()> {
+        let next = self.scope_to_release(scope)?.cancel_release().map_err(|error| scope_refusal(scope, error))?;
+        self.set_scope(scope, &next);
+        let by = self.host.sender();
+        self.emit::<ICordonGuard::ReleaseCancelled, 2>([&scope, &by], &[]);
+        Ok(())
+    }
+
+    /// Executes a queued release: to Grace, and what the guard did is undone.
+    pub fn release(&mut self, scope: u8) -> Answer<()> {
+        let state = self.scope_to_release(scope)?;
+        let from = state.effective(self.host.now()).level;
+        let next = state.release(self.host.now()).map_err(|error| scope_refusal(scope, error))?;
+        self.require_rules_hold(scope)?;
+        self.set_scope(scope, &next);
+        self.emit_lowered(scope, from, next.level, next.incident);
+        self.undo_calls(scope)?;
+        Ok(())
+    }
+
+    /// After expiry: writes down how far the level has stepped down, undoes what the guard did and has no reason any more,
+    /// and closes the incident when nothing is left of it.
+    pub fn settle(&mut self, scope: u8) -> Answer<()> {
+        let (state, now) = (self.known_scope(scope)?, self.host.now());
+        let held = state.effective(now);
+        let lowered = held.level != state.level;
+        if lowered {
+            let next = match held.level {
+                Level::Normal => state.settled(now),
+                level => ScopeState { level, expires_at: held.expires_at, ..state },
+            };
+            self.set_scope(scope, &next);
+            self.emit_lowered(scope, state.level, held.level, state.incident);
+        }
+        let (tried, left) = self.undo_calls(scope)?;
+        let extra = self.extra(scope);
+        let closes = held.level == Level::Normal && !left && extra.incident != 0;
+        if closes {
+            self.set_extra(scope, &ScopeExtra { incident: 0, ..extra });
+            self.close_incident(scope, extra.incident);
+        }
+        if lowered || tried || closes {
+            return Ok(());
+        }
+        if held.level == Level::Normal {
+            return Err(refusal::<ICordonGuard::NothingToSettle>(&[&scope]));
+        }
+        Err(refusal::<ICordonGuard::NotExpired>(&[&scope, &held.expires_at]))
+    }
+
+    /// State of a scope for somebody who may release it.
+    #[inline(never)]
+    fn scope_to_release(&self, scope: u8) -> Answer<ScopeState> {
+        self.require_release_authority()?;
+        self.known_scope(scope)
+    }
+
+    fn known_scope(&self, scope: u8) -> Answer<ScopeState> {
+        self.require_unlocked()?;
+        if scope < layout::MAX_SCOPES {
+            return Ok(self.scope(scope));
+        }
+        Err(refusal::<ICordonGuard::BadScope>(&[&scope]))
+    }
+
+    fn require_release_authority(&self) -> Answer<()> {
+        let caller = self.host.sender();
+        if self.has_role_number(role::GUARDIAN, &caller) || self.is_governor(&caller) {
+            return Ok(());
+        }
+        Err(refusal::<ICordonGuard::MissingRole>(&[&role::GUARDIAN, &caller]))
+    }
+
+    /// Refuses while a robust rule of the scope that needs no witness is breached.
+    fn require_rules_hold(&mut self, scope: u8) -> Answer<()> {
+        let (_, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        for index in 0..view.header().rules {
+            let (rule, body) = rule_in(&view, index)?;
+            if rule.scope == scope && rule.robust && rule.params == 0 && rule.class == Class::State {
+                let evaluation = self.check(&body.program(), &Inputs::default())?;
+                if evaluation.verdict == Verdict::Breached {
+                    return Err(breached(index, &evaluation));
+                }
+            }
+        }
+        Ok(())
+    }
+}

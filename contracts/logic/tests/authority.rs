@@ -1,0 +1,212 @@
+//! Containing by authority, and lowering again.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use alloy_primitives::B256;
+use common::{calls, rules, Abi, Mood, World, ANYONE, BEATER, GOVERNOR, GUARDIAN, HOUR, KEEPER, START};
+use cordon_core::{scope::CEILING, Level};
+
+const THROTTLED: u8 = 1;
+const REDUCE_ONLY: u8 = 2;
+const HALTED: u8 = 3;
+const MINUTE: u32 = 60;
+
+#[test]
+fn keeper_and_guardian_have_their_bounds() {
+    let mut world = World::new();
+    let evidence = B256::repeat_byte(7);
+    let too_long: Abi::DurationBeyondRole = world.as_refused(KEEPER, |guard| guard.contain(1, HALTED, 16 * MINUTE, evidence));
+    assert_eq!((too_long.wanted, too_long.most), (16 * MINUTE, 15 * MINUTE));
+    world.as_refused::<Abi::DurationBeyondRole, _>(GUARDIAN, |guard| guard.contain(1, HALTED, 25 * 60 * MINUTE, evidence));
+    world.as_refused::<Abi::MissingRole, _>(ANYONE, |guard| guard.contain(1, HALTED, 60, evidence));
+    world.as_refused::<Abi::MissingRole, _>(BEATER, |guard| guard.contain(1, HALTED, 60, evidence));
+    world.as_refused::<Abi::BadLevel, _>(KEEPER, |guard| guard.contain(1, 0, 60, evidence));
+    world.as_refused::<Abi::BadLevel, _>(KEEPER, |guard| guard.contain(1, 4, 60, evidence));
+    world.as_refused::<Abi::BadScope, _>(KEEPER, |guard| guard.contain(3, HALTED, 60, evidence));
+    assert_eq!(world.as_(KEEPER).contain(1, HALTED, 15 * MINUTE, evidence).unwrap(), 1);
+    assert_eq!(world.events::<Abi::IncidentOpened>()[0].evidence, evidence);
+    world.done();
+    assert_eq!(world.level(1), Level::Halted);
+    assert!(world.market.closed.get());
+}
+
+#[test]
+fn the_keepers_budget_is_two_hours_a_day_over_all_scopes() {
+    let mut world = World::new();
+    for scope in [1, 2] {
+        world.as_(KEEPER).contain(scope, REDUCE_ONLY, 60 * MINUTE, B256::ZERO).unwrap();
+    }
+    let spent: Abi::BudgetSpent = world.as_refused(KEEPER, |guard| guard.contain(0, HALTED, 60, B256::ZERO));
+    assert_eq!((spent.available, spent.wanted), (0, 60));
+    // The guardian has its own.
+    world.as_(GUARDIAN).contain(0, HALTED, 60, B256::ZERO).unwrap();
+}
+
+#[test]
+fn without_a_fresh_heartbeat_the_keeper_has_no_power() {
+    let mut world = World::new();
+    world.pass(15 * 60 + 1);
+    let stale: Abi::HeartbeatStale = world.as_refused(KEEPER, |guard| guard.contain(1, REDUCE_ONLY, 60, B256::ZERO));
+    assert_eq!(stale.last, START);
+    world.as_refused::<Abi::MissingRole, _>(KEEPER, |guard| guard.heartbeat());
+    world.as_(BEATER).heartbeat().unwrap();
+    world.as_(KEEPER).contain(1, REDUCE_ONLY, 60, B256::ZERO).unwrap();
+}
+
+#[test]
+fn a_looser_level_does_not_shorten_a_stricter_one() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(1, HALTED, 60 * MINUTE, B256::ZERO).unwrap();
+    let refused: Abi::NotTighter = world.as_refused(GUARDIAN, |guard| guard.contain(1, THROTTLED, 24 * 60 * MINUTE, B256::ZERO));
+    assert_eq!(refused.scope, 1);
+}
+
+#[test]
+fn only_the_governor_passes_the_ceiling() {
+    let mut world = World::new();
+    // What leaks back in four days gives a fourth day, and no fifth.
+    for _ in 0..4 {
+        world.as_(GUARDIAN).contain(1, HALTED, 24 * 60 * MINUTE, B256::ZERO).unwrap();
+        world.pass(24 * HOUR - 1);
+    }
+    world.as_refused::<Abi::BudgetSpent, _>(GUARDIAN, |guard| guard.contain(1, HALTED, 24 * 60 * MINUTE, B256::ZERO));
+    world.as_(GOVERNOR).contain(1, HALTED, 28 * 24 * 60 * MINUTE, B256::ZERO).unwrap();
+    world.done();
+    let status = world.guard.scope_status(1).unwrap();
+    assert!(status.ceiling_at > START + u64::from(CEILING));
+}
+
+#[test]
+fn a_release_waits_a_quarter_of_an_hour_and_undoes_what_the_guard_did() {
+    let mut world = World::new();
+    world.as_refused::<Abi::NothingToRelease, _>(GUARDIAN, |guard| guard.queue_release(1));
+    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 60 * MINUTE, B256::ZERO).unwrap();
+    world.as_refused::<Abi::MissingRole, _>(KEEPER, |guard| guard.queue_release(1));
+    world.as_refused::<Abi::ReleaseNotQueued, _>(GUARDIAN, |guard| guard.release(1));
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    assert_eq!(world.events::<Abi::ReleaseQueued>()[0].releaseAt, START + 900);
+    world.pass(899);
+    world.as_refused::<Abi::ReleaseTooEarly, _>(GUARDIAN, |guard| guard.release(1));
+    world.pass(1);
+    assert!(world.market.closed.get());
+    world.as_(GUARDIAN).release(1).unwrap();
+    assert_eq!(world.events::<Abi::ContainmentUndone>()[0].call, calls::CLOSE);
+    world.done();
+    assert!(!world.market.closed.get());
+    assert_eq!(world.level(1), Level::Grace);
+    assert_eq!(world.guard.scope_status(1).unwrap().applied.count_ones(), 0);
+    // After Grace anyone closes the incident.
+    world.pass(HOUR);
+    world.as_(ANYONE).settle(1).unwrap();
+    assert_eq!(world.events::<Abi::IncidentClosed>()[0].incident, 1);
+    assert_eq!(world.events::<Abi::LevelLowered>().len(), 1);
+    world.as_refused::<Abi::NothingToSettle, _>(ANYONE, |guard| guard.settle(1));
+}
+
+#[test]
+fn a_release_is_cancelled_by_a_guardian_or_a_trip_and_refused_while_a_rule_is_breached() {
+    let mut world = World::new();
+    world.price.set(Some(101));
+    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.as_(GUARDIAN).cancel_release(1).unwrap();
+    assert_eq!(world.events::<Abi::ReleaseCancelled>()[0].by, GUARDIAN);
+    world.as_refused::<Abi::ReleaseNotQueued, _>(GUARDIAN, |guard| guard.cancel_release(1));
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.pass(60);
+    // A level that holds for long enough is renewed all the same, because the rule is breached still.
+    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    assert_eq!(world.events::<Abi::ReleaseCancelled>()[0].by, ANYONE);
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.pass(900);
+    let breached: Abi::RuleBreached = world.as_refused(GUARDIAN, |guard| guard.release(1));
+    assert_eq!(breached.rule, rules::PRICE);
+    world.price.set(Some(100));
+    world.as_(GUARDIAN).release(1).unwrap();
+}
+
+#[test]
+fn expiry_steps_down_and_settling_undoes_as_reasons_fall_away() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(0, HALTED, 10 * MINUTE, B256::ZERO).unwrap();
+    assert!(world.market.paused.get() && world.market.closed.get());
+    let early: Abi::NotExpired = world.as_refused(ANYONE, |guard| guard.settle(0));
+    assert_eq!(early.expiresAt, START + 600);
+    world.pass(600);
+    assert_eq!(world.level(0), Level::ReduceOnly);
+    world.as_(ANYONE).settle(0).unwrap();
+    assert!(!world.market.paused.get(), "nothing halts the market any more");
+    assert!(world.market.closed.get(), "but it is ReduceOnly still");
+    world.pass(HOUR);
+    assert_eq!(world.level(0), Level::Throttled);
+    world.as_(ANYONE).settle(0).unwrap();
+    assert!(!world.market.closed.get());
+    world.pass(HOUR);
+    assert_eq!(world.level(0), Level::Grace);
+    world.pass(HOUR);
+    assert_eq!(world.level(0), Level::Normal);
+    world.as_(ANYONE).settle(0).unwrap();
+    assert_eq!(world.events::<Abi::IncidentClosed>().len(), 1);
+}
+
+#[test]
+fn a_call_that_closes_repayment_is_undone_after_its_longest_time_and_not_run_again() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(0, HALTED, 60 * MINUTE, B256::ZERO).unwrap();
+    world.pass(900);
+    world.as_(ANYONE).settle(0).unwrap();
+    assert!(!world.market.paused.get());
+    world.done();
+    assert_eq!(world.level(0), Level::Halted, "hooks hold on");
+    world.as_(ANYONE).retry_containment(0).unwrap();
+    assert!(!world.market.paused.get());
+}
+
+#[test]
+fn what_another_scope_needs_is_handed_over_and_not_undone() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 10 * MINUTE, B256::ZERO).unwrap();
+    world.as_(GUARDIAN).contain(0, REDUCE_ONLY, 120 * MINUTE, B256::ZERO).unwrap();
+    world.pass(610);
+    world.as_(ANYONE).settle(1).unwrap();
+    assert!(world.market.closed.get());
+    world.done();
+    assert_eq!(world.guard.scope_status(1).unwrap().applied.count_ones(), 0);
+    assert_eq!(world.guard.scope_status(0).unwrap().applied.count_ones(), 1);
+    world.pass(2 * HOUR);
+    world.as_(ANYONE).settle(0).unwrap();
+    assert!(!world.market.closed.get());
+}
+
+#[test]
+fn an_undo_that_fails_stays_due() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 10 * MINUTE, B256::ZERO).unwrap();
+    world.pass(5 * HOUR);
+    world.market.mood.set(Mood::Reverts);
+    world.as_(ANYONE).settle(1).unwrap();
+    assert_eq!(world.events::<Abi::UndoFailed>()[0].reason.as_ref(), b"no");
+    assert!(world.events::<Abi::IncidentClosed>().is_empty());
+    world.market.mood.set(Mood::Obeys);
+    world.pass(1);
+    world.as_(ANYONE).settle(1).unwrap();
+    assert_eq!(world.events::<Abi::ContainmentUndone>().len(), 1);
+    assert_eq!(world.events::<Abi::IncidentClosed>()[0].incident, 1);
+    assert!(!world.market.closed.get());
+}
+
+#[test]
+fn an_old_rulebooks_doing_is_undone_after_a_new_one_was_adopted() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 24 * 60 * MINUTE, B256::ZERO).unwrap();
+    let mut book = common::book();
+    book.containments.clear();
+    let other = alloy_primitives::Address::repeat_byte(0x99);
+    world.guard.host.data_account(other, &book.encode().unwrap());
+    world.announce(&Abi::adoptRulebookCall { book: other });
+    world.as_(GOVERNOR).adopt_rulebook(other).unwrap();
+    world.as_(ANYONE).settle(1).unwrap();
+    assert!(!world.market.closed.get());
+    assert_eq!(world.events::<Abi::ContainmentUndone>().len(), 1);
+}

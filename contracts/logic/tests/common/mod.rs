@@ -1,0 +1,317 @@
+//! A guard on the mock VM, with a market that can be closed and a feed whose answer can move.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
+
+use alloy_primitives::{keccak256, Address, B256, U256};
+use alloy_sol_types::{SolError, SolEvent};
+use cordon_core::{
+    rule::{compile, Class, FunctionSig, Param, SymbolError, Symbols, Type},
+    rulebook::{Containment, Rule, Rulebook, ScopeKind, Undo},
+    Action, ActionSet, Level,
+};
+use cordon_host::{layout, mock::MockHost, Host};
+use cordon_logic::{abi::Refusal, Guard};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+pub use cordon_logic::abi::ICordonGuard as Abi;
+
+pub const GOVERNOR: Address = Address::repeat_byte(0x60);
+pub const GUARDIAN: Address = Address::repeat_byte(0x61);
+pub const KEEPER: Address = Address::repeat_byte(0x62);
+pub const BEATER: Address = Address::repeat_byte(0x63);
+pub const ANYONE: Address = Address::repeat_byte(0x64);
+pub const VAULT: Address = Address::repeat_byte(0x65);
+pub const FEED: Address = Address::repeat_byte(0x66);
+pub const MARKET: Address = Address::repeat_byte(0x67);
+pub const LOGIC: Address = Address::repeat_byte(0x68);
+pub const BOOK: Address = Address::repeat_byte(0x69);
+
+pub const START: u64 = 1_700_000_000;
+pub const HOUR: u64 = 3600;
+
+/// Rules of the rulebook, by number.
+pub mod rules {
+    /// Robust, scope 1, ReduceOnly, hooked to Increase.
+    pub const PRICE: u16 = 0;
+    /// The same as a spot rule, hooked to nothing.
+    pub const SPOT: u16 = 1;
+    /// Hook rule on scope 2, hooked to Deposit.
+    pub const STEADY: u16 = 2;
+    /// With a witness; robust, scope 0, Halted.
+    pub const ACCOUNT: u16 = 3;
+    /// Shadow, scope 0, hooked to Trade.
+    pub const SHADOW: u16 = 4;
+    /// Robust, scope 2, ReduceOnly, hooked to nothing: a scope without a containment call.
+    pub const PLAIN: u16 = 5;
+}
+
+/// Containment calls of the rulebook, by number.
+pub mod calls {
+    /// Scope 1 from ReduceOnly on.
+    pub const CLOSE: u16 = 0;
+    /// Scope 0 when Halted; closes Repay for 15 minutes at most.
+    pub const PAUSE: u16 = 1;
+}
+
+pub struct Names;
+
+fn signature(name: &str) -> FunctionSig {
+    let (function, inputs) = name.trim_end_matches(')').split_once('(').unwrap();
+    let output = if function == "value" || function == "of" { Type::parse("uint256") } else { Type::Bool };
+    FunctionSig {
+        selector: keccak256(name)[..4].try_into().unwrap(),
+        inputs: inputs.split(',').filter(|ty| !ty.is_empty()).map(Type::parse).collect(),
+        outputs: vec![(None, output)],
+        view: true,
+    }
+}
+
+impl Symbols for Names {
+    fn contract(&self, name: &str) -> Option<Address> {
+        match name {
+            "feed" => Some(FEED),
+            "market" => Some(MARKET),
+            _ => None,
+        }
+    }
+
+    fn function(&self, _: &str, function: &str, _: usize) -> Result<FunctionSig, SymbolError> {
+        match function {
+            "value" => Ok(signature("value()")),
+            "of" => Ok(signature("of(address)")),
+            "closed" => Ok(signature("closed()")),
+            "paused" => Ok(signature("paused()")),
+            _ => Err(SymbolError::Unknown),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["feed".into(), "market".into()]
+    }
+
+    fn functions(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn rule(source: &str, params: &[Param], scope: u8, level: Level) -> Rule {
+    let compiled = compile(source, params, &[], &Names).unwrap();
+    Rule {
+        scope,
+        class: compiled.class,
+        robust: true,
+        shadow: false,
+        level,
+        duration: if level == Level::Normal { 0 } else { 3600 },
+        check: ActionSet::EMPTY,
+        params: params.len() as u8,
+        program: compiled.program,
+        entries: compiled.entries,
+    }
+}
+
+fn condition(source: &str) -> Vec<u8> {
+    compile(source, &[], &[], &Names).unwrap().program
+}
+
+fn call(name: &str, flag: bool) -> Vec<u8> {
+    [&keccak256(name)[..4], &U256::from(u8::from(flag)).to_be_bytes::<32>()].concat()
+}
+
+pub fn book() -> Rulebook {
+    let account = Param { name: "account".into(), ty: Type::Address };
+    let price = Rule { check: ActionSet::EMPTY.with(Action::Increase), ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly) };
+    let spot = Rule { robust: false, ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly) };
+    let steady = Rule {
+        class: Class::Hook,
+        check: ActionSet::EMPTY.with(Action::Deposit).with(Action::Repay),
+        ..rule("near(feed.value(), entry(feed.value()), 100 bps)", &[], 2, Level::Normal)
+    };
+    let shadow = Rule { shadow: true, check: ActionSet::EMPTY.with(Action::Trade), ..rule("feed.value() <= 100", &[], 0, Level::Normal) };
+    Rulebook {
+        scopes: vec![ScopeKind::Protocol, ScopeKind::Market, ScopeKind::Market],
+        callers: vec![VAULT],
+        rules: vec![
+            price,
+            spot,
+            steady,
+            rule("feed.of(account) <= 100", &[account], 0, Level::Halted),
+            shadow,
+            rule("feed.value() <= 100", &[], 2, Level::ReduceOnly),
+        ],
+        containments: vec![
+            Containment {
+                scope: 1,
+                level: Level::ReduceOnly,
+                target: MARKET,
+                calldata: call("close(bool)", true),
+                gas: 200_000,
+                closes: ActionSet::EMPTY.with(Action::Increase),
+                max_duration: 0,
+                done: condition("market.closed()"),
+                undo: vec![Undo { target: MARKET, calldata: call("close(bool)", false), undone: condition("!market.closed()") }],
+            },
+            Containment {
+                scope: 0,
+                level: Level::Halted,
+                target: MARKET,
+                calldata: call("pause(bool)", true),
+                gas: 200_000,
+                closes: ActionSet::EMPTY.with(Action::Repay).with(Action::Liquidate),
+                max_duration: 900,
+                done: condition("market.paused()"),
+                undo: vec![Undo { target: MARKET, calldata: call("pause(bool)", false), undone: condition("!market.paused()") }],
+            },
+        ],
+    }
+}
+
+/// How the market takes calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    Obeys,
+    /// Answers success and does nothing.
+    Pretends,
+    Reverts,
+}
+
+pub struct Market {
+    pub closed: Cell<bool>,
+    pub paused: Cell<bool>,
+    pub mood: Cell<Mood>,
+    /// The guard's levels word as flushed when the market was last called with effect.
+    pub levels_seen: RefCell<B256>,
+}
+
+pub struct World {
+    pub guard: Guard<MockHost>,
+    /// Answer of the feed; `None` makes it revert.
+    pub price: Rc<Cell<Option<u64>>>,
+    pub market: Rc<Market>,
+}
+
+fn selector(name: &str) -> [u8; 4] {
+    keccak256(name)[..4].try_into().unwrap()
+}
+
+fn word(flag: bool) -> Vec<u8> {
+    U256::from(u8::from(flag)).to_be_bytes::<32>().to_vec()
+}
+
+impl World {
+    /// A guard that is set up and sealed, with all roles granted and the rulebook adopted.
+    pub fn new() -> Self {
+        let mut world = Self::unsealed();
+        world.as_(GOVERNOR).seal().unwrap();
+        world.done();
+        world
+    }
+
+    pub fn unsealed() -> Self {
+        let price = Rc::new(Cell::new(Some(100)));
+        let market = Rc::new(Market {
+            closed: Cell::new(false),
+            paused: Cell::new(false),
+            mood: Cell::new(Mood::Obeys),
+            levels_seen: RefCell::default(),
+        });
+        let mut host = MockHost::at(START);
+        host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
+        host.data_account(BOOK, &book().encode().unwrap());
+        let answer = price.clone();
+        host.contract(FEED, &[1], move |_, _, _| answer.get().map(|value| U256::from(value).to_be_bytes::<32>().to_vec()).ok_or_else(Vec::new));
+        let state = market.clone();
+        host.contract(MARKET, &[1], move |storage, input, is_static| {
+            let head: [u8; 4] = input[..4].try_into().unwrap();
+            if head == selector("closed()") {
+                return Ok(word(state.closed.get()));
+            }
+            if head == selector("paused()") {
+                return Ok(word(state.paused.get()));
+            }
+            assert!(!is_static, "a containment call is not static");
+            *state.levels_seen.borrow_mut() = storage.get(&layout::LEVELS).copied().unwrap_or_default();
+            match state.mood.get() {
+                Mood::Reverts => return Err(b"no".to_vec()),
+                Mood::Pretends => return Ok(Vec::new()),
+                Mood::Obeys => {}
+            }
+            let flag = input[35] == 1;
+            if head == selector("close(bool)") {
+                state.closed.set(flag);
+            } else {
+                assert_eq!(head, selector("pause(bool)"));
+                state.paused.set(flag);
+            }
+            Ok(Vec::new())
+        });
+        let mut world = Self { guard: Guard::new(host), price, market };
+        world.as_(ANYONE).initialize(LOGIC, GOVERNOR, 3600).unwrap();
+        for (role, account) in [(0, GUARDIAN), (1, KEEPER), (2, BEATER)] {
+            world.as_(GOVERNOR).set_role(role, account, true).unwrap();
+            world.done();
+        }
+        world.as_(GOVERNOR).adopt_rulebook(BOOK).unwrap();
+        world.done();
+        world.as_(BEATER).heartbeat().unwrap();
+        world.done();
+        world
+    }
+
+    /// The guard, called by `sender`. What the call before wrote counts only if it was `done`.
+    pub fn as_(&mut self, sender: Address) -> &mut Guard<MockHost> {
+        self.done();
+        self.guard.host.begin(sender);
+        &mut self.guard
+    }
+
+    /// What the program does when a call succeeds.
+    pub fn done(&mut self) {
+        self.guard.host.flush(false);
+    }
+
+    /// Time passes, and with it the transaction ends.
+    pub fn pass(&mut self, seconds: u64) {
+        self.done();
+        self.guard.host.end_transaction();
+        self.guard.host.now += seconds;
+    }
+
+    /// A call that must be refused with this error, and changes nothing.
+    pub fn refused<E: SolError, T: std::fmt::Debug>(&mut self, outcome: Result<T, Refusal>) -> E {
+        let refusal = outcome.expect_err("refused");
+        self.guard.host.cache.clear();
+        E::abi_decode(refusal.data()).unwrap_or_else(|_| panic!("another error: {:x?}", refusal.data()))
+    }
+
+    /// The events of this kind that the last call emitted.
+    pub fn events<E: SolEvent>(&self) -> Vec<E> {
+        self.guard
+            .host
+            .logs
+            .iter()
+            .filter(|log| log.topics[0] == E::SIGNATURE_HASH)
+            .map(|log| E::decode_raw_log(log.topics.iter().copied(), &log.data).unwrap())
+            .collect()
+    }
+
+    pub fn level(&mut self, scope: u8) -> Level {
+        self.guard.scope_status(scope).unwrap().level
+    }
+
+    /// Announces a call of the governor and lets the delay pass.
+    pub fn announce<C: alloy_sol_types::SolCall>(&mut self, call: &C) {
+        self.as_(GOVERNOR).announce(keccak256(call.abi_encode())).unwrap();
+        self.pass(3600);
+        // An hour has passed: the heartbeat goes on.
+        self.as_(BEATER).heartbeat().unwrap();
+        self.done();
+    }
+
+    pub fn as_refused<E: SolError, T: std::fmt::Debug>(&mut self, sender: Address, f: impl FnOnce(&mut Guard<MockHost>) -> Result<T, Refusal>) -> E {
+        let outcome = f(self.as_(sender));
+        self.refused(outcome)
+    }
+}
