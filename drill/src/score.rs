@@ -40,15 +40,20 @@ pub(crate) async fn aave_prices(fork: &Fork, market: &AaveMarket, block: u64) ->
     Ok(prices)
 }
 
-/// What lenders of the Aave market lack now more than at the end of `before`, at the prices of `before`.
-pub(crate) async fn aave_damage(fork: &Fork, market: &AaveMarket, before: u64) -> Result<Damage, DrillError> {
+/// What lenders of the Aave market lack at the end of `after` more than at the end of `before`, at the prices of `before`.
+pub(crate) async fn aave_damage(
+    fork: &Fork,
+    market: &AaveMarket,
+    before: u64,
+    after: u64,
+) -> Result<Damage, DrillError> {
     let prices = aave_prices(fork, market, before).await?;
     let at_start = aave_shortfall(fork, market, &prices, BlockId::number(before)).await?;
-    let now = aave_shortfall(fork, market, &prices, BlockId::latest()).await?;
+    let at_end = aave_shortfall(fork, market, &prices, BlockId::number(after)).await?;
     let totals = aave_totals(fork, market, &prices, BlockId::number(before)).await?;
     let whole = market_value(&totals)?;
     let mut losses = Vec::new();
-    for (((asset, total), lost), lost_before) in market.assets().into_iter().zip(&totals).zip(now).zip(at_start) {
+    for (((asset, total), lost), lost_before) in market.assets().into_iter().zip(&totals).zip(at_end).zip(at_start) {
         let amount = lost.saturating_sub(lost_before);
         let value = value_of(total, amount)?;
         losses.push((

@@ -79,7 +79,7 @@ async fn unguarded(context: &Context<'_>, market: &AaveMarket, delay: u64) -> Re
     let benign = benign::run(&fork, &benign::aave::plan(market)?).await?;
     let prepared = attack::aave::prepare(&fork, context.tools, market).await?;
     let attack = attack::aave::strike(&fork, market, &prepared, delay, Arrival::Attacker, None).await?;
-    let damage = score::aave_damage(&fork, market, attack.change.block - 1).await?;
+    let damage = score::aave_damage(&fork, market, attack.change.block - 1, attack.taking.block).await?;
     fork.stop().await?;
     proven(NAME, delay, &benign, &attack, damage)
 }
@@ -166,7 +166,7 @@ async fn guarded(context: &Context<'_>, market: &AaveMarket, plan: Plan) -> Resu
         .incident(|incident| incident.broadcast_to_contained.is_some())
         .await?;
     let false_trips = stage.trips_before(&fork, attack.change.block).await?;
-    let damage = score::aave_damage(&fork, market, attack.change.block - 1).await?;
+    let damage = score::aave_damage(&fork, market, attack.change.block - 1, attack.taking.block).await?;
     let mut incident = None;
     if containment.is_some() {
         let recovery = recover(&fork, market, &stage).await?;
