@@ -2,8 +2,8 @@
 #![allow(unsafe_code, unreachable_pub)]
 
 use crate::{run, Outcome};
-use core::alloc::{GlobalAlloc, Layout};
 use cordon_host::{Host, Stylus};
+use core::alloc::{GlobalAlloc, Layout};
 
 /// Calldata of `enter`; anything longer is for the logic.
 const SHORT: usize = 164;

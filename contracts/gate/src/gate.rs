@@ -78,7 +78,16 @@ fn enter<H: Host>(host: &H, input: &[u8]) -> Option<Outcome> {
     if scopes.iter().any(|scope| *scope >= caller.scopes) || has(caller.recorded, action) || !all_normal(host, scopes) {
         return None;
     }
-    Some(Outcome::Word(if has(caller.checked, action) { Ticket { counted: false, scopes, action }.pack() } else { B256::ZERO }))
+    Some(Outcome::Word(if has(caller.checked, action) {
+        Ticket {
+            counted: false,
+            scopes,
+            action,
+        }
+        .pack()
+    } else {
+        B256::ZERO
+    }))
 }
 
 /// `exit` of a call that no rule has to be checked for.
@@ -102,14 +111,20 @@ fn scopes_and_action(input: &[u8]) -> Option<([u8; 3], u8)> {
 
 fn all_normal<H: Host>(host: &H, scopes: [u8; 3]) -> bool {
     let levels = host.load(&layout::LEVELS);
-    levels == B256::ZERO || [0].iter().chain(&scopes).all(|scope| layout::level_bits(&levels, *scope) == 0)
+    levels == B256::ZERO
+        || [0]
+            .iter()
+            .chain(&scopes)
+            .all(|scope| layout::level_bits(&levels, *scope) == 0)
 }
 
 /// Runs the logic on the same calldata. Before `initialize` there is no logic: that call names it, and nobody else gets in.
 fn forward<H: Host>(host: &mut H, selector: [u8; 4], input: &[u8]) -> Outcome {
     let logic = abi::address(&host.load(&layout::LOGIC));
     if logic != Address::ZERO {
-        return Outcome::Forwarded { success: host.call(CallKind::Delegate, &logic, input, u64::MAX) };
+        return Outcome::Forwarded {
+            success: host.call(CallKind::Delegate, &logic, input, u64::MAX),
+        };
     }
     let named = match abi::argument(input, 0) {
         Some(word) if selector == selector::INITIALIZE => abi::address(&word),

@@ -22,7 +22,14 @@ const TRADE: u8 = 2;
 /// Deposits are checked and recorded, withdrawals checked, trades neither.
 fn gate() -> MockHost {
     let mut host = MockHost::at(1);
-    let caller = Caller { registered: true, scopes: 3, checked: 0b11, recorded: 0b01, epoch: 1, book: Address::repeat_byte(3) };
+    let caller = Caller {
+        registered: true,
+        scopes: 3,
+        checked: 0b11,
+        recorded: 0b01,
+        epoch: 1,
+        book: Address::repeat_byte(3),
+    };
     host.storage.insert(layout::caller(&VAULT), caller.pack());
     host.storage.insert(layout::LOGIC, LOGIC.into_word());
     host.contract(LOGIC, &[1], |_, _, _| Ok(b"answer".to_vec()));
@@ -32,11 +39,19 @@ fn gate() -> MockHost {
 
 fn enter(scopes: u32, action: u8) -> Vec<u8> {
     let (asset, account) = (Address::repeat_byte(8), Address::repeat_byte(9));
-    ICordonGuard::enterCall { scopes: U24::from(scopes), action, asset, amount: U256::from(7), account }.abi_encode()
+    ICordonGuard::enterCall {
+        scopes: U24::from(scopes),
+        action,
+        asset,
+        amount: U256::from(7),
+        account,
+    }
+    .abi_encode()
 }
 
 fn raise(host: &mut MockHost, scope: u32) {
-    host.storage.insert(layout::LEVELS, B256::from(U256::from(2) << (2 * scope)));
+    host.storage
+        .insert(layout::LEVELS, B256::from(U256::from(2) << (2 * scope)));
 }
 
 #[test]
@@ -64,21 +79,33 @@ fn a_quiet_day_costs_two_reads_and_no_call() {
 #[test]
 fn a_checked_action_gets_a_ticket_and_its_exit_goes_to_the_logic() {
     let mut host = gate();
-    let Outcome::Word(word) = run(&mut host, &enter(0x00_02_01, WITHDRAW)) else { panic!("no ticket") };
-    assert_eq!(Ticket::unpack(&word), Some(Ticket { counted: false, scopes: [0, 2, 1], action: WITHDRAW }));
+    let Outcome::Word(word) = run(&mut host, &enter(0x00_02_01, WITHDRAW)) else {
+        panic!("no ticket")
+    };
+    assert_eq!(
+        Ticket::unpack(&word),
+        Some(Ticket {
+            counted: false,
+            scopes: [0, 2, 1],
+            action: WITHDRAW
+        })
+    );
     let exit = ICordonGuard::exitCall { ticket: word.into() }.abi_encode();
     assert_eq!(run(&mut host, &exit), Outcome::Forwarded { success: true });
-    assert_eq!((host.calls[0].kind, host.calls[0].target, &host.calls[0].input), (CallKind::Delegate, LOGIC, &exit));
+    assert_eq!(
+        (host.calls[0].kind, host.calls[0].target, &host.calls[0].input),
+        (CallKind::Delegate, LOGIC, &exit)
+    );
 }
 
 #[test]
 fn the_logic_decides_when_anything_is_unusual() {
     for (raised, input) in [
-        (None, enter(0, DEPOSIT)),         // a rule wants a value from before
-        (Some(0), enter(0, TRADE)),        // the protocol is not Normal
-        (Some(2), enter(0x02_00_01, TRADE)), // nor is a named scope
-        (None, enter(3, TRADE)),           // no such scope
-        (None, enter(0, 11)),              // no such action
+        (None, enter(0, DEPOSIT)),               // a rule wants a value from before
+        (Some(0), enter(0, TRADE)),              // the protocol is not Normal
+        (Some(2), enter(0x02_00_01, TRADE)),     // nor is a named scope
+        (None, enter(3, TRADE)),                 // no such scope
+        (None, enter(0, 11)),                    // no such action
         (None, enter(0, TRADE)[..163].to_vec()), // too short
         (None, [enter(0, TRADE)[..4].to_vec(), vec![0xff; 160]].concat()), // not a uint24
     ] {
@@ -86,7 +113,11 @@ fn the_logic_decides_when_anything_is_unusual() {
         if let Some(scope) = raised {
             raise(&mut host, scope);
         }
-        assert_eq!(run(&mut host, &input), Outcome::Forwarded { success: true }, "{input:x?}");
+        assert_eq!(
+            run(&mut host, &input),
+            Outcome::Forwarded { success: true },
+            "{input:x?}"
+        );
         assert_eq!(host.calls[0].input, input);
     }
 }
@@ -96,7 +127,11 @@ fn a_level_elsewhere_does_not_slow_a_scope_down() {
     let mut host = gate();
     raise(&mut host, 2);
     assert_eq!(run(&mut host, &enter(1, TRADE)), Outcome::Word(B256::ZERO));
-    let allowed = ICordonGuard::isAllowedCall { scopes: U24::from(1), action: TRADE }.abi_encode();
+    let allowed = ICordonGuard::isAllowedCall {
+        scopes: U24::from(1),
+        action: TRADE,
+    }
+    .abi_encode();
     assert_eq!(run(&mut host, &allowed), Outcome::Word(B256::with_last_byte(1)));
 }
 
@@ -104,8 +139,13 @@ fn a_level_elsewhere_does_not_slow_a_scope_down() {
 fn strangers_and_value_are_refused() {
     let mut host = gate();
     host.begin(LOGIC);
-    let Outcome::Refused(refusal) = run(&mut host, &enter(0, TRADE)) else { panic!("let in") };
-    assert_eq!(refusal.as_slice(), ICordonGuard::NotRegistered { caller: LOGIC }.abi_encode());
+    let Outcome::Refused(refusal) = run(&mut host, &enter(0, TRADE)) else {
+        panic!("let in")
+    };
+    assert_eq!(
+        refusal.as_slice(),
+        ICordonGuard::NotRegistered { caller: LOGIC }.abi_encode()
+    );
     host.begin(VAULT);
     host.value = true;
     assert_eq!(run(&mut host, &enter(0, TRADE)), Outcome::Refused(Refusal::Silent));
@@ -116,12 +156,24 @@ fn strangers_and_value_are_refused() {
 #[test]
 fn before_set_up_only_initialize_gets_through() {
     let mut host = MockHost::at(1);
-    let Outcome::Refused(refusal) = run(&mut host, &ICordonGuard::sealCall {}.abi_encode()) else { panic!("let in") };
+    let Outcome::Refused(refusal) = run(&mut host, &ICordonGuard::sealCall {}.abi_encode()) else {
+        panic!("let in")
+    };
     assert_eq!(refusal.as_slice(), ICordonGuard::NotInitialized {}.abi_encode());
-    let initialize = ICordonGuard::initializeCall { logic: LOGIC, governor: VAULT, governorDelay: 1 }.abi_encode();
+    let initialize = ICordonGuard::initializeCall {
+        logic: LOGIC,
+        governor: VAULT,
+        governorDelay: 1,
+    }
+    .abi_encode();
     // An account without code succeeds and does nothing.
-    let Outcome::Refused(refusal) = run(&mut host, &initialize) else { panic!("let in") };
-    assert_eq!(refusal.as_slice(), ICordonGuard::NotAProgram { account: LOGIC }.abi_encode());
+    let Outcome::Refused(refusal) = run(&mut host, &initialize) else {
+        panic!("let in")
+    };
+    assert_eq!(
+        refusal.as_slice(),
+        ICordonGuard::NotAProgram { account: LOGIC }.abi_encode()
+    );
     host.contract(LOGIC, &[1], |storage, _, _| {
         storage.insert(layout::LOGIC, LOGIC.into_word());
         Ok(Vec::new())
@@ -133,5 +185,8 @@ fn before_set_up_only_initialize_gets_through() {
 fn the_logics_refusals_are_passed_on() {
     let mut host = gate();
     host.contract(LOGIC, &[1], |_, _, _| Err(b"no".to_vec()));
-    assert_eq!(run(&mut host, &ICordonGuard::sealCall {}.abi_encode()), Outcome::Forwarded { success: false });
+    assert_eq!(
+        run(&mut host, &ICordonGuard::sealCall {}.abi_encode()),
+        Outcome::Forwarded { success: false }
+    );
 }

@@ -18,7 +18,6 @@ mod tag {
     pub(super) const ANNOUNCEMENT: u8 = 9;
     pub(super) const BOOK: u8 = 10;
     pub(super) const APPLIED: u8 = 11;
-    pub(super) const INCIDENT: u8 = 12;
     pub(super) const NESTING: u8 = 13;
     pub(super) const ENTRY: u8 = 14;
     pub(super) const LOCK: u8 = 15;
@@ -141,13 +140,6 @@ pub fn applied(epoch: u32, scope: u8) -> B256 {
     numbered(tag::APPLIED, epoch, u16::from(scope))
 }
 
-/// Compact record of an incident, two words: `half` 0 and 1 (`cordon_core::incident::Incident`).
-#[must_use]
-pub fn incident(number: u32, half: u8) -> B256 {
-    let [a, b, c, d] = number.to_be_bytes();
-    tagged(tag::INCIDENT, &[half, a, b, c, d])
-}
-
 /// Transient: how deep a caller's guarded calls are nested, and the number of the outermost one.
 #[must_use]
 pub fn nesting(caller: &Address) -> B256 {
@@ -175,15 +167,37 @@ pub fn lock() -> B256 {
 #[must_use]
 #[inline(never)]
 pub fn limbs(word: B256) -> [u64; 4] {
-    let number: U256 = word.into();
-    number.into_limbs()
+    let mut limbs = [0; 4];
+    // A loop: this is code of every program, and the unrolled form is four times as long.
+    for (limb, chunk) in limbs.iter_mut().rev().zip(word.0.chunks_exact(8)) {
+        *limb = chunk.iter().fold(0, |limb: u64, byte| limb << 8 | u64::from(*byte));
+    }
+    limbs
 }
 
 /// The word of four numbers, the lowest first.
 #[must_use]
 #[inline(never)]
 pub fn from_limbs(limbs: [u64; 4]) -> B256 {
-    U256::from_limbs(limbs).into()
+    let mut word = [0; 32];
+    for (chunk, limb) in word.chunks_exact_mut(8).rev().zip(limbs) {
+        for (place, byte) in chunk.iter_mut().rev().enumerate() {
+            *byte = (limb >> (8 * place) & 0xff) as u8;
+        }
+    }
+    B256::new(word)
+}
+
+/// A word as an unsigned number.
+#[must_use]
+pub fn to_number(word: B256) -> U256 {
+    U256::from_limbs(limbs(word))
+}
+
+/// The word of an unsigned number.
+#[must_use]
+pub fn from_number(number: &U256) -> B256 {
+    from_limbs(*number.as_limbs())
 }
 
 /// Set-up of the guard, one word.
@@ -200,7 +214,10 @@ impl Settings {
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
         let [.., sealed, a, b, c, d] = word.0;
-        Self { sealed: sealed != 0, delay: u32::from_be_bytes([a, b, c, d]) }
+        Self {
+            sealed: sealed != 0,
+            delay: u32::from_be_bytes([a, b, c, d]),
+        }
     }
 
     /// As a storage word.
@@ -228,7 +245,10 @@ impl Current {
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
         let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = word.0;
-        Self { epoch: u32::from_be_bytes([a, b, c, d]), book: Address::new(book) }
+        Self {
+            epoch: u32::from_be_bytes([a, b, c, d]),
+            book: Address::new(book),
+        }
     }
 
     /// As a storage word.
@@ -263,7 +283,8 @@ impl Caller {
     /// From its storage word.
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
-        let [registered, scopes, checked_a, checked_b, recorded_a, recorded_b, e0, e1, e2, e3, _, _, book @ ..] = word.0;
+        let [registered, scopes, checked_a, checked_b, recorded_a, recorded_b, e0, e1, e2, e3, _, _, book @ ..] =
+            word.0;
         Self {
             registered: registered != 0,
             scopes,
@@ -330,7 +351,11 @@ impl Ticket {
     #[must_use]
     pub fn unpack(word: &B256) -> Option<Self> {
         let [.., counted, a, b, c, action] = word.0;
-        let ticket = Self { counted: counted == 1, scopes: [a, b, c], action };
+        let ticket = Self {
+            counted: counted == 1,
+            scopes: [a, b, c],
+            action,
+        };
         (ticket.pack() == *word).then_some(ticket)
     }
 }
@@ -340,20 +365,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_big_endian_words() {
+        let number = U256::from_limbs([0x0102_0304_0506_0708, 2, 3, u64::MAX - 1]);
+        assert_eq!(from_number(&number), B256::from(number));
+        assert_eq!(to_number(B256::from(number)), number);
+    }
+
+    #[test]
     fn words_survive_packing() {
-        let caller =
-            Caller { registered: true, scopes: 128, checked: 0x7ff, recorded: 3, epoch: 7, book: Address::repeat_byte(0xab) };
+        let caller = Caller {
+            registered: true,
+            scopes: 128,
+            checked: 0x7ff,
+            recorded: 3,
+            epoch: 7,
+            book: Address::repeat_byte(0xab),
+        };
         assert_eq!(Caller::unpack(&caller.pack()), caller);
         assert_eq!(Caller::unpack(&B256::ZERO), Caller::default());
-        let current = Current { epoch: 9, book: Address::repeat_byte(0xcd) };
+        let current = Current {
+            epoch: 9,
+            book: Address::repeat_byte(0xcd),
+        };
         assert_eq!(Current::unpack(&current.pack()), current);
-        let settings = Settings { sealed: true, delay: 172_800 };
+        let settings = Settings {
+            sealed: true,
+            delay: 172_800,
+        };
         assert_eq!(Settings::unpack(&settings.pack()), settings);
     }
 
     #[test]
     fn a_ticket_is_never_zero_and_forgeries_are_seen() {
-        let ticket = Ticket { counted: false, scopes: [0, 0, 0], action: 0 };
+        let ticket = Ticket {
+            counted: false,
+            scopes: [0, 0, 0],
+            action: 0,
+        };
         assert_ne!(ticket.pack(), B256::ZERO);
         assert_eq!(Ticket::unpack(&ticket.pack()), Some(ticket));
         assert_eq!(Ticket::unpack(&B256::repeat_byte(0xc0)), None);
@@ -388,7 +436,12 @@ mod tests {
             nesting(&account),
         ];
         for number in 0..3u8 {
-            keys.extend([role(number, &account), scope(number), scope_extra(number), bucket(number), incident(number.into(), 0), incident(number.into(), 1)]);
+            keys.extend([
+                role(number, &account),
+                scope(number),
+                scope_extra(number),
+                bucket(number),
+            ]);
             for epoch in 0..3 {
                 keys.extend([
                     rule(epoch, number.into()),
@@ -398,7 +451,11 @@ mod tests {
                     observation(epoch, number.into(), &B256::repeat_byte(1)),
                 ]);
             }
-            keys.extend([entry(&account, number.into(), 0, 0), entry(&account, 0, 1, number), entry(&account, 0, 2, number)]);
+            keys.extend([
+                entry(&account, number.into(), 0, 0),
+                entry(&account, 0, 1, number),
+                entry(&account, 0, 2, number),
+            ]);
         }
         keys.extend([1, 2, 3].map(book));
         let before = keys.len();

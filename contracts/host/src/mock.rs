@@ -66,7 +66,11 @@ impl MockHost {
     /// A world at `now` with plenty of gas.
     #[must_use]
     pub fn at(now: u64) -> Self {
-        Self { now, gas: 30_000_000, ..Self::default() }
+        Self {
+            now,
+            gas: 30_000_000,
+            ..Self::default()
+        }
     }
 
     /// Begins a call by `sender`: unflushed writes, logs and calls of the one before are forgotten.
@@ -128,7 +132,11 @@ impl Host for MockHost {
 
     fn load(&self, key: &B256) -> B256 {
         self.loads.set(self.loads.get().saturating_add(1));
-        self.cache.get(key).or_else(|| self.storage.get(key)).copied().unwrap_or_default()
+        self.cache
+            .get(key)
+            .or_else(|| self.storage.get(key))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn store(&mut self, key: &B256, value: &B256) {
@@ -148,7 +156,12 @@ impl Host for MockHost {
     }
 
     fn call(&mut self, kind: CallKind, target: &Address, input: &[u8], gas: u64) -> bool {
-        self.calls.push(Call { kind, target: *target, input: input.to_vec(), gas });
+        self.calls.push(Call {
+            kind,
+            target: *target,
+            input: input.to_vec(),
+            gas,
+        });
         let answer = match self.scripts.get_mut(target) {
             Some(script) => script(&mut self.storage, input, kind == CallKind::Static),
             None => Ok(Vec::new()),
@@ -193,10 +206,16 @@ impl Host for MockHost {
     fn log(&mut self, record: &[u8], topics: usize) {
         let (head, data) = record.split_at_checked(topics.saturating_mul(32)).unwrap_or_default();
         let topics = head.chunks_exact(32).map(B256::from_slice).collect();
-        self.logs.push(Log { topics, data: data.to_vec() });
+        self.logs.push(Log {
+            topics,
+            data: data.to_vec(),
+        });
     }
 }
 
 fn copy(from: &[u8], offset: usize, to: &mut [u8]) -> usize {
-    to.iter_mut().zip(from.iter().skip(offset)).map(|(to, from)| *to = *from).count()
+    to.iter_mut()
+        .zip(from.iter().skip(offset))
+        .map(|(to, from)| *to = *from)
+        .count()
 }

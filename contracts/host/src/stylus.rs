@@ -21,9 +21,23 @@ mod hooks {
         pub(super) fn storage_flush_cache(clear: bool);
         pub(super) fn transient_load_bytes32(key: *const u8, dest: *mut u8);
         pub(super) fn transient_store_bytes32(key: *const u8, value: *const u8);
-        pub(super) fn call_contract(to: *const u8, data: *const u8, len: usize, value: *const u8, gas: u64, out: *mut usize) -> u8;
-        pub(super) fn static_call_contract(to: *const u8, data: *const u8, len: usize, gas: u64, out: *mut usize) -> u8;
-        pub(super) fn delegate_call_contract(to: *const u8, data: *const u8, len: usize, gas: u64, out: *mut usize) -> u8;
+        pub(super) fn call_contract(
+            to: *const u8,
+            data: *const u8,
+            len: usize,
+            value: *const u8,
+            gas: u64,
+            out: *mut usize,
+        ) -> u8;
+        pub(super) fn static_call_contract(to: *const u8, data: *const u8, len: usize, gas: u64, out: *mut usize)
+            -> u8;
+        pub(super) fn delegate_call_contract(
+            to: *const u8,
+            data: *const u8,
+            len: usize,
+            gas: u64,
+            out: *mut usize,
+        ) -> u8;
         pub(super) fn return_data_size() -> usize;
         pub(super) fn read_return_data(dest: *mut u8, offset: usize, size: usize) -> usize;
         pub(super) fn account_balance(account: *const u8, dest: *mut u8);
@@ -172,7 +186,7 @@ impl Host for Stylus {
     fn balance(&self, account: &Address) -> U256 {
         let mut out = B256::ZERO;
         unsafe { hooks::account_balance(account.as_ptr(), out.as_mut_ptr()) };
-        U256::from_be_bytes(out.0)
+        crate::layout::to_number(out)
     }
 
     fn code_hash(&self, account: &Address) -> B256 {

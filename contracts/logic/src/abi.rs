@@ -3,9 +3,8 @@
 
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, U256};
-use alloy_sol_types::{SolError, SolEvent, TopicList};
 use cordon_core::Level;
-use cordon_host::{layout, Host};
+use cordon_host::layout;
 
 #[allow(missing_docs, clippy::pub_underscore_fields)]
 mod interface {
@@ -61,16 +60,17 @@ impl Refusal {
 pub type Answer<T> = Result<T, Refusal>;
 
 /// What takes one word in the ABI.
-pub trait Word {
-    /// The word.
-    fn word(&self) -> B256;
+pub(crate) trait Word {
+    /// Appends the word.
+    fn push(&self, data: &mut Vec<u8>);
 }
 
 macro_rules! number_words {
     ($($number:ty),*) => {
         $(impl Word for $number {
-            fn word(&self) -> B256 {
-                number(u64::from(*self))
+            #[inline(always)]
+            fn push(&self, data: &mut Vec<u8>) {
+                push_number(data, u64::from(*self));
             }
         })*
     };
@@ -78,88 +78,111 @@ macro_rules! number_words {
 
 number_words!(u8, u16, u32, u64, bool);
 
-#[inline(never)]
-fn number(value: u64) -> B256 {
-    layout::from_limbs([value, 0, 0, 0])
+impl<W: Word> Word for &W {
+    #[inline(always)]
+    fn push(&self, data: &mut Vec<u8>) {
+        (**self).push(data);
+    }
 }
 
 impl Word for Level {
-    fn word(&self) -> B256 {
-        number(*self as u64)
+    #[inline(always)]
+    fn push(&self, data: &mut Vec<u8>) {
+        push_number(data, *self as u64);
     }
 }
 
 impl Word for Address {
-    fn word(&self) -> B256 {
-        self.into_word()
+    #[inline(never)]
+    fn push(&self, data: &mut Vec<u8>) {
+        data.extend_from_slice(&[0; 12]);
+        data.extend_from_slice(self.as_slice());
     }
 }
 
 impl Word for B256 {
-    fn word(&self) -> B256 {
-        *self
+    #[inline(never)]
+    fn push(&self, data: &mut Vec<u8>) {
+        data.extend_from_slice(self.as_slice());
     }
 }
 
 impl Word for U256 {
     #[inline(never)]
-    fn word(&self) -> B256 {
-        B256::from(*self)
+    fn push(&self, data: &mut Vec<u8>) {
+        layout::from_number(self).push(data);
     }
 }
 
-/// The custom error `E` with its values in order.
-#[inline(always)]
-pub fn refusal<E: SolError>(values: &[&dyn Word]) -> Refusal {
-    refuse(&E::SELECTOR, values)
+#[inline(never)]
+fn push_number(data: &mut Vec<u8>, value: u64) {
+    layout::from_limbs([value, 0, 0, 0]).push(data);
 }
 
-#[cold]
+/// Data that begins with `head`.
 #[inline(never)]
-fn refuse(selector: &[u8; 4], values: &[&dyn Word]) -> Refusal {
-    Refusal::new(encode(selector, values))
-}
-
-#[inline(never)]
-fn encode(head: &[u8], values: &[&dyn Word]) -> Vec<u8> {
-    let mut data = Vec::with_capacity(256);
+pub(crate) fn begin(head: &[u8]) -> Vec<u8> {
+    let mut data = Vec::with_capacity(512);
     data.extend_from_slice(head);
-    for value in values {
-        data.extend_from_slice(value.word().as_slice());
-    }
     data
 }
 
+/// The words of values one after the other, behind a head.
+macro_rules! encode {
+    ($head:expr $(, $value:expr)* $(,)?) => {{
+        #[allow(unused_mut)]
+        let mut data = $crate::abi::begin($head);
+        $($crate::abi::Word::push(&$value, &mut data);)*
+        data
+    }};
+}
+
 /// An answer of static values.
-pub fn answer(values: &[&dyn Word]) -> Vec<u8> {
-    encode(&[], values)
+macro_rules! answer {
+    ($($value:expr),* $(,)?) => { $crate::abi::encode!(&[] $(, $value)*) };
 }
 
-/// Emits the event `E`: its indexed values, then the others, each in order.
-#[inline(always)]
-pub fn emit<E: SolEvent, const TOPICS: usize>(host: &mut impl Host, topics: [&dyn Word; TOPICS], values: &[&dyn Word]) {
-    const { assert!(TOPICS + 1 == E::TopicList::COUNT, "not so many indexed values") };
-    log(host, &E::SIGNATURE_HASH, &topics, values, &[]);
+/// The custom error of this name with its values in order.
+macro_rules! refusal {
+    ($error:ident $(, $value:expr)* $(,)?) => {
+        $crate::abi::refuse($crate::abi::encode!(
+            &<$crate::abi::ICordonGuard::$error as alloy_sol_types::SolError>::SELECTOR $(, $value)*
+        ))
+    };
 }
 
-/// Emits the event `E`, whose data ends with `tail`.
-#[inline(always)]
-pub fn emit_with_tail<E: SolEvent, const TOPICS: usize>(
-    host: &mut impl Host,
-    topics: [&dyn Word; TOPICS],
-    values: &[&dyn Word],
-    tail: &[u8],
-) {
-    const { assert!(TOPICS + 1 == E::TopicList::COUNT, "not so many indexed values") };
-    log(host, &E::SIGNATURE_HASH, &topics, values, tail);
+/// Emits the event of this name: its indexed values, then the others, each in order, then words that are encoded already.
+macro_rules! emit {
+    ($host:expr, $event:ident, [$($topic:expr),*] $(, $value:expr)* $(; $tail:expr)? $(,)?) => {{
+        use $crate::abi::ICordonGuard::$event as Event;
+        const TOPICS: usize = <<Event as alloy_sol_types::SolEvent>::TopicList as alloy_sol_types::TopicList>::COUNT;
+        const NAMED: &[&str] = &[$(stringify!($topic)),*];
+        const { assert!(NAMED.len() + 1 == TOPICS, "not so many indexed values") };
+        #[allow(unused_mut)]
+        let mut record =
+            $crate::abi::encode!(&<Event as alloy_sol_types::SolEvent>::SIGNATURE_HASH.0 $(, $topic)* $(, $value)*);
+        $(record.extend_from_slice($tail);)?
+        cordon_host::Host::log(&mut $host, &record, TOPICS);
+    }};
 }
 
+pub(crate) use {answer, emit, encode, refusal};
+
+/// The refusal with this revert data.
+#[cold]
 #[inline(never)]
-fn log(host: &mut impl Host, signature: &B256, topics: &[&dyn Word], values: &[&dyn Word], tail: &[u8]) {
-    let mut record = encode(signature.as_slice(), topics);
-    record.extend_from_slice(&encode(&[], values));
-    record.extend_from_slice(tail);
-    host.log(&record, topics.len().saturating_add(1));
+pub(crate) fn refuse(data: Vec<u8>) -> Refusal {
+    Refusal::new(data)
+}
+
+/// Words one after the other.
+#[inline(never)]
+pub(crate) fn flat(words: &[B256]) -> Vec<u8> {
+    let mut data = Vec::new();
+    for word in words {
+        word.push(&mut data);
+    }
+    data
 }
 
 /// Arguments of a call, read in order. What is not canonical is refused without a reason, as Solidity does.
@@ -235,7 +258,10 @@ impl<'a> Arguments<'a> {
     /// A dynamic array of dynamic arrays of words.
     pub fn word_lists(&mut self) -> Answer<Vec<Vec<B256>>> {
         let offset = self.offset()?;
-        let lists = self.data.get(offset.saturating_add(32)..).ok_or_else(Refusal::malformed)?;
+        let lists = self
+            .data
+            .get(offset.saturating_add(32)..)
+            .ok_or_else(Refusal::malformed)?;
         let offsets = words(self.data, offset)?;
         let mut all = Vec::with_capacity(offsets.len());
         for offset in &offsets {
@@ -256,7 +282,9 @@ pub(crate) fn small(word: &B256, bits: u32) -> Option<u32> {
 }
 
 fn length(word: &B256) -> Answer<usize> {
-    small(word, 24).map(|value| value as usize).ok_or_else(Refusal::malformed)
+    small(word, 24)
+        .map(|value| value as usize)
+        .ok_or_else(Refusal::malformed)
 }
 
 fn word_at(data: &[u8], at: usize) -> Answer<B256> {

@@ -1,6 +1,6 @@
 //! The governor's calls, and the heartbeat. What tightens happens at once; what loosens was announced, once set-up is over.
 
-use crate::abi::{answer, refusal, Answer, ICordonGuard, Refusal, Word};
+use crate::abi::{emit, encode, refusal, Answer, ICordonGuard, Refusal};
 use crate::guard::{open, role, Guard, ANNOUNCEMENT_LIFETIME};
 use crate::hooks::hook_masks;
 use alloy_primitives::{Address, B256};
@@ -21,19 +21,20 @@ impl<H: Host> Guard<H> {
     /// Sets the guard up, once.
     pub fn initialize(&mut self, logic: Address, governor: Address, delay: u32) -> Answer<()> {
         if self.host.load(&layout::LOGIC) != B256::ZERO {
-            return Err(refusal::<ICordonGuard::AlreadyInitialized>(&[]));
+            return Err(refusal!(AlreadyInitialized));
         }
         if governor == Address::ZERO {
-            return Err(refusal::<ICordonGuard::NotGovernor>(&[&governor]));
+            return Err(refusal!(NotGovernor, governor));
         }
         if delay > GOVERNOR_DELAY_MAX {
-            return Err(refusal::<ICordonGuard::DurationBeyondRole>(&[&delay, &GOVERNOR_DELAY_MAX]));
+            return Err(refusal!(DurationBeyondRole, delay, GOVERNOR_DELAY_MAX));
         }
         self.require_program(&logic)?;
         self.host.store(&layout::LOGIC, &logic.into_word());
         self.host.store(&layout::GOVERNOR, &governor.into_word());
-        self.host.store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
-        self.emit::<ICordonGuard::Initialized, 0>([], &[&logic, &governor, &delay]);
+        self.host
+            .store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
+        emit!(self.host, Initialized, [], logic, governor, delay);
         Ok(())
     }
 
@@ -42,8 +43,15 @@ impl<H: Host> Guard<H> {
         self.begin_governor_call()?;
         let settings = self.settings();
         if !settings.sealed {
-            self.host.store(&layout::SETTINGS, &Settings { sealed: true, ..settings }.pack());
-            self.emit::<ICordonGuard::Sealed, 0>([], &[]);
+            self.host.store(
+                &layout::SETTINGS,
+                &Settings {
+                    sealed: true,
+                    ..settings
+                }
+                .pack(),
+            );
+            emit!(self.host, Sealed, []);
         }
         Ok(())
     }
@@ -53,7 +61,7 @@ impl<H: Host> Guard<H> {
         self.begin_governor_call()?;
         let at = self.host.now().saturating_add(self.settings().delay.into());
         self.set_number(&layout::announcement(&hash), at);
-        self.emit::<ICordonGuard::Announced, 1>([&hash], &[&at]);
+        emit!(self.host, Announced, [hash], at);
         Ok(())
     }
 
@@ -62,14 +70,14 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let caller = self.host.sender();
         if !self.is_governor(&caller) && !self.has_role_number(role::GUARDIAN, &caller) {
-            return Err(refusal::<ICordonGuard::NotGovernor>(&[&caller]));
+            return Err(refusal!(NotGovernor, caller));
         }
         let key = layout::announcement(&hash);
         if self.number_at(&key) == 0 {
-            return Err(refusal::<ICordonGuard::NotAnnounced>(&[&hash]));
+            return Err(refusal!(NotAnnounced, hash));
         }
         self.set_number(&key, 0);
-        self.emit::<ICordonGuard::AnnouncementCancelled, 1>([&hash], &[]);
+        emit!(self.host, AnnouncementCancelled, [hash]);
         Ok(())
     }
 
@@ -83,10 +91,10 @@ impl<H: Host> Guard<H> {
             return Ok(());
         }
         if granted {
-            self.require_announced::<ICordonGuard::setRoleCall>(&[&number, &account, &granted])?;
+            self.require_announced(&encode!(&ICordonGuard::setRoleCall::SELECTOR, number, account, granted))?;
         }
         self.set_number(&layout::role(number, &account), granted.into());
-        self.emit::<ICordonGuard::RoleSet, 2>([&number, &account], &[&granted]);
+        emit!(self.host, RoleSet, [number, account], granted);
         Ok(())
     }
 
@@ -94,10 +102,10 @@ impl<H: Host> Guard<H> {
     pub fn propose_governor(&mut self, governor: Address) -> Answer<()> {
         self.begin_governor_call()?;
         if governor != Address::ZERO {
-            self.require_announced::<ICordonGuard::proposeGovernorCall>(&[&governor])?;
+            self.require_announced(&encode!(&ICordonGuard::proposeGovernorCall::SELECTOR, governor))?;
         }
         self.host.store(&layout::PROPOSED, &governor.into_word());
-        self.emit::<ICordonGuard::GovernorProposed, 1>([&governor], &[]);
+        emit!(self.host, GovernorProposed, [governor]);
         Ok(())
     }
 
@@ -106,20 +114,20 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let caller = self.host.sender();
         if caller == Address::ZERO || self.address_at(&layout::PROPOSED) != caller {
-            return Err(refusal::<ICordonGuard::NotGovernor>(&[&caller]));
+            return Err(refusal!(NotGovernor, caller));
         }
         self.host.store(&layout::GOVERNOR, &caller.into_word());
         self.host.store(&layout::PROPOSED, &B256::ZERO);
-        self.emit::<ICordonGuard::GovernorAccepted, 1>([&caller], &[]);
+        emit!(self.host, GovernorAccepted, [caller]);
         Ok(())
     }
 
     /// Makes a rulebook the configuration: checks every byte of it, then registers its callers in place of the old ones.
     pub fn adopt_rulebook(&mut self, book: Address) -> Answer<()> {
         self.begin_governor_call()?;
-        self.require_announced::<ICordonGuard::adoptRulebookCall>(&[&book])?;
+        self.require_announced(&encode!(&ICordonGuard::adoptRulebookCall::SELECTOR, book))?;
         let code = self.code(&book);
-        let view = rulebook::check(&code).map_err(|error| refusal::<ICordonGuard::BadRulebook>(&[&error.code()]))?;
+        let view = rulebook::check(&code).map_err(|error| refusal!(BadRulebook, error.code()))?;
         let old = self.current();
         if old.epoch != 0 {
             let old_code = self.code(&old.book);
@@ -129,29 +137,38 @@ impl<H: Host> Guard<H> {
         }
         let epoch = old.epoch.saturating_add(1);
         let (checked, recorded) = hook_masks(&view);
-        let entry = Caller { registered: true, scopes: view.header().scopes, checked, recorded, epoch, book };
+        let entry = Caller {
+            registered: true,
+            scopes: view.header().scopes,
+            checked,
+            recorded,
+            epoch,
+            book,
+        };
         for caller in view.callers() {
             self.host.store(&layout::caller(&caller), &entry.pack());
         }
         self.host.store(&layout::CURRENT, &Current { epoch, book }.pack());
         self.host.store(&layout::book(epoch), &book.into_word());
         let code_hash = self.host.code_hash(&book);
-        self.emit::<ICordonGuard::RulebookAdopted, 1>([&book], &[&code_hash]);
+        emit!(self.host, RulebookAdopted, [book], code_hash);
         Ok(())
     }
 
     /// Replaces the logic program by one that has shown to run: one that does not would lock the guard for good.
     pub fn set_logic(&mut self, logic: Address) -> Answer<()> {
         self.begin_governor_call()?;
-        self.require_announced::<ICordonGuard::setLogicCall>(&[&logic])?;
+        self.require_announced(&encode!(&ICordonGuard::setLogicCall::SELECTOR, logic))?;
         self.require_program(&logic)?;
         self.require_gas(PROBE_GAS)?;
-        let runs = self.host.call(CallKind::Static, &logic, &ICordonGuard::logicCall::SELECTOR, PROBE_GAS);
+        let runs = self
+            .host
+            .call(CallKind::Static, &logic, &ICordonGuard::logicCall::SELECTOR, PROBE_GAS);
         if !runs || self.host.return_data_len() != 32 {
-            return Err(refusal::<ICordonGuard::NotAProgram>(&[&logic]));
+            return Err(refusal!(NotAProgram, logic));
         }
         self.host.store(&layout::LOGIC, &logic.into_word());
-        self.emit::<ICordonGuard::LogicSet, 1>([&logic], &[]);
+        emit!(self.host, LogicSet, [logic]);
         Ok(())
     }
 
@@ -160,11 +177,11 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let caller = self.host.sender();
         if !self.has_role_number(role::HEARTBEAT, &caller) {
-            return Err(refusal::<ICordonGuard::MissingRole>(&[&role::HEARTBEAT, &caller]));
+            return Err(refusal!(MissingRole, role::HEARTBEAT, caller));
         }
         let at = self.host.now();
         self.set_number(&layout::HEARTBEAT, at);
-        self.emit::<ICordonGuard::Heartbeat, 0>([], &[&at]);
+        emit!(self.host, Heartbeat, [], at);
         Ok(())
     }
 
@@ -176,11 +193,12 @@ impl<H: Host> Guard<H> {
 
     /// Once set-up is over: refuses a call that was not announced in time, and uses its announcement up. The hash is that of
     /// the canonical encoding, so that bytes after the arguments make no other call of it.
-    fn require_announced<C: SolCall>(&mut self, arguments: &[&dyn Word]) -> Answer<()> {
+    #[inline(never)]
+    fn require_announced(&mut self, calldata: &[u8]) -> Answer<()> {
         if !self.settings().sealed {
             return Ok(());
         }
-        let hash = self.host.keccak(&[&C::SELECTOR[..], &answer(arguments)].concat());
+        let hash = self.host.keccak(calldata);
         self.use_announcement(&hash)
     }
 
@@ -189,10 +207,10 @@ impl<H: Host> Guard<H> {
         let key = layout::announcement(hash);
         let (at, now) = (self.number_at(&key), self.host.now());
         if at == 0 || now > at.saturating_add(ANNOUNCEMENT_LIFETIME) {
-            return Err(refusal::<ICordonGuard::NotAnnounced>(&[hash]));
+            return Err(refusal!(NotAnnounced, hash));
         }
         if now < at {
-            return Err(refusal::<ICordonGuard::AnnouncementPending>(&[hash, &at]));
+            return Err(refusal!(AnnouncementPending, hash, at));
         }
         self.set_number(&key, 0);
         Ok(())
@@ -204,6 +222,6 @@ impl<H: Host> Guard<H> {
         if read == prefix.len() && PROGRAM_PREFIXES.contains(&prefix) {
             return Ok(());
         }
-        Err(refusal::<ICordonGuard::NotAProgram>(&[account]))
+        Err(refusal!(NotAProgram, account))
     }
 }

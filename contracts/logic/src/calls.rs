@@ -1,6 +1,6 @@
 //! Containment calls: run, read back, undo. What the guard did, and only that, is what it undoes.
 
-use crate::abi::{emit_with_tail, Answer, ICordonGuard};
+use crate::abi::{emit, Answer};
 use crate::guard::{call_in, open, Guard};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256, U256};
@@ -29,7 +29,11 @@ pub(crate) struct Doing {
 impl Doing {
     pub(crate) fn unpack(word: B256) -> Self {
         let [ours, ran_at, incident, _] = layout::limbs(word);
-        Self { ours, ran_at, incident: (incident & 0xffff_ffff) as u32 }
+        Self {
+            ours,
+            ran_at,
+            incident: (incident & 0xffff_ffff) as u32,
+        }
     }
 
     pub(crate) fn pack(&self) -> B256 {
@@ -54,7 +58,10 @@ pub(crate) struct ScopeExtra {
 impl ScopeExtra {
     fn unpack(word: B256) -> Self {
         let [low, ..] = layout::limbs(word);
-        Self { oldest: (low & 0xffff_ffff) as u32, incident: (low >> 32) as u32 }
+        Self {
+            oldest: (low & 0xffff_ffff) as u32,
+            incident: (low >> 32) as u32,
+        }
     }
 
     fn pack(&self) -> B256 {
@@ -73,7 +80,7 @@ impl<H: Host> Guard<H> {
 
     /// Calls of the rulebook `epoch` that are in force because of the scope (bit per call).
     pub(crate) fn applied(&self, epoch: u32, scope: u8) -> U256 {
-        self.host.load(&layout::applied(epoch, scope)).into()
+        layout::to_number(self.host.load(&layout::applied(epoch, scope)))
     }
 
     fn set_applied(&mut self, epoch: u32, scope: u8, index: u16, applied: bool) {
@@ -82,7 +89,8 @@ impl<H: Host> Guard<H> {
             return;
         }
         bits.set_bit(usize::from(index), applied);
-        self.host.store(&layout::applied(epoch, scope), &B256::from(bits));
+        self.host
+            .store(&layout::applied(epoch, scope), &layout::from_number(&bits));
         let mut extra = self.extra(scope);
         if applied && (extra.oldest == 0 || epoch < extra.oldest) {
             extra.oldest = epoch;
@@ -121,22 +129,26 @@ impl<H: Host> Guard<H> {
         }
         if self.holds(&body.done)? == Verdict::Holds {
             if !self.applied(epoch, scope).bit(usize::from(index)) {
-                self.emit::<ICordonGuard::ContainmentNotNeeded, 2>([&index, &incident], &[]);
+                emit!(self.host, ContainmentNotNeeded, [index, incident]);
             }
             return Ok(());
         }
-        let mut before = Vec::with_capacity(usize::from(body.undo_count));
-        for undo in body.undo() {
-            before.push(self.holds(&undo.undone)? == Verdict::Holds);
+        let mut undone_before = 0u64;
+        for (bit, undo) in body.undo().enumerate() {
+            undone_before |= u64::from(self.holds(&undo.undone)? == Verdict::Holds) << bit;
         }
         let reason = self.call_out(&body.target, body.calldata, record.gas)?;
         let done = self.holds(&body.done)? == Verdict::Holds;
         if doing.incident != incident {
-            doing = Doing { ours: doing.ours, ran_at: now, incident };
+            doing = Doing {
+                ours: doing.ours,
+                ran_at: now,
+                incident,
+            };
         }
-        for (bit, (undo, was_undone)) in body.undo().zip(before).enumerate() {
+        for (bit, undo) in body.undo().enumerate() {
             // Ours only when it was not so before and is so now: what others had closed stays closed.
-            if was_undone && self.holds(&undo.undone)? == Verdict::Breached {
+            if undone_before >> bit & 1 == 1 && self.holds(&undo.undone)? == Verdict::Breached {
                 doing.ours |= 1 << bit;
             }
         }
@@ -145,15 +157,10 @@ impl<H: Host> Guard<H> {
             self.set_applied(epoch, scope, index, true);
         }
         if done {
-            self.emit::<ICordonGuard::ContainmentApplied, 2>([&index, &incident], &[]);
+            emit!(self.host, ContainmentApplied, [index, incident]);
         } else {
             let (offset, length, tail) = bytes_tail(&reason);
-            emit_with_tail::<ICordonGuard::ContainmentFailed, 2>(
-                &mut self.host,
-                [&index, &incident],
-                &[&offset, &length],
-                &tail,
-            );
+            emit!(self.host, ContainmentFailed, [index, incident], offset, length; &tail);
         }
         Ok(())
     }
@@ -189,7 +196,10 @@ impl<H: Host> Guard<H> {
             let code = self.code(&self.address_at(&layout::book(epoch)));
             let view = open(&code)?;
             // Last done, first undone.
-            for index in (0..view.header().containments).rev().filter(|index| bits.bit(usize::from(*index))) {
+            for index in (0..view.header().containments)
+                .rev()
+                .filter(|index| bits.bit(usize::from(*index)))
+            {
                 let (record, body) = call_in(&view, index)?;
                 let key = layout::containment(epoch, index);
                 let doing = Doing::unpack(self.host.load(&key));
@@ -215,7 +225,13 @@ impl<H: Host> Guard<H> {
             }
         }
         if !left {
-            self.set_extra(scope, &ScopeExtra { oldest: 0, ..self.extra(scope) });
+            self.set_extra(
+                scope,
+                &ScopeExtra {
+                    oldest: 0,
+                    ..self.extra(scope)
+                },
+            );
         }
         self.unlock();
         Ok((tried, left))
@@ -245,17 +261,12 @@ impl<H: Host> Guard<H> {
                 None => rest &= !(1 << bit),
                 Some(reason) => {
                     let (offset, length, tail) = bytes_tail(&reason);
-                    emit_with_tail::<ICordonGuard::UndoFailed, 2>(
-                        &mut self.host,
-                        [&index, &incident],
-                        &[&offset, &length],
-                        &tail,
-                    );
+                    emit!(self.host, UndoFailed, [index, incident], offset, length; &tail);
                 }
             }
         }
         if rest == 0 && doing.ours != 0 {
-            self.emit::<ICordonGuard::ContainmentUndone, 2>([&index, &incident], &[]);
+            emit!(self.host, ContainmentUndone, [index, incident]);
         }
         Ok(rest)
     }

@@ -1,12 +1,11 @@
 //! Raising levels: `trip`, `contain`, `retryContainment`.
 
-use crate::abi::{emit_with_tail, refusal, Answer, ICordonGuard, Refusal};
+use crate::abi::{emit, flat, refusal, Answer, Refusal};
 use crate::calls::ScopeExtra;
 use crate::guard::{open, role, rule_in, Guard};
 use alloy_primitives::B256;
 use cordon_core::{
     bounds::{self, Actor, BoundError, Bucket, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
-    incident::Incident,
     rule::{Class, Evaluation, Inputs, Verdict},
     rulebook::{RuleBody, RuleRecord, View},
     scope::{Change, ScopeError, ScopeState},
@@ -17,13 +16,6 @@ use cordon_host::{
     Host,
 };
 
-/// Who raises a level, and on what grounds.
-struct Grounds {
-    actor: Actor,
-    rule: Option<u16>,
-    evidence: B256,
-}
-
 impl<H: Host> Guard<H> {
     /// Re-evaluates a rule and, when it is breached, raises its scope. Answers the incident, 0 when it was only observed.
     pub fn trip(&mut self, index: u16, witness: &[B256]) -> Answer<u64> {
@@ -32,7 +24,7 @@ impl<H: Host> Guard<H> {
         let view = open(&code)?;
         let (rule, body) = rule_for(&view, index, witness)?;
         if rule.class != Class::State || !rule.level.is_raised() {
-            return Err(refusal::<ICordonGuard::RuleNotTrippable>(&[&index]));
+            return Err(refusal!(RuleNotTrippable, index));
         }
         let (state, now) = (self.scope(rule.scope), self.host.now());
         let holds_on = state.release_at == 0 && holds_long_enough(&state, &rule, now);
@@ -44,11 +36,10 @@ impl<H: Host> Guard<H> {
         if !rule.robust && !self.observed_before(&current, index, witness, &evaluation)? {
             return Ok(0);
         }
-        let grounds = Grounds { actor: Actor::Trip, rule: Some(index), evidence: B256::ZERO };
         let (next, change) = if holds_on {
             (state, Change::Nothing)
         } else {
-            self.raise(rule.scope, state, rule.level, rule.duration, &grounds)?
+            self.raise(Actor::Trip, rule.scope, rule.level, rule.duration, B256::ZERO)?
         };
         let incident = u64::from(next.incident);
         self.set_number(&tripped_key, incident);
@@ -64,17 +55,16 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let actor = self.authority()?;
         let wanted = Level::from_u8(level).filter(|wanted| wanted.is_raised());
-        let wanted = wanted.ok_or_else(|| refusal::<ICordonGuard::BadLevel>(&[&level]))?;
+        let wanted = wanted.ok_or_else(|| refusal!(BadLevel, level))?;
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         if scope >= view.header().scopes {
-            return Err(refusal::<ICordonGuard::BadScope>(&[&scope]));
+            return Err(refusal!(BadScope, scope));
         }
         if !view.level_has_effect(scope, wanted) {
-            return Err(refusal::<ICordonGuard::LevelHasNoEffect>(&[&scope, &wanted]));
+            return Err(refusal!(LevelHasNoEffect, scope, wanted));
         }
-        let state = self.scope(scope);
-        let (next, change) = self.raise(scope, state, wanted, duration, &Grounds { actor, rule: None, evidence })?;
+        let (next, change) = self.raise(actor, scope, wanted, duration, evidence)?;
         if change != Change::Nothing {
             self.run_calls(current.epoch, &view, scope, &next)?;
         }
@@ -88,7 +78,7 @@ impl<H: Host> Guard<H> {
         let view = open(&code)?;
         let state = self.scope(scope);
         if scope >= layout::MAX_SCOPES || !state.effective(self.host.now()).level.is_raised() {
-            return Err(refusal::<ICordonGuard::NothingToRelease>(&[&scope]));
+            return Err(refusal!(NothingToRelease, scope));
         }
         self.run_calls(current.epoch, &view, scope, &state)
     }
@@ -103,17 +93,23 @@ impl<H: Host> Guard<H> {
         } else if self.has_role_number(role::KEEPER, &caller) {
             Ok(Actor::Keeper)
         } else {
-            Err(refusal::<ICordonGuard::MissingRole>(&[&role::KEEPER, &caller]))
+            Err(refusal!(MissingRole, role::KEEPER, caller))
         }
     }
 
     /// The evaluation of a rule that is breached; an error when it is not.
     fn breach(&mut self, body: RuleBody<'_>, index: u16, witness: &[B256]) -> Answer<Evaluation> {
-        let evaluation = self.check(&body.program(), &Inputs { params: witness, entries: &[] })?;
+        let evaluation = self.check(
+            &body.program(),
+            &Inputs {
+                params: witness,
+                entries: &[],
+            },
+        )?;
         match evaluation.verdict {
             Verdict::Breached => Ok(evaluation),
-            Verdict::Holds => Err(refusal::<ICordonGuard::RuleHolds>(&[&index])),
-            Verdict::Unknown => Err(refusal::<ICordonGuard::RuleUnknown>(&[&index, &evaluation.reason])),
+            Verdict::Holds => Err(refusal!(RuleHolds, index)),
+            Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
         }
     }
 
@@ -125,23 +121,29 @@ impl<H: Host> Guard<H> {
         witness: &[B256],
         evaluation: &Evaluation,
     ) -> Answer<bool> {
-        let witness_hash = self.host.keccak(&witness.concat());
+        let witness_hash = self.host.keccak(&flat(witness));
         let key = layout::observation(current.epoch, index, &witness_hash);
         let (first, now) = (self.number_at(&key), self.host.now());
         let age = now.saturating_sub(first);
         if first != 0 && age <= OBSERVATION_MAX_AGE {
             if age < OBSERVATION_GAP {
                 let until = first.saturating_add(OBSERVATION_GAP);
-                return Err(refusal::<ICordonGuard::ObservedTooSoon>(&[&index, &until]));
+                return Err(refusal!(ObservedTooSoon, index, until));
             }
             self.set_number(&key, 0);
             return Ok(true);
         }
         self.set_number(&key, now);
         let (observed, bound) = (&evaluation.observed, &evaluation.bound);
-        self.emit::<ICordonGuard::RuleObserved, 1>(
-            [&index],
-            &[&witness_hash, &observed.negative, &observed.magnitude, &bound.negative, &bound.magnitude],
+        emit!(
+            self.host,
+            RuleObserved,
+            [index],
+            witness_hash,
+            observed.negative,
+            observed.magnitude,
+            bound.negative,
+            bound.magnitude
         );
         Ok(false)
     }
@@ -150,29 +152,37 @@ impl<H: Host> Guard<H> {
         let (observed, bound) = (&evaluation.observed, &evaluation.bound);
         // The witness comes last: its place after the five words, its length, its words.
         let (offset, count) = (5u8 * 32, witness.len() as u64);
-        emit_with_tail::<ICordonGuard::RuleTripped, 2>(
-            &mut self.host,
-            [&index, &incident],
-            &[&offset, &observed.negative, &observed.magnitude, &bound.negative, &bound.magnitude, &count],
-            &witness.concat(),
+        emit!(
+            self.host,
+            RuleTripped,
+            [index, incident],
+            offset,
+            observed.negative,
+            observed.magnitude,
+            bound.negative,
+            bound.magnitude,
+            count;
+            &flat(witness)
         );
     }
 
     /// Raises a scope within the actor's bounds; writes level, incident and budget, and says so in events.
     fn raise(
         &mut self,
+        actor: Actor,
         scope: u8,
-        state: ScopeState,
         level: Level,
         duration: u32,
-        grounds: &Grounds,
+        evidence: B256,
     ) -> Answer<(ScopeState, Change)> {
-        let now = self.host.now();
-        let bucket_key = layout::bucket(grounds.actor as u8);
-        let bucket = Bucket::unpack(self.host.load(&bucket_key).into());
-        let next_incident = u32::try_from(self.number_at(&layout::INCIDENTS)).unwrap_or(u32::MAX).saturating_add(1);
+        let (state, now) = (self.scope(scope), self.host.now());
+        let bucket_key = layout::bucket(actor as u8);
+        let bucket = Bucket::unpack(layout::to_number(self.host.load(&bucket_key)));
+        let next_incident = u32::try_from(self.number_at(&layout::INCIDENTS))
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         let request = Request {
-            actor: grounds.actor,
+            actor,
             level,
             duration,
             last_heartbeat: self.number_at(&layout::HEARTBEAT),
@@ -180,11 +190,12 @@ impl<H: Host> Guard<H> {
         };
         let outcome = bounds::contain(state, bucket, now, &request).map_err(|error| bound_refusal(scope, error))?;
         if outcome.bucket != bucket {
-            self.host.store(&bucket_key, &B256::from(outcome.bucket.pack()));
+            self.host
+                .store(&bucket_key, &layout::from_number(&outcome.bucket.pack()));
         }
         let (next, by) = (outcome.state, self.host.sender());
         if state.release_at != 0 {
-            self.emit::<ICordonGuard::ReleaseCancelled, 2>([&scope, &by], &[]);
+            emit!(self.host, ReleaseCancelled, [scope, by]);
         }
         if next != state {
             self.set_scope(scope, &next);
@@ -193,62 +204,52 @@ impl<H: Host> Guard<H> {
         match outcome.change {
             Change::Nothing => {}
             Change::Extended => {
-                self.note_raise(scope, &next, level, false, grounds);
-                self.emit::<ICordonGuard::LevelExtended, 3>([&scope, &incident, &by], &[&level, &expires_at]);
+                emit!(self.host, LevelExtended, [scope, incident, by], level, expires_at);
             }
             Change::Raised { from, opened } => {
-                self.note_raise(scope, &next, level, opened, grounds);
-                self.emit::<ICordonGuard::LevelRaised, 3>([&scope, &incident, &by], &[&from, &level, &expires_at]);
+                if opened {
+                    self.open_incident(scope, incident, evidence);
+                }
+                emit!(self.host, LevelRaised, [scope, incident, by], from, level, expires_at);
             }
         }
         Ok((next, outcome.change))
     }
 
-    /// Opens an incident, or notes in its record that its scope was raised again.
-    fn note_raise(&mut self, scope: u8, state: &ScopeState, level: Level, opened: bool, grounds: &Grounds) {
-        let (number, now) = (state.incident, self.host.now());
+    /// Opens an incident. Its record is what the guard emits with its number.
+    fn open_incident(&mut self, scope: u8, number: u32, evidence: B256) {
         let extra = self.extra(scope);
-        if opened {
-            // One that nobody settled ends here; what it left in force is undone with this one.
-            if extra.incident != 0 {
-                self.close_incident(scope, extra.incident);
-            }
-            self.set_number(&layout::INCIDENTS, number.into());
-            self.set_extra(scope, &ScopeExtra { incident: number, ..extra });
-            self.emit::<ICordonGuard::IncidentOpened, 2>([&number, &scope], &[&grounds.evidence]);
+        // One that nobody settled ends here; what it left in force is undone with this one.
+        if extra.incident != 0 {
+            self.close_incident(scope, extra.incident);
         }
-        let record = self.incident(number).filter(|_| !opened).unwrap_or(Incident {
-            opened_at: now,
-            closed_at: 0,
+        self.set_number(&layout::INCIDENTS, number.into());
+        self.set_extra(
             scope,
-            opened_by: grounds.actor,
-            rule: grounds.rule,
-            peak: level,
-            raises: 0,
-            evidence: grounds.evidence,
-        });
-        self.set_incident(number, &record.raised(level));
+            &ScopeExtra {
+                incident: number,
+                ..extra
+            },
+        );
+        emit!(self.host, IncidentOpened, [number, scope], evidence);
     }
 
     /// Notes the end of an incident.
     pub(crate) fn close_incident(&mut self, scope: u8, number: u32) {
-        if let Some(record) = self.incident(number) {
-            self.set_incident(number, &Incident { closed_at: self.host.now(), ..record });
-        }
-        self.emit::<ICordonGuard::IncidentClosed, 2>([&number, &scope], &[]);
+        emit!(self.host, IncidentClosed, [number, scope]);
     }
 }
 
 /// A rule, when it takes so many witness words.
 pub(crate) fn rule_for<'a>(view: &View<'a>, index: u16, witness: &[B256]) -> Answer<(RuleRecord, RuleBody<'a>)> {
     if index >= view.header().rules {
-        return Err(refusal::<ICordonGuard::UnknownRule>(&[&index]));
+        return Err(refusal!(UnknownRule, index));
     }
     let (rule, body) = rule_in(view, index)?;
     if usize::from(rule.params) == witness.len() {
         return Ok((rule, body));
     }
-    Err(refusal::<ICordonGuard::WrongWitness>(&[&index, &rule.params, &(witness.len() as u64)]))
+    Err(refusal!(WrongWitness, index, rule.params, witness.len() as u64))
 }
 
 /// Whether the rule's level holds for at least half of the time that a trip would give it.
@@ -261,14 +262,14 @@ fn holds_long_enough(state: &ScopeState, rule: &RuleRecord, now: u64) -> bool {
 fn bound_refusal(scope: u8, error: BoundError) -> Refusal {
     match error {
         BoundError::LevelBeyondRole { wanted } => {
-            refusal::<ICordonGuard::LevelBeyondRole>(&[&wanted, &Level::ReduceOnly])
+            refusal!(LevelBeyondRole, wanted, Level::ReduceOnly)
         }
         BoundError::DurationBeyondRole { wanted, most } => {
-            refusal::<ICordonGuard::DurationBeyondRole>(&[&wanted, &most])
+            refusal!(DurationBeyondRole, wanted, most)
         }
-        BoundError::HeartbeatStale { last } => refusal::<ICordonGuard::HeartbeatStale>(&[&last]),
+        BoundError::HeartbeatStale { last } => refusal!(HeartbeatStale, last),
         BoundError::BudgetSpent { available, wanted } => {
-            refusal::<ICordonGuard::BudgetSpent>(&[&available, &wanted])
+            refusal!(BudgetSpent, available, wanted)
         }
         BoundError::Scope(error) => scope_refusal(scope, error),
     }
@@ -277,13 +278,13 @@ fn bound_refusal(scope: u8, error: BoundError) -> Refusal {
 /// The refusal of a transition that a scope does not allow.
 pub(crate) fn scope_refusal(scope: u8, error: ScopeError) -> Refusal {
     match error {
-        ScopeError::BadLevel => refusal::<ICordonGuard::BadLevel>(&[&Level::Normal]),
+        ScopeError::BadLevel => refusal!(BadLevel, Level::Normal),
         ScopeError::NotTighter { current, wanted } => {
-            refusal::<ICordonGuard::NotTighter>(&[&scope, &current, &wanted])
+            refusal!(NotTighter, scope, current, wanted)
         }
-        ScopeError::CeilingReached { ceiling_at } => refusal::<ICordonGuard::CeilingReached>(&[&scope, &ceiling_at]),
-        ScopeError::NothingToRelease => refusal::<ICordonGuard::NothingToRelease>(&[&scope]),
-        ScopeError::ReleaseNotQueued => refusal::<ICordonGuard::ReleaseNotQueued>(&[&scope]),
-        ScopeError::ReleaseTooEarly { release_at } => refusal::<ICordonGuard::ReleaseTooEarly>(&[&release_at]),
+        ScopeError::CeilingReached { ceiling_at } => refusal!(CeilingReached, scope, ceiling_at),
+        ScopeError::NothingToRelease => refusal!(NothingToRelease, scope),
+        ScopeError::ReleaseNotQueued => refusal!(ReleaseNotQueued, scope),
+        ScopeError::ReleaseTooEarly { release_at } => refusal!(ReleaseTooEarly, release_at),
     }
 }

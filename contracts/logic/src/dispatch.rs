@@ -1,6 +1,6 @@
 //! From calldata to the guard's functions and back: the router of the program.
 
-use crate::abi::{answer, small, Answer, Arguments, ICordonGuard, Refusal, Word};
+use crate::abi::{answer, small, Answer, Arguments, ICordonGuard, Refusal};
 use crate::guard::Guard;
 use alloc::vec::Vec;
 use alloy_sol_types::SolCall;
@@ -68,16 +68,21 @@ fn act<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<'
         ENTER => {
             let (scopes, action, _asset) = (arguments.scopes()?, arguments.u8()?, arguments.address()?);
             let (amount, _account) = (arguments.word()?, arguments.address()?);
-            return Ok(Some(answer(&[&guard.enter(scopes, action, amount.into())?])));
+            return Ok(Some(answer!(guard.enter(scopes, action, amount)?)));
         }
-        EXIT => guard.exit(arguments.word()?.into())?,
+        EXIT => guard.exit(arguments.word()?)?,
         TRIP => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
-            return Ok(Some(answer(&[&guard.trip(rule, &witness)?])));
+            return Ok(Some(answer!(guard.trip(rule, &witness)?)));
         }
         CONTAIN => {
             let (scope, level, duration) = (arguments.u8()?, arguments.u8()?, arguments.u32()?);
-            return Ok(Some(answer(&[&guard.contain(scope, level, duration, arguments.word()?)?])));
+            return Ok(Some(answer!(guard.contain(
+                scope,
+                level,
+                duration,
+                arguments.word()?
+            )?)));
         }
         RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
         QUEUE_RELEASE => guard.queue_release(arguments.u8()?)?,
@@ -102,7 +107,7 @@ fn act<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<'
 /// The views.
 fn show<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<'_>) -> Answer<Vec<u8>> {
     Ok(match selector {
-        IS_ALLOWED => answer(&[&guard.is_allowed(arguments.scopes()?, arguments.u8()?)?]),
+        IS_ALLOWED => answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?),
         EVALUATE => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
             let mut data = Vec::new();
@@ -111,34 +116,41 @@ fn show<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<
         }
         EVALUATE_MANY => {
             let (rules, witnesses) = (arguments.words()?, arguments.word_lists()?);
-            let rules = rules.iter().map(|rule| small(rule, 16).map(|rule| (rule & 0xffff) as u16));
-            let rules: Option<Vec<u16>> = rules.collect();
-            let all = guard.evaluate_many(&rules.ok_or_else(Refusal::malformed)?, &witnesses)?;
-            let mut data = answer(&[&32u8, &(all.len() as u64)]);
-            all.iter().for_each(|evaluation| push(&mut data, evaluation));
+            let mut data = answer!(32u8, rules.len() as u64);
+            for (place, rule) in rules.iter().enumerate() {
+                let rule = small(rule, 16).ok_or_else(Refusal::malformed)?;
+                let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
+                push(&mut data, &guard.evaluate((rule & 0xffff) as u16, witness)?);
+            }
             data
         }
         SCOPE_STATUS => {
             let of = guard.scope_status(arguments.u8()?)?;
-            let times: [&dyn Word; 5] = [&of.since, &of.expires_at, &of.ceiling_at, &of.incident, &of.release_at];
-            let [since, expires_at, ceiling_at, incident, release_at] = times;
-            answer(&[&of.level, since, expires_at, ceiling_at, incident, release_at, &of.applied])
+            answer!(
+                of.level,
+                of.since,
+                of.expires_at,
+                of.ceiling_at,
+                of.incident,
+                of.release_at,
+                of.applied
+            )
         }
         LEVELS => {
             let (first, second) = guard.levels();
-            answer(&[&first, &second])
+            answer!(first, second)
         }
         RULEBOOK => {
             let (book, hash) = guard.rulebook();
-            answer(&[&book, &hash])
+            answer!(book, hash)
         }
-        HAS_ROLE => answer(&[&guard.has_role(arguments.u8()?, &arguments.address()?)]),
+        HAS_ROLE => answer!(guard.has_role(arguments.u8()?, &arguments.address()?)),
         GOVERNOR => {
             let (current, proposed, delay, sealed) = guard.governor();
-            answer(&[&current, &proposed, &delay, &sealed])
+            answer!(current, proposed, delay, sealed)
         }
-        LAST_HEARTBEAT => answer(&[&guard.last_heartbeat()]),
-        LOGIC => answer(&[&guard.logic()]),
+        LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
+        LOGIC => answer!(guard.logic()),
         _ => return Err(Refusal::malformed()),
     })
 }
@@ -147,7 +159,12 @@ fn show<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<
 fn push(data: &mut Vec<u8>, of: &Evaluation) {
     let verdict = of.verdict as u8;
     let (observed, bound) = (&of.observed, &of.bound);
-    let words: [&dyn Word; 6] =
-        [&verdict, &of.reason, &observed.negative, &observed.magnitude, &bound.negative, &bound.magnitude];
-    data.extend_from_slice(&answer(&words));
+    data.extend_from_slice(&answer!(
+        verdict,
+        of.reason,
+        observed.negative,
+        observed.magnitude,
+        bound.negative,
+        bound.magnitude,
+    ));
 }

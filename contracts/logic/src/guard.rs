@@ -1,11 +1,10 @@
 //! The guard's state: what each word means, and the checks that most calls begin with.
 
-use crate::abi::{self, refusal, Answer, ICordonGuard, Refusal, Word};
+use crate::abi::{emit, refusal, Answer, Refusal};
 use crate::reader::{gas_needed, ChainReader};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
 use cordon_core::{
-    incident::Incident,
     rule::{evaluate, Evaluation, Inputs, Program, Verdict},
     rulebook::{ContainmentBody, ContainmentRecord, RuleBody, RuleRecord, View},
     scope::{LevelsWord, ScopeState},
@@ -71,7 +70,7 @@ impl<H: Host> Guard<H> {
     pub(crate) fn rulebook_in_force(&self) -> Answer<(Current, Vec<u8>)> {
         let current = self.current();
         if current.epoch == 0 {
-            return Err(refusal::<ICordonGuard::NoRulebook>(&[]));
+            return Err(refusal!(NoRulebook));
         }
         let code = self.code(&current.book);
         Ok((current, code))
@@ -98,22 +97,23 @@ impl<H: Host> Guard<H> {
         if self.is_governor(&caller) {
             return Ok(());
         }
-        Err(refusal::<ICordonGuard::NotGovernor>(&[&caller]))
+        Err(refusal!(NotGovernor, caller))
     }
 
     /// State of a scope as it was last set.
     #[inline(never)]
     pub(crate) fn scope(&self, scope: u8) -> ScopeState {
-        ScopeState::unpack(self.host.load(&layout::scope(scope)).into())
+        ScopeState::unpack(layout::to_number(self.host.load(&layout::scope(scope))))
     }
 
     /// Writes the state of a scope and its mark in the levels word.
     pub(crate) fn set_scope(&mut self, scope: u8, state: &ScopeState) {
-        self.host.store(&layout::scope(scope), &B256::from(state.pack()));
-        let levels = LevelsWord(self.host.load(&layout::LEVELS).into());
+        self.host
+            .store(&layout::scope(scope), &layout::from_number(&state.pack()));
+        let levels = LevelsWord(layout::to_number(self.host.load(&layout::LEVELS)));
         let marked = levels.with(scope, state.level);
         if marked != levels {
-            self.host.store(&layout::LEVELS, &B256::from(marked.0));
+            self.host.store(&layout::LEVELS, &layout::from_number(&marked.0));
         }
     }
 
@@ -126,24 +126,13 @@ impl<H: Host> Guard<H> {
         self.scope(scope).effective(self.host.now()).level
     }
 
-    pub(crate) fn incident(&self, number: u32) -> Option<Incident> {
-        let first = self.host.load(&layout::incident(number, 0));
-        Incident::unpack(first.into(), self.host.load(&layout::incident(number, 1)))
-    }
-
-    pub(crate) fn set_incident(&mut self, number: u32, incident: &Incident) {
-        let (first, second) = incident.pack();
-        self.host.store(&layout::incident(number, 0), &B256::from(first));
-        self.host.store(&layout::incident(number, 1), &second);
-    }
-
-    #[inline(never)]
     /// Refuses while the guard calls out: whom it calls must not change the guard's state. Views and hooks answer.
+    #[inline(never)]
     pub(crate) fn require_unlocked(&self) -> Answer<()> {
         if self.host.load_transient(&layout::lock()) == B256::ZERO {
             return Ok(());
         }
-        Err(refusal::<ICordonGuard::Locked>(&[]))
+        Err(refusal!(Locked))
     }
 
     /// Persists all writes and locks the guard, so that it can call out.
@@ -160,18 +149,18 @@ impl<H: Host> Guard<H> {
     pub(crate) fn require_gas(&self, gas: u64) -> Answer<()> {
         let (needed, left) = (gas_needed(gas), self.host.gas_left());
         if left < needed {
-            return Err(refusal::<ICordonGuard::OutOfGasFloor>(&[&needed, &left]));
+            return Err(refusal!(OutOfGasFloor, needed, left));
         }
         Ok(())
     }
 
-    #[inline(never)]
     /// Evaluates a program; want of gas is an error, not a verdict.
+    #[inline(never)]
     pub(crate) fn check(&mut self, program: &Program<'_>, inputs: &Inputs<'_>) -> Answer<Evaluation> {
         let mut reader = ChainReader::new(&mut self.host);
         let evaluation = evaluate(program, inputs, &mut reader);
         match reader.starved {
-            Some((needed, left)) => Err(refusal::<ICordonGuard::OutOfGasFloor>(&[&needed, &left])),
+            Some((needed, left)) => Err(refusal!(OutOfGasFloor, needed, left)),
             None => Ok(evaluation),
         }
     }
@@ -181,18 +170,9 @@ impl<H: Host> Guard<H> {
         Ok(self.check(program, &Inputs::default())?.verdict)
     }
 
-    #[inline(always)]
-    pub(crate) fn emit<E: alloy_sol_types::SolEvent, const TOPICS: usize>(
-        &mut self,
-        topics: [&dyn Word; TOPICS],
-        values: &[&dyn Word],
-    ) {
-        abi::emit::<E, TOPICS>(&mut self.host, topics, values);
-    }
-
     pub(crate) fn emit_lowered(&mut self, scope: u8, from: Level, to: Level, incident: u32) {
         let by = self.host.sender();
-        self.emit::<ICordonGuard::LevelLowered, 3>([&scope, &incident, &by], &[&from, &to]);
+        emit!(self.host, LevelLowered, [scope, incident, by], from, to);
     }
 }
 
@@ -221,5 +201,5 @@ pub(crate) fn call_in<'a>(view: &View<'a>, index: u16) -> Answer<(ContainmentRec
 /// The refusal of a rulebook that is not what it was when it was adopted. Code does not change, so this is never seen.
 #[inline(never)]
 fn changed_rulebook() -> Refusal {
-    refusal::<ICordonGuard::BadRulebook>(&[&0u16])
+    refusal!(BadRulebook, 0u16)
 }

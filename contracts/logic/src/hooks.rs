@@ -1,10 +1,10 @@
 //! The hooks where the gate does not decide by itself: something is not Normal, or a rule has to look.
 
-use crate::abi::{refusal, Answer, ICordonGuard, Refusal};
+use crate::abi::{emit, refusal, Answer, Refusal};
 use crate::guard::{open, rule_in, Guard};
 use crate::reader::ChainReader;
 use alloc::vec::Vec;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256};
 use cordon_core::{
     level::{permission, Permission},
     rule::{evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
@@ -31,7 +31,10 @@ struct Nesting {
 impl Nesting {
     fn unpack(word: B256) -> Self {
         let [low, ..] = layout::limbs(word);
-        Self { depth: (low & 0xffff_ffff) as u32, call: (low >> 32) as u32 }
+        Self {
+            depth: (low & 0xffff_ffff) as u32,
+            call: (low >> 32) as u32,
+        }
     }
 
     fn pack(&self) -> B256 {
@@ -41,35 +44,40 @@ impl Nesting {
 
 impl<H: Host> Guard<H> {
     /// Whether the named scopes permit the action; records what rules want to know from before the call.
-    pub fn enter(&mut self, scopes: [u8; 3], action: u8, amount: U256) -> Answer<U256> {
+    pub fn enter(&mut self, scopes: [u8; 3], action: u8, amount: B256) -> Answer<B256> {
         let (sender, caller) = self.registered()?;
         let kind = action_of(action)?;
         if let Some(scope) = scopes.into_iter().find(|scope| *scope >= caller.scopes) {
-            return Err(refusal::<ICordonGuard::BadScope>(&[&scope]));
+            return Err(refusal!(BadScope, scope));
         }
         if self.permitted(scopes, kind)? == Permission::Announced {
             // An administrative call names itself: its amount is the hash of its calldata.
-            self.use_announcement(&B256::from(amount))?;
+            self.use_announcement(&amount)?;
         }
         let bit = 1u16 << action;
         if caller.checked & bit == 0 {
-            return Ok(U256::ZERO);
+            return Ok(B256::ZERO);
         }
         let counted = caller.recorded & bit != 0;
         if counted {
             self.record_entries(&sender, &caller, scopes, kind)?;
         }
-        Ok(Ticket { counted, scopes, action }.pack().into())
+        Ok(Ticket {
+            counted,
+            scopes,
+            action,
+        }
+        .pack())
     }
 
     /// Checks the rules that are hooked to the call that the ticket was given for.
-    pub fn exit(&mut self, ticket: U256) -> Answer<()> {
-        if ticket == U256::ZERO {
+    pub fn exit(&mut self, ticket: B256) -> Answer<()> {
+        if ticket == B256::ZERO {
             return Ok(());
         }
         let (sender, caller) = self.registered()?;
-        let bad = || refusal::<ICordonGuard::BadTicket>(&[&ticket]);
-        let given = Ticket::unpack(&B256::from(ticket)).ok_or_else(bad)?;
+        let bad = || refusal!(BadTicket, ticket);
+        let given = Ticket::unpack(&ticket).ok_or_else(bad)?;
         let action = Action::from_u8(given.action).ok_or_else(bad)?;
         let mut nesting = Nesting::unpack(self.host.load_transient(&layout::nesting(&sender)));
         if given.counted && nesting.depth == 0 {
@@ -98,7 +106,7 @@ impl<H: Host> Guard<H> {
     pub fn is_allowed(&self, scopes: [u8; 3], action: u8) -> Answer<bool> {
         let action = action_of(action)?;
         if let Some(scope) = scopes.into_iter().find(|scope| *scope >= layout::MAX_SCOPES) {
-            return Err(refusal::<ICordonGuard::BadScope>(&[&scope]));
+            return Err(refusal!(BadScope, scope));
         }
         Ok(self.strictest(scopes, action).2.passes())
     }
@@ -109,7 +117,7 @@ impl<H: Host> Guard<H> {
         if caller.registered {
             return Ok((sender, caller));
         }
-        Err(refusal::<ICordonGuard::NotRegistered>(&[&sender]))
+        Err(refusal!(NotRegistered, sender))
     }
 
     /// The strictest of what scope 0 and the named scopes grant, and who grants it.
@@ -130,7 +138,7 @@ impl<H: Host> Guard<H> {
         let (scope, level, granted) = self.strictest(scopes, action);
         if granted > Permission::Announced {
             let action = action as u8;
-            return Err(refusal::<ICordonGuard::ActionClosed>(&[&scope, &level, &action]));
+            return Err(refusal!(ActionClosed, scope, level, action));
         }
         Ok(granted)
     }
@@ -162,13 +170,14 @@ impl<H: Host> Guard<H> {
         let mut reader = ChainReader::new(&mut self.host);
         let value = evaluate_value(&body.entry(entry), &Inputs::default(), &mut reader);
         if let Some((needed, left)) = reader.starved {
-            return Err(refusal::<ICordonGuard::OutOfGasFloor>(&[&needed, &left]));
+            return Err(refusal!(OutOfGasFloor, needed, left));
         }
         let (tag, word) = match &value {
             Ok(value) => value.to_parts(),
             Err(reason) => (ENTRY_UNKNOWN, B256::with_last_byte(reason.code())),
         };
-        self.host.store_transient(&head_key, &layout::from_limbs([tag.into(), call.into(), 1, 0]));
+        self.host
+            .store_transient(&head_key, &layout::from_limbs([tag.into(), call.into(), 1, 0]));
         self.host.store_transient(&layout::entry(sender, rule, entry, 1), &word);
         Ok(())
     }
@@ -199,7 +208,13 @@ impl<H: Host> Guard<H> {
                 Err(reason) => return Ok(Evaluation::unknown(reason)),
             }
         }
-        self.check(&body.program(), &Inputs { params: &[], entries: &entries })
+        self.check(
+            &body.program(),
+            &Inputs {
+                params: &[],
+                entries: &entries,
+            },
+        )
     }
 
     /// What a hook does about a verdict: revert, count, or nothing.
@@ -215,9 +230,9 @@ impl<H: Host> Guard<H> {
         match evaluation.verdict {
             Verdict::Holds => Ok(()),
             Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
-            Verdict::Unknown => Err(refusal::<ICordonGuard::RuleUnknown>(&[&index, &evaluation.reason])),
+            Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
             Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, caller.epoch) => {
-                self.emit::<ICordonGuard::ShadowBreach, 2>([&index, sender], &[]);
+                emit!(self.host, ShadowBreach, [index, sender]);
                 Ok(())
             }
             Verdict::Breached => Err(breached(index, evaluation)),
@@ -235,7 +250,12 @@ impl<H: Host> Guard<H> {
         if u64::from(state.incident) == tripped && state.effective(now).level.is_raised() {
             return true;
         }
-        let again = Raise { level: rule.level, duration: rule.duration, next_incident: 0, governor: false };
+        let again = Raise {
+            level: rule.level,
+            duration: rule.duration,
+            next_incident: 0,
+            governor: false,
+        };
         matches!(state.raise(now, &again), Err(ScopeError::CeilingReached { .. }))
     }
 }
@@ -243,7 +263,14 @@ impl<H: Host> Guard<H> {
 /// The error of a rule that is breached.
 pub(crate) fn breached(rule: u16, evaluation: &Evaluation) -> Refusal {
     let (observed, bound) = (&evaluation.observed, &evaluation.bound);
-    refusal::<ICordonGuard::RuleBreached>(&[&rule, &observed.negative, &observed.magnitude, &bound.negative, &bound.magnitude])
+    refusal!(
+        RuleBreached,
+        rule,
+        observed.negative,
+        observed.magnitude,
+        bound.negative,
+        bound.magnitude
+    )
 }
 
 /// Whether hooks that name these scopes check the rule for the action. Rules of scope 0 concern every call.
@@ -264,7 +291,7 @@ pub(crate) fn hook_masks(view: &View<'_>) -> (u16, u16) {
 }
 
 fn action_of(action: u8) -> Answer<Action> {
-    Action::from_u8(action).ok_or_else(|| refusal::<ICordonGuard::BadAction>(&[&action]))
+    Action::from_u8(action).ok_or_else(|| refusal!(BadAction, action))
 }
 
 /// Tag of a recorded value, when it was recorded for this outermost call.

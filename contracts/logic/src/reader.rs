@@ -1,8 +1,8 @@
 //! Reads of the chain for the rule evaluator.
 
+use alloy_primitives::{Address, B256, U256};
 use cordon_core::rule::{ReadError, Reader};
 use cordon_host::{CallKind, Host};
-use alloy_primitives::{Address, B256, U256};
 
 /// Gas that a read may need beyond what its callee gets: the hook's own cost and the account access.
 const READ_OVERHEAD: u64 = 10_000;
@@ -43,7 +43,11 @@ impl<H: Host> Reader for ChainReader<'_, H> {
             return Ok(answer);
         }
         // Looked at last, because it costs as much as a cold account.
-        Err(if self.host.code_len(&target) == 0 { ReadError::NoCode } else { ReadError::Short })
+        Err(if self.host.code_len(&target) == 0 {
+            ReadError::NoCode
+        } else {
+            ReadError::Short
+        })
     }
 
     fn balance(&mut self, account: Address) -> Result<U256, ReadError> {

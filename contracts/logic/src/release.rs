@@ -1,6 +1,6 @@
 //! Lowering levels: queued releases, and settling what has expired.
 
-use crate::abi::{refusal, Answer, ICordonGuard};
+use crate::abi::{emit, refusal, Answer};
 use crate::calls::ScopeExtra;
 use crate::containment::scope_refusal;
 use crate::guard::{open, role, rule_in, Guard};
@@ -16,21 +16,26 @@ impl<H: Host> Guard<H> {
     /// Queues the release of a scope.
     pub fn queue_release(&mut self, scope: u8) -> Answer<()> {
         let state = self.scope_to_release(scope)?;
-        let next = state.queue_release(self.host.now()).map_err(|error| scope_refusal(scope, error))?;
+        let next = state
+            .queue_release(self.host.now())
+            .map_err(|error| scope_refusal(scope, error))?;
         if next != state {
             self.set_scope(scope, &next);
             let by = self.host.sender();
-            self.emit::<ICordonGuard::ReleaseQueued, 2>([&scope, &by], &[&next.release_at]);
+            emit!(self.host, ReleaseQueued, [scope, by], next.release_at);
         }
         Ok(())
     }
 
     /// Cancels a queued release.
     pub fn cancel_release(&mut self, scope: u8) -> Answer<()> {
-        let next = self.scope_to_release(scope)?.cancel_release().map_err(|error| scope_refusal(scope, error))?;
+        let next = self
+            .scope_to_release(scope)?
+            .cancel_release()
+            .map_err(|error| scope_refusal(scope, error))?;
         self.set_scope(scope, &next);
         let by = self.host.sender();
-        self.emit::<ICordonGuard::ReleaseCancelled, 2>([&scope, &by], &[]);
+        emit!(self.host, ReleaseCancelled, [scope, by]);
         Ok(())
     }
 
@@ -38,7 +43,9 @@ impl<H: Host> Guard<H> {
     pub fn release(&mut self, scope: u8) -> Answer<()> {
         let state = self.scope_to_release(scope)?;
         let from = state.effective(self.host.now()).level;
-        let next = state.release(self.host.now()).map_err(|error| scope_refusal(scope, error))?;
+        let next = state
+            .release(self.host.now())
+            .map_err(|error| scope_refusal(scope, error))?;
         self.require_rules_hold(scope)?;
         self.set_scope(scope, &next);
         self.emit_lowered(scope, from, next.level, next.incident);
@@ -55,7 +62,11 @@ impl<H: Host> Guard<H> {
         if lowered {
             let next = match held.level {
                 Level::Normal => state.settled(now),
-                level => ScopeState { level, expires_at: held.expires_at, ..state },
+                level => ScopeState {
+                    level,
+                    expires_at: held.expires_at,
+                    ..state
+                },
             };
             self.set_scope(scope, &next);
             self.emit_lowered(scope, state.level, held.level, state.incident);
@@ -71,9 +82,9 @@ impl<H: Host> Guard<H> {
             return Ok(());
         }
         if held.level == Level::Normal {
-            return Err(refusal::<ICordonGuard::NothingToSettle>(&[&scope]));
+            return Err(refusal!(NothingToSettle, scope));
         }
-        Err(refusal::<ICordonGuard::NotExpired>(&[&scope, &held.expires_at]))
+        Err(refusal!(NotExpired, scope, held.expires_at))
     }
 
     /// State of a scope for somebody who may release it.
@@ -88,7 +99,7 @@ impl<H: Host> Guard<H> {
         if scope < layout::MAX_SCOPES {
             return Ok(self.scope(scope));
         }
-        Err(refusal::<ICordonGuard::BadScope>(&[&scope]))
+        Err(refusal!(BadScope, scope))
     }
 
     fn require_release_authority(&self) -> Answer<()> {
@@ -96,7 +107,7 @@ impl<H: Host> Guard<H> {
         if self.has_role_number(role::GUARDIAN, &caller) || self.is_governor(&caller) {
             return Ok(());
         }
-        Err(refusal::<ICordonGuard::MissingRole>(&[&role::GUARDIAN, &caller]))
+        Err(refusal!(MissingRole, role::GUARDIAN, caller))
     }
 
     /// Refuses while a robust rule of the scope that needs no witness is breached.

@@ -1,17 +1,16 @@
 //! What the guard tells about itself. Views answer while the guard is locked.
 
-use crate::abi::{refusal, Answer, ICordonGuard};
+use crate::abi::{refusal, Answer};
 use crate::containment::rule_for;
 use crate::guard::{open, Guard};
 use crate::reader::ChainReader;
-use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, U256};
 use cordon_core::{
     rule::{evaluate, Evaluation, Inputs},
-    rulebook::View,
     Level,
 };
 use cordon_host::{layout, Host};
+use core::ops::Range;
 
 /// Scopes whose levels fit into one word, three bits each.
 const LEVELS_PER_WORD: u8 = 85;
@@ -39,37 +38,32 @@ impl<H: Host> Guard<H> {
     /// Evaluates a rule now. Want of gas makes it `Unknown`.
     pub fn evaluate(&mut self, index: u16, witness: &[B256]) -> Answer<Evaluation> {
         let (_, code) = self.rulebook_in_force()?;
-        self.evaluate_in(&open(&code)?, index, witness)
-    }
-
-    /// Evaluates many rules now.
-    pub fn evaluate_many(&mut self, rules: &[u16], witnesses: &[Vec<B256>]) -> Answer<Vec<Evaluation>> {
-        let (_, code) = self.rulebook_in_force()?;
-        let view = open(&code)?;
-        let mut all = Vec::with_capacity(rules.len());
-        for (place, rule) in rules.iter().enumerate() {
-            let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
-            all.push(self.evaluate_in(&view, *rule, witness)?);
-        }
-        Ok(all)
-    }
-
-    fn evaluate_in(&mut self, view: &View<'_>, index: u16, witness: &[B256]) -> Answer<Evaluation> {
-        let (_, body) = rule_for(view, index, witness)?;
+        let (_, body) = rule_for(&open(&code)?, index, witness)?;
         let mut reader = ChainReader::new(&mut self.host);
-        Ok(evaluate(&body.program(), &Inputs { params: witness, entries: &[] }, &mut reader))
+        Ok(evaluate(
+            &body.program(),
+            &Inputs {
+                params: witness,
+                entries: &[],
+            },
+            &mut reader,
+        ))
     }
 
     /// State of a scope now.
     pub fn scope_status(&self, scope: u8) -> Answer<ScopeStatus> {
         if scope >= layout::MAX_SCOPES {
-            return Err(refusal::<ICordonGuard::BadScope>(&[&scope]));
+            return Err(refusal!(BadScope, scope));
         }
         let (state, extra) = (self.scope(scope), self.extra(scope));
         let held = state.effective(self.host.now());
         let (incident, applied) = (extra.incident.into(), self.applied(self.current().epoch, scope));
         if held.level == Level::Normal {
-            return Ok(ScopeStatus { incident, applied, ..ScopeStatus::default() });
+            return Ok(ScopeStatus {
+                incident,
+                applied,
+                ..ScopeStatus::default()
+            });
         }
         Ok(ScopeStatus {
             level: held.level,
@@ -85,20 +79,24 @@ impl<H: Host> Guard<H> {
     /// All levels, three bits each.
     #[must_use]
     pub fn levels(&self) -> (U256, U256) {
-        let (mut first, mut second) = (U256::ZERO, U256::ZERO);
-        for scope in 0..layout::MAX_SCOPES {
-            let level = self.level(scope) as u8;
-            let (word, place) = match scope.checked_sub(LEVELS_PER_WORD) {
-                None => (&mut first, scope),
-                Some(place) => (&mut second, place),
-            };
-            for bit in 0..3u8 {
-                if level >> bit & 1 == 1 {
-                    word.set_bit(3 * usize::from(place) + usize::from(bit), true);
-                }
+        (
+            self.levels_of(0..LEVELS_PER_WORD),
+            self.levels_of(LEVELS_PER_WORD..layout::MAX_SCOPES),
+        )
+    }
+
+    #[inline(never)]
+    fn levels_of(&self, scopes: Range<u8>) -> U256 {
+        let mut limbs = [0; 4];
+        for scope in scopes.rev() {
+            let mut carried = self.level(scope) as u64;
+            for limb in &mut limbs {
+                let out = *limb >> 61;
+                *limb = *limb << 3 | carried;
+                carried = out;
             }
         }
-        (first, second)
+        U256::from_limbs(limbs)
     }
 
     /// Address and code hash of the rulebook in force.
@@ -121,7 +119,12 @@ impl<H: Host> Guard<H> {
     #[must_use]
     pub fn governor(&self) -> (Address, Address, u32, bool) {
         let settings = self.settings();
-        (self.address_at(&layout::GOVERNOR), self.address_at(&layout::PROPOSED), settings.delay, settings.sealed)
+        (
+            self.address_at(&layout::GOVERNOR),
+            self.address_at(&layout::PROPOSED),
+            settings.delay,
+            settings.sealed,
+        )
     }
 
     /// Time of the latest heartbeat.

@@ -16,9 +16,12 @@ const MINUTE: u32 = 60;
 fn keeper_and_guardian_have_their_bounds() {
     let mut world = World::new();
     let evidence = B256::repeat_byte(7);
-    let too_long: Abi::DurationBeyondRole = world.as_refused(KEEPER, |guard| guard.contain(1, HALTED, 16 * MINUTE, evidence));
+    let too_long: Abi::DurationBeyondRole =
+        world.as_refused(KEEPER, |guard| guard.contain(1, HALTED, 16 * MINUTE, evidence));
     assert_eq!((too_long.wanted, too_long.most), (16 * MINUTE, 15 * MINUTE));
-    world.as_refused::<Abi::DurationBeyondRole, _>(GUARDIAN, |guard| guard.contain(1, HALTED, 25 * 60 * MINUTE, evidence));
+    world.as_refused::<Abi::DurationBeyondRole, _>(GUARDIAN, |guard| {
+        guard.contain(1, HALTED, 25 * 60 * MINUTE, evidence)
+    });
     world.as_refused::<Abi::MissingRole, _>(ANYONE, |guard| guard.contain(1, HALTED, 60, evidence));
     world.as_refused::<Abi::MissingRole, _>(BEATER, |guard| guard.contain(1, HALTED, 60, evidence));
     world.as_refused::<Abi::BadLevel, _>(KEEPER, |guard| guard.contain(1, 0, 60, evidence));
@@ -35,7 +38,10 @@ fn keeper_and_guardian_have_their_bounds() {
 fn the_keepers_budget_is_two_hours_a_day_over_all_scopes() {
     let mut world = World::new();
     for scope in [1, 2] {
-        world.as_(KEEPER).contain(scope, REDUCE_ONLY, 60 * MINUTE, B256::ZERO).unwrap();
+        world
+            .as_(KEEPER)
+            .contain(scope, REDUCE_ONLY, 60 * MINUTE, B256::ZERO)
+            .unwrap();
     }
     let spent: Abi::BudgetSpent = world.as_refused(KEEPER, |guard| guard.contain(0, HALTED, 60, B256::ZERO));
     assert_eq!((spent.available, spent.wanted), (0, 60));
@@ -58,7 +64,9 @@ fn without_a_fresh_heartbeat_the_keeper_has_no_power() {
 fn a_looser_level_does_not_shorten_a_stricter_one() {
     let mut world = World::new();
     world.as_(GUARDIAN).contain(1, HALTED, 60 * MINUTE, B256::ZERO).unwrap();
-    let refused: Abi::NotTighter = world.as_refused(GUARDIAN, |guard| guard.contain(1, THROTTLED, 24 * 60 * MINUTE, B256::ZERO));
+    let refused: Abi::NotTighter = world.as_refused(GUARDIAN, |guard| {
+        guard.contain(1, THROTTLED, 24 * 60 * MINUTE, B256::ZERO)
+    });
     assert_eq!(refused.scope, 1);
 }
 
@@ -67,11 +75,17 @@ fn only_the_governor_passes_the_ceiling() {
     let mut world = World::new();
     // What leaks back in four days gives a fourth day, and no fifth.
     for _ in 0..4 {
-        world.as_(GUARDIAN).contain(1, HALTED, 24 * 60 * MINUTE, B256::ZERO).unwrap();
+        world
+            .as_(GUARDIAN)
+            .contain(1, HALTED, 24 * 60 * MINUTE, B256::ZERO)
+            .unwrap();
         world.pass(24 * HOUR - 1);
     }
     world.as_refused::<Abi::BudgetSpent, _>(GUARDIAN, |guard| guard.contain(1, HALTED, 24 * 60 * MINUTE, B256::ZERO));
-    world.as_(GOVERNOR).contain(1, HALTED, 28 * 24 * 60 * MINUTE, B256::ZERO).unwrap();
+    world
+        .as_(GOVERNOR)
+        .contain(1, HALTED, 28 * 24 * 60 * MINUTE, B256::ZERO)
+        .unwrap();
     world.done();
     let status = world.guard.scope_status(1).unwrap();
     assert!(status.ceiling_at > START + u64::from(CEILING));
@@ -81,7 +95,10 @@ fn only_the_governor_passes_the_ceiling() {
 fn a_release_waits_a_quarter_of_an_hour_and_undoes_what_the_guard_did() {
     let mut world = World::new();
     world.as_refused::<Abi::NothingToRelease, _>(GUARDIAN, |guard| guard.queue_release(1));
-    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 60 * MINUTE, B256::ZERO).unwrap();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 60 * MINUTE, B256::ZERO)
+        .unwrap();
     world.as_refused::<Abi::MissingRole, _>(KEEPER, |guard| guard.queue_release(1));
     world.as_refused::<Abi::ReleaseNotQueued, _>(GUARDIAN, |guard| guard.release(1));
     world.as_(GUARDIAN).queue_release(1).unwrap();
@@ -166,8 +183,14 @@ fn a_call_that_closes_repayment_is_undone_after_its_longest_time_and_not_run_aga
 #[test]
 fn what_another_scope_needs_is_handed_over_and_not_undone() {
     let mut world = World::new();
-    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 10 * MINUTE, B256::ZERO).unwrap();
-    world.as_(GUARDIAN).contain(0, REDUCE_ONLY, 120 * MINUTE, B256::ZERO).unwrap();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 10 * MINUTE, B256::ZERO)
+        .unwrap();
+    world
+        .as_(GUARDIAN)
+        .contain(0, REDUCE_ONLY, 120 * MINUTE, B256::ZERO)
+        .unwrap();
     world.pass(610);
     world.as_(ANYONE).settle(1).unwrap();
     assert!(world.market.closed.get());
@@ -182,7 +205,10 @@ fn what_another_scope_needs_is_handed_over_and_not_undone() {
 #[test]
 fn an_undo_that_fails_stays_due() {
     let mut world = World::new();
-    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 10 * MINUTE, B256::ZERO).unwrap();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 10 * MINUTE, B256::ZERO)
+        .unwrap();
     world.pass(5 * HOUR);
     world.market.mood.set(Mood::Reverts);
     world.as_(ANYONE).settle(1).unwrap();
@@ -199,7 +225,10 @@ fn an_undo_that_fails_stays_due() {
 #[test]
 fn an_old_rulebooks_doing_is_undone_after_a_new_one_was_adopted() {
     let mut world = World::new();
-    world.as_(GUARDIAN).contain(1, REDUCE_ONLY, 24 * 60 * MINUTE, B256::ZERO).unwrap();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 24 * 60 * MINUTE, B256::ZERO)
+        .unwrap();
     let mut book = common::book();
     book.containments.clear();
     let other = alloy_primitives::Address::repeat_byte(0x99);

@@ -14,7 +14,15 @@ fn anyone_trips_a_breached_rule_and_the_market_is_closed() {
     world.price.set(Some(101));
     assert_eq!(world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap(), 1);
     let tripped = &world.events::<Abi::RuleTripped>()[0];
-    assert_eq!((tripped.rule, tripped.incident, tripped.observed.to::<u64>(), tripped.bound.to::<u64>()), (0, 1, 101, 100));
+    assert_eq!(
+        (
+            tripped.rule,
+            tripped.incident,
+            tripped.observed.to::<u64>(),
+            tripped.bound.to::<u64>()
+        ),
+        (0, 1, 101, 100)
+    );
     let raised = &world.events::<Abi::LevelRaised>()[0];
     assert_eq!((raised.scope, raised.expiresAt, raised.by), (1, START + HOUR, ANYONE));
     assert_eq!(world.events::<Abi::IncidentOpened>()[0].incident, 1);
@@ -31,7 +39,13 @@ fn the_level_is_stored_before_the_call_goes_out() {
     world.price.set(Some(101));
     world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
     assert_eq!(layout::level_bits(&world.market.levels_seen.borrow(), 1), 2);
-    let call = world.guard.host.calls.iter().find(|call| call.kind == CallKind::Call).unwrap();
+    let call = world
+        .guard
+        .host
+        .calls
+        .iter()
+        .find(|call| call.kind == CallKind::Call)
+        .unwrap();
     assert_eq!((call.target, call.gas), (MARKET, 200_000));
 }
 
@@ -140,7 +154,10 @@ fn a_call_that_pretends_or_reverts_is_reported_and_can_be_retried() {
         world.market.mood.set(mood);
         world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
         let failed = &world.events::<Abi::ContainmentFailed>()[0];
-        assert_eq!(failed.reason.as_ref(), if mood == Mood::Reverts { &b"no"[..] } else { b"" });
+        assert_eq!(
+            failed.reason.as_ref(),
+            if mood == Mood::Reverts { &b"no"[..] } else { b"" }
+        );
         world.done();
         assert_eq!(world.level(1), Level::ReduceOnly, "the level holds all the same");
         world.market.mood.set(Mood::Obeys);
@@ -183,7 +200,10 @@ fn trips_end_at_the_ceiling() {
     // Back at Normal by then, and the hook no longer reverts on the standing breach: it only counts.
     world.pass(START + u64::from(CEILING) - world.guard.host.now);
     assert_eq!(world.level(1), Level::Normal);
-    let ticket = world.as_(common::VAULT).enter([1, 0, 0], 3, Default::default()).unwrap();
+    let ticket = world
+        .as_(common::VAULT)
+        .enter([1, 0, 0], 3, Default::default())
+        .unwrap();
     world.as_(common::VAULT).exit(ticket).unwrap();
     assert_eq!(world.events::<Abi::ShadowBreach>()[0].rule, rules::PRICE);
 }
@@ -192,13 +212,20 @@ fn trips_end_at_the_ceiling() {
 fn while_the_guard_calls_out_nobody_changes_its_state() {
     let mut world = World::new();
     world.price.set(Some(101));
-    world.guard.host.transient.insert(layout::lock(), B256::with_last_byte(1));
+    world
+        .guard
+        .host
+        .transient
+        .insert(layout::lock(), B256::with_last_byte(1));
     world.as_refused::<Abi::Locked, _>(ANYONE, |guard| guard.trip(rules::PRICE, &[]));
     world.as_refused::<Abi::Locked, _>(GUARDIAN, |guard| guard.contain(0, 3, 60, B256::ZERO));
     world.as_refused::<Abi::Locked, _>(ANYONE, |guard| guard.settle(0));
     world.as_refused::<Abi::Locked, _>(GUARDIAN, |guard| guard.release(0));
     // Views and hooks answer.
     assert!(world.as_(ANYONE).is_allowed([0, 0, 0], 3).unwrap());
-    world.as_(common::VAULT).enter([0, 0, 0], 5, Default::default()).unwrap();
+    world
+        .as_(common::VAULT)
+        .enter([0, 0, 0], 5, Default::default())
+        .unwrap();
     world.as_(ANYONE).evaluate(rules::PRICE, &[]).unwrap();
 }

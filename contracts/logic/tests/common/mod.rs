@@ -1,5 +1,13 @@
 //! A guard on the mock VM, with a market that can be closed and a feed whose answer can move.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
 
 use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::{SolError, SolEvent};
@@ -59,7 +67,11 @@ pub struct Names;
 
 fn signature(name: &str) -> FunctionSig {
     let (function, inputs) = name.trim_end_matches(')').split_once('(').unwrap();
-    let output = if function == "value" || function == "of" { Type::parse("uint256") } else { Type::Bool };
+    let output = if function == "value" || function == "of" {
+        Type::parse("uint256")
+    } else {
+        Type::Bool
+    };
     FunctionSig {
         selector: keccak256(name)[..4].try_into().unwrap(),
         inputs: inputs.split(',').filter(|ty| !ty.is_empty()).map(Type::parse).collect(),
@@ -121,15 +133,33 @@ fn call(name: &str, flag: bool) -> Vec<u8> {
 }
 
 pub fn book() -> Rulebook {
-    let account = Param { name: "account".into(), ty: Type::Address };
-    let price = Rule { check: ActionSet::EMPTY.with(Action::Increase), ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly) };
-    let spot = Rule { robust: false, ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly) };
+    let account = Param {
+        name: "account".into(),
+        ty: Type::Address,
+    };
+    let price = Rule {
+        check: ActionSet::EMPTY.with(Action::Increase),
+        ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly)
+    };
+    let spot = Rule {
+        robust: false,
+        ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly)
+    };
     let steady = Rule {
         class: Class::Hook,
         check: ActionSet::EMPTY.with(Action::Deposit).with(Action::Repay),
-        ..rule("near(feed.value(), entry(feed.value()), 100 bps)", &[], 2, Level::Normal)
+        ..rule(
+            "near(feed.value(), entry(feed.value()), 100 bps)",
+            &[],
+            2,
+            Level::Normal,
+        )
     };
-    let shadow = Rule { shadow: true, check: ActionSet::EMPTY.with(Action::Trade), ..rule("feed.value() <= 100", &[], 0, Level::Normal) };
+    let shadow = Rule {
+        shadow: true,
+        check: ActionSet::EMPTY.with(Action::Trade),
+        ..rule("feed.value() <= 100", &[], 0, Level::Normal)
+    };
     Rulebook {
         scopes: vec![ScopeKind::Protocol, ScopeKind::Market, ScopeKind::Market],
         callers: vec![VAULT],
@@ -151,7 +181,11 @@ pub fn book() -> Rulebook {
                 closes: ActionSet::EMPTY.with(Action::Increase),
                 max_duration: 0,
                 done: condition("market.closed()"),
-                undo: vec![Undo { target: MARKET, calldata: call("close(bool)", false), undone: condition("!market.closed()") }],
+                undo: vec![Undo {
+                    target: MARKET,
+                    calldata: call("close(bool)", false),
+                    undone: condition("!market.closed()"),
+                }],
             },
             Containment {
                 scope: 0,
@@ -162,7 +196,11 @@ pub fn book() -> Rulebook {
                 closes: ActionSet::EMPTY.with(Action::Repay).with(Action::Liquidate),
                 max_duration: 900,
                 done: condition("market.paused()"),
-                undo: vec![Undo { target: MARKET, calldata: call("pause(bool)", false), undone: condition("!market.paused()") }],
+                undo: vec![Undo {
+                    target: MARKET,
+                    calldata: call("pause(bool)", false),
+                    undone: condition("!market.paused()"),
+                }],
             },
         ],
     }
@@ -221,7 +259,12 @@ impl World {
         host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
         host.data_account(BOOK, &book().encode().unwrap());
         let answer = price.clone();
-        host.contract(FEED, &[1], move |_, _, _| answer.get().map(|value| U256::from(value).to_be_bytes::<32>().to_vec()).ok_or_else(Vec::new));
+        host.contract(FEED, &[1], move |_, _, _| {
+            answer
+                .get()
+                .map(|value| U256::from(value).to_be_bytes::<32>().to_vec())
+                .ok_or_else(Vec::new)
+        });
         let state = market.clone();
         host.contract(MARKET, &[1], move |storage, input, is_static| {
             let head: [u8; 4] = input[..4].try_into().unwrap();
@@ -247,7 +290,11 @@ impl World {
             }
             Ok(Vec::new())
         });
-        let mut world = Self { guard: Guard::new(host), price, market };
+        let mut world = Self {
+            guard: Guard::new(host),
+            price,
+            market,
+        };
         world.as_(ANYONE).initialize(LOGIC, GOVERNOR, 3600).unwrap();
         for (role, account) in [(0, GUARDIAN), (1, KEEPER), (2, BEATER)] {
             world.as_(GOVERNOR).set_role(role, account, true).unwrap();
@@ -310,7 +357,11 @@ impl World {
         self.done();
     }
 
-    pub fn as_refused<E: SolError, T: std::fmt::Debug>(&mut self, sender: Address, f: impl FnOnce(&mut Guard<MockHost>) -> Result<T, Refusal>) -> E {
+    pub fn as_refused<E: SolError, T: std::fmt::Debug>(
+        &mut self,
+        sender: Address,
+        f: impl FnOnce(&mut Guard<MockHost>) -> Result<T, Refusal>,
+    ) -> E {
         let outcome = f(self.as_(sender));
         self.refused(outcome)
     }

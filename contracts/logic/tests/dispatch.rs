@@ -1,0 +1,231 @@
+//! From calldata to answers: every function of the ABI, encoded and decoded by an independent implementation.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use alloy_primitives::{aliases::U24, Address, B256, U256};
+use alloy_sol_types::{SolCall, SolError};
+use common::{rules, Abi, World, ANYONE, BEATER, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, START, VAULT};
+use cordon_logic::dispatch;
+
+fn call<C: SolCall>(world: &mut World, sender: Address, call: &C) -> C::Return {
+    let data = dispatch(world.as_(sender), &call.abi_encode()).unwrap();
+    world.done();
+    C::abi_decode_returns_validate(&data).unwrap()
+}
+
+fn refused<E: SolError>(world: &mut World, sender: Address, input: &[u8]) -> E {
+    let outcome = dispatch(world.as_(sender), input);
+    world.refused(outcome)
+}
+
+#[test]
+fn a_life_of_a_guard_through_its_abi() {
+    let mut world = World::unsealed();
+    let guardian = Abi::Role::Guardian;
+    call(
+        &mut world,
+        GOVERNOR,
+        &Abi::setRoleCall {
+            role: guardian,
+            account: ANYONE,
+            granted: true,
+        },
+    );
+    assert!(call(
+        &mut world,
+        ANYONE,
+        &Abi::hasRoleCall {
+            role: guardian,
+            account: ANYONE
+        }
+    ));
+    call(
+        &mut world,
+        GOVERNOR,
+        &Abi::setRoleCall {
+            role: guardian,
+            account: ANYONE,
+            granted: false,
+        },
+    );
+    call(&mut world, GOVERNOR, &Abi::sealCall {});
+    let governor = call(&mut world, ANYONE, &Abi::governorCall {});
+    assert_eq!(
+        (governor.current, governor.delay, governor.isSealed),
+        (GOVERNOR, 3600, true)
+    );
+    assert_eq!(call(&mut world, ANYONE, &Abi::logicCall {}), LOGIC);
+    assert_eq!(call(&mut world, ANYONE, &Abi::rulebookCall {}).book, BOOK);
+    call(&mut world, BEATER, &Abi::heartbeatCall {});
+    assert_eq!(call(&mut world, ANYONE, &Abi::lastHeartbeatCall {}), START);
+
+    let (asset, account, amount) = (Address::ZERO, ANYONE, U256::from(5));
+    let enter = Abi::enterCall {
+        scopes: U24::from(0x00_02_01),
+        action: 3,
+        asset,
+        amount,
+        account,
+    };
+    let ticket = call(&mut world, VAULT, &enter);
+    call(&mut world, VAULT, &Abi::exitCall { ticket });
+
+    world.price.set(Some(101));
+    let evaluation = call(
+        &mut world,
+        ANYONE,
+        &Abi::evaluateCall {
+            rule: rules::PRICE,
+            witness: vec![],
+        },
+    );
+    assert_eq!((evaluation.verdict as u8, evaluation.observed), (1, U256::from(101)));
+    let many = Abi::evaluateManyCall {
+        rules: vec![rules::PRICE, rules::ACCOUNT, rules::SHADOW],
+        witnesses: vec![vec![], vec![ANYONE.into_word()], vec![]],
+    };
+    let verdicts: Vec<_> = call(&mut world, ANYONE, &many)
+        .iter()
+        .map(|one| one.verdict as u8)
+        .collect();
+    assert_eq!(verdicts, [1; 3]);
+
+    assert_eq!(
+        call(
+            &mut world,
+            ANYONE,
+            &Abi::tripCall {
+                rule: rules::PRICE,
+                witness: vec![]
+            }
+        ),
+        1
+    );
+    assert!(!call(
+        &mut world,
+        ANYONE,
+        &Abi::isAllowedCall {
+            scopes: U24::from(1),
+            action: 3
+        }
+    ));
+    let status = call(&mut world, ANYONE, &Abi::scopeStatusCall { scope: 1 });
+    assert_eq!(
+        (status.level as u8, status.incident, status.since),
+        (Abi::Level::ReduceOnly as u8, 1, START)
+    );
+    assert_eq!((status.expiresAt, status.applied), (START + 3600, U256::from(1)));
+    assert_eq!(call(&mut world, ANYONE, &Abi::levelsCall {})._0, U256::from(2 << 3));
+    call(&mut world, ANYONE, &Abi::retryContainmentCall { scope: 1 });
+    let evidence = B256::repeat_byte(3);
+    assert_eq!(
+        call(
+            &mut world,
+            KEEPER,
+            &Abi::containCall {
+                scope: 1,
+                level: Abi::Level::Halted,
+                duration: 60,
+                evidence
+            }
+        ),
+        1
+    );
+
+    world.price.set(Some(100));
+    call(&mut world, GUARDIAN, &Abi::queueReleaseCall { scope: 1 });
+    call(&mut world, GUARDIAN, &Abi::cancelReleaseCall { scope: 1 });
+    call(&mut world, GUARDIAN, &Abi::queueReleaseCall { scope: 1 });
+    world.pass(900);
+    call(&mut world, GUARDIAN, &Abi::releaseCall { scope: 1 });
+    world.pass(3600);
+    call(&mut world, ANYONE, &Abi::settleCall { scope: 1 });
+    assert_eq!(call(&mut world, ANYONE, &Abi::scopeStatusCall { scope: 1 }).incident, 0);
+}
+
+#[test]
+fn governance_through_the_abi() {
+    let mut world = World::new();
+    let calls = [
+        Abi::setLogicCall { logic: LOGIC }.abi_encode(),
+        Abi::adoptRulebookCall { book: BOOK }.abi_encode(),
+        Abi::proposeGovernorCall { governor: ANYONE }.abi_encode(),
+        Abi::setRoleCall {
+            role: Abi::Role::Keeper,
+            account: ANYONE,
+            granted: true,
+        }
+        .abi_encode(),
+    ];
+    world
+        .guard
+        .host
+        .contract(LOGIC, &[0xef, 0xf0, 0, 0], |_, _, _| Ok(vec![0; 32]));
+    for input in &calls {
+        let missing: Abi::NotAnnounced = refused(&mut world, GOVERNOR, input);
+        assert_eq!(
+            missing.actionHash,
+            alloy_primitives::keccak256(input),
+            "the hash is that of the calldata"
+        );
+        call(
+            &mut world,
+            GOVERNOR,
+            &Abi::announceCall {
+                actionHash: missing.actionHash,
+            },
+        );
+    }
+    let spare = B256::repeat_byte(1);
+    call(&mut world, GOVERNOR, &Abi::announceCall { actionHash: spare });
+    call(&mut world, GOVERNOR, &Abi::cancelAnnouncementCall { actionHash: spare });
+    world.pass(3600);
+    for input in &calls {
+        assert!(dispatch(world.as_(GOVERNOR), input).unwrap().is_empty());
+    }
+    call(&mut world, ANYONE, &Abi::acceptGovernorCall {});
+    let again = Abi::initializeCall {
+        logic: LOGIC,
+        governor: ANYONE,
+        governorDelay: 0,
+    };
+    refused::<Abi::AlreadyInitialized>(&mut world, ANYONE, &again.abi_encode());
+}
+
+#[test]
+fn what_is_not_of_the_abi_is_refused_without_a_reason() {
+    let mut world = World::new();
+    let mut silent = |input: &[u8]| {
+        let refusal = dispatch(world.as_(GUARDIAN), input).unwrap_err();
+        assert!(refusal.data().is_empty(), "{input:x?}");
+    };
+    silent(&[]);
+    silent(&[1, 2, 3]);
+    silent(&[1, 2, 3, 4]);
+    let settle = Abi::settleCall { scope: 0 }.abi_encode();
+    silent(&settle[..35]);
+    let mut dirty = settle;
+    dirty[34] = 1;
+    silent(&dirty);
+    let mut trip = Abi::tripCall {
+        rule: 0,
+        witness: vec![B256::ZERO],
+    }
+    .abi_encode();
+    trip[4 + 32 + 31] = 0xff; // the witness lies beyond the calldata
+    silent(&trip);
+    let mut role = Abi::setRoleCall {
+        role: Abi::Role::Keeper,
+        account: ANYONE,
+        granted: true,
+    }
+    .abi_encode();
+    role[4 + 32] = 1; // an address of more than 20 bytes
+    silent(&role);
+    world.guard.host.value = true;
+    assert!(dispatch(&mut world.guard, &Abi::levelsCall {}.abi_encode())
+        .unwrap_err()
+        .data()
+        .is_empty());
+}
