@@ -50,7 +50,15 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
             .map(|outcome| vec![outcome]),
     };
     steps.finish();
-    print(&result?, args.json)
+    let outcomes = result?;
+    print(&outcomes, args.json)?;
+    let broken: Vec<String> = outcomes.iter().flat_map(Outcome::broken_promises).collect();
+    eyre::ensure!(
+        broken.is_empty(),
+        "the drill did not hold what it promises: {}",
+        broken.join("; ")
+    );
+    Ok(())
 }
 
 fn print(outcomes: &[Outcome], json: bool) -> eyre::Result<()> {

@@ -135,12 +135,11 @@ async fn follow(args: &Args) -> eyre::Result<()> {
     Ok(result?)
 }
 
-/// One line for what people want to know as it happens; every evaluated block would be too much.
+/// One line for what people want to know as it happens. Alarms and the ends of actions are in the log, on standard error.
 fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
     let style = Style::of_stdout();
     let name = |scope: u8| compiled.scope_name(scope).unwrap_or("?").to_owned();
     match event {
-        KeeperEvent::BlockDone { .. } => {}
         KeeperEvent::Decided {
             rule,
             scope,
@@ -166,8 +165,9 @@ fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
             let what = style.green(&format!("scope {} is {}", name(*scope), level.name()));
             println!("block {block}: {what}: transaction {tx}");
         }
-        KeeperEvent::Finished { kind, detail, .. } => println!("{}: {detail}", kind.name()),
-        KeeperEvent::Alarm { text, .. } => println!("{}: {text}", style.yellow("alarm")),
-        KeeperEvent::AlarmCleared { subject, .. } => println!("alarm over: {subject}"),
+        KeeperEvent::BlockDone { .. }
+        | KeeperEvent::Finished { .. }
+        | KeeperEvent::Alarm { .. }
+        | KeeperEvent::AlarmCleared { .. } => {}
     }
 }
