@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.20;
+
+import { ICordonGuard } from "../src/ICordonGuard.sol";
+
+/// @title A registered caller that measures what a hook pair costs it, for the benchmarks.
+/// @notice Also the contract that rules read and containment calls change, so that a benchmark needs nothing else.
+contract HookProbe {
+    /// Gas of `enter`, then of `exit`, as the caller pays it: the call itself, the access of a cold account included.
+    event Measured(uint256 enterGas, uint256 exitGas);
+
+    /// What rules read. Breached above 100 in the benchmark's configuration.
+    uint256 public gauge;
+    /// What containment sets.
+    bool public stopped;
+
+    function setGauge(uint256 value) external {
+        gauge = value;
+    }
+
+    function setStopped(bool value) external {
+        stopped = value;
+    }
+
+    /// One guarded call around nothing.
+    function probe(ICordonGuard guard, uint24 scopes, ICordonGuard.Action action) external {
+        uint256 before = gasleft();
+        uint256 ticket = guard.enter(scopes, uint8(action), address(0), 0, msg.sender);
+        uint256 between = gasleft();
+        guard.exit(ticket);
+        emit Measured(before - between, between - gasleft());
+    }
+}
