@@ -42,7 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cordon = Cordon::parse();
-    log_to_stderr();
+    log_to_stderr(cordon.command.log_filter());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&eyre::Report::new(error)),
@@ -71,10 +71,22 @@ fn fail(error: &eyre::Report) -> ExitCode {
     ExitCode::from(1)
 }
 
+impl Command {
+    /// What is worth telling while the command runs.
+    fn log_filter(&self) -> &'static str {
+        match self {
+            Self::Node(_) => "warn,cordon_node=info",
+            Self::Guard(_) | Self::Check(_) => "warn,cordon_client=info",
+            Self::Keeper(_) => "warn,cordon_keeper=info",
+            // Its steps and its results say it all; many a guard is deployed and many an alarm raised on the way.
+            Self::Drill(_) => "off",
+        }
+    }
+}
+
 /// Progress and warnings go to standard error, so that standard output holds results alone. `RUST_LOG` asks for more.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,cordon_client=info,cordon_keeper=info,cordon_node=info"));
+fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colour = style::Style::of_stderr().is_coloured();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

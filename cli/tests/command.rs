@@ -9,8 +9,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use common::Chain;
 
@@ -72,7 +72,7 @@ fn check_shows_what_a_configuration_means() {
     std::fs::write(&path, wrong).unwrap();
     let message = failure(&run(&["check", "--config", path.to_str().unwrap()]));
     assert!(
-        message.contains("cordon.toml:17:13: ") && message.contains("did you mean `pool`?"),
+        message.contains("cordon.toml:23:13: ") && message.contains("did you mean `pool`?"),
         "{message}"
     );
 
@@ -154,7 +154,10 @@ async fn guard_commands_fail_with_a_reason() {
     let message = failure(&run(&["guard", "status", "--config", stranger]));
     assert!(message.contains("reading the guard's"), "{message}");
     let message = failure(&run(&["keeper", "check", "--config", stranger]));
-    assert!(message.contains("no [keeper] section"), "{message}");
+    assert!(
+        message.contains("the environment variable CORDON_KEEPER_KEY is not set"),
+        "{message}"
+    );
     chain.node.stop().await.unwrap();
     let message = failure(&run(&["guard", "status", "--config", stranger]));
     assert!(message.contains("does not answer"), "{message}");
@@ -234,32 +237,112 @@ async fn the_command_deploys_and_operates_a_guard() {
     assert!(String::from_utf8_lossy(&online.stdout).contains("as configured, and able to make each containment call"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_is_checked_trips_and_ends_when_told() {
+    let chain = Chain::start().await;
+    let path = chain.write_config(|text| text);
+    let config = path.to_str().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
+    let keeper = |what: &str| {
+        let mut command = cordon(&["keeper", what, "--config", config]);
+        command
+            .env("CORDON_KEEPER_KEY", common::KEEPER_KEY)
+            .env("CORDON_HEARTBEAT_KEY", common::HEARTBEAT_KEY);
+        command
+    };
+    let message = failure(&keeper("check").output().unwrap());
+    assert!(message.contains("deploy one with `cordon guard deploy`"), "{message}");
+    let deploy = [
+        "guard",
+        "deploy",
+        "--config",
+        config,
+        "--root",
+        root,
+        "--unlocked",
+        &governor,
+        "--no-seal",
+        "--write",
+    ];
+    let output = run(&deploy);
+    assert!(output.status.success(), "{output:?}");
+    chain
+        .grant(cordon_client::Config::load(&path).unwrap().guard.address.unwrap())
+        .await;
+
+    let output = keeper("check").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        !chain.folder().join("cordon.db").exists(),
+        "a check leaves nothing behind"
+    );
+
+    let (mut running, lines) = Running::start(&mut keeper("run"));
+    let mut lines = lines.map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("serves guard"));
+    chain.endow(common::PROTOCOL).await;
+    let told: Vec<String> = lines
+        .by_ref()
+        .take_while(|line| !line.contains("scope protocol is Halted"))
+        .collect();
+    assert!(
+        told.iter().any(|line| line.contains("little-ether is breached")),
+        "{told:?}"
+    );
+    assert!(chain.paused().await);
+    assert_eq!(running.end("-INT"), Some(0));
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> (Self, Lines<BufReader<ChildStdout>>) {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (Self(child), lines)
+    }
+
+    /// Sends a signal and returns the exit code.
+    fn end(&mut self, signal: &str) -> Option<i32> {
+        let told = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A node in a process of its own, and its first lines up to the endpoint.
-fn node(arguments: &[&str]) -> (Child, String) {
-    let mut child = cordon(&[&["node"], arguments].concat())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+fn node(arguments: &[&str]) -> (Running, String) {
+    let (mut running, mut lines) = Running::start(&mut cordon(&[&["node"], arguments].concat()));
     let mut text = String::new();
     for line in lines.by_ref() {
         let line = line.unwrap();
         text.push_str(&line);
         text.push('\n');
         if line.starts_with("Listening on ") {
-            return (child, text);
+            return (running, text);
         }
     }
     let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    child.wait().unwrap();
+    running.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     panic!("the node ended: {text}{stderr}");
 }
 
 #[test]
 fn a_node_announces_itself_and_ends_when_told() {
-    let (mut child, text) = node(&["--port", "0", "--accounts", "2", "--chain-id", "42161"]);
+    let (mut node, text) = node(&["--port", "0", "--accounts", "2", "--chain-id", "42161"]);
     assert!(
         text.contains("(0) 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 (10000 ETH)"),
         "{text}"
@@ -281,23 +364,13 @@ fn a_node_announces_itself_and_ends_when_told() {
     let message = failure(&run(&["node", "--port", port]));
     assert!(message.contains(port) && message.contains("in use"), "{message}");
 
-    let told = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(told.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(node.end("-INT"), Some(0));
 }
 
 #[test]
 fn the_keys_of_a_phrase_of_ones_own_are_not_shown() {
     let phrase = "legal winner thank year wave sausage worth useful legal winner thank yellow";
-    let (mut child, text) = node(&["--port", "0", "--mnemonic", phrase]);
+    let (mut node, text) = node(&["--port", "0", "--mnemonic", phrase]);
     assert!(!text.contains("Private Keys") && !text.contains("winner"), "{text}");
-    let told = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(told.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(node.end("-TERM"), Some(0));
 }

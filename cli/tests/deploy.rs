@@ -96,7 +96,7 @@ async fn a_guard_is_deployed_tried_sealed_and_operated() {
     assert_eq!(state.governor, GOVERNOR);
     assert_eq!(state.rulebook_hash, setup.compiled.code_hash());
     assert!(state.roles.iter().all(|(_, _, granted)| *granted), "{:?}", state.roles);
-    assert_eq!(state.roles.len(), 2);
+    assert_eq!(state.roles.len(), 3);
     assert!(
         state
             .programs

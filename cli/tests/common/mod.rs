@@ -23,6 +23,11 @@ pub const PROTOCOL: Address = address!("0x00000000000000000000000000000000000a00
 pub const GOVERNOR: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 /// Anvil's second account.
 pub const GUARDIAN: Address = address!("0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
+/// Anvil's third account, and its key, which everybody knows.
+pub const KEEPER: Address = address!("0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC");
+pub const KEEPER_KEY: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
+/// The key of anvil's fourth account.
+pub const HEARTBEAT_KEY: &str = "0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6";
 /// Anvil's fourth account.
 pub const HEARTBEAT: Address = address!("0x90F79bf6EB2c4f870365E785982E1f101E93b906");
 
@@ -59,6 +64,15 @@ impl Chain {
             .unwrap();
     }
 
+    /// Gives an account more ether than the rule of the configuration allows, in a block of its own.
+    pub async fn endow(&self, account: Address) {
+        self.provider
+            .anvil_set_balance(account, U256::from(10).pow(U256::from(20)))
+            .await
+            .unwrap();
+        self.provider.anvil_mine(Some(1), None).await.unwrap();
+    }
+
     pub async fn paused(&self) -> bool {
         !self
             .provider
@@ -91,7 +105,13 @@ rpc = ["{endpoint}"]
 scopes = ["protocol"]
 governor = "{GOVERNOR}"
 guardians = ["{GUARDIAN}"]
+keepers = ["{KEEPER}"]
 heartbeats = ["{HEARTBEAT}"]
+
+[keeper]
+store = "cordon.db"
+key = {{ env = "CORDON_KEEPER_KEY" }}
+heartbeat_key = {{ env = "CORDON_HEARTBEAT_KEY" }}
 
 [contracts]
 pool = {{ address = "{PROTOCOL}", abi = ["function paused() view returns (bool)", "function setPaused(bool on)"] }}
