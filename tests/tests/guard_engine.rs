@@ -1,0 +1,340 @@
+//! The guard's real programs on the node: deployed, activated, and led through an incident by transactions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::path::{Path, PathBuf};
+
+use alloy::network::TransactionBuilder;
+use alloy::primitives::{Address, B256, U256, address, hex};
+use alloy::providers::ext::AnvilApi;
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::sol;
+use alloy::sol_types::{SolCall, SolError, SolEvent};
+use cordon_client::Config;
+use cordon_client::build::Artifacts;
+use cordon_client::deploy::{GuardOptions, deploy_guard};
+use cordon_client::guard::ICordonGuard::{self, Action, Level};
+use cordon_client::precompiles::ARB_WASM;
+use cordon_node::{NodeConfig, NodeHandle};
+
+sol! {
+    interface EntryCost {
+        function programInitGas(address program) external view returns (uint64 gas, uint64 gasWhenCached);
+    }
+}
+
+const GOVERNOR: Address = address!("f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
+const GUARDIAN: Address = address!("70997970c51812dc3a010c7d01b50e0d17dc79c8");
+const KEEPER: Address = address!("3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
+const ANYONE: Address = address!("90f79bf6eb2c4f870365e785982e1f101e93b906");
+
+/// EVM code of one word: calldata of a lone selector reads it, anything else sets it to the first argument.
+const REGISTER: [u8; 38] = hex!("601a600c600039601a6000f336600414600e5760043560005500 5b60005460005260206000f3");
+
+/// Gas of a transaction before its first frame: 21,000 and calldata.
+fn intrinsic(input: &[u8]) -> u64 {
+    input
+        .iter()
+        .fold(21_000, |gas, byte| gas + if *byte == 0 { 4 } else { 16 })
+}
+
+struct World {
+    node: NodeHandle,
+    provider: DynProvider,
+    guard: Address,
+    /// The guarded contract: registered caller, price and switch.
+    price: Address,
+    switch: Address,
+}
+
+impl World {
+    async fn new() -> Self {
+        let config = NodeConfig {
+            silent: true,
+            auto_impersonate: true,
+            ..NodeConfig::default()
+        };
+        let node = cordon_node::spawn(config).await.unwrap();
+        let provider = ProviderBuilder::new()
+            .connect_http(node.http_endpoint().parse().unwrap())
+            .erased();
+        let (price, switch) = (create(&provider).await, create(&provider).await);
+        let text = format!(
+            r#"
+[chain]
+id = 31337
+rpc = ["{}"]
+[guard]
+scopes = ["protocol", "market"]
+callers = ["price"]
+governor = "{GOVERNOR}"
+guardians = ["{GUARDIAN}"]
+keepers = ["{KEEPER}"]
+heartbeats = ["{KEEPER}"]
+governor_delay = "1 hour"
+[contracts]
+price = {{ address = "{price}", abi = ["function value() view returns (uint256)"] }}
+switch = {{ address = "{switch}", abi = ["function closed() view returns (bool)", "function close(bool closed)"] }}
+[[invariant]]
+id = "price-low"
+scope = "market"
+rule = "price.value() <= 100"
+robust = true
+check = ["Increase"]
+in_call = "revert"
+level = "ReduceOnly"
+[[containment]]
+id = "close"
+scope = "market"
+level = "ReduceOnly"
+call = "switch.close(true)"
+done = "switch.closed()"
+closes = ["Increase"]
+undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
+"#,
+            node.http_endpoint()
+        );
+        let config = Config::parse(&text, &PathBuf::from("guard_engine.toml")).unwrap();
+        let compiled = config.compile().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let artifacts = Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first");
+        let deployed = deploy_guard(
+            &provider,
+            GOVERNOR,
+            &config,
+            &compiled,
+            &artifacts,
+            GuardOptions::default(),
+        )
+        .await
+        .unwrap();
+        provider
+            .anvil_set_balance(price, U256::from(10).pow(U256::from(18)))
+            .await
+            .unwrap();
+        Self {
+            node,
+            provider,
+            guard: deployed.guard,
+            price,
+            switch,
+        }
+    }
+
+    async fn send(&self, from: Address, to: Address, input: Vec<u8>) -> TransactionReceipt {
+        let request = TransactionRequest::default()
+            .with_from(from)
+            .with_to(to)
+            .with_gas_limit(10_000_000)
+            .with_input(input);
+        self.provider
+            .send_transaction(request)
+            .await
+            .unwrap()
+            .get_receipt()
+            .await
+            .unwrap()
+    }
+
+    async fn ok<C: SolCall>(&self, from: Address, call: C) -> TransactionReceipt {
+        let receipt = self.send(from, self.guard, call.abi_encode()).await;
+        assert!(receipt.status(), "{} was refused", C::SIGNATURE);
+        receipt
+    }
+
+    /// What the guard answers to a call without a transaction.
+    async fn ask<C: SolCall>(&self, from: Address, call: C) -> Result<C::Return, Vec<u8>> {
+        let request = TransactionRequest::default()
+            .with_from(from)
+            .with_to(self.guard)
+            .with_input(call.abi_encode());
+        match self.provider.call(request).await {
+            Ok(data) => Ok(C::abi_decode_returns(&data).unwrap()),
+            Err(error) => Err(error.as_error_resp().unwrap().as_revert_data().unwrap().to_vec()),
+        }
+    }
+
+    async fn refused<C: SolCall, E: SolError>(&self, from: Address, call: C) -> E {
+        let data = self.ask(from, call).await.err().expect("the call must be refused");
+        E::abi_decode(&data).unwrap_or_else(|_| panic!("another error: {data:x?}"))
+    }
+
+    async fn set(&self, register: Address, value: u64) {
+        let input = [&[0; 4][..], &U256::from(value).to_be_bytes::<32>()].concat();
+        assert!(self.send(ANYONE, register, input).await.status());
+    }
+
+    async fn closed(&self) -> bool {
+        self.provider.get_storage_at(self.switch, U256::ZERO).await.unwrap() == U256::from(1)
+    }
+
+    async fn pass(&self, seconds: u64) {
+        self.provider.anvil_increase_time(seconds).await.unwrap();
+        self.provider.anvil_mine(Some(1), None).await.unwrap();
+    }
+
+    fn enter(action: Action) -> ICordonGuard::enterCall {
+        let (asset, amount) = (Address::ZERO, U256::from(1));
+        ICordonGuard::enterCall {
+            scopes: "1".parse().unwrap(),
+            action: action as u8,
+            asset,
+            amount,
+            account: ANYONE,
+        }
+    }
+}
+
+async fn create(provider: &DynProvider) -> Address {
+    let request = TransactionRequest::default()
+        .with_from(ANYONE)
+        .with_deploy_code(REGISTER.to_vec());
+    let receipt = provider
+        .send_transaction(request)
+        .await
+        .unwrap()
+        .get_receipt()
+        .await
+        .unwrap();
+    receipt.contract_address.unwrap()
+}
+
+fn events<E: SolEvent>(receipt: &TransactionReceipt) -> Vec<E> {
+    receipt
+        .inner
+        .logs()
+        .iter()
+        .filter_map(|log| E::decode_log(&log.inner).ok().map(|log| log.data))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_from_trip_to_settlement() {
+    let world = World::new().await;
+    let trip = || ICordonGuard::tripCall {
+        rule: 0,
+        witness: vec![],
+    };
+    world.refused::<_, ICordonGuard::RuleHolds>(ANYONE, trip()).await;
+    world.set(world.price, 101).await;
+
+    let tripped = world.ok(ANYONE, trip()).await;
+    assert_eq!(
+        events::<ICordonGuard::RuleTripped>(&tripped)[0].observed,
+        U256::from(101)
+    );
+    assert_eq!(events::<ICordonGuard::LevelRaised>(&tripped)[0].to, Level::ReduceOnly);
+    assert_eq!(events::<ICordonGuard::ContainmentApplied>(&tripped).len(), 1);
+    assert!(world.closed().await);
+    let status = world
+        .ask(ANYONE, ICordonGuard::scopeStatusCall { scope: 1 })
+        .await
+        .unwrap();
+    assert_eq!(
+        (status.level, status.incident, status.applied),
+        (Level::ReduceOnly, 1, U256::from(1))
+    );
+
+    let again = world.ok(ANYONE, trip()).await;
+    assert!(again.inner.logs().is_empty());
+    assert!(again.gas_used < tripped.gas_used);
+
+    let closed: ICordonGuard::ActionClosed = world.refused(world.price, World::enter(Action::Increase)).await;
+    assert_eq!((closed.scope, closed.level), (1, Level::ReduceOnly));
+    world.ok(world.price, World::enter(Action::Repay)).await;
+
+    world.set(world.price, 100).await;
+    world.ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: 1 }).await;
+    world
+        .refused::<_, ICordonGuard::ReleaseTooEarly>(GUARDIAN, ICordonGuard::releaseCall { scope: 1 })
+        .await;
+    world.pass(901).await;
+    let released = world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: 1 }).await;
+    assert_eq!(events::<ICordonGuard::ContainmentUndone>(&released).len(), 1);
+    assert!(!world.closed().await);
+    world.pass(3601).await;
+    let settled = world.ok(ANYONE, ICordonGuard::settleCall { scope: 1 }).await;
+    assert_eq!(events::<ICordonGuard::IncidentClosed>(&settled)[0].incident, 1);
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authority_has_its_bounds_on_the_real_program() {
+    let world = World::new().await;
+    let evidence = B256::repeat_byte(7);
+    let contain = |level, duration| ICordonGuard::containCall {
+        scope: 1,
+        level,
+        duration,
+        evidence,
+    };
+    world
+        .refused::<_, ICordonGuard::HeartbeatStale>(KEEPER, contain(Level::ReduceOnly, 60))
+        .await;
+    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world
+        .refused::<_, ICordonGuard::DurationBeyondRole>(KEEPER, contain(Level::Halted, 901))
+        .await;
+    world
+        .refused::<_, ICordonGuard::MissingRole>(ANYONE, contain(Level::Halted, 60))
+        .await;
+    let contained = world.ok(KEEPER, contain(Level::Halted, 900)).await;
+    assert_eq!(events::<ICordonGuard::IncidentOpened>(&contained)[0].evidence, evidence);
+    assert!(world.closed().await);
+    let levels = world.ask(ANYONE, ICordonGuard::levelsCall {}).await.unwrap();
+    assert_eq!(levels._0, U256::from(3 << 3));
+    world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
+    let adopt = ICordonGuard::adoptRulebookCall { book: world.price };
+    world.refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, adopt).await;
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_are_cheap_on_a_quiet_day() {
+    let world = World::new().await;
+    let init = EntryCost::programInitGasCall { program: world.guard };
+    let request = TransactionRequest::default()
+        .with_to(ARB_WASM)
+        .with_input(init.abi_encode());
+    let init = world.provider.call(request).await.unwrap();
+    let init = EntryCost::programInitGasCall::abi_decode_returns(&init).unwrap();
+    let mut hooks = 0;
+    let enter = World::enter(Action::Deposit).abi_encode();
+    let exit = ICordonGuard::exitCall { ticket: U256::ZERO }.abi_encode();
+    for input in [enter, exit] {
+        let receipt = world.send(world.price, world.guard, input.clone()).await;
+        assert!(receipt.status());
+        // Each is the only call of its block here, so it pays the entry of a program that nobody has called before.
+        let gas = receipt.gas_used - intrinsic(&input) - init.gas + init.gasWhenCached;
+        println!(
+            "{}: {gas} gas with the program cached, entry {}",
+            hex::encode(&input[..4]),
+            init.gasWhenCached
+        );
+        hooks += gas;
+    }
+    // From a contract the guard's account is cold once.
+    assert!(hooks + 2_600 <= 9_000, "enter and exit take {hooks} and 2,600");
+
+    // A rule that looks: its ticket, its verdict, and the attack that it stops.
+    let ticket = world.ask(world.price, World::enter(Action::Increase)).await.unwrap();
+    assert_ne!(ticket, U256::ZERO);
+    let checked = world.ok(world.price, ICordonGuard::exitCall { ticket }).await;
+    println!(
+        "exit with one rule and one read: {} gas, whole transaction, nothing cached",
+        checked.gas_used
+    );
+    world.set(world.price, 101).await;
+    let breached: ICordonGuard::RuleBreached = world.refused(world.price, ICordonGuard::exitCall { ticket }).await;
+    assert_eq!((breached.observed, breached.bound), (U256::from(101), U256::from(100)));
+    world
+        .refused::<_, ICordonGuard::NotRegistered>(ANYONE, World::enter(Action::Deposit))
+        .await;
+    world.node.stop().await.unwrap();
+}
