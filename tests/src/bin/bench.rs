@@ -3,7 +3,7 @@
 //! Prints Markdown. Gas is read from receipts and events of real transactions. Times are medians of several runs, next to a
 //! peer's in the same run, because machines differ and are noisy.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alloy::network::{EthereumWallet, TransactionBuilder};
@@ -40,7 +40,10 @@ sol! {
 /// Runs of everything that is timed.
 const RUNS: usize = 5;
 /// Accounts: governor, guardian, keeper, user.
-const [GOVERNOR, GUARDIAN, KEEPER, USER]: [u32; 4] = [0, 1, 2, 3];
+const GOVERNOR: u32 = 0;
+const GUARDIAN: u32 = 1;
+const KEEPER: u32 = 2;
+const USER: u32 = 3;
 
 /// A node with the probe and a guard that accepts its hooks.
 struct Bench {
@@ -54,7 +57,10 @@ struct Bench {
 
 #[tokio::main]
 async fn main() -> eyre::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or_eyre("the project has no root")?.to_owned();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or_eyre("the project has no root")?
+        .to_owned();
     let bench = Bench::new(&root).await?;
     bench.programs().await?;
     bench.gas().await?;
@@ -79,27 +85,44 @@ fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
 
 impl Bench {
     async fn new(root: &Path) -> eyre::Result<Self> {
-        let node = cordon_node::spawn(NodeConfig { silent: true, ..NodeConfig::default() }).await?;
+        let node = cordon_node::spawn(NodeConfig {
+            silent: true,
+            ..NodeConfig::default()
+        })
+        .await?;
         let mut wallet = EthereumWallet::from(key(GOVERNOR)?);
         for index in [GUARDIAN, KEEPER, USER] {
             wallet.register_signer(key(index)?);
         }
-        let provider = ProviderBuilder::new().wallet(wallet).connect_http(node.http_endpoint().parse()?).erased();
+        let provider = ProviderBuilder::new()
+            .wallet(wallet)
+            .connect_http(node.http_endpoint().parse()?)
+            .erased();
         let creation = TransactionRequest::default()
             .with_from(key(USER)?.address())
             .with_deploy_code(creation_code(root, "HookProbe")?);
         let receipt = provider.send_transaction(creation).await?.get_receipt().await?;
         let probe = receipt.contract_address.ok_or_eyre("the probe was not created")?;
-        let config = Config::parse(&configuration(&node, probe)?, &PathBuf::from("bench.toml"))?;
+        let config = Config::parse(&configuration(&node, probe)?, Path::new("bench.toml"))?;
         let compiled: CompiledConfig = config.compile()?;
         let artifacts = Artifacts::load(&Artifacts::directory(root))?;
         let from = key(GOVERNOR)?.address();
         let deployed = deploy_guard(&provider, from, &config, &compiled, &artifacts, GuardOptions::default()).await?;
-        Ok(Self { node, provider, probe, guard: deployed.guard, logic: deployed.logic, artifacts })
+        Ok(Self {
+            node,
+            provider,
+            probe,
+            guard: deployed.guard,
+            logic: deployed.logic,
+            artifacts,
+        })
     }
 
     async fn send(&self, from: u32, to: Address, call: Vec<u8>) -> eyre::Result<TransactionReceipt> {
-        let tx = TransactionRequest::default().with_from(key(from)?.address()).with_to(to).with_input(call);
+        let tx = TransactionRequest::default()
+            .with_from(key(from)?.address())
+            .with_to(to)
+            .with_input(call);
         let receipt = self.provider.send_transaction(tx).await?.get_receipt().await?;
         ensure!(receipt.status(), "a transaction of the benchmark reverted");
         Ok(receipt)
@@ -108,15 +131,24 @@ impl Bench {
     /// Sizes and entry costs of the programs.
     async fn programs(&self) -> eyre::Result<()> {
         println!("## Programs\n");
-        println!("| program | WASM, bytes | code with prefix, bytes (law: 24,576) | entry uncached, gas | entry cached, gas |");
+        println!(
+            "| program | WASM, bytes | code with prefix, bytes (law: 24,576) | entry uncached, gas | entry cached, gas |"
+        );
         println!("| --- | ---: | ---: | ---: | ---: |");
-        for (name, account, program) in
-            [("gate", self.guard, &self.artifacts.gate), ("logic", self.logic, &self.artifacts.logic)]
-        {
+        for (name, account, program) in [
+            ("gate", self.guard, &self.artifacts.gate),
+            ("logic", self.logic, &self.artifacts.logic),
+        ] {
             let call = EntryCost::programInitGasCall { program: account }.abi_encode();
             let request = TransactionRequest::default().with_to(ARB_WASM).with_input(call);
             let cost = EntryCost::programInitGasCall::abi_decode_returns(&self.provider.call(request).await?)?;
-            println!("| {name} | {} | {} | {} | {} |", program.wasm.len(), program.code.len(), cost.gas, cost.gasWhenCached);
+            println!(
+                "| {name} | {} | {} | {} | {} |",
+                program.wasm.len(),
+                program.code.len(),
+                cost.gas,
+                cost.gasWhenCached
+            );
         }
         println!();
         Ok(())
@@ -125,7 +157,9 @@ impl Bench {
     /// Gas of the hooks and of containment.
     async fn gas(&self) -> eyre::Result<()> {
         println!("## Gas\n");
-        println!("Hooks as a Solidity caller pays them (the guard's account cold, programs not cached, then in a block that has called them before).\n");
+        println!(
+            "Hooks as a Solidity caller pays them (the guard's account cold, programs not cached, then in a block that has called them before).\n"
+        );
         println!("| operation | gas |");
         println!("| --- | ---: |");
         for (name, action) in [
@@ -136,11 +170,28 @@ impl Bench {
             let (enter, exit) = self.hooks(action).await?;
             println!("| {name} | {} ({enter} + {exit}) |", enter.saturating_add(exit));
         }
-        let contain = ICordonGuard::containCall { scope: 2, level: Level::ReduceOnly, duration: 600, evidence: B256::ZERO };
+        let contain = ICordonGuard::containCall {
+            scope: 2,
+            level: Level::ReduceOnly,
+            duration: 600,
+            evidence: B256::ZERO,
+        };
         let gas = self.send(GUARDIAN, self.guard, contain.abi_encode()).await?.gas_used;
         println!("| `contain` with one containment call, whole transaction | {gas} |");
-        self.send(USER, self.probe, HookProbe::setGaugeCall { value: 101u64.try_into()? }.abi_encode()).await?;
-        let trip = ICordonGuard::tripCall { rule: 0, witness: vec![] }.abi_encode();
+        self.send(
+            USER,
+            self.probe,
+            HookProbe::setGaugeCall {
+                value: 101u64.try_into()?,
+            }
+            .abi_encode(),
+        )
+        .await?;
+        let trip = ICordonGuard::tripCall {
+            rule: 0,
+            witness: vec![],
+        }
+        .abi_encode();
         let gas = self.send(USER, self.guard, trip.clone()).await?.gas_used;
         println!("| `trip` of a rule with one read, one containment call, whole transaction | {gas} |");
         let gas = self.send(USER, self.guard, trip).await?.gas_used;
@@ -149,9 +200,17 @@ impl Bench {
     }
 
     async fn hooks(&self, action: Action) -> eyre::Result<(u64, u64)> {
-        let call = HookProbe::probeCall { guard: self.guard, scopes: 1u8.try_into()?, action: action as u8 };
+        let call = HookProbe::probeCall {
+            guard: self.guard,
+            scopes: 1u8.try_into()?,
+            action: action as u8,
+        };
         let receipt = self.send(USER, self.probe, call.abi_encode()).await?;
-        let log = receipt.inner.logs().iter().find_map(|log| HookProbe::Measured::decode_log(&log.inner).ok());
+        let log = receipt
+            .inner
+            .logs()
+            .iter()
+            .find_map(|log| HookProbe::Measured::decode_log(&log.inner).ok());
         let measured = log.ok_or_eyre("the probe measured nothing")?;
         Ok((measured.enterGas.try_into()?, measured.exitGas.try_into()?))
     }
@@ -210,17 +269,29 @@ undo = [{{ call = "probe.setStopped(false)", undone = "!probe.stopped()" }}]
 /// From start to the first answer of a fork: ours and stock anvil's, of the same upstream.
 async fn fork_start(root: &Path) -> eyre::Result<()> {
     let anvil = Tools::discover(Some(root), None)?.anvil;
-    let upstream = cordon_node::spawn(NodeConfig { silent: true, ..NodeConfig::default() }).await?;
+    let upstream = cordon_node::spawn(NodeConfig {
+        silent: true,
+        ..NodeConfig::default()
+    })
+    .await?;
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let begun = Instant::now();
         let fork_url = Some(upstream.http_endpoint().parse()?);
-        let fork = cordon_node::spawn(NodeConfig { fork_url, silent: true, ..NodeConfig::default() }).await?;
+        let fork = cordon_node::spawn(NodeConfig {
+            fork_url,
+            silent: true,
+            ..NodeConfig::default()
+        })
+        .await?;
         answers(&fork.http_endpoint(), begun).await?;
         ours.push(begun.elapsed());
         fork.stop().await?;
 
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port()
+            .to_string();
         let begun = Instant::now();
         let mut process = tokio::process::Command::new(&anvil)
             .args(["--fork-url", &upstream.http_endpoint(), "--port", &port])
@@ -235,7 +306,11 @@ async fn fork_start(root: &Path) -> eyre::Result<()> {
     let (ours, peer) = (median(&mut ours), median(&mut peer));
     println!("## Node: start on a fork to the first answer (median of {RUNS})\n");
     println!("| node | ms | ratio |\n| --- | ---: | ---: |");
-    println!("| cordon node, in process | {:.1} | {:.2} |", ms(ours), ms(ours) / ms(peer));
+    println!(
+        "| cordon node, in process | {:.1} | {:.2} |",
+        ms(ours),
+        ms(ours) / ms(peer)
+    );
     println!("| anvil | {:.1} | 1 |\n", ms(peer));
     Ok(())
 }
@@ -261,16 +336,28 @@ fn ms(time: Duration) -> f64 {
 /// The keeper's latencies, as the Aave drill measures them.
 async fn keeper(root: &Path) -> eyre::Result<()> {
     let out = tempfile::tempdir()?;
-    let options = Options { out: Some(out.path().to_owned()), root: Some(root.to_owned()), anvil: None };
+    let options = Options {
+        out: Some(out.path().to_owned()),
+        root: Some(root.to_owned()),
+        anvil: None,
+    };
     let outcome = cordon_drill::run("aave-oracle", &options, &Silent).await?;
     println!("## Keeper: the Aave drill at 250 ms blocks, milliseconds\n");
     println!("| k | order | head to decision | decision to broadcast | broadcast to contained |");
     println!("| ---: | --- | ---: | ---: | ---: |");
     let shown = |time: Option<f64>| time.map_or_else(|| "none".to_owned(), |time| format!("{time:.1}"));
     for run in &outcome.runs {
-        let times = [run.latency_ms.head_to_decision, run.latency_ms.decision_to_broadcast, run.latency_ms.broadcast_to_contained];
+        let times = [
+            run.latency_ms.head_to_decision,
+            run.latency_ms.decision_to_broadcast,
+            run.latency_ms.broadcast_to_contained,
+        ];
         let [decided, sent, contained] = times.map(shown);
-        println!("| {} | {} | {decided} | {sent} | {contained} |", run.attacker_delay_blocks, run.order.name());
+        println!(
+            "| {} | {} | {decided} | {sent} | {contained} |",
+            run.attacker_delay_blocks,
+            run.order.name()
+        );
     }
     Ok(())
 }
