@@ -132,6 +132,8 @@ impl Pipeline {
     async fn apply(&self, event: &ChainEvent, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
         if !event.reverted().is_empty() {
             tracing::warn!(blocks = event.reverted().len(), "blocks were reorganised away");
+            // Transactions of ours may have been in them.
+            self.account.disarm().await;
             for intent in self.store.revert_blocks(event.reverted()).await? {
                 self.queue.push(Job::now(intent, None));
             }

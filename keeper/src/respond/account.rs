@@ -152,7 +152,7 @@ impl Account {
     }
 
     /// The nonce at hand may be wrong: the chain is asked next time.
-    pub(super) async fn disarm(&self) {
+    pub async fn disarm(&self) {
         self.armed.lock().await.nonce = None;
     }
 

@@ -242,6 +242,16 @@ impl Delivery<'_> {
                     max_fee: draft.max_fee,
                 });
             }
+            if self.is_ahead(draft.nonce).await {
+                // A reorg took transactions of ours back: with this nonce it would wait for ever.
+                tracing::warn!(
+                    nonce = draft.nonce,
+                    "the nonce at hand is ahead of the chain; the chain's is used"
+                );
+                self.account.disarm().await;
+                draft = self.draft().await?;
+                continue;
+            }
             if bumped_at.elapsed() >= self.settings.bump_after {
                 bumped_at = Instant::now();
                 draft = self.raise(draft).await;
@@ -281,6 +291,12 @@ impl Delivery<'_> {
             priority_fee: priority_fee.min(max_fee),
             ..draft
         }
+    }
+
+    /// Whether the chain has not come as far as this nonce.
+    async fn is_ahead(&self, nonce: u64) -> bool {
+        let account = self.account.address();
+        self.account.rpc().nonce(account).await.is_ok_and(|chain| chain < nonce)
     }
 
     async fn record(&self, sent: &SentTransaction) -> Result<(), StoreError> {

@@ -208,6 +208,22 @@ async fn a_nonce_that_a_stranger_used_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_nonce_that_a_rollback_has_left_ahead_of_the_chain_is_asked_for_again() {
+    let bench = Bench::new(&[], true).await;
+    let snapshot = bench.anvil.rpc("evm_snapshot", json!([])).await;
+    bench.deliver(vec![]).await.unwrap();
+    bench.anvil.rpc("evm_revert", json!([snapshot])).await;
+    let delivered = bench.deliver(vec![]).await.unwrap();
+    assert!(delivered.receipt.status());
+    let nonces: Vec<u64> = bench.recorded().await.iter().map(|tx| tx.nonce).collect();
+    assert!(nonces.contains(&1), "tried with the nonce at hand: {nonces:?}");
+    assert!(
+        bench.nonce().await >= 1,
+        "and with the chain's, or it would wait for ever"
+    );
+}
+
+#[tokio::test]
 async fn a_rising_base_fee_is_followed() {
     let bench = Bench::new(&[], true).await;
     bench.account.refresh().await.unwrap();

@@ -24,8 +24,10 @@ const RETRIES: [Duration; 4] = [
     Duration::from_secs(30),
     Duration::from_secs(120),
 ];
-/// Least time between two attempts to settle a scope.
-const SETTLE_PAUSE: Duration = Duration::from_secs(60);
+/// Time until a scope is settled once more when settling it has changed nothing; doubled each time.
+const SETTLE_PAUSE: Duration = Duration::from_secs(5);
+/// Doublings of [`SETTLE_PAUSE`] at most: about ten minutes.
+const SETTLE_DOUBLINGS: u32 = 7;
 const PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -33,11 +35,41 @@ struct State {
     /// The newest block that was evaluated.
     block: Option<BlockRef>,
     /// Scopes that are not settled.
-    unsettled: Vec<u8>,
+    unsettled: Vec<ScopeReading>,
     /// Failed containment by scope: how often, and when to try again.
     failed: BTreeMap<u8, (usize, Option<Instant>)>,
-    /// When a scope may be settled again.
-    settled: BTreeMap<u8, Instant>,
+    /// Scopes that were settled lately.
+    settled: BTreeMap<u8, Settled>,
+}
+
+/// The last attempt to settle a scope.
+#[derive(Debug)]
+struct Settled {
+    /// What the scope looked like.
+    reading: ScopeReading,
+    /// Attempts that have not changed that.
+    attempts: u32,
+    /// When to try again if it still looks like that.
+    due: Instant,
+}
+
+impl State {
+    /// Whether it is worth asking the guard to settle the scope.
+    fn may_settle(&self, reading: &ScopeReading, now: Instant) -> bool {
+        self.settled
+            .get(&reading.scope)
+            .is_none_or(|last| last.reading != *reading || last.due <= now)
+    }
+
+    fn note_settled(&mut self, reading: ScopeReading, now: Instant) {
+        let attempts = match self.settled.get(&reading.scope) {
+            Some(last) if last.reading == reading => last.attempts.saturating_add(1),
+            _ => 0,
+        };
+        let pause = SETTLE_PAUSE.saturating_mul(2_u32.saturating_pow(attempts.min(SETTLE_DOUBLINGS)));
+        let due = now.checked_add(pause).unwrap_or(now);
+        self.settled.insert(reading.scope, Settled { reading, attempts, due });
+    }
 }
 
 /// Watches over what was contained. Cheap to clone; clones share what they know.
@@ -79,7 +111,7 @@ impl Upkeep {
             state.unsettled = scopes
                 .iter()
                 .filter(|reading| reading.applied || reading.incident)
-                .map(|reading| reading.scope)
+                .copied()
                 .collect();
         });
     }
@@ -104,10 +136,10 @@ impl Upkeep {
                     .iter_mut()
                     .filter_map(|(scope, (_, due))| due.take_if(|due| *due <= now).map(|_| *scope))
                     .collect();
-                let settle: Vec<u8> = state
+                let settle: Vec<ScopeReading> = state
                     .unsettled
                     .iter()
-                    .filter(|scope| state.settled.get(scope).is_none_or(|at| *at <= now))
+                    .filter(|reading| state.may_settle(reading, now))
                     .copied()
                     .collect();
                 (state.block, retry, settle)
@@ -117,10 +149,10 @@ impl Upkeep {
                 let data = Guard::retryContainmentCall { scope }.abi_encode().into();
                 self.plan(IntentKind::Retry, scope, data, &block).await;
             }
-            for scope in settle {
-                let data = Guard::settleCall { scope }.abi_encode().into();
-                if self.plan(IntentKind::Settle, scope, data, &block).await {
-                    self.with(|state| state.settled.insert(scope, Instant::now() + SETTLE_PAUSE));
+            for reading in settle {
+                let data = Guard::settleCall { scope: reading.scope }.abi_encode().into();
+                if self.plan(IntentKind::Settle, reading.scope, data, &block).await {
+                    self.with(|state| state.note_settled(reading, now));
                 }
             }
         }

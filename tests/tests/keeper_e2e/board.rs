@@ -43,7 +43,12 @@ pub(crate) fn creation_code() -> Bytes {
     let get = [word(4), vec![SLOAD], answer.to_vec()].concat();
     let set = [word(0x24), word(4), vec![SSTORE, STOP]].concat();
     let in_mood = |body: &[u8]| [&[0x60, 0x07, SLOAD, 0x61, 0, 0, JUMPI], body].concat();
-    let touch = [word(4), [vec![0x7f], Board::Touched::SIGNATURE_HASH.to_vec()].concat(), vec![PUSH0, PUSH0, LOG2, STOP]].concat();
+    let touch = [
+        word(4),
+        [vec![0x7f], Board::Touched::SIGNATURE_HASH.to_vec()].concat(),
+        vec![PUSH0, PUSH0, LOG2, STOP],
+    ]
+    .concat();
     let bodies: [([u8; 4], Vec<u8>); 6] = [
         (Board::getCall::SELECTOR, get.clone()),
         (Board::debtCall::SELECTOR, get.clone()),

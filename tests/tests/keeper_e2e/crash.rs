@@ -26,9 +26,13 @@ async fn child() {
     let config = Config::load(path).unwrap();
     let options = Options::from_config(&config).unwrap();
     let section = config.keeper.as_ref().unwrap();
-    let store = Store::open(&section.store, options.chain_id, options.guard).await.unwrap();
+    let store = Store::open(&section.store, options.chain_id, options.guard)
+        .await
+        .unwrap();
     let signers = Signers::from_config(&config).unwrap();
-    let keeper = Keeper::new(options, &config.compile().unwrap(), store, signers).await.unwrap();
+    let keeper = Keeper::new(options, &config.compile().unwrap(), store, signers)
+        .await
+        .unwrap();
     keeper.run(CancellationToken::new()).await.unwrap();
 }
 
@@ -39,7 +43,13 @@ impl Process {
     fn start(world: &World, fail_point: Option<&str>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--exact", "crash::child", "--ignored", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "crash::child",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(CONFIG, world.config.source.path())
             .env("CORDON_KEEPER_KEY", hex::encode(key(KEEPER).to_bytes()))
             .env("CORDON_HEARTBEAT_KEY", hex::encode(key(HEARTBEAT).to_bytes()))
@@ -69,7 +79,12 @@ impl Drop for Process {
 async fn watching(world: &World, store: &Store) {
     let height = world.height().await;
     until("the child evaluates blocks", || async {
-        store.window(1).await.unwrap().last().is_some_and(|block| block.number >= height)
+        store
+            .window(1)
+            .await
+            .unwrap()
+            .last()
+            .is_some_and(|block| block.number >= height)
     })
     .await;
 }
@@ -86,36 +101,71 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
     assert_eq!(world.nonce(KEEPER).await, 0, "nothing was sent");
     assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
     assert_eq!(store.open_intents().await.unwrap().len(), 1, "but it was decided");
-    assert!(store.is_done(store.open_intents().await.unwrap()[0].block_hash).await.unwrap());
+    assert!(
+        store
+            .is_done(store.open_intents().await.unwrap()[0].block_hash)
+            .await
+            .unwrap()
+    );
 
     // The fail point stays on: it strikes decisions, not what is resumed.
     let _process = Process::start(&world, Some("after-decision"));
-    until("it is contained", || async { world.level(1).await == ICordonGuard::Level::ReduceOnly }).await;
-    until("it is confirmed", || async { store.open_intents().await.unwrap().is_empty() }).await;
+    until("it is contained", || async {
+        world.level(1).await == ICordonGuard::Level::ReduceOnly
+    })
+    .await;
+    until("it is confirmed", || async {
+        store.open_intents().await.unwrap().is_empty()
+    })
+    .await;
     let height = world.height().await;
     until("the missed blocks are evaluated", || async {
-        store.window(1).await.unwrap().last().is_some_and(|block| block.number >= height + 4)
+        store
+            .window(1)
+            .await
+            .unwrap()
+            .last()
+            .is_some_and(|block| block.number >= height + 4)
     })
     .await;
     let intents = store.intents().await.unwrap();
-    assert_eq!(intents.iter().map(|intent| intent.outcome).collect::<Vec<_>>(), [Some(Outcome::Done)]);
+    assert_eq!(
+        intents.iter().map(|intent| intent.outcome).collect::<Vec<_>>(),
+        [Some(Outcome::Done)]
+    );
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
     let incidents = store.incidents().await.unwrap();
     assert_eq!(incidents.len(), 1);
-    assert_eq!((incidents[0].state, incidents[0].first_bad_block), (IncidentState::Contained, bad));
+    assert_eq!(
+        (incidents[0].state, incidents[0].first_bad_block),
+        (IncidentState::Contained, bad)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     // Mined by hand, so that the kill falls between broadcast and inclusion.
-    let world = World::with(&GAUGE_RULE, NodeConfig { silent: true, ..NodeConfig::default() }).await;
+    let world = World::with(
+        &GAUGE_RULE,
+        NodeConfig {
+            silent: true,
+            ..NodeConfig::default()
+        },
+    )
+    .await;
     let store = world.store().await;
     let mut process = Process::start(&world, None);
     world.rpc("evm_mine", json!([])).await;
     watching(&world, &store).await;
-    until("the heartbeat is out of the way", || async { world.nonce(HEARTBEAT).await == 1 }).await;
+    until("the heartbeat is out of the way", || async {
+        world.nonce(HEARTBEAT).await == 1
+    })
+    .await;
     world.set(GAUGE, 5_000).await;
-    until("it is contained", || async { world.level(1).await == ICordonGuard::Level::ReduceOnly }).await;
+    until("it is contained", || async {
+        world.level(1).await == ICordonGuard::Level::ReduceOnly
+    })
+    .await;
     process.kill();
     // Whatever the kill has interrupted, the next run ends it.
     let _process = Process::start(&world, None);
@@ -141,17 +191,34 @@ async fn a_keeper_that_is_killed_again_and_again_contains_once() {
         process.kill();
         process = Process::start(&world, None);
     }
-    until("it is contained", || async { world.level(1).await == ICordonGuard::Level::ReduceOnly }).await;
+    until("it is contained", || async {
+        world.level(1).await == ICordonGuard::Level::ReduceOnly
+    })
+    .await;
     until("everything decided is ended", || async {
         !store.intents().await.unwrap().is_empty() && store.open_intents().await.unwrap().is_empty()
     })
     .await;
     assert_eq!(world.get(STOPPED).await, U256::from(1));
-    assert_eq!(store.incidents().await.unwrap().len(), 1, "one incident, whatever happened");
-    let status = ICordonGuard::new(world.guard, &world.provider).scopeStatus(1).call().await.unwrap();
+    assert_eq!(
+        store.incidents().await.unwrap().len(),
+        1,
+        "one incident, whatever happened"
+    );
+    let status = ICordonGuard::new(world.guard, &world.provider)
+        .scopeStatus(1)
+        .call()
+        .await
+        .unwrap();
     assert_eq!(status.incident, 1);
     // At most one transaction that changed something; a second could only have found the level held.
-    let done = store.intents().await.unwrap().iter().filter(|i| i.outcome == Some(Outcome::Done)).count();
+    let done = store
+        .intents()
+        .await
+        .unwrap()
+        .iter()
+        .filter(|i| i.outcome == Some(Outcome::Done))
+        .count();
     assert_eq!(done, 1);
 }
 
@@ -170,7 +237,12 @@ async fn blocks_that_passed_meanwhile_are_evaluated() {
     let mut keeper = world.keeper().await;
     keeper.done(height + 14).await;
     until("the past is caught up with", || async {
-        store.incidents().await.unwrap().iter().any(|incident| incident.state == IncidentState::Closed)
+        store
+            .incidents()
+            .await
+            .unwrap()
+            .iter()
+            .any(|incident| incident.state == IncidentState::Closed)
     })
     .await;
     let incident = keeper.incident().await;

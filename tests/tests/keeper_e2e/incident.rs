@@ -19,8 +19,18 @@ async fn a_breach_is_contained_one_block_later_and_reported() {
     let height = world.height().await;
     keeper.done(height).await;
     let bad = world.set(GAUGE, 5_000).await;
-    let decided = keeper.event("decision", |event| matches!(event, KeeperEvent::Decided { .. })).await;
-    let KeeperEvent::Decided { rule, block, head_to_decision, .. } = decided else { unreachable!() };
+    let decided = keeper
+        .event("decision", |event| matches!(event, KeeperEvent::Decided { .. }))
+        .await;
+    let KeeperEvent::Decided {
+        rule,
+        block,
+        head_to_decision,
+        ..
+    } = decided
+    else {
+        unreachable!()
+    };
     assert_eq!((rule.as_str(), block), ("gauge-low", bad));
     assert!(head_to_decision < Duration::from_millis(250), "{head_to_decision:?}");
     let (contained, _) = keeper.contained().await;
@@ -29,20 +39,37 @@ async fn a_breach_is_contained_one_block_later_and_reported() {
     assert_eq!(world.get(STOPPED).await, U256::from(1));
 
     keeper.done(contained).await;
-    until("the chain's events are in the incident", || async { !keeper.incident().await.closures.is_empty() }).await;
+    until("the chain's events are in the incident", || async {
+        !keeper.incident().await.closures.is_empty()
+    })
+    .await;
     let incident = keeper.incident().await;
     assert_eq!(incident.state, IncidentState::Contained);
-    assert_eq!((incident.first_bad_block, incident.contained_block), (bad, Some(contained)));
+    assert_eq!(
+        (incident.first_bad_block, incident.contained_block),
+        (bad, Some(contained))
+    );
     assert_eq!(incident.observed.unwrap().magnitude, U256::from(5_000));
     assert_eq!(incident.bound.unwrap().magnitude, U256::from(100));
     assert_eq!(incident.chain_incident, Some(1));
-    assert!(incident.decision_to_broadcast.unwrap() < Duration::from_millis(250), "{incident:?}");
+    assert!(
+        incident.decision_to_broadcast.unwrap() < Duration::from_millis(250),
+        "{incident:?}"
+    );
     assert_eq!(incident.transactions.len(), 1);
     assert_eq!(incident.transactions[0].status, "succeeded");
     assert_eq!(incident.closures[0].cause, "stop-board");
 
     let report = std::fs::read_to_string(world.dir.path().join("incidents/incident-0001.md")).unwrap();
-    for part in ["gauge-low", "| observed | 5000 |", "| bound | 100 |", "stop-board", "Increase", "still closed", "level raised"] {
+    for part in [
+        "gauge-low",
+        "| observed | 5000 |",
+        "| bound | 100 |",
+        "stop-board",
+        "Increase",
+        "still closed",
+        "level raised",
+    ] {
         assert!(report.contains(part), "{part} is missing in\n{report}");
     }
     keeper.stop().await;
@@ -62,11 +89,18 @@ async fn a_standing_breach_costs_one_transaction_and_a_second_keeper_none() {
 
     let path = world.dir.path().join("other.db");
     let store = Store::open(path, world.node.chain_id(), world.guard).await.unwrap();
-    let signers = Signers { keeper: key(OTHER), heartbeat: None };
+    let signers = Signers {
+        keeper: key(OTHER),
+        heartbeat: None,
+    };
     let mut other = world.keeper_with(world.options(), store, signers).await.unwrap();
     let height = world.height().await;
     other.done(height + 4).await;
-    assert_eq!(world.nonce(OTHER).await, 0, "a level that is held already is left alone");
+    assert_eq!(
+        world.nonce(OTHER).await,
+        0,
+        "a level that is held already is left alone"
+    );
     other.stop().await;
     keeper.stop().await;
 }
@@ -77,13 +111,24 @@ async fn two_keepers_race_and_the_guard_is_tripped_once() {
     let mut keeper = world.keeper().await;
     let path = world.dir.path().join("other.db");
     let store = Store::open(path, world.node.chain_id(), world.guard).await.unwrap();
-    let signers = Signers { keeper: key(OTHER), heartbeat: None };
+    let signers = Signers {
+        keeper: key(OTHER),
+        heartbeat: None,
+    };
     let mut other = world.keeper_with(world.options(), store, signers).await.unwrap();
     let height = world.height().await;
     keeper.done(height).await;
     other.done(height).await;
     world.set(GAUGE, 5_000).await;
-    let ended = |event: &KeeperEvent| matches!(event, KeeperEvent::Finished { kind: IntentKind::Trip, .. });
+    let ended = |event: &KeeperEvent| {
+        matches!(
+            event,
+            KeeperEvent::Finished {
+                kind: IntentKind::Trip,
+                ..
+            }
+        )
+    };
     let first = keeper.event("an end", ended).await;
     let second = other.event("an end", ended).await;
     let outcomes: Vec<Outcome> = [first, second]
@@ -94,8 +139,18 @@ async fn two_keepers_race_and_the_guard_is_tripped_once() {
         })
         .collect();
     assert!(outcomes.contains(&Outcome::Done), "{outcomes:?}");
-    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done | Outcome::AlreadyHeld)), "{outcomes:?}");
-    let incident = ICordonGuard::new(world.guard, &world.provider).scopeStatus(1).call().await.unwrap().incident;
+    assert!(
+        outcomes
+            .iter()
+            .all(|o| matches!(o, Outcome::Done | Outcome::AlreadyHeld)),
+        "{outcomes:?}"
+    );
+    let incident = ICordonGuard::new(world.guard, &world.provider)
+        .scopeStatus(1)
+        .call()
+        .await
+        .unwrap()
+        .incident;
     assert_eq!(incident, 1);
     other.stop().await;
     keeper.stop().await;
@@ -130,13 +185,21 @@ async fn an_account_that_an_event_named_is_remembered_and_is_the_witness() {
     let mut keeper = world.keeper().await;
     for index in 1..=40 {
         let account = Address::with_last_byte(index);
-        world.send(USER, world.board, Board::touchCall { account }.abi_encode()).await;
+        world
+            .send(USER, world.board, Board::touchCall { account }.abi_encode())
+            .await;
     }
-    until("all are remembered", || async { keeper.store.witness_count(0).await.unwrap() == 40 }).await;
+    until("all are remembered", || async {
+        keeper.store.witness_count(0).await.unwrap() == 40
+    })
+    .await;
     // No event names it when it goes bad: it is found when its turn comes.
     let bad = world.set(U256::from(17), 101).await;
     let (contained, _) = keeper.contained().await;
-    assert!(contained <= bad + 3, "bad {bad}, contained {contained}: 40 accounts are looked at in two blocks");
+    assert!(
+        contained <= bad + 3,
+        "bad {bad}, contained {contained}: 40 accounts are looked at in two blocks"
+    );
     let incident = keeper.incident().await;
     assert_eq!(incident.witness, [Address::with_last_byte(17).into_word()]);
     keeper.stop().await;
@@ -167,12 +230,25 @@ async fn a_spot_rule_needs_two_observations_and_stops_at_reduce_only() {
     let world = World::new(&SPOT_RULE).await;
     let mut keeper = world.keeper().await;
     world.set(GAUGE, 5_000).await;
-    let observed = |event: &KeeperEvent| matches!(event, KeeperEvent::Finished { outcome: Outcome::Observed, .. });
+    let observed = |event: &KeeperEvent| {
+        matches!(
+            event,
+            KeeperEvent::Finished {
+                outcome: Outcome::Observed,
+                ..
+            }
+        )
+    };
     keeper.event("the first observation", observed).await;
     assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
     keeper.contained().await;
     let incident = keeper.incident().await;
-    let times: Vec<u64> = incident.timeline.iter().filter(|e| e.kind == "observed" || e.kind == "contained").filter_map(|e| e.block_time).collect();
+    let times: Vec<u64> = incident
+        .timeline
+        .iter()
+        .filter(|e| e.kind == "observed" || e.kind == "contained")
+        .filter_map(|e| e.block_time)
+        .collect();
     assert!(times.len() == 2 && times[1] >= times[0] + 2, "{times:?}");
     assert_eq!(world.level(1).await, ICordonGuard::Level::ReduceOnly);
     assert_eq!(world.nonce(KEEPER).await, 2);
@@ -188,11 +264,28 @@ async fn what_the_guard_did_is_taken_back_after_expiry_and_the_incident_closes()
     world.set(GAUGE, 1).await;
     // ReduceOnly holds for an hour, then Throttled and Grace for an hour each.
     world.rpc("evm_increaseTime", json!([3_700])).await;
-    keeper.event("settlement", |event| matches!(event, KeeperEvent::Finished { kind: IntentKind::Settle, outcome: Outcome::Done, .. })).await;
+    keeper
+        .event("settlement", |event| {
+            matches!(
+                event,
+                KeeperEvent::Finished {
+                    kind: IntentKind::Settle,
+                    outcome: Outcome::Done,
+                    ..
+                }
+            )
+        })
+        .await;
     assert_eq!(world.get(STOPPED).await, U256::ZERO);
-    until("the closure has an end", || async { keeper.incident().await.closures.iter().all(|c| c.to_block.is_some()) }).await;
+    until("the closure has an end", || async {
+        keeper.incident().await.closures.iter().all(|c| c.to_block.is_some())
+    })
+    .await;
     world.rpc("evm_increaseTime", json!([2 * 3_600])).await;
-    until("the incident closes", || async { keeper.incident().await.state == IncidentState::Closed }).await;
+    until("the incident closes", || async {
+        keeper.incident().await.state == IncidentState::Closed
+    })
+    .await;
     let incident = keeper.incident().await;
     assert!(incident.ended_block.is_some());
     let lasted = incident.closures[0].to_time.unwrap() - incident.closures[0].from_time;
@@ -212,12 +305,27 @@ async fn what_a_guardian_does_is_in_the_record_too() {
         duration: 600,
         evidence: Default::default(),
     };
-    let block = world.send(GUARDIAN, world.guard, call.abi_encode()).await.block_number.unwrap();
+    let block = world
+        .send(GUARDIAN, world.guard, call.abi_encode())
+        .await
+        .block_number
+        .unwrap();
     keeper.done(block).await;
     let incident = keeper.incident().await;
-    assert_eq!((incident.state, incident.rule, incident.contained_block), (IncidentState::Contained, None, Some(block)));
-    let raised = incident.timeline.iter().find(|entry| entry.kind == "level raised").unwrap();
-    assert!(raised.text.contains(&key(GUARDIAN).address().to_string()), "{}", raised.text);
+    assert_eq!(
+        (incident.state, incident.rule, incident.contained_block),
+        (IncidentState::Contained, None, Some(block))
+    );
+    let raised = incident
+        .timeline
+        .iter()
+        .find(|entry| entry.kind == "level raised")
+        .unwrap();
+    assert!(
+        raised.text.contains(&key(GUARDIAN).address().to_string()),
+        "{}",
+        raised.text
+    );
     assert_eq!(world.nonce(KEEPER).await, 0);
     keeper.stop().await;
 }
@@ -226,16 +334,33 @@ async fn what_a_guardian_does_is_in_the_record_too() {
 async fn the_keeper_does_not_fight_a_guardian_over_a_breach_that_was_judged() {
     let world = World::new(&WITNESS_RULE).await;
     let mut keeper = world.keeper().await;
-    let touch = |byte| Board::touchCall { account: Address::with_last_byte(byte) }.abi_encode();
+    let touch = |byte| {
+        Board::touchCall {
+            account: Address::with_last_byte(byte),
+        }
+        .abi_encode()
+    };
     world.set(U256::from(17), 5_000).await;
     world.send(USER, world.board, touch(17)).await;
     keeper.contained().await;
     // The bad debt stays; the guardian has seen it and opens again all the same.
-    world.send(GUARDIAN, world.guard, ICordonGuard::queueReleaseCall { scope: 1 }.abi_encode()).await;
+    world
+        .send(
+            GUARDIAN,
+            world.guard,
+            ICordonGuard::queueReleaseCall { scope: 1 }.abi_encode(),
+        )
+        .await;
     world.rpc("evm_increaseTime", json!([16 * 60])).await;
     let height = world.height().await;
     world.reach(height + 2).await;
-    let released = world.send(GUARDIAN, world.guard, ICordonGuard::releaseCall { scope: 1 }.abi_encode()).await;
+    let released = world
+        .send(
+            GUARDIAN,
+            world.guard,
+            ICordonGuard::releaseCall { scope: 1 }.abi_encode(),
+        )
+        .await;
     let released = released.block_number.unwrap();
     keeper.done(released + 8).await;
     assert_eq!(world.level(1).await, ICordonGuard::Level::Grace, "left to the guardian");

@@ -1,5 +1,11 @@
 //! The keeper against the real guard on the node: from the breach to the settled incident, and through what goes wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod board;
 mod crash;

@@ -23,44 +23,101 @@ async fn each_mistake_has_its_own_clear_error() {
     let world = World::new(&GAUGE_RULE).await;
     let signers = World::signers;
 
-    let down = Options { rpc: vec!["http://127.0.0.1:1".into()], rpc_timeout: Duration::from_millis(500), ..world.options() };
+    let down = Options {
+        rpc: vec!["http://127.0.0.1:1".into()],
+        rpc_timeout: Duration::from_millis(500),
+        ..world.options()
+    };
     let error = refused(&world, down, signers()).await.to_string();
-    assert!(error.contains("127.0.0.1:1") && error.contains("cordon.toml"), "{error}");
+    assert!(
+        error.contains("127.0.0.1:1") && error.contains("cordon.toml"),
+        "{error}"
+    );
 
-    let error = refused(&world, Options { chain_id: 1, ..world.options() }, signers()).await.to_string();
-    assert!(error.contains("serves chain 31337") && error.contains("chain 1"), "{error}");
+    let error = refused(
+        &world,
+        Options {
+            chain_id: 1,
+            ..world.options()
+        },
+        signers(),
+    )
+    .await
+    .to_string();
+    assert!(
+        error.contains("serves chain 31337") && error.contains("chain 1"),
+        "{error}"
+    );
 
-    let nowhere = Options { guard: Address::repeat_byte(9), ..world.options() };
+    let nowhere = Options {
+        guard: Address::repeat_byte(9),
+        ..world.options()
+    };
     let error = refused(&world, nowhere, signers()).await;
     assert!(matches!(error, KeeperError::NoCode { .. }), "{error}");
 
-    let not_a_guard = Options { guard: world.board, ..world.options() };
+    let not_a_guard = Options {
+        guard: world.board,
+        ..world.options()
+    };
     let error = refused(&world, not_a_guard, signers()).await;
     assert!(matches!(error, KeeperError::NotAGuard { .. }), "{error}");
 
-    let roleless = Signers { keeper: key(KEEPER), heartbeat: Some(key(USER)) };
+    let roleless = Signers {
+        keeper: key(KEEPER),
+        heartbeat: Some(key(USER)),
+    };
     let error = refused(&world, world.options(), roleless).await;
-    assert!(matches!(&error, KeeperError::MissingRole { role: "Heartbeat", .. }), "{error}");
+    assert!(
+        matches!(&error, KeeperError::MissingRole { role: "Heartbeat", .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains(&key(USER).address().to_string()), "{error}");
 
-    let contain = Options { contain: ["gauge-low".to_owned()].into(), ..world.options() };
-    let error = refused(&world, contain, Signers { keeper: key(USER), heartbeat: None }).await;
-    assert!(matches!(error, KeeperError::MissingRole { role: "Keeper", .. }), "{error}");
-    let unknown = Options { contain: ["gauge-lo".to_owned()].into(), ..world.options() };
+    let contain = Options {
+        contain: ["gauge-low".to_owned()].into(),
+        ..world.options()
+    };
+    let error = refused(
+        &world,
+        contain,
+        Signers {
+            keeper: key(USER),
+            heartbeat: None,
+        },
+    )
+    .await;
+    assert!(
+        matches!(error, KeeperError::MissingRole { role: "Keeper", .. }),
+        "{error}"
+    );
+    let unknown = Options {
+        contain: ["gauge-lo".to_owned()].into(),
+        ..world.options()
+    };
     let error = refused(&world, unknown, signers()).await;
     assert!(matches!(error, KeeperError::UnknownRule(_)), "{error}");
 
-    let poor = Signers { keeper: alloy::signers::local::PrivateKeySigner::random(), heartbeat: None };
+    let poor = Signers {
+        keeper: alloy::signers::local::PrivateKeySigner::random(),
+        heartbeat: None,
+    };
     let error = refused(&world, world.options(), poor).await;
     assert!(matches!(error, KeeperError::NoFunds { .. }), "{error}");
 
     let mut compiled = world.compiled.clone();
     compiled.code = vec![0, 1, 2].into();
     let store = world.store().await;
-    let error = Keeper::new(world.options(), &compiled, store, signers()).await.unwrap_err();
+    let error = Keeper::new(world.options(), &compiled, store, signers())
+        .await
+        .unwrap_err();
     assert!(matches!(error, KeeperError::OtherRulebook { .. }), "{error}");
 
-    let foreign = Store::open(world.dir.path().join("foreign.db"), 31_337, world.board).await.unwrap();
-    let error = Keeper::new(world.options(), &world.compiled, foreign, signers()).await.unwrap_err();
+    let foreign = Store::open(world.dir.path().join("foreign.db"), 31_337, world.board)
+        .await
+        .unwrap();
+    let error = Keeper::new(world.options(), &world.compiled, foreign, signers())
+        .await
+        .unwrap_err();
     assert!(matches!(error, KeeperError::OtherRecord { .. }), "{error}");
 }

@@ -45,21 +45,50 @@ async fn a_rule_that_cannot_be_read_is_unknown_and_alarmed_and_blinds_no_other()
     let world = World::new(&TWO_RULES).await;
     let mut keeper = world.keeper().await;
     let block = world.set(MOOD, 1).await;
-    let unknown = |event: &KeeperEvent| matches!(event, KeeperEvent::Alarm { kind: AlarmKind::RuleUnknown, .. });
-    let KeeperEvent::Alarm { subject, .. } = keeper.event("an alarm", unknown).await else { unreachable!() };
+    let unknown = |event: &KeeperEvent| {
+        matches!(
+            event,
+            KeeperEvent::Alarm {
+                kind: AlarmKind::RuleUnknown,
+                ..
+            }
+        )
+    };
+    let KeeperEvent::Alarm { subject, .. } = keeper.event("an alarm", unknown).await else {
+        unreachable!()
+    };
     assert_eq!(subject, "shy-low");
     keeper.done(block + 2).await;
     let tip = keeper.store.window(1).await.unwrap().remove(0);
     let verdicts = keeper.store.verdicts(tip.hash).await.unwrap().unwrap();
     let of = |rule: u16| verdicts.iter().find(|v| v.rule == rule).unwrap().reading.verdict;
     assert_eq!((of(0), of(1)), (Verdict::Holds, Verdict::Unknown));
-    assert_eq!(world.level(1).await, ICordonGuard::Level::Normal, "Unknown raises nothing");
+    assert_eq!(
+        world.level(1).await,
+        ICordonGuard::Level::Normal,
+        "Unknown raises nothing"
+    );
 
     world.set(MOOD, 0).await;
-    let known = |event: &KeeperEvent| matches!(event, KeeperEvent::AlarmCleared { kind: AlarmKind::RuleUnknown, .. });
+    let known = |event: &KeeperEvent| {
+        matches!(
+            event,
+            KeeperEvent::AlarmCleared {
+                kind: AlarmKind::RuleUnknown,
+                ..
+            }
+        )
+    };
     keeper.event("the end of the alarm", known).await;
     let alarms = keeper.store.alarms().await.unwrap();
-    assert_eq!(alarms.iter().filter(|alarm| alarm.kind == AlarmKind::RuleUnknown.name()).count(), 1, "{alarms:?}");
+    assert_eq!(
+        alarms
+            .iter()
+            .filter(|alarm| alarm.kind == AlarmKind::RuleUnknown.name())
+            .count(),
+        1,
+        "{alarms:?}"
+    );
     keeper.stop().await;
 }
 
@@ -70,27 +99,54 @@ async fn a_containment_call_that_failed_is_run_again() {
     world.set(MOOD, 1).await;
     world.set(GAUGE, 5_000).await;
     keeper.contained().await;
-    let failed = |event: &KeeperEvent| matches!(event, KeeperEvent::Alarm { kind: AlarmKind::ContainmentFailed, .. });
+    let failed = |event: &KeeperEvent| {
+        matches!(
+            event,
+            KeeperEvent::Alarm {
+                kind: AlarmKind::ContainmentFailed,
+                ..
+            }
+        )
+    };
     until("the failure is known", || async {
-        keeper.store.alarms().await.unwrap().iter().any(|alarm| alarm.kind == AlarmKind::ContainmentFailed.name())
+        keeper
+            .store
+            .alarms()
+            .await
+            .unwrap()
+            .iter()
+            .any(|alarm| alarm.kind == AlarmKind::ContainmentFailed.name())
     })
     .await;
     let _ = failed;
     assert_eq!(world.get(STOPPED).await, U256::ZERO);
     world.set(MOOD, 0).await;
     let again = |event: &KeeperEvent| {
-        matches!(event, KeeperEvent::Finished { kind: IntentKind::Retry, outcome: Outcome::Done, .. })
+        matches!(
+            event,
+            KeeperEvent::Finished {
+                kind: IntentKind::Retry,
+                outcome: Outcome::Done,
+                ..
+            }
+        )
     };
     keeper.event("another attempt", again).await;
     until("it took effect", || async { world.get(STOPPED).await == U256::from(1) }).await;
     until("the alarm is cleared", || async {
         let alarms = keeper.store.alarms().await.unwrap();
-        alarms.iter().filter(|a| a.kind == AlarmKind::ContainmentFailed.name()).all(|a| a.cleared_ms.is_some())
+        alarms
+            .iter()
+            .filter(|a| a.kind == AlarmKind::ContainmentFailed.name())
+            .all(|a| a.cleared_ms.is_some())
     })
     .await;
     let incident = keeper.incident().await;
     let kinds: BTreeSet<&str> = incident.timeline.iter().map(|entry| entry.kind.as_str()).collect();
-    assert!(kinds.contains("containment failed") && kinds.contains("containment applied"), "{kinds:?}");
+    assert!(
+        kinds.contains("containment failed") && kinds.contains("containment applied"),
+        "{kinds:?}"
+    );
     keeper.stop().await;
 }
 
@@ -109,17 +165,32 @@ async fn a_containment_that_is_reorganised_away_is_made_again() {
     assert_eq!(world.get(STOPPED).await, U256::from(1));
     let incident = keeper.incident().await;
     assert_eq!(incident.state, IncidentState::Contained);
-    assert!(incident.timeline.iter().any(|entry| entry.kind == "reorganised"), "{:#?}", incident.timeline);
+    assert!(
+        incident.timeline.iter().any(|entry| entry.kind == "reorganised"),
+        "{:#?}",
+        incident.timeline
+    );
     keeper.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_may_be_answered_by_authority_once_the_heartbeat_is_fresh() {
     let world = World::new(&GAUGE_RULE).await;
-    let options = Options { contain: ["gauge-low".to_owned()].into(), ..world.options() };
-    let mut keeper = world.keeper_with(options, world.store().await, World::signers()).await.unwrap();
+    let options = Options {
+        contain: ["gauge-low".to_owned()].into(),
+        ..world.options()
+    };
+    let mut keeper = world
+        .keeper_with(options, world.store().await, World::signers())
+        .await
+        .unwrap();
     until("the heartbeat is there", || async {
-        ICordonGuard::new(world.guard, &world.provider).lastHeartbeat().call().await.unwrap() > 0
+        ICordonGuard::new(world.guard, &world.provider)
+            .lastHeartbeat()
+            .call()
+            .await
+            .unwrap()
+            > 0
     })
     .await;
     world.set(GAUGE, 5_000).await;
@@ -134,9 +205,23 @@ async fn a_rule_may_be_answered_by_authority_once_the_heartbeat_is_fresh() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_goes_on_by_polling_when_its_websocket_is_wrong() {
     let world = World::new(&GAUGE_RULE).await;
-    let options = Options { ws: Some("ws://127.0.0.1:1".to_owned()), ..world.options() };
-    let mut keeper = world.keeper_with(options, world.store().await, World::signers()).await.unwrap();
-    let polling = |event: &KeeperEvent| matches!(event, KeeperEvent::Alarm { kind: AlarmKind::Polling, .. });
+    let options = Options {
+        ws: Some("ws://127.0.0.1:1".to_owned()),
+        ..world.options()
+    };
+    let mut keeper = world
+        .keeper_with(options, world.store().await, World::signers())
+        .await
+        .unwrap();
+    let polling = |event: &KeeperEvent| {
+        matches!(
+            event,
+            KeeperEvent::Alarm {
+                kind: AlarmKind::Polling,
+                ..
+            }
+        )
+    };
     keeper.event("the alarm", polling).await;
     let bad = world.set(GAUGE, 5_000).await;
     let (contained, _) = keeper.contained().await;

@@ -79,9 +79,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-pub(crate) fn toml(node_http: &str, node_ws: &str, chain: u64, guard: Option<Address>, board: Address, rules: &Rules) -> String {
+pub(crate) fn toml(
+    node_http: &str,
+    node_ws: &str,
+    chain: u64,
+    guard: Option<Address>,
+    board: Address,
+    rules: &Rules,
+) -> String {
     let address = guard.map_or_else(String::new, |guard| format!("address = \"{guard}\""));
-    let [governor, guardian, keeper, heartbeat] = [GOVERNOR, GUARDIAN, KEEPER, HEARTBEAT].map(|index| key(index).address());
+    let [governor, guardian, keeper, heartbeat] =
+        [GOVERNOR, GUARDIAN, KEEPER, HEARTBEAT].map(|index| key(index).address());
     format!(
         r#"
 [chain]
@@ -113,7 +121,15 @@ board = {{ address = "{board}", abi = ["function get(uint256 key) view returns (
 impl World {
     /// A chain with a block every 250 ms.
     pub(crate) async fn new(rules: &Rules) -> Self {
-        Self::with(rules, NodeConfig { block_time: Some(Duration::from_millis(250)), silent: true, ..NodeConfig::default() }).await
+        Self::with(
+            rules,
+            NodeConfig {
+                block_time: Some(Duration::from_millis(250)),
+                silent: true,
+                ..NodeConfig::default()
+            },
+        )
+        .await
     }
 
     pub(crate) async fn with(rules: &Rules, node: NodeConfig) -> Self {
@@ -122,26 +138,46 @@ impl World {
             wallet.register_signer(key(index));
             wallet
         });
-        let provider =
-            ProviderBuilder::new().wallet(wallet).connect_http(node.http_endpoint().parse().unwrap()).erased();
+        let provider = ProviderBuilder::new()
+            .wallet(wallet)
+            .connect_http(node.http_endpoint().parse().unwrap())
+            .erased();
         provider.client().set_poll_interval(Duration::from_millis(20));
-        let creation = TransactionRequest::default().with_from(key(USER).address()).with_deploy_code(creation_code());
-        let receipt = provider.send_transaction(creation).await.unwrap().get_receipt().await.unwrap();
+        let creation = TransactionRequest::default()
+            .with_from(key(USER).address())
+            .with_deploy_code(creation_code());
+        let receipt = provider
+            .send_transaction(creation)
+            .await
+            .unwrap()
+            .get_receipt()
+            .await
+            .unwrap();
         let board = receipt.contract_address.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cordon.toml");
         let (http, ws, chain) = (node.http_endpoint(), node.ws_endpoint(), node.chain_id());
-        let before = Config::parse(&toml(&http, &ws, chain, None, board, rules), &path).unwrap_or_else(|e| panic!("{e}"));
+        let before =
+            Config::parse(&toml(&http, &ws, chain, None, board, rules), &path).unwrap_or_else(|e| panic!("{e}"));
         let compiled = before.compile().unwrap_or_else(|e| panic!("{e}"));
         let artifacts = Artifacts::load(&root().join("contracts/target/cordon"))
             .unwrap_or_else(|e| panic!("{e}; run scripts/build-contracts"));
         let from = key(GOVERNOR).address();
-        let deployment =
-            deploy_guard(&provider, from, &before, &compiled, &artifacts, GuardOptions::default()).await.unwrap_or_else(|e| panic!("{e}"));
+        let deployment = deploy_guard(&provider, from, &before, &compiled, &artifacts, GuardOptions::default())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
         let text = toml(&http, &ws, chain, Some(deployment.guard), board, rules);
         std::fs::write(&path, &text).unwrap();
         let config = Config::load(&path).unwrap_or_else(|e| panic!("{e}"));
-        Self { node, provider, board, guard: deployment.guard, config, compiled, dir }
+        Self {
+            node,
+            provider,
+            board,
+            guard: deployment.guard,
+            config,
+            compiled,
+            dir,
+        }
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -154,43 +190,79 @@ impl World {
     }
 
     pub(crate) fn signers() -> Signers {
-        Signers { keeper: key(KEEPER), heartbeat: Some(key(HEARTBEAT)) }
+        Signers {
+            keeper: key(KEEPER),
+            heartbeat: Some(key(HEARTBEAT)),
+        }
     }
 
     pub(crate) async fn keeper(&self) -> Running {
-        self.keeper_with(self.options(), self.store().await, Self::signers()).await.unwrap_or_else(|e| panic!("{e}"))
+        self.keeper_with(self.options(), self.store().await, Self::signers())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
     }
 
-    pub(crate) async fn keeper_with(&self, options: Options, store: Store, signers: Signers) -> Result<Running, KeeperError> {
+    pub(crate) async fn keeper_with(
+        &self,
+        options: Options,
+        store: Store,
+        signers: Signers,
+    ) -> Result<Running, KeeperError> {
         let keeper = Keeper::new(options, &self.compiled, store, signers).await?;
         Ok(Running::start(keeper).await)
     }
 
     pub(crate) async fn send(&self, from: u32, to: Address, data: Vec<u8>) -> TransactionReceipt {
-        let tx = TransactionRequest::default().with_from(key(from).address()).with_to(to).with_input(data);
-        let receipt = self.provider.send_transaction(tx).await.unwrap().get_receipt().await.unwrap();
+        let tx = TransactionRequest::default()
+            .with_from(key(from).address())
+            .with_to(to)
+            .with_input(data);
+        let receipt = self
+            .provider
+            .send_transaction(tx)
+            .await
+            .unwrap()
+            .get_receipt()
+            .await
+            .unwrap();
         assert!(receipt.status(), "a transaction of the test reverted");
         receipt
     }
 
     /// Sets a number on the board; answers the block.
     pub(crate) async fn set(&self, key: U256, value: u64) -> u64 {
-        let data = Board::setCall { key, value: U256::from(value) }.abi_encode();
+        let data = Board::setCall {
+            key,
+            value: U256::from(value),
+        }
+        .abi_encode();
         self.send(USER, self.board, data).await.block_number.unwrap()
     }
 
     pub(crate) async fn get(&self, key: U256) -> U256 {
         let data = Board::getCall { key }.abi_encode();
-        let answer = self.provider.call(TransactionRequest::default().with_to(self.board).with_input(data)).await.unwrap();
+        let answer = self
+            .provider
+            .call(TransactionRequest::default().with_to(self.board).with_input(data))
+            .await
+            .unwrap();
         Board::getCall::abi_decode_returns(&answer).unwrap()
     }
 
     pub(crate) async fn level(&self, scope: u8) -> ICordonGuard::Level {
-        ICordonGuard::new(self.guard, &self.provider).scopeStatus(scope).call().await.unwrap().level
+        ICordonGuard::new(self.guard, &self.provider)
+            .scopeStatus(scope)
+            .call()
+            .await
+            .unwrap()
+            .level
     }
 
     pub(crate) async fn nonce(&self, account: u32) -> u64 {
-        self.provider.get_transaction_count(key(account).address()).await.unwrap()
+        self.provider
+            .get_transaction_count(key(account).address())
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn height(&self) -> u64 {
@@ -219,7 +291,12 @@ impl Running {
     async fn start(keeper: Keeper) -> Self {
         let (store, events, stop) = (keeper.store().clone(), keeper.subscribe(), CancellationToken::new());
         let task = tokio::spawn(keeper.run(stop.clone()));
-        Self { store, events, stop, task }
+        Self {
+            store,
+            events,
+            stop,
+            task,
+        }
     }
 
     /// Waits for an event that matches.
@@ -235,22 +312,34 @@ impl Running {
         };
         match tokio::time::timeout(Duration::from_secs(30), wait).await {
             Ok(event) => event,
-            Err(_) => panic!("{what}: nothing in 30 s; incidents {:#?}", self.store.incidents().await.unwrap()),
+            Err(_) => panic!(
+                "{what}: nothing in 30 s; incidents {:#?}",
+                self.store.incidents().await.unwrap()
+            ),
         }
     }
 
     pub(crate) async fn contained(&mut self) -> (u64, Duration) {
-        match self.event("containment", |event| matches!(event, KeeperEvent::Contained { .. })).await {
-            KeeperEvent::Contained { block, broadcast_to_contained, .. } => {
-                (block, broadcast_to_contained.unwrap_or_default())
-            }
+        match self
+            .event("containment", |event| matches!(event, KeeperEvent::Contained { .. }))
+            .await
+        {
+            KeeperEvent::Contained {
+                block,
+                broadcast_to_contained,
+                ..
+            } => (block, broadcast_to_contained.unwrap_or_default()),
             _ => unreachable!(),
         }
     }
 
     /// Waits until the block of this height is done.
     pub(crate) async fn done(&mut self, height: u64) {
-        self.event("a block", |event| matches!(event, KeeperEvent::BlockDone { number, .. } if *number >= height)).await;
+        self.event(
+            "a block",
+            |event| matches!(event, KeeperEvent::BlockDone { number, .. } if *number >= height),
+        )
+        .await;
     }
 
     pub(crate) async fn incident(&self) -> Incident {
@@ -261,7 +350,11 @@ impl Running {
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("it stops").unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), self.task)
+            .await
+            .expect("it stops")
+            .unwrap()
+            .unwrap();
     }
 }
 
