@@ -1,5 +1,5 @@
 //! What the gate decides by itself, and what it hands on.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use alloy_primitives::{aliases::U24, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};

@@ -15,7 +15,7 @@ mod containment;
 mod dispatch;
 pub mod guard;
 mod hooks;
-#[cfg(any(target_arch = "wasm32", clippy))]
+#[cfg(target_arch = "wasm32")]
 mod program;
 mod reader;
 mod release;

@@ -118,7 +118,7 @@ fn rule(source: &str, params: &[Param], scope: u8, level: Level) -> Rule {
         level,
         duration: if level == Level::Normal { 0 } else { 3600 },
         check: ActionSet::EMPTY,
-        params: params.len() as u8,
+        params: u8::try_from(params.len()).unwrap(),
         program: compiled.program,
         entries: compiled.entries,
     }
