@@ -10,7 +10,9 @@ use sqlx::SqliteConnection;
 use super::alarms::{self, AlarmKind};
 use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdicts};
 use super::intents::{self, NewIntent};
-use super::{Intent, IntentKind, Names, Store, StoreError, breaches, events, incidents, int, uint, witnesses, word};
+use super::{
+    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, uint, witnesses, word,
+};
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading};
 use crate::rules::GuardEvent;
@@ -98,7 +100,7 @@ impl Store {
                 .changed
                 .extend(events::apply(connection, names, record.block, event).await?);
         }
-        incidents::follow_verdicts(connection, record, names).await?;
+        follow::follow_verdicts(connection, record, names).await?;
         breaches::follow(connection, record).await?;
         for decision in record.decisions {
             if let Some(intent) = self.commit_decision(connection, record, decision, names).await? {

@@ -7,6 +7,7 @@ mod breaches;
 mod codec;
 mod dossier;
 mod events;
+mod follow;
 mod incidents;
 mod intents;
 mod model;

@@ -3,6 +3,7 @@
 
 mod account;
 mod answer;
+mod confirm;
 mod deliver;
 #[cfg(test)]
 mod deliver_tests;

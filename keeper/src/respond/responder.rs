@@ -9,15 +9,15 @@ use cordon_client::guard::ICordonGuard as Guard;
 use tokio::sync::broadcast;
 
 use super::account::Account;
-use super::answer::{Effects, Refusal, classify_revert, describe_revert, effects};
+use super::answer::{Refusal, classify_revert, describe_revert};
 use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
 use super::queue::{Job, Queue};
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, BlockSource, CallError, Rpc};
+use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::{ScopeReading, held};
 use crate::event::KeeperEvent;
-use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, Store, StoreError};
+use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, Store};
 use crate::report::Reports;
 use crate::rules::scope_at;
 
@@ -51,7 +51,7 @@ impl GasPlan {
 }
 
 /// How an attempt ended.
-enum Step {
+pub(super) enum Step {
     Finished(Confirmation),
     Later { after: Duration, why: String },
 }
@@ -72,7 +72,7 @@ pub struct Responder {
     pub(crate) reports: Reports,
 }
 
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Failures after which people are told that an action is delayed.
 const PATIENCE: u32 = 2;
@@ -273,7 +273,7 @@ impl Responder {
     }
 
     /// The scope and the protocol's scope at a block.
-    async fn readings(&self, scope: u8, block: BlockId) -> Result<Vec<ScopeReading>, CallError> {
+    pub(super) async fn readings(&self, scope: u8, block: BlockId) -> Result<Vec<ScopeReading>, CallError> {
         let (own, protocol) = futures::future::join(
             scope_at(&self.rpc, self.guard, block, scope),
             scope_at(&self.rpc, self.guard, block, 0),
@@ -282,7 +282,7 @@ impl Responder {
         Ok(vec![own?, protocol?])
     }
 
-    fn state(&self, scopes: &[ScopeReading], scope: u8) -> String {
+    pub(super) fn state(&self, scopes: &[ScopeReading], scope: u8) -> String {
         let strictest = scopes
             .iter()
             .filter(|reading| reading.scope == scope || reading.scope == 0)
@@ -299,150 +299,9 @@ impl Responder {
             },
         )
     }
-
-    /// Compares receipt, events and read-back.
-    async fn confirm(&self, job: &Job, delivered: &Delivered) -> Result<Step, super::DeliverError> {
-        let (intent, receipt) = (&job.intent, &delivered.receipt);
-        let hash = receipt.block_hash.unwrap_or_default();
-        let Some(block) = self.rpc.by_hash(hash).await? else {
-            return Ok(Step::Later {
-                after: FIRST_RETRY,
-                why: format!("block {hash} with the transaction was reorganised away"),
-            });
-        };
-        let fee = u128::from(receipt.gas_used).saturating_mul(receipt.effective_gas_price);
-        if !receipt.status() {
-            self.store
-                .record_reverted(intent, delivered.sent.hash, &block, receipt.gas_used, fee)
-                .await?;
-            return Ok(Step::Later {
-                after: Duration::ZERO,
-                why: "the transaction was included and reverted".to_owned(),
-            });
-        }
-        let effects = effects(receipt, self.guard, intent.scope);
-        let scopes = match self.readings(intent.scope, block.hash.into()).await {
-            Ok(scopes) => scopes,
-            Err(error) => {
-                return Ok(Step::Later {
-                    after: FIRST_RETRY,
-                    why: format!("the level could not be read back: {error}"),
-                });
-            }
-        };
-        let (outcome, detail) = match self.judge(intent, effects, &scopes, &block) {
-            Ok(judged) => judged,
-            Err(why) => {
-                return Ok(Step::Later {
-                    after: FIRST_RETRY,
-                    why,
-                });
-            }
-        };
-        let included = Some((delivered.sent.hash, block, receipt.gas_used, fee));
-        let accepted = delivered.accepted_at;
-        Ok(Step::Finished(Confirmation {
-            outcome,
-            detail,
-            included,
-            decision_to_broadcast: accepted
-                .zip(job.decided_at)
-                .map(|(at, decided)| at.saturating_duration_since(decided)),
-            broadcast_to_contained: accepted.map(|at| at.elapsed()),
-        }))
-    }
-
-    /// What an included transaction means; the error says what does not fit together.
-    fn judge(
-        &self,
-        intent: &Intent,
-        effects: Effects,
-        scopes: &[ScopeReading],
-        block: &BlockRef,
-    ) -> Result<(Outcome, String), String> {
-        let state = self.state(scopes, intent.scope);
-        let number = block.number;
-        let done = |detail: String| Ok((Outcome::Done, detail));
-        match intent.kind {
-            IntentKind::Trip | IntentKind::Contain => {
-                let reached = scopes.iter().any(|reading| reading.level.rank() >= intent.level.rank());
-                match (effects.raised, reached, effects.observed) {
-                    (true, true, _) => done(format!("{state}: receipt, event and read-back of block {number} agree")),
-                    (true, false, _) => Err(format!("block {number} has the event of a raised level, but {state}")),
-                    (false, true, _) => Ok((
-                        Outcome::AlreadyHeld,
-                        format!("our transaction in block {number} changed nothing: {state}"),
-                    )),
-                    (false, false, true) => Ok((
-                        Outcome::Observed,
-                        format!("the guard recorded the first observation in block {number}"),
-                    )),
-                    (false, false, false) => Err(format!(
-                        "the transaction in block {number} succeeded and had no effect; {state}"
-                    )),
-                }
-            }
-            IntentKind::Retry if effects.failed => done(format!(
-                "containment was run again in block {number}, and a call failed again"
-            )),
-            IntentKind::Retry => done(format!("containment was run again in block {number}; {state}")),
-            IntentKind::Settle if effects.settled => {
-                done(format!("what the guard did was taken back in block {number}; {state}"))
-            }
-            IntentKind::Settle => done(format!("settled in block {number}; {state}")),
-            IntentKind::Shadow => Ok((Outcome::Recorded, state)),
-        }
-    }
-
-    async fn finish(&self, job: &Job, end: &Confirmation) -> Result<(), StoreError> {
-        let intent = &job.intent;
-        self.store.finish(intent, end).await?;
-        tracing::info!(
-            intent = intent.id,
-            kind = intent.kind.name(),
-            outcome = end.outcome.name(),
-            "{}",
-            end.detail
-        );
-        if end.outcome == Outcome::Refused {
-            let subject = format!("intent {}", intent.id);
-            self.alarms
-                .raise(
-                    AlarmKind::ActionRefused,
-                    &subject,
-                    &end.detail,
-                    Some(intent.block_number),
-                )
-                .await;
-        }
-        let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
-        if let (true, Outcome::Done, Some((tx, block, _, _))) = (raises, end.outcome, &end.included) {
-            let event = KeeperEvent::Contained {
-                intent: intent.id,
-                incident: intent.incident,
-                scope: intent.scope,
-                level: intent.level,
-                tx: *tx,
-                block: block.number,
-                broadcast_to_contained: end.broadcast_to_contained,
-            };
-            let _ = self.events.send(event);
-        }
-        let event = KeeperEvent::Finished {
-            intent: intent.id,
-            kind: intent.kind,
-            outcome: end.outcome,
-            detail: end.detail.clone(),
-        };
-        let _ = self.events.send(event);
-        if let Some(incident) = intent.incident {
-            self.reports.write(&self.store, incident).await;
-        }
-        Ok(())
-    }
 }
 
-fn end(outcome: Outcome, detail: &str) -> Confirmation {
+pub(super) fn end(outcome: Outcome, detail: &str) -> Confirmation {
     Confirmation {
         outcome,
         detail: detail.to_owned(),
