@@ -77,12 +77,9 @@ fn summary(out: &mut String, incident: &Incident) -> fmt::Result {
         let after = block.saturating_sub(incident.first_bad_block);
         row(
             "Contained",
-            &format!(
-                "{}, {after} block(s) after the first bad one, at {}",
-                at(block, time),
-                incident.level.name()
-            ),
+            &format!("{}, {after} block(s) after the first bad one", at(block, time)),
         )?;
+        row("Level by now", incident.level.name())?;
     }
     if let (Some(block), Some(time)) = (incident.ended_block, incident.ended_time) {
         row("Ended", &at(block, time))?;
