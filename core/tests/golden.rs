@@ -1,5 +1,4 @@
-//! Golden vectors: the encoding is frozen, and so is what it evaluates to. The files in `tests/golden/` are read by the tests
-//! of the guard's programs too. To write them anew after a deliberate change of the encoding: `CORDON_BLESS=1 cargo test`.
+//! Golden vectors: the encoding is frozen, and so is what it evaluates to. To write them anew after a deliberate change of the encoding: `CORDON_BLESS=1 cargo test`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -6,16 +6,42 @@ pragma solidity ^0.8.20;
 /// Scopes are numbered 0 to 127; scope 0 is the whole protocol and counts in every call. Times are Unix seconds.
 interface ICordonGuard {
     /// How much is closed in a scope. `Grace` follows containment: everything but liquidation and new risk is open.
-    enum Level { Normal, Throttled, ReduceOnly, Halted, Grace }
+    enum Level {
+        Normal,
+        Throttled,
+        ReduceOnly,
+        Halted,
+        Grace
+    }
 
     /// What a guarded call does to the protocol's risk.
-    enum Action { Deposit, Withdraw, Trade, Increase, Decrease, Repay, Settle, Liquidate, Sync, Tighten, Loosen }
+    enum Action {
+        Deposit,
+        Withdraw,
+        Trade,
+        Increase,
+        Decrease,
+        Repay,
+        Settle,
+        Liquidate,
+        Sync,
+        Tighten,
+        Loosen
+    }
 
     /// Outcome of a rule. `Unknown`: it could not be evaluated; that is never `Holds`, and it never raises a level.
-    enum Verdict { Holds, Breached, Unknown }
+    enum Verdict {
+        Holds,
+        Breached,
+        Unknown
+    }
 
     /// `Guardian` tightens and releases after a delay, `Keeper` tightens briefly, `Heartbeat` only shows that the keeper lives.
-    enum Role { Guardian, Keeper, Heartbeat }
+    enum Role {
+        Guardian,
+        Keeper,
+        Heartbeat
+    }
 
     /// One evaluated rule. `observed` and `bound` are the operands of the comparison that decided (sign and magnitude; zero
     /// when no comparison did). `reason` says why the verdict is `Unknown` (0 otherwise; codes in docs/rules.md).
@@ -31,12 +57,12 @@ interface ICordonGuard {
     /// State of a scope now, after expiries were applied.
     struct ScopeStatus {
         Level level;
-        uint64 since;       // when containment of the scope began; 0 when Normal
-        uint64 expiresAt;   // when the present level steps down; 0 when Normal
-        uint64 ceilingAt;   // no authority but the governor contains the scope beyond this; 0 when Normal
-        uint64 incident;    // number of the incident; 0 when none
-        uint64 releaseAt;   // when a queued release may be executed; 0 when none is queued
-        uint256 applied;    // bit i: the guard's own doing by containment call i is still in force
+        uint64 since; // when containment of the scope began; 0 when Normal
+        uint64 expiresAt; // when the present level steps down; 0 when Normal
+        uint64 ceilingAt; // no authority but the governor contains the scope beyond this; 0 when Normal
+        uint64 incident; // number of the incident; 0 when none
+        uint64 releaseAt; // when a queued release may be executed; 0 when none is queued
+        uint256 applied; // bit i: the guard's own doing by containment call i is still in force
     }
 
     // ---------------------------------------------------------------- hooks (gate)
@@ -45,7 +71,9 @@ interface ICordonGuard {
     /// does not permit `action`. `scopes` packs up to three scope ids, one per byte, unused bytes zero.
     /// `amount` is in units of `asset`; `account` is the user on whose behalf the call acts.
     /// @return ticket to be handed to `exit`; 0 when no rule has to be checked after the call.
-    function enter(uint24 scopes, uint8 action, address asset, uint256 amount, address account) external returns (uint256 ticket);
+    function enter(uint24 scopes, uint8 action, address asset, uint256 amount, address account)
+        external
+        returns (uint256 ticket);
 
     /// Called by the same contract when it has acted. Reverts when a rule hooked to the action is breached.
     function exit(uint256 ticket) external;
@@ -112,7 +140,10 @@ interface ICordonGuard {
     function evaluate(uint16 rule, bytes32[] calldata witness) external view returns (Evaluation memory);
 
     /// Many rules at one block. `rules[i]` is evaluated with `witnesses[i]`.
-    function evaluateMany(uint16[] calldata rules, bytes32[][] calldata witnesses) external view returns (Evaluation[] memory);
+    function evaluateMany(uint16[] calldata rules, bytes32[][] calldata witnesses)
+        external
+        view
+        returns (Evaluation[] memory);
 
     function scopeStatus(uint8 scope) external view returns (ScopeStatus memory);
 
@@ -128,11 +159,30 @@ interface ICordonGuard {
 
     // ---------------------------------------------------------------- events
 
-    event LevelRaised(uint8 indexed scope, Level from, Level to, uint64 expiresAt, uint64 indexed incident, address indexed by);
+    event LevelRaised(
+        uint8 indexed scope, Level from, Level to, uint64 expiresAt, uint64 indexed incident, address indexed by
+    );
     event LevelLowered(uint8 indexed scope, Level from, Level to, uint64 indexed incident, address indexed by);
-    event LevelExtended(uint8 indexed scope, Level level, uint64 expiresAt, uint64 indexed incident, address indexed by);
-    event RuleObserved(uint16 indexed rule, bytes32 witnessHash, bool observedNegative, uint256 observed, bool boundNegative, uint256 bound);
-    event RuleTripped(uint16 indexed rule, uint64 indexed incident, bytes32[] witness, bool observedNegative, uint256 observed, bool boundNegative, uint256 bound);
+    event LevelExtended(
+        uint8 indexed scope, Level level, uint64 expiresAt, uint64 indexed incident, address indexed by
+    );
+    event RuleObserved(
+        uint16 indexed rule,
+        bytes32 witnessHash,
+        bool observedNegative,
+        uint256 observed,
+        bool boundNegative,
+        uint256 bound
+    );
+    event RuleTripped(
+        uint16 indexed rule,
+        uint64 indexed incident,
+        bytes32[] witness,
+        bool observedNegative,
+        uint256 observed,
+        bool boundNegative,
+        uint256 bound
+    );
     event ShadowBreach(uint16 indexed rule, address indexed caller);
     event IncidentOpened(uint64 indexed incident, uint8 indexed scope, bytes32 evidence);
     event IncidentClosed(uint64 indexed incident, uint8 indexed scope);

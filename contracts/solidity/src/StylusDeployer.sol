@@ -46,11 +46,11 @@ contract StylusDeployer {
         deployed = _create(bytecode, salt == bytes32(0) ? salt : initSalt(salt, initData));
         uint256 spent = initValue;
         if (requiresActivation(deployed)) {
-            (, uint256 dataFee) = ARB_WASM.activateProgram{value: msg.value - initValue}(deployed);
+            (, uint256 dataFee) = ARB_WASM.activateProgram{ value: msg.value - initValue }(deployed);
             spent += dataFee;
         }
         if (initData.length != 0) {
-            (bool initialised, bytes memory answer) = deployed.call{value: initValue}(initData);
+            (bool initialised, bytes memory answer) = deployed.call{ value: initValue }(initData);
             if (!initialised) revert ContractInitializationError(deployed, answer);
         }
         _refund(msg.value - spent);
@@ -62,7 +62,7 @@ contract StylusDeployer {
         uint16 active;
         try ARB_WASM.codehashVersion(program.codehash) returns (uint16 version) {
             active = version;
-        } catch {}
+        } catch { }
         return active != ARB_WASM.stylusVersion();
     }
 
@@ -83,7 +83,7 @@ contract StylusDeployer {
 
     function _refund(uint256 excess) private {
         if (excess == 0) return;
-        (bool accepted,) = msg.sender.call{value: excess}("");
+        (bool accepted,) = msg.sender.call{ value: excess }("");
         if (!accepted) revert RefundExcessValueError(excess);
     }
 }

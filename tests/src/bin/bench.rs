@@ -158,7 +158,7 @@ impl Bench {
     async fn gas(&self) -> eyre::Result<()> {
         println!("## Gas\n");
         println!(
-            "Hooks as a Solidity caller pays them (the guard's account cold, programs not cached, then in a block that has called them before).\n"
+            "Hooks as a Solidity caller pays them (the guard's account cold, programs neither cached nor called before in the block).\n"
         );
         println!("| operation | gas |");
         println!("| --- | ---: |");
