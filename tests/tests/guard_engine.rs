@@ -338,3 +338,120 @@ async fn hooks_are_cheap_on_a_quiet_day() {
         .await;
     world.node.stop().await.unwrap();
 }
+
+/// Code of a switch that, when it is set, calls back into its caller: `retryContainment(1)`, noting in slot 1 whether it
+/// succeeded (2) or not (1), then the view `levels()`, noted in slot 2.
+fn meddling_switch() -> Vec<u8> {
+    let call = |selector: [u8; 4]| [&[0x63][..], &selector, &hex!("60e01b600052")].concat();
+    [
+        &hex!("36600414 61004e 57")[..],
+        &call(ICordonGuard::retryContainmentCall::SELECTOR),
+        &hex!("6001600452 60006000602460006000335af1 6001016001 55"),
+        &call(ICordonGuard::levelsCall::SELECTOR),
+        &hex!("6000600060046000335afa 6001016002 55 60043560005500"),
+        &hex!("5b60005460005260206000f3"),
+    ]
+    .concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contained_contract_cannot_meddle() {
+    let world = World::new().await;
+    world
+        .provider
+        .anvil_set_code(world.switch, meddling_switch().into())
+        .await
+        .unwrap();
+    world.set(world.price, 101).await;
+    let tripped = world
+        .ok(
+            ANYONE,
+            ICordonGuard::tripCall {
+                rule: 0,
+                witness: vec![],
+            },
+        )
+        .await;
+    assert_eq!(events::<ICordonGuard::ContainmentApplied>(&tripped).len(), 1);
+    assert!(world.closed().await);
+    let noted = |slot: u64| world.provider.get_storage_at(world.switch, U256::from(slot));
+    assert_eq!(
+        noted(1).await.unwrap(),
+        U256::from(1),
+        "the guard is locked while it calls out"
+    );
+    assert_eq!(noted(2).await.unwrap(), U256::from(2), "its views answer");
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_has_no_effect_is_reported_and_retried() {
+    let world = World::new().await;
+    // Answers success to everything, and zero.
+    world
+        .provider
+        .anvil_set_code(world.switch, hex!("60206000f3").into())
+        .await
+        .unwrap();
+    world.set(world.price, 101).await;
+    let tripped = world
+        .ok(
+            ANYONE,
+            ICordonGuard::tripCall {
+                rule: 0,
+                witness: vec![],
+            },
+        )
+        .await;
+    assert_eq!(events::<ICordonGuard::ContainmentFailed>(&tripped).len(), 1);
+    assert_eq!(
+        events::<ICordonGuard::LevelRaised>(&tripped).len(),
+        1,
+        "the level holds all the same"
+    );
+    world
+        .provider
+        .anvil_set_code(world.switch, meddling_switch().into())
+        .await
+        .unwrap();
+    let retried = world.ok(ANYONE, ICordonGuard::retryContainmentCall { scope: 1 }).await;
+    assert_eq!(events::<ICordonGuard::ContainmentApplied>(&retried).len(), 1);
+    assert!(world.closed().await);
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_chooses_the_gas_does_not_choose_the_outcome() {
+    let world = World::new().await;
+    world.set(world.price, 101).await;
+    let input = ICordonGuard::tripCall {
+        rule: 0,
+        witness: vec![],
+    }
+    .abi_encode();
+    let mut refused = 0;
+    for gas in (60_000..2_000_000u64).step_by(60_000) {
+        let request = TransactionRequest::default()
+            .with_from(ANYONE)
+            .with_to(world.guard)
+            .with_gas_limit(gas)
+            .with_input(input.clone());
+        let receipt = world
+            .provider
+            .send_transaction(request)
+            .await
+            .unwrap()
+            .get_receipt()
+            .await
+            .unwrap();
+        let failed = events::<ICordonGuard::ContainmentFailed>(&receipt).len();
+        assert_eq!(failed, 0, "with {gas} gas the containment call was starved");
+        assert_eq!(receipt.status(), world.closed().await, "with {gas} gas");
+        if receipt.status() {
+            break;
+        }
+        refused += 1;
+    }
+    assert!(refused > 0 && world.closed().await);
+    world.node.stop().await.unwrap();
+}
