@@ -100,7 +100,7 @@ undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
 "#,
             node.http_endpoint()
         );
-        let config = Config::parse(&text, &PathBuf::from("guard_engine.toml")).unwrap();
+        let config = Config::parse(&text, PathBuf::from("guard_engine.toml")).unwrap();
         let compiled = config.compile().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let artifacts = Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first");
