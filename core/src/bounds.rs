@@ -286,7 +286,11 @@ pub fn contain(state: ScopeState, bucket: Bucket, now: u64, request: &Request) -
         next_incident: request.next_incident,
         governor: matches!(request.actor, Actor::Governor),
     };
-    let (next, change) = state.raise(now, &raise)?;
+    let (mut next, change) = state.raise(now, &raise)?;
+    if matches!(request.actor, Actor::Keeper) && !matches!(change, Change::Raised { opened: true, .. }) {
+        // Only a guardian or a fresh observation cancels a release: a stolen keeper key must not keep a scope shut.
+        next.release_at = state.release_at;
+    }
     let from = match change {
         Change::Nothing => {
             return Ok(Outcome {

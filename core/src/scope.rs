@@ -12,13 +12,16 @@ pub const CEILING: u32 = 7 * 24 * 3600;
 /// Seconds that a queued release waits, so that a guardian can cancel it: 15 minutes.
 pub const RELEASE_DELAY: u32 = 15 * 60;
 
-/// Seconds that a scope stays at `ReduceOnly`, `Throttled` and `Grace` when it steps down into them: 1 hour each.
+/// Most seconds that a scope stays at `ReduceOnly`, `Throttled` and `Grace` each when it steps down into them: 1 hour. What was
+/// raised for less steps down as fast as it was raised for, so that nobody gets hours of closure for a second of budget.
 pub const STEP: u32 = 3600;
 
 /// Latest time that the packed word can hold (40 bits).
 pub const MAX_TIME: u64 = (1 << 40) - 1;
 
 const SPENT_BITS: u32 = 24;
+const STEP_BITS: u32 = 12;
+const HOLD_BITS: u32 = 24;
 
 /// State of a scope, stored in one 256-bit word. All times are Unix seconds. The level is the one last set; ask
 /// [`ScopeState::effective`] for the one that holds now.
@@ -40,6 +43,11 @@ pub struct ScopeState {
     pub incident: u32,
     /// When a queued release may be executed; 0 when none is queued.
     pub release_at: u64,
+    /// Seconds at `Throttled` and at `Grace` on the way down, at most [`STEP`].
+    pub step: u32,
+    /// Seconds at `ReduceOnly` on the way down from `Halted`: as many as `step`, or more when `ReduceOnly` was held for longer
+    /// before. Raising a level never shortens what was closed already. Less than 2^24.
+    pub hold: u32,
 }
 
 /// The level that holds at a time.
@@ -114,16 +122,7 @@ pub struct Raise {
     pub governor: bool,
 }
 
-/// Seconds that a scope stays at `level` when it steps down into it.
-#[must_use]
-pub const fn step_seconds(level: Level) -> u32 {
-    match level {
-        Level::ReduceOnly | Level::Throttled | Level::Grace => STEP,
-        Level::Normal | Level::Halted => 0,
-    }
-}
-
-/// Seconds from the expiry of `level` until the scope is back at `Normal`.
+/// Most seconds from the expiry of `level` until the scope is back at `Normal`, unless it was held for longer before.
 #[must_use]
 pub const fn tail_seconds(level: Level) -> u32 {
     match level {
@@ -136,7 +135,7 @@ pub const fn tail_seconds(level: Level) -> u32 {
 
 impl ScopeState {
     /// The level that holds at `now`: an expired level steps down one rung at a time,
-    /// `Halted -> ReduceOnly -> Throttled -> Grace -> Normal`, staying [`step_seconds`] on each.
+    /// `Halted -> ReduceOnly -> Throttled -> Grace -> Normal`, staying `hold` and then `step` seconds on each.
     #[must_use]
     pub fn effective(&self, now: u64) -> Effective {
         let (level, until) = self.walk(now);
@@ -152,9 +151,18 @@ impl ScopeState {
         let mut until = self.expires_at;
         while !matches!(level, Level::Normal) && now >= until {
             level = level.step_down();
-            until = until.saturating_add(u64::from(step_seconds(level)));
+            until = until.saturating_add(self.stay(level));
         }
         (level, until)
+    }
+
+    /// Seconds at a level on the way down.
+    fn stay(&self, level: Level) -> u64 {
+        match level {
+            Level::ReduceOnly => self.hold.into(),
+            Level::Throttled | Level::Grace => self.step.into(),
+            Level::Normal | Level::Halted => 0,
+        }
     }
 
     /// Until when the scope stays at `level` or stricter, if nothing else happens; 0 when it does not.
@@ -163,8 +171,12 @@ impl ScopeState {
         if self.level.rank() < level.rank() || matches!(level, Level::Normal) {
             return 0;
         }
-        let until = self.expires_at.saturating_add(u64::from(tail_seconds(self.level)));
-        until.saturating_sub(u64::from(tail_seconds(level)))
+        let (mut held, mut until) = (self.level, self.expires_at);
+        while held.rank() > level.rank() {
+            held = held.step_down();
+            until = until.saturating_add(self.stay(held));
+        }
+        until
     }
 
     /// The state with an ended containment written off: the same state while one is in force, else `Normal` with the
@@ -236,8 +248,13 @@ impl ScopeState {
                 ceiling_at: next.ceiling_at,
             });
         }
+        let held_before = next.held_until(Level::ReduceOnly);
+        let step = until.saturating_sub(now).min(u64::from(STEP)).max(u64::from(next.step));
+        let hold = held_before.saturating_sub(until).max(step).min((1 << HOLD_BITS) - 1);
         next.level = raise.level;
         next.expires_at = until;
+        next.step = (step & 0xfff) as u32;
+        next.hold = (hold & 0xff_ffff) as u32;
         let change = if same {
             Change::Extended
         } else {
@@ -292,7 +309,7 @@ impl ScopeState {
                 release_at: self.release_at,
             });
         }
-        let expires_at = now.saturating_add(u64::from(step_seconds(Level::Grace))).min(MAX_TIME);
+        let expires_at = now.saturating_add(u64::from(STEP)).min(MAX_TIME);
         Ok(ScopeState {
             level: Level::Grace,
             expires_at,
@@ -301,17 +318,20 @@ impl ScopeState {
         })
     }
 
-    /// The state as one word. From the low end: expiry (40 bits), level (8), governor (8), zero (8); begin (40),
-    /// seconds spent (24); incident (32), ceiling in seconds after the begin (32); release (40), zero (24).
+    /// The state as one word. From the low end: expiry (40 bits), level (8), governor (1), step (12), zero (3); begin (40),
+    /// seconds spent (24); incident (32), ceiling in seconds after the begin (32); release (40), hold (24).
     #[must_use]
     pub const fn pack(&self) -> U256 {
         let ceiling = self.ceiling_at.saturating_sub(self.since);
         let ceiling = if ceiling > 0xffff_ffff { 0xffff_ffff } else { ceiling };
         U256::from_limbs([
-            time(self.expires_at) | (self.level as u64) << 40 | (self.by_governor as u64) << 48,
+            time(self.expires_at)
+                | (self.level as u64) << 40
+                | (self.by_governor as u64) << 48
+                | (self.step as u64 & ((1 << STEP_BITS) - 1)) << 49,
             time(self.since) | (self.spent as u64 & ((1 << SPENT_BITS) - 1)) << 40,
             self.incident as u64 | ceiling << 32,
-            time(self.release_at),
+            time(self.release_at) | (self.hold as u64 & ((1 << HOLD_BITS) - 1)) << 40,
         ])
     }
 
@@ -337,6 +357,8 @@ impl ScopeState {
             },
             incident: (third & 0xffff_ffff) as u32,
             release_at: time(fourth),
+            step: (first >> 49 & ((1 << STEP_BITS) - 1)) as u32,
+            hold: (fourth >> 40) as u32,
         }
     }
 }

@@ -143,7 +143,19 @@ impl Sim {
         assert!(!bound.heartbeat || self.now - self.heartbeat <= HEARTBEAT_MAX_AGE);
         let after = outcome.state.effective(self.now);
         assert!(after.level.rank() >= before.level.rank(), "containment never loosens");
-        assert_eq!(outcome.state.release_at, 0, "a queued release is overtaken");
+        let opened = matches!(outcome.change, Change::Raised { opened: true, .. });
+        if actor == Actor::Keeper && !opened {
+            let queued = self.state.release_at;
+            assert_eq!(outcome.state.release_at, queued, "a keeper cancels no release");
+        } else {
+            assert_eq!(outcome.state.release_at, 0, "a queued release is overtaken");
+        }
+        let shut = self.state.settled(self.now).held_until(Level::ReduceOnly);
+        let kept = outcome.state.held_until(Level::ReduceOnly);
+        assert!(
+            shut <= self.now || kept >= shut,
+            "what was closed until {shut} stays closed, not only until {kept}"
+        );
         match outcome.change {
             Change::Nothing => {
                 assert_eq!(
@@ -316,18 +328,41 @@ fn expiry_steps_down_one_level_at_a_time() {
     let steps = [
         (0, Level::Halted, 900),
         (899, Level::Halted, 900),
-        (900, Level::ReduceOnly, 900 + HOUR),
-        (900 + HOUR, Level::Throttled, 900 + 2 * HOUR),
-        (900 + 2 * HOUR, Level::Grace, 900 + 3 * HOUR),
+        (900, Level::ReduceOnly, 2 * 900),
+        (2 * 900, Level::Throttled, 3 * 900),
+        (3 * 900, Level::Grace, 4 * 900),
     ];
     for (after, level, until) in steps {
         let held = state.effective(START + after);
         assert_eq!((held.level, held.expires_at), (level, START + until), "{after}");
     }
-    let end = state.effective(START + 900 + 3 * HOUR);
+    let end = state.effective(START + 4 * 900);
     assert_eq!((end.level, end.expires_at), (Level::Normal, 0));
-    assert_eq!(state.held_until(Level::Throttled), START + 900 + 2 * HOUR);
+    assert_eq!(state.held_until(Level::Throttled), START + 3 * 900);
     assert_eq!(state.held_until(Level::Normal), 0);
+}
+
+#[test]
+fn a_brief_halt_does_not_shorten_what_was_closed_before() {
+    let state = raised(Level::ReduceOnly, 24 * 3600, Actor::Guardian);
+    let request = Request {
+        actor: Actor::Keeper,
+        level: Level::Halted,
+        duration: 1,
+        last_heartbeat: START,
+        next_incident: 2,
+    };
+    let halted = contain(state, Bucket::default(), START, &request).unwrap().state;
+    assert_eq!(halted.effective(START).level, Level::Halted);
+    assert_eq!(halted.effective(START + 1).level, Level::ReduceOnly);
+    assert_eq!(halted.effective(START + 24 * 3600 - 1).level, Level::ReduceOnly);
+    assert_eq!(halted.effective(START + 24 * 3600).level, Level::Throttled);
+}
+
+#[test]
+fn a_second_of_budget_buys_seconds_and_not_hours() {
+    let state = raised(Level::Halted, 1, Actor::Keeper);
+    assert_eq!(state.effective(START + 4).level, Level::Normal);
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl<H: Host> Guard<H> {
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         let (rule, body) = rule_for(&view, index, witness)?;
-        if rule.class != Class::State || !rule.level.is_raised() {
+        if rule.class != Class::State || rule.shadow || !rule.level.is_raised() {
             return Err(refusal!(RuleNotTrippable, index));
         }
         let (state, now) = (self.scope(rule.scope), self.host.now());
@@ -194,7 +194,7 @@ impl<H: Host> Guard<H> {
                 .store(&bucket_key, &layout::from_number(&outcome.bucket.pack()));
         }
         let (next, by) = (outcome.state, self.host.sender());
-        if state.release_at != 0 {
+        if state.release_at != 0 && next.release_at == 0 {
             emit!(self.host, ReleaseCancelled, [scope, by]);
         }
         if next != state {

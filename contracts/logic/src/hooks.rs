@@ -231,7 +231,7 @@ impl<H: Host> Guard<H> {
             Verdict::Holds => Ok(()),
             Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
             Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
-            Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, caller.epoch) => {
+            Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, action, caller.epoch) => {
                 emit!(self.host, ShadowBreach, [index, sender]);
                 Ok(())
             }
@@ -241,13 +241,16 @@ impl<H: Host> Guard<H> {
 
     /// Whether a rule has been tripped and its scope's level governs in its stead. At the ceiling too: what can no longer
     /// raise a level must not close the protocol by reverting either.
-    fn is_governed_by_level(&self, index: u16, rule: &RuleRecord, epoch: u32) -> bool {
+    fn is_governed_by_level(&self, index: u16, rule: &RuleRecord, action: Action, epoch: u32) -> bool {
         let tripped = self.number_at(&layout::rule(epoch, index));
-        if rule.class != Class::State || tripped == 0 {
+        // Never for a spot rule, which an attacker can have tripped to get it out of the way, and never for what takes risk or
+        // somebody else's collateral: a standing breach only must not shut the exits.
+        let exits = !matches!(action, Action::Trade | Action::Increase | Action::Liquidate);
+        if rule.class != Class::State || tripped == 0 || !rule.robust || !exits {
             return false;
         }
         let (state, now) = (self.scope(rule.scope), self.host.now());
-        if u64::from(state.incident) == tripped && state.effective(now).level.is_raised() {
+        if u64::from(state.incident) == tripped && state.effective(now).level.rank() >= rule.level.rank() {
             return true;
         }
         let again = Raise {

@@ -110,16 +110,20 @@ impl<H: Host> Guard<H> {
         Err(refusal!(MissingRole, role::GUARDIAN, caller))
     }
 
-    /// Refuses while a robust rule of the scope that needs no witness is breached.
+    /// Refuses while a robust rule of the scope (of any scope, for the whole protocol) that needs no witness is breached, or
+    /// cannot be evaluated: what is not known to hold does not open.
     fn require_rules_hold(&mut self, scope: u8) -> Answer<()> {
         let (_, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         for index in 0..view.header().rules {
             let (rule, body) = rule_in(&view, index)?;
-            if rule.scope == scope && rule.robust && rule.params == 0 && rule.class == Class::State {
+            let named = scope == 0 || rule.scope == scope;
+            if named && rule.robust && !rule.shadow && rule.params == 0 && rule.class == Class::State {
                 let evaluation = self.check(&body.program(), &Inputs::default())?;
-                if evaluation.verdict == Verdict::Breached {
-                    return Err(breached(index, &evaluation));
+                match evaluation.verdict {
+                    Verdict::Holds => {}
+                    Verdict::Breached => return Err(breached(index, &evaluation)),
+                    Verdict::Unknown => return Err(refusal!(RuleUnknown, index, evaluation.reason)),
                 }
             }
         }

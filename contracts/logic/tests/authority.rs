@@ -139,6 +139,9 @@ fn a_release_is_cancelled_by_a_guardian_or_a_trip_and_refused_while_a_rule_is_br
     world.pass(900);
     let breached: Abi::RuleBreached = world.as_refused(GUARDIAN, |guard| guard.release(1));
     assert_eq!(breached.rule, rules::PRICE);
+    world.price.set(None);
+    let unknown: Abi::RuleUnknown = world.as_refused(GUARDIAN, |guard| guard.release(1));
+    assert_eq!(unknown.rule, rules::PRICE, "what cannot be seen to hold does not open");
     world.price.set(Some(100));
     world.as_(GUARDIAN).release(1).unwrap();
 }
@@ -155,13 +158,13 @@ fn expiry_steps_down_and_settling_undoes_as_reasons_fall_away() {
     world.as_(ANYONE).settle(0).unwrap();
     assert!(!world.market.paused.get(), "nothing halts the market any more");
     assert!(world.market.closed.get(), "but it is ReduceOnly still");
-    world.pass(HOUR);
+    world.pass(600);
     assert_eq!(world.level(0), Level::Throttled);
     world.as_(ANYONE).settle(0).unwrap();
     assert!(!world.market.closed.get());
-    world.pass(HOUR);
+    world.pass(600);
     assert_eq!(world.level(0), Level::Grace);
-    world.pass(HOUR);
+    world.pass(600);
     assert_eq!(world.level(0), Level::Normal);
     world.as_(ANYONE).settle(0).unwrap();
     assert_eq!(world.events::<Abi::IncidentClosed>().len(), 1);

@@ -9,6 +9,7 @@ use cordon_core::{level::permission, level::Permission, Action, Level};
 
 const DEPOSIT: u8 = 0;
 const TRADE: u8 = 2;
+const WITHDRAW: u8 = 1;
 const INCREASE: u8 = 3;
 const REPAY: u8 = 5;
 const LOOSEN: u8 = 10;
@@ -78,7 +79,10 @@ fn a_breached_state_rule_reverts_until_its_level_governs() {
     world.as_(VAULT).exit(other).unwrap();
     world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
     world.as_refused::<Abi::ActionClosed, _>(VAULT, |guard| guard.enter([1, 0, 0], INCREASE, B256::ZERO));
-    world.as_(VAULT).exit(ticket).unwrap();
+    // A standing breach does not shut the exits, but what had begun to add risk is refused still.
+    world.as_refused::<Abi::RuleBreached, _>(VAULT, |guard| guard.exit(ticket));
+    let leaving = world.as_(VAULT).enter([1, 0, 0], WITHDRAW, B256::ZERO).unwrap();
+    world.as_(VAULT).exit(leaving).unwrap();
     assert_eq!(world.events::<Abi::ShadowBreach>()[0].rule, rules::PRICE);
 }
 

@@ -138,7 +138,7 @@ pub fn book() -> Rulebook {
         ty: Type::Address,
     };
     let price = Rule {
-        check: ActionSet::EMPTY.with(Action::Increase),
+        check: ActionSet::EMPTY.with(Action::Increase).with(Action::Withdraw),
         ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly)
     };
     let spot = Rule {
