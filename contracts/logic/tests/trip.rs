@@ -197,15 +197,16 @@ fn trips_end_at_the_ceiling() {
         world.pass(HOUR / 2 + 1);
     }
     assert!(last < START + u64::from(CEILING));
-    // Back at Normal by then, and the hook no longer reverts on the standing breach: it only counts.
+    // Back at Normal by then. The hook does not shut the exits on a standing breach, it only counts; new risk it refuses still.
     world.pass(START + u64::from(CEILING) - world.guard.host.now);
     assert_eq!(world.level(1), Level::Normal);
-    let ticket = world
-        .as_(common::VAULT)
-        .enter([1, 0, 0], 3, Default::default())
-        .unwrap();
-    world.as_(common::VAULT).exit(ticket).unwrap();
+    let [withdraw, increase] = [1, 3].map(|action| {
+        let ticket = world.as_(common::VAULT).enter([1, 0, 0], action, Default::default());
+        ticket.unwrap()
+    });
+    world.as_(common::VAULT).exit(withdraw).unwrap();
     assert_eq!(world.events::<Abi::ShadowBreach>()[0].rule, rules::PRICE);
+    world.as_refused::<Abi::RuleBreached, _>(common::VAULT, |guard| guard.exit(increase));
 }
 
 #[test]
