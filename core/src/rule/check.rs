@@ -4,7 +4,7 @@ use crate::bytes::Cursor;
 use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::program::{
     CALL_RESULT, HEADER, Instruction, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN, MAX_LOCALS, MAX_PARAMS,
-    MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, Program, READ_GAS, VERSION, op,
+    MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, VERSION, op,
 };
 use crate::rule::value::{Kind, WordType};
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ pub(crate) fn assemble(result: Kind, params: u8, entries: u8, code: &[u8]) -> Re
     for (byte, value) in bytes.iter_mut().zip(measured) {
         *byte = value;
     }
-    Program::decode(&bytes)?;
+    crate::rule::program::Program::decode(&bytes)?;
     Ok(bytes)
 }
 
