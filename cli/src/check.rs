@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use cordon_client::config::{Problem, format_duration};
+use cordon_client::{ActionSet, Class, Level};
 use cordon_client::{CompiledConfig, Config, chain, deploy};
-use cordon_core::rule::Class;
-use cordon_core::{ActionSet, Level};
 
 use crate::style::Style;
 

@@ -20,8 +20,7 @@ use cordon_client::deploy::{
 use cordon_client::operate::{self, Release};
 use cordon_client::program::Program;
 use cordon_client::{CompiledConfig, Config, DeployError, chain, status};
-use cordon_core::Level;
-use cordon_core::rule::Verdict;
+use cordon_client::{Level, Verdict};
 
 struct Setup {
     chain: Chain,

@@ -3,10 +3,10 @@
 use alloy::primitives::{Address, B256};
 use alloy::providers::DynProvider;
 use clap::{Parser, ValueEnum};
+use cordon_client::Level;
 use cordon_client::config::{format_duration, parse_duration, suggest};
 use cordon_client::operate::{self, Contained, Release};
 use cordon_client::{CompiledConfig, Config};
-use cordon_core::Level;
 
 use super::{ConfigArgs, deployed, scope};
 use crate::key::KeyArgs;

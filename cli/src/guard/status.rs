@@ -4,9 +4,7 @@ use clap::Parser;
 use cordon_client::config::format_duration;
 use cordon_client::status::{GuardStatus, RuleState, ScopeState};
 use cordon_client::{CompiledConfig, chain, status};
-use cordon_core::Level;
-use cordon_core::bounds::HEARTBEAT_MAX_AGE;
-use cordon_core::rule::{Int, Verdict};
+use cordon_client::{HEARTBEAT_MAX_AGE, Int, Level, Verdict};
 
 use super::{ConfigArgs, deployed};
 use crate::style::Style;
