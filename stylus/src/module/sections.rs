@@ -158,7 +158,7 @@ impl<'a> Builder<'_, 'a> {
         limits::check("wasm elements", u64::from(section.count()), limits::ELEMENT_SEGMENTS)?;
         for (index, element) in (0_u32..).zip(section) {
             let element = element?;
-            self.info.element_len += element.range.end.saturating_sub(element.range.start);
+            self.info.element_len += element.range.len() as u64;
             limits::check("wasm element entries", self.info.element_len, limits::ELEMENT_BYTES)?;
             if let ElementKind::Active { offset_expr, .. } = &element.kind {
                 let entries = match &element.items {
@@ -181,7 +181,7 @@ impl<'a> Builder<'_, 'a> {
         for (index, data) in (0_u32..).zip(section) {
             let data = data?;
             self.info.data_bytes += count(data.data.len());
-            self.info.data_len += data.range.end.saturating_sub(data.range.start);
+            self.info.data_len += data.range.len() as u64;
             if let DataKind::Active { offset_expr, .. } = &data.kind {
                 let end = offset(offset_expr)?.map(|offset| offset + count(data.data.len()));
                 if end.is_none_or(|end| end > memory) {
