@@ -13,10 +13,10 @@ pub mod bounds;
 mod bytes;
 pub mod incident;
 pub mod level;
+pub mod math;
 pub mod rule;
 pub mod rulebook;
 pub mod scope;
-mod wide;
 
 pub use action::{Action, ActionSet};
 pub use level::{Level, Permission};

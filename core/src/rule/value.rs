@@ -1,6 +1,6 @@
 //! Values of the rule language.
 
-use crate::wide;
+use crate::math::wide;
 use alloy_primitives::{B256, U256};
 use core::cmp::Ordering;
 

@@ -74,3 +74,20 @@ pub(crate) fn at_most(a: &[u64; 8], b: &[u64; 8]) -> bool {
     }
     true
 }
+
+/// `a * b / 2^shift`, rounded down; `None` when it needs more than 128 bits.
+pub(crate) fn mul_shift(a: u128, b: u128, shift: u32) -> Option<u128> {
+    let (a_low, a_high) = (u128::from(a as u64), a >> 64);
+    let (b_low, b_high) = (u128::from(b as u64), b >> 64);
+    let lowest = a_low * b_low;
+    // At most 2^128 - 1: two cross products overflow together, so they are added one after the other.
+    let (middle, carry) = (a_low * b_high).overflowing_add(a_high * b_low);
+    let (low, carry_low) = lowest.overflowing_add(middle << 64);
+    let high = a_high * b_high + (middle >> 64) + (u128::from(carry) << 64) + u128::from(carry_low);
+    match shift {
+        0 => (high == 0).then_some(low),
+        1..=127 => (high >> shift == 0).then(|| high << (128 - shift) | low >> shift),
+        128 => Some(high),
+        _ => Some(high.checked_shr(shift - 128).unwrap_or(0)),
+    }
+}
