@@ -13,6 +13,7 @@ pub mod bounds;
 mod bytes;
 pub mod incident;
 pub mod level;
+pub mod limiter;
 pub mod math;
 pub mod rule;
 pub mod rulebook;
