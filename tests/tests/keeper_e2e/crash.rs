@@ -1,7 +1,7 @@
 //! A keeper that is killed: nothing decided is lost, nothing is done twice.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use alloy::primitives::{U256, hex};
@@ -65,9 +65,9 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self) -> ExitStatus {
         self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.0.wait().unwrap()
     }
 }
 
@@ -99,8 +99,15 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
     let mut process = Process::start(&world, Some("after-decision"));
     watching(&world, &store).await;
     let bad = world.set(GAUGE, 5_000).await;
-    let status = process.0.wait().unwrap();
-    assert_eq!(status.signal(), Some(6), "aborted: {status}");
+    until("it is decided", || async {
+        !store.open_intents().await.unwrap().is_empty()
+    })
+    .await;
+    // It stands at the fail point: however long it is given, it sends nothing.
+    let height = world.height().await;
+    world.reach(height + 4).await;
+    assert_eq!(process.0.try_wait().unwrap(), None, "it still runs");
+    assert_eq!(process.kill().signal(), Some(9), "SIGKILL");
     assert_eq!(world.nonce(KEEPER).await, 0, "nothing was sent");
     assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
     assert_eq!(store.open_intents().await.unwrap().len(), 1, "but it was decided");
