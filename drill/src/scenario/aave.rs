@@ -356,25 +356,4 @@ impl Guarded {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::{Tools, live::Live, progress::Silent};
-
-    #[tokio::test]
-    async fn without_the_guard_honest_traffic_passes_and_the_attack_hurts() {
-        let tools = Tools::discover(None, None).unwrap();
-        let live = Live::start(&tools, &[Scenario::AaveOracle], &Silent).await.unwrap();
-        let out = tools.root.clone();
-        let context = Context {
-            tools: &tools,
-            live: &live,
-            out,
-            progress: &Silent,
-        };
-        let damage = unguarded(&context, live.aave.as_ref().unwrap(), 1).await.unwrap();
-        assert!(damage.main.share_bps() > 1_000, "{}", damage.main);
-        live.stop().await;
-    }
-}
+mod tests;
