@@ -207,6 +207,17 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("unknown_action", "check = [\"Withdraw\"]", "check = [\"Witdraw\"]"),
     ("unknown_severity", "severity = \"P3\"", "severity = \"P9\""),
     ("unknown_in_call", "in_call = \"shadow\"", "in_call = \"shadwo\""),
+    ("unknown_respond", "severity = \"P3\"", "respond = \"contane\""),
+    (
+        "respond_without_level",
+        "level = \"ReduceOnly\"\nseverity = \"P3\"",
+        "respond = \"contain\"",
+    ),
+    (
+        "contained_too_long",
+        "level = \"ReduceOnly\"\nduration = \"30 minutes\"",
+        "level = \"Halted\"\nduration = \"30 minutes\"\nrespond = \"contain\"",
+    ),
     ("in_call_without_check", "check = [\"Withdraw\"]\n", ""),
     (
         "spot_halts",

@@ -82,9 +82,14 @@ pub enum KeeperError {
         /// The chain.
         chain_id: u64,
     },
-    /// An option names a rule that there is none of.
-    #[error("there is no rule `{0}` to be answered with `contain`")]
-    UnknownRule(String),
+    /// A rule is answered with `contain`, which the guard accepts only while the heartbeat is fresh.
+    #[error(
+        "the rule `{rule}` is answered with `contain`, which the guard refuses without a fresh heartbeat: set `heartbeat_key` in [keeper], or leave `respond` out"
+    )]
+    NoHeartbeat {
+        /// Name of the rule.
+        rule: String,
+    },
 }
 
 impl KeeperError {

@@ -99,14 +99,19 @@ impl Keeper {
         rpc.verify().await?;
         let version = compiled.code_hash();
         check_guard(&rpc, options.guard, version).await?;
-        let policies = policy::policies(compiled, &options)?;
+        let policies = policy::policies(compiled, &options);
         let account = Account::new(signers.keeper, rpc.clone());
-        let contains = policies.iter().any(|policy| policy.response == Response::Contain);
+        let contains = policies.iter().find(|policy| policy.response == Response::Contain);
+        if let (Some(policy), None) = (contains, &signers.heartbeat) {
+            return Err(KeeperError::NoHeartbeat {
+                rule: policy.id.clone(),
+            });
+        }
         check_account(
             &rpc,
             options.guard,
             account.address(),
-            contains.then_some(Guard::Role::Keeper),
+            contains.map(|_| Guard::Role::Keeper),
         )
         .await?;
         let (events, _) = broadcast::channel(EVENTS);

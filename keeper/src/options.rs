@@ -1,6 +1,5 @@
 //! Settings of a keeper.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,8 +32,6 @@ pub struct Options {
     pub deliver: DeliverSettings,
     /// Least seconds between two decisions on a rule.
     pub cooldown: u32,
-    /// Names of the rules whose breach is answered with `contain` by the keeper's authority instead of `trip`.
-    pub contain: BTreeSet<String>,
     /// Most witnesses to remember per rule.
     pub witness_limit: u32,
     /// Remembered witnesses that are evaluated again per block and rule.
@@ -59,7 +56,6 @@ impl Options {
             heads: HeadSettings::default(),
             deliver: DeliverSettings::default(),
             cooldown: 10,
-            contain: BTreeSet::new(),
             witness_limit: 10_000,
             recheck: 32,
             heartbeat: Duration::from_secs(5 * 60),

@@ -1,34 +1,23 @@
 //! What a compiled configuration means for the keeper.
 
-use std::collections::BTreeSet;
-
+use cordon_client::config::Respond;
 use cordon_client::{CompiledConfig, RuleMeta};
 use cordon_core::bounds::KEEPER;
 use cordon_core::rule::Class;
 
 use crate::decide::{Response, RulePolicy};
-use crate::error::KeeperError;
 use crate::options::Options;
 use crate::record::{NamedContainment, Names};
 use crate::respond::GasPlan;
 use crate::rules::{Watched, WitnessRule};
 
 /// The rules as policies, in the order of the rulebook. Hook rules are not among them: they hold inside a call only.
-pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Result<Vec<RulePolicy>, KeeperError> {
-    let known: BTreeSet<&str> = state_rules(compiled).map(|rule| rule.id.as_str()).collect();
-    if let Some(name) = options.contain.iter().find(|name| !known.contains(name.as_str())) {
-        return Err(KeeperError::UnknownRule(name.clone()));
-    }
-    Ok(state_rules(compiled)
+pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Vec<RulePolicy> {
+    state_rules(compiled)
         .map(|rule| {
-            let response = if options.contain.contains(&rule.id) {
-                Response::Contain
-            } else {
-                Response::Trip
-            };
-            let duration = match response {
-                Response::Trip => rule.duration,
-                Response::Contain => rule.duration.min(KEEPER.seconds(rule.level)),
+            let (response, duration) = match rule.respond {
+                Respond::Trip => (Response::Trip, rule.duration),
+                Respond::Contain => (Response::Contain, rule.duration.min(KEEPER.seconds(rule.level))),
             };
             RulePolicy {
                 index: rule.index,
@@ -43,7 +32,7 @@ pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Result<V
                 cooldown: options.cooldown,
             }
         })
-        .collect())
+        .collect()
 }
 
 fn state_rules(compiled: &CompiledConfig) -> impl Iterator<Item = &RuleMeta> {

@@ -5,7 +5,7 @@ use cordon_core::rule::Class;
 use cordon_core::rulebook::{Containment as BookContainment, Rulebook};
 use cordon_core::{ActionSet, Level};
 
-use crate::config::{Containment, Parameter, Problem, Severity, Witness};
+use crate::config::{Containment, Parameter, Problem, Respond, Severity, Witness};
 
 /// A configuration that was compiled: what goes on chain, and what explains it.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct RuleMeta {
     pub check: ActionSet,
     /// How bad a breach is.
     pub severity: Severity,
+    /// How the keeper answers a breach.
+    pub respond: Respond,
     /// Its parameters, one witness word each.
     pub params: Vec<Parameter>,
     /// Event that supplies the parameters.

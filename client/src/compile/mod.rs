@@ -147,6 +147,7 @@ impl Compiler<'_> {
             duration,
             check: invariant.check,
             severity: invariant.severity,
+            respond: invariant.respond,
             params: invariant.params.clone(),
             witness: invariant.witness.clone(),
             source: source.clone(),

@@ -134,6 +134,16 @@ impl fmt::Display for Severity {
     }
 }
 
+/// How the keeper answers a breach of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Respond {
+    /// Call `trip`: the guard proves the breach itself, so the keeper needs no authority and spends no budget.
+    #[default]
+    Trip,
+    /// Call `contain` by the keeper's own authority, within its bounds, budget and heartbeat.
+    Contain,
+}
+
 /// A parameter of a rule: whoever trips the rule supplies its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -175,6 +185,8 @@ pub struct Invariant {
     pub duration: u32,
     /// How bad a breach is.
     pub severity: Severity,
+    /// How the keeper answers a breach.
+    pub respond: Respond,
     /// Place of the whole rule's name, for messages.
     pub(crate) id_at: Spanned<()>,
     pub(crate) level_at: Option<Spanned<()>>,

@@ -92,6 +92,7 @@ pub(super) struct RawInvariant {
     pub(super) level: Option<Text>,
     pub(super) duration: Option<Text>,
     pub(super) severity: Option<Text>,
+    pub(super) respond: Option<Text>,
 }
 
 #[derive(Deserialize)]

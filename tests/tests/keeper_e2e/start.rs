@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
+use cordon_client::config::Respond;
 use cordon_keeper::record::Store;
 use cordon_keeper::{Keeper, KeeperError, Options, Signers};
 
-use crate::world::{GAUGE_RULE, KEEPER, USER, World, key};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, USER, World, key};
 
 async fn refused(world: &World, options: Options, signers: Signers) -> KeeperError {
     let path = world.dir.path().join("refused.db");
@@ -74,29 +75,30 @@ async fn each_mistake_has_its_own_clear_error() {
     );
     assert!(error.to_string().contains(&key(USER).address().to_string()), "{error}");
 
-    let contain = Options {
-        contain: ["gauge-low".to_owned()].into(),
-        ..world.options()
+    // By its own authority a keeper acts only with the role, and with a heartbeat.
+    let mut by_authority = world.compiled.clone();
+    by_authority.rules[0].respond = Respond::Contain;
+    let signers_of = |keeper, heartbeat| Signers {
+        keeper: key(keeper),
+        heartbeat,
     };
-    let error = refused(
-        &world,
-        contain,
-        Signers {
-            keeper: key(USER),
-            heartbeat: None,
-        },
-    )
-    .await;
+    let store = world.store().await;
+    let roleless = signers_of(USER, Some(key(HEARTBEAT)));
+    let error = Keeper::new(world.options(), &by_authority, store, roleless)
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, KeeperError::MissingRole { role: "Keeper", .. }),
         "{error}"
     );
-    let unknown = Options {
-        contain: ["gauge-lo".to_owned()].into(),
-        ..world.options()
-    };
-    let error = refused(&world, unknown, signers()).await;
-    assert!(matches!(error, KeeperError::UnknownRule(_)), "{error}");
+    let store = world.store().await;
+    let error = Keeper::new(world.options(), &by_authority, store, signers_of(KEEPER, None))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("`gauge-low`") && error.to_string().contains("heartbeat_key"),
+        "{error}"
+    );
 
     let poor = Signers {
         keeper: alloy::signers::local::PrivateKeySigner::random(),

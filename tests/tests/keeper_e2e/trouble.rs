@@ -175,15 +175,28 @@ async fn a_containment_that_is_reorganised_away_is_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_may_be_answered_by_authority_once_the_heartbeat_is_fresh() {
-    let world = World::new(&GAUGE_RULE).await;
-    let options = Options {
-        contain: ["gauge-low".to_owned()].into(),
-        ..world.options()
-    };
-    let mut keeper = world
-        .keeper_with(options, world.store().await, World::signers())
-        .await
-        .unwrap();
+    let world = World::new(&Rules(
+        r#"
+[[invariant]]
+id      = "gauge-low"
+scope   = "market"
+rule    = "board.get(0) <= 100"
+robust  = true
+level   = "ReduceOnly"
+respond = "contain"
+
+[[containment]]
+id     = "stop-board"
+scope  = "market"
+level  = "ReduceOnly"
+call   = "board.set(1, 1)"
+done   = "board.get(1) == 1"
+closes = ["Increase"]
+undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#,
+    ))
+    .await;
+    let mut keeper = world.keeper().await;
     until("the heartbeat is there", || async {
         ICordonGuard::new(world.guard, &world.provider)
             .lastHeartbeat()

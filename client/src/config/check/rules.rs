@@ -2,7 +2,7 @@
 
 use alloy::json_abi::Event;
 use cordon_core::action::{Action, ActionSet};
-use cordon_core::bounds::{Actor, REPAY_CLOSED_MAX};
+use cordon_core::bounds::{Actor, KEEPER, REPAY_CLOSED_MAX};
 use cordon_core::level::Level;
 use cordon_core::rule::Type;
 use cordon_core::rulebook::MAX_CALL_GAS;
@@ -10,7 +10,7 @@ use cordon_core::scope::CEILING;
 
 use super::super::schema::{OneOrMany, RawContainment, RawInvariant, RawWitness, Text};
 use super::super::source::suggest;
-use super::super::{Containment, Invariant, Parameter, Severity, Undo, Witness};
+use super::super::{Containment, Invariant, Parameter, Respond, Severity, Undo, Witness};
 use super::{Checker, is_identifier, place};
 use crate::abi::{Contracts, SignatureError};
 
@@ -45,6 +45,7 @@ impl Checker {
             Some(text) => self.choice(text, "severity", &Severity::ALL.map(|s| (s.name(), s))),
             None => Some(Severity::P2),
         };
+        let respond = self.respond(raw, level);
         let params = self.params(raw.param.as_ref());
         let witness = match &raw.witness {
             Some(witness) => self.witness(witness, raw.param.is_some(), &params, contracts),
@@ -73,6 +74,7 @@ impl Checker {
             level,
             duration,
             severity: severity?,
+            respond,
             id_at: place(&raw.id),
             level_at: raw.level.as_ref().map(place),
             rule: raw.rule.clone(),
@@ -91,6 +93,29 @@ impl Checker {
         }
         self.choice(text, "value of `in_call`", &[("revert", false), ("shadow", true)])
             .unwrap_or_default()
+    }
+
+    fn respond(&mut self, raw: &RawInvariant, level: Option<Level>) -> Respond {
+        let Some(text) = &raw.respond else { return Respond::Trip };
+        let known = [("trip", Respond::Trip), ("contain", Respond::Contain)];
+        let respond = self.choice(text, "value of `respond`", &known).unwrap_or_default();
+        if raw.level.is_none() {
+            let help = "name what the keeper raises the scope to: level = \"ReduceOnly\"".to_owned();
+            self.error(text.span(), "`respond` needs `level`", help);
+        }
+        if let (Respond::Contain, Some(level), Some(duration)) = (respond, level, &raw.duration) {
+            let most = KEEPER.seconds(level);
+            if self.duration(Some(duration), most) > most {
+                let message = format!(
+                    "by its own authority a keeper holds {} for {} minutes at most",
+                    level.name(),
+                    most / 60
+                );
+                let help = "shorten it, or let the keeper trip: respond = \"trip\"".to_owned();
+                self.error(duration.span(), message, help);
+            }
+        }
+        respond
     }
 
     fn trip_duration(&mut self, raw: &RawInvariant) -> u32 {
