@@ -1,0 +1,274 @@
+//! Single cases that show a bound each.
+
+use crate::START;
+use cordon_core::Level;
+use cordon_core::bounds::{Actor, BoundError, Bucket, HEARTBEAT_MAX_AGE, Request, contain};
+use cordon_core::incident::Incident;
+use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, STEP, ScopeError, ScopeState};
+
+const HOUR: u64 = 3600;
+
+fn raised(level: Level, duration: u32, actor: Actor) -> ScopeState {
+    let request = Request {
+        actor,
+        level,
+        duration,
+        last_heartbeat: START,
+        next_incident: 1,
+    };
+    contain(ScopeState::default(), Bucket::default(), START, &request)
+        .unwrap()
+        .state
+}
+
+#[test]
+fn expiry_steps_down_one_level_at_a_time() {
+    let state = raised(Level::Halted, 900, Actor::Keeper);
+    let steps = [
+        (0, Level::Halted, 900),
+        (899, Level::Halted, 900),
+        (900, Level::ReduceOnly, 2 * 900),
+        (2 * 900, Level::Throttled, 3 * 900),
+        (3 * 900, Level::Grace, 4 * 900),
+    ];
+    for (after, level, until) in steps {
+        let held = state.effective(START + after);
+        assert_eq!((held.level, held.expires_at), (level, START + until), "{after}");
+    }
+    let end = state.effective(START + 4 * 900);
+    assert_eq!((end.level, end.expires_at), (Level::Normal, 0));
+    assert_eq!(state.held_until(Level::Throttled), START + 3 * 900);
+    assert_eq!(state.held_until(Level::Normal), 0);
+}
+
+#[test]
+fn a_brief_halt_does_not_shorten_what_was_closed_before() {
+    let state = raised(Level::ReduceOnly, 24 * 3600, Actor::Guardian);
+    let request = Request {
+        actor: Actor::Keeper,
+        level: Level::Halted,
+        duration: 1,
+        last_heartbeat: START,
+        next_incident: 2,
+    };
+    let halted = contain(state, Bucket::default(), START, &request).unwrap().state;
+    assert_eq!(halted.effective(START).level, Level::Halted);
+    assert_eq!(halted.effective(START + 1).level, Level::ReduceOnly);
+    assert_eq!(halted.effective(START + 24 * 3600 - 1).level, Level::ReduceOnly);
+    assert_eq!(halted.effective(START + 24 * 3600).level, Level::Throttled);
+}
+
+#[test]
+fn a_second_of_budget_buys_seconds_and_not_hours() {
+    let state = raised(Level::Halted, 1, Actor::Keeper);
+    assert_eq!(state.effective(START + 4).level, Level::Normal);
+}
+
+#[test]
+fn each_role_stops_at_its_row_of_the_table() {
+    let ask = |actor, level, duration, last_heartbeat| {
+        let request = Request {
+            actor,
+            level,
+            duration,
+            last_heartbeat,
+            next_incident: 1,
+        };
+        contain(ScopeState::default(), Bucket::default(), START, &request).map(|outcome| outcome.change)
+    };
+    let stale = START - HEARTBEAT_MAX_AGE - 1;
+    assert_eq!(
+        ask(Actor::Keeper, Level::Halted, 901, START),
+        Err(BoundError::DurationBeyondRole { wanted: 901, most: 900 })
+    );
+    assert_eq!(
+        ask(Actor::Keeper, Level::ReduceOnly, 3600, stale),
+        Err(BoundError::HeartbeatStale { last: stale })
+    );
+    assert_eq!(
+        ask(Actor::Guardian, Level::Halted, 86_401, 0),
+        Err(BoundError::DurationBeyondRole {
+            wanted: 86_401,
+            most: 86_400
+        })
+    );
+    assert_eq!(
+        ask(Actor::Trip, Level::Halted, 0, 0),
+        Err(BoundError::DurationBeyondRole { wanted: 0, most: 3600 })
+    );
+    assert_eq!(
+        ask(Actor::Governor, Level::Grace, 60, 0),
+        Err(BoundError::Scope(ScopeError::BadLevel))
+    );
+    assert!(matches!(
+        ask(Actor::Guardian, Level::Halted, 86_400, 0),
+        Ok(Change::Raised {
+            from: Level::Normal,
+            opened: true
+        })
+    ));
+}
+
+#[test]
+fn the_keeper_runs_out_of_budget_and_gets_it_back() {
+    let mut bucket = Bucket::default();
+    let request = |level, duration, now| Request {
+        actor: Actor::Keeper,
+        level,
+        duration,
+        last_heartbeat: now,
+        next_incident: 1,
+    };
+    for scope in 0..2 {
+        let outcome = contain(
+            ScopeState::default(),
+            bucket,
+            START,
+            &request(Level::ReduceOnly, 3600, START),
+        );
+        bucket = outcome.unwrap_or_else(|error| panic!("scope {scope}: {error}")).bucket;
+    }
+    let third = contain(
+        ScopeState::default(),
+        bucket,
+        START,
+        &request(Level::Throttled, 1, START),
+    );
+    assert_eq!(
+        third,
+        Err(BoundError::BudgetSpent {
+            available: 0,
+            wanted: 1
+        })
+    );
+    let later = START + 12 * HOUR;
+    assert!(
+        contain(
+            ScopeState::default(),
+            bucket,
+            later,
+            &request(Level::ReduceOnly, 3600, later)
+        )
+        .is_ok()
+    );
+    assert!(
+        contain(
+            ScopeState::default(),
+            bucket,
+            later - 12,
+            &request(Level::ReduceOnly, 3600, later)
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_release_waits_and_a_trip_overtakes_it() {
+    let state = raised(Level::ReduceOnly, 86_400, Actor::Guardian)
+        .queue_release(START)
+        .unwrap();
+    let at = START + u64::from(RELEASE_DELAY);
+    assert_eq!(state.release_at, at);
+    assert_eq!(
+        state.queue_release(START + 5).unwrap().release_at,
+        at,
+        "queueing again does not move it"
+    );
+    assert_eq!(
+        state.release(at - 1),
+        Err(ScopeError::ReleaseTooEarly { release_at: at })
+    );
+    let trip = Request {
+        actor: Actor::Trip,
+        level: Level::ReduceOnly,
+        duration: 3600,
+        last_heartbeat: 0,
+        next_incident: 2,
+    };
+    let overtaken = contain(state, Bucket::default(), START + 1, &trip).unwrap();
+    assert_eq!((overtaken.change, overtaken.state.release_at), (Change::Nothing, 0));
+    assert_eq!(overtaken.state.release(at), Err(ScopeError::ReleaseNotQueued));
+    let released = state.release(at).unwrap();
+    assert_eq!(
+        (released.level, released.expires_at),
+        (Level::Grace, at + u64::from(STEP))
+    );
+    assert_eq!(
+        ScopeState::default().queue_release(START),
+        Err(ScopeError::NothingToRelease)
+    );
+}
+
+#[test]
+fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
+    let mut state = ScopeState::default();
+    let mut now = START;
+    let trip = |now| Request {
+        actor: Actor::Trip,
+        level: Level::ReduceOnly,
+        duration: 3600,
+        last_heartbeat: now,
+        next_incident: 1,
+    };
+    let ceiling = START + u64::from(CEILING);
+    loop {
+        match contain(state, Bucket::default(), now, &trip(now)) {
+            Ok(outcome) => state = outcome.state,
+            Err(error) => {
+                assert_eq!(
+                    error,
+                    BoundError::Scope(ScopeError::CeilingReached { ceiling_at: ceiling })
+                );
+                break;
+            }
+        }
+        now += 1800;
+    }
+    assert_eq!(state.ceiling_at, ceiling);
+    assert_eq!(state.effective(ceiling - 1).level, Level::Grace);
+    assert_eq!(state.effective(ceiling).level, Level::Normal);
+    let governor = Request {
+        actor: Actor::Governor,
+        level: Level::ReduceOnly,
+        duration: 14 * 86_400,
+        last_heartbeat: 0,
+        next_incident: 1,
+    };
+    let held = contain(state, Bucket::default(), now, &governor).unwrap().state;
+    assert_eq!(held.effective(now + 13 * 86_400).level, Level::ReduceOnly);
+    // Right after a full week nothing is left; a day at Normal gives a day back.
+    let refused = contain(state, Bucket::default(), ceiling, &trip(ceiling));
+    assert!(matches!(
+        refused,
+        Err(BoundError::Scope(ScopeError::CeilingReached { .. }))
+    ));
+    let later = ceiling + 86_400;
+    let again = contain(state, Bucket::default(), later, &trip(later)).unwrap().state;
+    assert_eq!(again.ceiling_at, later + 86_400);
+}
+
+#[test]
+fn an_incident_keeps_its_peak() {
+    let incident = Incident {
+        opened_at: START,
+        closed_at: 0,
+        scope: 127,
+        opened_by: Actor::Guardian,
+        rule: Some(u16::MAX),
+        peak: Level::ReduceOnly,
+        raises: 1,
+        evidence: alloy_primitives::B256::repeat_byte(9),
+    };
+    let raised = incident.raised(Level::Halted).raised(Level::Throttled);
+    assert_eq!((raised.peak, raised.raises), (Level::Halted, 3));
+    let closed = Incident {
+        closed_at: START + 5,
+        rule: None,
+        ..raised
+    };
+    for record in [incident, closed] {
+        let (word, evidence) = record.pack();
+        assert_eq!(Incident::unpack(word, evidence), Some(record));
+    }
+    assert_eq!(Incident::unpack(alloy_primitives::U256::ZERO, incident.evidence), None);
+}
