@@ -16,6 +16,7 @@ pub mod incident;
 pub mod level;
 pub mod limiter;
 pub mod math;
+pub mod quarantine;
 pub mod rule;
 pub mod rulebook;
 pub mod scope;

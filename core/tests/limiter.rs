@@ -116,8 +116,8 @@ proptest! {
     }
 
     #[test]
-    fn a_limit_is_one_word((limit, _) in used(), hold in hold(), rebasing: bool) {
-        let limit = limit.held(hold).rebasing(rebasing);
+    fn a_limit_is_one_word((limit, _) in used(), hold in hold(), rebasing: bool, tag: u8) {
+        let limit = limit.held(hold).rebasing(rebasing).tagged(tag);
         prop_assert_eq!(Limit::unpack(limit.pack()), limit);
     }
 

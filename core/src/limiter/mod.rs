@@ -89,6 +89,7 @@ pub struct Limit {
     share: u16,
     hold: Hold,
     rebasing: bool,
+    tag: u8,
     /// Units that have left and not leaked yet, times the period in seconds.
     filled: u128,
     /// When `filled` was computed, Unix seconds.
@@ -205,6 +206,30 @@ impl Limit {
         Limit { rebasing, ..self }
     }
 
+    /// A number for whoever keeps the limit.
+    #[must_use]
+    pub const fn tag(&self) -> u8 {
+        self.tag
+    }
+
+    /// The same limit with this number.
+    #[must_use]
+    pub const fn tagged(self, tag: u8) -> Self {
+        Limit { tag, ..self }
+    }
+
+    /// Whether `other` lets nothing out that this limit keeps in, whatever is used: fewer or as many units, over as long a time or
+    /// longer, and no larger share. Hold, marks and use are not compared.
+    #[must_use]
+    pub const fn is_tighter(&self, other: &Limit) -> bool {
+        let share = match (self.share, other.share) {
+            (0, _) => true,
+            (_, 0) => false,
+            (mine, others) => others <= mine,
+        };
+        share && other.units() <= self.units() && other.period >= self.period
+    }
+
     /// The same use under the numbers of `other` from `now` on: what has left still counts, and so does the hold.
     #[must_use]
     pub fn reshaped(&self, other: &Limit, now: u64) -> Self {
@@ -294,7 +319,7 @@ impl Limit {
     }
 
     /// The limit as a word. From the low end: use (128 bits); time (40), period (24); mantissa (32), exponent (7), share (14), hold
-    /// (2), rebasing (1), zero (8).
+    /// (2), rebasing (1), tag (8).
     #[must_use]
     pub const fn pack(&self) -> U256 {
         let [a, b, c, d, e, f, g, h, high @ ..] = self.filled.to_le_bytes();
@@ -306,7 +331,8 @@ impl Limit {
                 | (self.exponent as u64) << 32
                 | (self.share as u64) << 39
                 | (self.hold as u64) << 53
-                | (self.rebasing as u64) << 55,
+                | (self.rebasing as u64) << 55
+                | (self.tag as u64) << 56,
         ])
     }
 
@@ -327,6 +353,7 @@ impl Limit {
                 None => Hold::Full,
             },
             rebasing: rest >> 55 & 1 == 1,
+            tag: (rest >> 56) as u8,
             filled: low as u128 | (high as u128) << 64,
             at: time & TIME_MASK,
         }
