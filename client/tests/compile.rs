@@ -259,7 +259,7 @@ fn known_traps_are_warnings() {
     );
     let warnings = compile(&text).unwrap().warnings;
     assert!(
-        warnings.iter().any(|w| w.line == 75 && w.message.contains("balance")),
+        warnings.iter().any(|w| w.line == 77 && w.message.contains("balance")),
         "{warnings:?}"
     );
 }

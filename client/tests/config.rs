@@ -11,7 +11,7 @@ use std::path::Path;
 
 use alloy::primitives::{Address, B256, Log, LogData, address, b256};
 use alloy::sol_types::SolEvent;
-use cordon_client::config::{Config, Secret, Severity};
+use cordon_client::config::{Audience, Config, Credential, MailSecurity, Secret, Severity, Via};
 use cordon_core::{Action, ActionSet, Level};
 
 const FULL: &str = include_str!("data/full.toml");
@@ -55,6 +55,8 @@ fn the_full_example_is_read() {
         if password_env == "CORDON_HEARTBEAT_PASSWORD")
     );
     assert!(keeper.store.ends_with("tests/data/cordon.db"));
+    assert_eq!(keeper.heartbeat_url, Some(Credential::File("deadman-url".into())));
+    assert_eq!(keeper.console, "127.0.0.1:9464".parse().ok());
 
     let [price, account, share, backed] = config.invariants.as_slice() else {
         panic!("four invariants")
@@ -78,6 +80,28 @@ fn the_full_example_is_read() {
         (Level::Halted, 900, 500_000)
     );
     assert!(pause.closes.contains(Action::Repay));
+}
+
+#[test]
+fn channels_are_read_with_their_defaults() {
+    let config = parse(FULL).unwrap();
+    let [chat, pager, chief, bot, own] = config.notify.as_slice() else {
+        panic!("five channels")
+    };
+    assert_eq!(
+        (chat.severity, chat.audience, chat.after, chat.repeat, chat.per_minute),
+        (Severity::P3, Audience::Technical, 0, None, 20)
+    );
+    assert!(
+        matches!(&pager.via, Via::PagerDuty { server, .. } if server.host_str() == Some("events.eu.pagerduty.com"))
+    );
+    assert_eq!(
+        (chief.audience, chief.after, chief.repeat, chief.per_minute),
+        (Audience::Management, 600, Some(1_800), 5)
+    );
+    assert!(matches!(&chief.via, Via::Email(mail) if mail.security == MailSecurity::StartTls && mail.port == 587));
+    assert!(matches!(&bot.via, Via::Telegram { server, .. } if server.as_str() == "https://api.telegram.org/"));
+    assert_eq!((own.via.name(), own.severity), ("webhook", Severity::P4));
 }
 
 alloy::sol! {
@@ -268,6 +292,63 @@ const WRONG: &[(&str, &str, &str)] = &[
         "accepts = [\"Repay\", \"Deposit\"]",
     ),
     ("gas_out_of_range", "gas = 400000", "gas = 400"),
+    (
+        "console_for_everybody",
+        "listen = \"127.0.0.1:9464\"",
+        "listen = \"0.0.0.0:9464\"",
+    ),
+    (
+        "console_without_port",
+        "listen = \"127.0.0.1:9464\"",
+        "listen = \"localhost\"",
+    ),
+    ("unknown_service", "via = \"slack\"", "via = \"slak\""),
+    (
+        "plain_credential",
+        "url = { env = \"SLACK_URL\" }",
+        "url = \"https://hooks.slack.com/services/T0/B0/s3cret\"",
+    ),
+    (
+        "two_credentials",
+        "url = { env = \"SLACK_URL\" }",
+        "url = { env = \"A\", file = \"b\" }",
+    ),
+    ("channel_without_credential", "url = { env = \"SLACK_URL\" }\n", ""),
+    (
+        "key_of_another_service",
+        "chat = \"-1001234567890\"",
+        "chat = \"-1001234567890\"\nkey = { env = \"A\" }",
+    ),
+    ("duplicate_channel", "id = \"pager\"", "id = \"chat\""),
+    (
+        "unknown_audience",
+        "audience = \"management\"",
+        "audience = \"managment\"",
+    ),
+    (
+        "impatient_repetition",
+        "repeat = \"30 minutes\"",
+        "repeat = \"5 seconds\"",
+    ),
+    (
+        "pager_repeats_by_itself",
+        "key = { file = \"pagerduty-key\" }",
+        "key = { file = \"pagerduty-key\" }\nrepeat = \"5 minutes\"",
+    ),
+    ("too_many_messages", "per_minute = 5", "per_minute = 5000"),
+    (
+        "server_with_a_path",
+        "https://events.eu.pagerduty.com/",
+        "https://events.eu.pagerduty.com/v2/enqueue",
+    ),
+    ("mail_in_the_open", "security = \"starttls\"", "security = \"none\""),
+    ("no_mail_address", "risk@example.org", "risk at example.org"),
+    (
+        "nobody_gets_the_mail",
+        "[\"chief@example.org\", \"risk@example.org\"]",
+        "[]",
+    ),
+    ("username_alone", "password = { env = \"MAIL_PASSWORD\" }\n", ""),
 ];
 
 #[test]
@@ -341,6 +422,11 @@ fn no_message_repeats_a_key() {
     let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
     let message = complaint("key = { env = \"CORDON_KEEPER_KEY\" }", &format!("key = \"{key}\""));
     assert!(!message.contains("ac0974"), "{message}");
+    let message = complaint(
+        "url = { env = \"SLACK_URL\" }",
+        "url = \"https://hooks.example/T0/s3cret\"",
+    );
+    assert!(!message.contains("s3cret"), "{message}");
 }
 
 #[test]
@@ -367,6 +453,9 @@ fn every_key_is_described() {
         ("witness = { ", "witness = { zzzzzzzz = 1, "),
         ("gas = 400000\n", "zzzzzzzz = 1\n"),
         ("undo = [{ ", "undo = [{ zzzzzzzz = 1, "),
+        ("{ listen", "{ zzzzzzzz = 1, listen"),
+        ("url = { env = \"SLACK_URL\" }", "zzzzzzzz = 1"),
+        ("{ env = \"SLACK_URL\" }", "{ zzzzzzzz = 1 }"),
     ];
     let mut keys = std::collections::BTreeSet::new();
     for (from, to) in places {

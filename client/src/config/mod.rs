@@ -5,13 +5,16 @@
 //! described in `docs/config.md`.
 
 mod check;
+mod credential;
 mod duration;
+mod notify;
 mod schema;
 mod secret;
 mod source;
 mod witness;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use alloy::dyn_abi::DynSolType;
@@ -24,7 +27,9 @@ use url::Url;
 
 use crate::abi::Contracts;
 
+pub use credential::{Credential, SecretText};
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use notify::{Audience, Email, MailSecurity, NotifyChannel, Via};
 pub use secret::{Secret, SecretError};
 pub use source::{Problem, Report, Source, nearest, suggest};
 pub use witness::Witness;
@@ -46,6 +51,8 @@ pub struct Config {
     pub invariants: Vec<Invariant>,
     /// Containment calls in the order of the file, which is that of the rulebook.
     pub containments: Vec<Containment>,
+    /// Who is told what happened.
+    pub notify: Vec<NotifyChannel>,
     /// Doubtful things that do not keep the configuration from being used.
     pub warnings: Vec<Problem>,
 }
@@ -102,6 +109,10 @@ pub struct KeeperConfig {
     pub heartbeat_key: Option<Secret>,
     /// Directory of the Markdown reports.
     pub reports: PathBuf,
+    /// URL that is asked every minute while the keeper sees the chain, for a dead-man's switch that somebody else runs.
+    pub heartbeat_url: Option<Credential>,
+    /// Where the console listens; `None` for no console.
+    pub console: Option<SocketAddr>,
 }
 
 /// How bad a breach is, `P1` the worst.
@@ -115,7 +126,8 @@ pub enum Severity {
 }
 
 impl Severity {
-    const ALL: [Self; 4] = [Self::P1, Self::P2, Self::P3, Self::P4];
+    /// All of them, the worst first.
+    pub const ALL: [Self; 4] = [Self::P1, Self::P2, Self::P3, Self::P4];
 
     /// The name as written in the configuration.
     pub fn name(self) -> &'static str {

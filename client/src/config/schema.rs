@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
+use super::credential::Credential;
 use super::secret::Secret;
 
 pub(super) type Text = Spanned<String>;
@@ -25,6 +27,8 @@ pub(super) struct RawConfig {
     pub(super) invariant: Vec<RawInvariant>,
     #[serde(default)]
     pub(super) containment: Vec<RawContainment>,
+    #[serde(default)]
+    pub(super) notify: Vec<RawNotify>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +63,15 @@ pub(super) struct RawKeeper {
     pub(super) key: Secret,
     pub(super) heartbeat_key: Option<Secret>,
     pub(super) reports: Option<PathBuf>,
+    pub(super) heartbeat_url: Option<Credential>,
+    pub(super) console: Option<RawConsole>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConsole {
+    pub(super) listen: Option<Text>,
+    pub(super) remote: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +139,58 @@ pub(super) struct RawContainment {
 pub(super) struct RawUndo {
     pub(super) call: Text,
     pub(super) undone: Text,
+}
+
+/// All services share one table; which keys belong to which is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNotify {
+    pub(super) id: Text,
+    pub(super) via: Text,
+    pub(super) audience: Option<Text>,
+    pub(super) severity: Option<Text>,
+    pub(super) after: Option<Text>,
+    pub(super) repeat: Option<Text>,
+    pub(super) per_minute: Option<Spanned<u32>>,
+    pub(super) url: Option<Spanned<Credential>>,
+    pub(super) token: Option<Spanned<Credential>>,
+    pub(super) chat: Option<Text>,
+    pub(super) key: Option<Spanned<Credential>>,
+    pub(super) secret: Option<Spanned<Credential>>,
+    pub(super) server: Option<Text>,
+    pub(super) host: Option<Text>,
+    pub(super) port: Option<Spanned<u16>>,
+    pub(super) security: Option<Text>,
+    pub(super) username: Option<Text>,
+    pub(super) password: Option<Spanned<Credential>>,
+    pub(super) sender: Option<Text>,
+    pub(super) recipients: Option<Spanned<Vec<Text>>>,
+}
+
+impl RawNotify {
+    /// The keys that were given among those that only some services have.
+    pub(super) fn service_keys(&self) -> Vec<(&'static str, Range<usize>)> {
+        let credential = |value: &Option<Spanned<Credential>>| value.as_ref().map(Spanned::span);
+        let text = |value: &Option<Text>| value.as_ref().map(Spanned::span);
+        [
+            ("url", credential(&self.url)),
+            ("token", credential(&self.token)),
+            ("chat", text(&self.chat)),
+            ("key", credential(&self.key)),
+            ("secret", credential(&self.secret)),
+            ("server", text(&self.server)),
+            ("host", text(&self.host)),
+            ("port", self.port.as_ref().map(Spanned::span)),
+            ("security", text(&self.security)),
+            ("username", text(&self.username)),
+            ("password", credential(&self.password)),
+            ("sender", text(&self.sender)),
+            ("recipients", self.recipients.as_ref().map(Spanned::span)),
+        ]
+        .into_iter()
+        .filter_map(|(key, span)| Some((key, span?)))
+        .collect()
+    }
 }
 
 /// One text or a list of texts.

@@ -50,6 +50,20 @@ pub enum SecretError {
         /// Where the password came from.
         password_env: String,
     },
+    /// The file of a credential could not be read.
+    #[error("cannot read the secret in {path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What is there is no credential.
+    #[error("{place} holds no credential: one line of text is wanted")]
+    NoText {
+        /// Where it was read.
+        place: String,
+    },
 }
 
 impl Secret {

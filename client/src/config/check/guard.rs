@@ -1,13 +1,14 @@
 //! `[chain]`, `[guard]` and `[keeper]`.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use alloy::primitives::Address;
 use cordon_core::bounds::GOVERNOR_DELAY_MAX;
 use url::Url;
 
-use super::super::schema::{RawChain, RawGuard, RawKeeper, Text};
+use super::super::schema::{RawChain, RawConsole, RawGuard, RawKeeper, Text};
 use super::super::source::suggest;
 use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, format_duration};
 use super::{Checker, is_identifier};
@@ -21,6 +22,8 @@ const MAX_SCOPES: usize = 128;
 const GOVERNOR_DELAY: u32 = 172_800;
 /// Directory of reports unless given.
 const REPORTS: &str = "incidents";
+/// Where the console listens unless given.
+const CONSOLE: &str = "127.0.0.1:9464";
 
 impl Checker {
     /// `None` when an endpoint is wrong; that is then reported.
@@ -154,12 +157,39 @@ impl Checker {
 
     pub(super) fn keeper(&mut self, raw: RawKeeper) -> KeeperConfig {
         let reports = raw.reports.as_deref().unwrap_or(Path::new(REPORTS));
+        let console = raw.console.and_then(|console| self.console(&console));
         KeeperConfig {
+            heartbeat_url: raw.heartbeat_url,
+            console,
             store: self.source.directory().join(&raw.store),
             reports: self.source.directory().join(reports),
             key: raw.key,
             heartbeat_key: raw.heartbeat_key,
         }
+    }
+}
+
+impl Checker {
+    /// Where the console listens: this machine only, unless `remote` says that it is meant.
+    fn console(&mut self, raw: &RawConsole) -> Option<SocketAddr> {
+        let Some(text) = &raw.listen else {
+            return CONSOLE.parse().ok();
+        };
+        let Ok(address) = text.get_ref().parse::<SocketAddr>() else {
+            let help = format!("such as \"{CONSOLE}\"");
+            self.error(text.span(), "an IP address and a port are wanted", help);
+            return None;
+        };
+        if !address.ip().is_loopback() && raw.remote != Some(true) {
+            let help =
+                "the console has no passwords: leave it on 127.0.0.1 behind a proxy that has, or set `remote = true`";
+            self.error(
+                text.span(),
+                "the console would be open to other machines",
+                help.to_owned(),
+            );
+        }
+        Some(address)
     }
 }
 

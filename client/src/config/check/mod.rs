@@ -2,6 +2,7 @@
 
 mod contracts;
 mod guard;
+mod notify;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use cordon_core::action::{Action, ActionSet};
 use cordon_core::level::Level;
 use toml::Spanned;
 
+use super::credential::PLAIN_CREDENTIAL;
 use super::schema::{RawConfig, Text};
 use super::secret::PLAIN_KEY;
 use super::source::{Problem, Report, Source, nearest, suggest};
@@ -47,6 +49,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     let keeper = raw.keeper.map(|keeper| checker.keeper(keeper));
     let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts);
     let containments = checker.containments(&raw.containment, &guard.scopes);
+    let notify = checker.notify(raw.notify);
     let Checker {
         source,
         problems,
@@ -61,6 +64,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
             contracts,
             invariants,
             containments,
+            notify,
             warnings,
         }),
         _ => Err(Report::new(source.path(), problems)),
@@ -84,7 +88,7 @@ fn schema_problem(source: &Source, span: Range<usize>, message: &str) -> Problem
         ),
         _ => match (message.starts_with("missing field"), quoted.first()) {
             (true, Some(key)) => source.problem(span, format!("the key `{key}` is missing")),
-            _ if message == PLAIN_KEY => source.problem(span, message).redacted(),
+            _ if message == PLAIN_KEY || message == PLAIN_CREDENTIAL => source.problem(span, message).redacted(),
             _ => source.problem(span, message.trim_end().replace('\n', "; ")),
         },
     }
