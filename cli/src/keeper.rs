@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use cordon_client::{CompiledConfig, Config};
+use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
 use cordon_keeper::record::Store;
 use cordon_keeper::{Keeper, KeeperError, KeeperEvent, Options, Signers};
 use tokio::sync::broadcast::error::RecvError;
@@ -20,6 +21,24 @@ pub(crate) enum Command {
     Run(Args),
     /// Check everything that `run` needs: configuration, keys, chain, guard, roles, funds. Nothing is sent or stored.
     Check(Args),
+    /// Send a test message through every channel of [[notify]], or through one. Pages that it opens are closed again.
+    NotifyTest {
+        #[command(flatten)]
+        args: Args,
+        /// Only the channel of this id.
+        #[arg(long, value_name = "ID")]
+        channel: Option<String>,
+    },
+    /// Acknowledge an incident or an alarm: it is escalated and repeated no more.
+    Ack {
+        #[command(flatten)]
+        args: Args,
+        /// Number of the incident, or kind of the alarm.
+        topic: String,
+        /// Who takes care of it.
+        #[arg(long, value_name = "NAME")]
+        by: String,
+    },
 }
 
 /// Which keeper.
@@ -34,7 +53,66 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
     match command {
         Command::Run(args) => follow(args).await,
         Command::Check(args) => check(args).await,
+        Command::NotifyTest { args, channel } => notify_test(args, channel.as_deref()).await,
+        Command::Ack { args, topic, by } => acknowledge(args, topic, by).await,
     }
+}
+
+async fn notify_test(args: &Args, only: Option<&str>) -> eyre::Result<()> {
+    let config = Config::load(&args.config)?;
+    let wanted: Vec<_> = config
+        .notify
+        .iter()
+        .filter(|channel| only.is_none_or(|id| channel.id == id))
+        .cloned()
+        .collect();
+    if wanted.is_empty() {
+        let known: Vec<&str> = config.notify.iter().map(|channel| channel.id.as_str()).collect();
+        eyre::bail!(
+            "{} in {}: {}",
+            only.map_or_else(|| "no [[notify]]".to_owned(), |id| format!("no channel `{id}`")),
+            args.config.display(),
+            if known.is_empty() {
+                "nobody would be told anything".to_owned()
+            } else {
+                format!("channels: {}", known.join(", "))
+            }
+        );
+    }
+    let channels = notify::channels(&wanted, config.source.directory())?;
+    let origin = Origin {
+        chain_id: config.chain.id,
+        guard: config.guard.address.unwrap_or_default(),
+    };
+    let style = Style::of_stdout();
+    let mut failed = 0_usize;
+    for (id, result) in Desk::test(&channels, &origin).await {
+        match result {
+            Ok(()) => println!("{id}: {}", style.green("taken")),
+            Err(error) => {
+                failed = failed.saturating_add(1);
+                println!("{id}: {}", style.red(&error.to_string()));
+            }
+        }
+    }
+    eyre::ensure!(failed == 0, "{failed} of {} channels do not work", channels.len());
+    Ok(())
+}
+
+async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {
+    let config = Config::load(&args.config)?;
+    let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
+    let guard = config.guard.address.ok_or(KeeperError::NoGuard)?;
+    eyre::ensure!(
+        section.store.exists(),
+        "there is no record at {}: has the keeper run?",
+        section.store.display()
+    );
+    let store = Store::open(&section.store, config.chain.id, guard).await?;
+    let result = store.acknowledge(topic, by).await;
+    store.close().await;
+    println!("{} is acknowledged by {by}", result?);
+    Ok(())
 }
 
 /// A configuration with all that a keeper takes from it.
@@ -44,6 +122,8 @@ struct Prepared {
     options: Options,
     signers: Signers,
     store: PathBuf,
+    channels: Vec<Channel>,
+    dead_man: Option<DeadMan>,
 }
 
 fn prepare(args: &Args) -> eyre::Result<Prepared> {
@@ -57,12 +137,18 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
         .as_ref()
         .map(|keeper| keeper.store.clone())
         .ok_or(KeeperError::NoSection)?;
+    let directory = config.source.directory();
+    let channels = notify::channels(&config.notify, directory)?;
+    let url = config.keeper.as_ref().and_then(|keeper| keeper.heartbeat_url.as_ref());
+    let dead_man = url.map(|url| url.read(directory)).transpose()?.map(DeadMan::new);
     Ok(Prepared {
         config,
         compiled,
         options,
         signers,
         store,
+        channels,
+        dead_man,
     })
 }
 
@@ -73,6 +159,7 @@ async fn check(args: &Args) -> eyre::Result<()> {
         options,
         signers,
         store,
+        ..
     } = prepare(args)?;
     // A record that exists must be this guard's; none is made for a check.
     let folder = tempfile::tempdir()?;
@@ -100,10 +187,18 @@ async fn follow(args: &Args) -> eyre::Result<()> {
         options,
         signers,
         store,
+        channels,
+        dead_man,
     } = prepare(args)?;
     let store = Store::open(&store, options.chain_id, options.guard).await?;
     let guard = options.guard;
-    let keeper = Keeper::new(options, &compiled, store.clone(), signers).await?;
+    let mut keeper = Keeper::new(options, &compiled, store.clone(), signers)
+        .await?
+        .with_channels(channels)
+        .with_config_text(config.source.text());
+    if let Some(switch) = dead_man {
+        keeper = keeper.with_dead_man(switch);
+    }
     let stop = CancellationToken::new();
     let mut interrupt = Interrupt::listen()?;
     tokio::spawn({

@@ -1,10 +1,9 @@
 //! The keeper as a whole: set up with every check that can be made beforehand, then run until it is told to stop.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::sol_types::SolCall;
 use cordon_client::CompiledConfig;
 use cordon_client::guard::ICordonGuard as Guard;
@@ -16,6 +15,8 @@ use crate::chain::{Heads, Link, Rpc};
 use crate::decide::{Response, RulePolicy};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
+use crate::health::{Health, Progress};
+use crate::notify::{Channel, DeadMan, Desk};
 use crate::options::{Options, Signers};
 use crate::pipeline::Pipeline;
 use crate::policy;
@@ -28,8 +29,6 @@ use crate::rules::Reader;
 const EVENTS: usize = 4_096;
 /// How often nonce and fees are asked for while nothing is on its way.
 const REARM: Duration = Duration::from_secs(10);
-/// A head that was seen this long ago and is not evaluated yet means that the keeper does not keep up.
-const STALE: Duration = Duration::from_secs(30);
 
 /// A keeper of one guard.
 #[derive(Debug)]
@@ -44,38 +43,9 @@ pub struct Keeper {
     responder: Responder,
     heartbeat: Option<Heartbeat>,
     events: broadcast::Sender<KeeperEvent>,
-}
-
-/// What the heartbeat asks the pipeline: is the newest head evaluated?
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(Arc<Mutex<Option<(u64, Instant)>>>);
-
-impl Progress {
-    /// Notes that the block of this height was evaluated.
-    pub(crate) fn done(&self, number: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, Instant::now()));
-    }
-
-    /// Whether the newest head is evaluated, or arrived only just now.
-    fn check(&self, heads: &Heads) -> Result<(), String> {
-        if heads.link().is_blind() {
-            return Err("no head source works".to_owned());
-        }
-        let Some(newest) = heads.newest() else {
-            return Err("no block was seen yet".to_owned());
-        };
-        let done = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match done {
-            Some((number, _)) if number >= newest.block.number => Ok(()),
-            _ if newest.at.elapsed() < STALE => Ok(()),
-            Some((_, at)) if at.elapsed() < STALE => Ok(()),
-            _ => Err(format!(
-                "block {} was not evaluated within {} s",
-                newest.block.number,
-                STALE.as_secs()
-            )),
-        }
-    }
+    channels: Vec<Channel>,
+    dead_man: Option<DeadMan>,
+    config_digest: Option<B256>,
 }
 
 impl Keeper {
@@ -161,7 +131,32 @@ impl Keeper {
             responder,
             heartbeat,
             events,
+            channels: Vec::new(),
+            dead_man: None,
+            config_digest: None,
         })
+    }
+
+    /// The same, telling people through these channels.
+    #[must_use]
+    pub fn with_channels(mut self, channels: Vec<Channel>) -> Self {
+        self.channels = channels;
+        self
+    }
+
+    /// The same with a dead-man's switch that somebody else runs.
+    #[must_use]
+    pub fn with_dead_man(mut self, switch: DeadMan) -> Self {
+        self.dead_man = Some(switch);
+        self
+    }
+
+    /// The same, alarmed when `text` is not the configuration of the run before.
+    #[must_use]
+    pub fn with_config_text(mut self, text: &str) -> Self {
+        let bytes = [text.as_bytes(), self.version.as_slice()].concat();
+        self.config_digest = Some(keccak256(bytes));
+        self
     }
 
     /// A stream of what the keeper sees, decides and does from now on. A listener that is slow loses the oldest events.
@@ -200,6 +195,7 @@ impl Keeper {
             );
             queue.push(Job::now(intent, None));
         }
+        self.check_config().await?;
         let heads = Heads::start(
             self.rpc.clone(),
             self.options.ws.clone(),
@@ -214,7 +210,7 @@ impl Keeper {
             self.store.clone(),
             queue.clone(),
         );
-        let progress = Progress::default();
+        let progress = Progress::new(self.options.stale_head);
         let alarms = self.responder.alarms.clone();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(stop.clone().run_until_cancelled_owned(self.responder.clone().run()));
@@ -228,10 +224,24 @@ impl Keeper {
             stop.clone()
                 .run_until_cancelled_owned(watch_link(heads.clone(), alarms.clone())),
         );
+        tasks.spawn(stop.clone().run_until_cancelled_owned(watch_health(
+            heads.clone(),
+            progress.clone(),
+            alarms.clone(),
+        )));
         if let Some(heartbeat) = self.heartbeat.clone() {
             let (heads, progress) = (heads.clone(), progress.clone());
-            let beat = async move { heartbeat.run(move || progress.check(&heads)).await };
+            let beat = async move { heartbeat.run(move || progress.health(&heads)).await };
             tasks.spawn(stop.clone().run_until_cancelled_owned(beat));
+        }
+        if let Some(switch) = self.dead_man.clone() {
+            let (heads, progress) = (heads.clone(), progress.clone());
+            let ask = async move { switch.run(move || progress.health(&heads)).await };
+            tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
+        }
+        if !self.channels.is_empty() {
+            let desk = Desk::new(self.channels.clone(), self.store.clone(), alarms.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(desk.run()));
         }
         let pipeline = Pipeline {
             rpc: self.rpc,
@@ -254,6 +264,50 @@ impl Keeper {
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         result
+    }
+}
+
+impl Keeper {
+    /// Alarms when the configuration is another one than that of the run before; a later run with the same one clears it.
+    async fn check_config(&self) -> Result<(), KeeperError> {
+        const SETTING: &str = "config";
+        let Some(digest) = self.config_digest else {
+            return Ok(());
+        };
+        let before = self.store.swap_setting(SETTING, &digest.to_string()).await?;
+        let alarms = &self.responder.alarms;
+        alarms.clear(AlarmKind::ConfigChanged, "cordon.toml").await;
+        if let Some(before) = before.filter(|before| *before != digest.to_string()) {
+            let text = format!(
+                "cordon.toml is not the one of the run before (digest {digest}, before {before}): whoever did not expect that should look who changed it"
+            );
+            alarms.raise(AlarmKind::ConfigChanged, "cordon.toml", &text, None).await;
+        }
+        Ok(())
+    }
+}
+
+/// Turns a chain that stands still, and a pipeline that does not keep up, into an alarm.
+async fn watch_health(heads: Heads, progress: Progress, alarms: Alarms) {
+    const PERIOD: Duration = Duration::from_secs(1);
+    const SUBJECT: &str = "keeper";
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        match progress.health(&heads) {
+            // That no source works has an alarm of its own, which says more.
+            Health::Ill(why) if !heads.link().is_blind() => {
+                alarms
+                    .raise(
+                        AlarmKind::Stale,
+                        SUBJECT,
+                        &format!("the keeper does not follow the chain: {why}"),
+                        None,
+                    )
+                    .await;
+            }
+            Health::Well => alarms.clear(AlarmKind::Stale, SUBJECT).await,
+            Health::Ill(_) | Health::Starting => {}
+        }
     }
 }
 

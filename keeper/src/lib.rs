@@ -2,7 +2,7 @@
 //! and keeps the incident from the first bad block to the close.
 //!
 //! The modules are the stages of the pipeline in the order in which data flows: [`chain`], [`rules`], [`decide`],
-//! [`respond`], [`record`]; [`report`] writes what the record knows for people. [`Keeper`] ties them together.
+//! [`respond`], [`notify`], [`record`]; [`report`] writes what the record knows for people. [`Keeper`] ties them together.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +25,9 @@ pub mod clock;
 pub mod decide;
 mod error;
 mod event;
+mod health;
 mod keeper;
+pub mod notify;
 mod options;
 mod pipeline;
 mod policy;
@@ -37,5 +39,6 @@ pub mod rules;
 pub use alarm::Alarms;
 pub use error::KeeperError;
 pub use event::KeeperEvent;
+pub use health::Health;
 pub use keeper::Keeper;
 pub use options::{Options, Signers};

@@ -40,6 +40,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Blocks whose verdicts are kept.
     pub keep_blocks: u64,
+    /// A chain without a new block for so long is one that is not seen any more.
+    pub stale_head: Duration,
 }
 
 impl Options {
@@ -60,6 +62,7 @@ impl Options {
             recheck: 32,
             heartbeat: Duration::from_secs(5 * 60),
             keep_blocks: 2_000_000,
+            stale_head: Duration::from_secs(60),
         }
     }
 

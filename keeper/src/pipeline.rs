@@ -13,7 +13,7 @@ use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Heads, Rpc, See
 use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
-use crate::keeper::Progress;
+use crate::health::Progress;
 use crate::record::{AlarmKind, BlockCommit, BlockRecord, Names, OpenIncident, Store, StoreError};
 use crate::report::Reports;
 use crate::respond::{Account, Job, Queue, Upkeep};
@@ -68,6 +68,7 @@ impl Pipeline {
         let mut chain = Canonical::new(WINDOW as usize, self.store.window(WINDOW).await?);
         self.resume_upkeep().await?;
         while let Some(Some(seen)) = stop.run_until_cancelled(heads.next()).await {
+            self.progress.begin();
             let mut target = seen;
             let mut wait = RETRY;
             let work = async {
@@ -86,6 +87,7 @@ impl Pipeline {
             if stop.run_until_cancelled(work).await.is_none() {
                 break;
             }
+            self.progress.rest();
             self.alarms.clear(AlarmKind::Record, "record").await;
         }
         Ok(())
@@ -155,8 +157,6 @@ impl Pipeline {
                 self.alarms
                     .raise(AlarmKind::Behind, "blocks", &text, Some(block.number))
                     .await;
-            } else if lag == 0 {
-                self.progress.done(block.number);
             }
             let at = if block.hash == target.block.hash {
                 target.at
@@ -164,6 +164,7 @@ impl Pipeline {
                 Instant::now()
             };
             self.process(block, at, true).await?;
+            self.progress.done(block.number);
             if lag <= PROBE_LAG && block.number.is_multiple_of(16) {
                 self.alarms.clear(AlarmKind::Behind, "blocks").await;
             }

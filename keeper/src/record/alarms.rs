@@ -1,8 +1,10 @@
 //! Alarms: what people have to look at. One stays open per kind and subject until its cause is gone.
 
+use cordon_client::config::Severity;
 use sqlx::SqliteConnection;
 
-use super::{Store, StoreError, int, uint};
+use super::notices::{NewNotice, alarm_topic, tell};
+use super::{NoticeKind, Store, StoreError, int, uint};
 use crate::clock::now_ms;
 
 /// What an alarm is about. docs/keeper.md says what to do about each.
@@ -28,6 +30,12 @@ pub enum AlarmKind {
     Heartbeat,
     /// The record could not be written.
     Record,
+    /// The chain stands still as far as the keeper sees, or the keeper does not keep up.
+    Stale,
+    /// A channel through which people are told does not work.
+    NotifyFailed,
+    /// The configuration is not the one of the run before.
+    ConfigChanged,
 }
 
 impl AlarmKind {
@@ -45,6 +53,23 @@ impl AlarmKind {
             Self::RulebookChanged => "rulebook-changed",
             Self::Heartbeat => "heartbeat",
             Self::Record => "record",
+            Self::Stale => "stale",
+            Self::NotifyFailed => "notify-failed",
+            Self::ConfigChanged => "config-changed",
+        }
+    }
+
+    /// How bad it is that it is raised.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            // What is not seen, not stored or not done protects nothing.
+            Self::Blind | Self::Stale | Self::Record | Self::ActionRefused | Self::ContainmentFailed => Severity::P1,
+            Self::RuleUnknown | Self::Behind | Self::ActionDelayed | Self::RulebookChanged | Self::Heartbeat => {
+                Severity::P2
+            }
+            Self::NotifyFailed | Self::ConfigChanged => Severity::P3,
+            Self::Polling => Severity::P4,
         }
     }
 }
@@ -80,7 +105,13 @@ impl Store {
         text: &str,
         block_number: Option<u64>,
     ) -> Result<bool, StoreError> {
-        raise(&mut *self.pool.acquire().await?, kind, subject, text, block_number).await
+        let mut tx = self.begin().await?;
+        let raised = raise(&mut tx, kind, subject, text, block_number).await?;
+        tx.commit().await?;
+        if raised {
+            self.news();
+        }
+        Ok(raised)
     }
 
     /// Marks an alarm's cause as gone. `false` when none was open.
@@ -88,7 +119,23 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn clear_alarm(&self, kind: AlarmKind, subject: &str) -> Result<bool, StoreError> {
-        clear(&mut *self.pool.acquire().await?, kind, subject).await
+        // Most clearing finds nothing: it must not cost the write lock.
+        let open: Option<(i64,)> =
+            sqlx::query_as("SELECT id FROM alarms WHERE kind = ? AND subject = ? AND cleared_ms IS NULL")
+                .bind(kind.name())
+                .bind(subject)
+                .fetch_optional(&self.pool)
+                .await?;
+        if open.is_none() {
+            return Ok(false);
+        }
+        let mut tx = self.begin().await?;
+        let cleared = clear(&mut tx, kind, subject).await?;
+        tx.commit().await?;
+        if cleared {
+            self.news();
+        }
+        Ok(cleared)
     }
 
     /// All alarms, oldest first.
@@ -131,9 +178,37 @@ pub(super) async fn raise(
     .bind(text)
     .bind(block_number.map(|number| int("block number", number)).transpose()?)
     .bind(now_ms())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    let raised = done.rows_affected() > 0;
+    if raised {
+        let notice = NewNotice {
+            mark: None,
+            topic: alarm_topic(kind),
+            kind: NoticeKind::Alarm,
+            severity: kind.severity(),
+            incident: None,
+            subject,
+            text,
+            block_number,
+            ends: false,
+            delay_ms: 0,
+        };
+        tell(connection, &notice).await?;
+    }
+    Ok(raised)
+}
+
+/// Clears all alarms of a kind.
+pub(super) async fn clear_all(connection: &mut SqliteConnection, kind: AlarmKind) -> Result<(), StoreError> {
+    let open: Vec<(String,)> = sqlx::query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+        .bind(kind.name())
+        .fetch_all(&mut *connection)
+        .await?;
+    for (subject,) in open {
+        clear(connection, kind, &subject).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn clear(
@@ -145,7 +220,28 @@ pub(super) async fn clear(
         .bind(now_ms())
         .bind(kind.name())
         .bind(subject)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(done.rows_affected() > 0)
+    let cleared = done.rows_affected() > 0;
+    if cleared {
+        let (left,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+            .bind(kind.name())
+            .fetch_one(&mut *connection)
+            .await?;
+        let text = format!("the cause of the alarm {} about {subject} is gone", kind.name());
+        let notice = NewNotice {
+            mark: None,
+            topic: alarm_topic(kind),
+            kind: NoticeKind::Cleared,
+            severity: kind.severity(),
+            incident: None,
+            subject,
+            text: &text,
+            block_number: None,
+            ends: left == 0,
+            delay_ms: 0,
+        };
+        tell(connection, &notice).await?;
+    }
+    Ok(cleared)
 }

@@ -112,6 +112,7 @@ impl Store {
             set_checkpoint(connection, record.block.hash).await?;
         }
         tx.commit().await?;
+        self.news();
         Ok(commit)
     }
 
@@ -258,6 +259,7 @@ impl Store {
             }
         }
         tx.commit().await?;
+        self.news();
         Ok(reopened)
     }
 

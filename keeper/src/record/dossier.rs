@@ -112,7 +112,7 @@ fn number(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, StoreErr
     value.map(|value| uint(column, value)).transpose()
 }
 
-fn severity_from(name: &str) -> Result<Severity, StoreError> {
+pub(super) fn severity_from(name: &str) -> Result<Severity, StoreError> {
     [Severity::P1, Severity::P2, Severity::P3, Severity::P4]
         .into_iter()
         .find(|severity| severity.name() == name)

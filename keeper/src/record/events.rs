@@ -7,7 +7,8 @@ use sqlx::SqliteConnection;
 
 use super::alarms::{self, AlarmKind};
 use super::incidents::{self, Entry, Opening};
-use super::{IncidentState, Names, StoreError, int};
+use super::notices::{forget_containment, tell_incident};
+use super::{IncidentState, Names, NoticeKind, StoreError, int};
 use crate::chain::BlockRef;
 use crate::decide::ScopeReading;
 use crate::rules::{GuardEvent, GuardEventKind as Kind};
@@ -39,7 +40,7 @@ pub(super) async fn apply(
     }
     match &event.kind {
         Kind::Raised { to, .. } => {
-            incidents::contain(connection, id, *to, Some(block)).await?;
+            incidents::contain(connection, id, *to, Some(block), 0).await?;
             level_closure(connection, names, id, *to, block).await?;
         }
         Kind::Lowered { to, .. } => {
@@ -158,6 +159,16 @@ async fn lowered(connection: &mut SqliteConnection, id: i64, to: Level, block: &
         IncidentState::Settled
     };
     incidents::set_state(connection, id, state).await?;
+    let (kind, text) = match state {
+        IncidentState::Released => (NoticeKind::Released, "people have released the scope"),
+        _ => (
+            NoticeKind::Settled,
+            "the level has expired and what the guard did is taken back",
+        ),
+    };
+    forget_containment(connection, id).await?;
+    let told = (format!("incident:{id}:{}:{}", kind.name(), block.hash), 0);
+    tell_incident(connection, id, kind, text, Some(block.number), told).await?;
     incidents::end(connection, id, block).await
 }
 

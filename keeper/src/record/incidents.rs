@@ -7,7 +7,8 @@ use sqlx::SqliteConnection;
 
 use super::codec::{decode_words, encode_words, int_text};
 use super::intents::Confirmation;
-use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, Outcome, Store, StoreError, int};
+use super::notices::{forget_containment, tell_incident};
+use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int};
 use crate::chain::BlockRef;
 use crate::clock::now_ms;
 use crate::decide::Decision;
@@ -105,9 +106,27 @@ pub(super) async fn open(connection: &mut SqliteConnection, opening: &Opening<'_
     .bind(time)
     .bind(number)
     .bind(time)
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
+    let text = match decision {
+        Some((decision, name)) => breach_text(decision, name, opening.block.number),
+        None => format!(
+            "the level of {} was raised by an account, not by a rule",
+            opening.scope_name
+        ),
+    };
+    let mark = (format!("incident:{id}:opened"), 0);
+    let block = Some(opening.block.number);
+    tell_incident(connection, id, NoticeKind::Opened, &text, block, mark).await?;
     Ok(id)
+}
+
+fn breach_text(decision: &Decision, name: &str, block: u64) -> String {
+    format!(
+        "rule {name} breached at block {block}: observed {}, bound {}",
+        int_text(decision.reading.observed),
+        int_text(decision.reading.bound)
+    )
 }
 
 /// The incident that a decision belongs to: that of its scope, or a new one.
@@ -118,12 +137,7 @@ pub(super) async fn detect(
     names: &Names,
 ) -> Result<i64, StoreError> {
     let name = names.rule(decision.rule);
-    let breach = format!(
-        "rule {name} breached at block {}: observed {}, bound {}",
-        record.block.number,
-        int_text(decision.reading.observed),
-        int_text(decision.reading.bound)
-    );
+    let breach = breach_text(decision, &name, record.block.number);
     let held = of_scope(connection, decision.scope).await?;
     let (id, kind) = match held {
         Some(id) => (id, "breached again"),
@@ -182,6 +196,14 @@ pub(super) async fn close(
     block: &BlockRef,
     why: &str,
 ) -> Result<(), StoreError> {
+    let (was,): (String,) = sqlx::query_as("SELECT state FROM incidents WHERE id = ?")
+        .bind(id)
+        .fetch_one(&mut *connection)
+        .await?;
+    if was != IncidentState::Closed.name() {
+        let told = (format!("incident:{id}:closed:{}", block.hash), 0);
+        tell_incident(connection, id, NoticeKind::Closed, why, Some(block.number), told).await?;
+    }
     set_state(connection, id, IncidentState::Closed).await?;
     end(connection, id, block).await?;
     end_closures(connection, id, None, block).await?;
@@ -226,12 +248,17 @@ pub(super) async fn set_state(
     Ok(())
 }
 
-/// Notes that the guard holds `level` since `block`. An incident that had ended goes on.
+/// Time for a block's events to be stored, so that a message can say what is closed, in milliseconds.
+const STORY: i64 = 3_000;
+
+/// Notes that the guard holds `level` since `block`. An incident that had ended goes on. People are told after `wait_ms`, or
+/// when it is noted again with less.
 pub(super) async fn contain(
     connection: &mut SqliteConnection,
     id: i64,
     level: Level,
     block: Option<&BlockRef>,
+    wait_ms: i64,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE incidents SET state = 'contained', level = ?, ended_block = NULL, ended_hash = NULL, ended_time = NULL
@@ -241,6 +268,14 @@ pub(super) async fn contain(
     .bind(id)
     .execute(&mut *connection)
     .await?;
+    let (scope,): (String,) = sqlx::query_as("SELECT scope_name FROM incidents WHERE id = ?")
+        .bind(id)
+        .fetch_one(&mut *connection)
+        .await?;
+    let text = format!("{scope} is {}", level.name());
+    let told = (format!("incident:{id}:contained:{}", level.name()), wait_ms);
+    let number = block.map(|block| block.number);
+    tell_incident(connection, id, NoticeKind::Contained, &text, number, told).await?;
     let Some(block) = block else { return Ok(()) };
     let number = int("block number", block.number)?;
     sqlx::query(
@@ -288,7 +323,7 @@ pub(super) async fn finish_intent(
     let block = end.included.as_ref().map(|(_, block, _, _)| block);
     let tx = end.included.as_ref().map(|(hash, _, _, _)| *hash);
     if raises && end.outcome == Outcome::Done {
-        contain(connection, id, intent.level, block).await?;
+        contain(connection, id, intent.level, block, STORY).await?;
         sqlx::query(
             "UPDATE incidents SET decision_to_broadcast = COALESCE(decision_to_broadcast, ?),
                 broadcast_to_contained = COALESCE(broadcast_to_contained, ?) WHERE id = ?",
@@ -299,7 +334,7 @@ pub(super) async fn finish_intent(
         .execute(&mut *connection)
         .await?;
     } else if raises && end.outcome == Outcome::AlreadyHeld {
-        contain(connection, id, intent.level, None).await?;
+        contain(connection, id, intent.level, None, STORY).await?;
     }
     let kind = match (end.outcome, raises) {
         (Outcome::Done, true) => "contained",
@@ -326,6 +361,7 @@ pub(super) async fn revert(connection: &mut SqliteConnection, block: &BlockRef) 
             .bind(hash.clone())
             .fetch_all(&mut *connection)
             .await?;
+    reopen(connection, block).await?;
     for sql in [
         "UPDATE timeline SET mark = NULL WHERE block_hash = ?",
         "DELETE FROM closures WHERE from_hash = ?",
@@ -352,6 +388,24 @@ pub(super) async fn revert(connection: &mut SqliteConnection, block: &BlockRef) 
             },
         )
         .await?;
+    }
+    Ok(())
+}
+
+/// Tells that what was contained, or over, is not any more.
+async fn reopen(connection: &mut SqliteConnection, block: &BlockRef) -> Result<(), StoreError> {
+    let ids: Vec<(i64,)> = sqlx::query_as("SELECT id FROM incidents WHERE contained_hash = ?1 OR ended_hash = ?1")
+        .bind(block.hash.to_vec())
+        .fetch_all(&mut *connection)
+        .await?;
+    for (id,) in ids {
+        forget_containment(connection, id).await?;
+        let text = format!(
+            "block {} was reorganised away, and with it what was done there about the incident; the keeper does it again",
+            block.number
+        );
+        let told = (format!("incident:{id}:reorganised:{}", block.hash), 0);
+        tell_incident(connection, id, NoticeKind::Reorged, &text, Some(block.number), told).await?;
     }
     Ok(())
 }

@@ -171,6 +171,7 @@ impl Store {
             incidents::finish_intent(&mut tx, incident, intent, end).await?;
         }
         tx.commit().await?;
+        self.news();
         Ok(())
     }
 }

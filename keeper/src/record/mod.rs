@@ -11,15 +11,19 @@ mod follow;
 mod incidents;
 mod intents;
 mod model;
+mod notices;
+mod outbox;
 mod transactions;
 mod witnesses;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::Notify;
 
 pub use alarms::{Alarm, AlarmKind};
 pub use blocks::{BlockCommit, BlockRecord, Witnessed};
@@ -30,6 +34,8 @@ pub use model::{
     Closure, Incident, IncidentState, Intent, IntentKind, NamedContainment, Names, Outcome, TimelineEntry,
     TransactionRecord,
 };
+pub use notices::{AcknowledgeError, Notice, NoticeKind, OpenTopic};
+pub use outbox::{DeliveryEnd, Due, Subscription};
 pub use transactions::SentTransaction;
 
 /// Why the record could not be read or written.
@@ -85,6 +91,8 @@ pub struct Store {
     pool: SqlitePool,
     chain_id: u64,
     guard: Address,
+    /// Wakes whoever tells people.
+    fresh: Arc<Notify>,
 }
 
 impl Store {
@@ -111,7 +119,12 @@ impl Store {
                 source,
             })?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        let store = Self { pool, chain_id, guard };
+        let store = Self {
+            pool,
+            chain_id,
+            guard,
+            fresh: Arc::default(),
+        };
         store.claim().await?;
         Ok(store)
     }
@@ -126,6 +139,16 @@ impl Store {
     #[must_use]
     pub fn guard(&self) -> Address {
         self.guard
+    }
+
+    /// Waits until there may be notices that were not put on their way. They may come from another process too, which wakes
+    /// nobody.
+    pub async fn fresh_notices(&self) {
+        self.fresh.notified().await;
+    }
+
+    fn news(&self) {
+        self.fresh.notify_one();
     }
 
     /// Closes the file when its last user is done.

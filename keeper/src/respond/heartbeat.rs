@@ -12,6 +12,7 @@ use super::answer::describe_revert;
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivery};
 use crate::alarm::Alarms;
 use crate::chain::CallError;
+use crate::health::Health;
 use crate::record::AlarmKind;
 
 /// Why a heartbeat was not recorded.
@@ -42,15 +43,21 @@ pub struct Heartbeat {
 
 /// After a failure the next attempt comes sooner than the interval.
 const RETRY: Duration = Duration::from_secs(10);
+/// While no block was evaluated yet.
+const BEGINNING: Duration = Duration::from_millis(100);
 const GAS: u64 = 2_000_000;
 
 impl Heartbeat {
-    /// Beats for ever, as long as `is_healthy`. What is dead must not look alive.
-    pub async fn run(self, is_healthy: impl Fn() -> Result<(), String>) {
+    /// Beats for ever, as long as `health` is well. What is dead must not look alive; what has only begun is not dead.
+    pub async fn run(self, health: impl Fn() -> Health) {
         loop {
-            let result = match is_healthy() {
-                Ok(()) => self.beat().await.map_err(|error| error.to_string()),
-                Err(why) => Err(format!("no heartbeat is sent because {why}")),
+            let result = match health() {
+                Health::Well => self.beat().await.map_err(|error| error.to_string()),
+                Health::Starting => {
+                    tokio::time::sleep(BEGINNING).await;
+                    continue;
+                }
+                Health::Ill(why) => Err(format!("no heartbeat is sent because {why}")),
             };
             match result {
                 Ok(()) => {

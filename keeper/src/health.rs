@@ -1,0 +1,201 @@
+//! Whether the keeper really sees the chain and keeps up with it. Being a process that runs is no health: fresh data is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::chain::Heads;
+
+/// A block that is being worked on for so long means that the keeper does not keep up.
+const STALE: Duration = Duration::from_secs(30);
+
+/// What can be said of the keeper's health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// The newest head was evaluated, or is about to be.
+    Well,
+    /// It has only just begun: no block was evaluated yet, and nobody need worry.
+    Starting,
+    /// It does not see the chain, or does not keep up; the text says why.
+    Ill(String),
+}
+
+/// What health is judged by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Signs {
+    /// No head source works.
+    blind: bool,
+    /// Time since the start.
+    running: Duration,
+    /// Time since the newest head arrived, once there is one.
+    head_age: Option<Duration>,
+    /// Time that the present work has taken without a block being finished.
+    busy: Option<Duration>,
+    /// Whether a block was evaluated.
+    done: bool,
+    /// Time after which a chain without new blocks is one that is not seen any more.
+    head_patience: Duration,
+}
+
+fn judge(signs: &Signs) -> Health {
+    if signs.blind {
+        return Health::Ill("no head source works".to_owned());
+    }
+    match (signs.head_age, signs.busy) {
+        (None, _) if signs.running >= STALE => {
+            return Health::Ill(format!("no block was seen within {} s", STALE.as_secs()));
+        }
+        (Some(age), _) if age >= signs.head_patience => {
+            return Health::Ill(format!("the newest block came {} s ago", age.as_secs()));
+        }
+        (_, Some(busy)) if busy >= STALE => {
+            return Health::Ill(format!("no block was evaluated within {} s", STALE.as_secs()));
+        }
+        _ => {}
+    }
+    if signs.done { Health::Well } else { Health::Starting }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    done: Option<u64>,
+    busy_since: Option<Instant>,
+}
+
+/// What the pipeline tells of its progress. Cheap to clone; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    since: Instant,
+    head_patience: Duration,
+    state: Arc<Mutex<State>>,
+}
+
+impl Progress {
+    /// Nothing is done yet. `head_patience`: after which time without a new block the chain is not seen any more.
+    pub(crate) fn new(head_patience: Duration) -> Self {
+        Self {
+            since: Instant::now(),
+            head_patience,
+            state: Arc::default(),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Work has begun.
+    pub(crate) fn begin(&self) {
+        self.with(|state| state.busy_since = state.busy_since.or_else(|| Some(Instant::now())));
+    }
+
+    /// The block of this height was evaluated; more may follow.
+    pub(crate) fn done(&self, number: u64) {
+        self.with(|state| {
+            state.done = Some(number);
+            state.busy_since = state.busy_since.map(|_| Instant::now());
+        });
+    }
+
+    /// There is nothing left to do.
+    pub(crate) fn rest(&self) {
+        self.with(|state| state.busy_since = None);
+    }
+
+    /// Health now.
+    pub(crate) fn health(&self, heads: &Heads) -> Health {
+        let (done, busy_since) = self.with(|state| (state.done, state.busy_since));
+        judge(&Signs {
+            blind: heads.link().is_blind(),
+            running: self.since.elapsed(),
+            head_age: heads.newest().map(|seen| seen.at.elapsed()),
+            busy: busy_since.map(|since| since.elapsed()),
+            done: done.is_some(),
+            head_patience: self.head_patience,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: Signs = Signs {
+        blind: false,
+        running: Duration::from_secs(3_600),
+        head_age: Some(Duration::from_millis(250)),
+        busy: Some(Duration::from_millis(5)),
+        done: true,
+        head_patience: Duration::from_secs(60),
+    };
+
+    fn is_ill(signs: &Signs) -> bool {
+        matches!(judge(signs), Health::Ill(_))
+    }
+
+    #[test]
+    fn a_keeper_that_has_just_begun_is_no_cause_for_alarm() {
+        let fresh = Signs {
+            running: Duration::from_millis(1),
+            head_age: None,
+            busy: None,
+            done: false,
+            ..WELL
+        };
+        assert_eq!(judge(&fresh), Health::Starting);
+        assert_eq!(
+            judge(&Signs {
+                head_age: Some(Duration::ZERO),
+                ..fresh
+            }),
+            Health::Starting
+        );
+        assert!(is_ill(&Signs {
+            running: STALE,
+            ..fresh
+        }));
+    }
+
+    #[test]
+    fn a_process_that_runs_without_seeing_the_chain_is_ill() {
+        assert_eq!(judge(&WELL), Health::Well);
+        assert!(is_ill(&Signs { blind: true, ..WELL }));
+        // An endpoint that answers with the same block for ever.
+        assert!(is_ill(&Signs {
+            head_age: Some(Duration::from_secs(60)),
+            busy: None,
+            ..WELL
+        }));
+    }
+
+    #[test]
+    fn new_heads_do_not_hide_that_none_is_evaluated() {
+        assert!(is_ill(&Signs {
+            busy: Some(STALE),
+            ..WELL
+        }));
+    }
+
+    #[test]
+    fn an_idle_chain_that_wakes_is_not_held_against_the_keeper() {
+        let woken = Signs {
+            head_age: Some(Duration::ZERO),
+            busy: Some(Duration::ZERO),
+            ..WELL
+        };
+        assert_eq!(judge(&woken), Health::Well);
+    }
+
+    #[test]
+    fn every_finished_block_of_a_long_catch_up_counts() {
+        let progress = Progress::new(Duration::from_secs(60));
+        progress.begin();
+        progress.begin();
+        let first = progress.with(|state| state.busy_since);
+        progress.done(7);
+        let second = progress.with(|state| state.busy_since);
+        assert!(second > first, "the clock begins again");
+        progress.rest();
+        progress.done(8);
+        assert_eq!(progress.with(|state| (state.busy_since, state.done)), (None, Some(8)));
+    }
+}

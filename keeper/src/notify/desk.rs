@@ -1,0 +1,264 @@
+//! The desk: puts new notices on their way and works off every channel by itself, so that one which hangs delays no other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::plan::REFUSALS;
+use super::{Channel, Fate, Message, Origin, SendError, digest, fate, message, retry_after, test_message};
+use crate::alarm::Alarms;
+use crate::clock::now_ms;
+use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreError, Subscription};
+
+/// Notices from another process (an acknowledgement by the command line) wake nobody: they are looked for this often.
+const LOOK: Duration = Duration::from_secs(1);
+/// A channel with nothing to do looks again after this.
+const IDLE: Duration = Duration::from_secs(30);
+/// A notice that could not be delivered for so long is history.
+const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Notices are kept for 90 days.
+const KEPT_MS: i64 = 90 * EXPIRY_MS;
+const PRUNE: Duration = Duration::from_secs(60 * 60);
+/// Failures after which people hear, through the other channels, that this one does not work.
+const PATIENCE: u32 = 3;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Tells people what the record holds for them.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    channels: Vec<Channel>,
+    store: Store,
+    alarms: Alarms,
+    origin: Origin,
+}
+
+impl Desk {
+    /// A desk that serves these channels.
+    pub(crate) fn new(channels: Vec<Channel>, store: Store, alarms: Alarms) -> Self {
+        let origin = Origin {
+            chain_id: store.chain_id(),
+            guard: store.guard(),
+        };
+        Self {
+            channels,
+            store,
+            alarms,
+            origin,
+        }
+    }
+
+    /// Sends a test through every channel and tells how each took it. What opens a page closes it again.
+    pub async fn test(channels: &[Channel], origin: &Origin) -> Vec<(String, Result<(), SendError>)> {
+        let messages = test_message(origin, now_ms());
+        let tests = channels.iter().map(|channel| {
+            let messages = &messages;
+            async move {
+                let [open, close] = messages;
+                let mut result = channel.send(open).await;
+                if result.is_ok() && !channel.groups() {
+                    result = channel.send(close).await;
+                }
+                (channel.id().to_owned(), result)
+            }
+        });
+        futures::future::join_all(tests).await
+    }
+
+    /// Works for ever.
+    pub async fn run(self) {
+        let subscriptions: Vec<Subscription> = self.channels.iter().map(Channel::subscription).collect();
+        match self.store.drop_orphans(&subscriptions).await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::warn!(dropped, "notices for channels that are no more configured are dropped"),
+            Err(error) => tracing::error!(%error, "the outbox could not be read"),
+        }
+        let mut tasks = JoinSet::new();
+        let mut bells = Vec::new();
+        for channel in self.channels.clone() {
+            let bell = Arc::new(Notify::new());
+            bells.push(Arc::clone(&bell));
+            tasks.spawn(Clerk::new(self.clone(), channel).run(bell));
+        }
+        let mut pruned = Instant::now();
+        loop {
+            match self.store.fan_out(&subscriptions).await {
+                Ok(0) => {}
+                Ok(_) => bells.iter().for_each(|bell| bell.notify_one()),
+                Err(error) => tracing::error!(%error, "notices could not be put on their way; it is tried again"),
+            }
+            if pruned.elapsed() > PRUNE {
+                pruned = Instant::now();
+                if let Err(error) = self.store.prune_notices(KEPT_MS).await {
+                    tracing::error!(%error, "old notices could not be forgotten");
+                }
+            }
+            // An error must not make this a busy loop either.
+            let _ = tokio::time::timeout(LOOK, self.store.fresh_notices()).await;
+        }
+    }
+
+    async fn incident(&self, notice: &Notice) -> Result<Option<Incident>, StoreError> {
+        match notice.incident {
+            Some(id) => self.store.incident(id).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// Serves one channel.
+struct Clerk {
+    desk: Desk,
+    channel: Channel,
+    /// When the messages of the last minute went out.
+    sent: VecDeque<Instant>,
+    /// Whether people were told that the channel does not work.
+    alarmed: bool,
+}
+
+impl Clerk {
+    fn new(desk: Desk, channel: Channel) -> Self {
+        Self {
+            desk,
+            channel,
+            sent: VecDeque::new(),
+            // An earlier run may have raised it.
+            alarmed: true,
+        }
+    }
+
+    async fn run(mut self, bell: Arc<Notify>) {
+        loop {
+            let wait = self.round().await.unwrap_or_else(|error| {
+                tracing::error!(channel = self.channel.id(), %error, "the outbox could not be read or written; it is tried again");
+                LOOK
+            });
+            if !wait.is_zero() {
+                let _ = tokio::time::timeout(wait, bell.notified()).await;
+            }
+        }
+    }
+
+    /// One message at most; answers how long to wait before the next look.
+    async fn round(&mut self) -> Result<Duration, StoreError> {
+        let due = self.desk.store.due(self.channel.id()).await?;
+        if due.is_empty() {
+            let next = self.desk.store.next_due(self.channel.id()).await?;
+            return Ok(next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE)));
+        }
+        let batch = self.sort(due).await?;
+        if batch.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        if let Some(wait) = self.limited() {
+            return Ok(wait);
+        }
+        let message = self.compose(&batch).await?;
+        match self.channel.send(&message).await {
+            Ok(()) => self.delivered(&batch).await?,
+            Err(error) => self.failed(&batch, &error).await?,
+        }
+        Ok(Duration::ZERO)
+    }
+
+    /// Ends what needs no telling and picks what goes into one message.
+    async fn sort(&self, due: Vec<Due>) -> Result<Vec<Due>, StoreError> {
+        let mut batch: Vec<Due> = Vec::new();
+        for due in due {
+            let end = match fate(&due, !self.channel.after().is_zero()) {
+                Fate::Tell => {
+                    let closes = !batch.is_empty() && !self.channel.groups();
+                    if closes {
+                        break;
+                    }
+                    batch.push(due);
+                    continue;
+                }
+                Fate::Needless => DeliveryEnd::Needless,
+                Fate::Told => DeliveryEnd::Sent,
+            };
+            self.desk
+                .store
+                .end_delivery(self.channel.id(), due.notice.id, end)
+                .await?;
+        }
+        Ok(batch)
+    }
+
+    /// How long the channel has to be left alone because it was told much.
+    fn limited(&mut self) -> Option<Duration> {
+        while self.sent.front().is_some_and(|at| at.elapsed() >= MINUTE) {
+            self.sent.pop_front();
+        }
+        let is_full = self.sent.len() >= usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
+        let oldest = self.sent.front().filter(|_| is_full)?;
+        Some(MINUTE.saturating_sub(oldest.elapsed()).max(Duration::from_millis(1)))
+    }
+
+    async fn compose(&self, batch: &[Due]) -> Result<Message, StoreError> {
+        let mut notices = Vec::with_capacity(batch.len());
+        for due in batch {
+            notices.push((due.notice.clone(), self.desk.incident(&due.notice).await?));
+        }
+        let (origin, audience) = (&self.desk.origin, self.channel.audience());
+        Ok(match (batch, notices.as_slice()) {
+            ([due], [(notice, incident)]) => message(origin, notice, incident.as_ref(), audience, due.told > 0),
+            _ => digest(origin, &notices),
+        })
+    }
+
+    async fn delivered(&mut self, batch: &[Due]) -> Result<(), StoreError> {
+        self.sent.push_back(Instant::now());
+        let again = |due: &Due| {
+            let asks = due.notice.kind.calls() && !due.acknowledged && !due.over;
+            let repeat = self.channel.repeat().filter(|_| asks)?;
+            i64::try_from(repeat.as_millis()).ok()
+        };
+        let told: Vec<(i64, Option<i64>)> = batch.iter().map(|due| (due.notice.id, again(due))).collect();
+        self.desk.store.told(self.channel.id(), &told).await?;
+        if self.alarmed {
+            self.alarmed = false;
+            self.desk.alarms.clear(AlarmKind::NotifyFailed, self.channel.id()).await;
+        }
+        Ok(())
+    }
+
+    async fn failed(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
+        let id = self.channel.id();
+        let failures = batch
+            .iter()
+            .map(|due| due.attempts)
+            .max()
+            .unwrap_or_default()
+            .saturating_add(1);
+        tracing::error!(channel = id, failures, %error, "people could not be told");
+        let is_refused = matches!(error, SendError::Refused(_));
+        let mut tried = Vec::new();
+        for due in batch {
+            let old = now_ms().saturating_sub(due.notice.at_ms) > EXPIRY_MS;
+            if is_refused && due.attempts.saturating_add(1) >= REFUSALS {
+                self.desk
+                    .store
+                    .end_delivery(id, due.notice.id, DeliveryEnd::Refused)
+                    .await?;
+            } else if old && due.told == 0 {
+                self.desk
+                    .store
+                    .end_delivery(id, due.notice.id, DeliveryEnd::Expired)
+                    .await?;
+            } else {
+                tried.push(due.notice.id);
+            }
+        }
+        let wait = i64::try_from(retry_after(error, failures).as_millis()).unwrap_or(i64::MAX);
+        self.desk.store.not_told(id, &tried, &error.to_string(), wait).await?;
+        if is_refused || failures >= PATIENCE {
+            self.alarmed = true;
+            let text = format!("people could not be told through `{id}`: {error}");
+            self.desk.alarms.raise(AlarmKind::NotifyFailed, id, &text, None).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,353 @@
+//! What people read: one text for those who respond, another for those who answer for it.
+
+use std::fmt::Write;
+
+use alloy::primitives::Address;
+use cordon_client::config::{Audience, Severity};
+use cordon_core::action::{Action, ActionSet};
+use serde_json::{Value, json};
+
+use crate::clock::{spoken, utc, utc_ms};
+use crate::record::{Incident, Notice, NoticeKind};
+
+/// Longest title, in characters: what pagers show on a locked phone.
+const TITLE: usize = 120;
+/// Longest line of a text that is not ours.
+const LINE: usize = 500;
+/// Notices that a digest names; the rest is counted.
+const NAMED: usize = 15;
+
+/// What a message means for the page that a pager keeps of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody has to look.
+    Trigger,
+    /// There is more to know about an open page; nobody is woken again.
+    Update,
+    /// Somebody takes care of it.
+    Acknowledge,
+    /// It is over.
+    Resolve,
+}
+
+impl Event {
+    /// Name in machine-readable messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trigger => "trigger",
+            Self::Update => "update",
+            Self::Acknowledge => "acknowledge",
+            Self::Resolve => "resolve",
+        }
+    }
+}
+
+/// Which keeper speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Chain id.
+    pub chain_id: u64,
+    /// The guard.
+    pub guard: Address,
+}
+
+/// A message, the same for every attempt to deliver it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// What the page of a pager is known by: the same for all messages of a topic.
+    pub key: String,
+    /// What this message is known by, so that a receiver can tell a second delivery.
+    pub id: String,
+    /// What it means for the page.
+    pub event: Event,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line.
+    pub title: String,
+    /// The text, in lines.
+    pub body: String,
+    /// The same for machines.
+    pub facts: Value,
+    /// When it happened: wall clock, Unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// Writes the message of one notice. `repeated`: it was told before and nobody has acknowledged it.
+#[must_use]
+pub fn message(
+    origin: &Origin,
+    notice: &Notice,
+    incident: Option<&Incident>,
+    audience: Audience,
+    repeated: bool,
+) -> Message {
+    let mut title = title(notice, incident);
+    if repeated {
+        title = format!("Not acknowledged: {title}");
+    }
+    let body = match audience {
+        Audience::Technical => technical(origin, notice, incident),
+        Audience::Management => management(notice, incident),
+    };
+    Message {
+        key: key(origin, &notice.topic),
+        id: format!("{}-{}", key(origin, "notice"), notice.id),
+        event: event(notice),
+        severity: notice.severity,
+        title: shortened(&title, TITLE),
+        body,
+        facts: facts(origin, notice, incident),
+        at_ms: notice.at_ms,
+    }
+}
+
+/// Writes one message of several notices, for a channel that would drown in them.
+#[must_use]
+pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Message {
+    let severity = notices
+        .iter()
+        .map(|(notice, _)| notice.severity)
+        .min()
+        .unwrap_or(Severity::P4);
+    let mut body = String::new();
+    for (notice, incident) in notices.iter().take(NAMED) {
+        let _ = writeln!(body, "{} - {}", utc_ms(notice.at_ms), title(notice, incident.as_ref()));
+    }
+    let left = notices.len().saturating_sub(NAMED);
+    if left > 0 {
+        let _ = writeln!(body, "and {left} more; all of them are in the record");
+    }
+    let ids: Vec<String> = notices.iter().map(|(notice, _)| notice.id.to_string()).collect();
+    Message {
+        key: key(origin, "digest"),
+        id: format!("{}-{}", key(origin, "notices"), ids.join("-")),
+        event: Event::Trigger,
+        severity,
+        title: format!("[{}] {} things happened", severity.name(), notices.len()),
+        body,
+        facts: json!({ "notices": ids }),
+        at_ms: notices.iter().map(|(notice, _)| notice.at_ms).max().unwrap_or_default(),
+    }
+}
+
+/// Messages that test a channel: an open page, and its end.
+#[must_use]
+pub fn test_message(origin: &Origin, at_ms: i64) -> [Message; 2] {
+    let key = key(origin, &format!("test:{at_ms}"));
+    let make = |event, title: &str, body: &str| Message {
+        key: key.clone(),
+        id: format!("{key}-{}", Event::name(event)),
+        event,
+        severity: Severity::P4,
+        title: title.to_owned(),
+        body: body.to_owned(),
+        facts: json!({ "test": true, "chain": origin.chain_id, "guard": origin.guard.to_string() }),
+        at_ms,
+    };
+    [
+        make(
+            Event::Trigger,
+            "Test of this channel",
+            "A test of the keeper's notifications. Nothing has happened; nobody has to do anything.",
+        ),
+        make(
+            Event::Resolve,
+            "End of the test",
+            "The test of the keeper's notifications is over.",
+        ),
+    ]
+}
+
+fn key(origin: &Origin, topic: &str) -> String {
+    let guard: String = origin.guard.to_string().to_lowercase().chars().take(10).collect();
+    format!("cordon-{}-{guard}-{}", origin.chain_id, topic.replace(':', "-"))
+}
+
+fn event(notice: &Notice) -> Event {
+    match notice.kind {
+        _ if notice.ends => Event::Resolve,
+        NoticeKind::Opened | NoticeKind::Alarm | NoticeKind::Reorged => Event::Trigger,
+        NoticeKind::Acknowledged => Event::Acknowledge,
+        NoticeKind::Contained
+        | NoticeKind::Released
+        | NoticeKind::Settled
+        | NoticeKind::Closed
+        | NoticeKind::Cleared => Event::Update,
+    }
+}
+
+fn title(notice: &Notice, incident: Option<&Incident>) -> String {
+    let severity = notice.severity.name();
+    let subject = line(&notice.subject);
+    let cause = incident
+        .and_then(|incident| incident.rule_name.as_deref())
+        .map_or_else(|| "raised by hand".to_owned(), |rule| format!("{rule} is breached"));
+    let what = match notice.kind {
+        NoticeKind::Opened => format!("{subject}: {cause}"),
+        NoticeKind::Contained => format!("{subject} is contained"),
+        NoticeKind::Reorged => format!("{subject}: containment was reorganised away"),
+        NoticeKind::Released => format!("{subject} was released"),
+        NoticeKind::Settled => format!("{subject} opens again"),
+        NoticeKind::Closed => format!("{subject}: the incident is closed"),
+        NoticeKind::Alarm => format!("keeper alarm {}: {subject}", short(&notice.topic)),
+        NoticeKind::Cleared => format!("keeper alarm {} cleared: {subject}", short(&notice.topic)),
+        NoticeKind::Acknowledged => format!("{subject}: acknowledged"),
+    };
+    format!("[{severity}] {what}")
+}
+
+fn short(topic: &str) -> &str {
+    topic.split_once(':').map_or(topic, |(_, short)| short)
+}
+
+// Writing to a string cannot fail; the results are dropped below for this reason.
+
+fn technical(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> String {
+    let mut out = format!("{}\n", line(&notice.text));
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(out, "{name}: {}", line(&value));
+    };
+    row("when", utc_ms(notice.at_ms));
+    row("where", format!("chain {}, guard {}", origin.chain_id, origin.guard));
+    if let Some(block) = notice.block_number {
+        row("block", block.to_string());
+    }
+    if let Some(incident) = incident {
+        row("incident", format!("{} ({})", incident.id, incident.state.name()));
+        if let (Some(observed), Some(bound)) = (incident.observed, incident.bound) {
+            let sign = |negative| if negative { "-" } else { "" };
+            row("observed", format!("{}{}", sign(observed.negative), observed.magnitude));
+            row("bound", format!("{}{}", sign(bound.negative), bound.magnitude));
+        }
+        for word in &incident.witness {
+            row("witness", word.to_string());
+        }
+        row("first bad block", incident.first_bad_block.to_string());
+        if let Some(block) = incident.contained_block {
+            row(
+                "contained in block",
+                format!("{block}, level {}", incident.level.name()),
+            );
+        }
+        for tx in &incident.transactions {
+            row(tx.kind.name(), format!("{} ({})", tx.hash, tx.status));
+        }
+        for closure in &incident.closures {
+            let from = utc(closure.from_time);
+            let until = closure.to_time.map_or_else(|| "now".to_owned(), utc);
+            row(
+                "closed for users",
+                format!(
+                    "{} by {} from {from} until {until}",
+                    actions(closure.actions),
+                    closure.cause
+                ),
+            );
+        }
+    } else if matches!(notice.kind, NoticeKind::Alarm) {
+        row(
+            "what to do",
+            format!("docs/keeper.md, alarm `{}`", short(&notice.topic)),
+        );
+    }
+    if notice.kind.calls() {
+        let _ = writeln!(out, "acknowledge: cordon keeper ack {} --by NAME", notice.topic);
+    }
+    out
+}
+
+fn management(notice: &Notice, incident: Option<&Incident>) -> String {
+    let mut out = String::new();
+    let subject = line(&notice.subject);
+    let sentence = match notice.kind {
+        NoticeKind::Opened => format!("A safety rule of {subject} was broken. The response has begun."),
+        NoticeKind::Contained => format!("{subject} is contained: the protections of its level are in force."),
+        NoticeKind::Reorged => {
+            format!("The chain took a block back: the containment of {subject} is being made again.")
+        }
+        NoticeKind::Released => format!("The people in charge have released {subject}."),
+        NoticeKind::Settled => format!("The containment of {subject} has run out and was taken back."),
+        NoticeKind::Closed => format!("The incident on {subject} is closed."),
+        NoticeKind::Alarm => format!("The monitoring itself needs care: {}.", short(&notice.topic)),
+        NoticeKind::Cleared => format!("The monitoring is well again: {}.", short(&notice.topic)),
+        NoticeKind::Acknowledged => line(&notice.text),
+    };
+    let _ = writeln!(out, "{sentence}");
+    let _ = writeln!(out, "Severity {}, {}.", notice.severity.name(), utc_ms(notice.at_ms));
+    let Some(incident) = incident else { return out };
+    let _ = writeln!(out, "Incident {}.", incident.id);
+    if let Some(contained) = incident.contained_time {
+        let after = contained.saturating_sub(incident.first_bad_time);
+        let _ = writeln!(out, "Contained {} after the first bad block.", spoken(after));
+    }
+    let open: Vec<String> = incident
+        .closures
+        .iter()
+        .filter(|closure| closure.to_time.is_none())
+        .map(|closure| actions(closure.actions))
+        .collect();
+    if !open.is_empty() {
+        let _ = writeln!(out, "Closed for users now: {}.", open.join(", "));
+    } else if incident.closures.is_empty() {
+        let _ = writeln!(out, "Nothing is closed for users.");
+    } else {
+        let _ = writeln!(out, "Everything is open for users again.");
+    }
+    out
+}
+
+fn facts(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> Value {
+    json!({
+        "topic": notice.topic,
+        "kind": notice.kind.name(),
+        "event": event(notice).name(),
+        "severity": notice.severity.name(),
+        "subject": notice.subject,
+        "text": notice.text,
+        "chain": origin.chain_id,
+        "guard": origin.guard.to_string(),
+        "block": notice.block_number,
+        "at": utc_ms(notice.at_ms),
+        "incident": incident.map(|incident| json!({
+            "id": incident.id,
+            "scope": incident.scope_name,
+            "state": incident.state.name(),
+            "rule": incident.rule_name,
+            "level": incident.level.name(),
+            "first_bad_block": incident.first_bad_block,
+            "contained_block": incident.contained_block,
+            "closed_for_users": incident
+                .closures
+                .iter()
+                .filter(|closure| closure.to_time.is_none())
+                .map(|closure| actions(closure.actions))
+                .collect::<Vec<_>>(),
+        })),
+    })
+}
+
+fn actions(set: ActionSet) -> String {
+    let names: Vec<&str> = Action::ALL
+        .into_iter()
+        .filter(|action| set.contains(*action))
+        .map(Action::name)
+        .collect();
+    names.join(", ")
+}
+
+/// A text that may come from the chain or from a node, as one line of bounded length.
+fn line(text: &str) -> String {
+    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    shortened(flat.trim(), LINE)
+}
+
+/// The text, cut with a mark when it is longer than `most` characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(most.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}

@@ -1,0 +1,125 @@
+//! What becomes of a notice that is due on a channel. Pure, so that it can be tried in every case.
+
+use std::time::Duration;
+
+use super::SendError;
+use crate::record::Due;
+
+/// What is done with a notice now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is told.
+    Tell,
+    /// There is nothing to tell any more.
+    Needless,
+    /// It was told, and what follows asks for no more.
+    Told,
+}
+
+/// Decides on a notice that is due. `is_escalation`: the channel is told only what nobody has acknowledged in time.
+#[must_use]
+pub fn fate(due: &Due, is_escalation: bool) -> Fate {
+    let settled = due.acknowledged || due.over;
+    if due.told > 0 {
+        // A repetition: for as long as nobody cares.
+        return if settled { Fate::Told } else { Fate::Tell };
+    }
+    if !is_escalation {
+        return Fate::Tell;
+    }
+    if due.notice.kind.calls() {
+        if settled { Fate::Needless } else { Fate::Tell }
+    } else if due.topic_told {
+        // Whoever was woken hears how it goes on.
+        Fate::Tell
+    } else {
+        Fate::Needless
+    }
+}
+
+/// Refusals after which a notice is given up: a quarter of an hour in which a key can be put right.
+pub(super) const REFUSALS: u32 = 6;
+const FIRST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_secs(60);
+const LAST_REFUSED: Duration = Duration::from_secs(600);
+
+/// How long to wait before the next attempt, after `failures` (from 1) in a row.
+#[must_use]
+pub fn retry_after(error: &SendError, failures: u32) -> Duration {
+    let step = failures.saturating_sub(1);
+    match error {
+        SendError::Busy { wait, .. } => (*wait).max(FIRST),
+        SendError::Failed(_) => FIRST.saturating_mul(2_u32.saturating_pow(step.min(8))).min(LAST),
+        SendError::Refused(_) => FIRST
+            .saturating_mul(4_u32.saturating_pow(step.min(8)))
+            .min(LAST_REFUSED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Notice, NoticeKind};
+    use cordon_client::config::Severity;
+
+    fn due(kind: NoticeKind, told: u32, acknowledged: bool, over: bool, topic_told: bool) -> Due {
+        Due {
+            notice: Notice {
+                id: 1,
+                topic: "incident:1".into(),
+                kind,
+                severity: Severity::P1,
+                incident: Some(1),
+                subject: "weth".into(),
+                text: String::new(),
+                block_number: None,
+                ends: false,
+                at_ms: 0,
+            },
+            attempts: 0,
+            told,
+            acknowledged,
+            over,
+            topic_told,
+        }
+    }
+
+    #[test]
+    fn the_first_line_is_told_everything_once() {
+        for kind in [NoticeKind::Opened, NoticeKind::Contained, NoticeKind::Closed] {
+            assert_eq!(fate(&due(kind, 0, true, true, false), false), Fate::Tell);
+        }
+    }
+
+    #[test]
+    fn the_second_line_is_told_what_nobody_took_care_of_and_how_it_ended() {
+        let fates = |kind, acknowledged, over, topic_told| fate(&due(kind, 0, acknowledged, over, topic_told), true);
+        assert_eq!(fates(NoticeKind::Opened, false, false, false), Fate::Tell);
+        assert_eq!(fates(NoticeKind::Opened, true, false, false), Fate::Needless);
+        assert_eq!(fates(NoticeKind::Opened, false, true, false), Fate::Needless);
+        assert_eq!(fates(NoticeKind::Closed, false, false, false), Fate::Needless);
+        assert_eq!(fates(NoticeKind::Closed, true, false, true), Fate::Tell);
+    }
+
+    #[test]
+    fn repetition_ends_with_care_or_with_the_incident() {
+        let fates = |acknowledged, over| fate(&due(NoticeKind::Opened, 3, acknowledged, over, true), false);
+        assert_eq!(fates(false, false), Fate::Tell);
+        assert_eq!((fates(true, false), fates(false, true)), (Fate::Told, Fate::Told));
+    }
+
+    #[test]
+    fn waits_grow_within_bounds_and_a_busy_service_is_obeyed() {
+        let failed = SendError::Failed(String::new());
+        let waits: Vec<u64> = (1..9).map(|n| retry_after(&failed, n).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let refused = SendError::Refused(String::new());
+        let waits: Vec<u64> = (1..=REFUSALS).map(|n| retry_after(&refused, n).as_secs()).collect();
+        assert_eq!(waits, [1, 4, 16, 64, 256, 600]);
+        let busy = SendError::Busy {
+            wait: Duration::from_secs(17),
+            why: String::new(),
+        };
+        assert_eq!(retry_after(&busy, 1).as_secs(), 17);
+    }
+}

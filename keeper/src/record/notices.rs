@@ -1,0 +1,357 @@
+//! Notices: what people are to be told, written in the transaction that makes it true, so that a crash loses none.
+
+use cordon_client::config::Severity;
+use sqlx::SqliteConnection;
+
+use super::{AlarmKind, Store, StoreError, incidents, int};
+use crate::clock::now_ms;
+
+/// What a notice says happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoticeKind {
+    /// An incident was opened.
+    Opened,
+    /// The guard holds a raised level.
+    Contained,
+    /// A reorg took containment back.
+    Reorged,
+    /// People lowered the level before it expired.
+    Released,
+    /// The level expired and what the guard did was taken back.
+    Settled,
+    /// The incident is over.
+    Closed,
+    /// An alarm was raised.
+    Alarm,
+    /// The cause of an alarm is gone.
+    Cleared,
+    /// Somebody takes care of it.
+    Acknowledged,
+}
+
+impl NoticeKind {
+    const ALL: [Self; 9] = [
+        Self::Opened,
+        Self::Contained,
+        Self::Reorged,
+        Self::Released,
+        Self::Settled,
+        Self::Closed,
+        Self::Alarm,
+        Self::Cleared,
+        Self::Acknowledged,
+    ];
+
+    /// Name in the record and in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Contained => "contained",
+            Self::Reorged => "reorganised",
+            Self::Released => "released",
+            Self::Settled => "settled",
+            Self::Closed => "closed",
+            Self::Alarm => "alarm",
+            Self::Cleared => "cleared",
+            Self::Acknowledged => "acknowledged",
+        }
+    }
+
+    /// Whether it asks somebody to look: it is escalated and repeated until it is acknowledged.
+    #[must_use]
+    pub const fn calls(self) -> bool {
+        matches!(self, Self::Opened | Self::Alarm | Self::Reorged)
+    }
+
+    pub(super) fn from_name(name: &str) -> Result<Self, StoreError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or(StoreError::Damaged { what: "kind of notice" })
+    }
+}
+
+/// Something that people are to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Number in the record.
+    pub id: i64,
+    /// What is acknowledged as one: `incident:7`, `alarm:blind`. Pagers keep one page per topic.
+    pub topic: String,
+    /// What happened.
+    pub kind: NoticeKind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The incident that it is about.
+    pub incident: Option<i64>,
+    /// What it is about: a scope, a rule, an endpoint.
+    pub subject: String,
+    /// The sentence for people.
+    pub text: String,
+    /// Block at which it happened.
+    pub block_number: Option<u64>,
+    /// Whether nothing of the topic is open any more.
+    pub ends: bool,
+    /// Wall clock, Unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// A notice to be stored.
+pub(super) struct NewNotice<'a> {
+    pub(super) mark: Option<String>,
+    pub(super) topic: String,
+    pub(super) kind: NoticeKind,
+    pub(super) severity: Severity,
+    pub(super) incident: Option<i64>,
+    pub(super) subject: &'a str,
+    pub(super) text: &'a str,
+    pub(super) block_number: Option<u64>,
+    pub(super) ends: bool,
+    /// Milliseconds that the rest of the story is waited for.
+    pub(super) delay_ms: i64,
+}
+
+/// Topic of an incident.
+pub(super) fn incident_topic(id: i64) -> String {
+    format!("incident:{id}")
+}
+
+/// Topic of all alarms of a kind: a storm of them is one page.
+pub(super) fn alarm_topic(kind: AlarmKind) -> String {
+    format!("alarm:{}", kind.name())
+}
+
+/// Stores a notice unless its mark is there already; one that is waiting for the rest of its story becomes due.
+pub(super) async fn tell(connection: &mut SqliteConnection, notice: &NewNotice<'_>) -> Result<(), StoreError> {
+    let now = now_ms();
+    let block = notice
+        .block_number
+        .map(|number| int("block number", number))
+        .transpose()?;
+    sqlx::query(
+        "INSERT INTO notices (mark, topic, kind, severity, incident, subject, text, block_number, ends, at_ms, due_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (mark) DO UPDATE SET due_ms = MIN(due_ms, excluded.due_ms)",
+    )
+    .bind(&notice.mark)
+    .bind(&notice.topic)
+    .bind(notice.kind.name())
+    .bind(notice.severity.name())
+    .bind(notice.incident)
+    .bind(notice.subject)
+    .bind(notice.text)
+    .bind(block)
+    .bind(notice.ends)
+    .bind(now)
+    .bind(now.saturating_add(notice.delay_ms))
+    .execute(&mut *connection)
+    .await?;
+    if notice.ends {
+        // What is over needs nobody's care; when it comes back, it is new.
+        sqlx::query("DELETE FROM acknowledgements WHERE topic = ?")
+            .bind(&notice.topic)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Tells something about an incident, under a mark of its own.
+pub(super) async fn tell_incident(
+    connection: &mut SqliteConnection,
+    id: i64,
+    kind: NoticeKind,
+    text: &str,
+    block_number: Option<u64>,
+    (mark, delay_ms): (String, i64),
+) -> Result<(), StoreError> {
+    let row: Option<(String, String)> = sqlx::query_as("SELECT severity, scope_name FROM incidents WHERE id = ?")
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some((severity, scope)) = row else { return Ok(()) };
+    let notice = NewNotice {
+        mark: Some(mark),
+        topic: incident_topic(id),
+        kind,
+        severity: super::dossier::severity_from(&severity)?,
+        incident: Some(id),
+        subject: &scope,
+        text,
+        block_number,
+        ends: kind == NoticeKind::Closed,
+        delay_ms,
+    };
+    tell(connection, &notice).await
+}
+
+/// Frees the marks of an incident's containment, so that it is told again when it happens again.
+pub(super) async fn forget_containment(connection: &mut SqliteConnection, id: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE notices SET mark = mark || ':' || id WHERE incident = ? AND kind <> 'opened' AND kind <> 'acknowledged'")
+        .bind(id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Why something could not be acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum AcknowledgeError {
+    /// Nothing of that name is open.
+    #[error("nothing open is called `{topic}`; open: {open}")]
+    NotOpen {
+        /// What was asked for.
+        topic: String,
+        /// What is open.
+        open: String,
+    },
+    /// The record could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for AcknowledgeError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Something that is open, and whether somebody takes care of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTopic {
+    /// Its name: `incident:7`, `alarm:blind`.
+    pub topic: String,
+    /// Who has acknowledged it.
+    pub acknowledged_by: Option<String>,
+}
+
+impl Store {
+    /// What is open: incidents, and kinds of alarms.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_topics(&self) -> Result<Vec<OpenTopic>, StoreError> {
+        let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+            "SELECT o.topic, a.by FROM (
+                 SELECT 'incident:' || id AS topic FROM incidents WHERE state <> 'closed'
+                 UNION SELECT 'alarm:' || kind FROM alarms WHERE cleared_ms IS NULL
+             ) o LEFT JOIN acknowledgements a ON a.topic = o.topic ORDER BY o.topic",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(topic, acknowledged_by)| OpenTopic { topic, acknowledged_by })
+            .collect())
+    }
+
+    /// Notes that somebody takes care of a topic: it is escalated and repeated no more. `topic` may be the number of an
+    /// incident or the kind of an alarm alone. Answers the topic's full name.
+    ///
+    /// # Errors
+    /// [`AcknowledgeError::NotOpen`] with what is open.
+    pub async fn acknowledge(&self, topic: &str, by: &str) -> Result<String, AcknowledgeError> {
+        let open = self.open_topics().await?;
+        let is_meant = |held: &&OpenTopic| {
+            held.topic == topic || held.topic.split_once(':').is_some_and(|(_, short)| short == topic)
+        };
+        let Some(found) = open.iter().find(is_meant) else {
+            let list: Vec<&str> = open.iter().map(|held| held.topic.as_str()).collect();
+            let open = if list.is_empty() {
+                "nothing".to_owned()
+            } else {
+                list.join(", ")
+            };
+            return Err(AcknowledgeError::NotOpen {
+                topic: topic.to_owned(),
+                open,
+            });
+        };
+        let topic = found.topic.clone();
+        let by: String = by.chars().filter(|c| !c.is_control()).take(80).collect();
+        let mut tx = self.begin().await?;
+        let new =
+            sqlx::query("INSERT INTO acknowledgements (topic, by, at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(&topic)
+                .bind(&by)
+                .bind(now_ms())
+                .execute(&mut *tx)
+                .await?;
+        if new.rows_affected() > 0 {
+            acknowledged(&mut tx, &topic, &by).await?;
+        }
+        if topic == alarm_topic(AlarmKind::ConfigChanged) {
+            // To be looked at is all that it asks for.
+            super::alarms::clear_all(&mut tx, AlarmKind::ConfigChanged).await?;
+        }
+        tx.commit().await?;
+        self.news();
+        Ok(topic)
+    }
+
+    /// The newest notices, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn notices(&self, most: u32) -> Result<Vec<Notice>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM notices n ORDER BY n.id DESC LIMIT ?");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(i64::from(most))
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(notice)
+            .collect()
+    }
+}
+
+async fn acknowledged(connection: &mut SqliteConnection, topic: &str, by: &str) -> Result<(), StoreError> {
+    let text = format!("{by} takes care of it");
+    let called: Option<(Option<i64>, String, String)> =
+        sqlx::query_as("SELECT incident, severity, subject FROM notices WHERE topic = ? ORDER BY id DESC LIMIT 1")
+            .bind(topic)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some((incident, severity, subject)) = called else {
+        return Ok(());
+    };
+    if let Some(incident) = incident {
+        incidents::entry(connection, incident, &incidents::Entry::new("acknowledged", &text)).await?;
+    }
+    let notice = NewNotice {
+        mark: None,
+        topic: topic.to_owned(),
+        kind: NoticeKind::Acknowledged,
+        severity: super::dossier::severity_from(&severity)?,
+        incident,
+        subject: &subject,
+        text: &text,
+        block_number: None,
+        ends: false,
+        delay_ms: 0,
+    };
+    tell(connection, &notice).await
+}
+
+pub(super) const COLUMNS: &str =
+    "n.id, n.topic, n.kind, n.severity, n.incident, n.subject, n.text, n.block_number, n.ends, n.at_ms";
+
+pub(super) fn notice(row: &sqlx::sqlite::SqliteRow) -> Result<Notice, StoreError> {
+    use sqlx::Row;
+    let kind: String = row.try_get("kind")?;
+    let severity: String = row.try_get("severity")?;
+    let block: Option<i64> = row.try_get("block_number")?;
+    Ok(Notice {
+        id: row.try_get("id")?,
+        topic: row.try_get("topic")?,
+        kind: NoticeKind::from_name(&kind)?,
+        severity: super::dossier::severity_from(&severity)?,
+        incident: row.try_get("incident")?,
+        subject: row.try_get("subject")?,
+        text: row.try_get("text")?,
+        block_number: block.map(|number| super::uint("block number", number)).transpose()?,
+        ends: row.try_get("ends")?,
+        at_ms: row.try_get("at_ms")?,
+    })
+}

@@ -1,0 +1,297 @@
+//! The outbox: which notice is on its way through which channel, and how that ended. It outlives the process, so that what
+//! was to be told is told, at least once.
+
+use sqlx::Row;
+
+use super::notices::{COLUMNS, notice};
+use super::{Notice, Store, StoreError};
+use crate::clock::now_ms;
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryEnd {
+    /// The service took it.
+    Sent,
+    /// By the time that it was due there was nothing to tell: acknowledged, or over.
+    Needless,
+    /// The service refused it for good.
+    Refused,
+    /// The service could not be reached for a day.
+    Expired,
+}
+
+impl DeliveryEnd {
+    /// Name in the record and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Needless => "needless",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A notice that is due on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// What is to be told.
+    pub notice: Notice,
+    /// Failed attempts since the last success.
+    pub attempts: u32,
+    /// How often it was told here before.
+    pub told: u32,
+    /// Somebody takes care of its topic.
+    pub acknowledged: bool,
+    /// A later notice ended its topic.
+    pub over: bool,
+    /// The channel was told that this topic is open, so that it has to hear of its end.
+    pub topic_told: bool,
+}
+
+/// Whom the notices go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Name of the channel.
+    pub channel: String,
+    /// Names of the severities that are told there.
+    pub severities: Vec<&'static str>,
+    /// Milliseconds between the event and the telling.
+    pub after_ms: i64,
+    /// Subject of the alarms that it is not told: the one about itself.
+    pub deaf_to: String,
+}
+
+/// Deliveries that are handed out at once.
+const BATCH: i64 = 50;
+const FANNED: &str = "fanned";
+
+impl Store {
+    /// Puts new notices on their way, each through the channels that want it. Those that waited for a channel which is not
+    /// among `channels` any more are dropped. Answers how many were put on their way.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn fan_out(&self, channels: &[Subscription]) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let held: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = ?")
+            .bind(FANNED)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let done: i64 = held.and_then(|(value,)| value.parse().ok()).unwrap_or_default();
+        let (newest,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(id), 0) FROM notices")
+            .fetch_one(&mut *tx)
+            .await?;
+        if newest == done {
+            return Ok(0);
+        }
+        let mut added = 0;
+        for channel in channels {
+            // The names are ours: no text of anybody else is in this statement.
+            let list: Vec<String> = channel.severities.iter().map(|name| format!("'{name}'")).collect();
+            let sql = format!(
+                "INSERT INTO deliveries (notice, channel, due_ms) SELECT id, ?1, MAX(due_ms, at_ms + ?2) FROM notices
+                 WHERE id > ?3 AND id <= ?4 AND severity IN ({}) AND NOT (topic = 'alarm:notify-failed' AND subject = ?5)
+                 ON CONFLICT DO NOTHING",
+                list.join(", ")
+            );
+            added += sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(&channel.channel)
+                .bind(channel.after_ms)
+                .bind(done)
+                .bind(newest)
+                .bind(&channel.deaf_to)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+        }
+        set(&mut tx, FANNED, &newest.to_string()).await?;
+        tx.commit().await?;
+        Ok(added)
+    }
+
+    /// Ends what waits for channels that do not exist any more. Answers how many were dropped.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn drop_orphans(&self, channels: &[Subscription]) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT DISTINCT channel FROM deliveries WHERE outcome IS NULL")
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut dropped = 0;
+        for (channel,) in rows {
+            if channels.iter().any(|held| held.channel == channel) {
+                continue;
+            }
+            dropped += sqlx::query("UPDATE deliveries SET outcome = 'dropped' WHERE channel = ? AND outcome IS NULL")
+                .bind(channel)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+        }
+        tx.commit().await?;
+        Ok(dropped)
+    }
+
+    /// What is due on a channel, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn due(&self, channel: &str) -> Result<Vec<Due>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, d.attempts, d.told,
+                EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic) AS acknowledged,
+                EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1) AS is_over,
+                EXISTS (SELECT 1 FROM deliveries t JOIN notices o ON o.id = t.notice
+                        WHERE t.channel = d.channel AND o.topic = n.topic AND o.id < n.id AND t.told > 0) AS topic_told
+             FROM deliveries d JOIN notices n ON n.id = d.notice
+             WHERE d.channel = ? AND d.outcome IS NULL AND d.due_ms <= ? ORDER BY n.id LIMIT ?"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(channel)
+            .bind(now_ms())
+            .bind(BATCH)
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(|row| {
+                Ok(Due {
+                    notice: notice(row)?,
+                    attempts: super::small("attempts", row.try_get("attempts")?)?,
+                    told: super::small("deliveries", row.try_get("told")?)?,
+                    acknowledged: row.try_get("acknowledged")?,
+                    over: row.try_get("is_over")?,
+                    topic_told: row.try_get("topic_told")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Milliseconds until something is due on a channel: 0 when it is overdue, `None` when nothing waits.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn next_due(&self, channel: &str) -> Result<Option<u64>, StoreError> {
+        let (due,): (Option<i64>,) =
+            sqlx::query_as("SELECT MIN(due_ms) FROM deliveries WHERE channel = ? AND outcome IS NULL")
+                .bind(channel)
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(due.map(|due| u64::try_from(due.saturating_sub(now_ms())).unwrap_or_default()))
+    }
+
+    /// Notes that notices arrived through a channel. Those of `again` are told again after that many milliseconds, the others
+    /// are done.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn told(&self, channel: &str, told: &[(i64, Option<i64>)]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for (notice, again) in told {
+            sqlx::query(
+                "UPDATE deliveries SET told = told + 1, attempts = 0, error = NULL, due_ms = ?3,
+                    outcome = CASE WHEN ?4 THEN NULL ELSE 'sent' END WHERE notice = ?1 AND channel = ?2",
+            )
+            .bind(notice)
+            .bind(channel)
+            .bind(now_ms().saturating_add(again.unwrap_or_default()))
+            .bind(again.is_some())
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Notes a failed attempt. Everything that waits for the channel waits until `retry_ms` from now, so that nothing
+    /// overtakes what came before it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn not_told(&self, channel: &str, tried: &[i64], error: &str, retry_ms: i64) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for notice in tried {
+            sqlx::query("UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE notice = ? AND channel = ?")
+                .bind(error)
+                .bind(notice)
+                .bind(channel)
+                .execute(&mut *tx)
+                .await?;
+        }
+        sqlx::query("UPDATE deliveries SET due_ms = MAX(due_ms, ?) WHERE channel = ? AND outcome IS NULL")
+            .bind(now_ms().saturating_add(retry_ms))
+            .bind(channel)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Ends a delivery.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_delivery(&self, channel: &str, notice: i64, end: DeliveryEnd) -> Result<(), StoreError> {
+        sqlx::query("UPDATE deliveries SET outcome = ? WHERE notice = ? AND channel = ?")
+            .bind(end.name())
+            .bind(notice)
+            .bind(channel)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Deliveries that are on their way, over all channels.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn undelivered(&self) -> Result<u64, StoreError> {
+        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM deliveries WHERE outcome IS NULL")
+            .fetch_one(&self.pool)
+            .await?;
+        super::uint("deliveries", count)
+    }
+
+    /// Forgets notices older than `age_ms` milliseconds that are on no way any more. Answers how many.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn prune_notices(&self, age_ms: i64) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "DELETE FROM notices WHERE at_ms < ? AND id < (SELECT MAX(id) FROM notices)
+             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = notices.id AND d.outcome IS NULL)",
+        )
+        .bind(now_ms().saturating_sub(age_ms))
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Replaces a single value and answers the one before.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn swap_setting(&self, name: &str, value: &str) -> Result<Option<String>, StoreError> {
+        let mut tx = self.begin().await?;
+        let held: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&mut *tx)
+            .await?;
+        set(&mut tx, name, value).await?;
+        tx.commit().await?;
+        Ok(held.map(|(value,)| value))
+    }
+}
+
+async fn set(connection: &mut sqlx::SqliteConnection, name: &str, value: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
