@@ -53,8 +53,8 @@ impl Style {
     }
 }
 
-/// One row per run of every drill. `blocks` and `ms` count from the first bad block to containment; a run in which the hook
-/// refused the attack inside the transaction has no milliseconds.
+/// One row per run of every drill. `blocks` and `ms` count from the first bad block to containment, the milliseconds from its
+/// arrival at the keeper; a run in which the hook refused the attack inside the transaction has none.
 #[must_use]
 pub fn table(outcomes: &[Outcome], style: Style) -> String {
     let mut rows = vec![HEADINGS.map(|heading| Cell {
