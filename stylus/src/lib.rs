@@ -17,5 +17,5 @@ pub mod precompile;
 pub mod pricing;
 pub mod run;
 
-pub use cache::ProgramCache;
+pub use cache::{CacheOptions, EngineChoice, ProgramCache};
 pub use evm::{BlockContext, RecentPrograms, StylusContext, StylusEvm};

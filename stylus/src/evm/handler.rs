@@ -20,7 +20,7 @@ use super::{OpenFrame, StylusContext, StylusEvm, created};
 use crate::code;
 use crate::hooks::Response;
 use crate::precompile::ArbPrecompiles;
-use crate::run::{ProgramRun, Step};
+use crate::run::Step;
 
 type Failure<DB> = ContextDbError<StylusContext<DB>>;
 

@@ -1,5 +1,7 @@
 //! Program frames: entering a program, running it between requests, and turning its end into a frame result.
 
+use std::sync::Arc;
+
 use alloy_primitives::{B256, Bytes, U256};
 use revm::Database;
 use revm::context::{Block, Cfg, ContextTr, JournalTr, LocalContextTr, Transaction};
@@ -10,10 +12,11 @@ use revm::interpreter::{CallInputs, FrameInput, Gas, InstructionResult, Interpre
 
 use super::StylusContext;
 use crate::arbos::State;
+use crate::cache::CachedProgram;
 use crate::code::{self, CodeKind, Root};
 use crate::hooks::{BlockInfo, CallInfo, Env, Response};
 use crate::pricing::{self, Params};
-use crate::run::{Finished, Module, Outcome, WasmiRun};
+use crate::run::{Finished, Outcome, ProgramRun};
 
 pub(super) type Frame = EthFrame<EthInterpreter>;
 
@@ -29,7 +32,7 @@ pub(super) enum Awaited {
 /// A program that has been entered.
 #[derive(Debug)]
 pub(super) struct Program {
-    pub(super) run: WasmiRun,
+    pub(super) run: Box<dyn ProgramRun>,
     /// Pages that were open before it was entered.
     pub(super) pages_before: u16,
     /// Parameters in force when it was entered.
@@ -93,7 +96,7 @@ pub(super) fn enter<DB: Database>(
         frame.interpreter.bytecode.original_byte_slice(),
     )?;
     let env = environment(context, inputs, params, frame.interpreter.gas.remaining());
-    let run = context.chain.cache.engine().start(&module, env);
+    let run = context.chain.cache.start(&module, env);
     let run = run.map_err(|error| unusable::<DB>(code_hash, &error))?;
     Ok(Ok(Program {
         run,
@@ -133,7 +136,7 @@ fn load<DB: Database>(
     params: &Params,
     code_hash: B256,
     code: &[u8],
-) -> Result<Module, ContextError<DB::Error>> {
+) -> Result<Arc<CachedProgram>, ContextError<DB::Error>> {
     if let Some(module) = context.chain.cache.get(code_hash, params.version) {
         return Ok(module);
     }

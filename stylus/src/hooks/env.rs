@@ -40,11 +40,32 @@ impl PageCounters {
         self.open.store(open, Ordering::Relaxed);
     }
 
+    /// Both counters.
+    pub(crate) fn marks(&self) -> PageMarks {
+        PageMarks {
+            open: self.open(),
+            ever: self.ever(),
+        }
+    }
+
+    /// Sets both counters to what they were.
+    pub(crate) fn go_back(&self, marks: PageMarks) {
+        self.open.store(marks.open, Ordering::Relaxed);
+        self.ever.store(marks.ever, Ordering::Relaxed);
+    }
+
     /// Starts a new transaction.
     pub fn reset(&self) {
         self.open.store(0, Ordering::Relaxed);
         self.ever.store(0, Ordering::Relaxed);
     }
+}
+
+/// What [`PageCounters`] showed at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageMarks {
+    open: u16,
+    ever: u16,
 }
 
 /// Block and transaction data that programs can ask for.
@@ -104,11 +125,15 @@ pub struct Env {
     /// What the program returns or reverts with.
     pub result: Bytes,
     pub(super) params: Params,
-    pub(super) pages: Arc<PageCounters>,
+    pub(crate) pages: Arc<PageCounters>,
     pub(super) slots: BTreeMap<U256, CachedSlot>,
     pub(super) loads: u64,
     pub(super) stores: u64,
     pub(super) return_data: Bytes,
+    /// Host calls so far.
+    pub(super) served: u64,
+    /// Host calls that another run of the same program has shown to people already.
+    shown: u64,
     last_code: Option<(Address, Bytes)>,
 }
 
@@ -126,8 +151,27 @@ impl Env {
             loads: 0,
             stores: 0,
             return_data: Bytes::new(),
+            served: 0,
+            shown: 0,
             last_code: None,
         }
+    }
+
+    /// The same call before its program has run.
+    pub(crate) fn again(&self) -> Self {
+        let mut again = Self::new(self.call.clone(), self.block, self.params, self.pages.clone(), 0);
+        again.meter = self.meter;
+        again
+    }
+
+    /// Repeats `before`, a run of the same program that was given up: what it has shown to people is not shown again.
+    pub(crate) fn continue_for(&mut self, before: &Self) {
+        self.shown = before.served;
+    }
+
+    /// Whether the host call in progress is one that people have seen.
+    pub(super) fn is_shown(&self) -> bool {
+        self.served <= self.shown
     }
 
     /// Words of WASM stack that the call may use.

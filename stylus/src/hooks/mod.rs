@@ -17,6 +17,7 @@ mod value;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 
+pub(crate) use env::PageMarks;
 pub use env::{BlockInfo, CallInfo, Env, PageCounters};
 pub use meter::Meter;
 pub use table::{Hook, Kind, Signature};
@@ -195,6 +196,7 @@ pub(crate) enum Flow {
 
 /// Starts a host function.
 pub(crate) fn begin(hook: Hook, env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
+    env.served = env.served.saturating_add(1);
     match hook {
         Hook::ReadArgs => info::read_args(env, guest),
         Hook::WriteResult => info::write_result(env, guest),
@@ -229,7 +231,7 @@ pub(crate) fn begin(hook: Hook, env: &mut Env, guest: &mut Guest<'_>) -> Result<
         | Hook::TeeI32
         | Hook::TeeI64
         | Hook::TeeF32
-        | Hook::TeeF64 => console::serve(hook, guest),
+        | Hook::TeeF64 => console::serve(hook, env, guest),
         _ => info::getter(hook, env, guest),
     }
 }

@@ -159,3 +159,26 @@ hooks! {
     /// Prints and returns a number.
     TeeF64 = "console" "tee_f64" (F64) F64;
 }
+
+impl Hook {
+    /// Whether the function may need the EVM, so that a program can be suspended in it.
+    pub(crate) const fn may_ask(self) -> bool {
+        matches!(
+            self,
+            Self::StorageLoad
+                | Self::StorageFlush
+                | Self::TransientLoad
+                | Self::TransientStore
+                | Self::Call
+                | Self::DelegateCall
+                | Self::StaticCall
+                | Self::Create1
+                | Self::Create2
+                | Self::EmitLog
+                | Self::AccountBalance
+                | Self::AccountCode
+                | Self::AccountCodeSize
+                | Self::AccountCodeHash
+        )
+    }
+}

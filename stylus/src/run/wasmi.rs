@@ -3,14 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use alloy_primitives::Bytes;
-use thiserror::Error;
 use wasmi::{
     Caller, Config, Engine, Error as WasmiError, FuncType, Global, Linker, Memory, Store, TrapCode, TypedResumableCall,
     TypedResumableCallHostTrap, Val, ValType,
 };
 
-use super::{Finished, Outcome, ProgramRun, Step};
+use super::{Counters, EngineError, Finished, OUT_OF_ORDER, Outcome, ProgramRun, Step};
 use crate::hooks::{self, Env, Flow, Guest, Hook, Kind, Pending, Request, Response, Stop};
 use crate::module::{ENTRYPOINT, INK_LEFT, INK_STATUS, MEMORY, STACK_LEFT};
 
@@ -18,20 +16,6 @@ use crate::module::{ENTRYPOINT, INK_LEFT, INK_STATUS, MEMORY, STACK_LEFT};
 /// each, 262,144 words at most), so that metering always decides first.
 const MAX_RECURSION: usize = 1 << 17;
 const MAX_STACK_BYTES: usize = 64 << 20;
-
-/// A program cannot be compiled or started although it was validated.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The interpreter refuses the module.
-    #[error("the WASM interpreter refuses the instrumented program: {0}")]
-    Compile(WasmiError),
-    /// The module cannot be instantiated.
-    #[error("the program cannot be instantiated: {0}")]
-    Instantiate(WasmiError),
-    /// Instrumentation's exports or the entry point are missing.
-    #[error("the instrumented program does not export `{0}` as expected")]
-    MissingExport(&'static str),
-}
 
 /// The interpreter and the host functions, shared by all programs.
 pub struct WasmiEngine {
@@ -86,7 +70,7 @@ impl WasmiEngine {
     pub fn compile(&self, wasm: &[u8]) -> Result<Module, EngineError> {
         wasmi::Module::new(&self.engine, wasm)
             .map(|module| Module { module })
-            .map_err(EngineError::Compile)
+            .map_err(|error| EngineError::Compile(error.to_string()))
     }
 
     /// Prepares a call of `module`; nothing runs before the first [`ProgramRun::resume`].
@@ -107,7 +91,7 @@ impl WasmiEngine {
         let instance = self
             .linker
             .instantiate_and_start(&mut store, &module.module)
-            .map_err(EngineError::Instantiate)?;
+            .map_err(|error| EngineError::Instantiate(error.to_string()))?;
         let global =
             |store: &Store<HostState>, name| instance.get_global(store, name).ok_or(EngineError::MissingExport(name));
         let globals = Globals {
@@ -271,7 +255,7 @@ impl ProgramRun for WasmiRun {
                 self.settle(call)
             }
             (Position::Suspended(call, hook, pending), Some(response)) => self.answer(call, hook, pending, response),
-            _ => self.stopped(Stop::Failure("the run was resumed out of order")),
+            _ => self.stopped(OUT_OF_ORDER),
         }
     }
 
@@ -327,43 +311,24 @@ impl WasmiRun {
     }
 
     fn stopped(&mut self, stop: Stop) -> Step {
-        let ink = self.store.data().env.meter.ink();
-        match stop {
-            Stop::Exit(status) => self.exited(status, ink),
-            Stop::OutOfInk => finished(Outcome::OutOfInk, Bytes::new(), 0, None),
-            Stop::Failure(reason) => finished(Outcome::Failure, Bytes::new(), ink, Some(reason.to_owned())),
-        }
+        Step::Finished(Finished::stopped(stop, &mut self.store.data_mut().env))
     }
 
     fn exited(&mut self, status: u32, ink: u64) -> Step {
         let output = std::mem::take(&mut self.store.data_mut().env.result);
-        finished(
-            if status == 0 { Outcome::Success } else { Outcome::Revert },
-            output,
-            ink,
-            None,
-        )
+        Step::Finished(Finished::exited(status, output, ink))
     }
 
     fn trapped(&mut self, trap: &WasmiError) -> Step {
-        let ink = bits(&self.globals.ink.get(&self.store));
-        let stack = bits(&self.globals.stack.get(&self.store));
-        let exhausted = bits(&self.globals.status.get(&self.store)) != 0;
-        if trap.as_trap_code() == Some(TrapCode::StackOverflow) || stack == 0 {
-            finished(Outcome::OutOfStack, Bytes::new(), 0, None)
-        } else if exhausted {
-            finished(Outcome::OutOfInk, Bytes::new(), 0, None)
+        let counters = Counters {
+            ink: bits(&self.globals.ink.get(&self.store)),
+            stack: bits(&self.globals.stack.get(&self.store)),
+            status: bits(&self.globals.status.get(&self.store)),
+        };
+        Step::Finished(if trap.as_trap_code() == Some(TrapCode::StackOverflow) {
+            Finished::exhausted(Outcome::OutOfStack)
         } else {
-            finished(Outcome::Failure, Bytes::new(), ink, Some(trap.to_string()))
-        }
+            counters.trapped(|| trap.to_string())
+        })
     }
-}
-
-fn finished(outcome: Outcome, output: Bytes, ink: u64, reason: Option<String>) -> Step {
-    Step::Finished(Finished {
-        outcome,
-        output,
-        ink,
-        reason,
-    })
 }

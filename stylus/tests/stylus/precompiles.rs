@@ -1,20 +1,11 @@
 //! Arbitrum's precompiles beside ArbWasm.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
-use common::{Chain, SENDER, entry};
 use cordon_stylus::BlockContext;
 use cordon_stylus::precompile::{ARB_GAS_INFO, ARB_INFO, ARB_OWNER_PUBLIC, ARB_SYS};
 use revm::context::result::ExecutionResult;
+
+use crate::common::{Chain, SENDER, entry};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const EVM: Address = Address::with_last_byte(0x43);

@@ -1,17 +1,8 @@
 //! What host functions cost, to the ink, and what they do.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use common::{Chain, Outcome, SENDER, entry, intrinsic};
+
+use crate::common::{self, Chain, Outcome, SENDER, entry, intrinsic};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const OTHER: Address = Address::with_last_byte(0x42);

@@ -1,18 +1,9 @@
 //! Inspectors see program frames like any other.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, hex};
-use common::{Chain, SENDER, entry};
 use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
+
+use crate::common::{Chain, SENDER, entry};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const EVM: Address = Address::with_last_byte(0x43);

@@ -1,21 +1,15 @@
 //! A chain in memory, and guests written as WAT.
 
-#![allow(
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(unreachable_pub)]
 
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use cordon_stylus::arbos::STATE_ADDRESS;
 use cordon_stylus::pricing::Params;
-use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm, code, genesis, install};
+use cordon_stylus::{
+    BlockContext, CacheOptions, EngineChoice, ProgramCache, StylusContext, StylusEvm, code, genesis, install,
+};
 use revm::bytecode::Bytecode;
 use revm::context::result::{ExecutionResult, HaltReason, Output};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
@@ -145,7 +139,7 @@ impl Chain {
         insert(&mut db, SENDER, &[], 0, U256::from(10).pow(U256::from(24)));
         Self {
             db,
-            cache: Arc::new(ProgramCache::new()),
+            cache: Arc::new(programs()),
             block: BlockContext::new(1),
             params: Params::for_arbos(arbos),
             now: NOW,
@@ -249,6 +243,16 @@ impl Chain {
         self.db.commit(done.state);
         (Outcome { result: done.result }, inspector)
     }
+}
+
+/// Programs on the engine that `CORDON_WASM_ENGINE` names, so that the whole suite can be run on each.
+pub fn programs() -> ProgramCache {
+    let engine = std::env::var("CORDON_WASM_ENGINE").map_or(Ok(EngineChoice::Auto), |name| name.parse());
+    let options = CacheOptions {
+        engine: engine.unwrap(),
+        ..CacheOptions::default()
+    };
+    ProgramCache::with_options(options).unwrap()
 }
 
 fn insert(db: &mut Db, address: Address, code: &[u8], nonce: u64, balance: U256) {

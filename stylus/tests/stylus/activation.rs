@@ -1,21 +1,12 @@
 //! Deploying and activating programs the way users do, and what happens to programs that are not active.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
-use common::{Chain, ETHER, GAS, Outcome, SENDER, activate, call, deploy, echo, number};
 use cordon_stylus::arbos::STATE_ADDRESS;
 use cordon_stylus::precompile::{ARB_WASM, ARB_WASM_CACHE};
 use cordon_stylus::{activation, arbos::Space, code, genesis, module, pricing};
 use revm::context::result::{ExecutionResult, HaltReason};
+
+use crate::common::{self, Chain, ETHER, GAS, Outcome, SENDER, activate, call, deploy, echo, number};
 
 const ACTIVATED: B256 = B256::new(hex!("c0e812780707128d9a180db8ee4d1c1f1300b6dd0626d577b5d9ac759b76253c"));
 

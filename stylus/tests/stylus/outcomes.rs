@@ -1,18 +1,9 @@
 //! How programs end, what memory and stack cost them, and how deep they nest.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, TxKind, U256, hex};
-use common::{Chain, Outcome, entry, guest};
 use revm::context::result::{ExecutionResult, HaltReason};
+
+use crate::common::{Chain, Outcome, entry, guest};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const OTHER: Address = Address::with_last_byte(0x42);

@@ -1,19 +1,10 @@
 //! Programs and contracts calling and creating each other.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
-use common::{Chain, Outcome, SENDER, entry, intrinsic};
 use cordon_stylus::code;
 use revm::context::result::ExecutionResult;
+
+use crate::common::{Chain, Outcome, SENDER, entry, intrinsic};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const OTHER: Address = Address::with_last_byte(0x42);

@@ -1,21 +1,11 @@
 //! The deployer contract, and programs whose code is spread over several accounts.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    missing_docs
-)]
-
-mod common;
-
 use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
-use common::{Chain, ETHER, GAS, activate, call, echo, number, word};
 use cordon_stylus::precompile::ARB_WASM;
 use cordon_stylus::{code, genesis};
 use revm::context::result::ExecutionResult;
+
+use crate::common::{self, Chain, ETHER, GAS, activate, call, echo, number, word};
 
 const DEPLOYED: B256 = B256::new(hex!("8ffcdc15a283d706d38281f500270d8b5a656918f555de0913d7455e3e6bc1bf"));
 
@@ -113,7 +103,7 @@ fn fragmented(chain: &mut Chain, wasm: &[u8], accounts: &[Address]) -> Vec<u8> {
     let code = code::compress(wasm).unwrap();
     let stream = &code[4..];
     let mut root = hex!("eff00200").to_vec();
-    root.extend_from_slice(&(wasm.len() as u32).to_be_bytes());
+    root.extend_from_slice(&u32::try_from(wasm.len()).unwrap().to_be_bytes());
     for (account, slice) in accounts
         .iter()
         .zip(stream.chunks(stream.len().div_ceil(accounts.len())))
@@ -139,7 +129,7 @@ fn programs_in_fragments_are_activated_and_run() {
     let expected = keccak256(0_u64.to_be_bytes());
     assert_eq!(chain.send(program, &[]).output()[..], expected[..]);
     // Another process that finds the activated program in the state.
-    chain.cache = std::sync::Arc::new(cordon_stylus::ProgramCache::new());
+    chain.cache = std::sync::Arc::new(crate::common::programs());
     assert_eq!(chain.send(program, &[]).output()[..], expected[..]);
     // A fragment is no program.
     let call = chain.send_with(TxKind::Call(accounts[0]), &[], U256::ZERO, 500_000);

@@ -1,0 +1,17 @@
+//! Programs, contracts and precompiles on a chain in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod activation;
+mod common;
+mod deploy;
+mod frames;
+mod hooks;
+mod inspector;
+mod outcomes;
+mod precompiles;
