@@ -230,14 +230,14 @@ async fn bad_input_changes_nothing() {
     // Exports the entry point, but imports what no chain has.
     let alien = r#"(module (import "env" "alien" (func)) (memory (export "memory") 1 1)
         (func (export "user_entrypoint") (param i32) (result i32) i32.const 0))"#;
-    let alien = Program::new("logic", wat::parse_str(alien).unwrap()).unwrap();
+    let alien = Program::new("respond", wat::parse_str(alien).unwrap()).unwrap();
     let broken = Artifacts {
-        logic: alien,
+        respond: alien,
         ..artifacts.clone()
     };
     let message = attempt(&|text| text, &broken).await;
     assert!(
-        message.starts_with("the chain does not accept the program logic: "),
+        message.starts_with("the chain does not accept the program respond: "),
         "{message}"
     );
 

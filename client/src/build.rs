@@ -43,17 +43,21 @@ pub enum BuildError {
     Program(#[from] ProgramError),
 }
 
-/// The guard's two programs.
+/// The guard's programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifacts {
     /// The hot path; its account is the guard.
     pub gate: Program,
-    /// All else.
-    pub logic: Program,
+    /// Answers incidents.
+    pub respond: Program,
+    /// Leads out of them.
+    pub recover: Program,
+    /// Administration and views.
+    pub admin: Program,
 }
 
 impl Artifacts {
-    /// Reads and checks `gate.bin` and `logic.bin` in `directory`.
+    /// Reads and checks `NAME.bin` of each program in `directory`.
     pub fn load(directory: &Path) -> Result<Self, ProgramError> {
         let load = |name: &str| {
             let program = Program::load(&directory.join(format!("{name}.bin")))?;
@@ -64,8 +68,15 @@ impl Artifacts {
         };
         Ok(Self {
             gate: load("gate")?,
-            logic: load("logic")?,
+            respond: load("respond")?,
+            recover: load("recover")?,
+            admin: load("admin")?,
         })
+    }
+
+    /// All programs, the gate first.
+    pub const fn all(&self) -> [&Program; 4] {
+        [&self.gate, &self.respond, &self.recover, &self.admin]
     }
 
     /// Where a project's build puts its programs.

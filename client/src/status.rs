@@ -22,8 +22,8 @@ pub struct GuardStatus {
     pub block: u64,
     /// Its time, Unix seconds.
     pub timestamp: u64,
-    /// Account of the logic.
-    pub logic: Address,
+    /// Accounts of the programs behind the gate: respond, recover, admin.
+    pub accounts: [Address; 3],
     /// The governor.
     pub governor: Address,
     /// A governor that was proposed; zero when none.
@@ -44,8 +44,8 @@ pub struct GuardStatus {
     pub rules: Vec<RuleState>,
     /// Every configured account with its role, and whether the guard agrees.
     pub roles: Vec<(Role, Address, bool)>,
-    /// Seconds until gate and logic expire unless they are kept alive; `None` when one is not active.
-    pub programs: [(&'static str, Option<u64>); 2],
+    /// Seconds until each program expires unless it is kept alive; `None` when it is not active.
+    pub programs: [(&'static str, Option<u64>); 4],
 }
 
 /// State of one scope.
@@ -121,12 +121,13 @@ pub async fn status<P: Provider>(
         .call()
         .await
         .map_err(failed("reading the guard's governor"))?;
-    let logic = contract
-        .logic()
+    let accounts = contract
+        .programs()
         .block(at)
         .call()
         .await
-        .map_err(failed("reading the guard's logic"))?;
+        .map_err(failed("reading the guard's programs"))?;
+    let [respond, recover, admin] = accounts;
     let book = contract
         .rulebook()
         .block(at)
@@ -185,7 +186,7 @@ pub async fn status<P: Provider>(
         guard,
         block: head.header.number,
         timestamp: head.header.timestamp,
-        logic,
+        accounts,
         governor: governor.current,
         proposed_governor: governor.proposed,
         governor_delay: governor.delay,
@@ -196,7 +197,12 @@ pub async fn status<P: Provider>(
         scopes,
         rules,
         roles,
-        programs: [("gate", left(guard).await), ("logic", left(logic).await)],
+        programs: [
+            ("gate", left(guard).await),
+            ("respond", left(respond).await),
+            ("recover", left(recover).await),
+            ("admin", left(admin).await),
+        ],
     })
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     config: ConfigArgs,
     #[command(flatten)]
     key: KeyArgs,
-    /// Folder with gate.bin and logic.bin; that of `cordon guard build` unless given.
+    /// Folder with the programs' .bin files; that of `cordon guard build` unless given.
     #[arg(long, value_name = "FOLDER")]
     artifacts: Option<PathBuf>,
     /// Cordon's sources; found from the current folder upwards unless given.
@@ -54,7 +54,9 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     let style = Style::of_stdout();
     let how = if deployment.created { "deployed" } else { "found" };
     println!("guard     {} ({how})", style.bold(&deployment.guard.to_string()));
-    println!("logic     {}", deployment.logic);
+    for (name, account) in ["respond", "recover", "admin"].iter().zip(deployment.programs) {
+        println!("{name:<9} {account}");
+    }
     println!("rulebook  {} (code hash {})", deployment.rulebook, compiled.code_hash());
     if config.guard.address.is_none() {
         let text = config.with_guard_address(deployment.guard).filter(|_| args.write);

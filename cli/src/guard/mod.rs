@@ -82,7 +82,7 @@ fn root(given: Option<&Path>) -> eyre::Result<PathBuf> {
 async fn build(args: &BuildArgs) -> eyre::Result<()> {
     let root = root(args.root.as_deref())?;
     let artifacts = build_programs(&root).await?;
-    for program in [&artifacts.gate, &artifacts.logic] {
+    for program in artifacts.all() {
         println!(
             "{}: {} bytes of WebAssembly, {} bytes of code, code hash {}",
             program.name,

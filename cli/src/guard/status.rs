@@ -32,7 +32,9 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
         style.bold(&status.guard.to_string()),
         status.block
     );
-    println!("logic     {}", status.logic);
+    for (name, account) in ["respond", "recover", "admin"].iter().zip(status.accounts) {
+        println!("{name:<9} {account}");
+    }
     let sealed = if status.is_sealed {
         style.green("sealed")
     } else {

@@ -1,4 +1,4 @@
-//! The guard: gate and logic, roles, rulebook, seal.
+//! The guard: its programs, roles, rulebook, seal.
 
 use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, keccak256};
@@ -37,8 +37,8 @@ impl Default for GuardOptions {
 pub struct Deployment {
     /// The guard: the gate's account.
     pub guard: Address,
-    /// The account of its logic.
-    pub logic: Address,
+    /// The accounts of the programs behind the gate: respond, recover, admin.
+    pub programs: [Address; 3],
     /// The account of its rulebook.
     pub rulebook: Address,
     /// Whether the guard was made now, rather than found.
@@ -49,7 +49,7 @@ pub struct Deployment {
     pub proposed_governor: Address,
 }
 
-/// Deploys and activates gate and logic, gives the roles of `[guard]` and adopts the rulebook; checks by reading back. Does
+/// Deploys and activates the programs, gives the roles of `[guard]` and adopts the rulebook; checks by reading back. Does
 /// not seal: the protocol first gives the guard its roles, then [`seal`] makes sure of them.
 ///
 /// `from` pays and, until it is sealed, governs the set-up; the configured governor, when it is another account, is proposed
@@ -77,11 +77,7 @@ pub async fn deploy_guard<P: Provider>(
     let proposed_governor = ensure_governor(provider, from, guard, governor).await?;
     verify_guard(provider, guard, config, compiled, Some(artifacts)).await?;
     let contract = ICordonGuard::new(guard, provider);
-    let logic = contract
-        .logic()
-        .call()
-        .await
-        .map_err(|e| explain_call("reading the guard's logic", e))?;
+    let programs = programs_of(provider, guard).await?;
     let state = contract
         .governor()
         .call()
@@ -89,7 +85,7 @@ pub async fn deploy_guard<P: Provider>(
         .map_err(|e| explain_call("reading the guard's governor", e))?;
     Ok(Deployment {
         guard,
-        logic,
+        programs,
         rulebook,
         created,
         is_sealed: state.isSealed,
@@ -104,15 +100,29 @@ async fn deploy_programs<P: Provider>(
     artifacts: &Artifacts,
     options: GuardOptions,
 ) -> Result<(Address, bool), DeployError> {
-    let (logic, _) =
-        deploy_at_fixed_address(provider, from, &artifacts.logic, Default::default(), options.salt).await?;
+    let mut programs = [Address::ZERO; 3];
+    for (address, program) in programs
+        .iter_mut()
+        .zip([&artifacts.respond, &artifacts.recover, &artifacts.admin])
+    {
+        (*address, _) = deploy_at_fixed_address(provider, from, program, Default::default(), options.salt).await?;
+    }
     let initialize = ICordonGuard::initializeCall {
-        logic,
+        programs,
         governor: from,
         governorDelay: config.governor_delay,
     }
     .abi_encode();
     deploy_at_fixed_address(provider, from, &artifacts.gate, initialize.into(), options.salt).await
+}
+
+/// The accounts of the programs behind the gate: respond, recover, admin.
+pub(super) async fn programs_of<P: Provider>(provider: &P, guard: Address) -> Result<[Address; 3], DeployError> {
+    ICordonGuard::new(guard, provider)
+        .programs()
+        .call()
+        .await
+        .map_err(|error| explain_call("reading the guard's programs", error).into())
 }
 
 /// What the guard says about its governor.

@@ -7,7 +7,7 @@ use alloy::primitives::{Address, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 
-use super::guard::roles;
+use super::guard::{programs_of, roles};
 use super::{CallFailure, DeployError};
 use crate::build::Artifacts;
 use crate::chain::{ChainError, code, explain, explain_call};
@@ -54,14 +54,12 @@ pub async fn verify_guard<P: Provider>(
 ) -> Result<(), DeployError> {
     let contract = ICordonGuard::new(guard, provider);
     let mut differences = Vec::new();
-    let logic = contract
-        .logic()
-        .call()
-        .await
-        .map_err(|e| explain_call("reading the guard's logic", e))?;
+    let [respond, recover, admin] = programs_of(provider, guard).await?;
     for (what, account, program) in [
         ("gate", guard, artifacts.map(|a| &a.gate)),
-        ("logic", logic, artifacts.map(|a| &a.logic)),
+        ("respond program", respond, artifacts.map(|a| &a.respond)),
+        ("recover program", recover, artifacts.map(|a| &a.recover)),
+        ("admin program", admin, artifacts.map(|a| &a.admin)),
     ] {
         let found = keccak256(code(provider, account).await?);
         if let Some(program) = program.filter(|program| program.code_hash() != found) {

@@ -161,7 +161,7 @@ fn before_set_up_only_initialize_gets_through() {
     };
     assert_eq!(refusal.as_slice(), ICordonGuard::NotInitialized {}.abi_encode());
     let initialize = ICordonGuard::initializeCall {
-        logic: LOGIC,
+        programs: [LOGIC, VAULT, VAULT],
         governor: VAULT,
         governorDelay: 1,
     }

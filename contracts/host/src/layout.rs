@@ -18,6 +18,7 @@ mod tag {
     pub(super) const ANNOUNCEMENT: u8 = 9;
     pub(super) const BOOK: u8 = 10;
     pub(super) const APPLIED: u8 = 11;
+    pub(super) const HALT: u8 = 12;
     pub(super) const NESTING: u8 = 13;
     pub(super) const ENTRY: u8 = 14;
     pub(super) const LOCK: u8 = 15;
@@ -30,7 +31,7 @@ const fn config(index: u8) -> B256 {
     B256::new(key)
 }
 
-/// Address of the logic program (right-aligned); zero before `initialize`.
+/// Address of the respond program (right-aligned); zero before `initialize`.
 pub const LOGIC: B256 = config(0);
 /// Address of the governor.
 pub const GOVERNOR: B256 = config(1);
@@ -46,6 +47,12 @@ pub const LEVELS: B256 = config(5);
 pub const HEARTBEAT: B256 = config(6);
 /// Number of the latest incident.
 pub const INCIDENTS: B256 = config(7);
+/// Address of the recover program; zero before `initialize`.
+pub const RECOVER: B256 = config(8);
+/// Address of the admin program; zero before `initialize`.
+pub const ADMIN: B256 = config(9);
+/// Where the addresses of the programs behind the gate are, in the order of the ABI.
+pub const PROGRAMS: [B256; 3] = [LOGIC, RECOVER, ADMIN];
 
 /// The key with these last bytes.
 fn tagged<const N: usize>(tag: u8, fields: &[u8; N]) -> B256 {
@@ -138,6 +145,21 @@ pub fn book(epoch: u32) -> B256 {
 #[must_use]
 pub fn applied(epoch: u32, scope: u8) -> B256 {
     numbered(tag::APPLIED, epoch, u16::from(scope))
+}
+
+/// Number of halts of a scope that are recorded.
+#[must_use]
+pub fn halts(scope: u8) -> B256 {
+    tagged(tag::HALT, &[0, scope])
+}
+
+/// The halt of this number (from 1) of a scope: its begin and its end, Unix seconds, in the two lowest limbs.
+#[must_use]
+pub fn halt(scope: u8, number: u32) -> B256 {
+    let mut key = tagged(tag::HALT, &number.to_be_bytes());
+    let [_, one, of, ..] = &mut key.0;
+    (*one, *of) = (1, scope);
+    key
 }
 
 /// Transient: how deep a caller's guarded calls are nested, and the number of the outermost one.
@@ -431,6 +453,8 @@ mod tests {
             LEVELS,
             HEARTBEAT,
             INCIDENTS,
+            RECOVER,
+            ADMIN,
             lock(),
             caller(&account),
             nesting(&account),
@@ -441,6 +465,9 @@ mod tests {
                 scope(number),
                 scope_extra(number),
                 bucket(number),
+                halts(number),
+                halt(number, 1),
+                halt(number, 2),
             ]);
             for epoch in 0..3 {
                 keys.extend([

@@ -249,6 +249,20 @@ impl<'a> Arguments<'a> {
         Ok(Address::from_word(word))
     }
 
+    /// A `uint64`.
+    #[inline(never)]
+    pub fn u64(&mut self) -> Answer<u64> {
+        match layout::limbs(self.word()?) {
+            [value, 0, 0, 0] => Ok(value),
+            _ => Err(Refusal::malformed()),
+        }
+    }
+
+    /// The addresses of the programs behind the gate.
+    pub fn programs(&mut self) -> Answer<[Address; 3]> {
+        Ok([self.address()?, self.address()?, self.address()?])
+    }
+
     /// A dynamic array of words.
     pub fn words(&mut self) -> Answer<Vec<B256>> {
         let offset = self.offset()?;

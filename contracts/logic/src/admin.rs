@@ -1,8 +1,9 @@
 //! The governor's calls, and the heartbeat. What tightens happens at once; what loosens was announced, once set-up is over.
 
-use crate::abi::{emit, encode, refusal, Answer, ICordonGuard, Refusal};
+use crate::abi::{answer, emit, encode, refusal, Answer, ICordonGuard, Refusal};
 use crate::guard::{open, role, Guard, ANNOUNCEMENT_LIFETIME};
 use crate::hooks::hook_masks;
+use alloc::vec::Vec;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolCall;
 use cordon_core::{bounds::GOVERNOR_DELAY_MAX, rulebook};
@@ -14,12 +15,15 @@ use cordon_host::{
 /// First bytes of the code of a Stylus program, and of one that is kept in fragments.
 const PROGRAM_PREFIXES: [[u8; 3]; 2] = [[0xef, 0xf0, 0x00], [0xef, 0xf0, 0x02]];
 
-/// Gas for asking a new logic program whether it runs at all.
-const PROBE_GAS: u64 = 200_000;
+/// Gas for asking new programs whether they run at all.
+const PROBE_GAS: u64 = 300_000;
+
+/// Most bytes that are looked at of what they answer.
+const PROBE_ANSWER: usize = 128;
 
 impl<H: Host> Guard<H> {
     /// Sets the guard up, once.
-    pub fn initialize(&mut self, logic: Address, governor: Address, delay: u32) -> Answer<()> {
+    pub fn initialize(&mut self, programs: &[Address; 3], governor: Address, delay: u32) -> Answer<()> {
         if self.host.load(&layout::LOGIC) != B256::ZERO {
             return Err(refusal!(AlreadyInitialized));
         }
@@ -29,12 +33,12 @@ impl<H: Host> Guard<H> {
         if delay > GOVERNOR_DELAY_MAX {
             return Err(refusal!(DurationBeyondRole, delay, GOVERNOR_DELAY_MAX));
         }
-        self.require_program(&logic)?;
-        self.host.store(&layout::LOGIC, &logic.into_word());
+        self.store_programs(programs)?;
         self.host.store(&layout::GOVERNOR, &governor.into_word());
         self.host
             .store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
-        emit!(self.host, Initialized, [], logic, governor, delay);
+        let [respond, recover, admin] = programs;
+        emit!(self.host, Initialized, [], respond, recover, admin, governor, delay);
         Ok(())
     }
 
@@ -155,20 +159,45 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    /// Replaces the logic program by one that has shown to run: one that does not would lock the guard for good.
-    pub fn set_logic(&mut self, logic: Address) -> Answer<()> {
+    /// Replaces the programs, as one unit. They must show that they work together in this storage: programs that do not
+    /// would lock the guard for good.
+    pub fn set_logic(&mut self, programs: &[Address; 3]) -> Answer<()> {
         self.begin_governor_call()?;
-        self.require_announced(&encode!(&ICordonGuard::setLogicCall::SELECTOR, logic))?;
-        self.require_program(&logic)?;
-        self.require_gas(PROBE_GAS)?;
-        let runs = self
-            .host
-            .call(CallKind::Static, &logic, &ICordonGuard::logicCall::SELECTOR, PROBE_GAS);
-        if !runs || self.host.return_data_len() != 32 {
-            return Err(refusal!(NotAProgram, logic));
+        let [respond, recover, admin] = programs;
+        self.require_announced(&encode!(&ICordonGuard::setLogicCall::SELECTOR, respond, recover, admin))?;
+        self.store_programs(programs)?;
+        emit!(self.host, LogicSet, [respond], respond, recover, admin);
+        self.host.flush(true);
+        // Asked as the gate will ask from now on: the new respond program must get to both others. Run by delegation, but the
+        // governor has just given them all power over this storage.
+        let shown = answer!(respond, recover, admin);
+        if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != shown {
+            return Err(refusal!(NotAProgram, admin));
         }
-        self.host.store(&layout::LOGIC, &logic.into_word());
-        emit!(self.host, LogicSet, [logic]);
+        let now = self.host.now();
+        let asked = encode!(&ICordonGuard::haltedSecondsCall::SELECTOR, 0u8, now);
+        if self.probe(respond, &asked)? != answer!(0u8) {
+            return Err(refusal!(NotAProgram, recover));
+        }
+        Ok(())
+    }
+
+    /// What a program answers by delegation; nothing when it fails.
+    fn probe(&mut self, program: &Address, input: &[u8]) -> Answer<Vec<u8>> {
+        self.require_gas(PROBE_GAS)?;
+        let mut answer = Vec::new();
+        if self.host.call(CallKind::Delegate, program, input, PROBE_GAS) {
+            answer.resize(self.host.return_data_len().min(PROBE_ANSWER), 0);
+            self.host.return_data(0, &mut answer);
+        }
+        Ok(answer)
+    }
+
+    fn store_programs(&mut self, programs: &[Address; 3]) -> Answer<()> {
+        for (key, program) in layout::PROGRAMS.iter().zip(programs) {
+            self.require_program(program)?;
+            self.host.store(key, &program.into_word());
+        }
         Ok(())
     }
 

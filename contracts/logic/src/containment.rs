@@ -199,6 +199,7 @@ impl<H: Host> Guard<H> {
         }
         if next != state {
             self.set_scope(scope, &next);
+            self.note_halt(scope, &next);
         }
         let (incident, expires_at) = (next.incident, next.expires_at);
         match outcome.change {

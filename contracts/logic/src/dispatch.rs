@@ -1,4 +1,4 @@
-//! From calldata to the guard's functions and back: the router of the program.
+//! From calldata to the guard's functions and back: the routers of the programs.
 
 use crate::abi::{answer, small, Answer, Arguments, ICordonGuard, Refusal};
 use crate::guard::Guard;
@@ -43,27 +43,17 @@ selectors! {
     GOVERNOR = governorCall,
     LAST_HEARTBEAT = lastHeartbeatCall,
     LOGIC = logicCall,
+    PROGRAMS = programsCall,
+    HALTED_SECONDS = haltedSecondsCall,
 }
 
-/// Answers a call, or refuses it with revert data. The guard takes no value.
+/// Answers a call of the respond program; `None` when it is none of its functions. The guard takes no value.
 ///
 /// # Errors
 /// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
-pub fn dispatch<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
-    let (selector, rest) = input.split_first_chunk::<4>().ok_or_else(Refusal::malformed)?;
-    if guard.host.has_value() {
-        return Err(Refusal::malformed());
-    }
-    let selector = u32::from_be_bytes(*selector);
-    let mut arguments = Arguments::new(rest);
-    match act(guard, selector, &mut arguments)? {
-        Some(data) => Ok(data),
-        None => show(guard, selector, &mut arguments),
-    }
-}
-
-/// The functions that change something.
-fn act<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<'_>) -> Answer<Option<Vec<u8>>> {
+pub fn respond<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Option<Vec<u8>>> {
+    let (selector, mut arguments) = begin(guard, input)?;
+    let arguments = &mut arguments;
     match selector {
         ENTER => {
             let (scopes, action, _asset) = (arguments.scopes()?, arguments.u8()?, arguments.address()?);
@@ -71,48 +61,23 @@ fn act<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<'
             return Ok(Some(answer!(guard.enter(scopes, action, amount)?)));
         }
         EXIT => guard.exit(arguments.word()?)?,
+        IS_ALLOWED => return Ok(Some(answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?))),
         TRIP => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
             return Ok(Some(answer!(guard.trip(rule, &witness)?)));
         }
         CONTAIN => {
             let (scope, level, duration) = (arguments.u8()?, arguments.u8()?, arguments.u32()?);
-            return Ok(Some(answer!(guard.contain(
-                scope,
-                level,
-                duration,
-                arguments.word()?
-            )?)));
+            let evidence = arguments.word()?;
+            return Ok(Some(answer!(guard.contain(scope, level, duration, evidence)?)));
         }
         RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
-        QUEUE_RELEASE => guard.queue_release(arguments.u8()?)?,
-        CANCEL_RELEASE => guard.cancel_release(arguments.u8()?)?,
-        RELEASE => guard.release(arguments.u8()?)?,
-        SETTLE => guard.settle(arguments.u8()?)?,
         HEARTBEAT => guard.heartbeat()?,
-        INITIALIZE => guard.initialize(arguments.address()?, arguments.address()?, arguments.u32()?)?,
-        SEAL => guard.seal()?,
-        ANNOUNCE => guard.announce(arguments.word()?)?,
-        CANCEL_ANNOUNCEMENT => guard.cancel_announcement(arguments.word()?)?,
-        SET_ROLE => guard.set_role(arguments.u8()?, arguments.address()?, arguments.flag()?)?,
-        PROPOSE_GOVERNOR => guard.propose_governor(arguments.address()?)?,
-        ACCEPT_GOVERNOR => guard.accept_governor()?,
-        ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?)?,
-        SET_LOGIC => guard.set_logic(arguments.address()?)?,
-        _ => return Ok(None),
-    }
-    Ok(Some(Vec::new()))
-}
-
-/// The views.
-fn show<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<'_>) -> Answer<Vec<u8>> {
-    Ok(match selector {
-        IS_ALLOWED => answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?),
         EVALUATE => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
             let mut data = Vec::new();
             push(&mut data, &guard.evaluate(rule, &witness)?);
-            data
+            return Ok(Some(data));
         }
         EVALUATE_MANY => {
             let (rules, witnesses) = (arguments.words()?, arguments.word_lists()?);
@@ -122,8 +87,87 @@ fn show<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<
                 let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
                 push(&mut data, &guard.evaluate((rule & 0xffff) as u16, witness)?);
             }
-            data
+            return Ok(Some(data));
         }
+        _ => return Ok(None),
+    }
+    Ok(Some(Vec::new()))
+}
+
+/// Answers a call as the respond program does: itself, or by one of the other programs.
+///
+/// # Errors
+/// As [`respond`]; the other programs' own refusals.
+pub fn respond_or_hand_on<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
+    match respond(guard, input)? {
+        Some(data) => Ok(data),
+        None => guard.hand_on(input),
+    }
+}
+
+/// Answers a call of the recover program, or refuses it with revert data. The guard takes no value.
+///
+/// # Errors
+/// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
+pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
+    let (selector, mut arguments) = begin(guard, input)?;
+    let scope = arguments.u8()?;
+    match selector {
+        QUEUE_RELEASE => guard.queue_release(scope)?,
+        CANCEL_RELEASE => guard.cancel_release(scope)?,
+        RELEASE => guard.release(scope)?,
+        SETTLE => guard.settle(scope)?,
+        HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(scope, arguments.u64()?)?)),
+        _ => return Err(Refusal::malformed()),
+    }
+    Ok(Vec::new())
+}
+
+/// Whether a call is the recover program's.
+pub(crate) const fn is_recovery(selector: u32) -> bool {
+    matches!(
+        selector,
+        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS
+    )
+}
+
+/// Answers a call of the admin program, or refuses it with revert data. The guard takes no value.
+///
+/// # Errors
+/// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
+pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
+    let (selector, mut arguments) = begin(guard, input)?;
+    let arguments = &mut arguments;
+    match selector {
+        INITIALIZE => {
+            let programs = arguments.programs()?;
+            guard.initialize(&programs, arguments.address()?, arguments.u32()?)?;
+        }
+        SEAL => guard.seal()?,
+        ANNOUNCE => guard.announce(arguments.word()?)?,
+        CANCEL_ANNOUNCEMENT => guard.cancel_announcement(arguments.word()?)?,
+        SET_ROLE => guard.set_role(arguments.u8()?, arguments.address()?, arguments.flag()?)?,
+        PROPOSE_GOVERNOR => guard.propose_governor(arguments.address()?)?,
+        ACCEPT_GOVERNOR => guard.accept_governor()?,
+        ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?)?,
+        SET_LOGIC => guard.set_logic(&arguments.programs()?)?,
+        _ => return show(guard, selector, arguments),
+    }
+    Ok(Vec::new())
+}
+
+/// The selector and the arguments.
+fn begin<'a, H: Host>(guard: &Guard<H>, input: &'a [u8]) -> Answer<(u32, Arguments<'a>)> {
+    let (selector, rest) = input.split_first_chunk::<4>().ok_or_else(Refusal::malformed)?;
+    if guard.host.has_value() {
+        return Err(Refusal::malformed());
+    }
+    Ok((u32::from_be_bytes(*selector), Arguments::new(rest)))
+}
+
+/// The views of the guard's state.
+fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>) -> Answer<Vec<u8>> {
+    Ok(match selector {
         SCOPE_STATUS => {
             let of = guard.scope_status(arguments.u8()?)?;
             answer!(
@@ -151,6 +195,10 @@ fn show<H: Host>(guard: &mut Guard<H>, selector: u32, arguments: &mut Arguments<
         }
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
         LOGIC => answer!(guard.logic()),
+        PROGRAMS => {
+            let [respond, recover, admin] = guard.programs();
+            answer!(respond, recover, admin)
+        }
         _ => return Err(Refusal::malformed()),
     })
 }

@@ -1,6 +1,7 @@
 //! The guard's state: what each word means, and the checks that most calls begin with.
 
-use crate::abi::{emit, refusal, Answer, Refusal};
+use crate::abi::{emit, refusal, refuse, Answer, Refusal};
+use crate::dispatch::is_recovery;
 use crate::reader::{gas_needed, ChainReader};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
@@ -11,8 +12,9 @@ use cordon_core::{
     Level,
 };
 use cordon_host::{
+    abi::{self, selector},
     layout::{self, Current, Settings},
-    Host,
+    CallKind, Host,
 };
 
 /// Seconds after which an announcement that was not used is void: 14 days.
@@ -168,6 +170,34 @@ impl<H: Host> Guard<H> {
     /// Whether a condition without witness holds now.
     pub(crate) fn holds(&mut self, program: &Program<'_>) -> Answer<Verdict> {
         Ok(self.check(program, &Inputs::default())?.verdict)
+    }
+
+    /// Runs another program on the same calldata. Before `initialize` there is none: that call names it.
+    pub(crate) fn hand_on(&mut self, input: &[u8]) -> Answer<Vec<u8>> {
+        let head = input.first_chunk().copied().unwrap_or_default();
+        let (place, key) = if is_recovery(u32::from_be_bytes(head)) {
+            (1, &layout::RECOVER)
+        } else {
+            (2, &layout::ADMIN)
+        };
+        let mut program = self.address_at(key);
+        if program == Address::ZERO && head == selector::INITIALIZE {
+            program = abi::argument(input, place)
+                .map(|word| abi::address(&word))
+                .unwrap_or_default();
+        }
+        if program == Address::ZERO {
+            return Err(refusal!(NotInitialized));
+        }
+        let success = self.host.call(CallKind::Delegate, &program, input, u64::MAX);
+        let mut data = vec![0; self.host.return_data_len()];
+        let read = self.host.return_data(0, &mut data);
+        data.truncate(read);
+        if success {
+            Ok(data)
+        } else {
+            Err(refuse(data))
+        }
     }
 
     pub(crate) fn emit_lowered(&mut self, scope: u8, from: Level, to: Level, incident: u32) {

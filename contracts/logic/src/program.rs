@@ -1,14 +1,53 @@
-//! The program: the Stylus SDK's entry point around [`dispatch`].
-#![allow(missing_docs, unreachable_pub, unsafe_code)] // what the SDK's macro generates
+//! What surrounds the guard's behaviour in a Stylus program.
 
-use crate::{dispatch, Guard};
-use alloc::vec::Vec;
-use cordon_host::Stylus;
-use stylus_sdk::{host::VM, prelude::*, ArbResult};
+#[cfg(target_arch = "wasm32")]
+use crate::{abi::Answer, Guard};
+#[cfg(target_arch = "wasm32")]
+use alloc::{vec, vec::Vec};
+#[cfg(target_arch = "wasm32")]
+use cordon_host::{Host, Stylus};
 
-#[entrypoint]
-fn run(input: Vec<u8>, _vm: VM) -> ArbResult {
+/// Makes a crate the program that answers its calls with a function of [`Guard`] and calldata: entry point, allocator, panic
+/// handler. Natively it makes nothing.
+#[macro_export]
+macro_rules! program {
+    ($answer:path) => {
+        #[cfg(target_arch = "wasm32")]
+        mod entry {
+            #![allow(unsafe_code, unreachable_pub)]
+
+            use mini_alloc::MiniAlloc;
+
+            #[global_allocator]
+            static ALLOCATOR: MiniAlloc = MiniAlloc::INIT;
+
+            #[panic_handler]
+            fn panic(_: &core::panic::PanicInfo) -> ! {
+                core::arch::wasm32::unreachable()
+            }
+
+            /// Called by the VM with the length of the calldata; 0 is success, 1 a revert.
+            #[no_mangle]
+            pub extern "C" fn user_entrypoint(len: usize) -> usize {
+                cordon_logic::serve(len, $answer)
+            }
+        }
+    };
+}
+
+/// Answers the frame's call; the program's status.
+#[cfg(target_arch = "wasm32")]
+pub fn serve(len: usize, answer: fn(&mut Guard<Stylus>, &[u8]) -> Answer<Vec<u8>>) -> usize {
+    let mut vm = Stylus::default();
+    vm.declare_memory();
+    let mut input = vec![0; len];
+    if !vm.read_args(len, &mut input) {
+        return 1;
+    }
+    let mut guard = Guard::new(vm);
     // A refusal has ended the program already.
-    let Ok(answer) = dispatch(&mut Guard::new(Stylus::default()), &input);
-    Ok(answer)
+    let Ok(data) = answer(&mut guard, &input);
+    guard.host.flush(false);
+    guard.host.result(&data);
+    0
 }

@@ -48,6 +48,7 @@ impl<H: Host> Guard<H> {
             .map_err(|error| scope_refusal(scope, error))?;
         self.require_rules_hold(scope)?;
         self.set_scope(scope, &next);
+        self.note_halt(scope, &next);
         self.emit_lowered(scope, from, next.level, next.incident);
         self.undo_calls(scope)?;
         Ok(())

@@ -133,9 +133,15 @@ impl<H: Host> Guard<H> {
         self.number_at(&layout::HEARTBEAT)
     }
 
-    /// The logic program.
+    /// The respond program.
     #[must_use]
     pub fn logic(&self) -> Address {
         self.address_at(&layout::LOGIC)
+    }
+
+    /// The programs behind the gate: respond, recover, admin.
+    #[must_use]
+    pub fn programs(&self) -> [Address; 3] {
+        layout::PROGRAMS.map(|key| self.address_at(&key))
     }
 }

@@ -242,3 +242,33 @@ fn an_old_rulebooks_doing_is_undone_after_a_new_one_was_adopted() {
     assert!(!world.market.closed.get());
     assert_eq!(world.events::<Abi::ContainmentUndone>().len(), 1);
 }
+
+#[test]
+fn deadlines_move_by_the_time_that_a_scope_stood_still() {
+    let mut world = World::new();
+    let halted = |world: &mut World, scope, since| world.as_(ANYONE).halted_seconds(scope, since).unwrap();
+    assert_eq!(halted(&mut world, 1, START), 0);
+    world.as_(GUARDIAN).contain(1, 3, 600, B256::ZERO).unwrap();
+    world.pass(300);
+    assert_eq!(halted(&mut world, 1, START), 300);
+    assert_eq!(halted(&mut world, 2, START), 0, "another scope went on");
+    // The whole protocol halts meanwhile: an overlap counts once.
+    world.as_(GUARDIAN).contain(0, 3, 600, B256::ZERO).unwrap();
+    world.pass(600);
+    assert_eq!(halted(&mut world, 1, START), 900);
+    assert_eq!(halted(&mut world, 2, START), 600);
+    assert_eq!(halted(&mut world, 1, START + 700), 200);
+    // Long after expiry nothing is added, though nobody has settled.
+    world.pass(24 * HOUR);
+    assert_eq!(halted(&mut world, 1, START), 900);
+    // A release ends a halt early; extending one makes no second.
+    let again = world.guard.host.now;
+    world.as_(GUARDIAN).contain(2, 3, 6000, B256::ZERO).unwrap();
+    world.as_(GUARDIAN).contain(2, 3, 7000, B256::ZERO).unwrap();
+    world.as_(GUARDIAN).queue_release(2).unwrap();
+    world.pass(1000);
+    world.as_(GUARDIAN).release(2).unwrap();
+    world.pass(9000);
+    assert_eq!(halted(&mut world, 2, again), 1000);
+    world.as_refused::<Abi::BadScope, _>(ANYONE, |guard| guard.halted_seconds(128, 0));
+}

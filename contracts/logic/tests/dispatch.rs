@@ -5,8 +5,25 @@ mod common;
 
 use alloy_primitives::{aliases::U24, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};
-use common::{rules, Abi, World, ANYONE, BEATER, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, START, VAULT};
-use cordon_logic::dispatch;
+use common::{rules, Abi, World, ANYONE, BEATER, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, PROGRAMS, START, VAULT};
+use cordon_host::mock::MockHost;
+use cordon_logic::{abi::Answer, administer, recover, respond, Guard};
+
+/// What the programs do together: the first hands on to the others what is none of its functions.
+fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
+    let recovery = [
+        Abi::queueReleaseCall::SELECTOR,
+        Abi::cancelReleaseCall::SELECTOR,
+        Abi::releaseCall::SELECTOR,
+        Abi::settleCall::SELECTOR,
+        Abi::haltedSecondsCall::SELECTOR,
+    ];
+    match respond(guard, input)? {
+        Some(data) => Ok(data),
+        None if recovery.iter().any(|selector| input.starts_with(selector)) => recover(guard, input),
+        None => administer(guard, input),
+    }
+}
 
 fn call<C: SolCall>(world: &mut World, sender: Address, call: &C) -> C::Return {
     let data = dispatch(world.as_(sender), &call.abi_encode()).unwrap();
@@ -56,6 +73,9 @@ fn a_life_of_a_guard_through_its_abi() {
         (GOVERNOR, 3600, true)
     );
     assert_eq!(call(&mut world, ANYONE, &Abi::logicCall {}), LOGIC);
+    assert_eq!(call(&mut world, ANYONE, &Abi::programsCall {}), PROGRAMS);
+    let halted = Abi::haltedSecondsCall { scope: 1, since: START };
+    assert_eq!(call(&mut world, ANYONE, &halted), 0);
     assert_eq!(call(&mut world, ANYONE, &Abi::rulebookCall {}).book, BOOK);
     call(&mut world, BEATER, &Abi::heartbeatCall {});
     assert_eq!(call(&mut world, ANYONE, &Abi::lastHeartbeatCall {}), START);
@@ -148,7 +168,7 @@ fn a_life_of_a_guard_through_its_abi() {
 fn governance_through_the_abi() {
     let mut world = World::new();
     let calls = [
-        Abi::setLogicCall { logic: LOGIC }.abi_encode(),
+        Abi::setLogicCall { programs: PROGRAMS }.abi_encode(),
         Abi::adoptRulebookCall { book: BOOK }.abi_encode(),
         Abi::proposeGovernorCall { governor: ANYONE }.abi_encode(),
         Abi::setRoleCall {
@@ -158,10 +178,9 @@ fn governance_through_the_abi() {
         }
         .abi_encode(),
     ];
-    world
-        .guard
-        .host
-        .contract(LOGIC, &[0xef, 0xf0, 0, 0], |_, _, _| Ok(vec![0; 32]));
+    world.guard.host.contract(LOGIC, &[0xef, 0xf0, 0, 0], |_, input, _| {
+        Ok(common::probed(input, PROGRAMS))
+    });
     for input in &calls {
         let missing: Abi::NotAnnounced = refused(&mut world, GOVERNOR, input);
         assert_eq!(
@@ -186,7 +205,7 @@ fn governance_through_the_abi() {
     }
     call(&mut world, ANYONE, &Abi::acceptGovernorCall {});
     let again = Abi::initializeCall {
-        logic: LOGIC,
+        programs: PROGRAMS,
         governor: ANYONE,
         governorDelay: 0,
     };

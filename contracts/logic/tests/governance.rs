@@ -5,28 +5,31 @@ mod common;
 
 use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::SolCall;
-use common::{rules, Abi, World, ANYONE, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, VAULT};
+use common::{rules, Abi, World, ADMIN, ANYONE, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, PROGRAMS, RECOVER, VAULT};
 use cordon_core::rule::Verdict;
 use cordon_host::mock::MockHost;
-use cordon_logic::Guard;
+use cordon_logic::{respond_or_hand_on, Guard};
 
 const NEW: Address = Address::repeat_byte(0x77);
 
 #[test]
 fn set_up_happens_once_and_wants_a_program_and_a_governor() {
     let mut world = World::new();
-    world.as_refused::<Abi::AlreadyInitialized, _>(GOVERNOR, |guard| guard.initialize(LOGIC, GOVERNOR, 0));
+    world.as_refused::<Abi::AlreadyInitialized, _>(GOVERNOR, |guard| guard.initialize(&PROGRAMS, GOVERNOR, 0));
     let fresh = || {
         let mut host = MockHost::at(common::START);
         host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
+        host.data_account(ADMIN, &[0xef, 0xf0, 0, 0, 2]);
+        host.data_account(RECOVER, &[0xef, 0xf0, 0, 0, 3]);
         host.data_account(BOOK, &[0x60, 0x00]);
         Guard::new(host)
     };
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(ANYONE, GOVERNOR, 0));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(BOOK, GOVERNOR, 0));
-    world.refused::<Abi::NotGovernor, _>(fresh().initialize(LOGIC, Address::ZERO, 0));
-    world.refused::<Abi::DurationBeyondRole, _>(fresh().initialize(LOGIC, GOVERNOR, 31 * 24 * 3600));
-    fresh().initialize(LOGIC, GOVERNOR, 0).unwrap();
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[ANYONE, RECOVER, ADMIN], GOVERNOR, 0));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[BOOK, RECOVER, ADMIN], GOVERNOR, 0));
+    world.refused::<Abi::NotGovernor, _>(fresh().initialize(&PROGRAMS, Address::ZERO, 0));
+    world.refused::<Abi::DurationBeyondRole, _>(fresh().initialize(&PROGRAMS, GOVERNOR, 31 * 24 * 3600));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, RECOVER, ANYONE], GOVERNOR, 0));
+    fresh().initialize(&PROGRAMS, GOVERNOR, 0).unwrap();
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn once_sealed_what_loosens_waits_for_its_announcement() {
     for outcome in [
         world.as_(GOVERNOR).propose_governor(NEW),
         world.as_(GOVERNOR).adopt_rulebook(BOOK),
-        world.as_(GOVERNOR).set_logic(LOGIC),
+        world.as_(GOVERNOR).set_logic(&PROGRAMS),
     ] {
         world.refused::<Abi::NotAnnounced, _>(outcome);
     }
@@ -67,10 +70,10 @@ fn an_announcement_can_be_taken_back_and_grows_stale() {
     world.as_refused::<Abi::NotGovernor, _>(KEEPER, |guard| guard.cancel_announcement(hash));
     world.as_(GUARDIAN).cancel_announcement(hash).unwrap();
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.cancel_announcement(hash));
-    let call = Abi::setLogicCall { logic: LOGIC };
+    let call = Abi::setLogicCall { programs: PROGRAMS };
     world.as_(GOVERNOR).announce(keccak256(call.abi_encode())).unwrap();
     world.pass(3600 + 14 * 24 * 3600 + 1);
-    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_logic(LOGIC));
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_logic(&PROGRAMS));
 }
 
 #[test]
@@ -89,22 +92,52 @@ fn a_governor_is_proposed_and_accepts() {
 }
 
 #[test]
-fn a_logic_that_does_not_run_is_refused() {
+fn programs_that_do_not_work_together_are_refused() {
     let mut world = World::new();
-    world.announce(&Abi::setLogicCall { logic: NEW });
-    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, |guard| guard.set_logic(NEW));
+    let code = [0xef, 0xf0, 0, 0, 2];
+    let replace = |guard: &mut Guard<MockHost>| guard.set_logic(&[NEW, RECOVER, ADMIN]);
+    world.announce(&Abi::setLogicCall {
+        programs: [NEW, RECOVER, ADMIN],
+    });
+    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
+    // In turn: does not run; answers nothing; does not get to the new admin program.
+    world.guard.host.contract(NEW, &code, |_, _, _| Err(Vec::new()));
+    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
+    world.guard.host.data_account(NEW, &code);
+    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
+    world.guard.host.contract(NEW, &code, |_, _, _| Ok(vec![0; 32]));
+    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
     world
         .guard
         .host
-        .contract(NEW, &[0xef, 0xf0, 0, 0, 2], |_, _, _| Err(Vec::new()));
-    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, |guard| guard.set_logic(NEW));
+        .contract(NEW, &code, |_, input, _| Ok(common::probed(input, PROGRAMS)));
+    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
+    let programs = [NEW, RECOVER, ADMIN];
     world
         .guard
         .host
-        .contract(NEW, &[0xef, 0xf0, 0, 0, 2], |_, _, _| Ok(vec![0; 32]));
-    world.as_(GOVERNOR).set_logic(NEW).unwrap();
+        .contract(NEW, &code, move |_, input, _| Ok(common::probed(input, programs)));
+    world.as_(GOVERNOR).set_logic(&programs).unwrap();
     world.done();
-    assert_eq!(world.guard.logic(), NEW);
+    assert_eq!(world.guard.programs(), programs);
+}
+
+#[test]
+fn what_the_respond_program_does_not_know_the_admin_program_answers() {
+    let mut world = World::new();
+    world.guard.host.contract(ADMIN, &[0xef, 0xf0, 0, 0], |_, input, _| {
+        if input.starts_with(&Abi::levelsCall::SELECTOR) {
+            Ok(vec![7; 64])
+        } else {
+            Err(vec![8; 4])
+        }
+    });
+    let answered = respond_or_hand_on(world.as_(ANYONE), &Abi::levelsCall {}.abi_encode());
+    assert_eq!(answered.unwrap(), [7; 64]);
+    let refused = respond_or_hand_on(world.as_(ANYONE), &[1, 2, 3, 4]);
+    assert_eq!(refused.unwrap_err().data(), [8; 4]);
+    let mut fresh = Guard::new(MockHost::at(common::START));
+    world.refused::<Abi::NotInitialized, _>(respond_or_hand_on(&mut fresh, &Abi::levelsCall {}.abi_encode()));
 }
 
 #[test]
@@ -136,7 +169,7 @@ fn nobody_but_the_governor_administers() {
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.propose_governor(NEW));
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.accept_governor());
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.adopt_rulebook(BOOK));
-        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_logic(LOGIC));
+        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_logic(&PROGRAMS));
     }
     assert!(world
         .as_(GOVERNOR)

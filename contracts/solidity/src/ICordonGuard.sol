@@ -112,8 +112,9 @@ interface ICordonGuard {
 
     // ---------------------------------------------------------------- administration (governor)
 
-    /// Sets the guard up, once, in the transaction that deploys it.
-    function initialize(address logic, address governor, uint32 governorDelay) external;
+    /// Sets the guard up, once, in the transaction that deploys it. `programs` are those behind the gate: the one that answers
+    /// incidents, to which the gate hands everything on, the one that leads out of them, and the one for administration and views.
+    function initialize(address[3] calldata programs, address governor, uint32 governorDelay) external;
 
     /// Ends set-up. From then on every call of the governor that loosens must have been announced `governorDelay` before.
     function seal() external;
@@ -132,8 +133,8 @@ interface ICordonGuard {
     /// Makes the code of `book` (one STOP byte, then the encoded rulebook) the guard's configuration.
     function adoptRulebook(address book) external;
 
-    /// Replaces the logic program. The gate is never replaced.
-    function setLogic(address logic) external;
+    /// Replaces the programs behind the gate, as one unit. The gate is never replaced.
+    function setLogic(address[3] calldata programs) external;
 
     // ---------------------------------------------------------------- views
 
@@ -156,6 +157,11 @@ interface ICordonGuard {
     function governor() external view returns (address current, address proposed, uint32 delay, bool isSealed);
     function lastHeartbeat() external view returns (uint64);
     function logic() external view returns (address);
+    function programs() external view returns (address[3] memory);
+
+    /// Seconds since `since` in which the scope, or the whole protocol, was Halted: by so much a protocol moves deadlines and
+    /// leaves out interest and funding. Of a scope the latest 64 halts count.
+    function haltedSeconds(uint8 scope, uint64 since) external view returns (uint64);
 
     // ---------------------------------------------------------------- events
 
@@ -193,7 +199,7 @@ interface ICordonGuard {
     event UndoFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
     event ReleaseQueued(uint8 indexed scope, uint64 releaseAt, address indexed by);
     event ReleaseCancelled(uint8 indexed scope, address indexed by);
-    event Initialized(address logic, address governor, uint32 governorDelay);
+    event Initialized(address[3] programs, address governor, uint32 governorDelay);
     event Sealed();
     event Announced(bytes32 indexed actionHash, uint64 executableAt);
     event AnnouncementCancelled(bytes32 indexed actionHash);
@@ -201,7 +207,7 @@ interface ICordonGuard {
     event GovernorProposed(address indexed governor);
     event GovernorAccepted(address indexed governor);
     event RulebookAdopted(address indexed book, bytes32 codeHash);
-    event LogicSet(address indexed logic);
+    event LogicSet(address indexed logic, address[3] programs);
     event Heartbeat(uint64 at);
 
     // ---------------------------------------------------------------- errors

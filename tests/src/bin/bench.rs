@@ -51,7 +51,7 @@ struct Bench {
     provider: DynProvider,
     probe: Address,
     guard: Address,
-    logic: Address,
+    programs: [Address; 3],
     artifacts: Artifacts,
 }
 
@@ -113,7 +113,7 @@ impl Bench {
             provider,
             probe,
             guard: deployed.guard,
-            logic: deployed.logic,
+            programs: deployed.programs,
             artifacts,
         })
     }
@@ -135,10 +135,9 @@ impl Bench {
             "| program | WASM, bytes | code with prefix, bytes (law: 24,576) | entry uncached, gas | entry cached, gas |"
         );
         println!("| --- | ---: | ---: | ---: | ---: |");
-        for (name, account, program) in [
-            ("gate", self.guard, &self.artifacts.gate),
-            ("logic", self.logic, &self.artifacts.logic),
-        ] {
+        let accounts = std::iter::once(self.guard).chain(self.programs);
+        for (account, program) in accounts.zip(self.artifacts.all()) {
+            let name = &program.name;
             let call = EntryCost::programInitGasCall { program: account }.abi_encode();
             let request = TransactionRequest::default().with_to(ARB_WASM).with_input(call);
             let cost = EntryCost::programInitGasCall::abi_decode_returns(&self.provider.call(request).await?)?;

@@ -34,6 +34,9 @@ pub const VAULT: Address = Address::repeat_byte(0x65);
 pub const FEED: Address = Address::repeat_byte(0x66);
 pub const MARKET: Address = Address::repeat_byte(0x67);
 pub const LOGIC: Address = Address::repeat_byte(0x68);
+pub const RECOVER: Address = Address::repeat_byte(0x6b);
+pub const ADMIN: Address = Address::repeat_byte(0x6a);
+pub const PROGRAMS: [Address; 3] = [LOGIC, RECOVER, ADMIN];
 pub const BOOK: Address = Address::repeat_byte(0x69);
 
 pub const START: u64 = 1_700_000_000;
@@ -257,6 +260,8 @@ impl World {
         });
         let mut host = MockHost::at(START);
         host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
+        host.data_account(ADMIN, &[0xef, 0xf0, 0, 0, 2]);
+        host.data_account(RECOVER, &[0xef, 0xf0, 0, 0, 3]);
         host.data_account(BOOK, &book().encode().unwrap());
         let answer = price.clone();
         host.contract(FEED, &[1], move |_, _, _| {
@@ -295,7 +300,7 @@ impl World {
             price,
             market,
         };
-        world.as_(ANYONE).initialize(LOGIC, GOVERNOR, 3600).unwrap();
+        world.as_(ANYONE).initialize(&PROGRAMS, GOVERNOR, 3600).unwrap();
         for (role, account) in [(0, GUARDIAN), (1, KEEPER), (2, BEATER)] {
             world.as_(GOVERNOR).set_role(role, account, true).unwrap();
             world.done();
@@ -362,7 +367,23 @@ impl World {
         sender: Address,
         f: impl FnOnce(&mut Guard<MockHost>) -> Result<T, Refusal>,
     ) -> E {
+        self.done();
+        let before = self.guard.host.storage.clone();
         let outcome = f(self.as_(sender));
-        self.refused(outcome)
+        let error = self.refused(outcome);
+        // What a refused call had flushed is undone with it.
+        self.guard.host.storage = before;
+        error
+    }
+}
+
+/// What programs that work answer to the questions of `set_logic`.
+pub fn probed(input: &[u8], programs: [Address; 3]) -> Vec<u8> {
+    use alloy_sol_types::SolCall;
+    if input.starts_with(&Abi::programsCall::SELECTOR) {
+        Abi::programsCall::abi_encode_returns(&programs)
+    } else {
+        assert!(input.starts_with(&Abi::haltedSecondsCall::SELECTOR));
+        vec![0; 32]
     }
 }
