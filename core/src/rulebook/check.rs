@@ -8,7 +8,9 @@ use crate::rule::program::{Class, MAX_ENTRIES, MAX_PARAMS, Program};
 use crate::rule::value::Kind;
 use crate::rulebook::error::{Item, Problem, RulebookError};
 use crate::rulebook::view::{ContainmentRecord, RuleRecord, View};
-use crate::rulebook::{MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_UNDO, ScopeKind};
+use crate::rulebook::{
+    MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_TOTAL_GAS, MAX_UNDO, ScopeKind,
+};
 use crate::scope::CEILING;
 use alloy_primitives::Address;
 
@@ -50,11 +52,21 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
             problem,
         })?;
     }
+    let (mut calls, mut undos) = (0u64, 0u64);
     for index in 0..header.containments {
         end = check_containment(&view, index, end).map_err(|problem| RulebookError {
             item: Item::Containment(index),
             problem,
         })?;
+        let gas = view.containment(index).map_or(0, |record| u64::from(record.gas));
+        calls = calls.saturating_add(gas);
+        let undo = view
+            .containment(index)
+            .and_then(|record| view.containment_body(&record));
+        undos = undos.saturating_add(gas.saturating_mul(undo.map_or(0, |body| body.undo_count.into())));
+    }
+    if calls.max(undos) > u64::from(MAX_TOTAL_GAS) {
+        return Err(book(Problem::TooMuchGas));
     }
     if end == code.len() {
         Ok(view)

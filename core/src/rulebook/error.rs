@@ -110,6 +110,9 @@ pub enum Problem {
     /// A call without target or selector, or with a gas limit out of range.
     #[error("a call needs a target, a selector, and between 1 and 5,000,000 gas")]
     BadCall,
+    /// Calls that may use more gas together than one transaction should.
+    #[error("containment calls, or undo calls, may use more than 20,000,000 gas together: lower their gas")]
+    TooMuchGas,
     /// A call that closes repayment for too long.
     #[error("a call that closes Repay needs a `max_duration` of at most 1 hour")]
     RepayClosedTooLong,
@@ -144,6 +147,7 @@ impl Problem {
             Problem::BadCall => 18,
             Problem::RepayClosedTooLong => 19,
             Problem::LiquidationWithoutRepay => 20,
+            Problem::TooMuchGas => 21,
             Problem::Program(_) => 256,
         }
     }

@@ -33,6 +33,9 @@ pub const MAX_CONTAINMENTS: u16 = 256;
 pub const MAX_UNDO: u8 = 8;
 /// Most gas of a containment call or an undo call.
 pub const MAX_CALL_GAS: u32 = 5_000_000;
+/// Most gas of all containment calls together, and of all undo calls together: scope 0 runs them all, and settles them all, in one
+/// transaction, which must fit into a block (32 M on Arbitrum) with what the read-backs use.
+pub const MAX_TOTAL_GAS: u32 = 20_000_000;
 /// How long a trip holds its level unless the rule says otherwise, in seconds.
 pub const DEFAULT_TRIP_DURATION: u32 = 3600;
 
