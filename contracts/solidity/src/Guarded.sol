@@ -3,10 +3,23 @@ pragma solidity ^0.8.20;
 
 import { ICordonGuard } from "./ICordonGuard.sol";
 
+/// What is used of Arbitrum's ArbWasm precompile.
+interface IArbWasm {
+    error ProgramNotActivated();
+    error ProgramNeedsUpgrade(uint16 version, uint16 stylusVersion);
+    error ProgramExpired(uint64 ageInSeconds);
+
+    function programTimeLeft(address program) external view returns (uint64 timeLeft);
+}
+
 /// @title What a Solidity protocol inherits to consult its guard around a function.
 /// @notice `guarded` calls `enter` before the body and `exit` after it, with capped gas. A guard can do three things:
 /// let pass, refuse (its revert is handed on), or not answer at all (expired program, burnt gas, empty or foreign answer).
-/// For silence every action has a declared answer: what adds risk is refused, what only settles risk passes.
+/// Silence has causes, and the caller of the protocol can bring some of them about: memory of Stylus programs, which gets dearer the
+/// more of it a transaction has open, depth, gas. So a guard that is silent and yet alive refuses all but repayment, which never closes.
+/// Only when the chain itself says that the guard's program can no longer run (expired, or behind the chain's version: the same for
+/// everybody, and mended by activating it again) does every action get its declared answer: what adds risk is refused, what settles
+/// risk passes.
 abstract contract Guarded {
     /// The guard did not answer and `action` is not among those that pass in its absence.
     error GuardSilent(ICordonGuard.Action action);
@@ -16,8 +29,14 @@ abstract contract Guarded {
     /// Gas of a hook call unless the protocol overrides `_guardGas`; an expired program burns at most this much.
     uint256 private constant DEFAULT_GUARD_GAS = 1_000_000;
 
-    /// Gas that is kept for the protocol's own work on top of the guard's share.
-    uint256 private constant RESERVE = 50_000;
+    /// Gas that is kept for the protocol's own work, and for asking after the guard's life, on top of the guard's share.
+    uint256 private constant RESERVE = 100_000;
+
+    /// Arbitrum's precompile that knows whether programs can run.
+    uint256 private constant ARB_WASM = 0x71;
+
+    /// Gas for asking it.
+    uint256 private constant LIFE_GAS = 50_000;
 
     /// Consults the guard before and after the function's body. `scopes` packs up to three scope ids, one per byte.
     modifier guarded(uint24 scopes, ICordonGuard.Action action, address asset, uint256 amount, address account) {
@@ -34,7 +53,7 @@ abstract contract Guarded {
         return DEFAULT_GUARD_GAS;
     }
 
-    /// Whether `action` goes ahead when the guard does not answer. Override only to be stricter.
+    /// Whether `action` goes ahead when the guard can no longer run. Override only to be stricter.
     function _passesWhenSilent(ICordonGuard.Action action) internal view virtual returns (bool) {
         return action == ICordonGuard.Action.Repay || action == ICordonGuard.Action.Settle;
     }
@@ -49,14 +68,39 @@ abstract contract Guarded {
         bytes memory request = abi.encodeCall(ICordonGuard.enter, (scopes, uint8(action), asset, amount, account));
         (bool answered, uint256 word) = _ask(guard, request, 32);
         if (answered) return word;
-        if (!_passesWhenSilent(action)) revert GuardSilent(action);
+        _requireDeclared(guard, action);
     }
 
     /// Hands `ticket` back, which makes the guard check the rules that are hooked to the action.
     function _exit(uint256 ticket, ICordonGuard.Action action) internal {
         if (ticket == 0) return;
-        (bool answered,) = _ask(_guard(), abi.encodeCall(ICordonGuard.exit, (ticket)), 0);
-        if (!answered && !_passesWhenSilent(action)) revert GuardSilent(action);
+        address guard = _guard();
+        (bool answered,) = _ask(guard, abi.encodeCall(ICordonGuard.exit, (ticket)), 0);
+        if (!answered) _requireDeclared(guard, action);
+    }
+
+    /// Reverts unless `action` passes although `guard` did not answer.
+    function _requireDeclared(address guard, ICordonGuard.Action action) private view {
+        if (!_passesWhenSilent(action)) revert GuardSilent(action);
+        if (action != ICordonGuard.Action.Repay && !_cannotRun(guard)) revert GuardSilent(action);
+    }
+
+    /// Whether the chain says that the guard's program cannot run, for whoever calls it. Any other answer, or none, says no.
+    function _cannotRun(address guard) private view returns (bool) {
+        bytes memory request = abi.encodeCall(IArbWasm.programTimeLeft, (guard));
+        bool ok;
+        bytes32 word;
+        uint256 size;
+        assembly ("memory-safe") {
+            ok := staticcall(LIFE_GAS, ARB_WASM, add(request, 32), mload(request), 0, 32)
+            size := returndatasize()
+            word := mload(0)
+        }
+        bytes4 why = bytes4(word);
+        return !ok && size >= 4
+            && (why == IArbWasm.ProgramExpired.selector
+                || why == IArbWasm.ProgramNeedsUpgrade.selector
+                || why == IArbWasm.ProgramNotActivated.selector);
     }
 
     /// Calls the guard with capped gas and looks at no more of its answer than there is to know.

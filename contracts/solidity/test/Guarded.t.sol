@@ -3,7 +3,7 @@ pragma solidity ^0.8.20;
 
 import { Guarded } from "../src/Guarded.sol";
 import { ICordonGuard } from "../src/ICordonGuard.sol";
-import { Checks, FailingGuard } from "./Support.sol";
+import { Checks, FailingGuard, LifeTeller } from "./Support.sol";
 
 /// A protocol with one counter, so that whether a body ran can be seen.
 contract Counter is Guarded {
@@ -30,10 +30,12 @@ contract GuardedTest is Checks {
     uint8 private constant ACTIONS = 11;
     uint8 private constant REPAY = uint8(ICordonGuard.Action.Repay);
     uint8 private constant SETTLE = uint8(ICordonGuard.Action.Settle);
+    LifeTeller private constant ARB_WASM = LifeTeller(address(0x71));
 
     function setUp() public {
         guard = new FailingGuard();
         counter = new Counter(address(guard));
+        vm.etch(address(ARB_WASM), type(LifeTeller).runtimeCode);
     }
 
     function test_enter_and_exit_surround_the_body() public {
@@ -87,17 +89,36 @@ contract GuardedTest is Checks {
         ];
         for (uint256 i = 0; i < silent.length; i++) {
             guard.set(silent[i]);
-            _expectDeclaredAnswers(counter);
+            for (uint256 mood = 1; mood <= 3; mood++) {
+                ARB_WASM.set(mood);
+                _expectDeclaredAnswers(counter, true);
+            }
         }
+    }
+
+    /// Whoever silences a guard that is alive, by memory, depth or gas, gets nothing past it but a repayment.
+    function test_a_guard_that_is_silenced_but_alive_lets_only_repayment_pass() public {
+        for (uint256 mode = uint256(FailingGuard.Mode.RevertForeign); mode <= uint256(FailingGuard.Mode.Bomb); mode++) {
+            if (mode == uint256(FailingGuard.Mode.ExitBurnsGas)) continue;
+            guard.set(FailingGuard.Mode(mode));
+            _expectDeclaredAnswers(counter, false);
+        }
+        guard.set(FailingGuard.Mode.ExitBurnsGas);
+        _expectDeclaredAnswers(counter, false);
+        // A chain without Stylus tells nothing about life.
+        vm.etch(address(ARB_WASM), "");
+        _expectDeclaredAnswers(counter, false);
     }
 
     function test_silence_at_exit_has_the_same_answers() public {
         guard.set(FailingGuard.Mode.ExitBurnsGas);
-        _expectDeclaredAnswers(counter);
+        ARB_WASM.set(1);
+        _expectDeclaredAnswers(counter, true);
     }
 
     function test_an_address_without_code_is_silent() public {
-        _expectDeclaredAnswers(new Counter(address(0xDEAD)));
+        ARB_WASM.set(3);
+        _expectDeclaredAnswers(new Counter(address(0xDEAD)), true);
     }
 
     function test_a_hook_call_gets_capped_gas() public {
@@ -128,10 +149,10 @@ contract GuardedTest is Checks {
         ok(!success && bytes4(answer) == Guarded.GasBelowFloor.selector, "floor named");
     }
 
-    function _expectDeclaredAnswers(Counter target) private {
+    function _expectDeclaredAnswers(Counter target, bool dead) private {
         for (uint8 action = 0; action < ACTIONS; action++) {
             uint256 before = target.count();
-            bool passes = action == REPAY || action == SETTLE;
+            bool passes = action == REPAY || (dead && action == SETTLE);
             if (!passes) vm.expectRevert(abi.encodeWithSelector(Guarded.GuardSilent.selector, action));
             target.act(action);
             eq(target.count() - before, passes ? 1 : 0, "declared answer");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.20;
 
+import { IArbWasm } from "../src/Guarded.sol";
 import { ICordonGuard } from "../src/ICordonGuard.sol";
 
 /// The few cheat codes these tests need.
@@ -13,6 +14,7 @@ interface Vm {
     function expectRevert() external;
     function assume(bool condition) external;
     function warp(uint256 timestamp) external;
+    function etch(address target, bytes calldata code) external;
 }
 
 abstract contract Checks {
@@ -129,6 +131,22 @@ contract FailingGuard {
         assembly {
             invalid()
         }
+    }
+}
+
+/// ArbWasm in its four moods; put at its address with `vm.etch`.
+contract LifeTeller {
+    uint256 public mood;
+
+    function set(uint256 mood_) external {
+        mood = mood_;
+    }
+
+    function programTimeLeft(address) external view returns (uint64) {
+        if (mood == 1) revert IArbWasm.ProgramExpired(31_536_001);
+        if (mood == 2) revert IArbWasm.ProgramNeedsUpgrade(1, 2);
+        if (mood == 3) revert IArbWasm.ProgramNotActivated();
+        return 1;
     }
 }
 
