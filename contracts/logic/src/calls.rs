@@ -15,6 +15,10 @@ use cordon_host::{layout, CallKind, Host};
 /// Most bytes of a call's revert data that an event carries: a hostile target must not make the guard pay for more.
 const REASON_LIMIT: usize = 256;
 
+/// How many times its `max_duration` a call rests before it may run again: it closes what it closes for at most a quarter of any
+/// longer time.
+const REST: u64 = 3;
+
 /// What the guard did by one containment call, one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Doing {
@@ -44,6 +48,25 @@ impl Doing {
     pub(crate) const fn is_overdue(&self, record: &ContainmentRecord, now: u64) -> bool {
         record.max_duration > 0 && now >= self.ran_at.saturating_add(record.max_duration as u64)
     }
+
+    /// The state with which the call runs in an incident, `None` when it must not. The clock of a call with a `max_duration`
+    /// belongs to the call, not to a scope: it starts again only for an incident that is newer than all that it ran in, and after
+    /// [`REST`]. Scopes that are raised in turn keep nothing closed for longer.
+    fn started(self, record: &ContainmentRecord, incident: u32, now: u64) -> Option<Self> {
+        let span = u64::from(record.max_duration);
+        let rested = now >= self.ran_at.saturating_add(span.saturating_mul(1 + REST));
+        if self.incident == 0 || span == 0 || (incident > self.incident && rested) {
+            return Some(Self {
+                ran_at: if self.incident == incident { self.ran_at } else { now },
+                incident,
+                ..self
+            });
+        }
+        (!self.is_overdue(record, now)).then_some(Self {
+            incident: self.incident.max(incident),
+            ..self
+        })
+    }
 }
 
 /// What a scope needs besides its state, one word.
@@ -67,6 +90,34 @@ impl ScopeExtra {
     fn pack(&self) -> B256 {
         layout::from_limbs([u64::from(self.oldest) | u64::from(self.incident) << 32, 0, 0, 0])
     }
+}
+
+/// What came of undoing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undone {
+    /// Something was undone, handed over, or tried.
+    pub(crate) tried: bool,
+    /// Something is left in force.
+    pub(crate) left: bool,
+    /// Something was undone that a rulebook had done which is in force no more.
+    pub(crate) of_old_book: bool,
+}
+
+/// A call in force: whose, because of which scope, which.
+struct Place {
+    epoch: u32,
+    scope: u8,
+    index: u16,
+}
+
+/// The call of a rulebook with the same target, calldata, read-back and undo calls.
+fn twin(view: &View<'_>, body: &ContainmentBody<'_>) -> Answer<Option<u16>> {
+    for index in 0..view.header().containments {
+        if call_in(view, index)?.1 == *body {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
 }
 
 impl<H: Host> Guard<H> {
@@ -122,11 +173,10 @@ impl<H: Host> Guard<H> {
         incident: u32,
     ) -> Answer<()> {
         let key = layout::containment(epoch, index);
-        let mut doing = Doing::unpack(self.host.load(&key));
-        let now = self.host.now();
-        if doing.incident == incident && doing.is_overdue(record, now) {
+        let known = Doing::unpack(self.host.load(&key));
+        let Some(mut doing) = known.started(record, incident, self.host.now()) else {
             return Ok(());
-        }
+        };
         if self.holds(&body.done)? == Verdict::Holds {
             if !self.applied(epoch, scope).bit(usize::from(index)) {
                 emit!(self.host, ContainmentNotNeeded, [index, incident]);
@@ -139,13 +189,6 @@ impl<H: Host> Guard<H> {
         }
         let reason = self.call_out(&body.target, body.calldata, record.gas)?;
         let done = self.holds(&body.done)? == Verdict::Holds;
-        if doing.incident != incident {
-            doing = Doing {
-                ours: doing.ours,
-                ran_at: now,
-                incident,
-            };
-        }
         for (bit, undo) in body.undo().enumerate() {
             // Ours only when it was not so before and is so now: what others had closed stays closed.
             if undone_before >> bit & 1 == 1 && self.holds(&undo.undone)? == Verdict::Breached {
@@ -178,53 +221,51 @@ impl<H: Host> Guard<H> {
         Ok(reason)
     }
 
-    /// Undoes what is in force because of a scope and has no reason any more. Answers whether it did or tried anything, and
-    /// whether anything is left in force.
-    pub(crate) fn undo_calls(&mut self, scope: u8) -> Answer<(bool, bool)> {
+    /// Undoes what is in force because of a scope and has no reason any more. What it did by a call of an older rulebook that is in
+    /// the present one too goes over to that.
+    pub(crate) fn undo_calls(&mut self, scope: u8) -> Answer<Undone> {
         let extra = self.extra(scope);
-        let current = self.current().epoch;
-        let (mut tried, mut left) = (false, false);
+        let current = self.current();
+        let mut undone = Undone::default();
         if extra.oldest == 0 {
-            return Ok((tried, left));
+            return Ok(undone);
         }
+        let code = self.code(&current.book);
+        let present = open(&code)?;
         self.lock();
-        for epoch in extra.oldest..=current {
+        for epoch in extra.oldest..=current.epoch {
             let bits = self.applied(epoch, scope);
             if bits.is_zero() {
                 continue;
             }
-            let code = self.code(&self.address_at(&layout::book(epoch)));
-            let view = open(&code)?;
+            let old_code = if epoch == current.epoch {
+                Vec::new()
+            } else {
+                self.code(&self.address_at(&layout::book(epoch)))
+            };
+            let view = if epoch == current.epoch {
+                present
+            } else {
+                open(&old_code)?
+            };
             // Last done, first undone.
             for index in (0..view.header().containments)
                 .rev()
                 .filter(|index| bits.bit(usize::from(*index)))
             {
                 let (record, body) = call_in(&view, index)?;
-                let key = layout::containment(epoch, index);
-                let doing = Doing::unpack(self.host.load(&key));
-                let wanted = epoch == current && !doing.is_overdue(&record, self.host.now());
-                if wanted && self.serves(&record, scope) {
-                    left = true;
-                    continue;
+                let at = Place { epoch, scope, index };
+                if epoch != current.epoch {
+                    if let Some(twin) = twin(&present, &body)? {
+                        self.take_over(&at, current.epoch, twin);
+                        continue;
+                    }
+                    undone.of_old_book = true;
                 }
-                tried = true;
-                let other = if scope == 0 { record.scope } else { 0 };
-                if wanted && other != scope && self.serves(&record, other) {
-                    self.set_applied(epoch, scope, index, false);
-                    self.set_applied(epoch, other, index, true);
-                    continue;
-                }
-                let rest = self.undo_call(index, &record, &body, &doing)?;
-                self.host.store(&key, &Doing { ours: rest, ..doing }.pack());
-                if rest == 0 {
-                    self.set_applied(epoch, scope, index, false);
-                } else {
-                    left = true;
-                }
+                self.undo_unless_wanted(&at, epoch == current.epoch, &record, &body, &mut undone)?;
             }
         }
-        if !left {
+        if !undone.left {
             self.set_extra(
                 scope,
                 &ScopeExtra {
@@ -234,7 +275,61 @@ impl<H: Host> Guard<H> {
             );
         }
         self.unlock();
-        Ok((tried, left))
+        Ok(undone)
+    }
+
+    /// Makes what was done by a call of an old rulebook the doing of the same call in the present one: adopting a rulebook in an
+    /// incident opens nothing.
+    fn take_over(&mut self, at: &Place, epoch: u32, twin: u16) {
+        let (from, to) = (
+            layout::containment(at.epoch, at.index),
+            layout::containment(epoch, twin),
+        );
+        let (old, new) = (Doing::unpack(self.host.load(&from)), Doing::unpack(self.host.load(&to)));
+        if old.ours != 0 {
+            let taken = Doing {
+                ours: old.ours | new.ours,
+                ran_at: old.ran_at,
+                incident: old.incident.max(new.incident),
+            };
+            self.host.store(&to, &taken.pack());
+            self.host.store(&from, &Doing { ours: 0, ..old }.pack());
+        }
+        self.set_applied(at.epoch, at.scope, at.index, false);
+        self.set_applied(epoch, at.scope, twin, true);
+    }
+
+    fn undo_unless_wanted(
+        &mut self,
+        at: &Place,
+        present: bool,
+        record: &ContainmentRecord,
+        body: &ContainmentBody<'_>,
+        undone: &mut Undone,
+    ) -> Answer<()> {
+        let Place { epoch, scope, index } = *at;
+        let key = layout::containment(epoch, index);
+        let doing = Doing::unpack(self.host.load(&key));
+        let wanted = present && !doing.is_overdue(record, self.host.now());
+        if wanted && self.serves(record, scope) {
+            undone.left = true;
+            return Ok(());
+        }
+        undone.tried = true;
+        let other = if scope == 0 { record.scope } else { 0 };
+        if wanted && other != scope && self.serves(record, other) {
+            self.set_applied(epoch, scope, index, false);
+            self.set_applied(epoch, other, index, true);
+            return Ok(());
+        }
+        let rest = self.undo_call(index, record, body, &doing)?;
+        self.host.store(&key, &Doing { ours: rest, ..doing }.pack());
+        if rest == 0 {
+            self.set_applied(epoch, scope, index, false);
+        } else {
+            undone.left = true;
+        }
+        Ok(())
     }
 
     /// Whether the level of a scope is a reason for the call.

@@ -72,14 +72,19 @@ impl<H: Host> Guard<H> {
             self.set_scope(scope, &next);
             self.emit_lowered(scope, state.level, held.level, state.incident);
         }
-        let (tried, left) = self.undo_calls(scope)?;
+        let undone = self.undo_calls(scope)?;
+        if undone.of_old_book && held.level.is_raised() {
+            // What an old rulebook closed is open now; the present one closes it in its own way, before anybody can use that.
+            let (current, code) = self.rulebook_in_force()?;
+            self.run_calls(current.epoch, &open(&code)?, scope, &self.scope(scope))?;
+        }
         let extra = self.extra(scope);
-        let closes = held.level == Level::Normal && !left && extra.incident != 0;
+        let closes = held.level == Level::Normal && !undone.left && extra.incident != 0;
         if closes {
             self.set_extra(scope, &ScopeExtra { incident: 0, ..extra });
             self.close_incident(scope, extra.incident);
         }
-        if lowered || tried || closes {
+        if lowered || undone.tried || closes {
             return Ok(());
         }
         if held.level == Level::Normal {

@@ -272,3 +272,84 @@ fn deadlines_move_by_the_time_that_a_scope_stood_still() {
     assert_eq!(halted(&mut world, 2, again), 1000);
     world.as_refused::<Abi::BadScope, _>(ANYONE, |guard| guard.halted_seconds(128, 0));
 }
+
+/// The governor mends a rulebook while the market is under attack; somebody settles before anybody retries.
+#[test]
+fn a_rulebook_adopted_in_an_incident_opens_nothing() {
+    let mut world = World::new();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 5 * 60 * MINUTE, B256::ZERO)
+        .unwrap();
+    assert!(world.market.closed.get());
+    // The same call at another place: another call before it.
+    let mut book = common::book();
+    book.containments.reverse();
+    world.adopt(&book);
+    world.as_refused::<Abi::NotExpired, _>(ANYONE, |guard| guard.settle(1));
+    assert!(world.market.closed.get(), "the same call goes over to the new rulebook");
+    world.as_(ANYONE).retry_containment(1).unwrap();
+    assert!(world.market.closed.get());
+    // And is still undone when its time has come.
+    world.pass(10 * HOUR);
+    world.as_(ANYONE).settle(1).unwrap();
+    assert!(!world.market.closed.get());
+    assert_eq!(world.events::<Abi::IncidentClosed>().len(), 1);
+}
+
+/// The new rulebook closes the market by a call that differs: what the old one did is undone, but never leaves a gap.
+#[test]
+fn a_rulebook_with_another_call_closes_what_the_old_one_opens() {
+    let mut world = World::new();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 5 * 60 * MINUTE, B256::ZERO)
+        .unwrap();
+    let mut book = common::book();
+    book.containments[0].undo.clear();
+    world.adopt(&book);
+    world.as_(ANYONE).settle(1).unwrap();
+    assert!(world.market.closed.get(), "opened and closed again in one transaction");
+    assert_eq!(world.events::<Abi::ContainmentUndone>().len(), 1);
+    assert_eq!(world.events::<Abi::ContainmentApplied>().len(), 1);
+}
+
+/// Scopes 0 and 1 are raised in turn, each with an incident of its own, so that the clock of a call that closes repayment would
+/// start again and again.
+#[test]
+fn raising_scopes_in_turn_keeps_repayment_closed_for_no_longer() {
+    let mut world = World::new();
+    let mut book = common::book();
+    book.containments[1].scope = 1;
+    world.adopt(&book);
+    let begun = world.guard.host.now;
+    let mut closed = 0;
+    for round in 0..96u32 {
+        // Whoever has the governor's key and patience; every quarter of an hour the other scope.
+        let scope = u8::from(round % 2 == 1);
+        world
+            .as_(GOVERNOR)
+            .contain(scope, HALTED, 20 * MINUTE, B256::repeat_byte(1))
+            .ok();
+        world.done();
+        for scope in [0, 1] {
+            world.as_(ANYONE).retry_containment(scope).ok();
+            world.done();
+        }
+        closed += if world.market.paused.get() { 900 } else { 0 };
+        world.pass(900);
+        for scope in [0, 1] {
+            world.as_(ANYONE).settle(scope).ok();
+            world.done();
+        }
+        assert!(
+            !world.market.paused.get(),
+            "round {round}: open again after its longest time"
+        );
+    }
+    let total = world.guard.host.now - begun;
+    assert!(
+        closed > 0 && closed * 4 <= total + 3600,
+        "closed for {closed} s of {total} s"
+    );
+}

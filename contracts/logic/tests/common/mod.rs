@@ -353,6 +353,16 @@ impl World {
         self.guard.scope_status(scope).unwrap().level
     }
 
+    /// Adopts another rulebook, announced.
+    pub fn adopt(&mut self, book: &Rulebook) {
+        let code = book.encode().unwrap();
+        let account = Address::from_slice(&keccak256(&code)[..20]);
+        self.guard.host.data_account(account, &code);
+        self.announce(&Abi::adoptRulebookCall { book: account });
+        self.as_(GOVERNOR).adopt_rulebook(account).unwrap();
+        self.done();
+    }
+
     /// Announces a call of the governor and lets the delay pass.
     pub fn announce<C: alloy_sol_types::SolCall>(&mut self, call: &C) {
         self.as_(GOVERNOR).announce(keccak256(call.abi_encode())).unwrap();
