@@ -3,12 +3,16 @@
 use alloy_primitives::{Address, B256};
 use cordon_host::{
     abi::{self, selector},
-    layout::{self, Caller, Ticket},
+    layout::{self, Caller, Hooked, Ticket},
+    quick::READ_GAS,
     CallKind, Host,
 };
 
 /// Number of actions of the ABI; a greater number is left to the logic, which refuses it by name.
 const ACTIONS: u32 = 11;
+
+/// Gas that must be left for the read of the one-word rule, and for the logic in case that the rule does not hold.
+const QUICK_FLOOR: u64 = READ_GAS as u64 + 100_000;
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub fn run<H: Host>(host: &mut H, input: &[u8]) -> Outcome {
     };
     let decided = match *selector {
         selector::ENTER => enter(host, input),
-        selector::EXIT => exit(input),
+        selector::EXIT => exit(host, input),
         selector::IS_ALLOWED => is_allowed(host, input),
         _ => None,
     };
@@ -72,27 +76,42 @@ fn enter<H: Host>(host: &H, input: &[u8]) -> Option<Outcome> {
     let (scopes, action) = scopes_and_action(input)?;
     let sender = host.sender();
     let caller = Caller::unpack(&host.load(&layout::caller(&sender)));
-    if !caller.registered {
+    if !caller.is_registered() {
         return Some(refuse_account(selector::NOT_REGISTERED, &sender));
     }
-    if scopes.iter().any(|scope| *scope >= caller.scopes) || has(caller.recorded, action) || !all_normal(host, scopes) {
+    let hooked = caller.hooked(action);
+    if scopes.iter().any(|scope| *scope >= caller.scopes) || hooked == Hooked::Recorded || !all_normal(host, scopes) {
         return None;
     }
-    Some(Outcome::Word(if has(caller.checked, action) {
+    Some(Outcome::Word(if hooked == Hooked::Nothing {
+        B256::ZERO
+    } else {
         Ticket {
             counted: false,
             scopes,
             action,
         }
         .pack()
-    } else {
-        B256::ZERO
     }))
 }
 
-/// `exit` of a call that no rule has to be checked for.
-fn exit(input: &[u8]) -> Option<Outcome> {
-    (abi::argument(input, 0)? == B256::ZERO).then_some(Outcome::Done)
+/// `exit` of a call that no rule has to be checked for, or none but the one-word rule, while that holds.
+fn exit<H: Host>(host: &mut H, input: &[u8]) -> Option<Outcome> {
+    let word = abi::argument(input, 0)?;
+    if word == B256::ZERO {
+        return Some(Outcome::Done);
+    }
+    let ticket = Ticket::unpack(&word).filter(|ticket| !ticket.counted)?;
+    let caller = Caller::unpack(&host.load(&layout::caller(&host.sender())));
+    let quick = caller.quick?;
+    // With less gas the read might fail for want of it, which says nothing about the rule: the logic refuses by name.
+    if caller.hooked(ticket.action) != Hooked::Quick || host.gas_left() < QUICK_FLOOR {
+        return None;
+    }
+    let mut answer = B256::ZERO;
+    let answered = host.call(CallKind::Static, &quick.target, &quick.selector, READ_GAS.into())
+        && host.return_data(0, answer.as_mut_slice()) == answer.len();
+    (answered && quick.holds(&answer)).then_some(Outcome::Done)
 }
 
 /// `isAllowed` while the named scopes are Normal: then every action is.
@@ -137,10 +156,6 @@ fn forward<H: Host>(host: &mut H, selector: [u8; 4], input: &[u8]) -> Outcome {
         return refuse_account(selector::NOT_A_PROGRAM, &named);
     }
     Outcome::Forwarded { success }
-}
-
-fn has(actions: u16, action: u8) -> bool {
-    actions.wrapping_shr(action.into()) & 1 == 1
 }
 
 fn refuse_account(selector: [u8; 4], account: &Address) -> Outcome {

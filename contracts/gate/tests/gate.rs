@@ -6,8 +6,9 @@ use alloy_sol_types::{SolCall, SolError};
 use cordon_gate::{run, Outcome, Refusal};
 use cordon_host::{
     abi::selector,
-    layout::{self, Caller, Ticket},
+    layout::{self, Caller, Hooked, Ticket},
     mock::MockHost,
+    quick::{Comparison, Quick},
     CallKind,
 };
 
@@ -15,21 +16,20 @@ alloy_sol_types::sol!("../solidity/src/ICordonGuard.sol");
 
 const VAULT: Address = Address::repeat_byte(1);
 const LOGIC: Address = Address::repeat_byte(2);
+const FEED: Address = Address::repeat_byte(3);
 const DEPOSIT: u8 = 0;
 const WITHDRAW: u8 = 1;
 const TRADE: u8 = 2;
+const INCREASE: u8 = 3;
 
-/// Deposits are checked and recorded, withdrawals checked, trades neither.
+/// Deposits are checked and recorded, withdrawals checked, trades neither; increases have the one-word rule.
 fn gate() -> MockHost {
     let mut host = MockHost::at(1);
-    let caller = Caller {
-        registered: true,
-        scopes: 3,
-        checked: 0b11,
-        recorded: 0b01,
-        epoch: 1,
-        book: Address::repeat_byte(3),
-    };
+    let quick = Quick::new(FEED, [1, 2, 3, 4], Comparison::AtMost, &B256::with_last_byte(100)).unwrap();
+    let caller = Caller::new(3, Some(quick))
+        .with(DEPOSIT, Hooked::Recorded)
+        .with(WITHDRAW, Hooked::Checked)
+        .with(INCREASE, Hooked::Quick);
     host.storage.insert(layout::caller(&VAULT), caller.pack());
     host.storage.insert(layout::LOGIC, LOGIC.into_word());
     host.contract(LOGIC, &[1], |_, _, _| Ok(b"answer".to_vec()));
@@ -74,6 +74,34 @@ fn a_quiet_day_costs_two_reads_and_no_call() {
     let exit = ICordonGuard::exitCall { ticket: U256::ZERO }.abi_encode();
     assert_eq!(run(&mut host, &exit), Outcome::Done);
     assert_eq!(host.loads.get(), 2);
+}
+
+#[test]
+fn the_one_word_rule_is_checked_without_the_logic_and_only_passed_by_the_gate() {
+    for (answer, forwarded) in [
+        (Ok(B256::with_last_byte(100).to_vec()), false),
+        (Ok(B256::with_last_byte(101).to_vec()), true),
+        (Ok(vec![0; 31]), true),
+        (Ok(vec![0xff; 32]), true),
+        (Err(Vec::new()), true),
+    ] {
+        let mut host = gate();
+        host.contract(FEED, &[1], move |_, input, is_static| {
+            assert!(is_static && input == [1, 2, 3, 4]);
+            answer.clone()
+        });
+        let Outcome::Word(ticket) = run(&mut host, &enter(0, INCREASE)) else {
+            panic!("a ticket");
+        };
+        let exit = ICordonGuard::exitCall { ticket: ticket.into() }.abi_encode();
+        let outcome = run(&mut host, &exit);
+        assert_eq!(outcome == Outcome::Forwarded { success: true }, forwarded);
+        assert_eq!(outcome == Outcome::Done, !forwarded);
+        assert_eq!(host.loads.get(), if forwarded { 4 } else { 3 });
+        // Whoever has little gas goes to the logic, which has a floor.
+        host.gas = 399_999;
+        assert_eq!(run(&mut host, &exit), Outcome::Forwarded { success: true });
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A key is composed, not hashed: its first byte is a tag, the last bytes are the fields, the rest is zero. Nothing else
 //! writes to this storage, so keys of different tags cannot collide, and the hot path pays for no hash.
 
+use crate::quick::Quick;
 use alloy_primitives::{Address, B256, U256};
 
 /// Tags of persistent storage.
@@ -284,36 +285,78 @@ impl Current {
     }
 }
 
-/// A registered contract, one word: all that `enter` needs while everything is Normal and no rule wants to look first.
+/// What the guard has to do for an action's hooks once its level permits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hooked {
+    /// Nothing.
+    #[default]
+    Nothing = 0,
+    /// `exit` checks the one-word rule and no other.
+    Quick = 1,
+    /// `exit` checks rules.
+    Checked = 2,
+    /// `enter` records values for the rules that `exit` checks.
+    Recorded = 3,
+}
+
+/// A registered contract, one word: all that the hooks need while everything is Normal and no rule but the one-word rule looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// Its hook calls are accepted.
-    pub registered: bool,
-    /// How many scopes there are.
+    /// How many scopes there are; 0 when the contract is not registered.
     pub scopes: u8,
-    /// Actions whose `exit` checks a rule (bit per action).
-    pub checked: u16,
-    /// Actions whose `enter` records a value for a rule (bit per action).
-    pub recorded: u16,
-    /// Number of the rulebook.
-    pub epoch: u32,
-    /// Address of the rulebook.
-    pub book: Address,
+    /// [`Hooked`] of each action, two bits each.
+    hooked: u32,
+    /// The rule that the gate checks itself.
+    pub quick: Option<Quick>,
 }
 
 impl Caller {
+    /// A registered contract without hooked rules.
+    #[must_use]
+    pub const fn new(scopes: u8, quick: Option<Quick>) -> Self {
+        Self {
+            scopes,
+            hooked: 0,
+            quick,
+        }
+    }
+
+    /// Whether its hook calls are accepted.
+    #[must_use]
+    pub const fn is_registered(&self) -> bool {
+        self.scopes != 0
+    }
+
+    /// What has to be done for an action; of one that does not exist, nothing.
+    #[must_use]
+    pub const fn hooked(&self, action: u8) -> Hooked {
+        match self.hooked.wrapping_shr(shift(action)) & 3 {
+            0 => Hooked::Nothing,
+            1 => Hooked::Quick,
+            2 => Hooked::Checked,
+            _ => Hooked::Recorded,
+        }
+    }
+
+    /// The same with what has to be done for an action.
+    #[must_use]
+    pub const fn with(self, action: u8, hooked: Hooked) -> Self {
+        let at = shift(action);
+        Self {
+            hooked: self.hooked & !(3 << at) | (hooked as u32) << at,
+            ..self
+        }
+    }
+
     /// From its storage word.
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
-        let [registered, scopes, checked_a, checked_b, recorded_a, recorded_b, e0, e1, e2, e3, _, _, book @ ..] =
-            word.0;
+        let [scopes, a, b, c, quick @ ..] = word.0;
         Self {
-            registered: registered != 0,
             scopes,
-            checked: u16::from_be_bytes([checked_a, checked_b]),
-            recorded: u16::from_be_bytes([recorded_a, recorded_b]),
-            epoch: u32::from_be_bytes([e0, e1, e2, e3]),
-            book: Address::new(book),
+            hooked: u32::from_be_bytes([0, a, b, c]),
+            quick: Quick::unpack(quick),
         }
     }
 
@@ -321,14 +364,20 @@ impl Caller {
     #[must_use]
     pub fn pack(&self) -> B256 {
         let mut word = [0; 32];
-        let [registered, scopes, a, b, c, d, e0, e1, e2, e3, _, _, book @ ..] = &mut word;
-        *registered = u8::from(self.registered);
+        let [scopes, a, b, c, quick @ ..] = &mut word;
         *scopes = self.scopes;
-        [*a, *b] = self.checked.to_be_bytes();
-        [*c, *d] = self.recorded.to_be_bytes();
-        [*e0, *e1, *e2, *e3] = self.epoch.to_be_bytes();
-        *book = self.book.into_array();
+        [_, *a, *b, *c] = self.hooked.to_be_bytes();
+        *quick = self.quick.map_or([0; 28], |rule| rule.pack());
         B256::new(word)
+    }
+}
+
+/// Where the two bits of an action are. There are eleven actions; beyond the twelfth place there is nothing.
+const fn shift(action: u8) -> u32 {
+    if action < 12 {
+        2 * action as u32
+    } else {
+        24
     }
 }
 
@@ -385,6 +434,7 @@ impl Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quick::Comparison;
 
     #[test]
     fn numbers_are_big_endian_words() {
@@ -395,15 +445,29 @@ mod tests {
 
     #[test]
     fn words_survive_packing() {
-        let caller = Caller {
-            registered: true,
-            scopes: 128,
-            checked: 0x7ff,
-            recorded: 3,
-            epoch: 7,
-            book: Address::repeat_byte(0xab),
+        let quick = Quick {
+            target: Address::repeat_byte(0xab),
+            selector: [1, 2, 3, 4],
+            comparison: Comparison::Unequal,
+            mantissa: (1 << 23) - 1,
+            exponent: 63,
         };
-        assert_eq!(Caller::unpack(&caller.pack()), caller);
+        for quick in [None, Some(quick)] {
+            let mut caller = Caller::new(128, quick);
+            let kinds = [Hooked::Nothing, Hooked::Quick, Hooked::Checked, Hooked::Recorded];
+            for (action, kind) in (0..11).zip(kinds.into_iter().cycle()) {
+                caller = caller.with(action, kind);
+                assert_eq!(caller.hooked(action), kind);
+            }
+            assert_eq!(Caller::unpack(&caller.pack()), caller);
+            assert_eq!(
+                (0..11)
+                    .zip(kinds.into_iter().cycle())
+                    .find(|(a, k)| caller.hooked(*a) != *k),
+                None
+            );
+            assert_eq!(caller.hooked(200), Hooked::Nothing);
+        }
         assert_eq!(Caller::unpack(&B256::ZERO), Caller::default());
         let current = Current {
             epoch: 9,

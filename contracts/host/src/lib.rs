@@ -11,6 +11,7 @@ pub mod abi;
 pub mod layout;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
+pub mod quick;
 #[cfg(target_arch = "wasm32")]
 mod stylus;
 mod vm;

@@ -2,13 +2,13 @@
 
 use crate::abi::{answer, emit, encode, refusal, Answer, ICordonGuard, Refusal};
 use crate::guard::{open, role, Guard, ANNOUNCEMENT_LIFETIME};
-use crate::hooks::hook_masks;
+use crate::quick::hooked;
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolCall;
 use cordon_core::{bounds::GOVERNOR_DELAY_MAX, rulebook};
 use cordon_host::{
-    layout::{self, Caller, Current, Settings},
+    layout::{self, Current, Settings},
     CallKind, Host,
 };
 
@@ -140,15 +140,7 @@ impl<H: Host> Guard<H> {
             }
         }
         let epoch = old.epoch.saturating_add(1);
-        let (checked, recorded) = hook_masks(&view);
-        let entry = Caller {
-            registered: true,
-            scopes: view.header().scopes,
-            checked,
-            recorded,
-            epoch,
-            book,
-        };
+        let entry = hooked(&view);
         for caller in view.callers() {
             self.host.store(&layout::caller(&caller), &entry.pack());
         }

@@ -1,6 +1,6 @@
 //! The hooks where the gate does not decide by itself: something is not Normal, or a rule has to look.
 
-use crate::abi::{emit, refusal, Answer, Refusal};
+use crate::abi::{emit, encode, refusal, Answer, Refusal};
 use crate::guard::{open, rule_in, Guard};
 use crate::reader::ChainReader;
 use alloc::vec::Vec;
@@ -8,12 +8,12 @@ use alloy_primitives::{Address, B256};
 use cordon_core::{
     level::{permission, Permission},
     rule::{evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
-    rulebook::{RuleBody, RuleRecord, View},
+    rulebook::{RuleBody, RuleRecord},
     scope::{Raise, ScopeError},
     Action, Level,
 };
 use cordon_host::{
-    layout::{self, Caller, Ticket},
+    layout::{self, Caller, Hooked, Ticket},
     Host,
 };
 
@@ -51,16 +51,18 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(BadScope, scope));
         }
         if self.permitted(scopes, kind)? == Permission::Announced {
-            // An administrative call names itself: its amount is the hash of its calldata.
-            self.use_announcement(&amount)?;
+            // An administrative call names itself: its amount is the hash of its calldata. What was announced is that this caller
+            // makes it, so that no caller can use up what was meant for another, or for the guard itself.
+            let announced = self.host.keccak(&encode!(&[], sender, amount));
+            self.use_announcement(&announced)?;
         }
-        let bit = 1u16 << action;
-        if caller.checked & bit == 0 {
+        let hooked = caller.hooked(action);
+        if hooked == Hooked::Nothing {
             return Ok(B256::ZERO);
         }
-        let counted = caller.recorded & bit != 0;
+        let counted = hooked == Hooked::Recorded;
         if counted {
-            self.record_entries(&sender, &caller, scopes, kind)?;
+            self.record_entries(&sender, scopes, kind)?;
         }
         Ok(Ticket {
             counted,
@@ -75,7 +77,7 @@ impl<H: Host> Guard<H> {
         if ticket == B256::ZERO {
             return Ok(());
         }
-        let (sender, caller) = self.registered()?;
+        let (sender, _) = self.registered()?;
         let bad = || refusal!(BadTicket, ticket);
         let given = Ticket::unpack(&ticket).ok_or_else(bad)?;
         let action = Action::from_u8(given.action).ok_or_else(bad)?;
@@ -83,13 +85,13 @@ impl<H: Host> Guard<H> {
         if given.counted && nesting.depth == 0 {
             return Err(bad());
         }
-        let code = self.code(&caller.book);
+        let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         for index in 0..view.header().rules {
             let (rule, body) = rule_in(&view, index)?;
             if is_hooked(&rule, given.scopes, action) {
                 let evaluation = self.evaluate_hooked(index, &rule, body, &sender, nesting.call)?;
-                self.judge(index, &rule, &evaluation, &sender, &caller, action)?;
+                self.judge(index, &rule, &evaluation, &sender, current.epoch, action)?;
             }
         }
         if given.counted {
@@ -114,7 +116,7 @@ impl<H: Host> Guard<H> {
     fn registered(&self) -> Answer<(Address, Caller)> {
         let sender = self.host.sender();
         let caller = Caller::unpack(&self.host.load(&layout::caller(&sender)));
-        if caller.registered {
+        if caller.is_registered() {
             return Ok((sender, caller));
         }
         Err(refusal!(NotRegistered, sender))
@@ -144,10 +146,10 @@ impl<H: Host> Guard<H> {
     }
 
     /// Takes the `entry()` values of all rules hooked to the action, unless an outer call has taken them, and counts the call.
-    fn record_entries(&mut self, sender: &Address, caller: &Caller, scopes: [u8; 3], action: Action) -> Answer<()> {
+    fn record_entries(&mut self, sender: &Address, scopes: [u8; 3], action: Action) -> Answer<()> {
         let key = layout::nesting(sender);
         let mut nesting = Nesting::unpack(self.host.load_transient(&key));
-        let code = self.code(&caller.book);
+        let (_, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         for index in 0..view.header().rules {
             let (rule, body) = rule_in(&view, index)?;
@@ -224,14 +226,14 @@ impl<H: Host> Guard<H> {
         rule: &RuleRecord,
         evaluation: &Evaluation,
         sender: &Address,
-        caller: &Caller,
+        epoch: u32,
         action: Action,
     ) -> Answer<()> {
         match evaluation.verdict {
             Verdict::Holds => Ok(()),
             Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
             Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
-            Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, action, caller.epoch) => {
+            Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, action, epoch) => {
                 emit!(self.host, ShadowBreach, [index, sender]);
                 Ok(())
             }
@@ -279,18 +281,6 @@ pub(crate) fn breached(rule: u16, evaluation: &Evaluation) -> Refusal {
 /// Whether hooks that name these scopes check the rule for the action. Rules of scope 0 concern every call.
 fn is_hooked(rule: &RuleRecord, scopes: [u8; 3], action: Action) -> bool {
     rule.check.contains(action) && (rule.scope == 0 || scopes.contains(&rule.scope))
-}
-
-/// Whether any hook checks a rule of the rulebook, and whether it wants values from before the call (bits per action).
-pub(crate) fn hook_masks(view: &View<'_>) -> (u16, u16) {
-    let (mut checked, mut recorded) = (0, 0);
-    for (rule, _) in (0..view.header().rules).filter_map(|index| rule_in(view, index).ok()) {
-        checked |= rule.check.bits();
-        if rule.entries > 0 {
-            recorded |= rule.check.bits();
-        }
-    }
-    (checked, recorded)
 }
 
 fn action_of(action: u8) -> Answer<Action> {

@@ -18,6 +18,7 @@ pub mod guard;
 mod halts;
 mod hooks;
 mod program;
+pub mod quick;
 mod reader;
 mod release;
 pub mod views;

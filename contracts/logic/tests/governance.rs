@@ -199,3 +199,95 @@ fn views_tell_verdicts_and_levels() {
     world.done();
     assert_eq!(world.guard.levels(), (U256::from(3) << 6, U256::ZERO));
 }
+
+/// One-word rules of every form, and rules that look like them: the gate must pass only what the evaluator finds to hold.
+#[test]
+fn the_gate_passes_only_what_the_evaluator_finds_to_hold() {
+    use cordon_core::rule::{compile, evaluate, Inputs, Program, ReadError, Reader};
+    struct Fixed(B256);
+    impl Reader for Fixed {
+        fn call(&mut self, _: Address, input: &[u8], _: u64, word: u16) -> Result<B256, ReadError> {
+            assert_eq!((input.len(), word), (4, 0));
+            Ok(self.0)
+        }
+        fn balance(&mut self, _: Address) -> Result<U256, ReadError> {
+            Err(ReadError::Unavailable)
+        }
+        fn code_hash(&mut self, _: Address) -> Result<B256, ReadError> {
+            Err(ReadError::Unavailable)
+        }
+        fn now(&self) -> u64 {
+            0
+        }
+    }
+    let bounds = ["0", "1", "100", "5e18", "1e27", "123456e12", "8388607"];
+    let mut passed = 0;
+    for operator in ["<=", ">=", "<", ">", "==", "!="] {
+        for bound in bounds {
+            let source = format!("feed.value() {operator} {bound}");
+            let compiled = compile(&source, &[], &[], &common::Names).unwrap().program;
+            let program = Program::decode(&compiled).unwrap();
+            let quick = cordon_logic::quick::quick(&program).unwrap_or_else(|| panic!("{source} is a one-word rule"));
+            let at = U256::from_be_bytes(quick.bound().0);
+            let around = [
+                U256::ZERO,
+                U256::from(1),
+                at,
+                at + U256::from(1),
+                at.saturating_sub(U256::from(1)),
+                U256::MAX,
+            ];
+            for answer in around {
+                let answer = B256::from(answer);
+                let holds = evaluate(&program, &Inputs::default(), &mut Fixed(answer)).verdict == Verdict::Holds;
+                assert!(holds || !quick.holds(&answer), "{source} of {answer}");
+                // And passes all of it, below the sign.
+                assert!(
+                    !holds || answer.0[0] >= 0x80 || quick.holds(&answer),
+                    "{source} of {answer}"
+                );
+                passed += usize::from(quick.holds(&answer));
+            }
+        }
+    }
+    assert!(passed > 60);
+    for source in [
+        "feed.value() <= 8388609",
+        "feed.value() + 1 <= 100",
+        "100 >= feed.value()",
+        "feed.of(feed) <= 100",
+        "market.closed()",
+        "feed.value() <= 100 && feed.value() >= 1",
+        "feed.value() >= entry(feed.value())",
+        "feed.value() >= 0 - 5",
+    ] {
+        let compiled = compile(source, &[], &[], &common::Names).unwrap().program;
+        let program = Program::decode(&compiled).unwrap();
+        assert_eq!(cordon_logic::quick::quick(&program), None, "{source}");
+    }
+}
+
+#[test]
+fn the_rule_that_is_alone_with_an_action_is_the_gates() {
+    use cordon_core::{rulebook::View, Action};
+    use cordon_host::layout::Hooked;
+    let mut book = common::book();
+    let code = book.encode().unwrap();
+    let caller = cordon_logic::quick::hooked(&View::open(&code).unwrap());
+    let wanted = |caller: cordon_host::layout::Caller| Action::ALL.map(|action| caller.hooked(action as u8));
+    use Hooked::{Checked, Nothing, Quick, Recorded};
+    // Deposit and Repay have the hook rule, Withdraw and Increase the price rule alone, Trade the shadow rule alone.
+    let mut actions = [
+        Recorded, Quick, Checked, Quick, Nothing, Recorded, Nothing, Nothing, Nothing, Nothing, Nothing,
+    ];
+    assert_eq!(wanted(caller), actions);
+    assert!(caller.quick.is_some());
+    // A second rule with the same action is for the logic.
+    book.rules[usize::from(rules::PLAIN)].check = cordon_core::ActionSet::EMPTY.with(Action::Increase);
+    let code = book.encode().unwrap();
+    actions[3] = Checked;
+    assert_eq!(
+        wanted(cordon_logic::quick::hooked(&View::open(&code).unwrap())),
+        actions
+    );
+}

@@ -3,7 +3,8 @@
 
 mod common;
 
-use alloy_primitives::B256;
+use alloy_primitives::{keccak256, Address, B256};
+use alloy_sol_types::SolCall;
 use common::{rules, Abi, World, ANYONE, GOVERNOR, GUARDIAN, VAULT};
 use cordon_core::{level::permission, level::Permission, Action, Level};
 
@@ -53,13 +54,42 @@ fn a_loosening_call_under_containment_needs_an_announcement_and_uses_it_up() {
     let mut world = World::new();
     world.as_(GUARDIAN).contain(1, 2, 24 * 3600, B256::ZERO).unwrap();
     let hash = B256::repeat_byte(9);
-    world.as_refused::<Abi::NotAnnounced, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
-    world.as_(GOVERNOR).announce(hash).unwrap();
+    let missing: Abi::NotAnnounced = world.as_refused(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+    let announced = keccak256([VAULT.into_word(), hash].concat());
+    assert_eq!(missing.actionHash, announced, "who acts is part of what is announced");
+    world.as_(GOVERNOR).announce(announced).unwrap();
     world.pass(3599);
     world.as_refused::<Abi::AnnouncementPending, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
     world.pass(1);
     world.as_(VAULT).enter([1, 0, 0], LOOSEN, hash).unwrap();
     world.as_refused::<Abi::NotAnnounced, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+}
+
+/// A registered contract in bad hands names hashes that were announced for others.
+#[test]
+fn no_caller_uses_up_what_was_announced_for_another_or_for_the_guard() {
+    let mut world = World::new();
+    let other = Address::repeat_byte(0x51);
+    let mut book = common::book();
+    book.callers.push(other);
+    world.adopt(&book);
+    world.as_(GUARDIAN).contain(1, 2, 24 * 3600, B256::ZERO).unwrap();
+    let role = Abi::setRoleCall {
+        role: Abi::Role::Keeper,
+        account: ANYONE,
+        granted: true,
+    };
+    let (of_guard, action) = (keccak256(role.abi_encode()), B256::repeat_byte(9));
+    let of_vault = keccak256([VAULT.into_word(), action].concat());
+    for hash in [of_guard, of_vault] {
+        world.as_(GOVERNOR).announce(hash).unwrap();
+    }
+    world.pass(3600);
+    for hash in [of_guard, of_vault, action] {
+        world.as_refused::<Abi::NotAnnounced, _>(other, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+    }
+    world.as_(VAULT).enter([1, 0, 0], LOOSEN, action).unwrap();
+    world.as_(GOVERNOR).set_role(1, ANYONE, true).unwrap();
 }
 
 #[test]
