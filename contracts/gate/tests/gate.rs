@@ -99,7 +99,7 @@ fn the_one_word_rule_is_checked_without_the_logic_and_only_passed_by_the_gate() 
         assert_eq!(outcome == Outcome::Done, !forwarded);
         assert_eq!(host.loads.get(), if forwarded { 4 } else { 3 });
         // Whoever has little gas goes to the logic, which has a floor.
-        host.gas = 399_999;
+        host.gas = 314_760;
         assert_eq!(run(&mut host, &exit), Outcome::Forwarded { success: true });
     }
 }
