@@ -75,6 +75,10 @@ impl Space {
 
 /// Key of the ArbOS version in [`Space::Root`].
 pub const ROOT_VERSION: u64 = 0;
+/// Key of the version of a scheduled upgrade in [`Space::Root`].
+pub const ROOT_UPGRADE_VERSION: u64 = 1;
+/// Key of the time of a scheduled upgrade (Unix seconds) in [`Space::Root`].
+pub const ROOT_UPGRADE_TIME: u64 = 2;
 /// Key of the network fee account in [`Space::Root`].
 pub const ROOT_NETWORK_FEE_ACCOUNT: u64 = 3;
 /// Key of the infrastructure fee account in [`Space::Root`].
@@ -219,6 +223,41 @@ impl<J: JournalTr> State<'_, J> {
     /// The database's.
     pub fn is_member(&mut self, set: Space, account: Address) -> Result<bool, Error<J>> {
         self.get(set.member(account)).map(|position| !position.is_zero())
+    }
+
+    /// Puts `account` into a set of addresses, unless it is there.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn add_member(&mut self, set: Space, account: Address) -> Result<(), Error<J>> {
+        if self.is_member(set, account)? {
+            return Ok(());
+        }
+        let size = self.u64(set.word(0))?.saturating_add(1);
+        self.set(set.word(size), account.into_word().into())?;
+        self.set(set.member(account), U256::from(size))?;
+        self.set(set.word(0), U256::from(size))
+    }
+
+    /// Takes `account` out of a set of addresses, whose last member gets its position; false if it is not in there.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn remove_member(&mut self, set: Space, account: Address) -> Result<bool, Error<J>> {
+        let position = self.u64(set.member(account))?;
+        if position == 0 {
+            return Ok(false);
+        }
+        let size = self.u64(set.word(0))?;
+        if position < size {
+            let last = self.get(set.word(size))?;
+            self.set(set.word(position), last)?;
+            self.set(set.member(Address::from_word(last.into())), U256::from(position))?;
+        }
+        self.set(set.member(account), U256::ZERO)?;
+        self.set(set.word(size), U256::ZERO)?;
+        self.set(set.word(0), U256::from(size.saturating_sub(1)))?;
+        Ok(true)
     }
 
     /// The members of a set of addresses, at most `limit`.

@@ -168,6 +168,22 @@ fn a_damaged_key_makes_all_code_foreign() {
     );
 }
 
+#[test]
+fn debug_chains_have_code_of_their_own() {
+    let hash = B256::repeat_byte(7);
+    let (_directory, file) = filled(hash);
+    let options = CacheOptions {
+        directory: file.parent().map(Path::to_owned),
+        debug_chain: true,
+        ..CacheOptions::default()
+    };
+    let debug = ProgramCache::with_options(options).unwrap();
+    assert!(
+        debug.get(hash, VERSION).is_none(),
+        "the exports of programs differ there"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn what_others_can_write_is_not_trusted() {

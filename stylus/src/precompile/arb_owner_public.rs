@@ -5,7 +5,7 @@ use revm::Database;
 
 use super::abi;
 use super::call::{Call, Fault, Method, Purity, method as entry};
-use crate::arbos::{ROOT_INFRA_FEE_ACCOUNT, ROOT_NETWORK_FEE_ACCOUNT, Space};
+use crate::arbos::{ROOT_INFRA_FEE_ACCOUNT, ROOT_NETWORK_FEE_ACCOUNT, ROOT_UPGRADE_TIME, ROOT_UPGRADE_VERSION, Space};
 use crate::pricing::ARBOS_FRAGMENTS;
 
 /// Most owners that are listed.
@@ -26,8 +26,13 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
         0xee95_a824 => entry(Purity::View, 5, |call| root(call, ROOT_INFRA_FEE_ACCOUNT)),
         // Brotli level of batches.
         0x22d4_99c7 => entry(Purity::View, 20, |_| Ok(abi::word(U256::ONE))),
-        // No upgrade is scheduled.
-        0x81ef_944c => entry(Purity::View, 20, |_| Ok(abi::words([U256::ZERO; 2]))),
+        // The scheduled upgrade, zeros once it is made.
+        0x81ef_944c => entry(Purity::View, 20, |call| {
+            let version = call.read(Space::Root.word(ROOT_UPGRADE_VERSION))?;
+            let time = call.read(Space::Root.word(ROOT_UPGRADE_TIME))?;
+            let is_made = version <= U256::from(call.arbos);
+            Ok(abi::words(if is_made { [U256::ZERO; 2] } else { [version, time] }))
+        }),
         // Calldata price increase, parent gas floor, native token management, collected tips: off.
         0x2aa9_551e | 0x49cc_daff | 0x3fec_bab0 | 0x8e34_a64d => entry(Purity::View, 40, |_| Ok(abi::word(U256::ZERO))),
         0xe5a7_f893 => entry(Purity::View, ARBOS_FRAGMENTS, |call| {

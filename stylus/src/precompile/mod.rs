@@ -1,8 +1,10 @@
 //! Arbitrum's precompiled contracts, as far as programs and their tools need them.
 
 mod abi;
+mod arb_debug;
 mod arb_gas_info;
 mod arb_info;
+mod arb_owner;
 mod arb_owner_public;
 mod arb_sys;
 mod arb_wasm;
@@ -27,19 +29,25 @@ pub const ARB_INFO: Address = address!("0000000000000000000000000000000000000065
 pub const ARB_OWNER_PUBLIC: Address = address!("000000000000000000000000000000000000006b");
 /// ArbGasInfo: prices.
 pub const ARB_GAS_INFO: Address = address!("000000000000000000000000000000000000006c");
+/// ArbOwner: what the chain's owners change.
+pub const ARB_OWNER: Address = address!("0000000000000000000000000000000000000070");
 /// ArbWasm: activation and parameters of Stylus.
 pub const ARB_WASM: Address = address!("0000000000000000000000000000000000000071");
 /// ArbWasmCache: which programs are cached.
 pub const ARB_WASM_CACHE: Address = address!("0000000000000000000000000000000000000072");
+/// ArbDebug: helps on debug chains.
+pub const ARB_DEBUG: Address = address!("00000000000000000000000000000000000000ff");
 
 /// The Arbitrum precompiles that exist here.
-pub const ADDRESSES: [Address; 6] = [
+pub const ADDRESSES: [Address; 8] = [
     ARB_SYS,
     ARB_INFO,
     ARB_OWNER_PUBLIC,
     ARB_GAS_INFO,
+    ARB_OWNER,
     ARB_WASM,
     ARB_WASM_CACHE,
+    ARB_DEBUG,
 ];
 
 /// Ethereum's precompiles and Arbitrum's.
@@ -67,6 +75,8 @@ fn methods<DB: Database>(address: &Address) -> Option<Lookup<DB>> {
         ARB_GAS_INFO => Some(arb_gas_info::method),
         ARB_WASM => Some(arb_wasm::method),
         ARB_WASM_CACHE => Some(arb_wasm_cache::method),
+        ARB_OWNER => Some(arb_owner::method),
+        ARB_DEBUG => Some(arb_debug::method),
         _ => None,
     }
 }

@@ -8,6 +8,8 @@ pub const ARBOS_RETURN_DATA_FLOOR: u64 = 31;
 pub const ARBOS_CHARGING_FIXES: u64 = 32;
 /// First ArbOS version where the maximum WASM size is a parameter.
 pub const ARBOS_WASM_SIZE_PARAM: u64 = 40;
+/// First ArbOS version that caps the depth of the WASM stack at 22,000 words.
+const ARBOS_STACK_LIMIT: u64 = 50;
 /// First ArbOS version with Stylus 3: no multi-value, hard page limit.
 pub const ARBOS_STYLUS_V3: u64 = 59;
 /// First ArbOS version with fragmented programs and the recent-programs cache.
@@ -74,11 +76,19 @@ impl Params {
             debug: false,
             version: stylus_version(arbos_version),
             ink_price: 10_000,
-            max_stack_depth: if arbos_version >= 50 { 22_000 } else { 262_144 },
+            max_stack_depth: if arbos_version >= ARBOS_STACK_LIMIT {
+                22_000
+            } else {
+                262_144
+            },
             free_pages: 2,
             page_gas: 1_000,
             page_limit: 128,
-            min_init_gas: if arbos_version >= 31 { 69 } else { 72 },
+            min_init_gas: if arbos_version >= ARBOS_RETURN_DATA_FLOOR {
+                69
+            } else {
+                72
+            },
             min_cached_init_gas: 11,
             init_cost_scalar: 50,
             cached_cost_scalar: 50,
@@ -92,6 +102,32 @@ impl Params {
             },
             max_fragments: if arbos_version >= ARBOS_FRAGMENTS { 4 } else { 0 },
         }
+    }
+
+    /// These parameters after the chain's upgrade to a later ArbOS version: what the versions on the way set is set, and what
+    /// the owner chose stays where they do not.
+    pub fn upgraded(self, arbos_version: u64) -> Self {
+        let fresh = Self::for_arbos(arbos_version);
+        let passes = |version| self.arbos_version < version && version <= arbos_version;
+        let mut params = Self {
+            arbos_version,
+            version: self.version.max(fresh.version),
+            ..self
+        };
+        if passes(ARBOS_RETURN_DATA_FLOOR) {
+            params.min_init_gas = fresh.min_init_gas;
+        }
+        if passes(ARBOS_WASM_SIZE_PARAM) {
+            params.max_wasm_size = LEGACY_MAX_WASM_SIZE;
+        }
+        if passes(ARBOS_STACK_LIMIT) {
+            params.max_stack_depth = params.max_stack_depth.min(fresh.max_stack_depth);
+        }
+        if passes(ARBOS_FRAGMENTS) {
+            params.max_wasm_size = fresh.max_wasm_size;
+            params.max_fragments = fresh.max_fragments;
+        }
+        params
     }
 
     /// Packs the parameters into word 0 (big endian, left to right, zero padded).
@@ -290,6 +326,29 @@ mod tests {
         );
         assert_eq!(Params::for_arbos(59).version, 3);
         assert_eq!(Params::for_arbos(29).version, 0);
+    }
+
+    #[test]
+    fn upgrades_set_what_they_bring_and_keep_what_was_chosen() {
+        for from in [30, 31, 32, 40, 50, 51, 59, 60] {
+            assert_eq!(
+                Params::for_arbos(from).upgraded(60),
+                Params::for_arbos(60),
+                "from {from}"
+            );
+        }
+        let chosen = Params {
+            ink_price: 20_000,
+            max_stack_depth: 10_000,
+            expiry_days: 7,
+            ..Params::for_arbos(32)
+        };
+        let upgraded = chosen.upgraded(51);
+        assert_eq!(
+            (upgraded.ink_price, upgraded.max_stack_depth, upgraded.expiry_days),
+            (20_000, 10_000, 7)
+        );
+        assert_eq!((upgraded.version, upgraded.max_fragments), (2, 0));
     }
 
     #[test]

@@ -24,13 +24,13 @@ const fn overhead(args: u64, results: u64) -> u64 {
 }
 
 /// Runs `setup`, then measures the function call `hook`, which has constant arguments only; its result is dropped.
-struct Measured {
-    ink: u64,
-    /// Memory from 0 to 1024 after the call.
-    memory: Bytes,
+pub(crate) struct Measured {
+    pub(crate) ink: u64,
+    /// Memory from 0 to 500 after the call.
+    pub(crate) memory: Bytes,
 }
 
-fn measure(chain: &mut Chain, data: &[u8], setup: &str, hook: &str) -> Measured {
+pub(crate) fn measure(chain: &mut Chain, data: &[u8], setup: &str, hook: &str) -> Measured {
     let name = hook.split([' ', '(']).find(|part| part.starts_with('$')).unwrap();
     let declaration = common::IMPORTS
         .lines()

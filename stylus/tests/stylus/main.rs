@@ -13,5 +13,7 @@ mod deploy;
 mod frames;
 mod hooks;
 mod inspector;
+mod mistakes;
 mod outcomes;
+mod owner;
 mod precompiles;

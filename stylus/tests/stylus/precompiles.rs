@@ -10,20 +10,20 @@ use crate::common::{Chain, SENDER, entry};
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const EVM: Address = Address::with_last_byte(0x43);
 
-fn with_args(selector: [u8; 4], args: &[U256]) -> Vec<u8> {
+pub(crate) fn with_args(selector: [u8; 4], args: &[U256]) -> Vec<u8> {
     let words = args.iter().flat_map(|arg| arg.to_be_bytes::<32>());
     selector.into_iter().chain(words).collect()
 }
 
-fn account(address: Address) -> U256 {
+pub(crate) fn account(address: Address) -> U256 {
     U256::from_be_slice(address.as_slice())
 }
 
-fn words(output: &Bytes) -> Vec<U256> {
+pub(crate) fn words(output: &Bytes) -> Vec<U256> {
     output.chunks(32).map(U256::from_be_slice).collect()
 }
 
-fn ask(chain: &mut Chain, precompile: Address, data: &[u8]) -> Vec<U256> {
+pub(crate) fn ask(chain: &mut Chain, precompile: Address, data: &[u8]) -> Vec<U256> {
     let outcome = chain.send(precompile, data);
     assert!(outcome.success(), "{}: {outcome:?}", hex::encode(data));
     words(&outcome.output())
