@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alloy::primitives::Address;
 use clap::{Parser, Subcommand};
 use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
@@ -153,34 +154,38 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
 }
 
 async fn check(args: &Args) -> eyre::Result<()> {
-    let Prepared {
-        config,
-        compiled,
-        options,
-        signers,
-        store,
-        ..
-    } = prepare(args)?;
-    // A record that exists must be this guard's; none is made for a check.
-    let folder = tempfile::tempdir()?;
-    let path = if store.exists() {
-        store
-    } else {
-        folder.path().join("check.db")
-    };
-    let store = Store::open(&path, options.chain_id, options.guard).await?;
-    let guard = options.guard;
-    let keeper = Keeper::new(options, &compiled, store.clone(), signers).await?;
+    let prepared = prepare(args)?;
+    let address = prepared.verify().await?;
     println!(
-        "keeper {} can serve guard {guard} on chain {}",
-        keeper.address(),
-        config.chain.id
+        "keeper {address} can serve guard {} on chain {}",
+        prepared.options.guard, prepared.config.chain.id
     );
-    store.close().await;
     Ok(())
 }
 
+impl Prepared {
+    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made. Answers the keeper's address.
+    async fn verify(&self) -> eyre::Result<Address> {
+        let folder = tempfile::tempdir()?;
+        let path = if self.store.exists() {
+            self.store.clone()
+        } else {
+            folder.path().join("check.db")
+        };
+        let options = self.options.clone();
+        let store = Store::open(&path, options.chain_id, options.guard).await?;
+        let keeper = Keeper::new(options, &self.compiled, store.clone(), self.signers.clone()).await;
+        store.close().await;
+        Ok(keeper?.address())
+    }
+}
+
 async fn follow(args: &Args) -> eyre::Result<()> {
+    let prepared = prepare(args)?;
+    if !prepared.store.exists() {
+        // A record names its chain and guard for good: none is begun for a configuration that cannot work.
+        prepared.verify().await?;
+    }
     let Prepared {
         config,
         compiled,
@@ -189,7 +194,7 @@ async fn follow(args: &Args) -> eyre::Result<()> {
         store,
         channels,
         dead_man,
-    } = prepare(args)?;
+    } = prepared;
     let store = Store::open(&store, options.chain_id, options.guard).await?;
     let guard = options.guard;
     let mut keeper = Keeper::new(options, &compiled, store.clone(), signers)

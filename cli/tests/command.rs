@@ -10,34 +10,9 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Lines, Read};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use common::Chain;
-
-fn cordon(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cordon"));
-    command
-        .args(arguments)
-        .env_remove("CORDON_KEY")
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    cordon(arguments).output().unwrap()
-}
-
-/// Standard error of a command that fails with exit code 1.
-fn failure(output: &Output) -> String {
-    let message = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(
-        !message.contains('\x1b'),
-        "no colour where there is no terminal: {message:?}"
-    );
-    message
-}
+use common::{Chain, cordon, failure, run};
 
 #[test]
 fn wrong_usage_has_its_own_exit_code() {
@@ -225,6 +200,27 @@ async fn the_command_deploys_and_operates_a_guard() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         text.contains("scope protocol is Halted for 15 minutes: incident 1") && text.contains("done: pause"),
+        "{output:?}"
+    );
+    // What holds already is said as it is, not as it was asked for.
+    let less = [
+        "guard",
+        "contain",
+        "protocol",
+        "halted",
+        "--for",
+        "1 minute",
+        "--config",
+        config,
+        "--unlocked",
+        &guardian,
+    ];
+    let output = run(&less);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("scope protocol is Halted for ")
+            && text.contains(" already: ")
+            && text.contains("changed nothing"),
         "{output:?}"
     );
     let status = run(&["guard", "status", "--config", config]);

@@ -57,6 +57,11 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
+    /// The programs behind the gate, in the order in which the guard names them: respond, recover, admin.
+    pub fn behind_the_gate(&self) -> [&Program; 3] {
+        [&self.respond, &self.recover, &self.admin]
+    }
+
     /// Reads and checks `NAME.bin` of each program in `directory`.
     pub fn load(directory: &Path) -> Result<Self, ProgramError> {
         let load = |name: &str| {

@@ -8,17 +8,36 @@ use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use cordon_core::Level;
 
-use crate::chain::{ChainError, explain, explain_call, send};
+use crate::chain::{ChainError, code, explain, explain_call, send};
+use crate::compile::RuleMeta;
+use crate::deploy::DeployError;
 use crate::guard::ICordonGuard;
 
-/// What raising a scope has brought about, read from the receipt.
+/// What a transaction has done to the level of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The level was raised.
+    Raised,
+    /// The level stays, for longer.
+    Extended,
+    /// The first breached observation of a spot rule was recorded; a second one raises the level.
+    Observed,
+    /// Nothing: the scope is at the level, or a stricter one, for long enough.
+    Nothing,
+}
+
+/// What raising a scope has brought about, read from the receipt and then from the guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contained {
     /// The transaction.
     pub transaction: B256,
-    /// Number of the incident; 0 when nothing was raised.
+    /// What it changed.
+    pub change: Change,
+    /// Level of the scope after it.
+    pub level: Level,
+    /// Number of the scope's incident; 0 when there is none.
     pub incident: u64,
-    /// When the level steps down, Unix seconds; 0 when nothing was raised.
+    /// When the level steps down, Unix seconds; 0 when the scope is Normal.
     pub expires_at: u64,
     /// Numbers of the containment calls that ran.
     pub applied: Vec<u16>,
@@ -62,29 +81,32 @@ pub async fn contain<P: Provider>(
         evidence,
     };
     let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
-    Ok(contained(&receipt, guard))
+    contained(provider, &receipt, guard, scope).await
 }
 
 /// Makes the guard re-evaluate a rule and raise its scope when it is breached. `witness` has one word per parameter of the
-/// rule. A spot rule's first breached observation is only recorded: the incident is then 0, and this has to be repeated
-/// after two seconds.
+/// rule. A spot rule's first breached observation is only recorded ([`Change::Observed`]), and this has to be repeated after
+/// two seconds.
 pub async fn trip<P: Provider>(
     provider: &P,
     from: Address,
     guard: Address,
-    rule: u16,
+    rule: &RuleMeta,
     witness: Vec<B256>,
 ) -> Result<Contained, ChainError> {
-    let call = ICordonGuard::tripCall { rule, witness };
+    let call = ICordonGuard::tripCall {
+        rule: rule.index,
+        witness,
+    };
     let receipt = order(
         provider,
         from,
         guard,
-        &format!("tripping rule {rule}"),
+        &format!("tripping the rule {}", rule.id),
         call.abi_encode(),
     )
     .await?;
-    Ok(contained(&receipt, guard))
+    contained(provider, &receipt, guard, rule.scope).await
 }
 
 /// Runs once more the containment calls of a scope that failed or have not run.
@@ -97,21 +119,32 @@ pub async fn retry<P: Provider>(
     let call = ICordonGuard::retryContainmentCall { scope };
     let what = format!("retrying the containment of scope {scope}");
     let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
-    Ok(contained(&receipt, guard))
+    contained(provider, &receipt, guard, scope).await
 }
 
-fn contained(receipt: &TransactionReceipt, guard: Address) -> Contained {
-    let raised = events::<ICordonGuard::LevelRaised>(receipt, guard);
-    let extended = events::<ICordonGuard::LevelExtended>(receipt, guard);
-    let (incident, expires_at) = raised
-        .first()
-        .map(|event| (event.incident, event.expiresAt))
-        .or_else(|| extended.first().map(|event| (event.incident, event.expiresAt)))
-        .unwrap_or_default();
-    Contained {
+async fn contained<P: Provider>(
+    provider: &P,
+    receipt: &TransactionReceipt,
+    guard: Address,
+    scope: u8,
+) -> Result<Contained, ChainError> {
+    let change = if !events::<ICordonGuard::LevelRaised>(receipt, guard).is_empty() {
+        Change::Raised
+    } else if !events::<ICordonGuard::LevelExtended>(receipt, guard).is_empty() {
+        Change::Extended
+    } else if !events::<ICordonGuard::RuleObserved>(receipt, guard).is_empty() {
+        Change::Observed
+    } else {
+        Change::Nothing
+    };
+    // What holds now, whoever brought it about.
+    let status = scope_status(provider, guard, scope).await?;
+    Ok(Contained {
         transaction: receipt.transaction_hash,
-        incident,
-        expires_at,
+        change,
+        level: Level::from_u8(status.level as u8).unwrap_or(Level::Halted),
+        incident: status.incident,
+        expires_at: status.expiresAt,
         applied: events::<ICordonGuard::ContainmentApplied>(receipt, guard)
             .iter()
             .map(|e| e.call)
@@ -124,7 +157,7 @@ fn contained(receipt: &TransactionReceipt, guard: Address) -> Contained {
             .iter()
             .map(|e| e.call)
             .collect(),
-    }
+    })
 }
 
 /// Brings the release of a scope one step further: queues it, or executes it when its delay has passed.
@@ -154,10 +187,31 @@ pub async fn release<P: Provider>(
 }
 
 async fn release_at<P: Provider>(provider: &P, guard: Address, scope: u8) -> Result<u64, ChainError> {
+    Ok(scope_status(provider, guard, scope).await?.releaseAt)
+}
+
+async fn scope_status<P: Provider>(
+    provider: &P,
+    guard: Address,
+    scope: u8,
+) -> Result<ICordonGuard::ScopeStatus, ChainError> {
     let status = ICordonGuard::new(guard, provider).scopeStatus(scope).call().await;
-    Ok(status
-        .map_err(|error| explain_call("reading the scope's state", error))?
-        .releaseAt)
+    status.map_err(|error| explain_call("reading the scope's state", error))
+}
+
+/// Makes sure, before anything is sent, that a guard answers at `guard`, and returns the code hash of the rulebook that it goes
+/// by: rules, scopes and containment calls are named by number, and the numbers are the rulebook's.
+///
+/// # Errors
+/// [`DeployError::NoCode`] for an account without code, [`DeployError::Chain`] for a contract that is no guard.
+pub async fn check_guard<P: Provider>(provider: &P, guard: Address) -> Result<B256, DeployError> {
+    if code(provider, guard).await?.is_empty() {
+        return Err(DeployError::NoCode(vec![("guard".into(), guard)]));
+    }
+    let adopted = ICordonGuard::new(guard, provider).rulebook().call().await;
+    Ok(adopted
+        .map_err(|error| explain_call("reading the guard's rulebook", error))?
+        .codeHash)
 }
 
 /// Cancels the queued release of a scope. Returns the transaction.

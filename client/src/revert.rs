@@ -14,13 +14,13 @@ pub fn revert_reason(data: &[u8]) -> String {
     }
     if let Ok(error) = ContractError::<ICordonGuardErrors>::abi_decode(data) {
         return match error {
-            ContractError::CustomError(error) => format!("{error:?}"),
+            ContractError::CustomError(error) => named(&format!("{error:?}")).to_owned(),
             ContractError::Revert(revert) => format!("\"{}\"", revert.reason),
             ContractError::Panic(panic) => panic.to_string(),
         };
     }
     if let Ok(error) = ArbWasmErrors::abi_decode(data) {
-        return format!("{error:?}");
+        return named(&format!("{error:?}")).to_owned();
     }
     if let Ok(error) = StylusDeployerErrors::abi_decode(data) {
         // Both carry the revert data of what they called.
@@ -35,10 +35,18 @@ pub fn revert_reason(data: &[u8]) -> String {
             StylusDeployerErrors::ContractDeploymentError(_) => {
                 "the contract could not be created; an account of this address may exist already".to_owned()
             }
-            other => format!("{other:?}"),
+            other => named(&format!("{other:?}")).to_owned(),
         };
     }
     hex::encode_prefixed(data)
+}
+
+/// `Name { value: 1 }` out of `Name(Name { value: 1 })`, as a variant of the generated enums is written.
+fn named(debug: &str) -> &str {
+    debug
+        .split_once('(')
+        .and_then(|(name, rest)| rest.strip_suffix(')').filter(|inner| inner.starts_with(name)))
+        .unwrap_or(debug)
 }
 
 #[cfg(test)]
@@ -58,7 +66,7 @@ mod tests {
         };
         assert_eq!(
             revert_reason(&role.abi_encode()),
-            "MissingRole(MissingRole { role: Keeper, caller: 0x00000000000000000000000000000000000000aa })"
+            "MissingRole { role: Keeper, caller: 0x00000000000000000000000000000000000000aa }"
         );
         assert_eq!(revert_reason(&Revert::from("33").abi_encode()), "\"33\"");
         assert_eq!(revert_reason(&[]), "no reason");
@@ -69,7 +77,7 @@ mod tests {
         };
         assert_eq!(
             revert_reason(&nested.abi_encode()),
-            "initialization of 0x00000000000000000000000000000000000000bb failed: AlreadyInitialized(AlreadyInitialized)"
+            "initialization of 0x00000000000000000000000000000000000000bb failed: AlreadyInitialized"
         );
     }
 }

@@ -46,9 +46,10 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     };
     let artifacts = Artifacts::load(&folder)?;
     let (provider, from) = args.key.connect(&config.chain).await?;
-    let options = args
-        .salt
-        .map_or_else(GuardOptions::default, |salt| GuardOptions { salt });
+    let options = GuardOptions {
+        salt: args.salt.unwrap_or(GuardOptions::default().salt),
+        seals: !args.no_seal,
+    };
     let deployment = deploy_guard(&provider, from, &config, &compiled, &artifacts, options).await?;
 
     let style = Style::of_stdout();

@@ -5,8 +5,8 @@ use alloy::providers::DynProvider;
 use clap::{Parser, ValueEnum};
 use cordon_client::Level;
 use cordon_client::config::{format_duration, parse_duration, suggest};
-use cordon_client::operate::{self, Contained, Release};
-use cordon_client::{CompiledConfig, Config};
+use cordon_client::operate::{self, Change, Contained, Release};
+use cordon_client::{CompiledConfig, Config, RuleMeta};
 
 use super::{ConfigArgs, deployed, scope};
 use crate::key::KeyArgs;
@@ -97,20 +97,46 @@ struct Session {
     provider: DynProvider,
     from: Address,
     guard: Address,
+    /// Code hash of the rulebook that the guard goes by.
+    rulebook: B256,
 }
 
-async fn open(config: &ConfigArgs, key: &KeyArgs) -> eyre::Result<Session> {
-    let config = config.load()?;
-    let compiled = config.compile()?;
-    let guard = deployed(&config)?;
-    let (provider, from) = key.connect(&config.chain).await?;
-    Ok(Session {
-        config,
-        compiled,
-        provider,
-        from,
-        guard,
-    })
+/// What the configuration says, before anybody is asked.
+struct Plan {
+    config: Config,
+    compiled: CompiledConfig,
+    guard: Address,
+}
+
+impl Plan {
+    fn load(config: &ConfigArgs) -> eyre::Result<Self> {
+        let config = config.load()?;
+        let compiled = config.compile()?;
+        let guard = deployed(&config)?;
+        Ok(Self {
+            config,
+            compiled,
+            guard,
+        })
+    }
+
+    fn scope(&self, name: &str) -> eyre::Result<u8> {
+        scope(&self.config, name)
+    }
+
+    /// Connects, and makes sure that a guard is there before anything is sent.
+    async fn connect(self, key: &KeyArgs) -> eyre::Result<Session> {
+        let (provider, from) = key.connect(&self.config.chain).await?;
+        let rulebook = operate::check_guard(&provider, self.guard).await?;
+        Ok(Session {
+            config: self.config,
+            compiled: self.compiled,
+            provider,
+            from,
+            guard: self.guard,
+            rulebook,
+        })
+    }
 }
 
 impl Session {
@@ -147,6 +173,41 @@ impl Session {
         Ok(())
     }
 
+    /// An error when the guard goes by other rules than the configuration: a rule's number would mean another one.
+    fn same_rulebook(&self) -> eyre::Result<()> {
+        eyre::ensure!(
+            self.rulebook == self.compiled.code_hash(),
+            "the guard {} goes by the rulebook with code hash {}, {} compiles to {}: the rule's number may mean another one; use the \
+             file that the guard was deployed with",
+            self.guard,
+            self.rulebook,
+            self.config.source.path().display(),
+            self.compiled.code_hash()
+        );
+        Ok(())
+    }
+
+    /// Says how the scope stands after `done`.
+    async fn report_level(&self, scope: &str, done: &Contained) -> eyre::Result<()> {
+        let left = self.until(done.expires_at).await?;
+        let (level, incident, transaction) = (done.level.name(), done.incident, done.transaction);
+        match done.change {
+            Change::Raised => {
+                println!("scope {scope} is {level} for {left}: incident {incident}, transaction {transaction}");
+            }
+            Change::Extended => {
+                println!("scope {scope} stays {level} for {left}: incident {incident}, transaction {transaction}");
+            }
+            Change::Observed => println!(
+                "transaction {transaction}: no level was raised; a spot rule's first breach is only recorded: repeat this after 2 s"
+            ),
+            Change::Nothing => {
+                println!("scope {scope} is {level} for {left} already: transaction {transaction} changed nothing")
+            }
+        }
+        Ok(())
+    }
+
     async fn until(&self, time: u64) -> eyre::Result<String> {
         let head = alloy::providers::Provider::get_block(&self.provider, alloy::eips::BlockId::latest()).await?;
         let now = head.map_or(time, |head| head.header.timestamp);
@@ -155,8 +216,9 @@ impl Session {
 }
 
 pub(crate) async fn contain(args: &ContainArgs) -> eyre::Result<()> {
-    let session = open(&args.config, &args.key).await?;
-    let scope = scope(&session.config, &args.scope)?;
+    let plan = Plan::load(&args.config)?;
+    let scope = plan.scope(&args.scope)?;
+    let session = plan.connect(&args.key).await?;
     let level = match args.level {
         Wanted::Throttled => Level::Throttled,
         Wanted::ReduceOnly => Level::ReduceOnly,
@@ -166,35 +228,32 @@ pub(crate) async fn contain(args: &ContainArgs) -> eyre::Result<()> {
         provider, from, guard, ..
     } = &session;
     let done = operate::contain(provider, *from, *guard, scope, level, args.duration, args.evidence).await?;
-    let left = session.until(done.expires_at).await?;
-    println!(
-        "scope {} is {} for {left}: incident {}, transaction {}",
-        args.scope,
-        level.name(),
-        done.incident,
-        done.transaction
-    );
+    session.report_level(&args.scope, &done).await?;
     session.report_calls(&done)
 }
 
 pub(crate) async fn trip(args: &TripArgs) -> eyre::Result<()> {
-    let session = open(&args.config, &args.key).await?;
-    let Session {
-        compiled,
-        provider,
-        from,
-        guard,
-        ..
-    } = &session;
-    let rule = compiled.rule(&args.rule).ok_or_else(|| {
-        let help = suggest(&args.rule, compiled.rules.iter().map(|rule| rule.id.as_str()));
+    let plan = Plan::load(&args.config)?;
+    let rule = plan.compiled.rule(&args.rule).cloned().ok_or_else(|| {
+        let help = suggest(&args.rule, plan.compiled.rules.iter().map(|rule| rule.id.as_str()));
         eyre::eyre!(
             "unknown rule `{}`{}",
             args.rule,
             help.map(|help| format!("; {help}")).unwrap_or_default()
         )
     })?;
-    if args.witness.len() != rule.params.len() {
+    let witness = witness(&rule, &args.witness)?;
+    let session = plan.connect(&args.key).await?;
+    session.same_rulebook()?;
+    let done = operate::trip(&session.provider, session.from, session.guard, &rule, witness).await?;
+    let scope = session.compiled.scope_name(rule.scope).unwrap_or_default();
+    session.report_level(scope, &done).await?;
+    session.report_calls(&done)
+}
+
+/// The values of the rule's parameters as words.
+fn witness(rule: &RuleMeta, values: &[String]) -> eyre::Result<Vec<B256>> {
+    if values.len() != rule.params.len() {
         let wanted: Vec<String> = rule
             .params
             .iter()
@@ -205,11 +264,10 @@ pub(crate) async fn trip(args: &TripArgs) -> eyre::Result<()> {
             rule.id,
             wanted.len(),
             wanted.join(", "),
-            args.witness.len()
+            values.len()
         );
     }
-    let witness: Vec<B256> = args
-        .witness
+    values
         .iter()
         .zip(&rule.params)
         .map(|(text, param)| {
@@ -217,38 +275,23 @@ pub(crate) async fn trip(args: &TripArgs) -> eyre::Result<()> {
                 .word(text)
                 .ok_or_else(|| eyre::eyre!("`{text}` is no {} ({})", param.ty, param.name))
         })
-        .collect::<eyre::Result<_>>()?;
-    let done = operate::trip(provider, *from, *guard, rule.index, witness).await?;
-    if done.incident == 0 {
-        println!(
-            "transaction {}: no level was raised; a spot rule's first breach is only recorded: repeat this after 2 s",
-            done.transaction
-        );
-        return Ok(());
-    }
-    let scope = compiled.scope_name(rule.scope).unwrap_or_default();
-    let left = session.until(done.expires_at).await?;
-    println!(
-        "scope {scope} is {} for {left}: incident {}, transaction {}",
-        rule.level.name(),
-        done.incident,
-        done.transaction
-    );
-    session.report_calls(&done)
+        .collect()
 }
 
 pub(crate) async fn retry(args: &ScopeArgs) -> eyre::Result<()> {
-    let session = open(&args.config, &args.key).await?;
-    let scope = scope(&session.config, &args.scope)?;
+    let plan = Plan::load(&args.config)?;
+    let scope = plan.scope(&args.scope)?;
+    let session = plan.connect(&args.key).await?;
     let done = operate::retry(&session.provider, session.from, session.guard, scope).await?;
     println!("transaction {}", done.transaction);
     session.report_calls(&done)
 }
 
 pub(crate) async fn release(args: &ReleaseArgs) -> eyre::Result<()> {
-    let session = open(&args.scope.config, &args.scope.key).await?;
+    let plan = Plan::load(&args.scope.config)?;
     let name = &args.scope.scope;
-    let scope = scope(&session.config, name)?;
+    let scope = plan.scope(name)?;
+    let session = plan.connect(&args.scope.key).await?;
     let Session {
         provider, from, guard, ..
     } = &session;
@@ -274,8 +317,9 @@ pub(crate) async fn release(args: &ReleaseArgs) -> eyre::Result<()> {
 }
 
 pub(crate) async fn settle(args: &ScopeArgs) -> eyre::Result<()> {
-    let session = open(&args.config, &args.key).await?;
-    let scope = scope(&session.config, &args.scope)?;
+    let plan = Plan::load(&args.config)?;
+    let scope = plan.scope(&args.scope)?;
+    let session = plan.connect(&args.key).await?;
     let (undone, failed) = operate::settle(&session.provider, session.from, session.guard, scope).await?;
     session.print_calls("undone", &undone);
     if !failed.is_empty() {
@@ -289,7 +333,7 @@ pub(crate) async fn settle(args: &ScopeArgs) -> eyre::Result<()> {
 }
 
 pub(crate) async fn heartbeat(args: &HeartbeatArgs) -> eyre::Result<()> {
-    let session = open(&args.config, &args.key).await?;
+    let session = Plan::load(&args.config)?.connect(&args.key).await?;
     let transaction = operate::heartbeat(&session.provider, session.from, session.guard).await?;
     println!("heartbeat: transaction {transaction}");
     Ok(())

@@ -9,6 +9,7 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use alloy::primitives::{Address, U256, address, bytes};
 use alloy::providers::ext::AnvilApi;
@@ -139,4 +140,30 @@ undo = [{{ call = "pool.setPaused(false)", undone = "!pool.paused()" }}]
 pub fn artifacts() -> Artifacts {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first")
+}
+
+/// The command, with nothing of this environment that it reads.
+pub fn cordon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cordon"));
+    command
+        .args(arguments)
+        .env_remove("CORDON_KEY")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+pub fn run(arguments: &[&str]) -> Output {
+    cordon(arguments).output().unwrap()
+}
+
+/// Standard error of a command that fails with exit code 1.
+pub fn failure(output: &Output) -> String {
+    let message = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        !message.contains('\x1b'),
+        "no colour where there is no terminal: {message:?}"
+    );
+    message
 }

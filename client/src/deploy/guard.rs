@@ -1,14 +1,14 @@
 //! The guard: its programs, roles, rulebook, seal.
 
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::{SolCall, SolError};
 use cordon_core::rulebook::init_code;
 
 use super::DeployError;
-use super::program::deploy_at_fixed_address;
+use super::program::{deploy_at_fixed_address, fixed_address};
 use super::verify::{check_containment, check_contracts, verify_guard};
 use crate::build::Artifacts;
 use crate::chain::{code, explain_call, send};
@@ -22,12 +22,16 @@ use crate::precompiles::CREATE2_FACTORY;
 pub struct GuardOptions {
     /// Makes guards of the same governor differ in address; not zero.
     pub salt: B256,
+    /// Whether the guard is to be sealed at once: its containment calls are then tried before the first transaction, from the
+    /// address that it has or will have.
+    pub seals: bool,
 }
 
 impl Default for GuardOptions {
     fn default() -> Self {
         Self {
             salt: keccak256("cordon guard"),
+            seals: false,
         }
     }
 }
@@ -65,6 +69,17 @@ pub async fn deploy_guard<P: Provider>(
 ) -> Result<Deployment, DeployError> {
     let governor = config.guard.governor.ok_or(DeployError::NoGovernor)?;
     check_contracts(provider, config, compiled).await?;
+    if options.seals {
+        let guard = match config.guard.address {
+            Some(guard) => guard,
+            None => predicted(provider, from, &config.guard, artifacts, options).await?,
+        };
+        // A sealed guard may be in the middle of an incident, in which a call that has run cannot run again.
+        let is_there = !code(provider, guard).await?.is_empty();
+        if !is_there || !governance(provider, guard).await?.is_sealed {
+            check_containment(provider, guard, compiled).await?;
+        }
+    }
     let (guard, created) = match config.guard.address {
         Some(guard) => (guard, false),
         None => deploy_programs(provider, from, &config.guard, artifacts, options).await?,
@@ -101,19 +116,36 @@ async fn deploy_programs<P: Provider>(
     options: GuardOptions,
 ) -> Result<(Address, bool), DeployError> {
     let mut programs = [Address::ZERO; 3];
-    for (address, program) in programs
-        .iter_mut()
-        .zip([&artifacts.respond, &artifacts.recover, &artifacts.admin])
-    {
+    for (address, program) in programs.iter_mut().zip(artifacts.behind_the_gate()) {
         (*address, _) = deploy_at_fixed_address(provider, from, program, Default::default(), options.salt).await?;
     }
-    let initialize = ICordonGuard::initializeCall {
-        programs,
-        governor: from,
-        governorDelay: config.governor_delay,
+    let initialize = initialize_call(programs, from, config);
+    deploy_at_fixed_address(provider, from, &artifacts.gate, initialize, options.salt).await
+}
+
+/// The address that the guard will have, or has.
+async fn predicted<P: Provider>(
+    provider: &P,
+    from: Address,
+    config: &GuardConfig,
+    artifacts: &Artifacts,
+    options: GuardOptions,
+) -> Result<Address, DeployError> {
+    let mut programs = [Address::ZERO; 3];
+    for (address, program) in programs.iter_mut().zip(artifacts.behind_the_gate()) {
+        *address = fixed_address(provider, program, &Bytes::new(), options.salt).await?;
     }
-    .abi_encode();
-    deploy_at_fixed_address(provider, from, &artifacts.gate, initialize.into(), options.salt).await
+    let initialize = initialize_call(programs, from, config);
+    fixed_address(provider, &artifacts.gate, &initialize, options.salt).await
+}
+
+fn initialize_call(programs: [Address; 3], governor: Address, config: &GuardConfig) -> Bytes {
+    let call = ICordonGuard::initializeCall {
+        programs,
+        governor,
+        governorDelay: config.governor_delay,
+    };
+    call.abi_encode().into()
 }
 
 /// The accounts of the programs behind the gate: respond, recover, admin.

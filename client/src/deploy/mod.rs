@@ -57,7 +57,7 @@ pub enum DeployError {
         Vec<(String, Address)>,
     ),
     /// A containment call that the guard cannot make.
-    #[error("the guard {guard} cannot carry out every containment call:\n{}\ngive it the role that each call needs, then run this again", lines(.failures))]
+    #[error("the guard {guard} cannot carry out every containment call:\n{}\ngive it the role that each call needs, then run this again (`--no-seal` deploys it without trying them)", lines(.failures))]
     CallsFail {
         /// The guard.
         guard: Address,

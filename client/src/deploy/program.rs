@@ -154,6 +154,24 @@ pub async fn activate<P: Provider>(
     Ok(())
 }
 
+/// Where [`deploy_at_fixed_address`] puts, or has put, the program.
+pub(super) async fn fixed_address<P: Provider>(
+    provider: &P,
+    program: &Program,
+    init_data: &Bytes,
+    salt: B256,
+) -> Result<Address, DeployError> {
+    if code(provider, STYLUS_DEPLOYER).await?.is_empty() {
+        return Err(DeployError::NoDeployer(STYLUS_DEPLOYER));
+    }
+    let mixed = StylusDeployer::new(STYLUS_DEPLOYER, provider)
+        .initSalt(salt, init_data.clone())
+        .call()
+        .await
+        .map_err(|error| explain_call("asking StylusDeployer for an address", error))?;
+    Ok(STYLUS_DEPLOYER.create2_from_code(mixed, program.init_code()))
+}
+
 /// Creates, activates and initialises a program in one transaction of StylusDeployer, at an address that follows from code,
 /// `init_data` and `salt` (not zero): nobody can come between, and a second run finds what the first one made. Returns the
 /// address, and whether it was made now.
@@ -164,17 +182,8 @@ pub async fn deploy_at_fixed_address<P: Provider>(
     init_data: Bytes,
     salt: B256,
 ) -> Result<(Address, bool), DeployError> {
-    if code(provider, STYLUS_DEPLOYER).await?.is_empty() {
-        return Err(DeployError::NoDeployer(STYLUS_DEPLOYER));
-    }
-    let deployer = StylusDeployer::new(STYLUS_DEPLOYER, provider);
+    let address = fixed_address(provider, program, &init_data, salt).await?;
     let init_code = program.init_code();
-    let mixed = deployer
-        .initSalt(salt, init_data.clone())
-        .call()
-        .await
-        .map_err(|error| explain_call("asking StylusDeployer for an address", error))?;
-    let address = STYLUS_DEPLOYER.create2_from_code(mixed, &init_code);
     if code(provider, address).await? == program.code {
         activate(provider, from, address, program).await?;
         return Ok((address, false));

@@ -1,0 +1,114 @@
+//! What the command refuses: a clear error, and nothing is sent, nothing is left behind.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::path::Path;
+
+use alloy::primitives::Address;
+use alloy::providers::Provider;
+use common::{Chain, GOVERNOR, GUARDIAN, HEARTBEAT_KEY, KEEPER_KEY, cordon, failure, run};
+
+/// Transactions of everybody who could have sent one.
+async fn sent(chain: &Chain) -> u64 {
+    let mut sent = 0;
+    for account in [GOVERNOR, GUARDIAN] {
+        sent += chain.provider.get_transaction_count(account).await.unwrap();
+    }
+    sent
+}
+
+fn with_guard(text: &str, guard: Address) -> String {
+    text.replace("[guard]", &format!("[guard]\naddress = \"{guard}\""))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_without_a_guard_gets_no_transaction() {
+    let chain = Chain::start().await;
+    let guardian = GUARDIAN.to_string();
+    for (guard, reason) in [
+        (Address::repeat_byte(0xaa), "no code"),
+        (common::PROTOCOL, "reading the guard's rulebook"),
+    ] {
+        let path = chain.write_config(|text| with_guard(&text, guard));
+        let commands: [&[&str]; 7] = [
+            &["trip", "little-ether"],
+            &["contain", "protocol", "halted", "--for", "15 minutes"],
+            &["retry", "protocol"],
+            &["release", "protocol"],
+            &["release", "protocol", "--cancel"],
+            &["settle", "protocol"],
+            &["heartbeat"],
+        ];
+        for command in commands {
+            let rest = ["--config", path.to_str().unwrap(), "--unlocked", &guardian];
+            let message = failure(&run(&[&["guard"], command, &rest].concat()));
+            assert!(message.contains(reason), "{command:?}: {message}");
+        }
+    }
+    assert_eq!(sent(&chain).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_the_guard_will_lack_is_found_before_the_first_transaction() {
+    let chain = Chain::start().await;
+    let path = chain.write_config(|text| text);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let governor = GOVERNOR.to_string();
+    let deploy = [
+        "guard",
+        "deploy",
+        "--config",
+        path.to_str().unwrap(),
+        "--root",
+        root.to_str().unwrap(),
+        "--unlocked",
+        &governor,
+    ];
+    let message = failure(&run(&deploy));
+    assert!(
+        message.contains("cannot carry out every containment call") && message.contains("pool.setPaused(true)"),
+        "{message}"
+    );
+    assert_eq!(sent(&chain).await, 0);
+
+    // The address in the error is the one that the guard will have: a protocol may give the role beforehand.
+    let guard: Address = message.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    chain.grant(guard).await;
+    let output = run(&deploy);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains(&guard.to_string()) && text.contains("\nsealed\n"),
+        "{output:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_cannot_start_begins_no_record() {
+    let chain = Chain::start().await;
+    let record = chain.folder().join("cordon.db");
+    let run_keeper = |path: &Path| {
+        let mut command = cordon(&["keeper", "run", "--config", path.to_str().unwrap()]);
+        command
+            .env("CORDON_KEEPER_KEY", KEEPER_KEY)
+            .env("CORDON_HEARTBEAT_KEY", HEARTBEAT_KEY);
+        failure(&command.output().unwrap())
+    };
+    let nobody = Address::repeat_byte(0xaa);
+    let other_chain = chain.write_config(|text| {
+        let right = format!("id = {}", chain.node.chain_id());
+        with_guard(&text, nobody).replace(&right, "id = 10")
+    });
+    let message = run_keeper(&other_chain);
+    assert!(message.contains("chain 10"), "{message}");
+    assert!(!record.exists());
+    let no_code = chain.write_config(|text| with_guard(&text, nobody));
+    let message = run_keeper(&no_code);
+    assert!(message.contains("has no code"), "{message}");
+    assert!(!record.exists());
+    let down =
+        chain.write_config(|text| with_guard(&text, nobody).replace(&chain.node.http_endpoint(), "http://127.0.0.1:1"));
+    let message = run_keeper(&down);
+    assert!(message.contains("does not answer"), "{message}");
+    assert!(!record.exists());
+}
