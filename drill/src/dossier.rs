@@ -1,10 +1,13 @@
 //! The incident report of a run: the keeper's record, with what only the drill knows.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use cordon_keeper::{
     record::{Incident, TimelineEntry},
-    report::{Amount, write},
+    report::{Amount, RuleTexts, write},
 };
 
 use crate::{attack::Landed, chain::Chain, error::DrillError, loss::Loss, score::Damage};
@@ -15,60 +18,90 @@ pub(crate) struct Note {
     landed: Landed,
     kind: &'static str,
     text: String,
-    first: bool,
 }
 
 impl Note {
-    /// What happened in the transaction `landed`; it stands after everything that is about its block or earlier ones.
+    /// What happened in the transaction `landed`.
     pub(crate) fn new(landed: Landed, kind: &'static str, text: &str) -> Self {
         Self {
             landed,
             kind,
             text: text.to_owned(),
-            first: false,
         }
-    }
-
-    /// The same, but before everything that the keeper has seen.
-    pub(crate) fn first(self) -> Self {
-        Self { first: true, ..self }
     }
 }
 
-/// Adds notes to the incident's timeline.
+/// Adds notes to the incident's timeline, each before the first entry that is about a later transaction, or about what was
+/// noticed in its block as a whole.
 pub(crate) async fn tell(incident: &mut Incident, chain: &Chain, notes: Vec<Note>) -> Result<(), DrillError> {
     for note in notes {
         let block = note.landed.block;
         let time = chain.timestamp(block).await?;
-        let later = |other: &TimelineEntry| other.block_number.is_some_and(|number| number > block);
-        let turn = incident
-            .timeline
-            .iter()
-            .position(later)
-            .unwrap_or(incident.timeline.len());
+        let turn = turn(&incident.timeline, chain, &note.landed).await?;
+        // A block's time is its second, rounded down: not before what came before.
+        let second = i64::try_from(time.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        let before = turn.checked_sub(1).and_then(|before| incident.timeline.get(before));
         let entry = TimelineEntry {
-            at_ms: i64::try_from(time.saturating_mul(1_000)).unwrap_or(i64::MAX),
+            at_ms: before.map_or(second, |before| before.at_ms.max(second)),
             block_number: Some(block),
             block_time: Some(time),
             kind: note.kind.to_owned(),
             text: note.text,
             tx: Some(note.landed.hash),
         };
-        incident.timeline.insert(if note.first { 0 } else { turn }, entry);
+        incident.timeline.insert(turn, entry);
     }
     Ok(())
+}
+
+/// Where in the timeline what `landed` did has its place.
+async fn turn(timeline: &[TimelineEntry], chain: &Chain, landed: &Landed) -> Result<usize, DrillError> {
+    for (position, entry) in timeline.iter().enumerate() {
+        let is_later = match (entry.block_number, entry.tx) {
+            (Some(number), _) if number != landed.block => number > landed.block,
+            // What is said of a block as a whole was noticed once the block was there.
+            (Some(_), None) => true,
+            (Some(_), Some(hash)) => landed.before(&Landed::try_from(&chain.receipt(hash, "the timeline").await?)?),
+            (None, _) => false,
+        };
+        if is_later {
+            return Ok(position);
+        }
+    }
+    Ok(timeline.len())
+}
+
+/// Says in the timeline that the fork's clock was moved `ahead`: from there on the blocks' times are ahead of the clock on the wall.
+pub(crate) fn tell_of_clock(incident: &mut Incident, ahead: Duration, queued: &str) {
+    let turn = incident.timeline.iter().position(|entry| entry.kind == queued);
+    let Some((turn, entry)) = turn.and_then(|turn| Some((turn, incident.timeline.get(turn)?))) else {
+        return;
+    };
+    let moved = TimelineEntry {
+        at_ms: entry.at_ms,
+        block_number: None,
+        block_time: None,
+        kind: "drill".to_owned(),
+        text: format!(
+            "nobody waits in a drill: the fork's clock was moved {} s ahead",
+            ahead.as_secs()
+        ),
+        tx: None,
+    };
+    incident.timeline.insert(turn.saturating_add(1), moved);
 }
 
 /// Writes the report into `folder`, with amounts by asset.
 pub(crate) async fn publish(
     folder: &Path,
     incident: &Incident,
+    texts: &RuleTexts,
     unguarded: &Damage,
     guarded: &Damage,
 ) -> Result<PathBuf, DrillError> {
     let amounts = amounts(unguarded, guarded);
     let folder = folder.join("incidents");
-    write(&folder, incident, &amounts)
+    write(&folder, incident, &amounts, texts)
         .await
         .map_err(DrillError::file("write", folder))
 }

@@ -12,6 +12,7 @@ use futures::future::try_join_all;
 use url::Url;
 
 use crate::{
+    arrivals::Arrivals,
     cast,
     chain::{Account, Chain},
     error::DrillError,
@@ -43,6 +44,8 @@ pub(crate) struct Fork {
     /// The chain.
     pub(crate) chain: Chain,
     accounts: BTreeMap<u32, Account>,
+    /// Since blocks come by the clock.
+    arrivals: Option<Arrivals>,
 }
 
 impl Fork {
@@ -77,6 +80,7 @@ impl Fork {
             pace,
             chain,
             accounts,
+            arrivals: None,
         })
     }
 
@@ -119,6 +123,7 @@ impl Fork {
 
     /// From now on blocks come every 250 ms.
     pub(crate) async fn run_on_clock(&mut self) -> Result<(), DrillError> {
+        self.arrivals = Some(Arrivals::listen(&self.ws()).await?);
         let every = (BLOCK_TIME.as_secs_f64(),);
         let set = self
             .chain
@@ -127,6 +132,13 @@ impl Fork {
         set.await.map_err(DrillError::rpc("setting the time between blocks"))?;
         self.pace = Pace::Clock;
         Ok(())
+    }
+
+    /// Milliseconds from the arrival of block `from` to that of block `to`, as an observer beside the keeper saw it; `None` when
+    /// blocks do not come by the clock.
+    pub(crate) fn millis_between(&self, from: u64, to: u64) -> Option<u64> {
+        let between = self.arrivals.as_ref()?.between(from, to)?;
+        u64::try_from(between.as_millis()).ok()
     }
 
     /// HTTP endpoint.

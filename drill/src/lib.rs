@@ -4,6 +4,7 @@
 //! forks that with `cordon-node` for every run, sends honest traffic, attacks, and reads from the chain what was lost.
 
 mod abi;
+mod arrivals;
 mod artifact;
 mod attack;
 mod benign;

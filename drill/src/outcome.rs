@@ -49,6 +49,10 @@ pub struct Run {
     pub false_trips: u64,
     /// The keeper's latencies.
     pub latency_ms: Latency,
+    /// Milliseconds from the arrival of the first bad block to that of the containing one, as an observer beside the keeper saw
+    /// them; `None` where the hook refused the attack inside the transaction, or nothing contained it.
+    #[serde(skip)]
+    pub contained_ms: Option<u64>,
 }
 
 /// Order of the attacker's taking transaction and the containment, as they stand in the chain.
@@ -105,14 +109,6 @@ pub struct Latency {
     pub decision_to_broadcast: Option<f64>,
     /// From the accepted transaction to the confirmed containment.
     pub broadcast_to_contained: Option<f64>,
-}
-
-impl Latency {
-    /// From the arrival of the head to the confirmed containment.
-    #[must_use]
-    pub fn total(&self) -> Option<f64> {
-        Some(self.head_to_decision? + self.decision_to_broadcast? + self.broadcast_to_contained?)
-    }
 }
 
 /// Most that a vault's depositors may lose, in bps of the deposit: the tolerance of the rule that guards them.
@@ -211,6 +207,7 @@ pub(crate) mod tests {
                 decision_to_broadcast: Some(3.25),
                 broadcast_to_contained: Some(240.0),
             },
+            contained_ms: Some(256),
         };
         Outcome {
             scenario: "aave-oracle",

@@ -22,6 +22,7 @@ use cordon_client::{
 use cordon_keeper::{
     Keeper, KeeperError, Options, Signers,
     record::{Incident, IntentKind, Store},
+    report::RuleTexts,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -51,6 +52,8 @@ pub(crate) struct Stage {
     pub(crate) guard: Address,
     /// Names of the rules, by number, with their severity.
     pub(crate) rules: Vec<(String, u8, Severity)>,
+    /// Texts of the rules, for reports.
+    pub(crate) texts: RuleTexts,
     /// Names of the scopes.
     pub(crate) scopes: Vec<String>,
     /// The block in which everything was set up.
@@ -120,6 +123,7 @@ impl Stage {
             .iter()
             .map(|rule| (rule.id.clone(), rule.scope, rule.severity))
             .collect();
+        let texts = RuleTexts::of(&compiled);
         fork.run_on_clock().await?;
         // The keeper is at work once it has evaluated blocks of the clock.
         let ready_block = fork.next_block().await?;
@@ -127,6 +131,7 @@ impl Stage {
         Ok(Self {
             guard,
             rules,
+            texts,
             scopes: compiled.scopes,
             ready_block,
             store,
@@ -204,8 +209,9 @@ impl Stage {
         }
     }
 
-    /// A guardian queues the release of `scope`, waits as long as the guard wants (by the fork's clock), and releases it.
-    pub(crate) async fn release(&self, fork: &Fork, scope: u8) -> Result<(), DrillError> {
+    /// A guardian queues the release of `scope`, waits as long as the guard wants (by the fork's clock, which is moved), and
+    /// releases it. Answers by how much the clock was moved.
+    pub(crate) async fn release(&self, fork: &Fork, scope: u8) -> Result<Duration, DrillError> {
         let guardian = fork.account(cast::GUARDIAN)?;
         fork.chain
             .execute(guardian, self.guard, &ICordonGuard::queueReleaseCall { scope })
@@ -225,7 +231,7 @@ impl Stage {
         fork.chain
             .execute(guardian, self.guard, &ICordonGuard::releaseCall { scope })
             .await?;
-        Ok(())
+        Ok(Duration::from_secs(wait))
     }
 
     /// Stops the keeper and closes its record.

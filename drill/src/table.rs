@@ -53,8 +53,8 @@ impl Style {
     }
 }
 
-/// One row per run of every drill. `blocks` and `ms` count from the first bad block to containment, the milliseconds from its
-/// arrival at the keeper; a run in which the hook refused the attack inside the transaction has none.
+/// One row per run of every drill. `blocks` and `ms` count from the first bad block to the containing one, the milliseconds by
+/// their arrival; a run in which the hook refused the attack inside the transaction has none.
 #[must_use]
 pub fn table(outcomes: &[Outcome], style: Style) -> String {
     let mut rows = vec![HEADINGS.map(|heading| Cell {
@@ -109,9 +109,8 @@ fn row(outcome: &Outcome, run: &Run) -> [Cell; HEADINGS.len()] {
             blocks.is_some_and(|blocks| blocks <= 1),
         ),
         plain(
-            run.latency_ms
-                .total()
-                .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}")),
+            run.contained_ms
+                .map_or_else(|| "-".to_owned(), |millis| millis.to_string()),
         ),
         plain(run.benign_txs.to_string()),
         judged(run.benign_blocked.to_string(), run.benign_blocked == 0),

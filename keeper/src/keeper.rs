@@ -21,7 +21,7 @@ use crate::options::{Options, Signers};
 use crate::pipeline::Pipeline;
 use crate::policy;
 use crate::record::{AlarmKind, Names, Store};
-use crate::report::Reports;
+use crate::report::{Reports, RuleTexts};
 use crate::respond::{Account, Heartbeat, Job, Queue, Responder, Upkeep};
 use crate::rules::Reader;
 
@@ -118,7 +118,7 @@ impl Keeper {
             queue: Queue::default(),
             alarms,
             events: events.clone(),
-            reports: Reports::new(options.reports.clone()),
+            reports: Reports::new(options.reports.clone(), RuleTexts::of(compiled)),
         };
         Ok(Self {
             options,

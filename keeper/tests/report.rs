@@ -15,7 +15,7 @@ use cordon_core::action::{Action, ActionSet};
 use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
 use cordon_keeper::record::{Closure, Incident, IncidentState, IntentKind, TimelineEntry, TransactionRecord};
-use cordon_keeper::report::{Amount, markdown, write};
+use cordon_keeper::report::{Amount, RuleTexts, markdown, write};
 
 fn incident() -> Incident {
     let entry = |at_ms, kind: &str, text: &str, tx| TimelineEntry {
@@ -103,7 +103,7 @@ fn everything_known_is_told() {
         amount: "1,250.00".into(),
         source: "balances at block 102".into(),
     }];
-    let report = markdown(&incident(), &amounts);
+    let report = markdown(&incident(), &amounts, &RuleTexts::default());
     for line in [
         "# Incident 7: price-near-reference on weth",
         "| Severity | P1 |",
@@ -128,7 +128,7 @@ fn everything_known_is_told() {
 
 #[test]
 fn text_from_outside_stays_in_its_cell() {
-    let report = markdown(&incident(), &[]);
+    let report = markdown(&incident(), &[], &RuleTexts::default());
     let line = report.lines().find(|line| line.contains("**note**")).unwrap();
     assert!(line.contains("a \\| b &lt;script>") && line.ends_with(" |"), "{line}");
     assert!(!report.contains("<script"));
@@ -145,7 +145,7 @@ fn an_incident_without_a_rule_says_so() {
         closures: vec![],
         ..incident()
     };
-    let report = markdown(&by_hand, &[]);
+    let report = markdown(&by_hand, &[], &RuleTexts::default());
     assert!(report.contains("# Incident 7: raised by hand on weth"));
     assert!(report.contains("## What was closed for users\n\nNothing."));
 }
@@ -154,13 +154,13 @@ fn an_incident_without_a_rule_says_so() {
 async fn reports_are_written_whole_and_rewritten() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("incidents");
-    let file = write(&folder, &incident(), &[]).await.unwrap();
+    let file = write(&folder, &incident(), &[], &RuleTexts::default()).await.unwrap();
     assert_eq!(file, folder.join("incident-0007.md"));
     let closed = Incident {
         state: IncidentState::Closed,
         ..incident()
     };
-    write(&folder, &closed, &[]).await.unwrap();
+    write(&folder, &closed, &[], &RuleTexts::default()).await.unwrap();
     assert!(std::fs::read_to_string(&file).unwrap().contains("| State | closed |"));
     assert_eq!(
         std::fs::read_dir(&folder).unwrap().count(),

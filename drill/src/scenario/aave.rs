@@ -1,9 +1,9 @@
 //! `aave-oracle`: an oracle source of a real Aave v3 market is replaced, and a fresh account borrows k blocks later.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use alloy::{primitives::Address, sol_types::SolCall};
-use cordon_keeper::record::Incident;
+use cordon_keeper::{record::Incident, report::RuleTexts};
 
 use super::{fresh_folder, latency, proven};
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
     score::{self, Damage},
     stage::{Containment, Grant, Stage},
 };
+
+/// What the keeper calls it in the timeline when somebody queues a release.
+const RELEASE_QUEUED: &str = "release queued";
 
 /// The scope that the market's rules raise.
 const WHOLE_PROTOCOL: u8 = 0;
@@ -150,6 +153,8 @@ struct Guarded {
     containment: Option<Containment>,
     incident: Option<Incident>,
     damage: Damage,
+    texts: RuleTexts,
+    contained_ms: Option<u64>,
 }
 
 async fn guarded(context: &Context<'_>, market: &AaveMarket, plan: Plan) -> Result<Guarded, DrillError> {
@@ -175,9 +180,14 @@ async fn guarded(context: &Context<'_>, market: &AaveMarket, plan: Plan) -> Resu
             narrate(incident, &fork, &attack, &recovery).await?;
         }
     }
+    let contained_ms =
+        containment.and_then(|containment| fork.millis_between(attack.change.block, containment.raised.block));
+    let texts = stage.texts.clone();
     stage.close().await?;
     fork.stop().await?;
     Ok(Guarded {
+        texts,
+        contained_ms,
         folder,
         benign,
         false_trips,
@@ -221,6 +231,8 @@ struct Recovery {
     revoked: Landed,
     /// The owner's treasury repays the thief's debt, where there is one.
     covered: Option<Landed>,
+    /// By how much the fork's clock was moved for the release.
+    waited: Duration,
 }
 
 /// What people do once an attack is contained: the owner takes the thief's role and covers the bad debt, for a rule that stays
@@ -234,8 +246,12 @@ async fn recover(fork: &Fork, market: &AaveMarket, stage: &Stage) -> Result<Reco
     // The keeper evaluates two blocks in which all is well before anybody asks for a release.
     fork.next_block().await?;
     fork.next_block().await?;
-    stage.release(fork, WHOLE_PROTOCOL).await?;
-    Ok(Recovery { revoked, covered })
+    let waited = stage.release(fork, WHOLE_PROTOCOL).await?;
+    Ok(Recovery {
+        revoked,
+        covered,
+        waited,
+    })
 }
 
 /// Repays what the thief's fresh account owes in USDC.
@@ -281,7 +297,7 @@ async fn narrate(incident: &mut Incident, fork: &Fork, attack: &Attack, recovery
         "a fresh account tried to borrow USDC against the false price, and was refused"
     };
     let mut notes = vec![
-        Note::new(attack.change, "attack", change).first(),
+        Note::new(attack.change, "attack", change),
         Note::new(attack.taking, "attack", taking),
         Note::new(
             recovery.revoked,
@@ -291,7 +307,9 @@ async fn narrate(incident: &mut Incident, fork: &Fork, attack: &Attack, recovery
     ];
     let covering = "the market's owner repaid the thief's debt from the treasury";
     notes.extend(recovery.covered.map(|covered| Note::new(covered, "owner", covering)));
-    dossier::tell(incident, &fork.chain, notes).await
+    dossier::tell(incident, &fork.chain, notes).await?;
+    dossier::tell_of_clock(incident, recovery.waited, RELEASE_QUEUED);
+    Ok(())
 }
 
 impl Guarded {
@@ -329,7 +347,9 @@ impl Guarded {
         }
         let order = self.order();
         let report = match &self.incident {
-            Some(incident) => Some(dossier::publish(&self.folder, incident, unguarded, &self.damage).await?),
+            Some(incident) => {
+                Some(dossier::publish(&self.folder, incident, &self.texts, unguarded, &self.damage).await?)
+            }
             None => None,
         };
         let run = Run {
@@ -349,6 +369,7 @@ impl Guarded {
             benign_txs: self.benign.sent,
             benign_blocked: u64::try_from(self.benign.blocked.len()).unwrap_or(u64::MAX),
             false_trips: self.false_trips,
+            contained_ms: self.contained_ms,
             latency_ms: self.incident.as_ref().map(latency).unwrap_or_default(),
         };
         Ok((run, report))

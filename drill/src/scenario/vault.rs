@@ -12,7 +12,10 @@ use alloy::{
 };
 use cordon_client::guard::ICordonGuard;
 use cordon_core::{level::Level, rule::value::Int};
-use cordon_keeper::record::{Incident, IncidentState};
+use cordon_keeper::{
+    record::{Incident, IncidentState},
+    report::RuleTexts,
+};
 
 use super::{fresh_folder, proven};
 use crate::{
@@ -83,6 +86,7 @@ struct Guarded {
     /// The incident that the hook's refusal makes; `None` when the deposit went through.
     incident: Option<Incident>,
     damage: Damage,
+    texts: RuleTexts,
 }
 
 async fn guarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Result<Guarded, DrillError> {
@@ -100,9 +104,11 @@ async fn guarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Res
     } else {
         refusal(&fork, &stage, &attack).await?
     };
+    let texts = stage.texts.clone();
     stage.close().await?;
     fork.stop().await?;
     Ok(Guarded {
+        texts,
         folder,
         benign,
         false_trips,
@@ -214,7 +220,9 @@ impl Guarded {
                 .step(&format!("{NAME}: an honest {what} failed ({hash})"));
         }
         let report = match &self.incident {
-            Some(incident) => Some(dossier::publish(&self.folder, incident, unguarded, &self.damage).await?),
+            Some(incident) => {
+                Some(dossier::publish(&self.folder, incident, &self.texts, unguarded, &self.damage).await?)
+            }
             None => None,
         };
         // The hook stands in the way before the deposit is done, or not at all.
@@ -237,6 +245,7 @@ impl Guarded {
             benign_blocked: u64::try_from(self.benign.blocked.len()).unwrap_or(u64::MAX),
             false_trips: self.false_trips,
             latency_ms: Latency::default(),
+            contained_ms: None,
         };
         Ok((run, report))
     }

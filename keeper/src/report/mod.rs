@@ -2,19 +2,41 @@
 
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cordon_client::CompiledConfig;
 use tokio::sync::Mutex;
 
 use crate::record::{Incident, Store};
 
 pub use text::{Amount, markdown};
 
+/// The rules as they are written in `cordon.toml`, by name.
+#[derive(Debug, Clone, Default)]
+pub struct RuleTexts(BTreeMap<String, String>);
+
+impl RuleTexts {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(compiled: &CompiledConfig) -> Self {
+        let texts = compiled.rules.iter().map(|rule| (rule.id.clone(), rule.source.clone()));
+        Self(texts.collect())
+    }
+
+    /// The text of the rule called `name`; `None` when the configuration of now has none of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
 /// Where reports are written. They are rewritten whenever their incident changes.
 #[derive(Debug, Clone)]
 pub struct Reports {
     directory: Option<PathBuf>,
+    rules: Arc<RuleTexts>,
     /// One report at a time: two tasks may have something new to say.
     writing: Arc<Mutex<()>>,
 }
@@ -22,9 +44,10 @@ pub struct Reports {
 impl Reports {
     /// Reports in `directory`, or nowhere.
     #[must_use]
-    pub fn new(directory: Option<PathBuf>) -> Self {
+    pub fn new(directory: Option<PathBuf>, rules: RuleTexts) -> Self {
         Self {
             directory,
+            rules: Arc::new(rules),
             writing: Arc::default(),
         }
     }
@@ -35,7 +58,7 @@ impl Reports {
         let _writing = self.writing.lock().await;
         match store.incident(incident).await {
             Ok(Some(incident)) => {
-                if let Err(error) = write(directory, &incident, &[]).await {
+                if let Err(error) = write(directory, &incident, &[], &self.rules).await {
                     tracing::error!(incident = incident.id, directory = %directory.display(), %error, "a report could not be written");
                 }
             }
@@ -49,11 +72,16 @@ impl Reports {
 ///
 /// # Errors
 /// What the file system says. A reader never sees half a report: it is written beside and then renamed.
-pub async fn write(directory: &Path, incident: &Incident, amounts: &[Amount]) -> std::io::Result<PathBuf> {
+pub async fn write(
+    directory: &Path,
+    incident: &Incident,
+    amounts: &[Amount],
+    rules: &RuleTexts,
+) -> std::io::Result<PathBuf> {
     tokio::fs::create_dir_all(directory).await?;
     let file = directory.join(format!("incident-{:04}.md", incident.id));
     let beside = directory.join(format!(".incident-{:04}.md.{}", incident.id, std::process::id()));
-    tokio::fs::write(&beside, markdown(incident, amounts)).await?;
+    tokio::fs::write(&beside, markdown(incident, amounts, rules)).await?;
     tokio::fs::rename(&beside, &file).await?;
     Ok(file)
 }

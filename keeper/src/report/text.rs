@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cordon_core::action::{Action, ActionSet};
 
+use super::RuleTexts;
 use crate::clock::{spoken, utc, utc_ms};
 use crate::record::{Closure, Incident};
 
@@ -23,18 +24,18 @@ pub struct Amount {
 
 /// The report of an incident in Markdown.
 #[must_use]
-pub fn markdown(incident: &Incident, amounts: &[Amount]) -> String {
+pub fn markdown(incident: &Incident, amounts: &[Amount], rules: &RuleTexts) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_report(&mut out, incident, amounts);
+    let _ = write_report(&mut out, incident, amounts, rules);
     out
 }
 
-fn write_report(out: &mut String, incident: &Incident, amounts: &[Amount]) -> fmt::Result {
+fn write_report(out: &mut String, incident: &Incident, amounts: &[Amount], rules: &RuleTexts) -> fmt::Result {
     let title = incident.rule_name.as_deref().unwrap_or("raised by hand");
     writeln!(out, "# Incident {}: {title} on {}\n", incident.id, incident.scope_name)?;
     summary(out, incident)?;
-    breach(out, incident)?;
+    breach(out, incident, rules)?;
     if !amounts.is_empty() {
         writeln!(
             out,
@@ -96,7 +97,7 @@ fn summary(out: &mut String, incident: &Incident) -> fmt::Result {
     writeln!(out)
 }
 
-fn breach(out: &mut String, incident: &Incident) -> fmt::Result {
+fn breach(out: &mut String, incident: &Incident, rules: &RuleTexts) -> fmt::Result {
     let (Some(rule), Some(observed), Some(bound)) = (&incident.rule_name, incident.observed, incident.bound) else {
         return writeln!(
             out,
@@ -106,6 +107,17 @@ fn breach(out: &mut String, incident: &Incident) -> fmt::Result {
     let sign = |negative: bool| if negative { "-" } else { "" };
     writeln!(out, "## Rule\n")?;
     writeln!(out, "`{rule}` was breached at block {}.\n", incident.opened_block)?;
+    if let Some(text) = rules.get(rule) {
+        // Every line stands four columns in, so that nothing in the rule can end the block.
+        for line in text.lines() {
+            writeln!(out, "    {line}")?;
+        }
+        writeln!(
+            out,
+            "\nObserved and bound are the left and the right side of the comparison that decided, in the units of what was read; for \
+             `near(a, b, tolerance)` they are `a` and `b`, which may differ by the tolerance.\n"
+        )?;
+    }
     writeln!(out, "| | value |\n| --- | --- |")?;
     writeln!(out, "| observed | {}{} |", sign(observed.negative), observed.magnitude)?;
     writeln!(out, "| bound | {}{} |", sign(bound.negative), bound.magnitude)?;
