@@ -1,0 +1,161 @@
+//! Who may change what. Governor and guardians are those of the guard: the limiter has no roles of its own to be lost.
+
+use crate::abi::{emit, refusal, Answer, Arguments, ICordonGuard, Word, Words};
+use crate::assets::{ask_guard, guard};
+use crate::keys;
+use crate::limits::{find, Kept, ELASTIC};
+use crate::purse::Purse;
+use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolCall;
+use cordon_core::limiter::{Hold, Limit};
+use cordon_core::quarantine::MAX_DELAY;
+use cordon_host::layout;
+
+/// The guard's governor, its delay, and whether the guard is sealed.
+fn governor<P: Purse>(vm: &mut P) -> Answer<(Address, u64, bool)> {
+    let mut request = Words::EMPTY;
+    request.push(&ICordonGuard::governorCall::SELECTOR);
+    let [current, _, delay, is_sealed] = ask_guard(vm, &request)?;
+    let [delay, ..] = layout::to_number(delay).into_limbs();
+    Ok((cordon_host::abi::address(&current), delay, is_sealed != B256::ZERO))
+}
+
+/// Refuses all but the governor; answers its delay and whether the guard is sealed.
+///
+/// # Errors
+/// `NotGovernor`, `GuardSilent`.
+pub(crate) fn check_governor<P: Purse>(vm: &mut P) -> Answer<(u64, bool)> {
+    let (current, delay, is_sealed) = governor(vm)?;
+    let sender = vm.sender();
+    if current != sender {
+        return Err(refusal!(NotGovernor, sender));
+    }
+    Ok((delay, is_sealed))
+}
+
+fn is_guardian<P: Purse>(vm: &mut P) -> Answer<bool> {
+    let mut request = Words::EMPTY;
+    request.push(&ICordonGuard::hasRoleCall::SELECTOR);
+    request.push((ICordonGuard::Role::Guardian as u8).word().as_slice());
+    request.push(vm.sender().word().as_slice());
+    let [is] = ask_guard(vm, &request)?;
+    Ok(is == true.word())
+}
+
+/// Refuses all but guardians.
+///
+/// # Errors
+/// `NotGuardian`, `GuardSilent`.
+pub(crate) fn check_guardian<P: Purse>(vm: &mut P) -> Answer<()> {
+    if is_guardian(vm)? {
+        return Ok(());
+    }
+    Err(refusal!(NotGuardian, vm.sender()))
+}
+
+/// `initialize`.
+pub(crate) fn initialize<P: Purse>(vm: &mut P, guard: &Address, delay: u32) -> Answer<()> {
+    if vm.load(&keys::CONFIG) != B256::ZERO {
+        return Err(refusal!(AlreadyInitialized));
+    }
+    if vm.code_len(guard) == 0 {
+        return Err(refusal!(BadRecipient, guard));
+    }
+    if delay == 0 || delay > MAX_DELAY {
+        return Err(refusal!(BadDelay, delay));
+    }
+    let mut config = guard.word();
+    let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = &mut config.0;
+    [*a, *b, *c, *d] = delay.to_be_bytes();
+    vm.store(&keys::CONFIG, &config);
+    Ok(())
+}
+
+/// `announce`.
+pub(crate) fn announce<P: Purse>(vm: &mut P, hash: &B256) -> Answer<()> {
+    let (delay, _) = check_governor(vm)?;
+    let at = vm.now().saturating_add(delay);
+    vm.store(&keys::announcement(hash), &at.word());
+    emit!(vm, ICordonLimiter::Announced, [hash], at);
+    Ok(())
+}
+
+/// Uses an announcement of this calldata.
+fn use_announcement<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<()> {
+    let hash = vm.keccak(input);
+    let key = keys::announcement(&hash);
+    let [at, ..] = layout::to_number(vm.load(&key)).into_limbs();
+    if at == 0 {
+        return Err(refusal!(NotAnnounced, hash));
+    }
+    if vm.now() < at {
+        return Err(refusal!(AnnouncementPending, hash, at));
+    }
+    vm.store(&key, &B256::ZERO);
+    Ok(())
+}
+
+/// `setLimit`. `input` is the whole calldata, which is what was announced.
+pub(crate) fn set_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, input: &[u8]) -> Answer<()> {
+    let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);
+    let (units, period, share) = (arguments.amount()?, arguments.u32()?, arguments.u16()?);
+    let (scope, rebasing, elastic) = (arguments.u8()?, arguments.flag()?, arguments.flag()?);
+    let limit = match Limit::new(units, period, share) {
+        Ok(limit) if scope < layout::MAX_SCOPES => limit,
+        _ => return Err(refusal!(BadLimit, units, period, share)),
+    };
+    let limit = limit
+        .rebasing(rebasing)
+        .tagged(if elastic { scope | ELASTIC } else { scope });
+    let (_, is_sealed) = check_governor(vm)?;
+    let Kept { key, limit: old } = find(vm, &protocol, &asset, class);
+    let same_marks = old.tag() == limit.tag() && old.is_rebasing() == rebasing;
+    if is_sealed && !(old.is_set() && same_marks && old.is_tighter(&limit)) {
+        use_announcement(vm, input)?;
+    }
+    let new = if old.is_set() {
+        old.reshaped(&limit, vm.now())
+    } else {
+        limit
+    };
+    vm.store(&key, &layout::from_number(&new.pack()));
+    vm.store(&keys::protocol(&protocol), &true.word());
+    emit!(
+        vm,
+        ICordonLimiter::LimitSet,
+        [protocol, asset],
+        class,
+        new.units(),
+        period,
+        share
+    );
+    Ok(())
+}
+
+/// `setHold`. The guard's word is its containment's; a guardian may only tighten, because loosening is the guard's release; the
+/// governor announces what loosens. `input` is the whole calldata.
+pub(crate) fn set_hold<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, input: &[u8]) -> Answer<()> {
+    let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);
+    let hold = arguments.u8()?;
+    let Some(wanted) = Hold::from_u8(hold) else {
+        return Err(refusal!(BadHold, hold));
+    };
+    let Kept { key, limit } = find(vm, &protocol, &asset, class);
+    if !limit.is_set() {
+        return Err(refusal!(NotLimited, protocol, asset, class));
+    }
+    let (by, current) = (vm.sender(), limit.hold());
+    let tighter = wanted.or(current) == wanted && wanted != current;
+    if by != guard(vm) {
+        if is_guardian(vm)? {
+            if !tighter {
+                return Err(refusal!(NotTighter, current as u8, hold));
+            }
+        } else if check_governor(vm)?.1 && !tighter {
+            use_announcement(vm, input)?;
+        }
+    }
+    vm.store(&key, &layout::from_number(&limit.held(wanted).pack()));
+    emit!(vm, ICordonLimiter::HoldSet, [protocol, asset], class, hold, by);
+    Ok(())
+}

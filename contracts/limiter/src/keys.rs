@@ -1,0 +1,94 @@
+//! Where the limiter keeps what. The first byte of a key is a tag, so that keys of different sorts cannot collide.
+
+use alloy_primitives::{Address, B256};
+use cordon_host::Host;
+
+mod tag {
+    pub(super) const CONFIG: u8 = 1;
+    pub(super) const LIMIT: u8 = 2;
+    pub(super) const CREDIT: u8 = 3;
+    pub(super) const ITEM: u8 = 4;
+    pub(super) const ASSET: u8 = 5;
+    pub(super) const ANNOUNCEMENT: u8 = 6;
+    pub(super) const PROTOCOL: u8 = 7;
+    pub(super) const LOCK: u8 = 8;
+    pub(super) const TOTAL: u8 = 9;
+}
+
+const fn plain(tag: u8, field: u8) -> B256 {
+    let mut key = [0; 32];
+    key[0] = tag;
+    key[1] = field;
+    B256::new(key)
+}
+
+/// Guard (low 20 bytes) and delay of quarantine (the 4 above).
+pub(crate) const CONFIG: B256 = plain(tag::CONFIG, 0);
+/// Number of the latest item.
+pub(crate) const ITEMS: B256 = plain(tag::CONFIG, 1);
+/// Transient: one while the limiter calls out.
+pub(crate) const LOCK: B256 = plain(tag::LOCK, 0);
+
+/// Hashes fields into a key of its tag.
+fn hashed<H: Host, const N: usize>(host: &H, tag: u8, parts: [&[u8]; 3]) -> B256 {
+    let mut data = [0; N];
+    let from = parts.into_iter().flatten();
+    data.iter_mut().zip(from).for_each(|(to, byte)| *to = *byte);
+    let mut key = host.keccak(&data);
+    key.0[0] = tag;
+    key
+}
+
+/// The limit of a protected contract on an asset for a class (`cordon_core::limiter::Limit`).
+pub(crate) fn limit<H: Host>(host: &H, protocol: &Address, asset: &Address, class: u8) -> B256 {
+    hashed::<H, 41>(host, tag::LIMIT, [&protocol.0 .0, &asset.0 .0, &[class]])
+}
+
+/// Credit of an account: transient a number, persistent a `cordon_core::limiter::Credit`.
+pub(crate) fn credit<H: Host>(host: &H, protocol: &Address, asset: &Address, account: &Address) -> B256 {
+    hashed::<H, 60>(host, tag::CREDIT, [&protocol.0 .0, &asset.0 .0, &account.0 .0])
+}
+
+/// Transient: what came in during the transaction and was not taken out again.
+pub(crate) fn total<H: Host>(host: &H, protocol: &Address, asset: &Address) -> B256 {
+    hashed::<H, 40>(host, tag::TOTAL, [&protocol.0 .0, &asset.0 .0, &[]])
+}
+
+fn of_account(tag: u8, field: u8, account: &Address) -> B256 {
+    let mut key = plain(tag, field);
+    if let Some(tail) = key.0.last_chunk_mut::<20>() {
+        *tail = account.0 .0;
+    }
+    key
+}
+
+/// Balance of an asset after the limiter last held it.
+pub(crate) fn known(asset: &Address) -> B256 {
+    of_account(tag::ASSET, 0, asset)
+}
+
+/// Shares of all items of an asset.
+pub(crate) fn shares(asset: &Address) -> B256 {
+    of_account(tag::ASSET, 1, asset)
+}
+
+/// One when the contract has a limit.
+pub(crate) fn protocol(account: &Address) -> B256 {
+    of_account(tag::PROTOCOL, 0, account)
+}
+
+/// Word `field` of an item.
+pub(crate) fn item(number: u64, field: u8) -> B256 {
+    let mut key = plain(tag::ITEM, field);
+    if let Some(tail) = key.0.last_chunk_mut::<8>() {
+        *tail = number.to_be_bytes();
+    }
+    key
+}
+
+/// When an announced action may be executed.
+pub(crate) fn announcement(hash: &B256) -> B256 {
+    let mut key = *hash;
+    key.0[0] = tag::ANNOUNCEMENT;
+    key
+}

@@ -1,0 +1,62 @@
+//! What the limiter asks of the VM besides [`Host`]: value.
+
+use alloy_primitives::{Address, U256};
+use cordon_host::Host;
+
+/// A VM in which value can be held and sent.
+pub trait Purse: Host {
+    /// Value that was sent with the call, in wei.
+    fn value(&self) -> U256;
+    /// The account of the running program.
+    fn this(&self) -> Address;
+    /// Sends wei, with all gas. Answers whether the recipient took it.
+    fn send(&mut self, to: &Address, wei: &U256) -> bool;
+}
+
+#[cfg(target_arch = "wasm32")]
+mod stylus {
+    #![allow(unsafe_code)]
+
+    use super::Purse;
+    use alloy_primitives::{Address, B256, U256};
+    use cordon_host::{layout, Stylus};
+
+    mod hooks {
+        #[link(wasm_import_module = "vm_hooks")]
+        extern "C" {
+            pub(super) fn msg_value(dest: *mut u8);
+            pub(super) fn contract_address(dest: *mut u8);
+            pub(super) fn call_contract(
+                to: *const u8,
+                data: *const u8,
+                len: usize,
+                value: *const u8,
+                gas: u64,
+                out: *mut usize,
+            ) -> u8;
+        }
+    }
+
+    // SAFETY (of every block below): the hooks read and write exactly 20 bytes of an address, 32 of a word and the length.
+    impl Purse for Stylus {
+        fn value(&self) -> U256 {
+            let mut out = B256::ZERO;
+            unsafe { hooks::msg_value(out.as_mut_ptr()) };
+            layout::to_number(out)
+        }
+
+        fn this(&self) -> Address {
+            let mut out = Address::ZERO;
+            unsafe { hooks::contract_address(out.as_mut_ptr()) };
+            out
+        }
+
+        fn send(&mut self, to: &Address, wei: &U256) -> bool {
+            let value = layout::from_number(wei);
+            let mut size = 0usize;
+            let out = core::ptr::addr_of_mut!(size);
+            // No data: the pointer is not read from.
+            unsafe { hooks::call_contract(to.as_ptr(), value.as_ptr(), 0, value.as_ptr(), u64::MAX, out) == 0 }
+        }
+    }
+}

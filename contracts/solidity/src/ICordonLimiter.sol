@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.20;
+
+/// @title The asset functions of ERC-7265 (circuit breaker), as a protected contract calls them.
+/// @notice The native asset is `address(1)`. Before `onTokenOutflow` the caller transfers the tokens to the breaker.
+interface IAssetCircuitBreaker {
+    event AssetDeposit(address indexed asset, address indexed from, uint256 amount);
+    event AssetWithdraw(address indexed asset, address indexed recipient, uint256 amount);
+
+    function onTokenInflow(address token, uint256 amount) external;
+    function onTokenOutflow(address token, uint256 amount, address recipient) external;
+    function onNativeAssetInflow(uint256 amount) external;
+    function onNativeAssetOutflow(address recipient) external payable;
+
+    /// Whether nothing of the token may leave the calling contract at once.
+    function isTokenRateLimited(address token) external view returns (bool);
+}
+
+/// @title Outflow limits with quarantine: what exceeds a limit is delayed, never lost.
+/// @notice Implemented in Rust on Stylus (contracts/limiter). A limit belongs to one protected contract, one asset and one
+/// account class (0 unless the protocol knows better). Times are Unix seconds, amounts units of the asset (below 2^128).
+interface ICordonLimiter is IAssetCircuitBreaker {
+    /// `None`: the limit applies. `Quarter`: a quarter of it. `Full`: everything is quarantined.
+    enum Hold {
+        None,
+        Quarter,
+        Full
+    }
+
+    struct Limit {
+        uint128 units; // most units per period, kept to 32 significant bits
+        uint32 period; // seconds, below 2^24
+        uint16 share; // of the protected contract's balance per period, basis points; 0: the units alone count
+        uint8 scope; // the guard's scope whose incidents concern the asset
+        bool rebasing; // balances change by themselves: amounts are believed instead of measured
+        bool elastic; // inflows give their account credit for one to two periods, not only within the transaction
+    }
+
+    // ---------------------------------------------------------------- hot path (protected contracts)
+
+    /// Takes `amount` out of the caller's limit before it pays `account`, which it then does itself: `passed` at once, and the rest
+    /// by transferring it to the limiter and calling `quarantine`.
+    function outflow(address asset, uint8 class, address account, uint256 amount) external returns (uint256 passed);
+
+    /// Gives `account` credit for what it has paid in to the caller.
+    function inflow(address asset, uint8 class, address account, uint256 amount) external;
+
+    /// Takes over `amount` that the caller has transferred (or sends along, if native) for `recipient`.
+    /// @return item its number; 0 when nothing has arrived.
+    function quarantine(address asset, uint256 amount, address recipient) external payable returns (uint256 item);
+
+    // ---------------------------------------------------------------- quarantine
+
+    /// Pays an item that is due, to its recipient; 30 days later to the protocol if the recipient cannot be paid. Open to anyone.
+    function release(uint256 item) external;
+
+    /// Pays an item at once (guardian): 15 minutes after it was queued, and not while its scope is contained.
+    function releaseEarly(uint256 item) external;
+
+    /// Moves an item's release one day away (guardian), while its scope is contained and up to 7 days beyond its delay.
+    function hold(uint256 item) external;
+
+    /// Pays an item back to the protocol it came from (governor), while its scope is contained.
+    function giveBack(uint256 item) external;
+
+    /// Names another recipient (the present one). For a recipient that cannot be paid.
+    function redirect(uint256 item, address recipient) external;
+
+    // ---------------------------------------------------------------- administration
+
+    /// Sets the limiter up, once: its guard, and the delay of quarantine in seconds (at most 7 days).
+    function initialize(address guard, uint32 delay) external;
+
+    /// Sets a limit (governor). What loosens must have been announced when the guard is sealed.
+    function setLimit(address protocol, address asset, uint8 class, Limit calldata limit) external;
+
+    /// Sets a hold: the guard any (as a containment call and its undo), a guardian a tighter one, the governor any, a looser one
+    /// announced when the guard is sealed.
+    function setHold(address protocol, address asset, uint8 class, Hold hold) external;
+
+    /// Announces the hash of the calldata of a `setLimit` or `setHold`, for the guard's governor delay (governor).
+    function announce(bytes32 actionHash) external;
+
+    // ---------------------------------------------------------------- views
+
+    /// A limit, its hold, and what may leave now. Zero when none is set.
+    function limitOf(address protocol, address asset, uint8 class)
+        external
+        view
+        returns (Limit memory limit, Hold hold, uint256 available);
+
+    /// The hold on a limit: what a containment call of the guard reads back.
+    function holdOf(address protocol, address asset, uint8 class) external view returns (uint8 hold);
+
+    /// An item; `asset` is zero when it does not exist or has been paid.
+    function itemOf(uint256 item)
+        external
+        view
+        returns (address asset, address protocol, address recipient, uint256 amount, uint64 queuedAt, uint64 releaseAt);
+
+    /// Credit of an account beyond this transaction.
+    function creditOf(address protocol, address asset, address account) external view returns (uint256 units);
+    function config() external view returns (address guard, uint32 delay, uint64 items);
+
+    // ---------------------------------------------------------------- events
+
+    event LimitSet(
+        address indexed protocol, address indexed asset, uint8 class, uint256 units, uint256 period, uint256 share
+    );
+    event HoldSet(address indexed protocol, address indexed asset, uint8 class, uint8 hold, address by);
+    event Quarantined(
+        uint256 indexed item,
+        address indexed protocol,
+        address indexed recipient,
+        address asset,
+        uint256 amount,
+        uint64 releaseAt
+    );
+    event Released(uint256 indexed item, address indexed to, address asset, uint256 amount, address by);
+    event Held(uint256 indexed item, uint64 releaseAt, address by);
+    event Redirected(uint256 indexed item, address indexed from, address indexed to);
+    event Announced(bytes32 indexed actionHash, uint64 executableAt);
+
+    // ---------------------------------------------------------------- errors
+
+    error AlreadyInitialized();
+    error NotInitialized();
+    error NotLimited(address protocol, address asset, uint8 class);
+    error BadLimit(uint256 units, uint256 period, uint256 share);
+    error BadDelay(uint256 delay);
+    error BadAmount(uint256 amount);
+    error BadHold(uint8 hold);
+    error BadRecipient(address recipient);
+    error NotGovernor(address caller);
+    error NotGuardian(address caller);
+    error NotRecipient(uint256 item, address caller);
+    error NotTighter(uint8 current, uint8 wanted);
+    error NotAnnounced(bytes32 actionHash);
+    error AnnouncementPending(bytes32 actionHash, uint64 executableAt);
+    error NoSuchItem(uint256 item);
+    error TooEarly(uint256 item, uint64 until);
+    error ScopeContained(uint8 scope);
+    error ScopeNotContained(uint8 scope);
+    error HeldTooLong(uint256 item, uint64 until);
+    error PaymentFailed(address asset, address to, uint256 amount);
+    error GuardSilent();
+    error GasBelowFloor(uint64 needed, uint64 left);
+    error Locked();
+}

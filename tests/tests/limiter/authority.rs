@@ -1,0 +1,140 @@
+//! Who may change what, and what a stolen key buys.
+
+use crate::world::{ALICE, ANYONE, DAY, GOVERNOR, GUARDIAN, Holds, ICordonLimiter, LIMIT, World};
+use alloy::primitives::{Address, U256, keccak256};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard;
+
+fn set_hold(world: &World, hold: u8) -> Holds::setHoldCall {
+    Holds::setHoldCall {
+        protocol: world.treasury,
+        asset: world.token,
+        class: 0,
+        hold,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_throttles_and_lets_go_a_guardian_only_tightens() {
+    let world = World::new().await;
+    world
+        .refused::<_, ICordonLimiter::NotGovernor>(ANYONE, set_hold(&world, 2))
+        .await;
+    world
+        .refused::<_, ICordonLimiter::BadHold>(GUARDIAN, set_hold(&world, 3))
+        .await;
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 1)).await;
+    assert_eq!(world.available(world.token).await, LIMIT / 4);
+    let loosened: ICordonLimiter::NotTighter = world.refused(GUARDIAN, set_hold(&world, 0)).await;
+    assert_eq!((loosened.current, loosened.wanted), (1, 0));
+    // The guard's containment calls and their undoing come from the guard's account.
+    world.ok(world.guard, world.limiter, set_hold(&world, 2)).await;
+    assert_eq!(world.available(world.token).await, 0);
+    let item = world.pay(world.token, ALICE, 10).await.expect("everything waits");
+    world.ok(world.guard, world.limiter, set_hold(&world, 0)).await;
+    assert_eq!(world.available(world.token).await, LIMIT);
+    // And what has been caught meanwhile comes by itself, whatever a stolen guardian key holds.
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 2)).await;
+    world.pass(DAY).await;
+    assert_eq!(world.release(item.item).await.to, ALICE);
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loosening_is_announced_and_tightening_is_not() {
+    let world = World::new().await;
+    world.ok(GOVERNOR, world.guard, ICordonGuard::sealCall {}).await;
+    let wider = || world.limit_call(world.token, |limit| limit.units = 2 * u128::from(LIMIT));
+    world.refused::<_, ICordonLimiter::NotGovernor>(ANYONE, wider()).await;
+    let unannounced: ICordonLimiter::NotAnnounced = world.refused(GOVERNOR, wider()).await;
+    assert_eq!(unannounced.actionHash, keccak256(wider().abi_encode()));
+    let announce = |hash| ICordonLimiter::announceCall { actionHash: hash };
+    world
+        .refused::<_, ICordonLimiter::NotGovernor>(GUARDIAN, announce(unannounced.actionHash))
+        .await;
+    world
+        .ok(GOVERNOR, world.limiter, announce(unannounced.actionHash))
+        .await;
+    world
+        .refused::<_, ICordonLimiter::AnnouncementPending>(GOVERNOR, wider())
+        .await;
+    world.pass(3600).await;
+    world.ok(GOVERNOR, world.limiter, wider()).await;
+    assert_eq!(world.available(world.token).await, 2 * LIMIT);
+    world
+        .refused::<_, ICordonLimiter::NotAnnounced>(
+            GOVERNOR,
+            world.limit_call(world.token, |limit| limit.units = 3 * u128::from(LIMIT)),
+        )
+        .await;
+
+    // A stolen governor's key does not undo a hold at once either.
+    world.ok(GOVERNOR, world.limiter, set_hold(&world, 1)).await;
+    world
+        .refused::<_, ICordonLimiter::NotAnnounced>(GOVERNOR, set_hold(&world, 0))
+        .await;
+    world.ok(world.guard, world.limiter, set_hold(&world, 0)).await;
+
+    // What has left counts under the new numbers at once.
+    assert!(world.pay(world.token, ALICE, LIMIT).await.is_none());
+    world.limit(world.token, |limit| limit.units = u128::from(LIMIT)).await;
+    assert!(world.available(world.token).await < LIMIT / 100);
+    // A longer period, a share: tighter. A mark is a change like any other.
+    world.limit(world.token, |limit| limit.share = 100).await;
+    let marked = world.limit_call(world.token, |limit| (limit.share, limit.rebasing) = (100, true));
+    world.refused::<_, ICordonLimiter::NotAnnounced>(GOVERNOR, marked).await;
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_out_of_range_is_refused_by_name() {
+    let world = World::new().await;
+    let bad = |change: fn(&mut ICordonLimiter::Limit)| world.limit_call(world.token, change);
+    for call in [
+        bad(|limit| limit.units = 0),
+        bad(|limit| limit.units = 1 << 104),
+        bad(|limit| limit.period = 0),
+        bad(|limit| limit.share = 10_001),
+        bad(|limit| limit.scope = 128),
+    ] {
+        world.refused::<_, ICordonLimiter::BadLimit>(GOVERNOR, call).await;
+    }
+    let again = ICordonLimiter::initializeCall {
+        guard: world.guard,
+        delay: 5,
+    };
+    world
+        .refused::<_, ICordonLimiter::AlreadyInitialized>(GOVERNOR, again)
+        .await;
+    let outflow = |amount| ICordonLimiter::outflowCall {
+        asset: world.token,
+        class: 0,
+        account: ALICE,
+        amount,
+    };
+    world
+        .refused::<_, ICordonLimiter::BadAmount>(world.treasury, outflow(U256::MAX))
+        .await;
+    world
+        .refused::<_, ICordonLimiter::NotLimited>(ANYONE, outflow(U256::from(1)))
+        .await;
+    let nobody = ICordonLimiter::quarantineCall {
+        asset: world.token,
+        amount: U256::from(1),
+        recipient: Address::ZERO,
+    };
+    world
+        .refused::<_, ICordonLimiter::BadRecipient>(world.treasury, nobody)
+        .await;
+    let nothing = ICordonLimiter::quarantineCall {
+        asset: world.token,
+        amount: U256::from(LIMIT),
+        recipient: ALICE,
+    };
+    assert_eq!(
+        world.ask(world.treasury, world.limiter, nothing).await,
+        Ok(U256::ZERO),
+        "nothing has arrived"
+    );
+    world.node.stop().await.unwrap();
+}
