@@ -273,6 +273,17 @@ fn each_fault_is_named() {
         }),
         call0(Problem::LiquidationWithoutRepay)
     );
+    // Each call is within its bound, and all together are not: the last one counts as well, and undo calls by themselves.
+    let together = |calls: usize, undo: usize| {
+        refused(|book| {
+            book.containments[0].gas = MAX_CALL_GAS;
+            let item = book.containments[0].undo[0].clone();
+            book.containments[0].undo = vec![item; undo];
+            book.containments = vec![book.containments[0].clone(); calls];
+        })
+    };
+    assert_eq!(together(5, 1), (Item::Book, Problem::TooMuchGas));
+    assert_eq!(together(1, 5), (Item::Book, Problem::TooMuchGas));
     assert_eq!(
         refused(|book| book.rules = vec![state_rule("vault.totalAssets() >= 5"); 400]).1,
         Problem::TooLong
