@@ -32,6 +32,9 @@ pub struct Call {
     pub gas: u64,
 }
 
+/// The account that the mock's frames run in.
+pub const ACCOUNT: Address = Address::repeat_byte(0xcc);
+
 /// The mock. Fields are for tests to set and look at.
 #[derive(Default)]
 pub struct MockHost {
@@ -116,6 +119,10 @@ impl MockHost {
 impl Host for MockHost {
     fn sender(&self) -> Address {
         self.sender
+    }
+
+    fn address(&self) -> Address {
+        ACCOUNT
     }
 
     fn has_value(&self) -> bool {

@@ -155,7 +155,7 @@ fn divided(word: &B256, exponent: u8) -> Option<u32> {
         let mut rest = 0u32;
         for byte in &mut value.0 {
             let digit = rest << 8 | u32::from(*byte);
-            *byte = (digit / 10) as u8;
+            *byte = ((digit / 10) & 0xff) as u8;
             rest = digit % 10;
         }
     }

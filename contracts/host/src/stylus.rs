@@ -14,6 +14,7 @@ mod hooks {
         pub(super) fn pay_for_memory_grow(pages: u16);
         pub(super) fn msg_sender(dest: *mut u8);
         pub(super) fn msg_value(dest: *mut u8);
+        pub(super) fn contract_address(dest: *mut u8);
         pub(super) fn block_timestamp() -> u64;
         pub(super) fn evm_gas_left() -> u64;
         pub(super) fn storage_load_bytes32(key: *const u8, dest: *mut u8);
@@ -116,6 +117,12 @@ impl Host for Stylus {
     fn sender(&self) -> Address {
         let mut out = Address::ZERO;
         unsafe { hooks::msg_sender(out.as_mut_ptr()) };
+        out
+    }
+
+    fn address(&self) -> Address {
+        let mut out = Address::ZERO;
+        unsafe { hooks::contract_address(out.as_mut_ptr()) };
         out
     }
 

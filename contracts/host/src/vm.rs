@@ -17,6 +17,8 @@ pub enum CallKind {
 pub trait Host {
     /// The caller of the running frame.
     fn sender(&self) -> Address;
+    /// The account whose storage the frame runs in: the guard.
+    fn address(&self) -> Address;
     /// Whether the frame was called with value. The guard takes none.
     fn has_value(&self) -> bool;
     /// Time of the block, Unix seconds.

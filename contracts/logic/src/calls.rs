@@ -209,7 +209,7 @@ impl<H: Host> Guard<H> {
     }
 
     /// Calls a target as the guard; answers the revert data, empty on success.
-    fn call_out(&mut self, target: &Address, calldata: &[u8], gas: u32) -> Answer<Vec<u8>> {
+    pub(crate) fn call_out(&mut self, target: &Address, calldata: &[u8], gas: u32) -> Answer<Vec<u8>> {
         self.require_gas(gas.into())?;
         self.host.flush(true);
         if self.host.call(CallKind::Call, target, calldata, gas.into()) {
@@ -367,7 +367,7 @@ impl<H: Host> Guard<H> {
     }
 
     /// Makes one undo call unless it is undone already; `None` when it is undone afterwards, else the revert data.
-    fn undo_one(&mut self, record: &ContainmentRecord, undo: &UndoView<'_>) -> Answer<Option<Vec<u8>>> {
+    pub(crate) fn undo_one(&mut self, record: &ContainmentRecord, undo: &UndoView<'_>) -> Answer<Option<Vec<u8>>> {
         if self.holds(&undo.undone)? == Verdict::Holds {
             return Ok(None);
         }

@@ -10,6 +10,9 @@ use cordon_host::Host;
 macro_rules! selectors {
     ($($name:ident = $call:ident,)*) => {
         $(const $name: u32 = u32::from_be_bytes(<ICordonGuard::$call as SolCall>::SELECTOR);)*
+
+        /// Selectors of all functions that the programs answer together.
+        pub const SELECTORS: &[u32] = &[$($name),*];
     };
 }
 
@@ -45,6 +48,8 @@ selectors! {
     LOGIC = logicCall,
     PROGRAMS = programsCall,
     HALTED_SECONDS = haltedSecondsCall,
+    REHEARSE = rehearseCall,
+    HEALTH = healthCall,
 }
 
 /// Answers a call of the respond program; `None` when it is none of its functions. The guard takes no value.
@@ -111,13 +116,14 @@ pub fn respond_or_hand_on<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer
 /// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
 pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
     let (selector, mut arguments) = begin(guard, input)?;
-    let scope = arguments.u8()?;
     match selector {
-        QUEUE_RELEASE => guard.queue_release(scope)?,
-        CANCEL_RELEASE => guard.cancel_release(scope)?,
-        RELEASE => guard.release(scope)?,
-        SETTLE => guard.settle(scope)?,
-        HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(scope, arguments.u64()?)?)),
+        QUEUE_RELEASE => guard.queue_release(arguments.u8()?)?,
+        CANCEL_RELEASE => guard.cancel_release(arguments.u8()?)?,
+        RELEASE => guard.release(arguments.u8()?)?,
+        SETTLE => guard.settle(arguments.u8()?)?,
+        HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(arguments.u8()?, arguments.u64()?)?)),
+        REHEARSE => guard.rehearse(arguments.u16()?)?,
+        HEALTH => return guard.health(),
         _ => return Err(Refusal::malformed()),
     }
     Ok(Vec::new())
@@ -127,7 +133,7 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
 pub(crate) const fn is_recovery(selector: u32) -> bool {
     matches!(
         selector,
-        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS
+        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH
     )
 }
 

@@ -16,6 +16,7 @@ mod containment;
 mod dispatch;
 pub mod guard;
 mod halts;
+mod health;
 mod hooks;
 mod program;
 pub mod quick;
@@ -23,7 +24,7 @@ mod reader;
 mod release;
 pub mod views;
 
-pub use dispatch::{administer, recover, respond, respond_or_hand_on};
+pub use dispatch::{administer, recover, respond, respond_or_hand_on, SELECTORS};
 pub use guard::Guard;
 #[cfg(target_arch = "wasm32")]
 pub use program::serve;

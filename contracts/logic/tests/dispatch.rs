@@ -17,6 +17,8 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::releaseCall::SELECTOR,
         Abi::settleCall::SELECTOR,
         Abi::haltedSecondsCall::SELECTOR,
+        Abi::rehearseCall::SELECTOR,
+        Abi::healthCall::SELECTOR,
     ];
     match respond(guard, input)? {
         Some(data) => Ok(data),
@@ -247,4 +249,16 @@ fn what_is_not_of_the_abi_is_refused_without_a_reason() {
         .unwrap_err()
         .data()
         .is_empty());
+}
+
+/// The router and the interface, as Solidity's own grammar has it, name the same functions.
+#[test]
+fn the_programs_have_the_functions_of_the_interface() {
+    use alloy_sol_types::SolInterface;
+    let mut wanted: Vec<u32> = Abi::ICordonGuardCalls::selectors().map(u32::from_be_bytes).collect();
+    let mut known = cordon_logic::SELECTORS.to_vec();
+    assert_eq!(wanted.len(), Abi::ICordonGuardCalls::COUNT);
+    wanted.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(known, wanted);
 }

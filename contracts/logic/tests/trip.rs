@@ -230,3 +230,22 @@ fn while_the_guard_calls_out_nobody_changes_its_state() {
         .unwrap();
     world.as_(ANYONE).evaluate(rules::PRICE, &[]).unwrap();
 }
+
+#[test]
+fn a_rehearsal_tells_how_a_call_would_go_and_leaves_nothing() {
+    let mut world = World::new();
+    let rehearse = |world: &mut World, call| {
+        let told: Abi::Rehearsed = world.as_refused(ANYONE, |guard| guard.rehearse(call));
+        assert_eq!(told.call, call);
+        told.outcome as u8
+    };
+    assert_eq!(rehearse(&mut world, calls::CLOSE), Abi::Rehearsal::Works as u8);
+    assert!(!world.market.closed.get(), "undone again");
+    world.market.mood.set(Mood::Pretends);
+    assert_eq!(rehearse(&mut world, calls::CLOSE), Abi::Rehearsal::Fails as u8);
+    world.market.mood.set(Mood::Reverts);
+    assert_eq!(rehearse(&mut world, calls::PAUSE), Abi::Rehearsal::Fails as u8);
+    world.market.closed.set(true);
+    assert_eq!(rehearse(&mut world, calls::CLOSE), Abi::Rehearsal::InForce as u8);
+    world.as_refused::<Abi::UnknownCall, _>(ANYONE, |guard| guard.rehearse(2));
+}

@@ -43,6 +43,23 @@ interface ICordonGuard {
         Heartbeat
     }
 
+    /// How a rehearsed containment call ended: with its effect, and its undo calls with theirs; its effect was there already; without
+    /// effect (a role is missing, a window has closed); with an effect that could not be undone.
+    enum Rehearsal {
+        Works,
+        InForce,
+        Fails,
+        UndoFails
+    }
+
+    /// Whether the guard could do its work now.
+    struct Health {
+        uint64 heartbeatAge; // seconds since the latest heartbeat; the greatest number when there was none
+        uint64[4] timeLeft; // seconds until gate, respond, recover and admin program expire; 0 when one cannot run
+        bytes32 rulebook; // code hash of the rulebook in force; zero when none
+        uint256 failing; // bit i: containment call i would fail, or could not be undone
+    }
+
     /// One evaluated rule. `observed` and `bound` are the operands of the comparison that decided (sign and magnitude; zero
     /// when no comparison did). `reason` says why the verdict is `Unknown` (0 otherwise; codes in docs/rules.md).
     struct Evaluation {
@@ -163,6 +180,12 @@ interface ICordonGuard {
     /// leaves out interest and funding. Of a scope the latest 64 halts count.
     function haltedSeconds(uint8 scope, uint64 since) external view returns (uint64);
 
+    /// Rehearses every containment call besides: for calls without a transaction, with much gas. Changes nothing.
+    function health() external returns (Health memory);
+
+    /// Makes a containment call and its undo calls as in an incident, and always reverts, with `Rehearsed`: nothing of it stays.
+    function rehearse(uint16 call) external;
+
     // ---------------------------------------------------------------- events
 
     event LevelRaised(
@@ -248,4 +271,6 @@ interface ICordonGuard {
     error OutOfGasFloor(uint64 needed, uint64 left);
     error Locked();
     error NotAProgram(address account);
+    error UnknownCall(uint16 call);
+    error Rehearsed(uint16 call, Rehearsal outcome);
 }

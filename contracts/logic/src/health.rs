@@ -1,0 +1,124 @@
+//! Whether the guard could do its work now: seen before the incident, not in it.
+
+use crate::abi::{answer, encode, refusal, refuse, Answer, ICordonGuard};
+use crate::guard::{call_in, open, Guard};
+use alloc::{vec, vec::Vec};
+use alloy_primitives::{address, Address, U256};
+use alloy_sol_types::{SolCall, SolError};
+use cordon_core::{
+    rule::Verdict,
+    rulebook::{ContainmentBody, ContainmentRecord},
+};
+use cordon_host::{layout, CallKind, Host};
+
+/// Arbitrum's precompile that knows how long programs live.
+const ARB_WASM: Address = address!("0000000000000000000000000000000000000071");
+/// `programTimeLeft(address)`
+const PROGRAM_TIME_LEFT: [u8; 4] = [0xc7, 0x75, 0xa6, 0x2a];
+
+/// How a rehearsed call ended, as in the ABI.
+mod outcome {
+    pub(super) const WORKS: u8 = 0;
+    pub(super) const IN_FORCE: u8 = 1;
+    pub(super) const FAILS: u8 = 2;
+    pub(super) const UNDO_FAILS: u8 = 3;
+}
+
+impl<H: Host> Guard<H> {
+    /// Heartbeat's age, time left of the programs, hash of the rulebook, and which containment calls would fail now.
+    pub fn health(&mut self) -> Answer<Vec<u8>> {
+        self.require_unlocked()?;
+        let (last, now) = (self.number_at(&layout::HEARTBEAT), self.host.now());
+        let age = if last == 0 { u64::MAX } else { now.saturating_sub(last) };
+        let [respond, recover, admin] = self.programs();
+        let left = [self.host.address(), respond, recover, admin].map(|program| self.time_left(&program));
+        let mut data = answer!(age);
+        for seconds in left {
+            data.extend_from_slice(&answer!(seconds));
+        }
+        let (_, hash) = self.rulebook();
+        data.extend_from_slice(&answer!(hash, self.failing()?));
+        Ok(data)
+    }
+
+    /// Containment calls that would fail now (bit per call).
+    fn failing(&mut self) -> Answer<U256> {
+        let mut failing = U256::ZERO;
+        if self.current().epoch == 0 {
+            return Ok(failing);
+        }
+        let (_, code) = self.rulebook_in_force()?;
+        let myself = self.host.address();
+        for index in 0..open(&code)?.header().containments {
+            let rehearsal = encode!(&ICordonGuard::rehearseCall::SELECTOR, index);
+            // Each is made in a frame of its own, which reverts: nothing of it stays.
+            self.host.call(CallKind::Call, &myself, &rehearsal, u64::MAX);
+            let mut told = vec![0; self.host.return_data_len()];
+            self.host.return_data(0, &mut told);
+            // Anything else (want of gas, say) is no answer about the call.
+            if told.len() != 68 || !told.starts_with(&ICordonGuard::Rehearsed::SELECTOR) {
+                return Err(refuse(told));
+            }
+            let fails = told.last().is_some_and(|outcome| *outcome >= outcome::FAILS);
+            failing.set_bit(usize::from(index), fails);
+        }
+        Ok(failing)
+    }
+
+    /// Seconds until a program expires; 0 when it cannot run.
+    fn time_left(&mut self, program: &Address) -> u64 {
+        let asked = encode!(&PROGRAM_TIME_LEFT, program);
+        let mut word = alloy_primitives::B256::ZERO;
+        let told = self.host.call(CallKind::Static, &ARB_WASM, &asked, u64::MAX)
+            && self.host.return_data(0, word.as_mut_slice()) == word.len();
+        let [seconds, ..] = layout::limbs(word);
+        if told {
+            seconds
+        } else {
+            0
+        }
+    }
+
+    /// Makes a containment call, reads back, undoes, reads back, and reverts with how it went, so that nothing of it stays.
+    pub fn rehearse(&mut self, index: u16) -> Answer<()> {
+        self.require_unlocked()?;
+        let (_, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        if index >= view.header().containments {
+            return Err(refusal!(UnknownCall, index));
+        }
+        let (record, body) = call_in(&view, index)?;
+        self.lock();
+        let outcome = self.rehearsed(&record, &body)?;
+        // Natively nothing is undone by the refusal.
+        self.unlock();
+        Err(refusal!(Rehearsed, index, outcome))
+    }
+
+    fn rehearsed(&mut self, record: &ContainmentRecord, body: &ContainmentBody<'_>) -> Answer<u8> {
+        if self.holds(&body.done)? == Verdict::Holds {
+            return Ok(outcome::IN_FORCE);
+        }
+        let ours = self.undone(body)?;
+        self.call_out(&body.target, body.calldata, record.gas)?;
+        if self.holds(&body.done)? != Verdict::Holds {
+            return Ok(outcome::FAILS);
+        }
+        let ours = ours & !self.undone(body)?;
+        for (bit, undo) in body.undo().enumerate() {
+            if ours >> bit & 1 == 1 && self.undo_one(record, &undo)?.is_some() {
+                return Ok(outcome::UNDO_FAILS);
+            }
+        }
+        Ok(outcome::WORKS)
+    }
+
+    /// Which undo items are not in force (bit per item).
+    fn undone(&mut self, body: &ContainmentBody<'_>) -> Answer<u64> {
+        let mut bits = 0u64;
+        for (bit, undo) in body.undo().enumerate() {
+            bits |= u64::from(self.holds(&undo.undone)? == Verdict::Holds) << bit;
+        }
+        Ok(bits)
+    }
+}
