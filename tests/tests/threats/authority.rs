@@ -1,0 +1,343 @@
+//! Stolen, lost and abused keys.
+
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard::{self, Action, Level, Role};
+
+use crate::world::{ANYONE, DAY, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, events, trip};
+
+/// T1, T2: a stolen guardian key halts all it can, scope after scope.
+#[tokio::test(flavor = "multi_thread")]
+async fn t01_t02_a_stolen_guardian_key_buys_72_hours_and_cannot_chain_them() {
+    let world = World::sealed().await;
+    for scope in [MARKET, OTHER, 0] {
+        world.ok(GUARDIAN, contain(scope, Level::Halted, DAY)).await;
+    }
+    world.pass(60).await;
+    for scope in [MARKET, OTHER, 0] {
+        world
+            .refused::<_, ICordonGuard::BudgetSpent>(GUARDIAN, contain(scope, Level::Halted, DAY))
+            .await;
+    }
+    // Budgets leak back, but a scope that was contained for long meets its ceiling, whoever asks.
+    let mut contained = 0;
+    for _ in 0..60 {
+        world.pass(6 * HOUR).await;
+        let request = contain(MARKET, Level::Halted, 6 * HOUR);
+        world.send(GUARDIAN, world.guard, request.abi_encode()).await;
+        contained += u64::from(world.level(MARKET).await == Level::Halted) * 6;
+    }
+    assert!(contained <= 15 * 24 / 2, "{contained} of 360 hours");
+    world.pass(8 * DAY).await;
+    assert_eq!(world.level(MARKET).await, Level::Normal);
+    world.node.stop().await.unwrap();
+}
+
+/// T3: everybody with a key is gone. Levels expire, anyone undoes what was done, and the governor names others.
+#[tokio::test(flavor = "multi_thread")]
+async fn t03_without_its_people_the_protocol_opens_by_itself() {
+    let world = World::sealed().await;
+    world.ok(GUARDIAN, contain(MARKET, Level::ReduceOnly, DAY)).await;
+    assert!(world.is_set(world.switch).await);
+    world.pass(DAY + 3 * HOUR).await;
+    assert_eq!(world.level(MARKET).await, Level::Normal);
+    world.ok(ANYONE, ICordonGuard::settleCall { scope: MARKET }).await;
+    assert!(!world.is_set(world.switch).await);
+    let grant = ICordonGuard::setRoleCall {
+        role: Role::Guardian,
+        account: ANYONE,
+        granted: true,
+    };
+    let action_hash = keccak256(grant.abi_encode());
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::announceCall {
+                actionHash: action_hash,
+            },
+        )
+        .await;
+    world.pass(HOUR).await;
+    world.ok(GOVERNOR, grant).await;
+    world.ok(ANYONE, contain(MARKET, Level::Throttled, HOUR)).await;
+    world.node.stop().await.unwrap();
+}
+
+/// T3: a keeper whose heartbeat has stopped has no power.
+#[tokio::test(flavor = "multi_thread")]
+async fn t03_a_keeper_without_a_heartbeat_contains_nothing() {
+    let world = World::sealed().await;
+    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.pass(901).await;
+    world
+        .refused::<_, ICordonGuard::HeartbeatStale>(KEEPER, contain(MARKET, Level::Throttled, 60))
+        .await;
+    world.node.stop().await.unwrap();
+}
+
+/// T4: a guardian that is about to be removed acts first, so that the removal would fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn t04_nothing_that_a_guardian_does_makes_its_removal_fail() {
+    let world = World::sealed().await;
+    let revoke = || ICordonGuard::setRoleCall {
+        role: Role::Guardian,
+        account: GUARDIAN,
+        granted: false,
+    };
+    world.ok(GUARDIAN, contain(0, Level::Halted, DAY)).await;
+    world.ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: 0 }).await;
+    world.ok(GOVERNOR, revoke()).await;
+    world.ok(GOVERNOR, revoke()).await;
+    world
+        .refused::<_, ICordonGuard::MissingRole>(GUARDIAN, contain(MARKET, Level::Throttled, 60))
+        .await;
+    world.node.stop().await.unwrap();
+}
+
+/// T17: an announcement is used a second time, or for another call.
+#[tokio::test(flavor = "multi_thread")]
+async fn t17_an_announcement_is_good_for_one_call_once() {
+    let world = World::sealed().await;
+    let grant = |account| ICordonGuard::setRoleCall {
+        role: Role::Keeper,
+        account,
+        granted: true,
+    };
+    let action_hash = keccak256(grant(ANYONE).abi_encode());
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::announceCall {
+                actionHash: action_hash,
+            },
+        )
+        .await;
+    world
+        .refused::<_, ICordonGuard::AnnouncementPending>(GOVERNOR, grant(ANYONE))
+        .await;
+    world.pass(HOUR).await;
+    world
+        .refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, grant(GUARDIAN))
+        .await;
+    world.ok(GOVERNOR, grant(ANYONE)).await;
+    let revoke = ICordonGuard::setRoleCall {
+        role: Role::Keeper,
+        account: ANYONE,
+        granted: false,
+    };
+    world.ok(GOVERNOR, revoke).await;
+    world
+        .refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, grant(ANYONE))
+        .await;
+    world.node.stop().await.unwrap();
+}
+
+/// A registered contract names a hash that was announced for the guard itself, to use it up or to pass with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t17_a_hook_does_not_use_what_was_announced_for_the_governor() {
+    let world = World::sealed().await;
+    world.ok(GUARDIAN, contain(MARKET, Level::ReduceOnly, DAY)).await;
+    let grant = ICordonGuard::setRoleCall {
+        role: Role::Keeper,
+        account: ANYONE,
+        granted: true,
+    };
+    let action_hash = keccak256(grant.abi_encode());
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::announceCall {
+                actionHash: action_hash,
+            },
+        )
+        .await;
+    world.pass(HOUR).await;
+    let loosen = |hash: B256| ICordonGuard::enterCall {
+        scopes: MARKET.try_into().unwrap(),
+        action: Action::Loosen as u8,
+        asset: Address::ZERO,
+        amount: U256::from_be_bytes(hash.0),
+        account: ANYONE,
+    };
+    world
+        .refused::<_, ICordonGuard::NotAnnounced>(world.vault, loosen(action_hash))
+        .await;
+    world.ok(GOVERNOR, grant).await;
+    // What is announced for the vault names the vault.
+    let upgrade = B256::repeat_byte(7);
+    let action_hash = keccak256([world.vault.into_word(), upgrade].concat());
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::announceCall {
+                actionHash: action_hash,
+            },
+        )
+        .await;
+    world.pass(HOUR).await;
+    world.ok(world.vault, loosen(upgrade)).await;
+    world
+        .refused::<_, ICordonGuard::NotAnnounced>(world.vault, loosen(upgrade))
+        .await;
+    world.node.stop().await.unwrap();
+}
+
+/// T21: the governor's key is stolen. What loosens waits for its announcement, which a guardian cancels.
+#[tokio::test(flavor = "multi_thread")]
+async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
+    let world = World::sealed().await;
+    let [logic, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let calls = [
+        ICordonGuard::setLogicCall {
+            programs: [logic, recover, admin],
+        }
+        .abi_encode(),
+        ICordonGuard::adoptRulebookCall { book: world.price }.abi_encode(),
+        ICordonGuard::proposeGovernorCall { governor: ANYONE }.abi_encode(),
+        ICordonGuard::setRoleCall {
+            role: Role::Guardian,
+            account: ANYONE,
+            granted: true,
+        }
+        .abi_encode(),
+    ];
+    for input in calls {
+        let attempt = || world.send(GOVERNOR, world.guard, input.clone());
+        assert!(!attempt().await.status(), "not announced");
+        let action_hash = keccak256(&input);
+        world
+            .ok(
+                GOVERNOR,
+                ICordonGuard::announceCall {
+                    actionHash: action_hash,
+                },
+            )
+            .await;
+        world.pass(HOUR - 60).await;
+        assert!(!attempt().await.status(), "too early");
+        world
+            .ok(
+                GUARDIAN,
+                ICordonGuard::cancelAnnouncementCall {
+                    actionHash: action_hash,
+                },
+            )
+            .await;
+        world.pass(HOUR).await;
+        assert!(!attempt().await.status(), "cancelled");
+    }
+    // And it cannot set the guard up anew.
+    let again = ICordonGuard::initializeCall {
+        programs: [logic, recover, admin],
+        governor: ANYONE,
+        governorDelay: 0,
+    };
+    world
+        .refused::<_, ICordonGuard::AlreadyInitialized>(GOVERNOR, again)
+        .await;
+    world.node.stop().await.unwrap();
+}
+
+/// T21: the programs are replaced, announced, by some that do not work together: the guard would be locked for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn t21_programs_that_do_not_work_together_cannot_brick_the_guard() {
+    let world = World::sealed().await;
+    let [logic, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let wrong = [
+        [admin, recover, logic],
+        [logic, admin, recover],
+        [recover, recover, admin],
+        [world.guard, recover, admin],
+        [logic, recover, world.price],
+    ];
+    let right = [logic, recover, admin];
+    for programs in wrong.into_iter().chain([right]) {
+        let call = || ICordonGuard::setLogicCall { programs };
+        let action_hash = keccak256(call().abi_encode());
+        world
+            .ok(
+                GOVERNOR,
+                ICordonGuard::announceCall {
+                    actionHash: action_hash,
+                },
+            )
+            .await;
+        world.pass(HOUR).await;
+        if programs == right {
+            world.ok(GOVERNOR, call()).await;
+        } else {
+            let receipt = world.send(GOVERNOR, world.guard, call().abi_encode()).await;
+            assert!(!receipt.status(), "{programs:?}");
+            assert_eq!(world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap(), right);
+        }
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// T28: somebody without any role calls everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn t28_a_stranger_changes_nothing() {
+    let world = World::sealed().await;
+    world.ok(GUARDIAN, contain(MARKET, Level::ReduceOnly, DAY)).await;
+    world
+        .ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: MARKET })
+        .await;
+    world.pass(901).await;
+    let calls = [
+        contain(MARKET, Level::Halted, 60).abi_encode(),
+        ICordonGuard::queueReleaseCall { scope: MARKET }.abi_encode(),
+        ICordonGuard::cancelReleaseCall { scope: MARKET }.abi_encode(),
+        ICordonGuard::releaseCall { scope: MARKET }.abi_encode(),
+        ICordonGuard::settleCall { scope: MARKET }.abi_encode(),
+        ICordonGuard::heartbeatCall {}.abi_encode(),
+        ICordonGuard::sealCall {}.abi_encode(),
+        ICordonGuard::announceCall {
+            actionHash: B256::repeat_byte(1),
+        }
+        .abi_encode(),
+        ICordonGuard::cancelAnnouncementCall {
+            actionHash: B256::repeat_byte(1),
+        }
+        .abi_encode(),
+        ICordonGuard::acceptGovernorCall {}.abi_encode(),
+        ICordonGuard::adoptRulebookCall { book: world.price }.abi_encode(),
+        trip(0).abi_encode(),
+    ];
+    for input in calls {
+        let receipt = world.send(ANYONE, world.guard, input).await;
+        assert!(!receipt.status());
+        assert!(events::<ICordonGuard::LevelLowered>(&receipt).is_empty());
+    }
+    assert_eq!(world.level(MARKET).await, Level::ReduceOnly);
+    world.node.stop().await.unwrap();
+}
+
+/// A stolen keeper key: two hours a day over all scopes, and it keeps no scope shut that a guardian releases.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_keeper_key_buys_two_hours_a_day_and_cancels_no_release() {
+    let world = World::sealed().await;
+    let mut raised = 0;
+    for round in 0..24 {
+        world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+        let scope = [MARKET, OTHER][round % 2];
+        let receipt = world
+            .send(KEEPER, world.guard, contain(scope, Level::Halted, 900).abi_encode())
+            .await;
+        raised += usize::from(receipt.status());
+        world.pass(600).await;
+    }
+    assert!((8..=10).contains(&raised), "{raised} quarters of an hour in four hours");
+    world.pass(2 * DAY).await;
+    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(KEEPER, contain(MARKET, Level::ReduceOnly, HOUR)).await;
+    world
+        .ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: MARKET })
+        .await;
+    world.pass(800).await;
+    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(KEEPER, contain(MARKET, Level::ReduceOnly, HOUR)).await;
+    world.pass(101).await;
+    world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: MARKET }).await;
+    assert_eq!(world.level(MARKET).await, Level::Grace);
+    world.node.stop().await.unwrap();
+}

@@ -1,0 +1,244 @@
+//! What is tried against the hooks within a transaction.
+
+use alloy::primitives::U256;
+use alloy::providers::Provider;
+use alloy::sol;
+use alloy::sol_types::{SolCall, SolError, SolValue};
+use cordon_client::guard::ICordonGuard::{self, Action, Level};
+
+use crate::world::{
+    ANYONE, DAY, GOVERNOR, GUARDIAN, MARKET, OTHER, PRICE, World, contain, create, creation_code, events, step, trip,
+};
+
+sol! {
+    interface Counter {
+        error GuardSilent(uint8 action);
+        function act(uint8 action) external;
+        function count() external view returns (uint256);
+    }
+}
+
+/// T12: the hook's revert undoes whatever the guard would have written. The breach is tripped in a transaction of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn t12_a_hook_that_reverts_leaves_the_trip_to_a_second_transaction() {
+    let world = World::sealed().await;
+    let exit = world.exit(MARKET, Action::Increase).await;
+    let attack = vec![
+        world.enter(MARKET, Action::Increase),
+        World::setting(world.price, U256::from(101)),
+        exit,
+    ];
+    let breached: ICordonGuard::RuleBreached = world.run_refused(attack).await;
+    assert_eq!((breached.rule, breached.observed), (PRICE, U256::from(101)));
+    assert_eq!(world.level(MARKET).await, Level::Normal);
+    world.set(world.price, 101).await;
+    let tripped = world.ok(ANYONE, trip(PRICE)).await;
+    assert_eq!(events::<ICordonGuard::IncidentOpened>(&tripped).len(), 1);
+    assert_eq!(events::<ICordonGuard::LevelRaised>(&tripped).len(), 1);
+    world.node.stop().await.unwrap();
+}
+
+/// Attacks that revert cost the guard nothing: no budget, no level, no count.
+#[tokio::test(flavor = "multi_thread")]
+async fn reverted_attacks_drain_no_budget() {
+    let world = World::sealed().await;
+    let exit = world.exit(MARKET, Action::Increase).await;
+    for _ in 0..5 {
+        let attack = vec![
+            world.enter(MARKET, Action::Increase),
+            World::setting(world.price, U256::from(101)),
+            exit.clone(),
+        ];
+        assert!(!world.run(attack).await.status());
+    }
+    assert!(world.passes(MARKET, Action::Increase).await);
+    for scope in [MARKET, OTHER, 0] {
+        world.ok(GUARDIAN, contain(scope, Level::Halted, DAY)).await;
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// T18: a contract that nobody registered enters, called by a registered account or by a user of the protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn t18_a_stranger_enters_for_nobody() {
+    let world = World::sealed().await;
+    let stranger = create(&world.provider, creation_code("Script.sol/Script.json")).await;
+    let (to, input) = world.enter(MARKET, Action::Repay);
+    for from in [stranger, GOVERNOR, ANYONE] {
+        let call = ICordonGuard::enterCall::abi_decode(&input).unwrap();
+        let refused: ICordonGuard::NotRegistered = world.refused(from, call).await;
+        assert_eq!((to, refused.caller), (world.guard, from));
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// T19: a guarded call that never comes to its `exit` leaves neither a lock nor values behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn t19_an_exit_that_is_not_reached_leaves_nothing_behind() {
+    let world = World::sealed().await;
+    let enter = || world.enter(MARKET, Action::Trade);
+    world.set(world.price, 50).await;
+    assert!(world.run(vec![enter(), enter()]).await.status());
+    // In a later transaction the value before the call is that of now, not 50.
+    world.set(world.price, 60).await;
+    let exit = world.exit(MARKET, Action::Trade).await;
+    assert!(world.run(vec![enter(), exit.clone()]).await.status());
+    // And a ticket of another transaction is worth nothing.
+    world.run_refused::<ICordonGuard::BadTicket>(vec![exit]).await;
+    world.node.stop().await.unwrap();
+}
+
+/// T20, T22: manipulate, act, restore within one guarded call: the inner call is checked against the value before the outer one.
+#[tokio::test(flavor = "multi_thread")]
+async fn t20_t22_manipulate_act_restore_is_seen_by_the_inner_call() {
+    let world = World::sealed().await;
+    let enter = || world.enter(MARKET, Action::Trade);
+    let exit = world.exit(MARKET, Action::Trade).await;
+    let price = |value: u64| World::setting(world.price, U256::from(value));
+    let attack = vec![enter(), price(90), enter(), exit.clone(), price(0), exit.clone()];
+    let breached: ICordonGuard::RuleBreached = world.run_refused(attack).await;
+    assert_eq!((breached.observed, breached.bound), (U256::from(90), U256::ZERO));
+    // Honest nesting passes, and so does a second guarded call of the same transaction, from its own value.
+    let honest = vec![enter(), enter(), exit.clone(), exit.clone(), price(90), enter(), exit];
+    assert!(world.run(honest).await.status());
+    world.node.stop().await.unwrap();
+}
+
+/// T24, starved reads: whoever chooses the gas does not choose the verdict.
+#[tokio::test(flavor = "multi_thread")]
+async fn t24_a_starved_hook_reverts_and_opens_nothing() {
+    let world = World::sealed().await;
+    let exit = world.exit(MARKET, Action::Increase).await;
+    world.set(world.price, 101).await;
+    for gas in (20_000..700_000u64).step_by(20_000) {
+        let request = alloy::rpc::types::TransactionRequest::default()
+            .from(world.vault)
+            .to(world.guard)
+            .gas_limit(gas)
+            .input(exit.1.clone().into());
+        assert!(world.provider.call(request).await.is_err(), "passed with {gas} gas");
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// T27: a rule that cannot be evaluated refuses new risk, and does not stop liquidations.
+#[tokio::test(flavor = "multi_thread")]
+async fn t15_t27_what_cannot_be_evaluated_neither_holds_nor_stops_liquidations() {
+    let world = World::sealed().await;
+    // The product is beyond 256 bits: an unchecked multiplication would wrap to zero, which holds (T15).
+    let huge = World::setting(world.gauge, U256::from(1) << 128);
+    assert!(world.send(ANYONE, huge.0, huge.1).await.status());
+    assert!(!world.passes(OTHER, Action::Increase).await);
+    assert!(world.passes(OTHER, Action::Liquidate).await);
+    let unknown: ICordonGuard::RuleUnknown = world.refused(ANYONE, trip(crate::world::PRODUCT)).await;
+    assert_ne!(unknown.reason, 0);
+    assert_eq!(world.level(OTHER).await, Level::Normal, "and raises no level");
+    world.node.stop().await.unwrap();
+}
+
+/// Immunity bought by tripping: a rule that has been tripped stops reverting for exits only, and never for new risk.
+#[tokio::test(flavor = "multi_thread")]
+async fn immunity_cannot_be_bought_by_tripping() {
+    let world = World::sealed().await;
+    world.set(world.price, 101).await;
+    assert!(!world.passes(MARKET, Action::Increase).await);
+    assert!(!world.passes(MARKET, Action::Withdraw).await);
+    world.ok(ANYONE, trip(PRICE)).await;
+    assert!(!world.passes(MARKET, Action::Increase).await, "closed by the level");
+    assert!(world.passes(MARKET, Action::Withdraw).await, "exits are open");
+    // At Throttled the level no longer closes Increase: the rule does, as if it had never been tripped.
+    world.pass(3600 + 60).await;
+    assert_eq!(world.level(MARKET).await, Level::Throttled);
+    let exit = world.exit(MARKET, Action::Increase).await;
+    let attack = vec![world.enter(MARKET, Action::Increase), exit];
+    world.run_refused::<ICordonGuard::RuleBreached>(attack).await;
+    world.node.stop().await.unwrap();
+}
+
+/// T35: the views that others read answer in the middle of a guarded call, and tell the levels as they are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn t35_views_answer_within_a_guarded_call() {
+    let world = World::sealed().await;
+    let exit = world.exit(MARKET, Action::Trade).await;
+    let views = vec![
+        world.enter(MARKET, Action::Trade),
+        step(&world, &ICordonGuard::levelsCall {}),
+        step(&world, &ICordonGuard::scopeStatusCall { scope: MARKET }),
+        step(
+            &world,
+            &ICordonGuard::evaluateCall {
+                rule: PRICE,
+                witness: vec![],
+            },
+        ),
+        exit,
+    ];
+    assert!(world.run(views).await.status());
+    world.node.stop().await.unwrap();
+}
+
+/// A guarded Solidity contract at the registered address.
+async fn counter(world: &World) {
+    let code = [
+        creation_code("Guarded.t.sol/Counter.json").to_vec(),
+        world.guard.abi_encode(),
+    ]
+    .concat();
+    let made = create(&world.provider, code.into()).await;
+    let code = world.provider.get_code_at(made).await.unwrap();
+    world.set_code(world.vault, code.to_vec()).await;
+}
+
+async fn acts(world: &World, action: Action) -> Result<(), Vec<u8>> {
+    let request = alloy::rpc::types::TransactionRequest::default()
+        .from(ANYONE)
+        .to(world.vault)
+        .gas_limit(20_000_000)
+        .input(Counter::actCall { action: action as u8 }.abi_encode().into());
+    match world.provider.call(request).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let payload = error.as_error_resp().unwrap();
+            Err(payload.as_revert_data().unwrap_or_default().to_vec())
+        }
+    }
+}
+
+/// T36: the guard's program expires. New risk is refused; repayment and settlement go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn t36_an_expired_guard_lets_debts_be_settled_and_nothing_else() {
+    let world = World::sealed().await;
+    counter(&world).await;
+    // Scope 3 of the contract does not exist in this rulebook: the guard that lives refuses it, so nothing passes silently.
+    assert!(acts(&world, Action::Settle).await.is_err());
+    world.pass(366 * DAY).await;
+    for (action, passes) in [
+        (Action::Deposit, false),
+        (Action::Withdraw, false),
+        (Action::Increase, false),
+        (Action::Repay, true),
+        (Action::Settle, true),
+        (Action::Liquidate, false),
+    ] {
+        let outcome = acts(&world, action).await;
+        assert_eq!(outcome.is_ok(), passes, "{action:?}");
+        if let Err(data) = outcome {
+            Counter::GuardSilent::abi_decode(&data).unwrap();
+        }
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// A guard that lives and is silent: something else answers in its place with no word, no code, or too little.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_is_silenced_but_alive_lets_only_repayment_pass() {
+    let world = World::sealed().await;
+    counter(&world).await;
+    // `BadScope` is none of the refusals: to the contract the living guard is silent, for a reason that is not its death.
+    assert!(acts(&world, Action::Repay).await.is_ok());
+    for action in [Action::Settle, Action::Decrease, Action::Withdraw] {
+        let data = acts(&world, action).await.unwrap_err();
+        Counter::GuardSilent::abi_decode(&data).unwrap();
+    }
+    world.node.stop().await.unwrap();
+}

@@ -1,0 +1,15 @@
+//! The threats of `docs/threat-model.md`, one test each: the attack is made on the guard's real programs on the node.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod abi;
+mod authority;
+mod containment;
+mod hooks;
+mod rules;
+mod world;
