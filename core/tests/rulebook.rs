@@ -12,7 +12,9 @@ mod common;
 use alloy_primitives::Address;
 use common::{address, rule};
 use cordon_core::rule::Class;
-use cordon_core::rulebook::{Containment, Item, Problem, Rule, Rulebook, ScopeKind, Undo, View, check, init_code};
+use cordon_core::rulebook::{
+    Containment, Item, MAX_CALL_GAS, Problem, Rule, Rulebook, ScopeKind, Undo, View, check, init_code,
+};
 use cordon_core::{Action, ActionSet, Level};
 use proptest::prelude::*;
 

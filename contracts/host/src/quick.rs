@@ -163,6 +163,7 @@ fn divided(word: &B256, exponent: u8) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use alloy_primitives::U256;
