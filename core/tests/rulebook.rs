@@ -371,7 +371,7 @@ fn books() -> impl Strategy<Value = Rulebook> {
         any::<prop::sample::Index>(),
         raised,
         call,
-        1u32..5_000_000,
+        1u32..1_300_000,
         0u32..604_800,
         programs,
         prop::collection::vec(undo, 0..4),
