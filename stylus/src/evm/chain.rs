@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 
 use super::BlockContext;
 use crate::cache::ProgramCache;
-use crate::hooks::PageCounters;
+use crate::hooks::{HostTrace, PageCounters};
 
 /// A call or creation in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct ArbChain {
     pub(crate) pages: Arc<PageCounters>,
     /// Calls in progress, outermost first; while a precompile runs, its call is the last.
     pub(crate) calls: Vec<Call>,
+    /// Who hears of what programs do, if anybody does.
+    pub(crate) trace: Option<HostTrace>,
 }
 
 impl ArbChain {
@@ -37,6 +39,7 @@ impl ArbChain {
             cache,
             pages: Arc::default(),
             calls: Vec::new(),
+            trace: None,
         }
     }
 

@@ -150,7 +150,10 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
         let program = match &mut open.program {
             Some(program) => program,
             empty => match program::enter(context, frame)? {
-                Ok(program) => empty.insert(program),
+                Ok(program) => {
+                    program::entered(context, &program);
+                    empty.insert(program)
+                }
                 Err(refusal) => {
                     let result = program::refused(context, frame.interpreter.gas, refusal);
                     return end_slice(context, frame, InterpreterAction::Return(result));
@@ -173,6 +176,7 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
                     }
                 },
                 Step::Finished(finished) => {
+                    program::left(context, &finished);
                     context.chain.pages.restore(program.pages_before);
                     let result = program::settle(&program.params, frame.interpreter.gas, finished);
                     return end_slice(context, frame, InterpreterAction::Return(result));

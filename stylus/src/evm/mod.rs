@@ -24,6 +24,7 @@ pub use block::{BlockContext, RecentPrograms};
 pub use chain::ArbChain;
 
 use crate::cache::ProgramCache;
+use crate::hooks::HostTrace;
 use crate::precompile::ArbPrecompiles;
 
 /// The context that frames, precompiles and inspectors see.
@@ -108,6 +109,11 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
         self.inner.ctx.set_tx(tx);
         let result = MainHandler::<DB, INSP>::default().run(self);
         self.finish(result)
+    }
+
+    /// Lets `trace` hear of what programs do in the transactions from now on.
+    pub fn trace_programs(&mut self, trace: HostTrace) {
+        self.inner.ctx.chain.trace = Some(trace);
     }
 
     /// The inspector.

@@ -14,7 +14,7 @@ use super::StylusContext;
 use crate::arbos::State;
 use crate::cache::CachedProgram;
 use crate::code::{self, CodeKind, Root};
-use crate::hooks::{BlockInfo, CallInfo, Env, Response};
+use crate::hooks::{BlockInfo, CallInfo, Env, HostEvent, Response};
 use crate::pricing::{self, Params};
 use crate::run::{Finished, Outcome, ProgramRun};
 
@@ -127,7 +127,7 @@ fn environment<DB: Database>(context: &StylusContext<DB>, inputs: &CallInputs, p
         gas_price: U256::from(context.tx().effective_gas_price(u128::from(block.basefee()))),
         origin: context.tx().caller(),
     };
-    Env::new(call, block, params, context.chain.pages.clone(), gas)
+    Env::new(call, block, params, context.chain.pages.clone(), gas).traced_by(context.chain.trace.clone())
 }
 
 /// The compiled module of an activated program.
@@ -180,6 +180,9 @@ pub(super) fn refused<DB: Database>(
     mut gas: Gas,
     refusal: Refusal,
 ) -> InterpreterResult {
+    if let Some(trace) = &context.chain.trace {
+        trace.push(HostEvent::Refused(refusal.message.clone()));
+    }
     if let Some(message) = refusal.message {
         context.local.set_precompile_error_context(message);
     }
@@ -188,6 +191,38 @@ pub(super) fn refused<DB: Database>(
         result: refusal.result,
         output: Bytes::new(),
         gas,
+    }
+}
+
+/// Tells a tracer that a program was entered.
+pub(super) fn entered<DB: Database>(context: &StylusContext<DB>, program: &Program) {
+    if let Some(trace) = &context.chain.trace {
+        let env = program.run.env();
+        trace.push(HostEvent::Entered {
+            calldata: env.call.input.len(),
+            ink: env.meter.ink(),
+        });
+    }
+}
+
+/// Tells a tracer that a program ended.
+pub(super) fn left<DB: Database>(context: &StylusContext<DB>, finished: &Finished) {
+    if let Some(trace) = &context.chain.trace {
+        let status = match finished.outcome {
+            Outcome::Success => Some(0),
+            Outcome::Revert => Some(1),
+            Outcome::Failure | Outcome::OutOfInk | Outcome::OutOfStack => None,
+        };
+        let reason = match finished.outcome {
+            Outcome::OutOfInk => Some("out of ink".to_owned()),
+            Outcome::OutOfStack => Some("out of stack".to_owned()),
+            _ => finished.reason.clone(),
+        };
+        trace.push(HostEvent::Left {
+            status,
+            ink: finished.ink,
+            reason,
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use alloy_primitives::{Address, Bytes, U256};
 
-use super::Meter;
+use super::{HostTrace, Meter, trace::Open};
 use crate::pricing::{self, Params};
 
 /// Memory pages of all programs that are open in a transaction. Execution is sequential; the atomics only let program
@@ -134,6 +134,10 @@ pub struct Env {
     pub(super) served: u64,
     /// Host calls that another run of the same program has shown to people already.
     shown: u64,
+    /// Who hears of the host calls, if anybody does.
+    pub(super) trace: Option<HostTrace>,
+    /// The traced host call that waits for the EVM.
+    pub(super) open: Option<Open>,
     last_code: Option<(Address, Bytes)>,
 }
 
@@ -153,6 +157,8 @@ impl Env {
             return_data: Bytes::new(),
             served: 0,
             shown: 0,
+            trace: None,
+            open: None,
             last_code: None,
         }
     }
@@ -161,7 +167,7 @@ impl Env {
     pub(crate) fn again(&self) -> Self {
         let mut again = Self::new(self.call.clone(), self.block, self.params, self.pages.clone(), 0);
         again.meter = self.meter;
-        again
+        again.traced_by(self.trace.clone())
     }
 
     /// Repeats `before`, a run of the same program that was given up: what it has shown to people is not shown again.
@@ -172,6 +178,12 @@ impl Env {
     /// Whether the host call in progress is one that people have seen.
     pub(super) fn is_shown(&self) -> bool {
         self.served <= self.shown
+    }
+
+    /// Lets `trace` hear of every host call.
+    pub fn traced_by(mut self, trace: Option<HostTrace>) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// Words of WASM stack that the call may use.

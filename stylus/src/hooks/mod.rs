@@ -13,6 +13,7 @@ mod math;
 mod meter;
 mod storage;
 mod table;
+mod trace;
 mod value;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -21,6 +22,7 @@ pub(crate) use env::PageMarks;
 pub use env::{BlockInfo, CallInfo, Env, PageCounters};
 pub use meter::Meter;
 pub use table::{Hook, Kind, Signature};
+pub use trace::{HostCall, HostEvent, HostTrace};
 
 /// Guest memory and arguments of one host call.
 pub(crate) struct Guest<'a> {
@@ -197,6 +199,13 @@ pub(crate) enum Flow {
 /// Starts a host function.
 pub(crate) fn begin(hook: Hook, env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
     env.served = env.served.saturating_add(1);
+    match env.trace.clone() {
+        Some(trace) => trace::begin(&trace, hook, env, guest),
+        None => start(hook, env, guest),
+    }
+}
+
+fn start(hook: Hook, env: &mut Env, guest: &mut Guest<'_>) -> Result<Flow, Stop> {
     match hook {
         Hook::ReadArgs => info::read_args(env, guest),
         Hook::WriteResult => info::write_result(env, guest),
@@ -238,6 +247,13 @@ pub(crate) fn begin(hook: Hook, env: &mut Env, guest: &mut Guest<'_>) -> Result<
 
 /// Applies the answer to what [`begin`] asked and returns the function's result (ignored when it has none).
 pub(crate) fn finish(pending: Pending, response: Response, env: &mut Env, memory: &mut [u8]) -> Result<u64, Stop> {
+    match env.trace.clone() {
+        Some(trace) => trace::finish(&trace, pending, response, env, memory),
+        None => end(pending, response, env, memory),
+    }
+}
+
+fn end(pending: Pending, response: Response, env: &mut Env, memory: &mut [u8]) -> Result<u64, Stop> {
     if let Response::Refused(reason) = response {
         return Err(Stop::Failure(reason));
     }

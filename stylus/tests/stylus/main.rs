@@ -17,3 +17,4 @@ mod mistakes;
 mod outcomes;
 mod owner;
 mod precompiles;
+mod trace;
