@@ -1,6 +1,7 @@
 //! `cordon node`.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::hex;
@@ -75,6 +76,15 @@ pub(crate) struct Args {
     /// ArbOS version of the state that is put in where the forked chain has none.
     #[arg(long, value_name = "VERSION")]
     arbos_version: Option<u64>,
+    /// Accept programs that import `console`, as debug chains do.
+    #[arg(long)]
+    stylus_console: bool,
+    /// Print the tree of calls of every transaction that is mined and every eth_call.
+    #[arg(long)]
+    print_traces: bool,
+    /// ABI or artifact, or a directory of such, that names functions, events and errors in traces and messages (repeatable).
+    #[arg(long = "abi", value_name = "PATH")]
+    abis: Vec<PathBuf>,
     /// Print nothing but errors.
     #[arg(short, long, visible_alias = "quiet")]
     silent: bool,
@@ -122,6 +132,9 @@ impl Args {
             history: self.history.unwrap_or(default.history),
             max_transactions: self.max_transactions.unwrap_or(default.max_transactions),
             arbos_version: self.arbos_version.unwrap_or(default.arbos_version),
+            stylus_console: self.stylus_console,
+            print_traces: self.print_traces,
+            abis: self.abis.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -71,6 +72,13 @@ pub struct NodeConfig {
     pub max_transactions: usize,
     /// ArbOS version of the state that is put in where the chain brings none.
     pub arbos_version: u64,
+    /// Accept programs that import `console`, as debug chains do; other chains refuse to activate them.
+    pub stylus_console: bool,
+    /// Print the call tree of each transaction that is mined, and of each `eth_call`, to the standard output.
+    pub print_traces: bool,
+    /// Where to find names of functions, events and errors for traces and revert messages: ABIs or compilers' artifacts
+    /// (`.json`), or directories of such.
+    pub abis: Vec<PathBuf>,
 }
 
 impl Default for NodeConfig {
@@ -95,6 +103,9 @@ impl Default for NodeConfig {
             history: 10_000,
             max_transactions: 10_000,
             arbos_version: 60,
+            stylus_console: false,
+            print_traces: false,
+            abis: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::primitives::{B256, U256};
-use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm};
+use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm, hooks::HostTrace};
 use revm::{
     Inspector,
     context::{BlockEnv, CfgEnv, TxEnv},
@@ -23,7 +23,7 @@ pub(crate) struct Env {
     pub(crate) cfg: CfgEnv,
     pub(crate) block: BlockEnv,
     /// Height of the chain, which NUMBER does not tell on Arbitrum.
-    l2_number: u64,
+    pub(crate) l2_number: u64,
     programs: Arc<ProgramCache>,
 }
 
@@ -89,6 +89,8 @@ impl From<EVMError<StateError>> for ExecutionError {
 pub(crate) struct Session<'e> {
     env: &'e Env,
     block: BlockContext,
+    /// Who hears of what programs do, if anybody does.
+    programs: Option<HostTrace>,
 }
 
 impl<'e> Session<'e> {
@@ -96,7 +98,13 @@ impl<'e> Session<'e> {
         Self {
             env,
             block: BlockContext::new(env.l2_number),
+            programs: None,
         }
+    }
+
+    /// Lets `trace` hear of what programs do from now on; `None` ends that.
+    pub(crate) fn trace_programs(&mut self, trace: Option<HostTrace>) {
+        self.programs = trace;
     }
 
     /// Runs a transaction and answers what it would change.
@@ -128,6 +136,10 @@ impl<'e> Session<'e> {
             cfg, block, programs, ..
         } = self.env;
         let arb = std::mem::take(&mut self.block);
-        StylusEvm::new(database, cfg.clone(), block.clone(), arb, programs.clone(), inspector)
+        let mut evm = StylusEvm::new(database, cfg.clone(), block.clone(), arb, programs.clone(), inspector);
+        if let Some(trace) = &self.programs {
+            evm.trace_programs(trace.clone());
+        }
+        evm
     }
 }

@@ -17,6 +17,7 @@ mod producer;
 mod rpc;
 mod setup;
 mod state;
+mod trace;
 mod transaction;
 
 pub use config::{DEFAULT_CHAIN_ID, DEFAULT_MNEMONIC, NodeConfig, TRANSACTION_GAS_CAP, TransactionOrder};

@@ -25,6 +25,7 @@ use crate::{
     pool::Pool,
     rpc::{RpcError, filters::Filters},
     state::{Base, Overlay, SharedStore, StateView, Version},
+    trace::Names,
     transaction::SignedTransaction,
 };
 
@@ -128,6 +129,8 @@ pub(crate) struct Node {
     pub(crate) producing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) calls: Semaphore,
     pub(crate) programs: Arc<ProgramCache>,
+    /// Names of functions, events and errors for traces and messages.
+    pub(crate) names: Names,
 }
 
 impl Node {

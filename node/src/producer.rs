@@ -20,6 +20,7 @@ use crate::{
     node::{Event, Mining, Node, Snapshot},
     rpc::RpcError,
     state::{ChangeSet, Overlay},
+    trace,
     transaction::SignedTransaction,
 };
 
@@ -35,17 +36,18 @@ pub(crate) struct Built {
 
 /// What running the transactions of a block gave.
 #[derive(Default)]
-struct Executed {
-    transactions: Vec<Arc<SignedTransaction>>,
-    receipts: Vec<Receipt>,
-    gas_used: u64,
+pub(crate) struct Executed {
+    pub(crate) transactions: Vec<Arc<SignedTransaction>>,
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) gas_used: u64,
     logs: u64,
     invalid: Vec<(B256, String)>,
     failure: Option<String>,
 }
 
 impl Executed {
-    fn add(&mut self, transaction: Arc<SignedTransaction>, result: ExecutionResult, base_fee: u64) {
+    /// Adds a transaction that ran.
+    pub(crate) fn add(&mut self, transaction: Arc<SignedTransaction>, result: ExecutionResult, base_fee: u64) {
         let gas_used = result.tx_gas_used();
         self.gas_used = self.gas_used.saturating_add(gas_used);
         let status = result.is_success();
@@ -82,7 +84,7 @@ impl Node {
             Some(timestamp) => timestamp.max(tip.timestamp),
             None => self.clock.lock().take(tip.timestamp),
         };
-        let built = self.build(&tip, timestamp)?;
+        let built = self.build_printing(&tip, timestamp, self.config.print_traces)?;
         self.cheats.write().next_base_fee = None;
         Ok(self.commit(built))
     }
@@ -95,7 +97,7 @@ impl Node {
             }
             let tip = self.tip();
             let timestamp = self.clock.lock().take(tip.timestamp);
-            let built = self.build(&tip, timestamp)?;
+            let built = self.build_printing(&tip, timestamp, self.config.print_traces)?;
             if built.block.transactions.is_empty() && built.invalid.is_empty() {
                 return Err(RpcError::Internal(
                     built
@@ -134,10 +136,15 @@ impl Node {
 
     /// Builds the block after `tip` from the pool without changing anything.
     pub(crate) fn build(&self, tip: &Tip, timestamp: u64) -> Result<Built, RpcError> {
+        self.build_printing(tip, timestamp, false)
+    }
+
+    /// As [`build`](Self::build), and prints the calls of each transaction if `print` asks for it.
+    fn build_printing(&self, tip: &Tip, timestamp: u64, print: bool) -> Result<Built, RpcError> {
         let next = self.tip_after(tip, timestamp);
         let ready = self.ready(&next)?;
         let mut overlay = Overlay::new(self.head_view());
-        let executed = self.run_all(&mut overlay, &next, ready);
+        let executed = self.run_all(&mut overlay, &next, ready, print);
         let changes = overlay.into_changes();
         let root = self.store.read().root_after(&changes);
         let block = seal(tip, &next, &executed, root, self.cheats.read().extra_data.clone());
@@ -163,7 +170,7 @@ impl Node {
         })
     }
 
-    fn run_all(&self, overlay: &mut Overlay, next: &Tip, ready: Vec<Arc<SignedTransaction>>) -> Executed {
+    fn run_all(&self, overlay: &mut Overlay, next: &Tip, ready: Vec<Arc<SignedTransaction>>, print: bool) -> Executed {
         let env = self.env(next);
         let mut session = Session::new(&env);
         let mut executed = Executed::default();
@@ -173,7 +180,14 @@ impl Node {
             if skipped.contains(&transaction.sender) {
                 continue;
             }
-            match session.execute(overlay, transaction.to_env(TRANSACTION_GAS_CAP)) {
+            let tx = transaction.to_env(TRANSACTION_GAS_CAP);
+            let outcome = if print {
+                let title = format!("transaction {}", transaction.hash());
+                trace::run_and_print(&mut session, overlay, tx, &title, &self.names)
+            } else {
+                session.execute(overlay, tx)
+            };
+            match outcome {
                 Ok(outcome) => {
                     overlay.commit(outcome.state);
                     executed.add(transaction, outcome.result, next.base_fee);
@@ -335,7 +349,8 @@ impl Node {
     }
 }
 
-fn seal(parent: &Tip, next: &Tip, executed: &Executed, root: B256, extra_data: Bytes) -> Header {
+/// The header of the block `next` on top of `parent`, in which `executed` ran.
+pub(crate) fn seal(parent: &Tip, next: &Tip, executed: &Executed, root: B256, extra_data: Bytes) -> Header {
     let envelopes: Vec<TxEnvelope> = executed.transactions.iter().map(|tx| tx.envelope.clone()).collect();
     let receipts: Vec<ReceiptEnvelope> = executed
         .receipts

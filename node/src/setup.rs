@@ -10,6 +10,7 @@ use alloy::{
     signers::local::{LocalSignerError, MnemonicBuilder},
 };
 use cordon_stylus::{
+    ProgramCache,
     arbos::STATE_ADDRESS,
     genesis::{self, GenesisAccount},
 };
@@ -28,6 +29,7 @@ use crate::{
     producer,
     rpc::filters::Filters,
     state::{Base, Overlay, SharedStore, StateError, StateView},
+    trace::Names,
 };
 
 /// The most development accounts.
@@ -86,6 +88,7 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
         None => None,
     };
     let accounts = accounts(&config)?;
+    let names = names(&config).await?;
     let base = fork.as_ref().map_or(Base::Empty, |fork| Base::Fork {
         backend: fork.backend.clone(),
         endpoint: fork.endpoint.clone(),
@@ -140,9 +143,24 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
         filters: Mutex::new(Filters::default()),
         producing: Arc::default(),
         calls: Semaphore::new(PARALLEL_CALLS),
-        programs: Arc::default(),
+        programs: Arc::new(if config.stylus_console {
+            ProgramCache::for_debug_chain()
+        } else {
+            ProgramCache::new()
+        }),
+        names,
         config,
     })
+}
+
+/// Reads the ABIs; artifacts may be many and big.
+async fn names(config: &NodeConfig) -> Result<Names, NodeError> {
+    let paths = config.abis.clone();
+    let failed = |reason: String| NodeError::Config { field: "abis", reason };
+    let names = tokio::task::spawn_blocking(move || Names::load(&paths)).await;
+    names
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))
 }
 
 fn genesis_tip(config: &NodeConfig) -> Tip {

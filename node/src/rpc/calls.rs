@@ -26,10 +26,11 @@ use crate::{
     evm::{Env, Session},
     node::{Node, Place},
     state::{Overlay, Version},
+    trace::{self, Names},
 };
 
 /// Gas that a call has when it asks for none, and the most that it can have; Arbitrum's nodes have the same bound.
-const CALL_GAS_CAP: u64 = 50_000_000;
+pub(super) const CALL_GAS_CAP: u64 = 50_000_000;
 
 /// An estimate may be this many parts of a thousand above what is needed; finding it exactly costs many runs.
 const ESTIMATE_TOLERANCE: u64 = 15;
@@ -57,16 +58,34 @@ impl Simulation {
         state: Option<StateOverride>,
         block: Option<BlockOverrides>,
     ) -> Result<Self, RpcError> {
-        let mut env = node.env(&tip).for_call();
+        Self::on(node, &tip, Overlay::new(node.view(version)), request, state, block)
+    }
+
+    /// Prepares `request` on top of `overlay` in the block described by `tip`.
+    pub(crate) fn on(
+        node: &Node,
+        tip: &Tip,
+        mut overlay: Overlay,
+        request: TransactionRequest,
+        state: Option<StateOverride>,
+        block: Option<BlockOverrides>,
+    ) -> Result<Self, RpcError> {
+        let mut env = node.env(tip).for_call();
         if let Some(overrides) = block {
-            apply_block_overrides(&mut env, overrides);
+            apply_block_overrides(&mut env, &mut overlay, overrides);
         }
-        let mut overlay = Overlay::new(node.view(version));
         if let Some(overrides) = state {
-            overlay.apply(overrides)?;
+            apply_state_overrides(&mut overlay, overrides)?;
         }
         let tx = call_transaction(&overlay, node.chain_id, request)?;
         Ok(Self { env, overlay, tx })
+    }
+
+    /// Runs the call and prints the tree of its calls.
+    fn run_and_print(self, names: &Names) -> Result<ExecutionResult, RpcError> {
+        let Self { env, mut overlay, tx } = self;
+        let title = format!("call from {}", tx.caller);
+        Ok(trace::run_and_print(&mut Session::new(&env), &mut overlay, tx, &title, names)?.result)
     }
 
     /// Runs the call with `gas`, leaving this as it was.
@@ -80,8 +99,24 @@ impl Simulation {
     }
 }
 
-fn apply_block_overrides(env: &mut Env, overrides: BlockOverrides) {
+/// Changes the state as a caller wants it.
+pub(super) fn apply_state_overrides(overlay: &mut Overlay, overrides: StateOverride) -> Result<(), RpcError> {
+    if let Some((address, _)) = overrides
+        .iter()
+        .find(|(_, account)| account.move_precompile_to.is_some())
+    {
+        return Err(RpcError::Unsupported(format!(
+            "movePrecompileToAddress of {address}: precompiles cannot be moved here"
+        )));
+    }
+    Ok(overlay.apply(overrides)?)
+}
+
+fn apply_block_overrides(env: &mut Env, overlay: &mut Overlay, overrides: BlockOverrides) {
     let block = &mut env.block;
+    for (number, hash) in overrides.block_hash.into_iter().flatten() {
+        overlay.set_block_hash(number, hash);
+    }
     if let Some(number) = overrides.number {
         block.number = number;
     }
@@ -102,7 +137,11 @@ fn apply_block_overrides(env: &mut Env, overrides: BlockOverrides) {
     }
 }
 
-fn call_transaction(overlay: &Overlay, chain_id: u64, request: TransactionRequest) -> Result<TxEnv, RpcError> {
+pub(super) fn call_transaction(
+    overlay: &Overlay,
+    chain_id: u64,
+    request: TransactionRequest,
+) -> Result<TxEnv, RpcError> {
     let caller = request.from.unwrap_or(Address::ZERO);
     let nonce = match request.nonce {
         Some(nonce) => nonce,
@@ -162,7 +201,11 @@ async fn call(node: Arc<Node>, args: Args) -> Answer {
                     return Ok(data(&answer?));
                 }
                 let simulation = Simulation::new(node, (tip, version), request, state, overrides)?;
-                let result = simulation.run(simulation.tx.gas_limit)?;
+                let result = if node.config.print_traces {
+                    simulation.run_and_print(&node.names)?
+                } else {
+                    simulation.run(simulation.tx.gas_limit)?
+                };
                 Ok(data(&output(result)?))
             })
             .await

@@ -1,32 +1,40 @@
-//! Methods that trace.
+//! Methods that trace as Geth does, and the tracer of Stylus programs.
 
 use std::sync::Arc;
 
 use alloy::{
-    eips::BlockId,
-    primitives::B256,
+    consensus::{Block as RlpBlock, TxEnvelope, transaction::SignerRecoverable},
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::{B256, Bytes},
+    rlp::Decodable,
     rpc::types::{
-        TransactionRequest,
-        trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions},
+        Bundle, StateContext, TransactionIndex, TransactionRequest,
+        trace::geth::{GethDebugTracerType, GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace},
     },
 };
 use jsonrpsee::{RpcModule, core::RegisterMethodError};
-use revm::context::TxEnv;
 use revm_inspectors::tracing::{DebugInspector, TransactionContext};
 use serde_json::{Value, json};
 
 use super::{Answer, Args, RpcError, calls, calls::Simulation, method};
 use crate::{
     chain::Block,
-    config::TRANSACTION_GAS_CAP,
-    evm::{Env, Session},
+    evm::Session,
     node::{Node, Place},
     state::Overlay,
+    trace::{self, Replayed},
+    transaction::SignedTransaction,
 };
+
+/// The most blocks that one `debug_traceChain` covers.
+const MAX_CHAIN: u64 = 1_000;
 
 pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
     method(module, &["debug_traceTransaction"], trace_transaction)?;
     method(module, &["debug_traceCall"], trace_call)?;
+    method(module, &["debug_traceCallMany"], trace_call_many)?;
+    method(module, &["debug_traceBlock"], trace_rlp_block)?;
+    method(module, &["debug_traceChain"], trace_chain)?;
     method(module, &["debug_traceBlockByNumber"], |node, args| {
         trace_block(node, args, "debug_traceBlockByNumber")
     })?;
@@ -38,131 +46,304 @@ pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMetho
 async fn trace_transaction(node: Arc<Node>, args: Args) -> Answer {
     let hash: B256 = args.required(0, "hash")?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
-    let found = node.chain.read().transaction(&hash);
-    let Some((block, index)) = found else {
-        if node.pool.lock().get(&hash).is_some() {
-            return Err(RpcError::NotFound(format!("transaction {hash} is not mined yet")));
-        }
-        return calls::upstream(&node, "debug_traceTransaction", args)
-            .await
-            .map_err(|error| if node.fork.is_some() { error } else { unknown(hash) });
+    let Some((block, index)) = mined(&node, hash)? else {
+        return calls::upstream(&node, "debug_traceTransaction", args).await;
     };
     node.reading(move |node| {
-        let traces = replay(node, &block, &options, Some(index))?;
+        let traces = trace::replay(node, &block, Some(index), |replayed| trace(replayed, &options, &block))?;
         traces.into_iter().next().ok_or_else(|| unknown(hash))
     })
     .await
 }
 
-fn unknown(hash: B256) -> RpcError {
+/// The block and position of a transaction of this node; `None` when the forked chain may have it.
+pub(super) fn mined(node: &Node, hash: B256) -> Result<Option<(Arc<Block>, usize)>, RpcError> {
+    let found = node.chain.read().transaction(&hash);
+    if found.is_some() {
+        return Ok(found);
+    }
+    if node.pool.lock().get(&hash).is_some() {
+        return Err(RpcError::NotFound(format!("transaction {hash} is not mined yet")));
+    }
+    if node.fork.is_some() {
+        Ok(None)
+    } else {
+        Err(unknown(hash))
+    }
+}
+
+pub(super) fn unknown(hash: B256) -> RpcError {
     RpcError::NotFound(format!("transaction {hash} is not known"))
 }
 
 async fn trace_block(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
     let id: BlockId = args.required(0, "block")?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
-    let block = {
-        let number = match id {
-            BlockId::Number(tag) => Some(node.number_of(tag)),
-            BlockId::Hash(hash) => node.chain.read().number_of(&hash.block_hash),
-        };
-        number.and_then(|number| node.chain.read().by_number(number))
-    };
-    let Some(block) = block else {
+    let Some(block) = trace::local_block(&node, id) else {
         return calls::upstream(&node, name, args).await;
     };
+    node.reading(move |node| Ok(Value::Array(trace_all(node, &block, &options)?)))
+        .await
+}
+
+/// The traces of all transactions of a block, each with the transaction's hash.
+fn trace_all(node: &Node, block: &Block, options: &GethDebugTracingOptions) -> Result<Vec<Value>, RpcError> {
+    trace::replay(node, block, None, |replayed| {
+        let hash = replayed.hash;
+        Ok(json!({ "txHash": hash, "result": trace(replayed, options, block)? }))
+    })
+}
+
+/// Traces a block that comes as RLP: one of this node, or one that could follow a block of it.
+async fn trace_rlp_block(node: Arc<Node>, args: Args) -> Answer {
+    let rlp: Bytes = args.required(0, "block")?;
+    let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
+    let decoded = RlpBlock::<TxEnvelope>::decode(&mut rlp.as_ref())
+        .map_err(|error| RpcError::Params(format!("parameter 1 (`block`) is no block in RLP: {error}")))?;
     node.reading(move |node| {
-        let traces = replay(node, &block, &options, None)?;
-        let hashes = block.transactions.iter().map(|transaction| transaction.hash());
-        let pairs = hashes
-            .zip(traces)
-            .map(|(hash, trace)| json!({ "txHash": hash, "result": trace }));
-        Ok(Value::Array(pairs.collect()))
+        let header = decoded.header;
+        let parent = header
+            .number
+            .checked_sub(1)
+            .and_then(|number| node.chain.read().tip_of(number));
+        if parent.is_none_or(|parent| parent.hash != header.parent_hash) {
+            return Err(RpcError::NotFound(format!(
+                "the parent {} of the block is not a block of this node",
+                header.parent_hash
+            )));
+        }
+        let recovered = decoded.body.transactions.into_iter().map(|envelope| {
+            let hash = *envelope.tx_hash();
+            // Transactions of impersonated accounts have no signature that would tell the sender.
+            if let Some((block, index)) = node.chain.read().transaction(&hash)
+                && let Some(known) = block.transactions.get(index)
+            {
+                return Ok(known.clone());
+            }
+            let sender = envelope
+                .recover_signer()
+                .map_err(|error| RpcError::Params(format!("transaction {hash}: {error}")))?;
+            Ok(Arc::new(SignedTransaction { envelope, sender }))
+        });
+        let transactions = recovered.collect::<Result<Vec<_>, RpcError>>()?;
+        let block = Block {
+            hash: header.hash_slow(),
+            l1_number: node.chain.read().l1_number(header.number, header.timestamp),
+            header,
+            transactions,
+            receipts: Vec::new(),
+        };
+        Ok(Value::Array(trace_all(node, &block, &options)?))
     })
     .await
 }
 
-/// Runs a block again from its parent's state and traces one of its transactions, or all.
-fn replay(
-    node: &Node,
-    block: &Block,
-    options: &GethDebugTracingOptions,
-    only: Option<usize>,
-) -> Result<Vec<Value>, RpcError> {
-    let parent = block.header.number.saturating_sub(1);
-    let version = node.store.read().version_of_block(parent).ok_or_else(|| {
-        RpcError::Rejected(format!(
-            "the state before block {} is no longer held",
-            block.header.number
-        ))
-    })?;
-    let mut overlay = Overlay::new(node.view(version));
-    let env = node.env(&block.tip());
-    let mut session = Session::new(&env);
-    let mut traces = Vec::new();
-    for (index, transaction) in block.transactions.iter().enumerate() {
-        let tx = transaction.to_env(TRANSACTION_GAS_CAP);
-        if only.is_some_and(|only| only != index) {
-            let outcome = session.execute(&mut overlay, tx)?;
-            overlay.commit(outcome.state);
-            continue;
-        }
-        let context = TransactionContext {
-            block_hash: Some(block.hash),
-            tx_index: Some(index),
-            tx_hash: Some(transaction.hash()),
-        };
-        traces.push(trace(
-            &mut overlay,
-            (&env, &mut session),
-            tx,
-            options.clone(),
-            Some(context),
-        )?);
-        if only.is_some() {
-            break;
-        }
+/// Traces the blocks after `start` up to `end`.
+async fn trace_chain(node: Arc<Node>, args: Args) -> Answer {
+    let start: BlockNumberOrTag = args.required(0, "start")?;
+    let end: BlockNumberOrTag = args.required(1, "end")?;
+    let options: GethDebugTracingOptions = args.optional(2, "options")?.unwrap_or_default();
+    let (start, end) = (node.number_of(start), node.number_of(end));
+    if end.saturating_sub(start) > MAX_CHAIN {
+        return Err(RpcError::Params(format!(
+            "{} blocks are too many for one request; at most {MAX_CHAIN}",
+            end.saturating_sub(start)
+        )));
     }
-    Ok(traces)
+    node.reading(move |node| {
+        let mut blocks = Vec::new();
+        for number in start.saturating_add(1)..=end {
+            let block = node.chain.read().by_number(number).ok_or_else(|| {
+                RpcError::NotFound(format!("block {number} is not one of this node, which alone it traces"))
+            })?;
+            let traces = trace_all(node, &block, &options)?;
+            blocks.push(json!({ "block": format!("{number:#x}"), "hash": block.hash, "traces": traces }));
+        }
+        Ok(Value::Array(blocks))
+    })
+    .await
 }
 
-/// Runs and traces a transaction; its changes stay in `overlay`.
-fn trace(
-    overlay: &mut Overlay,
-    (env, session): (&Env, &mut Session<'_>),
-    tx: TxEnv,
-    options: GethDebugTracingOptions,
+fn trace(replayed: Replayed<'_, '_>, options: &GethDebugTracingOptions, block: &Block) -> Result<Value, RpcError> {
+    let context = TransactionContext {
+        block_hash: Some(block.hash),
+        tx_index: Some(replayed.index),
+        tx_hash: Some(replayed.hash),
+    };
+    run(replayed, options, Some(context))
+}
+
+/// Runs and traces a transaction; its changes stay in its overlay.
+fn run(
+    replayed: Replayed<'_, '_>,
+    options: &GethDebugTracingOptions,
     context: Option<TransactionContext>,
 ) -> Result<Value, RpcError> {
-    let mut inspector = DebugInspector::new(options).map_err(|error| RpcError::Params(error.to_string()))?;
+    if let Some(GethDebugTracerType::JsTracer(code)) = &options.tracer {
+        return if is_stylus_tracer(code) {
+            trace_programs(replayed)
+        } else {
+            Err(RpcError::Params(
+                "JavaScript tracers are not run here; use callTracer, flatCallTracer, prestateTracer, 4byteTracer, muxTracer, \
+                 erc7562Tracer, noopTracer, stylusTracer or the struct logs"
+                    .to_owned(),
+            ))
+        };
+    }
+    let Replayed {
+        overlay,
+        env,
+        session,
+        tx,
+        ..
+    } = replayed;
+    let mut inspector = DebugInspector::new(options.clone()).map_err(|error| RpcError::Params(error.to_string()))?;
     let outcome = session.inspect(overlay, tx.clone(), &mut inspector)?;
-    let trace = inspector
+    let mut trace = inspector
         .get_result(context, &tx, &env.block, &outcome, overlay)
         .map_err(|error| RpcError::Internal(error.to_string()))?;
+    if let GethTrace::FlatCallTracer(traces) = &mut trace {
+        // The inspector takes what NUMBER answers.
+        for trace in traces.iter_mut() {
+            trace.block_number = Some(env.l2_number);
+        }
+    }
     overlay.commit(outcome.state);
     Ok(serde_json::to_value(trace)?)
 }
 
+/// Whether a tracer asks for the host calls of Stylus programs: by name, or as the script that `cargo stylus` sends, which is
+/// the only one with a member `hostio`.
+fn is_stylus_tracer(code: &str) -> bool {
+    code == "stylusTracer"
+        || code
+            .split("hostio")
+            .skip(1)
+            .any(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
+}
+
+fn trace_programs(replayed: Replayed<'_, '_>) -> Result<Value, RpcError> {
+    let traced = trace::run(replayed.session, replayed.overlay, replayed.tx)?;
+    replayed.overlay.commit(traced.outcome.state);
+    if traced.dropped > 0 {
+        return Err(RpcError::Rejected(format!(
+            "the trace is too long: {} host calls do not fit",
+            traced.dropped
+        )));
+    }
+    Ok(traced.root.as_ref().map_or_else(|| json!([]), trace::steps))
+}
+
 async fn trace_call(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
-    let block: Option<BlockId> = args.optional(1, "block")?;
+    let id: Option<BlockId> = args.optional(1, "block")?;
     let options: GethDebugTracingCallOptions = args.optional(2, "options")?.unwrap_or_default();
-    match node.place(block)? {
+    match node.place(id)? {
         Place::Upstream => calls::upstream(&node, "debug_traceCall", args).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
-                let GethDebugTracingCallOptions {
-                    tracing_options,
-                    state_overrides,
-                    block_overrides,
-                    ..
-                } = options;
-                let place = (tip, version);
-                let Simulation { env, mut overlay, tx } =
-                    Simulation::new(node, place, request, state_overrides, block_overrides)?;
-                trace(&mut overlay, (&env, &mut Session::new(&env)), tx, tracing_options, None)
+                let index = options
+                    .tx_index
+                    .map(|index| usize::try_from(index).unwrap_or(usize::MAX));
+                let overlay = match index {
+                    Some(index) => inside(node, id, index)?,
+                    None => Overlay::new(node.view(version)),
+                };
+                let (state, block) = (options.state_overrides, options.block_overrides);
+                let mut simulation = Simulation::on(node, &tip, overlay, request, state, block)?;
+                let mut session = Session::new(&simulation.env);
+                run(
+                    simulated(&mut simulation.overlay, &simulation.env, &mut session, simulation.tx),
+                    &options.tracing_options,
+                    None,
+                )
             })
             .await
+        }
+    }
+}
+
+/// State inside a block of this node, before its transaction `index`.
+fn inside(node: &Node, id: Option<BlockId>, index: usize) -> Result<Overlay, RpcError> {
+    let block = trace::local_block(node, id.unwrap_or_default())
+        .ok_or_else(|| RpcError::NotFound("a transaction index needs a block of this node".to_owned()))?;
+    trace::state_after(node, &block, index)
+}
+
+fn simulated<'r, 's>(
+    overlay: &'r mut Overlay,
+    env: &'r crate::evm::Env,
+    session: &'r mut Session<'s>,
+    tx: revm::context::TxEnv,
+) -> Replayed<'r, 's> {
+    Replayed {
+        overlay,
+        env,
+        session,
+        tx,
+        hash: B256::ZERO,
+        index: 0,
+    }
+}
+
+async fn trace_call_many(node: Arc<Node>, args: Args) -> Answer {
+    let bundles: Vec<Bundle> = args.required(0, "bundles")?;
+    let context: StateContext = args.optional(1, "state context")?.unwrap_or_default();
+    let options: GethDebugTracingCallOptions = args.optional(2, "options")?.unwrap_or_default();
+    let id = context.block_number;
+    match node.place(id)? {
+        Place::Upstream => calls::upstream(&node, "debug_traceCallMany", args).await,
+        Place::Local { tip, version } => {
+            node.reading(move |node| {
+                let mut overlay = match context.transaction_index {
+                    Some(TransactionIndex::Index(index)) => inside(node, id, index)?,
+                    Some(TransactionIndex::All) | None => Overlay::new(node.view(version)),
+                };
+                if let Some(state) = options.state_overrides {
+                    overlay.apply(state)?;
+                }
+                let mut all = Vec::new();
+                for bundle in bundles {
+                    let mut traces = Vec::new();
+                    for request in bundle.transactions {
+                        let block = bundle
+                            .block_override
+                            .clone()
+                            .or_else(|| options.block_overrides.clone());
+                        let mut simulation = Simulation::on(node, &tip, overlay, request, None, block)?;
+                        let mut session = Session::new(&simulation.env);
+                        let call = simulated(&mut simulation.overlay, &simulation.env, &mut session, simulation.tx);
+                        traces.push(run(call, &options.tracing_options, None)?);
+                        overlay = simulation.overlay;
+                    }
+                    all.push(Value::Array(traces));
+                }
+                Ok(Value::Array(all))
+            })
+            .await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_of_cargo_stylus_is_recognised_and_others_are_not() {
+        for code in [
+            "stylusTracer",
+            "{\n \"hostio\": function(info) {} }",
+            "{hostio : function(i) {}}",
+        ] {
+            assert!(is_stylus_tracer(code), "{code}");
+        }
+        for code in [
+            "{step: function(log, db) {}, result: function() { return 'hostio' }}",
+            "{}",
+            "hostio",
+        ] {
+            assert!(!is_stylus_tracer(code), "{code}");
         }
     }
 }

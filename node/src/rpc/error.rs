@@ -8,7 +8,7 @@ use jsonrpsee::types::ErrorObjectOwned;
 use revm::context_interface::result::InvalidTransaction;
 use serde_json::Value;
 
-use crate::{evm::ExecutionError, pool::PoolError, state::StateError, transaction::TransactionError};
+use crate::{evm::ExecutionError, pool::PoolError, state::StateError, trace::Names, transaction::TransactionError};
 
 /// Why a method has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -25,6 +25,12 @@ pub(crate) enum RpcError {
     /// The request is understood but refused.
     #[error("{0}")]
     Rejected(String),
+    /// The method exists but cannot be answered here.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Refused with a code that the method's specification names.
+    #[error("{message}")]
+    Coded { code: i32, message: String },
     /// The node, or the chain below it, failed.
     #[error("{0}")]
     Internal(String),
@@ -44,8 +50,23 @@ impl RpcError {
             Self::Params(_) => -32_602,
             Self::NotFound(_) => -32_001,
             Self::Rejected(_) => -32_000,
+            Self::Unsupported(_) => -32_004,
+            Self::Coded { code, .. } => *code,
             Self::Internal(_) => -32_603,
             Self::Upstream { code, .. } => i32::try_from(*code).unwrap_or(-32_603),
+        }
+    }
+}
+
+impl RpcError {
+    /// The error for a client; the message of a revert tells what `names` know of its data.
+    pub(crate) fn into_object(self, names: &Names) -> ErrorObjectOwned {
+        match self {
+            Self::Revert(data) => {
+                let code = Self::Revert(Bytes::new()).code();
+                ErrorObjectOwned::owned(code, names.revert_message(&data), Some(hex::encode_prefixed(data)))
+            }
+            other => other.into(),
         }
     }
 }

@@ -10,10 +10,13 @@ mod fees;
 pub(crate) mod filters;
 mod info;
 mod node_interface;
+mod parity;
+mod raw;
 mod render;
 mod state;
 mod subscribe;
 mod transactions;
+mod tree;
 mod txpool;
 
 use std::{future::Future, sync::Arc};
@@ -41,9 +44,8 @@ where
             let handler = handler.clone();
             let args = Args::parse(&params);
             async move {
-                handler(node, args?)
-                    .await
-                    .map_err(jsonrpsee::types::ErrorObjectOwned::from)
+                let answer = async { handler(node.clone(), args?).await };
+                answer.await.map_err(|error| error.into_object(&node.names))
             }
         })?;
     }
@@ -64,5 +66,8 @@ pub(crate) fn module(node: Arc<Node>) -> Result<RpcModule<Node>, RegisterMethodE
     txpool::register(&mut module)?;
     cheats::register(&mut module)?;
     debug::register(&mut module)?;
+    parity::register(&mut module)?;
+    raw::register(&mut module)?;
+    tree::register(&mut module)?;
     Ok(module)
 }

@@ -157,6 +157,16 @@ fn rpc_log(
     }
 }
 
+/// The logs of a block's transaction, none if there is none at `index`.
+pub(crate) fn transaction_logs(block: &Block, index: usize) -> Vec<rpc::Log> {
+    let (Some(transaction), Some(receipt)) = (block.transactions.get(index), block.receipts.get(index)) else {
+        return Vec::new();
+    };
+    let logs = receipt.envelope.logs().iter().zip(receipt.first_log..);
+    logs.map(|(log, log_index)| rpc_log(block, index, transaction, log.clone(), log_index))
+        .collect()
+}
+
 /// The logs of a block that `filter` lets through.
 pub(crate) fn logs(block: &Block, filter: &rpc::Filter) -> Vec<rpc::Log> {
     if !filter.matches_bloom(block.header.logs_bloom) {

@@ -1,6 +1,6 @@
 //! Changes in the making, above a view: the transactions of a block, or the overrides of a call.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use alloy::{
     primitives::{Address, B256, U256, map::HashMap as FastMap},
@@ -24,6 +24,8 @@ pub(crate) struct Overlay {
     accounts: FastMap<Address, AccountInfo>,
     storage: FastMap<(Address, U256), U256>,
     renewed: HashSet<Address>,
+    /// Hashes of blocks that only exist here.
+    hashes: BTreeMap<u64, B256>,
 }
 
 impl Overlay {
@@ -33,6 +35,7 @@ impl Overlay {
             accounts: FastMap::default(),
             storage: FastMap::default(),
             renewed: HashSet::new(),
+            hashes: BTreeMap::new(),
         }
     }
 
@@ -55,6 +58,23 @@ impl Overlay {
     pub(crate) fn renew(&mut self, address: Address) {
         self.storage.retain(|key, _| key.0 != address);
         self.renewed.insert(address);
+    }
+
+    /// Sets the hash of a block.
+    pub(crate) fn set_block_hash(&mut self, number: u64, hash: B256) {
+        self.hashes.insert(number, hash);
+    }
+
+    /// All slots of an account that are not zero; `None` where the chain below has some that cannot be listed.
+    pub(crate) fn slots(&self, address: Address) -> Option<BTreeMap<U256, U256>> {
+        let mut slots = match self.renewed.contains(&address) {
+            true => BTreeMap::new(),
+            false => self.view.slots(address)?,
+        };
+        let own = self.storage.iter().filter(|((owner, _), _)| *owner == address);
+        slots.extend(own.map(|((_, slot), value)| (*slot, *value)));
+        slots.retain(|_, value| !value.is_zero());
+        Some(slots)
     }
 
     /// Gives an account other code.
@@ -172,7 +192,10 @@ impl DatabaseRef for Overlay {
     }
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, StateError> {
-        self.view.block_hash_ref(number)
+        match self.hashes.get(&number) {
+            Some(hash) => Ok(*hash),
+            None => self.view.block_hash_ref(number),
+        }
     }
 }
 

@@ -220,6 +220,48 @@ impl Store {
             .map(|_| U256::ZERO)
     }
 
+    /// The slots of an account at `version` that were set locally and are not zero.
+    pub(crate) fn slots_of(&self, address: Address, version: Version) -> BTreeMap<U256, U256> {
+        let own = self.storage.iter().filter(|((owner, _), _)| *owner == address);
+        own.filter_map(|((_, slot), versions)| Some((*slot, *versions.at(version)?)))
+            .filter(|(_, value)| !value.is_zero())
+            .collect()
+    }
+
+    /// Whether the storage of an account began anew by `version`, so that all its slots are known here.
+    pub(crate) fn is_renewed(&self, address: &Address, version: Version) -> bool {
+        self.renewed.get(address).is_some_and(|since| *since <= version)
+    }
+
+    /// The accounts at `version` that were set locally.
+    pub(crate) fn accounts_at(&self, version: Version) -> Vec<(Address, AccountInfo)> {
+        let known = self.accounts.iter();
+        known
+            .filter_map(|(address, versions)| Some((*address, versions.at(version)?.clone())))
+            .collect()
+    }
+
+    /// The slots at `version` that were set locally and are not zero, by account.
+    pub(crate) fn storage_at(&self, version: Version) -> HashMap<Address, Vec<(U256, U256)>> {
+        let mut found: HashMap<Address, Vec<(U256, U256)>> = HashMap::new();
+        for ((address, slot), versions) in &self.storage {
+            if let Some(value) = versions.at(version).filter(|value| !value.is_zero()) {
+                found.entry(*address).or_default().push((*slot, *value));
+            }
+        }
+        found
+    }
+
+    /// Whether anything of an account was set locally by `version`.
+    pub(crate) fn is_touched(&self, address: &Address, version: Version) -> bool {
+        let account = self.accounts.get(address).and_then(|versions| versions.at(version));
+        account.is_some()
+            || self
+                .storage
+                .iter()
+                .any(|((owner, _), versions)| owner == address && versions.at(version).is_some())
+    }
+
     /// Code that was put in locally.
     pub(crate) fn code(&self, hash: &B256) -> Option<Bytecode> {
         self.codes.get(hash).cloned()

@@ -1,6 +1,6 @@
 //! Read access to one version of the state, down to the forked chain.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy::primitives::{Address, B256, U256};
 use foundry_fork_db::{DatabaseError, SharedBackend};
@@ -66,6 +66,13 @@ impl StateView {
     /// The account, or an empty one.
     pub(crate) fn account(&self, address: Address) -> Result<AccountInfo, StateError> {
         Ok(self.basic_ref(address)?.unwrap_or_default())
+    }
+
+    /// All slots of an account that are not zero; `None` where the chain below has some that cannot be listed.
+    pub(crate) fn slots(&self, address: Address) -> Option<BTreeMap<U256, U256>> {
+        let store = self.store.read();
+        let complete = matches!(self.base, Base::Empty) || store.is_renewed(&address, self.version);
+        complete.then(|| store.slots_of(address, self.version))
     }
 
     /// The account's code as stored, with no padding.

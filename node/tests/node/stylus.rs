@@ -58,6 +58,20 @@ fn call_to(target: Address, call: &impl SolCall) -> TransactionRequest {
         .with_input(call.abi_encode())
 }
 
+/// Deploys and activates a program.
+pub(crate) async fn deployed(provider: &DynProvider, wasm: &[u8]) -> Address {
+    let code: Bytes = code::compress(wasm).unwrap().into();
+    let fee = quote(provider, &code).await.unwrap();
+    let address = deploy_code(provider, &code).await;
+    assert!(activate(provider, address, fee).await.status());
+    address
+}
+
+/// The program that answers the word in slot 0, and then stores its calldata there if that is one word.
+pub(crate) fn word_program() -> Vec<u8> {
+    wat::parse_str(REGISTER).unwrap()
+}
+
 async fn deploy_code(provider: &DynProvider, code: &Bytes) -> Address {
     let create = TransactionRequest::default()
         .with_from(ALICE)
@@ -114,10 +128,7 @@ async fn activate(provider: &DynProvider, program: Address, fee: U256) -> Transa
 
 async fn deployed_and_active(node: &NodeHandle) -> (DynProvider, Address) {
     let provider = plain(&node.http_endpoint());
-    let code = program(REGISTER);
-    let fee = quote(&provider, &code).await.unwrap();
-    let address = deploy_code(&provider, &code).await;
-    assert!(activate(&provider, address, fee).await.status());
+    let address = deployed(&provider, &word_program()).await;
     (provider, address)
 }
 
