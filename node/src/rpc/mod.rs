@@ -13,6 +13,7 @@ mod node_interface;
 mod parity;
 mod raw;
 mod render;
+mod simulate;
 mod state;
 mod subscribe;
 mod transactions;
@@ -68,6 +69,7 @@ pub(crate) fn module(node: Arc<Node>) -> Result<RpcModule<Node>, RegisterMethodE
     debug::register(&mut module)?;
     parity::register(&mut module)?;
     raw::register(&mut module)?;
+    simulate::register(&mut module)?;
     tree::register(&mut module)?;
     Ok(module)
 }

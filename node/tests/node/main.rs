@@ -16,6 +16,7 @@ mod mining;
 mod parity;
 mod print;
 mod pubsub;
+mod simulate;
 mod stylus;
 mod stylus_trace;
 mod support;
