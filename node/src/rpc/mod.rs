@@ -11,6 +11,7 @@ pub(crate) mod filters;
 mod info;
 mod node_interface;
 mod parity;
+mod proof;
 mod raw;
 mod render;
 mod simulate;
@@ -70,6 +71,7 @@ pub(crate) fn module(node: Arc<Node>) -> Result<RpcModule<Node>, RegisterMethodE
     parity::register(&mut module)?;
     raw::register(&mut module)?;
     simulate::register(&mut module)?;
+    proof::register(&mut module)?;
     tree::register(&mut module)?;
     Ok(module)
 }

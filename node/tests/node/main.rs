@@ -15,6 +15,7 @@ mod history;
 mod mining;
 mod parity;
 mod print;
+mod proof;
 mod pubsub;
 mod simulate;
 mod stylus;
