@@ -1,5 +1,6 @@
 //! `cordon keeper`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use alloy::primitives::Address;
@@ -125,6 +126,7 @@ struct Prepared {
     store: PathBuf,
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
+    console: Option<SocketAddr>,
 }
 
 fn prepare(args: &Args) -> eyre::Result<Prepared> {
@@ -142,6 +144,7 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
     let channels = notify::channels(&config.notify, directory)?;
     let url = config.keeper.as_ref().and_then(|keeper| keeper.heartbeat_url.as_ref());
     let dead_man = url.map(|url| url.read(directory)).transpose()?.map(DeadMan::new);
+    let console = config.keeper.as_ref().and_then(|keeper| keeper.console);
     Ok(Prepared {
         config,
         compiled,
@@ -150,6 +153,7 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
         store,
         channels,
         dead_man,
+        console,
     })
 }
 
@@ -194,6 +198,7 @@ async fn follow(args: &Args) -> eyre::Result<()> {
         store,
         channels,
         dead_man,
+        console,
     } = prepared;
     let store = Store::open(&store, options.chain_id, options.guard).await?;
     let guard = options.guard;
@@ -203,6 +208,9 @@ async fn follow(args: &Args) -> eyre::Result<()> {
         .with_config_text(config.source.text());
     if let Some(switch) = dead_man {
         keeper = keeper.with_dead_man(switch);
+    }
+    if let Some(address) = console {
+        println!("console at http://{}", keeper.open_console(address).await?);
     }
     let stop = CancellationToken::new();
     let mut interrupt = Interrupt::listen()?;

@@ -1,5 +1,7 @@
 //! Why a keeper cannot be set up or go on.
 
+use std::net::SocketAddr;
+
 use alloy::primitives::{Address, B256};
 use cordon_client::config::SecretError;
 
@@ -89,6 +91,14 @@ pub enum KeeperError {
     NoHeartbeat {
         /// Name of the rule.
         rule: String,
+    },
+    /// The console cannot listen.
+    #[error("the console cannot listen at {address}: {reason}; choose another `listen` for `console` in [keeper]")]
+    Console {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// Why.
+        reason: std::io::Error,
     },
 }
 

@@ -101,6 +101,11 @@ impl Progress {
         self.with(|state| state.busy_since = None);
     }
 
+    /// Height of the block that was evaluated last.
+    pub(crate) fn height(&self) -> Option<u64> {
+        self.with(|state| state.done)
+    }
+
     /// Health now.
     pub(crate) fn health(&self, heads: &Heads) -> Health {
         let (done, busy_since) = self.with(|state| (state.done, state.busy_since));

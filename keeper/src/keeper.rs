@@ -1,5 +1,7 @@
 //! The keeper as a whole: set up with every check that can be made beforehand, then run until it is told to stop.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::eips::BlockId;
@@ -7,15 +9,17 @@ use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::sol_types::SolCall;
 use cordon_client::CompiledConfig;
 use cordon_client::guard::ICordonGuard as Guard;
+use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
-use crate::chain::{Heads, Link, Rpc};
+use crate::chain::{Heads, Rpc};
+use crate::console::{self, Shown};
 use crate::decide::{Response, RulePolicy};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
-use crate::health::{Health, Progress};
+use crate::health::Progress;
 use crate::notify::{Channel, DeadMan, Desk};
 use crate::options::{Options, Signers};
 use crate::pipeline::Pipeline;
@@ -24,6 +28,7 @@ use crate::record::{AlarmKind, Names, Store};
 use crate::report::{Reports, RuleTexts};
 use crate::respond::{Account, Heartbeat, Job, Queue, Responder, Upkeep};
 use crate::rules::Reader;
+use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
 /// Events that a slow listener may lag behind.
 const EVENTS: usize = 4_096;
@@ -46,6 +51,7 @@ pub struct Keeper {
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
     config_digest: Option<B256>,
+    console: Option<TcpListener>,
 }
 
 impl Keeper {
@@ -106,7 +112,8 @@ impl Keeper {
             }
         };
         let names = policy::names(compiled);
-        let reader = Reader::new(rpc.clone(), options.guard, policy::watched(compiled, &options));
+        let reader = Reader::new(rpc.clone(), options.guard, policy::watched(compiled, &options))
+            .with_hooks(policy::hooks(compiled));
         let responder = Responder {
             rpc: rpc.clone(),
             guard: options.guard,
@@ -134,6 +141,7 @@ impl Keeper {
             channels: Vec::new(),
             dead_man: None,
             config_digest: None,
+            console: None,
         })
     }
 
@@ -157,6 +165,18 @@ impl Keeper {
         let bytes = [text.as_bytes(), self.version.as_slice()].concat();
         self.config_digest = Some(keccak256(bytes));
         self
+    }
+
+    /// Opens the console at `address` (port 0 for a free one); it is served while the keeper runs. Answers where it listens.
+    ///
+    /// # Errors
+    /// [`KeeperError::Console`].
+    pub async fn open_console(&mut self, address: SocketAddr) -> Result<SocketAddr, KeeperError> {
+        let failed = |reason| KeeperError::Console { address, reason };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let at = listener.local_addr().map_err(failed)?;
+        self.console = Some(listener);
+        Ok(at)
     }
 
     /// A stream of what the keeper sees, decides and does from now on. A listener that is slow loses the oldest events.
@@ -229,6 +249,26 @@ impl Keeper {
             progress.clone(),
             alarms.clone(),
         )));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(watch_endpoints(
+            self.rpc.clone(),
+            self.store.clone(),
+            alarms.clone(),
+            self.options.compare_every,
+        )));
+        if let Some(listener) = self.console {
+            let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
+            let shown = Shown::new(
+                (self.store.clone(), self.names.clone()),
+                account.address(),
+                (heads.clone(), progress.clone()),
+                self.events.clone(),
+                remote,
+            );
+            tasks.spawn(
+                stop.clone()
+                    .run_until_cancelled_owned(console::serve(listener, Arc::new(shown))),
+            );
+        }
         if let Some(heartbeat) = self.heartbeat.clone() {
             let (heads, progress) = (heads.clone(), progress.clone());
             let beat = async move { heartbeat.run(move || progress.health(&heads)).await };
@@ -284,74 +324,6 @@ impl Keeper {
             alarms.raise(AlarmKind::ConfigChanged, "cordon.toml", &text, None).await;
         }
         Ok(())
-    }
-}
-
-/// Turns a chain that stands still, and a pipeline that does not keep up, into an alarm.
-async fn watch_health(heads: Heads, progress: Progress, alarms: Alarms) {
-    const PERIOD: Duration = Duration::from_secs(1);
-    const SUBJECT: &str = "keeper";
-    loop {
-        tokio::time::sleep(PERIOD).await;
-        match progress.health(&heads) {
-            // That no source works has an alarm of its own, which says more.
-            Health::Ill(why) if !heads.link().is_blind() => {
-                alarms
-                    .raise(
-                        AlarmKind::Stale,
-                        SUBJECT,
-                        &format!("the keeper does not follow the chain: {why}"),
-                        None,
-                    )
-                    .await;
-            }
-            Health::Well => alarms.clear(AlarmKind::Stale, SUBJECT).await,
-            Health::Ill(_) | Health::Starting => {}
-        }
-    }
-}
-
-/// Turns the health of the head sources into alarms.
-async fn watch_link(mut heads: Heads, alarms: Alarms) {
-    // A subscription that is back within moments is nobody's business.
-    const CALM: Duration = Duration::from_secs(3);
-    let mut known = Link {
-        subscribed: true,
-        ..Link::default()
-    };
-    loop {
-        if !heads.link_changed().await {
-            return;
-        }
-        tokio::time::sleep(if heads.link().is_blind() { Duration::ZERO } else { CALM }).await;
-        let link = heads.link();
-        if link.is_blind() {
-            let why = link.poll_error.clone().unwrap_or_default();
-            alarms
-                .raise(
-                    AlarmKind::Blind,
-                    "heads",
-                    &format!("the keeper sees no blocks: {why}"),
-                    None,
-                )
-                .await;
-        } else if known.is_blind() {
-            alarms.clear(AlarmKind::Blind, "heads").await;
-        }
-        match (&link.subscription_error, link.subscribed) {
-            (Some(why), false) => {
-                alarms
-                    .raise(
-                        AlarmKind::Polling,
-                        "heads",
-                        &format!("heads come by polling: {why}"),
-                        None,
-                    )
-                    .await;
-            }
-            _ => alarms.clear(AlarmKind::Polling, "heads").await,
-        }
-        known = link;
     }
 }
 

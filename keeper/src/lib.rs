@@ -22,6 +22,7 @@
 mod alarm;
 pub mod chain;
 pub mod clock;
+mod console;
 pub mod decide;
 mod error;
 mod event;
@@ -35,6 +36,7 @@ pub mod record;
 pub mod report;
 pub mod respond;
 pub mod rules;
+mod watchdog;
 
 pub use alarm::Alarms;
 pub use error::KeeperError;

@@ -42,6 +42,8 @@ pub struct Options {
     pub keep_blocks: u64,
     /// A chain without a new block for so long is one that is not seen any more.
     pub stale_head: Duration,
+    /// How often the endpoints are compared with each other, when there are several.
+    pub compare_every: Duration,
 }
 
 impl Options {
@@ -63,6 +65,7 @@ impl Options {
             heartbeat: Duration::from_secs(5 * 60),
             keep_blocks: 2_000_000,
             stale_head: Duration::from_secs(60),
+            compare_every: Duration::from_secs(5),
         }
     }
 

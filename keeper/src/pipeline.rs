@@ -199,6 +199,7 @@ impl Pipeline {
             scopes: reading.scopes.as_deref(),
             decisions: &decisions,
             events: &reading.events,
+            stopped: &reading.stopped,
             witnessed: &reading.witnessed,
             witness_limit: self.witness_limit,
             head_to_decision: (!decisions.is_empty()).then_some(head_to_decision),
@@ -275,6 +276,17 @@ impl Pipeline {
         }
         if let Some(scopes) = &reading.scopes {
             self.upkeep.note_block(block, scopes);
+        }
+        if reading.logs_read {
+            self.alarms.clear(AlarmKind::EventsUnread, "logs").await;
+        } else {
+            let text = format!(
+                "the node refuses the logs of block {}: what the guard logged there, and whom events named, is not in the record",
+                block.number
+            );
+            self.alarms
+                .raise(AlarmKind::EventsUnread, "logs", &text, Some(block.number))
+                .await;
         }
         for event in &reading.events {
             match &event.kind {

@@ -9,7 +9,7 @@ use crate::decide::{Response, RulePolicy};
 use crate::options::Options;
 use crate::record::{NamedContainment, Names};
 use crate::respond::GasPlan;
-use crate::rules::{Watched, WitnessRule};
+use crate::rules::{Hooks, Watched, WitnessRule};
 
 /// The rules as policies, in the order of the rulebook. Hook rules are not among them: they hold inside a call only.
 pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Vec<RulePolicy> {
@@ -56,6 +56,14 @@ pub(crate) fn watched(compiled: &CompiledConfig, options: &Options) -> Watched {
         }
     }
     watched
+}
+
+/// Where calls that a hook stopped are looked for.
+pub(crate) fn hooks(compiled: &CompiledConfig) -> Hooks {
+    Hooks {
+        callers: compiled.rulebook.callers.clone(),
+        scopes: compiled.rules.iter().map(|rule| rule.scope).collect(),
+    }
 }
 
 /// Names for reports and alarms.

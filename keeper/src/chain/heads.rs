@@ -176,10 +176,12 @@ impl Shared {
 async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
     // The generation at which the subscription was first seen to lag behind the poll.
     let mut lagging: Option<u64> = None;
+    let mut failures = 0_u32;
     loop {
         let before = shared.generation.load(Ordering::Acquire);
         match rpc.latest().await {
             Ok(block) => {
+                failures = 0;
                 shared.set_link(|link| link.poll_error = None);
                 // An announcement that came meanwhile is newer than this answer.
                 if shared.generation.load(Ordering::Acquire) == before {
@@ -195,10 +197,18 @@ async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
                     lagging = lags.then_some(now);
                 }
             }
-            Err(error) => shared.set_link(|link| link.poll_error = Some(error.to_string())),
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                shared.set_link(|link| link.poll_error = Some(error.to_string()));
+            }
         }
         let healthy = shared.subscribed.load(Ordering::Acquire);
-        let mut wait = if healthy { settings.watch } else { settings.poll };
+        // An endpoint that is overloaded is not helped by being asked as fast as one that is not.
+        let slower = settings
+            .poll
+            .saturating_mul(2_u32.saturating_pow(failures.min(8)))
+            .min(settings.watch);
+        let mut wait = if healthy { settings.watch } else { slower };
         // A subscription that ends while we wait must not leave us asleep for the long interval.
         while healthy && !wait.is_zero() && shared.subscribed.load(Ordering::Acquire) {
             let slice = wait.min(settings.poll);

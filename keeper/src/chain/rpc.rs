@@ -82,12 +82,22 @@ pub enum CallError {
 }
 
 #[derive(Debug)]
-struct Endpoint {
+pub(super) struct Endpoint {
     /// Scheme, host and port: what may be shown in logs.
     name: String,
     provider: DynProvider,
     /// Whether the chain id was compared.
     verified: AtomicBool,
+}
+
+impl Endpoint {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn provider(&self) -> DynProvider {
+        self.provider.clone()
+    }
 }
 
 /// Several endpoints of one chain. Cheap to clone.
@@ -173,7 +183,11 @@ impl Rpc {
         }
     }
 
-    async fn verify_endpoint(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter()
+    }
+
+    pub(super) async fn verify_endpoint(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
         if endpoint.verified.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -193,7 +207,7 @@ impl Rpc {
     }
 
     /// One request at one endpoint with the deadline.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         method: &'static str,
         endpoint: &Endpoint,
@@ -201,6 +215,13 @@ impl Rpc {
     ) -> Result<T, RpcError> {
         match tokio::time::timeout(self.timeout, request).await {
             Ok(Ok(value)) => Ok(value),
+            // A node that is busy has not answered: another one may.
+            Ok(Err(TransportError::ErrorResp(payload))) if is_busy(payload.code, &payload.message) => {
+                Err(RpcError::Unreachable {
+                    method,
+                    reason: format!("{}: {} (code {})", endpoint.name, payload.message, payload.code),
+                })
+            }
             Ok(Err(TransportError::ErrorResp(payload))) => Err(RpcError::Refused {
                 method,
                 code: payload.code,
@@ -218,7 +239,7 @@ impl Rpc {
     }
 
     /// Asks the endpoints in turn, beginning with the one that answered last, until one answers (with a result or a refusal).
-    async fn ask<T, F, R>(&self, method: &'static str, request: R) -> Result<T, RpcError>
+    pub(super) async fn ask<T, F, R>(&self, method: &'static str, request: R) -> Result<T, RpcError>
     where
         F: Future<Output = TransportResult<T>>,
         R: Fn(DynProvider) -> F,
@@ -294,6 +315,14 @@ impl Rpc {
         let mut request = TransactionRequest::default().to(to).input(data.into());
         request.from = from;
         request.gas = gas;
+        self.call_as(request, block).await
+    }
+
+    /// Calls as a transaction would, on the state of a block.
+    ///
+    /// # Errors
+    /// As [`Rpc::call`].
+    pub(super) async fn call_as(&self, request: TransactionRequest, block: BlockId) -> Result<Bytes, CallError> {
         let answer = self
             .ask("eth_call", |p| {
                 let request = request.clone();
@@ -424,6 +453,22 @@ impl BlockSource for Rpc {
     }
 }
 
+/// Whether an error of JSON-RPC says that the endpoint takes no more requests now, in the words of several providers.
+fn is_busy(code: i64, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let says = |part: &str| message.contains(part);
+    if says("query returned") || says("response size") {
+        // What is too large stays too large: waiting would hold the block for ever.
+        return false;
+    }
+    matches!(code, 429 | -32_005 | -32_097)
+        || says("too many requests")
+        || says("rate limit")
+        || says("compute units")
+        || says("throughput")
+        || says("request limit")
+}
+
 /// A transport error without the URL, which may hold a key.
 fn describe(error: &TransportError) -> String {
     match error {
@@ -436,5 +481,31 @@ fn describe(error: &TransportError) -> String {
             }
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_endpoint_is_told_from_a_refusal() {
+        for (code, message) in [
+            (-32_005, "limit exceeded"),
+            (429, "Your app has exceeded its compute units per second capacity"),
+            (-32_000, "Too Many Requests"),
+            (-32_000, "project ID request rate limit exceeded"),
+        ] {
+            assert!(is_busy(code, message), "{message}");
+        }
+        for (code, message) in [
+            (3, "execution reverted"),
+            (-32_000, "header not found"),
+            (-32_602, "invalid params"),
+            (-32_005, "query returned more than 10000 results"),
+            (-32_000, "nonce too low"),
+        ] {
+            assert!(!is_busy(code, message), "{message}");
+        }
     }
 }

@@ -98,6 +98,7 @@ impl Office {
             scopes: Some(&[]),
             decisions: &decisions,
             events: &[],
+            stopped: &[],
             witnessed: &[],
             witness_limit: 1,
             head_to_decision: None,

@@ -167,7 +167,7 @@ fn key(origin: &Origin, topic: &str) -> String {
 fn event(notice: &Notice) -> Event {
     match notice.kind {
         _ if notice.ends => Event::Resolve,
-        NoticeKind::Opened | NoticeKind::Alarm | NoticeKind::Reorged => Event::Trigger,
+        NoticeKind::Opened | NoticeKind::Stopped | NoticeKind::Alarm | NoticeKind::Reorged => Event::Trigger,
         NoticeKind::Acknowledged => Event::Acknowledge,
         NoticeKind::Contained
         | NoticeKind::Released
@@ -190,6 +190,7 @@ fn title(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Released => format!("{subject} was released"),
         NoticeKind::Settled => format!("{subject} opens again"),
         NoticeKind::Closed => format!("{subject}: the incident is closed"),
+        NoticeKind::Stopped => format!("{subject}: a call was stopped by the hook"),
         NoticeKind::Alarm => format!("keeper alarm {}: {subject}", short(&notice.topic)),
         NoticeKind::Cleared => format!("keeper alarm {} cleared: {subject}", short(&notice.topic)),
         NoticeKind::Acknowledged => format!("{subject}: acknowledged"),
@@ -269,6 +270,7 @@ fn management(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Released => format!("The people in charge have released {subject}."),
         NoticeKind::Settled => format!("The containment of {subject} has run out and was taken back."),
         NoticeKind::Closed => format!("The incident on {subject} is closed."),
+        NoticeKind::Stopped => format!("An attempt on {subject} was stopped before it took effect."),
         NoticeKind::Alarm => format!("The monitoring itself needs care: {}.", short(&notice.topic)),
         NoticeKind::Cleared => format!("The monitoring is well again: {}.", short(&notice.topic)),
         NoticeKind::Acknowledged => line(&notice.text),

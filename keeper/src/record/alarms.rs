@@ -32,6 +32,12 @@ pub enum AlarmKind {
     Record,
     /// The chain stands still as far as the keeper sees, or the keeper does not keep up.
     Stale,
+    /// The endpoints do not have the same blocks.
+    Disagreement,
+    /// An endpoint does not answer, or lags behind.
+    Endpoint,
+    /// The node refuses the logs of blocks: what the guard logged there is not known.
+    EventsUnread,
     /// A channel through which people are told does not work.
     NotifyFailed,
     /// The configuration is not the one of the run before.
@@ -54,6 +60,9 @@ impl AlarmKind {
             Self::Heartbeat => "heartbeat",
             Self::Record => "record",
             Self::Stale => "stale",
+            Self::Disagreement => "rpc-disagreement",
+            Self::Endpoint => "rpc-endpoint",
+            Self::EventsUnread => "events-unread",
             Self::NotifyFailed => "notify-failed",
             Self::ConfigChanged => "config-changed",
         }
@@ -64,11 +73,19 @@ impl AlarmKind {
     pub const fn severity(self) -> Severity {
         match self {
             // What is not seen, not stored or not done protects nothing.
-            Self::Blind | Self::Stale | Self::Record | Self::ActionRefused | Self::ContainmentFailed => Severity::P1,
-            Self::RuleUnknown | Self::Behind | Self::ActionDelayed | Self::RulebookChanged | Self::Heartbeat => {
-                Severity::P2
-            }
-            Self::NotifyFailed | Self::ConfigChanged => Severity::P3,
+            Self::Blind
+            | Self::Stale
+            | Self::Disagreement
+            | Self::Record
+            | Self::ActionRefused
+            | Self::ContainmentFailed => Severity::P1,
+            Self::RuleUnknown
+            | Self::EventsUnread
+            | Self::Behind
+            | Self::ActionDelayed
+            | Self::RulebookChanged
+            | Self::Heartbeat => Severity::P2,
+            Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint => Severity::P3,
             Self::Polling => Severity::P4,
         }
     }
@@ -143,10 +160,22 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn alarms(&self) -> Result<Vec<Alarm>, StoreError> {
-        let rows: Vec<AlarmRow> =
-            sqlx::query_as("SELECT kind, subject, text, block_number, raised_ms, cleared_ms FROM alarms ORDER BY id")
-                .fetch_all(&self.pool)
-                .await?;
+        let mut alarms = self.newest_alarms(u32::MAX).await?;
+        alarms.reverse();
+        Ok(alarms)
+    }
+
+    /// The newest alarms, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn newest_alarms(&self, most: u32) -> Result<Vec<Alarm>, StoreError> {
+        let rows: Vec<AlarmRow> = sqlx::query_as(
+            "SELECT kind, subject, text, block_number, raised_ms, cleared_ms FROM alarms ORDER BY id DESC LIMIT ?",
+        )
+        .bind(i64::from(most))
+        .fetch_all(&self.pool)
+        .await?;
         rows.into_iter()
             .map(|(kind, subject, text, block, raised_ms, cleared_ms)| {
                 let block_number = block.map(|number| uint("block number", number)).transpose()?;

@@ -11,11 +11,12 @@ use super::alarms::{self, AlarmKind};
 use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdicts};
 use super::intents::{self, NewIntent};
 use super::{
-    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, uint, witnesses, word,
+    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, stopped, uint, witnesses,
+    word,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading};
-use crate::rules::GuardEvent;
+use crate::rules::{GuardEvent, StoppedCall};
 
 /// A witness that was evaluated at a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct BlockRecord<'a> {
     pub decisions: &'a [Decision],
     /// What the guard logged in the block.
     pub events: &'a [GuardEvent],
+    /// Calls that the guard's hooks stopped.
+    pub stopped: &'a [StoppedCall],
     /// Witnesses that were evaluated.
     pub witnessed: &'a [Witnessed],
     /// Most witnesses to remember per rule.
@@ -99,6 +102,11 @@ impl Store {
             commit
                 .changed
                 .extend(events::apply(connection, names, record.block, event).await?);
+        }
+        for call in record.stopped {
+            commit
+                .changed
+                .extend(stopped::note(connection, names, record.block, call).await?);
         }
         follow::follow_verdicts(connection, record, names).await?;
         breaches::follow(connection, record).await?;

@@ -28,6 +28,23 @@ impl Store {
         Ok(incidents)
     }
 
+    /// The newest incidents, newest first, at most `most`; only those with a number below `before` when it is given.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn newest_incidents(&self, before: Option<i64>, most: u32) -> Result<Vec<Incident>, StoreError> {
+        let ids: Vec<(i64,)> = sqlx::query_as("SELECT id FROM incidents WHERE id < ? ORDER BY id DESC LIMIT ?")
+            .bind(before.unwrap_or(i64::MAX))
+            .bind(i64::from(most))
+            .fetch_all(&self.pool)
+            .await?;
+        let mut incidents = Vec::with_capacity(ids.len());
+        for (id,) in ids {
+            incidents.extend(self.incident(id).await?);
+        }
+        Ok(incidents)
+    }
+
     /// One incident; `None` when there is none of that number.
     ///
     /// # Errors

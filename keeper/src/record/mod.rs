@@ -13,6 +13,7 @@ mod intents;
 mod model;
 mod notices;
 mod outbox;
+mod stopped;
 mod transactions;
 mod witnesses;
 

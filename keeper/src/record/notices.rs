@@ -21,6 +21,8 @@ pub enum NoticeKind {
     Settled,
     /// The incident is over.
     Closed,
+    /// A hook stopped a call: an incident that is over as soon as it began.
+    Stopped,
     /// An alarm was raised.
     Alarm,
     /// The cause of an alarm is gone.
@@ -30,13 +32,14 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Opened,
         Self::Contained,
         Self::Reorged,
         Self::Released,
         Self::Settled,
         Self::Closed,
+        Self::Stopped,
         Self::Alarm,
         Self::Cleared,
         Self::Acknowledged,
@@ -52,6 +55,7 @@ impl NoticeKind {
             Self::Released => "released",
             Self::Settled => "settled",
             Self::Closed => "closed",
+            Self::Stopped => "stopped",
             Self::Alarm => "alarm",
             Self::Cleared => "cleared",
             Self::Acknowledged => "acknowledged",

@@ -147,6 +147,7 @@ async fn intent(store: &Store) -> Intent {
         scopes: None,
         decisions: &[decision],
         events: &[],
+        stopped: &[],
         witnessed: &[],
         witness_limit: 1,
         head_to_decision: None,

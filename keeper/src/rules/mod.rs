@@ -4,9 +4,11 @@
 mod events;
 mod read;
 mod scopes;
+mod stopped;
 mod watch;
 
 pub use events::{GuardEvent, GuardEventKind};
 pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, reason_text};
 pub use scopes::scope_at;
+pub use stopped::{Hooks, StoppedCall};
 pub use watch::{Watched, WitnessRule};

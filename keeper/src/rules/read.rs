@@ -11,7 +11,7 @@ use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::{GuardEvent, Watched, scopes};
+use super::{GuardEvent, Hooks, StoppedCall, Watched, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
@@ -46,6 +46,10 @@ pub struct BlockReading {
     pub scopes: Option<Vec<ScopeReading>>,
     /// What the guard logged.
     pub events: Vec<GuardEvent>,
+    /// Whether the node gave the block's logs. Where it did not, nothing is known of what the guard logged.
+    pub logs_read: bool,
+    /// Calls that the guard's hooks stopped.
+    pub stopped: Vec<StoppedCall>,
     /// Witnesses that were evaluated.
     pub witnessed: Vec<Witnessed>,
 }
@@ -82,13 +86,26 @@ pub struct Reader {
     rpc: Rpc,
     guard: Address,
     watched: Watched,
+    hooks: Hooks,
 }
 
 impl Reader {
     /// A reader of `guard` that takes witnesses from the events of `watched`.
     #[must_use]
     pub fn new(rpc: Rpc, guard: Address, watched: Watched) -> Self {
-        Self { rpc, guard, watched }
+        Self {
+            rpc,
+            guard,
+            watched,
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// The same, looking for calls that the guard's hooks stopped.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = hooks;
+        self
     }
 
     /// What is evaluated at every block.
@@ -103,15 +120,17 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]; a call that fails on a block that the node has is an `Unknown` verdict instead.
     pub async fn read(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<BlockReading, ReadError> {
-        let (logs, verdicts, levels) = futures::future::join3(
+        let (logs, verdicts, levels, stopped) = futures::future::join4(
             self.logs(block),
             self.evaluate(block, known),
             self.scopes(block, scopes),
+            self.stopped(block),
         )
         .await;
         let (mut verdicts, levels) = (verdicts?, levels?);
         let mut reading = BlockReading {
             scopes: levels,
+            stopped,
             ..BlockReading::default()
         };
         reading.witnessed = known
@@ -125,6 +144,7 @@ impl Reader {
             .collect();
         match logs? {
             Some(logs) => {
+                reading.logs_read = true;
                 reading.events = (0..)
                     .zip(&logs)
                     .filter_map(|(at, log)| self.guard_event(log, at))
@@ -153,6 +173,17 @@ impl Reader {
         }
         reading.verdicts = verdicts;
         Ok(reading)
+    }
+
+    /// The hook has held whatever comes of this: a node that does not tell must not keep the block waiting.
+    async fn stopped(&self, block: &BlockRef) -> Vec<StoppedCall> {
+        match self.hooks.stopped(&self.rpc, self.guard, block).await {
+            Ok(stopped) => stopped,
+            Err(error) => {
+                tracing::warn!(block = block.number, %error, "calls that the hooks stopped could not be looked for");
+                Vec::new()
+            }
+        }
     }
 
     fn event_rules(&self) -> impl Iterator<Item = u16> {
@@ -221,6 +252,10 @@ impl Reader {
                 Ok(logs) => return Ok(Some(logs)),
                 Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
                 Err(error) => {
+                    // What one endpoint refuses, another may give.
+                    if let Ok(logs) = self.rpc.logs_elsewhere(&filter).await {
+                        return Ok(Some(logs));
+                    }
                     tracing::warn!(block = block.number, attempt, %error, "the logs of a block could not be read");
                     self.pause_or_gone(block, attempt).await?;
                 }

@@ -8,6 +8,7 @@
 )]
 
 mod board;
+mod console;
 mod crash;
 mod incident;
 mod start;

@@ -1,0 +1,185 @@
+//! What is asked of single transactions. Answers are taken apart as JSON: chains have transaction types that no library knows.
+
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::providers::Provider;
+use alloy::rpc::types::{Filter, Log, TransactionRequest};
+use serde_json::{Value, json};
+
+use super::rpc::{CallError, Rpc, RpcError};
+
+/// A transaction that was included and failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedTransaction {
+    /// Its hash.
+    pub hash: B256,
+    /// Its sender.
+    pub from: Address,
+    /// The contract that it called; `None` for a creation.
+    pub to: Option<Address>,
+}
+
+impl Rpc {
+    /// The transactions of a block that failed, in their order, from one request for all receipts.
+    ///
+    /// # Errors
+    /// See [`RpcError`]; a node that does not know the block is [`RpcError::Refused`].
+    pub async fn failed_transactions(&self, block: B256) -> Result<Vec<FailedTransaction>, RpcError> {
+        const METHOD: &str = "eth_getBlockReceipts";
+        let receipts: Option<Vec<Value>> = self
+            .ask(METHOD, |p| async move {
+                p.raw_request(METHOD.into(), json!([{ "blockHash": block }])).await
+            })
+            .await?;
+        let receipts = receipts.ok_or_else(|| RpcError::Refused {
+            method: METHOD,
+            code: 0,
+            message: format!("the node does not know block {block}"),
+        })?;
+        Ok(receipts.iter().filter_map(failed).collect())
+    }
+
+    /// Logs that match a filter, from the first endpoint that gives any answer but a refusal.
+    ///
+    /// # Errors
+    /// The last endpoint's.
+    pub async fn logs_elsewhere(&self, filter: &Filter) -> Result<Vec<Log>, RpcError> {
+        let mut last = RpcError::NoEndpoint;
+        for endpoint in self.endpoints() {
+            let asked = async {
+                self.verify_endpoint(endpoint).await?;
+                let provider = endpoint.provider();
+                self.bounded("eth_getLogs", endpoint, async move { provider.get_logs(filter).await })
+                    .await
+            };
+            match asked.await {
+                Ok(logs) => return Ok(logs),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// What a failed transaction's calls to `callee` reverted with, outermost first: from its trace where the node gives
+    /// one, else by calling once more on the state of the block before (`parent`), which tells what came out at the top.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn reverts_of(
+        &self,
+        failed: &FailedTransaction,
+        callee: Address,
+        parent: B256,
+    ) -> Result<Vec<Bytes>, RpcError> {
+        const METHOD: &str = "debug_traceTransaction";
+        let hash = failed.hash;
+        let trace: Result<Value, RpcError> = self
+            .ask(METHOD, |p| async move {
+                p.raw_request(METHOD.into(), json!([hash, { "tracer": "callTracer" }]))
+                    .await
+            })
+            .await;
+        match trace {
+            Ok(trace) => {
+                let mut found = Vec::new();
+                collect(&trace, callee, &mut found, 0);
+                Ok(found)
+            }
+            Err(RpcError::Refused { .. }) => self.replayed(failed, parent).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn replayed(&self, failed: &FailedTransaction, parent: B256) -> Result<Vec<Bytes>, RpcError> {
+        const METHOD: &str = "eth_getTransactionByHash";
+        let hash = failed.hash;
+        let tx: Value = self
+            .ask(METHOD, |p| async move { p.raw_request(METHOD.into(), (hash,)).await })
+            .await?;
+        let Some(request) = request_of(&tx, failed) else {
+            return Ok(Vec::new());
+        };
+        match self.call_as(request, BlockId::from(parent)).await {
+            Err(CallError::Reverted(data)) => Ok(vec![data]),
+            Err(CallError::Rpc(error)) if error.is_unreachable() => Err(error),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+fn failed(receipt: &Value) -> Option<FailedTransaction> {
+    if receipt.get("status")?.as_str()? != "0x0" {
+        return None;
+    }
+    Some(FailedTransaction {
+        hash: parsed(receipt, "transactionHash")?,
+        from: parsed(receipt, "from")?,
+        to: parsed(receipt, "to"),
+    })
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value, field: &str) -> Option<T> {
+    value.get(field)?.as_str()?.parse().ok()
+}
+
+fn request_of(tx: &Value, failed: &FailedTransaction) -> Option<TransactionRequest> {
+    let mut request = TransactionRequest::default().to(failed.to?).from(failed.from);
+    request.input = parsed::<Bytes>(tx, "input")?.into();
+    request.value = parsed::<U256>(tx, "value");
+    request.gas = parsed::<U256>(tx, "gas").and_then(|gas| u64::try_from(gas).ok());
+    Some(request)
+}
+
+/// Frames of a call tracer deeper than this are not looked at: the EVM has no more.
+const DEEPEST: usize = 1_024;
+
+/// Outputs of the frames that called `callee` and reverted.
+fn collect(frame: &Value, callee: Address, found: &mut Vec<Bytes>, depth: usize) {
+    if depth > DEEPEST {
+        return;
+    }
+    let is_callee = parsed::<Address>(frame, "to") == Some(callee);
+    if is_callee && frame.get("error").is_some() {
+        found.extend(parsed::<Bytes>(frame, "output"));
+    }
+    for inner in frame.get("calls").and_then(Value::as_array).into_iter().flatten() {
+        collect(inner, callee, found, depth.saturating_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_failed_transactions_are_taken_whatever_their_type() {
+        let receipt = |status: &str, kind: &str| {
+            json!({ "status": status, "type": kind, "transactionHash": B256::repeat_byte(1), "from": Address::repeat_byte(2),
+                "to": Address::repeat_byte(3) })
+        };
+        // 0x6a is Arbitrum's internal transaction, of which there is one in every block.
+        assert_eq!(failed(&receipt("0x1", "0x6a")), None);
+        let found = failed(&receipt("0x0", "0x6a")).unwrap();
+        assert_eq!(
+            (found.from, found.to),
+            (Address::repeat_byte(2), Some(Address::repeat_byte(3)))
+        );
+        assert_eq!(failed(&json!({ "status": "0x0" })), None);
+    }
+
+    #[test]
+    fn a_revert_is_found_however_deep_the_call_was() {
+        let guard = Address::repeat_byte(9);
+        let trace = json!({ "to": Address::repeat_byte(1), "error": "execution reverted", "output": "0xaa", "calls": [
+            { "to": Address::repeat_byte(2), "calls": [
+                { "to": guard, "output": "0x01" },
+                { "to": guard, "error": "execution reverted", "output": "0xbb" },
+            ] },
+        ] });
+        let mut found = Vec::new();
+        collect(&trace, guard, &mut found, 0);
+        assert_eq!(found, [Bytes::from_static(&[0xbb])]);
+    }
+}

@@ -1,0 +1,235 @@
+//! Metrics for Prometheus. Labels are names of a bounded set: never a block, a transaction, or a text from the chain.
+
+use std::time::Duration;
+
+use cordon_core::rule::eval::Verdict;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Shown;
+use crate::event::KeeperEvent;
+use crate::health::Health;
+use crate::record::StoreError;
+
+/// One label and its value.
+type Label = [(&'static str, String); 1];
+
+/// Upper bounds in seconds, from a millisecond to half a minute.
+const BUCKETS: [f64; 14] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+];
+
+/// What is counted while the keeper runs. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    blocks: Counter,
+    decisions: Counter,
+    finished: Family<Label, Counter>,
+    alarms: Family<Label, Counter>,
+    missed: Counter,
+    head_to_decision: Histogram,
+    decision_to_broadcast: Histogram,
+    broadcast_to_contained: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            blocks: Counter::default(),
+            decisions: Counter::default(),
+            finished: Family::default(),
+            alarms: Family::default(),
+            missed: Counter::default(),
+            head_to_decision: Histogram::new(BUCKETS),
+            decision_to_broadcast: Histogram::new(BUCKETS),
+            broadcast_to_contained: Histogram::new(BUCKETS),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts events until there are no more.
+    pub(super) async fn count(self, mut events: broadcast::Receiver<KeeperEvent>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => self.note(&event),
+                Err(RecvError::Lagged(missed)) => {
+                    self.missed.inc_by(missed);
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn note(&self, event: &KeeperEvent) {
+        let observe = |histogram: &Histogram, latency: Option<Duration>| {
+            if let Some(latency) = latency {
+                histogram.observe(latency.as_secs_f64());
+            }
+        };
+        match event {
+            KeeperEvent::BlockDone { .. } => {
+                self.blocks.inc();
+            }
+            KeeperEvent::Decided { head_to_decision, .. } => {
+                self.decisions.inc();
+                observe(&self.head_to_decision, Some(*head_to_decision));
+            }
+            KeeperEvent::Broadcast {
+                decision_to_broadcast, ..
+            } => observe(&self.decision_to_broadcast, *decision_to_broadcast),
+            KeeperEvent::Contained {
+                broadcast_to_contained, ..
+            } => observe(&self.broadcast_to_contained, *broadcast_to_contained),
+            KeeperEvent::Finished { outcome, .. } => {
+                self.finished
+                    .get_or_create(&[("outcome", outcome.name().to_owned())])
+                    .inc();
+            }
+            KeeperEvent::Alarm { kind, .. } => {
+                self.alarms.get_or_create(&[("kind", kind.name().to_owned())]).inc();
+            }
+            KeeperEvent::AlarmCleared { .. } => {}
+        }
+    }
+
+    /// Everything in the text format, with what the record says now.
+    pub(super) async fn render(&self, shown: &Shown) -> Result<String, StoreError> {
+        let mut registry = Registry::with_prefix("cordon_keeper");
+        registry.register("blocks", "Blocks evaluated since the start", self.blocks.clone());
+        registry.register(
+            "decisions",
+            "Actions decided on since the start",
+            self.decisions.clone(),
+        );
+        registry.register(
+            "actions_finished",
+            "Actions ended since the start, by outcome",
+            self.finished.clone(),
+        );
+        registry.register("alarms", "Alarms raised since the start, by kind", self.alarms.clone());
+        registry.register(
+            "events_missed",
+            "Events that these metrics have missed",
+            self.missed.clone(),
+        );
+        for (name, help, histogram) in [
+            (
+                "head_to_decision",
+                "From a head's arrival to the decision",
+                &self.head_to_decision,
+            ),
+            (
+                "decision_to_broadcast",
+                "From the decision to a node's acceptance",
+                &self.decision_to_broadcast,
+            ),
+            (
+                "broadcast_to_contained",
+                "From acceptance to receipt, event and read-back",
+                &self.broadcast_to_contained,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
+        gauges(&mut registry, shown);
+        recorded(&mut registry, shown).await?;
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &registry);
+        Ok(text)
+    }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: Option<u64>) {
+    if let Some(value) = value {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    }
+}
+
+fn gauges(registry: &mut Registry, shown: &Shown) {
+    let head = shown.heads.newest();
+    let link = shown.heads.link();
+    let well = !matches!(shown.progress.health(&shown.heads), Health::Ill(_));
+    let age = head.and_then(|seen| u64::try_from(seen.at.elapsed().as_millis()).ok());
+    gauge(
+        registry,
+        "healthy",
+        "1 while the keeper sees the chain and keeps up",
+        Some(u64::from(well)),
+    );
+    gauge(
+        registry,
+        "head_block",
+        "Newest block that was seen",
+        head.map(|seen| seen.block.number),
+    );
+    gauge(registry, "head_age_milliseconds", "Time since it arrived", age);
+    gauge(
+        registry,
+        "evaluated_block",
+        "Block that was evaluated last",
+        shown.progress.height(),
+    );
+    gauge(
+        registry,
+        "subscribed",
+        "1 while heads come by subscription",
+        Some(u64::from(link.subscribed)),
+    );
+}
+
+async fn recorded(registry: &mut Registry, shown: &Shown) -> Result<(), StoreError> {
+    let undelivered = shown.store.undelivered().await?;
+    gauge(
+        registry,
+        "notices_undelivered",
+        "Messages that are on their way",
+        Some(undelivered),
+    );
+    let topics = shown.store.open_topics().await?;
+    let (alarms, incidents): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| topic.topic.starts_with("alarm:"));
+    let count = |list: &[&crate::record::OpenTopic]| u64::try_from(list.len()).ok();
+    gauge(
+        registry,
+        "incidents_open",
+        "Incidents that are not closed",
+        count(&incidents),
+    );
+    gauge(
+        registry,
+        "alarm_kinds_open",
+        "Kinds of alarms that are open",
+        count(&alarms),
+    );
+    let open: Family<Label, Gauge> = Family::default();
+    for topic in &alarms {
+        let kind = topic.topic.trim_start_matches("alarm:").to_owned();
+        open.get_or_create(&[("kind", kind)]).set(1);
+    }
+    registry.register("alarm_open", "1 for every kind of alarm that is open", open);
+    let verdicts: Family<Label, Gauge> = Family::default();
+    for name in ["holds", "breached", "unknown"] {
+        verdicts.get_or_create(&[("verdict", name.to_owned())]).set(0);
+    }
+    if let Some(block) = shown.store.window(1).await?.last() {
+        for verdict in shown.store.verdicts(block.hash).await?.unwrap_or_default() {
+            let name = match verdict.reading.verdict {
+                Verdict::Holds => "holds",
+                Verdict::Breached => "breached",
+                Verdict::Unknown => "unknown",
+            };
+            verdicts.get_or_create(&[("verdict", name.to_owned())]).inc();
+        }
+    }
+    registry.register("verdicts", "Verdicts of the newest evaluated block", verdicts);
+    Ok(())
+}

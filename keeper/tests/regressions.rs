@@ -1,0 +1,188 @@
+//! Bugs that other monitors and relayers had, each as a test. Those on the record are in `store`, on notifications in the
+//! crate's `notify`, on delivery in its `respond`; here are those on reading the chain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+#[path = "common/proxy.rs"]
+mod proxy;
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256, hex};
+use alloy::sol_types::SolError;
+use cordon_client::guard::ICordonGuard;
+use cordon_keeper::chain::{BlockSource, Rpc};
+use cordon_keeper::rules::{Hooks, ReadError, Reader, Watched};
+use serde_json::json;
+
+use common::Anvil;
+use proxy::{Fault, Proxy};
+
+const TIMEOUT: Duration = Duration::from_millis(700);
+const GUARD: Address = Address::repeat_byte(0x11);
+
+async fn behind_proxy() -> (Anvil, Proxy, Rpc) {
+    let anvil = Anvil::start(&[]).await;
+    let proxy = Proxy::start(&anvil.http()).await;
+    let rpc = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
+    (anvil, proxy, rpc)
+}
+
+/// openzeppelin-monitor: a failed `eth_getLogs` counted as "no matches", and the checkpoint advanced over it.
+#[tokio::test]
+async fn a_failed_read_of_logs_is_never_no_logs() {
+    let (_anvil, proxy, rpc) = behind_proxy().await;
+    let block = rpc.latest().await.unwrap();
+    let reader = Reader::new(rpc, GUARD, Watched::default());
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert!(reading.logs_read && reading.events.is_empty());
+    // A node that refuses: the block is read, and it is known that its events are not.
+    proxy.fault("eth_getLogs", Fault::Error(-32_000, "missing trie node"));
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert!(!reading.logs_read);
+    // A node that does not answer, answers half, or is busy: the block waits.
+    for fault in [
+        Fault::Status(429),
+        Fault::Status(502),
+        Fault::Truncated,
+        Fault::Late(2 * TIMEOUT),
+        Fault::Error(-32_005, "rate limit exceeded"),
+    ] {
+        proxy.fault("eth_getLogs", fault.clone());
+        let error = reader.read(&block, &[], &[]).await.unwrap_err();
+        assert!(matches!(error, ReadError::Unreachable(_)), "{fault:?}: {error}");
+    }
+}
+
+/// onchain-mon: a block too large to be answered held the loop for ever.
+#[tokio::test]
+async fn what_a_node_will_never_answer_does_not_hold_the_block_for_ever() {
+    let (_anvil, proxy, rpc) = behind_proxy().await;
+    let block = rpc.latest().await.unwrap();
+    proxy.fault(
+        "eth_getLogs",
+        Fault::Error(-32_005, "query returned more than 10000 results"),
+    );
+    let reading = Reader::new(rpc, GUARD, Watched::default())
+        .read(&block, &[], &[])
+        .await
+        .unwrap();
+    assert!(!reading.logs_read);
+}
+
+/// What one endpoint refuses, another gives: no fallback compares, but all are asked.
+#[tokio::test]
+async fn logs_that_one_endpoint_refuses_come_from_another() {
+    let (anvil, proxy, _) = behind_proxy().await;
+    let rpc = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let block = rpc.latest().await.unwrap();
+    proxy.fault(
+        "eth_getLogs",
+        Fault::Error(-32_601, "the method is not available on your plan"),
+    );
+    let reading = Reader::new(rpc, GUARD, Watched::default())
+        .read(&block, &[], &[])
+        .await
+        .unwrap();
+    assert!(reading.logs_read);
+}
+
+/// Rate limits come as HTTP 429 or as an error of JSON-RPC; both are no answer, and the next endpoint is asked.
+#[tokio::test]
+async fn a_busy_endpoint_is_left_for_another() {
+    let (anvil, proxy, _) = behind_proxy().await;
+    for fault in [
+        Fault::Status(429),
+        Fault::Error(-32_005, "daily request count exceeded, request rate limited"),
+        Fault::Error(429, "Your app has exceeded its compute units per second capacity"),
+    ] {
+        proxy.fault("eth_getBlockByNumber", fault.clone());
+        let rpc = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+        assert_eq!(rpc.latest().await.unwrap().number, 0, "{fault:?}");
+        let alone = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
+        assert!(alone.latest().await.unwrap_err().is_unreachable(), "{fault:?}");
+    }
+}
+
+/// alloy's fallback layer does not compare answers: here a difference is told, and a node that only lags is not one.
+#[tokio::test]
+async fn endpoints_that_differ_are_told_from_those_that_lag() {
+    let (first, second) = (Anvil::start(&[]).await, Anvil::start(&[]).await);
+    first.rpc("anvil_mine", json!(["0x8"])).await;
+    let rpc = Rpc::new(&[first.http(), second.http()], first.chain_id(), TIMEOUT).unwrap();
+    let block = rpc.by_number(5).await.unwrap().unwrap();
+    let lagging = rpc.compare(&block).await.unwrap();
+    assert_eq!(
+        (lagging.disagreement, lagging.poor.len(), lagging.good.len()),
+        (None, 1, 1)
+    );
+    // Another history at the same heights.
+    second
+        .rpc("evm_setNextBlockTimestamp", json!([4_000_000_000_u64]))
+        .await;
+    second.rpc("anvil_mine", json!(["0x8"])).await;
+    let differ = rpc.compare(&block).await.unwrap();
+    let text = differ.disagreement.expect("they differ");
+    assert!(text.contains(&second.http()) && !text.contains(&first.http()), "{text}");
+}
+
+/// openzeppelin-monitor: receipts one by one, for every transaction and monitor. Here it is one request per block, none
+/// where nobody calls the hooks, and a failed transaction of an unknown type is no error.
+#[tokio::test]
+async fn receipts_are_read_at_once_and_only_where_hooks_are_called() {
+    let (_anvil, proxy, rpc) = behind_proxy().await;
+    let block = rpc.latest().await.unwrap();
+    Reader::new(rpc.clone(), GUARD, Watched::default())
+        .read(&block, &[], &[])
+        .await
+        .unwrap();
+    assert_eq!(proxy.count("eth_getBlockReceipts"), 0);
+    proxy.fault(
+        "eth_getBlockReceipts",
+        Fault::Answer(json!([
+            { "type": "0x6a", "status": "0x1", "transactionHash": block.hash, "from": GUARD, "to": GUARD },
+            { "type": "0x2", "status": "0x0", "transactionHash": block.hash, "from": GUARD, "to": GUARD },
+        ])),
+    );
+    let data = SolError::abi_encode(&ICordonGuard::RuleBreached {
+        rule: 0,
+        observedNegative: false,
+        observed: U256::from(90),
+        boundNegative: false,
+        bound: U256::from(100),
+    });
+    let output = hex::encode_prefixed(&data);
+    let trace = json!({ "to": Address::repeat_byte(0x77), "error": "reverted", "calls": [
+        { "to": GUARD, "error": "execution reverted", "output": output }
+    ] });
+    proxy.fault("debug_traceTransaction", Fault::Answer(trace));
+    let hooks = Hooks {
+        callers: vec![Address::repeat_byte(0x77)],
+        scopes: vec![1],
+    };
+    let reader = Reader::new(rpc, GUARD, Watched::default()).with_hooks(hooks);
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert_eq!((reading.stopped.len(), proxy.count("eth_getBlockReceipts")), (1, 1));
+    assert_eq!((reading.stopped[0].rule, reading.stopped[0].scope), (0, 1));
+    // A public endpoint without traces: the call is made again on the block before.
+    proxy.fault("debug_traceTransaction", Fault::Error(-32_601, "method not found"));
+    proxy.fault(
+        "eth_getTransactionByHash",
+        Fault::Answer(json!({ "input": "0x01", "value": "0x0", "gas": "0x5208" })),
+    );
+    proxy.fault("eth_call", Fault::Error(3, "execution reverted"));
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert!(
+        reading.stopped.is_empty(),
+        "a revert without the guard's words proves nothing"
+    );
+    // And one that gives no receipts at all keeps no block waiting.
+    proxy.fault("eth_getBlockReceipts", Fault::Status(500));
+    assert!(reader.read(&block, &[], &[]).await.unwrap().stopped.is_empty());
+}

@@ -1,0 +1,271 @@
+//! Blocks: done as a whole or not at all, taken back by reorgs, dropped when they are old.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use cordon_keeper::chain::BlockRef;
+use cordon_keeper::decide::ScopeReading;
+use cordon_keeper::record::{IncidentState, Store, StoreError};
+use cordon_keeper::rules::GuardEventKind;
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn a_block_survives_a_restart_with_its_verdicts_and_intents() {
+    let f = fixture().await;
+    let verdicts = [verdict(0, Verdict::Breached), verdict(1, Verdict::Holds)];
+    let scopes = [ScopeReading {
+        scope: 1,
+        level: Level::Throttled,
+        expires_at: 9,
+        applied: true,
+        ..ScopeReading::default()
+    }];
+    let b = block(10, 0);
+    let commit = f
+        .commit(
+            &b,
+            Block {
+                verdicts: &verdicts,
+                scopes: Some(&scopes),
+                decisions: &[trip(0)],
+                ..Block::default()
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(commit.intents.len(), 1);
+    let again = f.reopen().await;
+    assert!(again.is_done(b.hash).await.unwrap());
+    assert_eq!(
+        again
+            .window(10)
+            .await
+            .unwrap()
+            .iter()
+            .map(|b| b.hash)
+            .collect::<Vec<_>>(),
+        vec![b.hash]
+    );
+    assert_eq!(again.verdicts(b.hash).await.unwrap().unwrap(), verdicts);
+    assert_eq!(again.scopes(b.hash).await.unwrap().unwrap(), scopes);
+    assert_eq!(again.open_intents().await.unwrap(), commit.intents);
+    let incident = again.incidents().await.unwrap().remove(0);
+    assert_eq!(
+        (incident.state, incident.scope_name.as_str()),
+        (IncidentState::Open, "weth")
+    );
+    assert_eq!(incident.rule_name.as_deref(), Some("price"));
+    assert_eq!(incident.head_to_decision, Some(Duration::from_micros(1_500)));
+    assert_eq!(
+        incident.timeline.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(),
+        ["detected", "decided"]
+    );
+}
+
+#[tokio::test]
+async fn a_block_that_fails_half_way_leaves_nothing() {
+    let f = fixture().await;
+    // The second decision cannot be stored (its scope's time does not fit), after the first was written.
+    let unstorable = BlockRef {
+        timestamp: 5,
+        ..block(11, 0)
+    };
+    let events = [event(
+        0,
+        GuardEventKind::Raised {
+            scope: 1,
+            from: Level::Normal,
+            to: Level::ReduceOnly,
+            expires_at: 1,
+            incident: u64::MAX,
+            by: Address::ZERO,
+        },
+    )];
+    let error = f
+        .commit(
+            &unstorable,
+            Block {
+                verdicts: &[verdict(0, Verdict::Breached)],
+                decisions: &[trip(0)],
+                events: &events,
+                ..Block::default()
+            },
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Range {
+                what: "incident number",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(!f.store.is_done(unstorable.hash).await.unwrap());
+    assert!(f.store.window(10).await.unwrap().is_empty());
+    assert!(f.store.intents().await.unwrap().is_empty());
+    assert!(f.store.incidents().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_cancelled_commit_leaves_nothing() {
+    let f = fixture().await;
+    let b = block(12, 0);
+    let decisions = [trip(0), trip(1)];
+    for polls in 1..40 {
+        let content = Block {
+            verdicts: &[verdict(0, Verdict::Breached)],
+            decisions: &decisions,
+            ..Block::default()
+        };
+        let mut commit = Box::pin(f.commit(&b, content));
+        let mut finished = false;
+        for _ in 0..polls {
+            if tokio::time::timeout(Duration::from_micros(1), &mut commit)
+                .await
+                .is_ok()
+            {
+                finished = true;
+                break;
+            }
+        }
+        drop(commit);
+        // A commit that was under way is ended by the database's thread.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let intents = f.store.intents().await.unwrap().len();
+        let is_done = f.store.is_done(b.hash).await.unwrap();
+        assert_eq!(intents, if is_done { 2 } else { 0 }, "after {polls} polls");
+        assert_eq!(f.store.incidents().await.unwrap().len(), usize::from(is_done));
+        if finished || is_done {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_decision_is_stored_once() {
+    let f = fixture().await;
+    let content = || Block {
+        verdicts: &[],
+        decisions: std::slice::from_ref(Box::leak(Box::new(trip(0)))),
+        ..Block::default()
+    };
+    assert_eq!(f.commit(&block(10, 0), content()).await.unwrap().intents.len(), 1);
+    assert_eq!(f.commit(&block(10, 0), content()).await.unwrap().intents.len(), 0);
+    assert_eq!(f.commit(&block(11, 0), content()).await.unwrap().intents.len(), 1);
+    assert_eq!(f.store.intents().await.unwrap().len(), 2);
+    assert_eq!(f.store.incidents().await.unwrap().len(), 1, "one incident per scope");
+}
+
+#[tokio::test]
+async fn a_reorg_takes_back_what_its_blocks_did_and_reopens_actions() {
+    let f = fixture().await;
+    let commit = f
+        .commit(
+            &block(99, 0),
+            Block {
+                decisions: &[trip(0)],
+                ..Block::default()
+            },
+        )
+        .await
+        .unwrap();
+    let intent = commit.intents[0].clone();
+    f.store.record_sent(&intent, &sent(0xaa)).await.unwrap();
+    f.store
+        .finish(&intent, &done(block(100, 1), B256::repeat_byte(0xaa)))
+        .await
+        .unwrap();
+    f.commit(
+        &block(100, 1),
+        Block {
+            events: &[raised(1)],
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    f.commit(&block(101, 1), Block::default()).await.unwrap();
+
+    let reopened = f.store.revert_blocks(&[block(100, 1), block(101, 1)]).await.unwrap();
+    assert_eq!(reopened.iter().map(|i| i.id).collect::<Vec<_>>(), vec![intent.id]);
+    assert_eq!(f.store.open_intents().await.unwrap().len(), 1);
+    assert!(!f.store.is_done(block(100, 1).hash).await.unwrap());
+    assert_eq!(f.store.window(10).await.unwrap().last().map(|b| b.number), Some(99));
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!((incident.state, incident.contained_block), (IncidentState::Open, None));
+    assert!(incident.closures.is_empty());
+    assert_eq!(incident.transactions[0].status, "orphaned");
+
+    // The transaction lands again on the other branch.
+    f.store
+        .finish(&intent, &done(block(100, 2), B256::repeat_byte(0xaa)))
+        .await
+        .unwrap();
+    f.commit(
+        &block(100, 2),
+        Block {
+            events: &[raised(0)],
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!(
+        (incident.state, incident.contained_block),
+        (IncidentState::Contained, Some(100))
+    );
+    assert_eq!(
+        f.store.window(10).await.unwrap().last().map(|b| b.hash),
+        Some(block(100, 2).hash)
+    );
+}
+
+#[tokio::test]
+async fn a_record_belongs_to_one_guard() {
+    let f = fixture().await;
+    let error = Store::open(&f.path, 1, GUARD).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Foreign {
+                held_chain: 42_161,
+                wanted_chain: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = Store::open(&f.path, 42_161, Address::ZERO).await.unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    let nowhere = f.path.join("cordon.db");
+    let error = Store::open(&nowhere, 1, GUARD).await.unwrap_err();
+    assert!(error.to_string().contains(nowhere.to_str().unwrap()), "{error}");
+}
+
+#[tokio::test]
+async fn old_verdicts_are_dropped_but_not_those_of_incidents() {
+    let f = fixture().await;
+    f.commit(
+        &block(10, 0),
+        Block {
+            decisions: &[trip(0)],
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    for number in 11..=30 {
+        f.commit(&block(number, 0), Block::default()).await.unwrap();
+    }
+    assert_eq!(f.store.prune_blocks(5).await.unwrap(), 14);
+    assert!(f.store.is_done(block(10, 0).hash).await.unwrap());
+    assert!(!f.store.is_done(block(24, 0).hash).await.unwrap());
+    assert_eq!(f.store.window(100).await.unwrap().len(), 7);
+}

@@ -1,0 +1,277 @@
+//! Incidents: from detection to close.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use cordon_keeper::decide::ScopeReading;
+use cordon_keeper::record::{Confirmation, IncidentState, Outcome};
+use cordon_keeper::rules::GuardEventKind;
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn an_incident_goes_from_detection_to_close() {
+    let f = fixture().await;
+    let b = block(10, 0);
+    let commit = f
+        .commit(
+            &b,
+            Block {
+                decisions: &[trip(0)],
+                verdicts: &[verdict(0, Verdict::Breached)],
+                ..Block::default()
+            },
+        )
+        .await
+        .unwrap();
+    let intent = commit.intents[0].clone();
+    f.store.record_sent(&intent, &sent(0xaa)).await.unwrap();
+    f.store.record_sent(&intent, &sent(0xaa)).await.unwrap();
+    f.store
+        .finish(&intent, &done(block(11, 0), B256::repeat_byte(0xaa)))
+        .await
+        .unwrap();
+    let applied = event(2, GuardEventKind::Applied { call: 0, incident: 7 });
+    let held = [ScopeReading {
+        scope: 1,
+        level: Level::ReduceOnly,
+        expires_at: 2_000_000,
+        applied: true,
+        ..ScopeReading::default()
+    }];
+    let events = [raised(1), applied];
+    f.commit(
+        &block(11, 0),
+        Block {
+            events: &events,
+            scopes: Some(&held),
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    // Looking at the block once more changes nothing.
+    f.commit(
+        &block(11, 0),
+        Block {
+            events: &events,
+            scopes: Some(&held),
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!(incident.state, IncidentState::Contained);
+    assert_eq!((incident.chain_incident, incident.contained_block), (Some(7), Some(11)));
+    assert_eq!(incident.transactions.len(), 1);
+    assert_eq!(incident.transactions[0].status, "succeeded");
+    assert_eq!(incident.transactions[0].fee, Some(12_345));
+    assert_eq!(incident.broadcast_to_contained, Some(Duration::from_millis(250)));
+    assert_eq!(
+        incident.timeline.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(),
+        [
+            "detected",
+            "decided",
+            "broadcast",
+            "contained",
+            "level raised",
+            "containment applied"
+        ]
+    );
+    let causes: Vec<_> = incident
+        .closures
+        .iter()
+        .map(|c| (c.cause.as_str(), c.from_block, c.to_block))
+        .collect();
+    assert_eq!(causes, [("level", 11, None), ("stop-borrowing", 11, None)]);
+
+    let undone = [
+        event(0, GuardEventKind::Undone { call: 0, incident: 7 }),
+        event(
+            1,
+            GuardEventKind::Lowered {
+                scope: 1,
+                from: Level::ReduceOnly,
+                to: Level::Grace,
+                incident: 7,
+                by: Address::ZERO,
+            },
+        ),
+    ];
+    f.commit(
+        &block(50, 0),
+        Block {
+            events: &undone,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    let incident = f.store.incident(incident.id).await.unwrap().unwrap();
+    assert_eq!(
+        (incident.state, incident.ended_block),
+        (IncidentState::Settled, Some(50))
+    );
+    f.commit(
+        &block(60, 0),
+        Block {
+            scopes: Some(&[]),
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    let incident = f.store.incident(incident.id).await.unwrap().unwrap();
+    assert_eq!(incident.state, IncidentState::Closed);
+    assert!(
+        incident.closures.iter().all(|c| c.to_block.is_some()),
+        "{:?}",
+        incident.closures
+    );
+    let ends: Vec<_> = incident
+        .closures
+        .iter()
+        .filter(|c| c.cause == "stop-borrowing")
+        .map(|c| c.to_block)
+        .collect();
+    assert_eq!(ends, [Some(50)]);
+    // The next breach is another incident.
+    f.commit(
+        &block(70, 0),
+        Block {
+            decisions: &[trip(0)],
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(f.store.incidents().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_release_is_told_from_an_expiry() {
+    let f = fixture().await;
+    f.commit(
+        &block(10, 0),
+        Block {
+            events: &[raised(0)],
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    let by = Address::repeat_byte(3);
+    let queued = [event(
+        0,
+        GuardEventKind::ReleaseQueued {
+            scope: 1,
+            at: 1_000_900,
+            by,
+        },
+    )];
+    f.commit(
+        &block(11, 0),
+        Block {
+            events: &queued,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    let lowered = [event(
+        0,
+        GuardEventKind::Lowered {
+            scope: 1,
+            from: Level::ReduceOnly,
+            to: Level::Grace,
+            incident: 7,
+            by,
+        },
+    )];
+    f.commit(
+        &block(12, 0),
+        Block {
+            events: &lowered,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!(incident.state, IncidentState::Released);
+    assert_eq!(incident.rule, None, "somebody else raised it");
+    let text = &incident.timeline[0].text;
+    assert!(
+        text.contains("weth went from Normal to ReduceOnly") && text.contains(&Address::repeat_byte(9).to_string()),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_breach_that_ends_by_itself_closes_its_incident() {
+    let f = fixture().await;
+    let breached = [verdict(0, Verdict::Breached)];
+    let commit = f
+        .commit(
+            &block(10, 0),
+            Block {
+                verdicts: &breached,
+                decisions: &[trip(0)],
+                ..Block::default()
+            },
+        )
+        .await
+        .unwrap();
+    let holds = [verdict(0, Verdict::Holds)];
+    f.commit(
+        &block(11, 0),
+        Block {
+            verdicts: &holds,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        f.store.incidents().await.unwrap()[0].state,
+        IncidentState::Open,
+        "its action is still open"
+    );
+    let end = Confirmation {
+        outcome: Outcome::HoldsAgain,
+        detail: "the rule holds again".into(),
+        included: None,
+        decision_to_broadcast: None,
+        broadcast_to_contained: None,
+    };
+    f.store.finish(&commit.intents[0], &end).await.unwrap();
+    assert!(
+        f.store.past(&[0]).await.unwrap().rules.is_empty(),
+        "a vanished reason delays nothing"
+    );
+    f.commit(
+        &block(12, 0),
+        Block {
+            verdicts: &holds,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(f.store.incidents().await.unwrap()[0].state, IncidentState::Closed);
+    // A block before it that is evaluated late does not open it again, and a worse past is noted on open ones only.
+    f.commit(
+        &block(9, 0),
+        Block {
+            verdicts: &breached,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(f.store.incidents().await.unwrap()[0].first_bad_block, 10);
+}
