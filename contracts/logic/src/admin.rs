@@ -140,7 +140,8 @@ impl<H: Host> Guard<H> {
             }
         }
         let epoch = old.epoch.saturating_add(1);
-        let entry = hooked(&view);
+        let quiet = self.host.load(&layout::LEVELS) == B256::ZERO;
+        let entry = hooked(&view).with_quiet(quiet);
         for caller in view.callers() {
             self.host.store(&layout::caller(&caller), &entry.pack());
         }

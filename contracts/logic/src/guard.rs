@@ -7,13 +7,15 @@ use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
 use cordon_core::{
     rule::{evaluate, Evaluation, Inputs, Program, Verdict},
-    rulebook::{ContainmentBody, ContainmentRecord, RuleBody, RuleRecord, View},
+    rulebook::{
+        view::HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, View, MAX_CALLERS, MAX_SCOPES,
+    },
     scope::{LevelsWord, ScopeState},
     Level,
 };
 use cordon_host::{
     abi::{self, selector},
-    layout::{self, Current, Settings},
+    layout::{self, Caller, Current, Settings},
     CallKind, Host,
 };
 
@@ -116,6 +118,24 @@ impl<H: Host> Guard<H> {
         let marked = levels.with(scope, state.level);
         if marked != levels {
             self.host.store(&layout::LEVELS, &layout::from_number(&marked.0));
+            if marked.0.is_zero() != levels.0.is_zero() {
+                self.set_quiet(marked.0.is_zero());
+            }
+        }
+    }
+
+    /// Tells the words of all registered callers whether every scope is Normal.
+    fn set_quiet(&mut self, quiet: bool) {
+        let mut head = vec![0; HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
+        let read = self.host.code(&self.current().book, 0, &mut head);
+        head.truncate(read);
+        let callers = Header::parse(&head)
+            .ok()
+            .and_then(|header| head.get(header.callers_range()));
+        for caller in callers.unwrap_or_default().chunks_exact(20) {
+            let key = layout::caller(&Address::from_slice(caller));
+            let word = Caller::unpack(&self.host.load(&key)).with_quiet(quiet);
+            self.host.store(&key, &word.pack());
         }
     }
 

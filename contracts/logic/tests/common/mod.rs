@@ -322,6 +322,15 @@ impl World {
     /// What the program does when a call succeeds.
     pub fn done(&mut self) {
         self.guard.host.flush(false);
+        let storage = &self.guard.host.storage;
+        let quiet = storage.get(&layout::LEVELS).is_none_or(|levels| *levels == B256::ZERO);
+        let caller = storage.get(&layout::caller(&VAULT)).copied().unwrap_or_default();
+        let caller = layout::Caller::unpack(&caller);
+        // Whatever a test has just done.
+        assert_eq!(
+            caller.is_registered() && caller.is_quiet(),
+            caller.is_registered() && quiet
+        );
     }
 
     /// Time passes, and with it the transaction ends.
