@@ -21,6 +21,7 @@ mod tag {
     pub(super) const APPLIED: u8 = 11;
     pub(super) const HALT: u8 = 12;
     pub(super) const NESTING: u8 = 13;
+    pub(super) const SHADOW: u8 = 16;
     pub(super) const ENTRY: u8 = 14;
     pub(super) const LOCK: u8 = 15;
 }
@@ -104,6 +105,12 @@ pub fn scope_extra(scope: u8) -> B256 {
 #[must_use]
 pub fn rule(epoch: u32, rule: u16) -> B256 {
     numbered(tag::RULE, epoch, rule)
+}
+
+/// How often a hook found a rule of the rulebook `epoch` breached and let the call pass.
+#[must_use]
+pub fn shadow(epoch: u32, rule: u16) -> B256 {
+    numbered(tag::SHADOW, epoch, rule)
 }
 
 /// Time of the first breached observation of a spot rule with the witness of this hash.
@@ -557,6 +564,7 @@ mod tests {
             for epoch in 0..3 {
                 keys.extend([
                     rule(epoch, number.into()),
+                    shadow(epoch, number.into()),
                     containment(epoch, number.into()),
                     applied(epoch, number),
                     observation(epoch, number.into(), &B256::ZERO),

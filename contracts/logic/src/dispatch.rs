@@ -3,6 +3,7 @@
 use crate::abi::{answer, small, Answer, Arguments, ICordonGuard, Refusal};
 use crate::guard::Guard;
 use alloc::vec::Vec;
+use alloy_primitives::B256;
 use alloy_sol_types::SolCall;
 use cordon_core::rule::Evaluation;
 use cordon_host::Host;
@@ -50,6 +51,8 @@ selectors! {
     HALTED_SECONDS = haltedSecondsCall,
     REHEARSE = rehearseCall,
     HEALTH = healthCall,
+    SHADOW_BREACHES = shadowBreachesCall,
+    SUPPORTS_INTERFACE = supportsInterfaceCall,
 }
 
 /// Answers a call of the respond program; `None` when it is none of its functions. The guard takes no value.
@@ -199,6 +202,8 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
             let (current, proposed, delay, sealed) = guard.governor();
             answer!(current, proposed, delay, sealed)
         }
+        SHADOW_BREACHES => answer!(guard.shadow_breaches(arguments.u16()?)),
+        SUPPORTS_INTERFACE => answer!(supports_interface(&arguments.word()?)?),
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
         LOGIC => answer!(guard.logic()),
         PROGRAMS => {
@@ -207,6 +212,17 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
         }
         _ => return Err(Refusal::malformed()),
     })
+}
+
+/// ERC-165: the interface of the guard (all its selectors, one exclusive-ored with the other) and the one of this question.
+fn supports_interface(word: &B256) -> Answer<bool> {
+    let (id, rest) = word.0.split_first_chunk::<4>().ok_or_else(Refusal::malformed)?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Refusal::malformed());
+    }
+    let guard = SELECTORS.iter().fold(0, |id, selector| id ^ selector);
+    let id = u32::from_be_bytes(*id);
+    Ok(id == guard || id == SUPPORTS_INTERFACE)
 }
 
 /// An evaluation, word by word.

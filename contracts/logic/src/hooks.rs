@@ -234,6 +234,9 @@ impl<H: Host> Guard<H> {
             Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
             Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
             Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, action, epoch) => {
+                let key = layout::shadow(epoch, index);
+                let count = self.number_at(&key).saturating_add(1);
+                self.set_number(&key, count);
                 emit!(self.host, ShadowBreach, [index, sender]);
                 Ok(())
             }

@@ -127,6 +127,12 @@ impl<H: Host> Guard<H> {
         )
     }
 
+    /// How often a hook found a rule of the rulebook in force breached and let the call pass.
+    #[must_use]
+    pub fn shadow_breaches(&self, rule: u16) -> u64 {
+        self.number_at(&layout::shadow(self.current().epoch, rule))
+    }
+
     /// Time of the latest heartbeat.
     #[must_use]
     pub fn last_heartbeat(&self) -> u64 {

@@ -114,6 +114,8 @@ fn a_breached_state_rule_reverts_until_its_level_governs() {
     let leaving = world.as_(VAULT).enter([1, 0, 0], WITHDRAW, B256::ZERO).unwrap();
     world.as_(VAULT).exit(leaving).unwrap();
     assert_eq!(world.events::<Abi::ShadowBreach>()[0].rule, rules::PRICE);
+    assert_eq!(world.guard.shadow_breaches(rules::PRICE), 1);
+    assert_eq!(world.guard.shadow_breaches(rules::SHADOW), 0);
 }
 
 #[test]

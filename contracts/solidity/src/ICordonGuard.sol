@@ -173,6 +173,12 @@ interface ICordonGuard {
     function hasRole(Role role, address account) external view returns (bool);
     function governor() external view returns (address current, address proposed, uint32 delay, bool isSealed);
     function lastHeartbeat() external view returns (uint64);
+
+    /// How often a hook found the rule breached and let the call pass: a rule in shadow, or one whose level governs in its stead.
+    function shadowBreaches(uint16 rule) external view returns (uint64);
+
+    /// ERC-165: `type(ICordonGuard).interfaceId`, and the one of this function.
+    function supportsInterface(bytes4 interfaceId) external view returns (bool);
     function logic() external view returns (address);
     function programs() external view returns (address[3] memory);
 

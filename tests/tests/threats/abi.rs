@@ -8,6 +8,7 @@ use crate::world::{ANYONE, World};
 use alloy::network::TransactionBuilder;
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
+use cordon_client::guard::ICordonGuard;
 
 /// Selectors of `ICordonGuard` by the Solidity compiler.
 fn selectors() -> Vec<(String, [u8; 4])> {
@@ -54,6 +55,19 @@ async fn the_programs_answer_the_interface_and_nothing_else() {
             let refused = refusal(&world, [&other[..], &[0; 32 * 8]].concat()).await;
             assert_eq!(refused, Some(Vec::new()), "{} is answered", hex::encode(other));
         }
+    }
+    // ERC-165: the id of an interface is all its selectors, one exclusive-ored with the other.
+    let id = known.iter().fold([0; 4], |id, (_, selector)| {
+        std::array::from_fn(|place| id[place] ^ selector[place])
+    });
+    for (id, wanted) in [
+        (id, true),
+        ([0x01, 0xff, 0xc9, 0xa7], true),
+        ([0xff; 4], false),
+        ([0; 4], false),
+    ] {
+        let asked = ICordonGuard::supportsInterfaceCall { interfaceId: id.into() };
+        assert_eq!(world.ask(ANYONE, asked).await.unwrap(), wanted, "{}", hex::encode(id));
     }
     world.node.stop().await.unwrap();
 }
