@@ -246,7 +246,7 @@ async fn trace_call(node: Arc<Node>, args: Args) -> Answer {
                     .tx_index
                     .map(|index| usize::try_from(index).unwrap_or(usize::MAX));
                 let overlay = match index {
-                    Some(index) => inside(node, id, index)?,
+                    Some(index) => trace::state_inside(node, id, index)?,
                     None => Overlay::new(node.view(version)),
                 };
                 let (state, block) = (options.state_overrides, options.block_overrides);
@@ -261,13 +261,6 @@ async fn trace_call(node: Arc<Node>, args: Args) -> Answer {
             .await
         }
     }
-}
-
-/// State inside a block of this node, before its transaction `index`.
-fn inside(node: &Node, id: Option<BlockId>, index: usize) -> Result<Overlay, RpcError> {
-    let block = trace::local_block(node, id.unwrap_or_default())
-        .ok_or_else(|| RpcError::NotFound("a transaction index needs a block of this node".to_owned()))?;
-    trace::state_after(node, &block, index)
 }
 
 fn simulated<'r, 's>(
@@ -296,7 +289,7 @@ async fn trace_call_many(node: Arc<Node>, args: Args) -> Answer {
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut overlay = match context.transaction_index {
-                    Some(TransactionIndex::Index(index)) => inside(node, id, index)?,
+                    Some(TransactionIndex::Index(index)) => trace::state_inside(node, id, index)?,
                     Some(TransactionIndex::All) | None => Overlay::new(node.view(version)),
                 };
                 if let Some(state) = options.state_overrides {

@@ -9,6 +9,7 @@ mod error;
 mod fees;
 pub(crate) mod filters;
 mod info;
+mod lookups;
 mod node_interface;
 mod parity;
 mod proof;
@@ -17,6 +18,7 @@ mod render;
 mod simulate;
 mod state;
 mod subscribe;
+mod tokens;
 mod transactions;
 mod tree;
 mod txpool;
@@ -73,5 +75,7 @@ pub(crate) fn module(node: Arc<Node>) -> Result<RpcModule<Node>, RegisterMethodE
     simulate::register(&mut module)?;
     proof::register(&mut module)?;
     tree::register(&mut module)?;
+    lookups::register(&mut module)?;
+    tokens::register(&mut module)?;
     Ok(module)
 }

@@ -289,15 +289,28 @@ fn check_fee(node: &Node, transaction: &SignedTransaction, base_fee: u64) -> Res
 }
 
 async fn sign_transaction(node: Arc<Node>, args: Args) -> Answer {
-    let (mut request, sender) = fill(&node, args.required(0, "transaction")?).await?;
-    let Some(key) = signing_key(&node, &sender).cloned() else {
-        return Err(RpcError::Rejected(format!("the node has no key of {sender}")));
-    };
+    let request: TransactionRequest = args.required(0, "transaction")?;
+    let transaction = complete(&node, request).await?;
+    if signing_key(&node, &transaction.sender).is_none() {
+        return Err(RpcError::Rejected(format!(
+            "the node has no key of {}",
+            transaction.sender
+        )));
+    }
+    Ok(data(&transaction.envelope.encoded_2718()))
+}
+
+/// The transaction that a request would become if it were sent now; signed if the node has the key.
+pub(super) async fn complete(node: &Arc<Node>, request: TransactionRequest) -> Result<SignedTransaction, RpcError> {
+    let (mut request, sender) = fill(node, request).await?;
     if request.nonce.is_none() {
         request.nonce = Some(node.reading(move |node| node.nonce(sender)).await?);
     }
-    let transaction = SignedTransaction::from_request(request, sender, Some(&key))?;
-    Ok(data(&transaction.envelope.encoded_2718()))
+    Ok(SignedTransaction::from_request(
+        request,
+        sender,
+        signing_key(node, &sender),
+    )?)
 }
 
 async fn sign(node: Arc<Node>, args: Args, address_index: usize, data_index: usize) -> Answer {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy::primitives::Address;
+use alloy::{consensus::Transaction as _, primitives::Address};
 use jsonrpsee::{RpcModule, core::RegisterMethodError};
 use serde_json::{Value, json};
 
@@ -12,7 +12,8 @@ use crate::{node::Node, transaction::SignedTransaction};
 pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
     method(module, &["txpool_status"], status)?;
     method(module, &["txpool_content"], content)?;
-    method(module, &["txpool_contentFrom"], content_from)
+    method(module, &["txpool_contentFrom"], content_from)?;
+    method(module, &["txpool_inspect"], inspect)
 }
 
 /// All transactions, each with whether it waits only for a block and not for an earlier nonce.
@@ -58,5 +59,24 @@ async fn content_from(node: Arc<Node>, args: Args) -> Answer {
             );
         }
     }
+    Ok(json!({ "pending": pending, "queued": queued }))
+}
+
+/// As [`content`], each transaction as one line for people.
+async fn inspect(node: Arc<Node>, _: Args) -> Answer {
+    let mut sorted = [BTreeMap::new(), BTreeMap::new()];
+    let [pending, queued] = &mut sorted;
+    for (transaction, ready) in all(&node).await? {
+        let side = if ready { &mut *pending } else { &mut *queued };
+        let of_sender: &mut BTreeMap<String, String> = side.entry(transaction.sender.to_string()).or_default();
+        let envelope = &transaction.envelope;
+        let to = envelope
+            .to()
+            .map_or_else(|| "contract creation".to_owned(), |to| to.to_string());
+        let (value, gas, fee) = (envelope.value(), envelope.gas_limit(), transaction.max_fee());
+        let line = format!("{to}: {value} wei + {gas} gas × {fee} wei");
+        of_sender.insert(transaction.nonce().to_string(), line);
+    }
+    let [pending, queued] = sorted;
     Ok(json!({ "pending": pending, "queued": queued }))
 }

@@ -13,7 +13,7 @@ use cordon_stylus::hooks::HostTrace;
 use revm::{context::TxEnv, context_interface::result::ResultAndState};
 
 pub(crate) use names::Names;
-pub(crate) use replay::{Replayed, local_block, replay, state_after};
+pub(crate) use replay::{Replayed, local_block, replay, state_after, state_inside};
 pub(crate) use stylus::steps;
 use tree::{CallTree, Entry, Frame, FrameKind};
 

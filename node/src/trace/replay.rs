@@ -62,6 +62,13 @@ pub(crate) fn state_after(node: &Node, block: &Block, count: usize) -> Result<Ov
     Ok(overlay)
 }
 
+/// State inside a block of this node, before its transaction `index`.
+pub(crate) fn state_inside(node: &Node, id: Option<BlockId>, index: usize) -> Result<Overlay, RpcError> {
+    let block = local_block(node, id.unwrap_or_default())
+        .ok_or_else(|| RpcError::NotFound("a transaction index needs a block of this node".to_owned()))?;
+    state_after(node, &block, index)
+}
+
 /// Runs a block again from its parent's state, and lets `visit` run one of its transactions, or all.
 pub(crate) fn replay<T>(
     node: &Node,

@@ -12,6 +12,7 @@ mod cheats;
 mod errors;
 mod fork;
 mod history;
+mod methods;
 mod mining;
 mod parity;
 mod print;
