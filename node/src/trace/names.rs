@@ -286,8 +286,14 @@ mod tests {
             .filter_map(|line| line.trim().strip_prefix("error "))
             .collect();
         assert!(declared.len() > 30, "{declared:?}");
+        let enums: Vec<_> = source
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("enum ")?.split(' ').next())
+            .collect();
         for line in declared {
-            let line = line.replace("Level ", "uint8 ").replace("Role ", "uint8 ");
+            let line = enums.iter().fold(line.to_owned(), |line, name| {
+                line.replace(&format!("{name} "), "uint8 ")
+            });
             let error = Error::parse(&format!("error {}", line.trim_end_matches(';'))).unwrap();
             assert!(built_in().errors.contains_key(&error.selector()), "{line}");
         }
