@@ -33,7 +33,6 @@ async fn on_a_fresh_chain_accounts_and_slots_are_proved() {
         balance: proof.balance,
         storage_root: proof.storage_hash,
         code_hash: proof.code_hash,
-        ..TrieAccount::default()
     };
     assert_eq!(
         (proof.nonce, proof.code_hash),
