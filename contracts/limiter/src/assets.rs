@@ -79,7 +79,7 @@ pub(crate) fn received<P: Purse>(vm: &mut P, asset: &Address, amount: u128, limi
     if *asset == NATIVE {
         return u128::try_from(vm.value()).unwrap_or(u128::MAX);
     }
-    let this = vm.this();
+    let this = vm.address();
     let mut arrived = balance_of(vm, asset, &this);
     if !limit.is_rebasing() {
         arrived = arrived.saturating_sub(layout::to_number(vm.load(&keys::known(asset))));
@@ -90,7 +90,7 @@ pub(crate) fn received<P: Purse>(vm: &mut P, asset: &Address, amount: u128, limi
 /// Remembers the balance of an asset, so that the next inflow can be told from it.
 pub(crate) fn remember<P: Purse>(vm: &mut P, asset: &Address) {
     if *asset != NATIVE {
-        let this = vm.this();
+        let this = vm.address();
         let balance = balance_of(vm, asset, &this);
         vm.store(&keys::known(asset), &layout::from_number(&balance));
     }

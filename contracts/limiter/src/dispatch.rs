@@ -123,7 +123,7 @@ fn show<P: Purse>(vm: &mut P, selector: u32, arguments: &mut Arguments<'_>) -> A
             let kept = limits::find(vm, &protocol, &asset, arguments.u8()?);
             answer!(kept.limit.hold() as u8)
         }
-        ITEM_OF => items::show(vm, arguments.item()?),
+        ITEM_OF => items::show(vm, arguments.item()?)?,
         CREDIT_OF => {
             let (protocol, asset) = (arguments.address()?, arguments.address()?);
             answer!(limits::credit_of(vm, &protocol, &asset, &arguments.address()?))

@@ -92,7 +92,7 @@ impl Queued {
 
     /// Units that the item is owed now.
     fn amount<P: Purse>(&self, vm: &mut P) -> U256 {
-        let this = vm.this();
+        let this = vm.address();
         let held = balance_of(vm, &self.asset, &this);
         let all = layout::to_number(vm.load(&keys::shares(&self.asset)));
         let (above, below) = (held.saturating_add(ONE), all.saturating_add(GRAIN));
@@ -104,7 +104,7 @@ impl Queued {
 
 /// Takes over units that the limiter has received for `recipient`. Answers the item's number.
 pub(crate) fn queue<P: Purse>(vm: &mut P, asset: &Address, limit: &Limit, recipient: &Address, amount: u128) -> u64 {
-    let (this, protocol, now) = (vm.this(), vm.sender(), vm.now());
+    let (this, protocol, now) = (vm.address(), vm.sender(), vm.now());
     let before = balance_of(vm, asset, &this).saturating_sub(U256::from(amount));
     let all_key = keys::shares(asset);
     let all = layout::to_number(vm.load(&all_key));
@@ -252,21 +252,19 @@ fn settle<P: Purse>(vm: &mut P, number: u64, item: &Queued, to: &Address, else_p
 }
 
 /// `itemOf`: zeros for one that does not exist.
-pub(crate) fn show<P: Purse>(vm: &mut P, number: u64) -> Words {
+pub(crate) fn show<P: Purse>(vm: &mut P, number: u64) -> Answer<Words> {
     let none = Address::ZERO;
     if vm.load(&keys::item(number, 0)) == B256::ZERO {
-        return answer!(none, none, none, 0u8, 0u8, 0u8);
+        return Ok(answer!(none, none, none, 0u8, 0u8, 0u8));
     }
-    let Ok(item) = Queued::load(vm, number) else {
-        return Words::EMPTY;
-    };
+    let item = Queued::load(vm, number)?;
     let amount = item.amount(vm);
-    answer!(
+    Ok(answer!(
         item.asset,
         item.protocol,
         item.recipient,
         amount,
         item.times.queued_at,
         item.times.release_at
-    )
+    ))
 }

@@ -193,7 +193,7 @@ pub(crate) fn quarantine<P: Purse>(vm: &mut P, asset: &Address, amount: u128, re
 /// # Errors
 /// `BadRecipient`.
 pub(crate) fn check_recipient<P: Purse>(vm: &P, recipient: &Address) -> Answer<()> {
-    if *recipient == Address::ZERO || *recipient == vm.this() {
+    if *recipient == Address::ZERO || *recipient == vm.address() {
         return Err(refusal!(BadRecipient, recipient));
     }
     Ok(())

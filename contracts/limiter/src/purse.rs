@@ -7,8 +7,6 @@ use cordon_host::Host;
 pub trait Purse: Host {
     /// Value that was sent with the call, in wei.
     fn value(&self) -> U256;
-    /// The account of the running program.
-    fn this(&self) -> Address;
     /// Sends wei, with all gas. Answers whether the recipient took it.
     fn send(&mut self, to: &Address, wei: &U256) -> bool;
 }
@@ -25,7 +23,6 @@ mod stylus {
         #[link(wasm_import_module = "vm_hooks")]
         extern "C" {
             pub(super) fn msg_value(dest: *mut u8);
-            pub(super) fn contract_address(dest: *mut u8);
             pub(super) fn call_contract(
                 to: *const u8,
                 data: *const u8,
@@ -37,18 +34,13 @@ mod stylus {
         }
     }
 
-    // SAFETY (of every block below): the hooks read and write exactly 20 bytes of an address, 32 of a word and the length.
+    // SAFETY (of every block below): the hooks read and write exactly 20 bytes of an address, 32 of a word and the
+    // length.
     impl Purse for Stylus {
         fn value(&self) -> U256 {
             let mut out = B256::ZERO;
             unsafe { hooks::msg_value(out.as_mut_ptr()) };
             layout::to_number(out)
-        }
-
-        fn this(&self) -> Address {
-            let mut out = Address::ZERO;
-            unsafe { hooks::contract_address(out.as_mut_ptr()) };
-            out
         }
 
         fn send(&mut self, to: &Address, wei: &U256) -> bool {
