@@ -276,7 +276,7 @@ fn configuration(endpoint: &str, vault: Address, [price, gauge, switch, pause]: 
 id = 31337
 rpc = ["{endpoint}"]
 [guard]
-scopes = ["protocol", "market", "other"]
+scopes = ["protocol", "market", "other", "more"]
 callers = ["vault"]
 governor = "{GOVERNOR}"
 guardians = ["{GUARDIAN}"]
