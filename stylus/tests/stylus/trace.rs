@@ -1,7 +1,11 @@
 //! Tracers hear of every host call: operands, results and ink.
 
 use crate::common::{Chain, GAS, Outcome, entry, word};
+use std::sync::Arc;
+
 use alloy_primitives::{Address, TxKind, U256, hex, keccak256};
+use cordon_stylus::ProgramCache;
+use cordon_stylus::cache::{CacheOptions, EngineChoice};
 use cordon_stylus::hooks::{Hook, HostCall, HostEvent, HostTrace, Stop};
 use revm::inspector::NoOpInspector;
 
@@ -117,6 +121,29 @@ fn tracing_changes_nothing() {
         }
     };
     assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn both_engines_tell_the_same() {
+    let events = |engine| {
+        let mut chain = program(
+            "(call $read_args (i32.const 0))
+             (call $storage_cache (i32.const 0) (i32.const 0))
+             (call $storage_flush (i32.const 0))
+             (drop (call $call (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64) (i64.const -1) (i32.const 128)))
+             (call $write_result (i32.const 0) (i32.const 2))
+             i32.const 0",
+        );
+        let options = CacheOptions {
+            engine,
+            ..CacheOptions::default()
+        };
+        chain.cache = Arc::new(ProgramCache::with_options(options).unwrap());
+        traced(&mut chain, EVM.as_slice()).1
+    };
+    let interpreted = events(EngineChoice::Wasmi);
+    assert_eq!(calls(&interpreted).len(), 5);
+    assert_eq!(interpreted, events(EngineChoice::Wasmtime));
 }
 
 #[test]
