@@ -1,8 +1,10 @@
 //! Who may change what, and what a stolen key buys.
 
-use crate::world::{ALICE, ANYONE, DAY, GOVERNOR, GUARDIAN, Holds, ICordonLimiter, LIMIT, World};
+use crate::world::{ALICE, ANYONE, DAY, GOVERNOR, GUARDIAN, Holds, ICordonLimiter, LIMIT, World, guard_config};
 use alloy::primitives::{Address, U256, keccak256};
 use alloy::sol_types::SolCall;
+use cordon_client::Config;
+use cordon_client::deploy::ensure_rulebook;
 use cordon_client::guard::ICordonGuard;
 
 fn set_hold(world: &World, hold: u8) -> Holds::setHoldCall {
@@ -136,5 +138,42 @@ async fn what_is_out_of_range_is_refused_by_name() {
         Ok(U256::ZERO),
         "nothing has arrived"
     );
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_containment_of_the_guard_throttles_the_limit_and_its_end_lets_go() {
+    let world = World::new().await;
+    let (limiter, treasury) = (world.limiter, world.treasury);
+    let text = format!(
+        r#"{base}
+[contracts.limiter]
+address = "{limiter}"
+abi = ["function setHold(address protocol, address asset, uint8 class, uint8 hold)", "function holdOf(address protocol, address asset, uint8 class) view returns (uint8)"]
+[contracts.treasury]
+address = "{treasury}"
+abi = "erc20"
+[[containment]]
+id = "throttle"
+scope = "market"
+level = "ReduceOnly"
+call = "limiter.setHold(treasury, token, 0, 1)"
+done = "limiter.holdOf(treasury, token, 0) == 1"
+undo = [{{ call = "limiter.setHold(treasury, token, 0, 0)", undone = "limiter.holdOf(treasury, token, 0) == 0" }}]
+"#,
+        base = guard_config(&world.node.http_endpoint(), world.token),
+    );
+    let compiled = Config::parse(&text, "limiter.toml").unwrap().compile().unwrap();
+    ensure_rulebook(&world.provider, GOVERNOR, world.guard, &compiled)
+        .await
+        .unwrap();
+    world.contain(ICordonGuard::Level::ReduceOnly, 3600).await;
+    assert_eq!(world.available(world.token).await, LIMIT / 4);
+    // An hour, an hour on each of two steps down, and whoever comes by.
+    world.pass(3 * 3600 + 1).await;
+    world
+        .ok(ANYONE, world.guard, ICordonGuard::settleCall { scope: 1 })
+        .await;
+    assert_eq!(world.available(world.token).await, LIMIT);
     world.node.stop().await.unwrap();
 }

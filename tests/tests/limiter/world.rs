@@ -353,8 +353,8 @@ async fn create(provider: &DynProvider, code: Vec<u8>) -> Address {
 }
 
 /// A guard with one market and a rule that never fails: the limits are what matters here.
-async fn guard(provider: &DynProvider, node: &NodeHandle, token: Address) -> Address {
-    let text = format!(
+pub fn guard_config(rpc: &str, token: Address) -> String {
+    format!(
         r#"
 [chain]
 id = 31337
@@ -373,9 +373,12 @@ scope = "market"
 rule = "token.totalSupply() > 0"
 robust = true
 level = "ReduceOnly"
-"#,
-        rpc = node.http_endpoint()
-    );
+"#
+    )
+}
+
+async fn guard(provider: &DynProvider, node: &NodeHandle, token: Address) -> Address {
+    let text = guard_config(&node.http_endpoint(), token);
     let config = Config::parse(&text, PathBuf::from("limiter.toml")).unwrap();
     let compiled = config.compile().unwrap();
     let artifacts = Artifacts::load(&Artifacts::directory(&root())).expect("run scripts/build-contracts first");
