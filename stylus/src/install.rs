@@ -41,6 +41,27 @@ pub struct InstalledProgram {
 pub fn program(wasm: &[u8], params: &Params, now: u64, cached: bool) -> Result<InstalledProgram, InstallError> {
     let code = Bytes::from(code::compress(wasm)?);
     let code_hash = keccak256(&code);
+    let (record, slots) = activation(code_hash, wasm, params, now, cached)?;
+    Ok(InstalledProgram {
+        code,
+        code_hash,
+        record,
+        slots,
+    })
+}
+
+/// What activating the program of `code_hash`, whose module is `wasm`, stores: its record, and all slots of
+/// [`STATE_ADDRESS`](crate::arbos::STATE_ADDRESS). Otherwise as [`program`].
+///
+/// # Errors
+/// What activating the module on chain would refuse.
+pub fn activation(
+    code_hash: B256,
+    wasm: &[u8],
+    params: &Params,
+    now: u64,
+    cached: bool,
+) -> Result<(ProgramRecord, Vec<(U256, U256)>), ModuleError> {
     let prepared = module::prepare(wasm, params, 0)?;
     let record = ProgramRecord::new(params, &prepared.info, now, cached);
     let slots = vec![
@@ -50,12 +71,7 @@ pub fn program(wasm: &[u8], params: &Params, now: u64, cached: bool) -> Result<I
             module_hash(code_hash, params.version).into(),
         ),
     ];
-    Ok(InstalledProgram {
-        code,
-        code_hash,
-        record,
-        slots,
-    })
+    Ok((record, slots))
 }
 
 /// Stands in for the hash of the module's WAVM form, which only a prover needs: it names code and version.
