@@ -16,6 +16,7 @@ mod error;
 mod fork;
 mod live;
 mod loss;
+mod market;
 mod outcome;
 mod progress;
 mod scenario;
@@ -30,6 +31,7 @@ use self::live::Live;
 pub use self::{
     error::DrillError,
     loss::Loss,
+    market::Market,
     outcome::{Detector, Latency, Order, Outcome, Run},
     progress::{Progress, Silent},
     scenario::Scenario,

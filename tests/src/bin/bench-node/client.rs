@@ -1,0 +1,97 @@
+//! The client that both nodes are measured with: JSON-RPC over HTTP, one connection each, no work beyond what is asked.
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, Bytes};
+use eyre::{OptionExt, bail};
+use serde_json::{Value, json};
+
+/// Longest wait for one answer. A node that needs longer has failed the workload.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One connection to a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    pub(crate) fn new(url: &str) -> eyre::Result<Self> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(1)
+            .timeout(PATIENCE)
+            .build()?;
+        Ok(Self {
+            http,
+            url: url.to_owned(),
+        })
+    }
+
+    /// Another connection to the same node.
+    pub(crate) fn another(&self) -> eyre::Result<Self> {
+        Self::new(&self.url)
+    }
+
+    /// Sends a request that is already text and answers the text of the response.
+    pub(crate) async fn post(&self, body: String) -> eyre::Result<String> {
+        let response = self
+            .http
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await?;
+        Ok(response.text().await?)
+    }
+
+    /// The result of a method; its error is an error.
+    pub(crate) async fn call(&self, method: &str, params: Value) -> eyre::Result<Value> {
+        let mut answer: Value = serde_json::from_str(&self.post(request(method, &params)).await?)?;
+        match answer.get_mut("result") {
+            Some(result) => Ok(result.take()),
+            None => bail!("{method}: {answer}"),
+        }
+    }
+
+    /// Sends a transaction from an account of the node.
+    pub(crate) async fn send(&self, from: Address, to: Address, input: &Bytes) -> eyre::Result<B256> {
+        let transaction = json!([{ "from": from, "to": to, "data": input, "gas": "0x186a0" }]);
+        hash(&self.call("eth_sendTransaction", transaction).await?)
+    }
+
+    /// Polls until a transaction is mined; answers its receipt.
+    pub(crate) async fn receipt(&self, hash: B256) -> eyre::Result<Value> {
+        let body = request("eth_getTransactionReceipt", &json!([hash]));
+        loop {
+            let answer: Value = serde_json::from_str(&self.post(body.clone()).await?)?;
+            match answer.get("result") {
+                Some(Value::Null) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Some(receipt) => return Ok(receipt.clone()),
+                None => bail!("eth_getTransactionReceipt: {answer}"),
+            }
+        }
+    }
+
+    /// A number that a method answers.
+    pub(crate) async fn number(&self, method: &str, params: Value) -> eyre::Result<u64> {
+        number(&self.call(method, params).await?)
+    }
+}
+
+/// The text of a request.
+pub(crate) fn request(method: &str, params: &Value) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
+}
+
+/// A hash as JSON-RPC writes it.
+pub(crate) fn hash(value: &Value) -> eyre::Result<B256> {
+    Ok(value.as_str().ok_or_eyre("a hash is no text")?.parse()?)
+}
+
+/// A quantity as JSON-RPC writes it.
+pub(crate) fn number(value: &Value) -> eyre::Result<u64> {
+    let text = value.as_str().ok_or_eyre("a quantity is no text")?;
+    Ok(u64::from_str_radix(text.trim_start_matches("0x"), 16)?)
+}
