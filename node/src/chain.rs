@@ -17,7 +17,7 @@ pub(crate) const MIN_BASE_FEE: u64 = 100_000_000;
 const L1_BLOCK_SECONDS: u64 = 12;
 
 /// What calls and the next block need to know about a block, its own or the forked one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tip {
     pub(crate) number: u64,
     pub(crate) hash: B256,
@@ -107,6 +107,19 @@ impl Chain {
         chain
     }
 
+    /// A chain of blocks that were made before. They follow each other; without any the chain stays at block 0.
+    pub(crate) fn loaded(blocks: Vec<Arc<Block>>) -> Self {
+        let base = blocks.first().map(|block| block.tip()).unwrap_or_default();
+        let mut chain = Self::empty(base.clone(), base.number);
+        blocks.into_iter().for_each(|block| chain.push(block));
+        chain
+    }
+
+    /// The blocks of this node, oldest first.
+    pub(crate) fn blocks(&self) -> &[Arc<Block>] {
+        &self.blocks
+    }
+
     fn empty(base: Tip, first: u64) -> Self {
         Self {
             tip: base.clone(),
@@ -135,6 +148,24 @@ impl Chain {
         }
         self.tip = block.tip();
         self.blocks.push(block);
+    }
+
+    /// Forgets transactions, receipts and logs of the block `number`; its header stays.
+    pub(crate) fn forget_transactions(&mut self, number: u64) {
+        let index = number
+            .checked_sub(self.first)
+            .and_then(|index| usize::try_from(index).ok());
+        let Some(block) = index.and_then(|index| self.blocks.get_mut(index)) else {
+            return;
+        };
+        for transaction in &block.transactions {
+            self.transactions.remove(&transaction.hash());
+        }
+        *block = Arc::new(Block {
+            transactions: Vec::new(),
+            receipts: Vec::new(),
+            ..Block::clone(block)
+        });
     }
 
     /// Drops all blocks after `number`; answers them, oldest first.

@@ -1,6 +1,6 @@
 //! Why a node could not be started or stopped.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// A node could not be started, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,14 @@ pub enum NodeError {
     Listen {
         /// Where the node wanted to listen.
         address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The socket for IPC cannot be listened on.
+    #[error("cannot listen on the socket {path}: {source}", path = .path.display())]
+    Ipc {
+        /// Where the node wanted to listen.
+        path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
     },
@@ -72,6 +80,12 @@ pub enum NodeError {
     /// Reading or writing the state of the chain failed while the node was set up.
     #[error("preparing the state of the chain failed: {reason}")]
     State {
+        /// What failed.
+        reason: String,
+    },
+    /// The state could not be written when the node stopped.
+    #[error("the state of the chain was not saved: {reason}")]
+    NotSaved {
         /// What failed.
         reason: String,
     },

@@ -9,11 +9,11 @@ use revm::{
     context::{BlockEnv, CfgEnv, TxEnv},
     context_interface::result::{EVMError, InvalidTransaction, ResultAndState},
     inspector::NoOpInspector,
-    primitives::hardfork::SpecId,
 };
 
 use crate::{
     chain::Tip,
+    config::NodeConfig,
     state::{Overlay, StateError},
 };
 
@@ -29,9 +29,11 @@ pub(crate) struct Env {
 
 impl Env {
     /// The rules of the chain in the block described by `tip`.
-    pub(crate) fn new(chain_id: u64, tip: &Tip, programs: Arc<ProgramCache>) -> Self {
-        let mut cfg = CfgEnv::new_with_spec(SpecId::PRAGUE);
+    pub(crate) fn new(chain_id: u64, tip: &Tip, config: &NodeConfig, programs: Arc<ProgramCache>) -> Self {
+        let mut cfg = CfgEnv::new_with_spec(config.hardfork.spec());
         cfg.chain_id = chain_id;
+        cfg.limit_contract_code_size = config.code_size_limit;
+        cfg.disable_block_gas_limit = config.disable_block_gas_limit;
         // Accounts with code may be impersonated.
         cfg.disable_eip3607 = true;
         let block = BlockEnv {

@@ -1,26 +1,34 @@
 //! Starting and stopping a node.
 
 use std::{
+    future::Future,
     io,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    pin::Pin,
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
 use alloy::primitives::Address;
-use jsonrpsee::server::{Server, ServerConfig, ServerHandle};
+use jsonrpsee::{
+    Methods,
+    server::{BatchRequestConfig, Server, ServerConfig, ServerHandle},
+};
 use tokio::{
     sync::{oneshot, watch},
+    task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
     config::NodeConfig,
+    cors::Cors,
     error::NodeError,
-    node::{Mining, Node},
+    node::{Mining, Slot},
     rpc::{self, HexIds},
-    setup,
+    save, setup,
 };
 
 /// Threads that serve requests; the EVM has others.
@@ -35,6 +43,9 @@ const MAX_MESSAGE: u32 = 64 << 20;
 /// The most connections at a time.
 const MAX_CONNECTIONS: u32 = 2_048;
 
+/// The most requests of a batch.
+const MAX_BATCH: u32 = 10_000;
+
 /// How long a stopping node waits for work that cannot be interrupted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -46,7 +57,7 @@ pub struct NodeHandle {
     accounts: Vec<Address>,
     stop: watch::Sender<bool>,
     ended: watch::Receiver<()>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), NodeError>>>,
 }
 
 /// What a started node tells its handle.
@@ -70,8 +81,9 @@ pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, NodeError> {
     let thread = std::thread::Builder::new()
         .name("cordon-node".to_owned())
         .spawn(move || {
-            host(config, started, stopping);
+            let outcome = host(config, started, stopping);
             drop(ending);
+            outcome
         })?;
     let Started {
         address,
@@ -114,18 +126,19 @@ impl NodeHandle {
         &self.accounts
     }
 
-    /// Stops the node and waits until its threads have ended.
+    /// Stops the node, saves its state where the settings say so, and waits until its threads have ended.
     ///
     /// # Errors
     ///
-    /// When the node had failed before.
+    /// When the state could not be saved, or the node had failed before.
     pub async fn stop(mut self) -> Result<(), NodeError> {
         // The node may have ended by itself.
         let _ = self.stop.send(true);
         self.stopped().await;
         match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(NodeError::Ended),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -138,7 +151,11 @@ impl NodeHandle {
 }
 
 /// The node's thread: a runtime of its own, so that the node runs whatever its caller's does.
-fn host(config: NodeConfig, started: oneshot::Sender<Result<Started, NodeError>>, stop: watch::Receiver<bool>) {
+fn host(
+    config: NodeConfig,
+    started: oneshot::Sender<Result<Started, NodeError>>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), NodeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("cordon-node")
@@ -147,11 +164,15 @@ fn host(config: NodeConfig, started: oneshot::Sender<Result<Started, NodeError>>
         .build();
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(run(config, started, stop));
+            let outcome = runtime.block_on(run(config, started, stop));
             runtime.shutdown_timeout(STOP_TIMEOUT);
+            outcome
         }
-        // Nobody is left to tell when this fails.
-        Err(error) => drop(started.send(Err(error.into()))),
+        Err(error) => {
+            // Nobody is left to tell when this fails.
+            drop(started.send(Err(error.into())));
+            Ok(())
+        }
     }
 }
 
@@ -159,21 +180,32 @@ async fn run(
     config: NodeConfig,
     started: oneshot::Sender<Result<Started, NodeError>>,
     mut stop: watch::Receiver<bool>,
-) {
+) -> Result<(), NodeError> {
     let served = tokio::select! {
         served = serve(config) => served,
         // The caller gave up waiting.
-        _ = stop.changed() => return,
+        _ = stop.changed() => return Ok(()),
     };
-    let (node, server, address) = match served {
+    let Served {
+        slot,
+        server,
+        address,
+        socket,
+    } = match served {
         Ok(served) => served,
         Err(error) => {
             // Nobody is left to tell when this fails.
             let _ = started.send(Err(error));
-            return;
+            return Ok(());
         }
     };
-    let producer = tokio::spawn(produce(node.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(produce(slot.clone()));
+    tasks.spawn(save::regularly(slot.clone()));
+    if let Some(serving) = socket {
+        tasks.spawn(serving);
+    }
+    let node = slot.current();
     let report = Started {
         address,
         chain_id: node.chain_id,
@@ -183,30 +215,68 @@ async fn run(
         // Ends on the request to stop, and when the handle is dropped.
         let _ = stop.changed().await;
     }
-    producer.abort();
+    tasks.shutdown().await;
     if server.stop().is_ok() {
         // Open connections are closed with the runtime when they do not end by themselves.
         let _ = tokio::time::timeout(STOP_TIMEOUT, server.stopped()).await;
     }
+    save::now(&slot.current()).await.map_err(|error| NodeError::NotSaved {
+        reason: error.to_string(),
+    })
 }
 
-async fn serve(config: NodeConfig) -> Result<(Arc<Node>, ServerHandle, SocketAddr), NodeError> {
+/// A node that answers.
+struct Served {
+    slot: Arc<Slot>,
+    server: ServerHandle,
+    address: SocketAddr,
+    /// Answers on the socket of the settings, if there is one.
+    socket: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
     // The port is taken first: finding it in use costs nothing yet.
     let wanted = SocketAddr::new(config.host, config.port);
     let listener = listen(wanted)?;
     let address = listener.local_addr()?;
-    let node = Arc::new(setup::node(config).await?);
+    let ipc = config.ipc.clone();
+    let cors = Cors::new(config.allow_origin.as_deref());
+    let slot = Arc::new(Slot::new(Arc::new(setup::node(config, None).await?)));
     let server_config = ServerConfig::builder()
         .max_request_body_size(MAX_MESSAGE)
         .max_response_body_size(MAX_MESSAGE)
         .max_connections(MAX_CONNECTIONS)
+        .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
         .set_id_provider(HexIds::default())
         .build();
-    let server = Server::builder().set_config(server_config).build_from_tcp(listener)?;
-    let module = rpc::module(node.clone()).map_err(|error| NodeError::State {
+    let server = Server::builder()
+        .set_config(server_config)
+        .set_http_middleware(tower::ServiceBuilder::new().layer(cors))
+        .build_from_tcp(listener)?;
+    let module = rpc::module(slot.clone()).map_err(|error| NodeError::State {
         reason: error.to_string(),
     })?;
-    Ok((node, server.start(module), address))
+    let socket = ipc.map(|path| open_socket(path, module.clone())).transpose()?;
+    Ok(Served {
+        slot,
+        server: server.start(module),
+        address,
+        socket,
+    })
+}
+
+#[cfg(unix)]
+fn open_socket(path: PathBuf, methods: Methods) -> Result<Pin<Box<dyn Future<Output = ()> + Send>>, NodeError> {
+    match crate::ipc::Socket::listen(&path) {
+        Ok(socket) => Ok(Box::pin(socket.serve(methods))),
+        Err(source) => Err(NodeError::Ipc { path, source }),
+    }
+}
+
+#[cfg(not(unix))]
+fn open_socket(path: PathBuf, _: Methods) -> Result<Pin<Box<dyn Future<Output = ()> + Send>>, NodeError> {
+    let source = io::ErrorKind::Unsupported.into();
+    Err(NodeError::Ipc { path, source })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
@@ -219,11 +289,11 @@ fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
 }
 
 /// Mines at fixed times while the node is set to.
-async fn produce(node: Arc<Node>) {
-    let mut mining = node.mining.subscribe();
+async fn produce(slot: Arc<Slot>) {
+    let mut mining = slot.current().mining.subscribe();
     loop {
         let mode = *mining.borrow_and_update();
-        let Mining::Interval(interval) = mode else {
+        let (Mining::Interval(interval) | Mining::Mixed(interval)) = mode else {
             if mining.changed().await.is_err() {
                 return;
             }
@@ -235,7 +305,7 @@ async fn produce(node: Arc<Node>) {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
-                    if let Err(error) = node.exclusively(|node| node.mine(None)).await {
+                    if let Err(error) = slot.current().exclusively(|node| node.mine(None)).await {
                         tracing::error!(%error, "no block could be mined");
                     }
                 }

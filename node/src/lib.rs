@@ -7,19 +7,30 @@
 mod chain;
 mod clock;
 mod config;
+mod cors;
+mod dump;
 mod error;
 mod evm;
 mod fork;
 mod handle;
+#[cfg(unix)]
+mod ipc;
 mod node;
 mod pool;
 mod producer;
+mod programs;
+mod restore;
 mod rpc;
+mod save;
 mod setup;
 mod state;
 mod trace;
 mod transaction;
+mod upstream;
 
-pub use config::{DEFAULT_CHAIN_ID, DEFAULT_MNEMONIC, NodeConfig, TRANSACTION_GAS_CAP, TransactionOrder};
+pub use config::{
+    DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, DEFAULT_MNEMONIC, ForkRequests, Hardfork, NodeConfig, StateFiles,
+    TRANSACTION_GAS_CAP, TransactionOrder,
+};
 pub use error::NodeError;
 pub use handle::{NodeHandle, spawn};

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,7 @@ use alloy::{
 use cordon_stylus::ProgramCache;
 use parking_lot::{Mutex, RwLock};
 use revm::state::AccountInfo;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedMutexGuard, Semaphore, broadcast, watch};
 
 use crate::{
     chain::{Block, Chain, Tip},
@@ -29,10 +32,6 @@ use crate::{
     transaction::SignedTransaction,
 };
 
-/// Blocks behind the head that `safe` and `finalized` mean, as anvil has it.
-const SAFE_DEPTH: u64 = 32;
-const FINALIZED_DEPTH: u64 = 64;
-
 /// When blocks are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mining {
@@ -40,6 +39,8 @@ pub(crate) enum Mining {
     Auto,
     /// At fixed times.
     Interval(Duration),
+    /// As soon as a transaction can be mined, and at fixed times.
+    Mixed(Duration),
     /// Only when asked.
     Manual,
 }
@@ -107,6 +108,46 @@ pub(crate) enum Place {
     Upstream,
 }
 
+/// What outlives a reset.
+#[derive(Clone, Debug)]
+pub(crate) struct Lasting {
+    pub(crate) mining: watch::Sender<Mining>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) producing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) programs: Arc<ProgramCache>,
+}
+
+impl Lasting {
+    pub(crate) fn new(mining: Mining, event_backlog: usize, programs: ProgramCache) -> Self {
+        Self {
+            mining: watch::Sender::new(mining),
+            events: broadcast::Sender::new(event_backlog),
+            producing: Arc::default(),
+            programs: Arc::new(programs),
+        }
+    }
+}
+
+/// The node that answers now: a reset puts another in its place.
+#[derive(Debug)]
+pub(crate) struct Slot(RwLock<Arc<Node>>);
+
+impl Slot {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self(RwLock::new(node))
+    }
+
+    pub(crate) fn current(&self) -> Arc<Node> {
+        self.0.read().clone()
+    }
+
+    /// Puts `node` in the place of the present one, which changes nothing any more. The caller holds `producing`.
+    pub(crate) fn replace(&self, node: Arc<Node>) {
+        let old = std::mem::replace(&mut *self.0.write(), node);
+        old.retired.store(true, Ordering::Release);
+    }
+}
+
 /// A running node. Locks are held only for moments, never while the EVM runs or the network is waited for; only the holder of
 /// `producing` changes chain and state.
 #[derive(Debug)]
@@ -131,9 +172,21 @@ pub(crate) struct Node {
     pub(crate) programs: Arc<ProgramCache>,
     /// Names of functions, events and errors for traces and messages.
     pub(crate) names: Names,
+    /// Another node has taken its place.
+    pub(crate) retired: AtomicBool,
 }
 
 impl Node {
+    /// What a node that takes the place of this one goes on with.
+    pub(crate) fn lasting(&self) -> Lasting {
+        Lasting {
+            mining: self.mining.clone(),
+            events: self.events.clone(),
+            producing: self.producing.clone(),
+            programs: self.programs.clone(),
+        }
+    }
+
     /// The state as of `version`.
     pub(crate) fn view(&self, version: Version) -> StateView {
         StateView::new(self.store.clone(), self.base.clone(), version)
@@ -174,18 +227,19 @@ impl Node {
 
     /// The rules of the chain in the block described by `tip`.
     pub(crate) fn env(&self, tip: &Tip) -> Env {
-        Env::new(self.chain_id, tip, self.programs.clone())
+        Env::new(self.chain_id, tip, &self.config, self.programs.clone())
     }
 
     /// Number that a tag or number means now. `pending` is one above the head.
     pub(crate) fn number_of(&self, tag: BlockNumberOrTag) -> u64 {
         let head = self.chain.read().tip().number;
+        let epoch = self.config.slots_in_an_epoch;
         match tag {
             BlockNumberOrTag::Latest => head,
             BlockNumberOrTag::Pending => head.saturating_add(1),
             BlockNumberOrTag::Earliest => 0,
-            BlockNumberOrTag::Safe => head.saturating_sub(SAFE_DEPTH),
-            BlockNumberOrTag::Finalized => head.saturating_sub(FINALIZED_DEPTH),
+            BlockNumberOrTag::Safe => head.saturating_sub(epoch),
+            BlockNumberOrTag::Finalized => head.saturating_sub(epoch.saturating_mul(2)),
             BlockNumberOrTag::Number(number) => number,
         }
     }
@@ -248,18 +302,29 @@ impl Node {
     /// What a client should offer per gas: the next base fee and a quarter, so that it survives two full blocks.
     pub(crate) fn gas_price(&self) -> u128 {
         let base_fee = u128::from(self.next_tip().base_fee);
-        base_fee
-            .saturating_add(base_fee / 4)
+        self.config
+            .gas_price
+            .unwrap_or_else(|| base_fee.saturating_add(base_fee / 4))
             .max(self.cheats.read().min_gas_price)
     }
 
-    /// Runs `work` as the only one that changes the chain, on a thread that may block.
-    pub(crate) async fn exclusively<T, F>(self: &Arc<Self>, work: F) -> Result<T, RpcError>
+    /// Waits until nobody else changes the chain.
+    pub(crate) async fn lock(&self) -> Result<OwnedMutexGuard<()>, RpcError> {
+        let guard = self.producing.clone().lock_owned().await;
+        if self.retired.load(Ordering::Acquire) {
+            return Err(RpcError::Rejected(
+                "the chain was reset meanwhile; send the request again".to_owned(),
+            ));
+        }
+        Ok(guard)
+    }
+
+    /// Runs `work`, which changes the chain, on a thread that may block.
+    pub(crate) async fn run_locked<T, F>(self: &Arc<Self>, guard: OwnedMutexGuard<()>, work: F) -> Result<T, RpcError>
     where
         T: Send + 'static,
         F: FnOnce(&Node) -> Result<T, RpcError> + Send + 'static,
     {
-        let guard = self.producing.clone().lock_owned().await;
         let node = self.clone();
         let task = tokio::task::spawn_blocking(move || {
             let outcome = work(&node);
@@ -268,6 +333,29 @@ impl Node {
         });
         task.await
             .map_err(|error| RpcError::Internal(format!("the node failed: {error}")))?
+    }
+
+    /// Runs `work` as the only one that changes the chain, on a thread that may block.
+    pub(crate) async fn exclusively<T, F>(self: &Arc<Self>, work: F) -> Result<T, RpcError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Node) -> Result<T, RpcError> + Send + 'static,
+    {
+        let guard = self.lock().await?;
+        self.run_locked(guard, work).await
+    }
+
+    /// Runs `work`, which reads no more of the state than the account: at once where it is known, and elsewhere as
+    /// [`reading`](Self::reading), because it may have to be fetched.
+    pub(crate) async fn reading_account<T, F>(self: &Arc<Self>, address: Address, work: F) -> Result<T, RpcError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Node) -> Result<T, RpcError> + Send + 'static,
+    {
+        if self.head_view().knows(&address) {
+            return work(self);
+        }
+        self.reading(work).await
     }
 
     /// Runs `work`, which reads the state, on a thread that may block. As many at once as `calls` has room for.

@@ -13,6 +13,9 @@ use alloy::primitives::{Address, B256};
 
 use crate::{config::TransactionOrder, transaction::SignedTransaction};
 
+/// Gas of the cheapest transaction.
+const LEAST_GAS: u64 = 21_000;
+
 /// A transaction was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PoolError {
@@ -137,6 +140,15 @@ impl Pool {
         }
     }
 
+    /// Removes all transactions and answers them in the order in which they came.
+    pub(crate) fn take_all(&mut self) -> Vec<Arc<SignedTransaction>> {
+        self.by_hash.clear();
+        let senders = std::mem::take(&mut self.senders);
+        let mut entries: Vec<Entry> = senders.into_values().flat_map(BTreeMap::into_values).collect();
+        entries.sort_unstable_by_key(|entry| entry.arrival);
+        entries.into_iter().map(|entry| entry.transaction).collect()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.senders.clear();
         self.by_hash.clear();
@@ -171,14 +183,13 @@ impl Pool {
         next
     }
 
-    /// Transactions that can be mined now at `base_fee`, best first, whose gas limits (each at most `gas_cap`) together fit
-    /// into `gas_limit`. `nonce_of` tells the nonce of an account.
+    /// Transactions that can be mined now at `base_fee`, best first, as many as could fit into `gas_limit` if each used no more
+    /// than the cheapest one does: what they use is known only when they run. `nonce_of` tells the nonce of an account.
     pub(crate) fn ready(
         &self,
         mut nonce_of: impl FnMut(Address) -> u64,
         base_fee: u64,
         gas_limit: u64,
-        gas_cap: u64,
     ) -> Vec<Arc<SignedTransaction>> {
         let mut heap: BinaryHeap<Candidate> = self
             .senders
@@ -186,24 +197,23 @@ impl Pool {
             .filter_map(|(sender, queue)| queue.get(&nonce_of(*sender)))
             .filter_map(|entry| self.candidate(entry, base_fee))
             .collect();
-        let mut gas_left = gas_limit;
+        let most = usize::try_from(gas_limit / LEAST_GAS).unwrap_or(usize::MAX).max(1);
         let mut ready = Vec::new();
         while let Some(Candidate { transaction, .. }) = heap.pop() {
-            let gas = alloy::consensus::Transaction::gas_limit(&transaction.envelope).min(gas_cap);
-            // A transaction that does not fit leaves room for smaller ones of other senders.
-            let Some(left) = gas_left.checked_sub(gas) else {
-                continue;
-            };
-            gas_left = left;
             let queue = self.senders.get(&transaction.sender);
             let next = transaction.nonce().checked_add(1).and_then(|nonce| queue?.get(&nonce));
             heap.extend(next.and_then(|entry| self.candidate(entry, base_fee)));
             ready.push(transaction);
-            if gas_left < 21_000 {
+            if ready.len() >= most {
                 break;
             }
         }
         ready
+    }
+
+    /// Whether a transaction waits.
+    pub(crate) fn contains(&self, hash: &B256) -> bool {
+        self.by_hash.contains_key(hash)
     }
 
     fn candidate(&self, entry: &Entry, base_fee: u64) -> Option<Candidate> {
@@ -255,7 +265,7 @@ mod tests {
     }
 
     fn ready(pool: &Pool) -> Vec<(u8, u64)> {
-        let ready = pool.ready(|_| 0, 1, 1_000_000, 32_000_000);
+        let ready = pool.ready(|_| 0, 1, 1_000_000);
         ready
             .iter()
             .map(|transaction| (*transaction.sender.first().unwrap(), transaction.nonce()))
@@ -319,9 +329,9 @@ mod tests {
         for sender in 1..=3 {
             pool.add(transaction(sender, 0, u128::from(sender))).unwrap();
         }
-        let two = pool.ready(|_| 0, 1, 42_000, 32_000_000);
+        let two = pool.ready(|_| 0, 1, 42_000);
         assert_eq!(two.len(), 2);
-        let paying = pool.ready(|_| 0, 3, 1_000_000, 32_000_000);
+        let paying = pool.ready(|_| 0, 3, 1_000_000);
         assert_eq!(paying.len(), 1);
     }
 

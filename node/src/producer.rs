@@ -34,6 +34,14 @@ pub(crate) struct Built {
     failure: Option<String>,
 }
 
+impl Built {
+    /// Why a transaction is not in the block, if any is not.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        let invalid = self.invalid.first().map(|(_, reason)| reason.as_str());
+        self.failure.as_deref().or(invalid)
+    }
+}
+
 /// What running the transactions of a block gave.
 #[derive(Default)]
 pub(crate) struct Executed {
@@ -92,12 +100,15 @@ impl Node {
     /// Mines blocks until nothing in the pool is ready, each with what fits. Answers the failure that kept a transaction out.
     pub(crate) fn mine_ready(&self) -> Result<(), RpcError> {
         loop {
-            if self.ready(&self.next_tip())?.is_empty() {
+            let tip = self.tip();
+            let peeked = self.clock.lock().peek(tip.timestamp);
+            let ready = self.ready(&self.tip_after(&tip, peeked))?;
+            if ready.is_empty() {
                 return Ok(());
             }
-            let tip = self.tip();
             let timestamp = self.clock.lock().take(tip.timestamp);
-            let built = self.build_printing(&tip, timestamp, self.config.print_traces)?;
+            let print = self.config.print_traces;
+            let built = self.build_of(&tip, self.tip_after(&tip, timestamp), ready, print)?;
             if built.block.transactions.is_empty() && built.invalid.is_empty() {
                 return Err(RpcError::Internal(
                     built
@@ -124,10 +135,7 @@ impl Node {
                 u64::MAX
             }
         };
-        let ready = self
-            .pool
-            .lock()
-            .ready(nonce_of, next.base_fee, next.gas_limit, TRANSACTION_GAS_CAP);
+        let ready = self.pool.lock().ready(nonce_of, next.base_fee, next.gas_limit);
         match failure {
             Some(error) if ready.is_empty() => Err(error.into()),
             _ => Ok(ready),
@@ -143,6 +151,18 @@ impl Node {
     fn build_printing(&self, tip: &Tip, timestamp: u64, print: bool) -> Result<Built, RpcError> {
         let next = self.tip_after(tip, timestamp);
         let ready = self.ready(&next)?;
+        self.build_of(tip, next, ready, print)
+    }
+
+    /// Builds the block described by `next` after `tip` from these transactions without changing anything; with `print` their
+    /// calls are printed.
+    pub(crate) fn build_of(
+        &self,
+        tip: &Tip,
+        next: Tip,
+        ready: Vec<Arc<SignedTransaction>>,
+        print: bool,
+    ) -> Result<Built, RpcError> {
         let mut overlay = Overlay::new(self.head_view());
         let executed = self.run_all(&mut overlay, &next, ready, print);
         let changes = overlay.into_changes();
@@ -181,6 +201,16 @@ impl Node {
                 continue;
             }
             let tx = transaction.to_env(TRANSACTION_GAS_CAP);
+            let unlimited = self.config.disable_block_gas_limit && executed.gas_used == 0;
+            if executed.gas_used.saturating_add(tx.gas_limit) > next.gas_limit && !unlimited {
+                skipped.insert(transaction.sender);
+                continue;
+            }
+            if let Some(to) = transaction.envelope.to()
+                && let Err(error) = self.activate_unasked(overlay, to, next.timestamp)
+            {
+                executed.failure.get_or_insert(error.to_string());
+            }
             let outcome = if print {
                 let title = format!("transaction {}", transaction.hash());
                 trace::run_and_print(&mut session, overlay, tx, &title, &self.names)
@@ -213,7 +243,7 @@ impl Node {
         }
     }
 
-    fn commit(&self, built: Built) -> Arc<Block> {
+    pub(crate) fn commit(&self, built: Built) -> Arc<Block> {
         let Built {
             block,
             changes,
@@ -243,7 +273,11 @@ impl Node {
                     .map(|snapshot| snapshot.version)
                     .min(),
             );
-            self.chain.write().push(block.clone());
+            let mut chain = self.chain.write();
+            chain.push(block.clone());
+            if let Some(old) = self.config.transaction_blocks.and_then(|kept| number.checked_sub(kept)) {
+                chain.forget_transactions(old);
+            }
         }
         self.drop_invalid(&invalid);
         {
@@ -290,6 +324,15 @@ impl Node {
         self.go_back(&snapshot);
         self.pool.lock().clear();
         true
+    }
+
+    /// Mines until a transaction that was added is in a block, unless it cannot be or another request has mined it meanwhile.
+    pub(crate) async fn mine_added(self: &Arc<Self>, hash: B256) -> Result<(), RpcError> {
+        let guard = self.lock().await?;
+        if !self.pool.lock().contains(&hash) {
+            return Ok(());
+        }
+        self.run_locked(guard, Self::mine_ready).await
     }
 
     /// Takes back the newest `depth` blocks; answers them, oldest first.
@@ -345,7 +388,7 @@ impl Node {
 
     /// Whether a transaction is mined as it comes.
     pub(crate) fn automine(&self) -> bool {
-        *self.mining.borrow() == Mining::Auto
+        matches!(*self.mining.borrow(), Mining::Auto | Mining::Mixed(_))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Makes the parts of a node from its settings.
 
 use std::{
-    sync::Arc,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -9,6 +10,7 @@ use alloy::{
     primitives::{Address, B256, U256, keccak256},
     signers::local::{LocalSignerError, MnemonicBuilder},
 };
+use alloy_genesis::Genesis;
 use cordon_stylus::{
     ProgramCache,
     arbos::STATE_ADDRESS,
@@ -16,15 +18,16 @@ use cordon_stylus::{
 };
 use parking_lot::{Mutex, RwLock};
 use revm::DatabaseRef;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::Semaphore;
 
 use crate::{
     chain::{Chain, MIN_BASE_FEE, Tip},
     clock::{self, Clock},
-    config::{DEFAULT_CHAIN_ID, NodeConfig, TRANSACTION_GAS_CAP},
+    config::{DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, NodeConfig, TRANSACTION_GAS_CAP},
+    dump::Dump,
     error::NodeError,
     fork::{Fork, SharedFork},
-    node::{Accounts, Cheats, Mining, Node, Snapshots},
+    node::{Accounts, Cheats, Lasting, Mining, Node, Snapshots},
     pool::Pool,
     producer,
     rpc::filters::Filters,
@@ -41,6 +44,9 @@ const EVENT_BACKLOG: usize = 16_384;
 /// Calls that may run at a time.
 const PARALLEL_CALLS: usize = 32;
 
+/// Cost of the smallest transaction.
+const MIN_GAS_LIMIT: u64 = 21_000;
+
 const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// Refuses settings that contradict each other or cannot work.
@@ -54,6 +60,36 @@ pub(crate) fn validate(config: &NodeConfig) -> Result<(), NodeError> {
     if config.fork_block_number.is_some() && config.fork_url.is_none() {
         return fail("fork_block_number", "needs a fork_url");
     }
+    let places = [
+        config.fork_block_number.is_some(),
+        config.fork_blocks_back.is_some(),
+        config.fork_transaction_hash.is_some(),
+    ];
+    let places = places.into_iter().filter(|given| *given).count();
+    if places > 0 && config.fork_url.is_none() {
+        return fail("fork_transaction_hash", "needs a fork_url");
+    }
+    if places > 1 {
+        return fail(
+            "fork_block_number",
+            "a block, a distance from the newest one and a transaction exclude each other: choose one",
+        );
+    }
+    if config.genesis.is_some() && config.fork_url.is_some() {
+        return fail(
+            "genesis",
+            "excludes fork_url: a fork begins with the state of its chain",
+        );
+    }
+    if config.mixed_mining && config.block_time.is_none() {
+        return fail("mixed_mining", "needs a block_time");
+    }
+    if config.state.interval.is_some() && config.state.dump.is_none() {
+        return fail("state.interval", "needs a file to write to, state.dump");
+    }
+    if config.transaction_blocks == Some(0) {
+        return fail("transaction_blocks", "must be at least one block");
+    }
     if config.block_time.is_some_and(|time| time < Duration::from_millis(1)) {
         return fail(
             "block_time",
@@ -66,7 +102,7 @@ pub(crate) fn validate(config: &NodeConfig) -> Result<(), NodeError> {
     if config.accounts > MAX_ACCOUNTS {
         return fail("accounts", "at most 1,000");
     }
-    if config.gas_limit.is_some_and(|limit| limit < 21_000) {
+    if config.gas_limit.is_some_and(|limit| limit < MIN_GAS_LIMIT) {
         return fail(
             "gas_limit",
             "must be at least 21,000, the cost of the smallest transaction",
@@ -82,7 +118,12 @@ pub(crate) fn validate(config: &NodeConfig) -> Result<(), NodeError> {
 }
 
 /// Makes the node: connects to the chain to fork, and prepares accounts and state.
-pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
+/// With `before` it takes the place of another one and goes on with its subscribers and its way of mining.
+pub(crate) async fn node(mut config: NodeConfig, before: Option<Lasting>) -> Result<Node, NodeError> {
+    let genesis = config.genesis.as_deref().map(read_genesis).transpose()?;
+    if let Some(genesis) = &genesis {
+        take_settings(&mut config, genesis);
+    }
     let fork: SharedFork = match &config.fork_url {
         Some(url) => Some(Arc::new(Fork::connect(url, &config).await?)),
         None => None,
@@ -91,6 +132,7 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
     let names = names(&config).await?;
     let base = fork.as_ref().map_or(Base::Empty, |fork| Base::Fork {
         backend: fork.backend.clone(),
+        known: fork.known.clone(),
         endpoint: fork.endpoint.clone(),
     });
     let store = SharedStore::default();
@@ -101,7 +143,7 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
         let (store, base, start) = (store.clone(), base.clone(), start.clone());
         let (addresses, config) = (accounts.order.clone(), config.clone());
         let forked = fork.is_some();
-        tokio::task::spawn_blocking(move || prepare(&store, base, &start, forked, &addresses, &config))
+        tokio::task::spawn_blocking(move || prepare(&store, base, &start, forked, &addresses, (&config, genesis)))
     };
     let chain = prepared
         .await
@@ -115,12 +157,15 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
         .as_ref()
         .map_or(config.chain_id.unwrap_or(DEFAULT_CHAIN_ID), |fork| fork.chain_id);
     let now = config.timestamp.unwrap_or_else(clock::unix_now);
-    let mining = match (config.block_time, config.no_mining) {
-        (Some(interval), _) => Mining::Interval(interval),
-        (None, true) => Mining::Manual,
-        (None, false) => Mining::Auto,
-    };
-    Ok(Node {
+    let lasting = before.unwrap_or_else(|| {
+        let programs = if config.stylus_console {
+            ProgramCache::for_debug_chain()
+        } else {
+            ProgramCache::new()
+        };
+        Lasting::new(mining(&config), EVENT_BACKLOG, programs)
+    });
+    let node = Node {
         chain_id,
         instance: instance(),
         fork,
@@ -137,20 +182,44 @@ pub(crate) async fn node(config: NodeConfig) -> Result<Node, NodeError> {
             ..Cheats::default()
         }),
         accounts,
-        mining: watch::Sender::new(mining),
-        events: broadcast::Sender::new(EVENT_BACKLOG),
+        mining: lasting.mining,
+        events: lasting.events,
         snapshots: Mutex::new(Snapshots::default()),
         filters: Mutex::new(Filters::default()),
-        producing: Arc::default(),
+        producing: lasting.producing,
         calls: Semaphore::new(PARALLEL_CALLS),
-        programs: Arc::new(if config.stylus_console {
-            ProgramCache::for_debug_chain()
-        } else {
-            ProgramCache::new()
-        }),
+        programs: lasting.programs,
+        retired: AtomicBool::new(false),
         names,
         config,
-    })
+    };
+    start_from(node).await
+}
+
+/// Puts in the state that the settings name, and runs the first part of the block in whose middle the fork starts.
+async fn start_from(node: Node) -> Result<Node, NodeError> {
+    let failed = |reason: String| NodeError::State { reason };
+    let work = tokio::task::spawn_blocking(move || {
+        if let Some(replay) = node.fork.as_ref().and_then(|fork| fork.replay.as_ref()) {
+            node.replay(replay).map_err(|error| error.to_string())?;
+        }
+        if let Some(path) = &node.config.state.load {
+            let dump = Dump::read(path).map_err(|error| error.to_string())?;
+            node.load(&dump)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(node)
+    });
+    work.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
+}
+
+fn mining(config: &NodeConfig) -> Mining {
+    match (config.block_time, config.mixed_mining, config.no_mining) {
+        (Some(interval), true, _) => Mining::Mixed(interval),
+        (Some(interval), false, _) => Mining::Interval(interval),
+        (None, _, true) => Mining::Manual,
+        (None, _, false) => Mining::Auto,
+    }
 }
 
 /// Reads the ABIs; artifacts may be many and big.
@@ -165,13 +234,13 @@ async fn names(config: &NodeConfig) -> Result<Names, NodeError> {
 
 fn genesis_tip(config: &NodeConfig) -> Tip {
     Tip {
-        number: 0,
+        number: config.genesis_number,
         hash: B256::ZERO,
         timestamp: config.timestamp.unwrap_or_else(clock::unix_now),
         base_fee: config.base_fee.unwrap_or(MIN_BASE_FEE),
         gas_used: 0,
         gas_limit: config.gas_limit.unwrap_or(TRANSACTION_GAS_CAP),
-        l1_number: 0,
+        l1_number: config.genesis_number,
         beneficiary: Address::ZERO,
     }
 }
@@ -183,11 +252,12 @@ fn prepare(
     start: &Tip,
     forked: bool,
     accounts: &[Address],
-    config: &NodeConfig,
+    (config, given): (&NodeConfig, Option<Genesis>),
 ) -> Result<Chain, StateError> {
     store.write().set_root(start.hash);
     let view = StateView::new(store.clone(), base, 0);
-    prefetch(&view, accounts);
+    // Every block pays its beneficiary, which is read with the first one otherwise.
+    prefetch(&view, &[accounts, &[Address::ZERO]].concat());
     let mut overlay = Overlay::new(view.clone());
     for address in accounts {
         let mut info = overlay.account(*address)?;
@@ -196,9 +266,15 @@ fn prepare(
     }
     let found = view.storage_ref(STATE_ADDRESS, genesis::version_slot())?;
     if !genesis::is_arbitrum(found) {
-        let alloc = genesis::alloc(config.arbos_version);
+        let mut alloc = genesis::alloc(config.arbos_version);
+        if config.disable_create2_factory {
+            alloc.retain(|account| account.address != genesis::CREATE2_FACTORY);
+        }
         prefetch(&view, &alloc.iter().map(|account| account.address).collect::<Vec<_>>());
         put_in(&mut overlay, alloc)?;
+    }
+    if let Some(given) = given {
+        put_in(&mut overlay, given.alloc.into_iter().map(genesis_account).collect())?;
     }
     let mut store = store.write();
     store.commit(start.number, overlay.into_changes());
@@ -208,6 +284,44 @@ fn prepare(
     let genesis = producer::genesis(start, store.root());
     store.set_block_hash(start.number, genesis.hash);
     Ok(Chain::fresh(genesis))
+}
+
+/// Reads a genesis file.
+fn read_genesis(path: &Path) -> Result<Genesis, NodeError> {
+    let fail = |reason: String| NodeError::Config {
+        field: "genesis",
+        reason: format!("{}: {reason}", path.display()),
+    };
+    let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| fail(format!("no genesis as geth has it: {error}")))
+}
+
+/// Takes over what the genesis says, unless the settings say something else.
+fn take_settings(config: &mut NodeConfig, genesis: &Genesis) {
+    config.chain_id.get_or_insert(genesis.config.chain_id);
+    config.timestamp = config.timestamp.or(Some(genesis.timestamp).filter(|time| *time > 0));
+    config.gas_limit = config
+        .gas_limit
+        .or(Some(genesis.gas_limit).filter(|limit| *limit >= MIN_GAS_LIMIT));
+    let base_fee = genesis.base_fee_per_gas.and_then(|fee| u64::try_from(fee).ok());
+    config.base_fee = config.base_fee.or(base_fee);
+    if let Some(number) = genesis.number {
+        config.genesis_number = number;
+    }
+}
+
+fn genesis_account((address, given): (Address, alloy_genesis::GenesisAccount)) -> GenesisAccount {
+    let storage = given.storage.unwrap_or_default();
+    GenesisAccount {
+        address,
+        code: given.code.unwrap_or_default(),
+        storage: storage
+            .into_iter()
+            .map(|(slot, value)| (slot.into(), value.into()))
+            .collect(),
+        balance: given.balance,
+        nonce: given.nonce.unwrap_or_default(),
+    }
 }
 
 /// Writes accounts that the chain has no code for; of others only nonce, balance and the given slots.
@@ -244,11 +358,22 @@ fn prefetch(view: &StateView, addresses: &[Address]) {
 
 fn accounts(config: &NodeConfig) -> Result<Accounts, NodeError> {
     let mut accounts = Accounts::default();
-    let parent = MnemonicBuilder::from_phrase(&config.mnemonic)
-        .build_parent_key()
-        .map_err(underivable)?;
+    let phrase = MnemonicBuilder::from_phrase(&config.mnemonic);
+    let default = config.derivation_path == DEFAULT_DERIVATION_PATH;
+    let parent = if default {
+        Some(phrase.clone().build_parent_key().map_err(underivable)?)
+    } else {
+        None
+    };
     for index in 0..config.accounts {
-        let key = parent.child(index).map_err(underivable)?.signer();
+        let key = match &parent {
+            Some(parent) => parent.child(index).map_err(underivable)?.signer(),
+            None => {
+                let path = format!("{}/{index}", config.derivation_path.trim_end_matches('/'));
+                let derived = phrase.clone().derivation_path(path).map_err(underivable)?;
+                derived.build().map_err(underivable)?
+            }
+        };
         accounts.order.push(key.address());
         accounts.keys.insert(key.address(), key);
     }

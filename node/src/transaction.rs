@@ -1,13 +1,14 @@
 //! Transactions as the pool and the blocks hold them.
 
 use alloy::{
-    consensus::{Transaction as _, TxEnvelope, transaction::SignerRecoverable},
+    consensus::{Signed, Transaction as _, TxEnvelope, transaction::SignerRecoverable},
     eips::eip2718::Decodable2718,
     primitives::{Address, B256, Signature, U256},
     rpc::types::TransactionRequest,
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use revm::context::TxEnv;
+use serde_json::Value;
 
 /// A transaction could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -70,11 +71,7 @@ impl SignedTransaction {
                 key.sign_hash_sync(&hash)
                     .map_err(|error| TransactionError::Sign(error.to_string()))?
             }
-            None => Signature::new(
-                U256::from_be_slice(sender.as_slice()).saturating_add(U256::ONE),
-                U256::ONE,
-                false,
-            ),
+            None => impersonated(sender),
         };
         Ok(Self {
             envelope: typed.into_envelope(signature),
@@ -82,8 +79,24 @@ impl SignedTransaction {
         })
     }
 
+    /// Reads a transaction as another node tells it. The sender is believed, since that node may have impersonated it.
+    pub(crate) fn from_rpc(transaction: &Value) -> Result<Self, TransactionError> {
+        let decode = |error: serde_json::Error| TransactionError::Decode(error.to_string());
+        let sender = transaction.get("from").cloned().unwrap_or_default();
+        Ok(Self {
+            sender: serde_json::from_value(sender).map_err(decode)?,
+            envelope: serde_json::from_value(transaction.clone()).map_err(decode)?,
+        })
+    }
+
     pub(crate) fn hash(&self) -> B256 {
         *self.envelope.tx_hash()
+    }
+
+    /// Whether the signature proves nothing.
+    pub(crate) fn is_impersonated(&self) -> bool {
+        let signature = self.envelope.signature();
+        *signature == impersonated(self.sender) || signature.r().is_zero()
     }
 
     pub(crate) fn nonce(&self) -> u64 {
@@ -124,6 +137,31 @@ impl SignedTransaction {
         }
         env
     }
+}
+
+/// The signature of a transaction that no key signed.
+fn impersonated(sender: Address) -> Signature {
+    let named = U256::from_be_slice(sender.as_slice()).saturating_add(U256::ONE);
+    Signature::new(named, U256::ONE, false)
+}
+
+/// The same transaction under the hash by which it is known: a node that impersonates may have made it from something else.
+pub(crate) fn with_hash(envelope: TxEnvelope, hash: B256) -> TxEnvelope {
+    if *envelope.tx_hash() == hash {
+        return envelope;
+    }
+    match envelope {
+        TxEnvelope::Legacy(signed) => renamed(signed, hash).into(),
+        TxEnvelope::Eip2930(signed) => renamed(signed, hash).into(),
+        TxEnvelope::Eip1559(signed) => renamed(signed, hash).into(),
+        TxEnvelope::Eip4844(signed) => renamed(signed, hash).into(),
+        TxEnvelope::Eip7702(signed) => renamed(signed, hash).into(),
+    }
+}
+
+fn renamed<T>(signed: Signed<T>, hash: B256) -> Signed<T> {
+    let signature = *signed.signature();
+    Signed::new_unchecked(signed.strip_signature(), signature, hash)
 }
 
 fn missing(request: &TransactionRequest) -> String {

@@ -6,17 +6,17 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718},
     primitives::B256,
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Args, RpcError,
+    Answer, Args, Module, RpcError,
     args::{data, quantity},
     method, render,
 };
 use crate::{chain::Block, node::Node};
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_blockNumber"], block_number)?;
     method(module, &["eth_getBlockByNumber"], |node, args| {
         block(node, args, "eth_getBlockByNumber")

@@ -7,7 +7,7 @@ use alloy::{
     primitives::{Address, TxKind, U256},
     rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::{
     context::TxEnv,
     context_interface::result::{ExecutionResult, HaltReason, OutOfGasError},
@@ -16,7 +16,7 @@ use revm_inspectors::access_list::AccessListInspector;
 use serde_json::json;
 
 use super::{
-    Answer, Args, RpcError,
+    Answer, Args, Module, RpcError,
     args::{data, quantity},
     method, node_interface,
 };
@@ -35,7 +35,7 @@ pub(super) const CALL_GAS_CAP: u64 = 50_000_000;
 /// An estimate may be this many parts of a thousand above what is needed; finding it exactly costs many runs.
 const ESTIMATE_TOLERANCE: u64 = 15;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_call"], call)?;
     method(module, &["eth_estimateGas"], estimate_gas)?;
     method(module, &["eth_createAccessList"], create_access_list)
@@ -78,6 +78,9 @@ impl Simulation {
             apply_state_overrides(&mut overlay, overrides)?;
         }
         let tx = call_transaction(&overlay, node.chain_id, request)?;
+        if let TxKind::Call(to) = tx.kind {
+            node.activate_unasked(&mut overlay, to, tip.timestamp)?;
+        }
         Ok(Self { env, overlay, tx })
     }
 

@@ -2,23 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy::{
-    primitives::{Address, B256, Bytes},
-    rpc::types::TransactionRequest,
-};
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use alloy::primitives::{Address, B256, Bytes};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Args, RpcError,
+    Answer, Args, Module, RpcError,
     args::{number, quantity},
-    method, transactions,
+    method, reorg,
 };
 use crate::{
     clock,
     node::{Mining, Node},
+    programs::WASM_MAGIC,
     state::Overlay,
-    transaction::SignedTransaction,
 };
 
 /// The most blocks that one request mines.
@@ -27,14 +24,14 @@ const MAX_MINE: u64 = 100_000;
 /// The longest time between blocks, a year.
 const MAX_INTERVAL: f64 = 31_536_000.0;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     register_accounts(module)?;
     register_time(module)?;
     register_mining(module)?;
     register_chain(module)
 }
 
-fn register_accounts(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+fn register_accounts(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(
         module,
         &["anvil_impersonateAccount", "hardhat_impersonateAccount"],
@@ -60,6 +57,7 @@ fn register_accounts(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodE
     )?;
     method(module, &["anvil_addBalance"], add_balance)?;
     method(module, &["anvil_setCode", "hardhat_setCode"], set_code)?;
+    method(module, &["cordon_deployStylus"], deploy_stylus)?;
     method(
         module,
         &["anvil_setNonce", "hardhat_setNonce", "evm_setAccountNonce"],
@@ -76,7 +74,7 @@ fn register_accounts(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodE
     )
 }
 
-fn register_time(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+fn register_time(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["evm_increaseTime", "anvil_increaseTime"], increase_time)?;
     method(
         module,
@@ -94,7 +92,7 @@ fn register_time(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError
     })
 }
 
-fn register_mining(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+fn register_mining(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["evm_mine"], evm_mine)?;
     method(module, &["anvil_mine", "hardhat_mine"], mine)?;
     method(module, &["evm_setAutomine", "anvil_setAutomine"], set_automine)?;
@@ -111,7 +109,7 @@ fn register_mining(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodErr
     method(module, &["anvil_getIntervalMining"], |node, _| async move {
         let mining = *node.mining.borrow();
         Ok(match mining {
-            Mining::Interval(interval) => json!(interval.as_secs()),
+            Mining::Interval(interval) | Mining::Mixed(interval) => json!(interval.as_secs()),
             _ => Value::Null,
         })
     })?;
@@ -148,7 +146,7 @@ fn register_mining(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodErr
     )
 }
 
-fn register_chain(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+fn register_chain(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["evm_snapshot", "anvil_snapshot"], |node, _| async move {
         Ok(quantity(node.exclusively(|node| Ok(node.snapshot())).await?))
     })?;
@@ -161,7 +159,7 @@ fn register_chain(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodErro
         node.exclusively(move |node| node.rollback(depth)).await?;
         Ok(Value::Null)
     })?;
-    method(module, &["anvil_reorg"], reorg)?;
+    method(module, &["anvil_reorg"], reorg::reorg)?;
     method(
         module,
         &["anvil_dropTransaction", "hardhat_dropTransaction"],
@@ -215,12 +213,43 @@ async fn set_code(node: Arc<Node>, args: Args) -> Answer {
     let code: Bytes = args.required(1, "code")?;
     node.exclusively(move |node| {
         let mut overlay = Overlay::new(node.head_view());
-        overlay.set_code(address, code)?;
+        // A module as the compiler writes it becomes a program that can be called.
+        if code.starts_with(WASM_MAGIC) {
+            node.install_program(&mut overlay, address, &code, node.next_tip().timestamp)?;
+        } else {
+            overlay.set_code(address, code)?;
+        }
         node.commit_edit(overlay);
         Ok(())
     })
     .await?;
     Ok(Value::Null)
+}
+
+/// Puts a program where the next creation of an account would: its module in, its address and code hash out.
+async fn deploy_stylus(node: Arc<Node>, args: Args) -> Answer {
+    let wasm: Bytes = args.required(0, "module")?;
+    let given: Option<Address> = args.optional(1, "creator")?;
+    let creator = given.or_else(|| node.accounts.order.first().copied());
+    let creator = creator.ok_or_else(|| {
+        RpcError::Params("parameter 2 (`creator`) is missing and the node has no accounts".to_owned())
+    })?;
+    node.exclusively(move |node| {
+        let mut overlay = Overlay::new(node.head_view());
+        let mut info = overlay.account(creator)?;
+        let address = creator.create(info.nonce);
+        info.nonce = info.nonce.saturating_add(1);
+        let nonce = info.nonce;
+        overlay.set_account(creator, info);
+        let mut program = overlay.account(address)?;
+        program.nonce = 1;
+        overlay.set_account(address, program);
+        let code_hash = node.install_program(&mut overlay, address, &wasm, node.next_tip().timestamp)?;
+        node.commit_edit(overlay);
+        node.pool.lock().prune(&creator, nonce);
+        Ok(json!({ "address": address, "codeHash": code_hash }))
+    })
+    .await
 }
 
 async fn set_nonce(node: Arc<Node>, args: Args) -> Answer {
@@ -307,12 +336,12 @@ async fn evm_mine(node: Arc<Node>, args: Args) -> Answer {
     Ok(json!("0x0"))
 }
 
-fn small(value: &Value, name: &str) -> Result<u64, RpcError> {
+pub(super) fn small(value: &Value, name: &str) -> Result<u64, RpcError> {
     let parsed = number(value).and_then(|number| u64::try_from(number).ok());
     parsed.ok_or_else(|| RpcError::Params(format!("`{name}` is no number of 64 bits: {value}")))
 }
 
-fn check_count(count: u64) -> Result<(), RpcError> {
+pub(super) fn check_count(count: u64) -> Result<(), RpcError> {
     if count > MAX_MINE {
         return Err(RpcError::Params(format!(
             "{count} blocks are too many for one request; at most {MAX_MINE}"
@@ -341,11 +370,15 @@ async fn mine(node: Arc<Node>, args: Args) -> Answer {
 
 async fn set_automine(node: Arc<Node>, args: Args) -> Answer {
     let on: bool = args.required(0, "enabled")?;
+    let mining = *node.mining.borrow();
+    match mining {
+        Mining::Mixed(interval) if !on => drop(node.mining.send_replace(Mining::Interval(interval))),
+        Mining::Auto if !on => drop(node.mining.send_replace(Mining::Manual)),
+        Mining::Interval(_) | Mining::Manual if on => drop(node.mining.send_replace(Mining::Auto)),
+        _ => {}
+    }
     if on {
-        node.mining.send_replace(Mining::Auto);
         node.exclusively(Node::mine_ready).await?;
-    } else if node.automine() {
-        node.mining.send_replace(Mining::Manual);
     }
     Ok(Value::Null)
 }
@@ -371,50 +404,4 @@ async fn set_interval(node: Arc<Node>, args: Args) -> Answer {
     };
     node.mining.send_replace(mining);
     Ok(Value::Null)
-}
-
-/// Takes back `depth` blocks and mines as many others, with the given transactions in the blocks that they name.
-async fn reorg(node: Arc<Node>, args: Args) -> Answer {
-    let (depth, pairs) = match args.raw(0) {
-        Some(Value::Object(options)) => {
-            let depth = options.get("depth").map(|value| small(value, "depth")).transpose()?;
-            let pairs = options
-                .get("tx_block_pairs")
-                .or_else(|| options.get("txBlockPairs"))
-                .cloned();
-            (depth.unwrap_or(1), pairs)
-        }
-        _ => (args.u64(0, "depth")?, args.raw(1).cloned()),
-    };
-    check_count(depth)?;
-    let pairs: Vec<(Value, u64)> = pairs
-        .map(serde_json::from_value)
-        .transpose()
-        .map_err(|error| RpcError::Params(format!("pairs of transaction and block: {error}")))?
-        .unwrap_or_default();
-    node.exclusively(move |node| {
-        node.rollback(depth)?;
-        let salt = node.cheats.read().extra_data.len();
-        node.cheats.write().extra_data = vec![0x72; salt.saturating_add(1) % 32].into();
-        Ok(())
-    })
-    .await?;
-    for block in 0..depth {
-        for (transaction, _) in pairs.iter().filter(|(_, target)| *target == block) {
-            add_transaction(&node, transaction).await?;
-        }
-        node.exclusively(|node| node.mine(None)).await?;
-    }
-    Ok(Value::Null)
-}
-
-async fn add_transaction(node: &Arc<Node>, transaction: &Value) -> Result<(), RpcError> {
-    if let Ok(raw) = serde_json::from_value::<Bytes>(transaction.clone()) {
-        return transactions::admit(node, SignedTransaction::decode(&raw)?)
-            .await
-            .map(drop);
-    }
-    let request: TransactionRequest = serde_json::from_value(transaction.clone())
-        .map_err(|error| RpcError::Params(format!("neither raw transaction nor request: {error}")))?;
-    transactions::fill_and_admit(node, request).await.map(drop)
 }

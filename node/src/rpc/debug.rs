@@ -12,11 +12,11 @@ use alloy::{
         trace::geth::{GethDebugTracerType, GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace},
     },
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm_inspectors::tracing::{DebugInspector, TransactionContext};
 use serde_json::{Value, json};
 
-use super::{Answer, Args, RpcError, calls, calls::Simulation, method};
+use super::{Answer, Args, Module, RpcError, calls, calls::Simulation, method};
 use crate::{
     chain::Block,
     evm::Session,
@@ -29,7 +29,7 @@ use crate::{
 /// The most blocks that one `debug_traceChain` covers.
 const MAX_CHAIN: u64 = 1_000;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["debug_traceTransaction"], trace_transaction)?;
     method(module, &["debug_traceCall"], trace_call)?;
     method(module, &["debug_traceCallMany"], trace_call_many)?;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use alloy::{consensus::Transaction as _, eips::BlockNumberOrTag};
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
-use super::{Answer, Args, RpcError, args::quantity, calls, method};
+use super::{Answer, Args, Module, RpcError, args::quantity, calls, method};
 use crate::{chain::Block, node::Node};
 
 /// The most blocks that one request about past fees covers.
 const MAX_FEE_HISTORY: u64 = 1_024;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_gasPrice"], |node, _| async move {
         Ok(quantity(node.gas_price()))
     })?;

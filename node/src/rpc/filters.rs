@@ -8,13 +8,14 @@ use std::{
 
 use alloy::{
     eips::BlockNumberOrTag,
-    rpc::types::{Filter, FilterBlockOption},
+    rpc::types::{Filter, FilterBlockOption, Log},
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
-use serde_json::{Value, json};
+use jsonrpsee::core::RegisterMethodError;
+use serde::Serialize;
+use serde_json::{Value, json, value::to_raw_value};
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, RpcError, args::quantity, method, render};
+use super::{Answer, Args, Module, RawAnswer, RpcError, args::quantity, method, raw_method, render};
 use crate::{
     chain::Block,
     node::{Event, Node},
@@ -26,8 +27,8 @@ const MAX_FILTERS: usize = 10_000;
 /// A filter that nobody polls for this long is removed.
 const FILTER_LIFETIME: Duration = Duration::from_secs(300);
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
-    method(module, &["eth_getLogs"], get_logs)?;
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
+    raw_method(module, "eth_getLogs", get_logs)?;
     method(module, &["eth_newFilter"], new_filter)?;
     method(module, &["eth_newBlockFilter"], |node, _| async move {
         install(&node, Kind::Blocks)
@@ -63,13 +64,21 @@ enum Kind {
     Pending(broadcast::Receiver<Event>),
 }
 
-async fn get_logs(node: Arc<Node>, args: Args) -> Answer {
+/// A log of this node, or of the forked chain.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Found {
+    Local(Box<Log>),
+    Upstream(Value),
+}
+
+async fn get_logs(node: Arc<Node>, args: Args) -> RawAnswer {
     let filter: Filter = args.optional(0, "filter")?.unwrap_or_default();
-    Ok(Value::Array(logs(&node, filter).await?))
+    Ok(to_raw_value(&logs(&node, filter).await?)?)
 }
 
 /// All logs that a filter lets through: of the forked chain up to the fork, of this node after it.
-async fn logs(node: &Arc<Node>, filter: Filter) -> Result<Vec<Value>, RpcError> {
+async fn logs(node: &Arc<Node>, filter: Filter) -> Result<Vec<Found>, RpcError> {
     let (from, to) = match &filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => return logs_of_block(node, *hash, &filter).await,
         FilterBlockOption::Range { from_block, to_block } => (
@@ -93,38 +102,36 @@ async fn logs(node: &Arc<Node>, filter: Filter) -> Result<Vec<Value>, RpcError> 
     found.extend(
         local
             .await
-            .map_err(|error| RpcError::Internal(format!("the node failed: {error}")))??,
+            .map_err(|error| RpcError::Internal(format!("the node failed: {error}")))?,
     );
     Ok(found)
 }
 
-fn local_logs(node: &Node, filter: &Filter, from: u64, to: u64) -> Result<Vec<Value>, RpcError> {
+fn local_logs(node: &Node, filter: &Filter, from: u64, to: u64) -> Vec<Found> {
     let mut found = Vec::new();
     for number in from..=to {
         let block = node.chain.read().by_number(number);
         let Some(block) = block else { break };
-        render_logs(&block, filter, &mut found)?;
+        render_logs(&block, filter, &mut found);
     }
-    Ok(found)
+    found
 }
 
-fn render_logs(block: &Block, filter: &Filter, found: &mut Vec<Value>) -> Result<(), RpcError> {
-    for log in render::logs(block, filter) {
-        found.push(serde_json::to_value(log)?);
-    }
-    Ok(())
+fn render_logs(block: &Block, filter: &Filter, found: &mut Vec<Found>) {
+    let logs = render::logs(block, filter).into_iter();
+    found.extend(logs.map(|log| Found::Local(Box::new(log))));
 }
 
 async fn logs_of_block(
     node: &Arc<Node>,
     hash: alloy::primitives::B256,
     filter: &Filter,
-) -> Result<Vec<Value>, RpcError> {
+) -> Result<Vec<Found>, RpcError> {
     let block = node.chain.read().by_hash(&hash);
     match (block, &node.fork) {
         (Some(block), _) => {
             let mut found = Vec::new();
-            render_logs(&block, filter, &mut found)?;
+            render_logs(&block, filter, &mut found);
             Ok(found)
         }
         (None, Some(fork)) => list(fork.request("eth_getLogs", vec![serde_json::to_value(filter)?]).await?),
@@ -132,15 +139,15 @@ async fn logs_of_block(
     }
 }
 
-async fn upstream_logs(node: &Node, filter: &Filter, from: u64, to: u64) -> Result<Vec<Value>, RpcError> {
+async fn upstream_logs(node: &Node, filter: &Filter, from: u64, to: u64) -> Result<Vec<Found>, RpcError> {
     let Some(fork) = &node.fork else { return Ok(Vec::new()) };
     let filter = filter.clone().from_block(from).to_block(to);
     list(fork.request("eth_getLogs", vec![serde_json::to_value(filter)?]).await?)
 }
 
-fn list(answer: Value) -> Result<Vec<Value>, RpcError> {
+fn list(answer: Value) -> Result<Vec<Found>, RpcError> {
     match answer {
-        Value::Array(logs) => Ok(logs),
+        Value::Array(logs) => Ok(logs.into_iter().map(Found::Upstream).collect()),
         other => Err(RpcError::Internal(format!(
             "the forked RPC answered eth_getLogs with no list: {other}"
         ))),
@@ -203,7 +210,7 @@ async fn changes(node: Arc<Node>, args: Args) -> Answer {
         Kind::Logs(filter) => {
             let filter = filter.clone();
             drop(filters);
-            Ok(Value::Array(local_logs(&node, &filter, from, head)?))
+            Ok(serde_json::to_value(local_logs(&node, &filter, from, head))?)
         }
     }
 }
@@ -231,7 +238,7 @@ async fn filter_logs(node: Arc<Node>, args: Args) -> Answer {
             _ => return Err(RpcError::Rejected(format!("filter {id:#x} is no log filter"))),
         }
     };
-    Ok(Value::Array(logs(&node, *filter).await?))
+    Ok(serde_json::to_value(logs(&node, *filter).await?)?)
 }
 
 async fn uninstall(node: Arc<Node>, args: Args) -> Answer {

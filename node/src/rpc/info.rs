@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Bytes, keccak256};
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
-use super::{Answer, Args, args::quantity, method, render};
-use crate::node::{Mining, Node};
+use super::{Answer, Args, Module, args::quantity, method, render};
+use crate::node::Node;
 
 /// Name and version of the node as clients see it.
 const CLIENT_VERSION: &str = concat!("cordon-node/v", env!("CARGO_PKG_VERSION"));
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["web3_clientVersion"], |_, _| async {
         Ok(json!(CLIENT_VERSION))
     })?;
@@ -56,7 +56,7 @@ async fn node_info(node: Arc<Node>, _: Args) -> Answer {
         "currentBlockNumber": quantity(tip.number),
         "currentBlockTimestamp": tip.timestamp,
         "currentBlockHash": tip.hash,
-        "hardFork": "Prague",
+        "hardFork": node.config.hardfork.name(),
         "transactionOrder": order,
         "environment": {
             "baseFee": quantity(node.next_tip().base_fee),
@@ -98,6 +98,6 @@ async fn metadata(node: Arc<Node>, _: Args) -> Answer {
         "latestBlockHash": tip.hash,
         "forkedNetwork": forked,
         "snapshots": snapshots,
-        "automine": *node.mining.borrow() == Mining::Auto,
+        "automine": node.automine(),
     }))
 }

@@ -7,11 +7,11 @@ use alloy::{
     primitives::Address,
     rpc::types::{Bundle, StateContext, TransactionIndex, TransactionRequest, state::StateOverride},
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Args, RpcError,
+    Answer, Args, Module, RpcError,
     args::{data, quantity},
     calls::{self, Simulation},
     method, render, transactions,
@@ -29,7 +29,7 @@ const MAX_CALLS: usize = 1_000;
 /// Fields of a block that its header does not have.
 const BODY: [&str; 5] = ["transactions", "uncles", "withdrawals", "size", "totalDifficulty"];
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_getHeaderByNumber"], |node, args| {
         header(node, args, "eth_getBlockByNumber")
     })?;

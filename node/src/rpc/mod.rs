@@ -9,12 +9,14 @@ mod error;
 mod fees;
 pub(crate) mod filters;
 mod info;
+mod lifecycle;
 mod lookups;
 mod node_interface;
 mod parity;
 mod proof;
 mod raw;
 mod render;
+mod reorg;
 mod simulate;
 mod state;
 mod subscribe;
@@ -26,26 +28,49 @@ mod txpool;
 use std::{future::Future, sync::Arc};
 
 use jsonrpsee::{RpcModule, core::RegisterMethodError, types::Params};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use self::args::Args;
 pub(crate) use self::args::number;
 pub(crate) use self::{error::RpcError, subscribe::HexIds};
-use crate::node::Node;
+use crate::node::{Node, Slot};
 
 /// What a method answers.
 type Answer = Result<Value, RpcError>;
 
+/// All methods. Each request is answered by the node that is in the slot when it comes.
+pub(crate) type Module = RpcModule<Slot>;
+
+/// What a method answers whose answers are long: text that is written once.
+type RawAnswer = Result<Box<RawValue>, RpcError>;
+
+/// Adds a method with long answers.
+fn raw_method<F, Fut>(module: &mut Module, name: &'static str, handler: F) -> Result<(), RegisterMethodError>
+where
+    F: Fn(Arc<Node>, Args) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = RawAnswer> + Send + 'static,
+{
+    module.register_async_method(name, move |params: Params<'static>, slot, _| {
+        let (handler, node) = (handler.clone(), slot.current());
+        let args = Args::parse(&params);
+        async move {
+            let answer = async { handler(node.clone(), args?).await };
+            answer.await.map_err(|error| error.into_object(&node.names))
+        }
+    })?;
+    Ok(())
+}
+
 /// Adds a method under all its names.
-fn method<F, Fut>(module: &mut RpcModule<Node>, names: &[&'static str], handler: F) -> Result<(), RegisterMethodError>
+fn method<F, Fut>(module: &mut Module, names: &[&'static str], handler: F) -> Result<(), RegisterMethodError>
 where
     F: Fn(Arc<Node>, Args) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
     for name in names {
         let handler = handler.clone();
-        module.register_async_method(name, move |params: Params<'static>, node, _| {
-            let handler = handler.clone();
+        module.register_async_method(name, move |params: Params<'static>, slot, _| {
+            let (handler, node) = (handler.clone(), slot.current());
             let args = Args::parse(&params);
             async move {
                 let answer = async { handler(node.clone(), args?).await };
@@ -57,8 +82,8 @@ where
 }
 
 /// All methods of the node.
-pub(crate) fn module(node: Arc<Node>) -> Result<RpcModule<Node>, RegisterMethodError> {
-    let mut module = RpcModule::from_arc(node);
+pub(crate) fn module(slot: Arc<Slot>) -> Result<Module, RegisterMethodError> {
+    let mut module = RpcModule::from_arc(slot);
     info::register(&mut module)?;
     blocks::register(&mut module)?;
     state::register(&mut module)?;
@@ -69,6 +94,7 @@ pub(crate) fn module(node: Arc<Node>) -> Result<RpcModule<Node>, RegisterMethodE
     subscribe::register(&mut module)?;
     txpool::register(&mut module)?;
     cheats::register(&mut module)?;
+    lifecycle::register(&mut module)?;
     debug::register(&mut module)?;
     parity::register(&mut module)?;
     raw::register(&mut module)?;

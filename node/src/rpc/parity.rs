@@ -13,13 +13,13 @@ use alloy::{
         },
     },
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::context::TxEnv;
 use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Args, RpcError,
+    Answer, Args, Module, RpcError,
     args::quantity,
     calls::{self, Simulation},
     debug, method,
@@ -39,7 +39,7 @@ const MAX_FILTER_BLOCKS: u64 = 10_000;
 
 type TraceTypes = HashSet<TraceType>;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["trace_transaction"], transaction)?;
     method(module, &["trace_get"], get)?;
     method(module, &["trace_block"], block)?;

@@ -13,11 +13,11 @@ use alloy::{
     rpc::types::{EIP1186AccountProofResponse, EIP1186StorageProof, serde_helpers::JsonStorageKey},
 };
 use alloy_trie::{HashBuilder, KECCAK_EMPTY, Nibbles, proof::ProofRetainer};
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::{DatabaseRef, state::AccountInfo};
 use serde_json::{Value, json};
 
-use super::{Answer, Args, RpcError, args::data, args::quantity, calls, method};
+use super::{Answer, Args, Module, RpcError, args::data, args::quantity, calls, method};
 use crate::{
     node::{Node, Place},
     state::{StateView, Version},
@@ -26,7 +26,7 @@ use crate::{
 /// The most slots that one request proves or reads.
 const MAX_KEYS: usize = 1_024;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_getProof"], proof)?;
     method(module, &["eth_getAccount"], account)?;
     method(module, &["eth_getAccountInfo"], account_info)?;

@@ -8,11 +8,11 @@ use alloy::{
     primitives::{Address, B256, U256, keccak256},
     rlp::{Encodable, encode},
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::DatabaseRef;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Args, RpcError, args::data, calls, debug, method, render};
+use super::{Answer, Args, Module, RpcError, args::data, calls, debug, method, render};
 use crate::{
     chain::Block,
     node::{Node, Place},
@@ -22,7 +22,7 @@ use crate::{
 /// The most slots that one request lists.
 const MAX_SLOTS: usize = 100_000;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["debug_getRawHeader"], |node, args| {
         of_block(node, args, "debug_getRawHeader", |block| data(&encode(&block.header)))
     })?;

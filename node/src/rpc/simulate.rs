@@ -10,7 +10,7 @@ use alloy::{
     },
     sol_types::SolValue,
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::{
     Inspector,
     context::{ContextTr, JournalTr},
@@ -19,7 +19,7 @@ use revm::{
 };
 use serde_json::Value;
 
-use super::{Answer, Args, RpcError, calls, method, render};
+use super::{Answer, Args, Module, RpcError, calls, method, render};
 use crate::{
     chain::{Block, Tip},
     evm::{Env, ExecutionError, Session},
@@ -52,7 +52,7 @@ const TOO_MANY_BLOCKS: i32 = -38_026;
 const TRANSFER_EMITTER: Address = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
 const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_simulateV1"], simulate)
 }
 

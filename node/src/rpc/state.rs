@@ -6,12 +6,12 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::{Address, B256, U256},
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::DatabaseRef;
 use serde_json::Value;
 
 use super::{
-    Answer, Args, RpcError,
+    Answer, Args, Module, RpcError,
     args::{data, number, quantity},
     method, render,
 };
@@ -20,7 +20,7 @@ use crate::{
     state::{StateError, StateView},
 };
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_getBalance"], |node, args| {
         read(node, args, "eth_getBalance", 1, |view, address, _| {
             Ok(quantity(view.account(address)?.balance))
@@ -72,7 +72,7 @@ async fn transaction_count(node: Arc<Node>, args: Args) -> Answer {
         return read(node, args, "eth_getTransactionCount", 1, nonce).await;
     }
     let address: Address = args.required(0, "address")?;
-    node.reading(move |node| {
+    node.reading_account(address, move |node| {
         let nonce = node.nonce(address)?;
         let pool = node.pool.lock();
         Ok(quantity(U256::from(pool.next_nonce(&address, nonce))))

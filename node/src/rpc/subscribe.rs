@@ -7,14 +7,14 @@ use std::sync::{
 
 use alloy::rpc::types::Filter;
 use jsonrpsee::{
-    PendingSubscriptionSink, RpcModule, SubscriptionSink,
+    PendingSubscriptionSink, SubscriptionSink,
     core::{RegisterMethodError, SubscriptionError, traits::IdProvider},
     types::{Params, SubscriptionId},
 };
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use super::{Args, RpcError, render};
+use super::{Args, Module, RpcError, render};
 use crate::node::{Event, Node};
 
 /// What a client subscribed to.
@@ -38,12 +38,12 @@ impl IdProvider for HexIds {
     }
 }
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     module.register_subscription(
         "eth_subscribe",
         "eth_subscription",
         "eth_unsubscribe",
-        |params, pending, node, _| subscribe(params, pending, node),
+        |params, pending, slot, _| subscribe(params, pending, slot.current()),
     )?;
     Ok(())
 }

@@ -8,11 +8,11 @@ use alloy::{
     sol,
     sol_types::SolCall,
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use revm::context::TxEnv;
 use serde_json::Value;
 
-use super::{Answer, RpcError, calls, method};
+use super::{Answer, Module, RpcError, calls, method};
 use crate::{
     evm::{Env, Session},
     node::Node,
@@ -27,7 +27,7 @@ sol! {
 /// The most slots that are tried.
 const MAX_CANDIDATES: usize = 256;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(
         module,
         &["anvil_dealERC20", "hardhat_dealERC20", "anvil_setERC20Balance"],

@@ -9,12 +9,12 @@ use alloy::{
     rpc::types::TransactionRequest,
     signers::{SignerSync, local::PrivateKeySigner},
 };
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
-use revm::{context_interface::cfg::gas::calculate_initial_tx_gas_for_tx, primitives::hardfork::SpecId};
+use jsonrpsee::core::RegisterMethodError;
+use revm::context_interface::cfg::gas::calculate_initial_tx_gas_for_tx;
 use serde_json::json;
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, RpcError, args::data, calls, method, render};
+use super::{Answer, Args, Module, RpcError, args::data, calls, method, render};
 use crate::{
     config::TRANSACTION_GAS_CAP,
     node::{Event, Node},
@@ -27,7 +27,7 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of init code (EIP-3860).
 const MAX_INIT_CODE: usize = 49_152;
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_sendRawTransaction"], send_raw)?;
     method(module, &["eth_sendRawTransactionSync"], send_raw_sync)?;
     method(module, &["eth_sendTransaction"], send)?;
@@ -102,7 +102,7 @@ pub(super) async fn fill_and_admit(
 ) -> Result<Arc<SignedTransaction>, RpcError> {
     let (request, sender) = fill(node, request).await?;
     let fixed_nonce = request.nonce.is_some();
-    node.reading(move |node| {
+    node.reading_account(sender, move |node| {
         let key = signing_key(node, &sender);
         let signed = |nonce| {
             let request = TransactionRequest {
@@ -188,7 +188,7 @@ pub(super) async fn admit(
     node: &Arc<Node>,
     transaction: SignedTransaction,
 ) -> Result<Arc<SignedTransaction>, RpcError> {
-    node.reading(move |node| {
+    node.reading_account(transaction.sender, move |node| {
         check(node, &transaction, true)?;
         let transaction = Arc::new(transaction);
         node.pool.lock().add(transaction.clone())?;
@@ -205,10 +205,11 @@ async fn submit(node: &Arc<Node>, transaction: SignedTransaction) -> Result<(), 
 
 /// Tells subscribers of a transaction in the pool, and mines it if that is the way of the node.
 async fn announce(node: &Arc<Node>, transaction: Arc<SignedTransaction>) -> Result<(), RpcError> {
+    let hash = transaction.hash();
     // Nobody may be listening.
     let _ = node.events.send(Event::Pending(transaction));
     if node.automine() {
-        node.exclusively(Node::mine_ready).await?;
+        node.mine_added(hash).await?;
     }
     Ok(())
 }
@@ -224,19 +225,24 @@ fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Res
     }
     let gas = envelope.gas_limit().min(TRANSACTION_GAS_CAP);
     let next = node.next_tip();
-    if gas > next.gas_limit {
+    if gas > next.gas_limit && !node.config.disable_block_gas_limit {
         return Err(RpcError::Rejected(format!(
             "exceeds block gas limit: {gas} of {}",
             next.gas_limit
         )));
     }
-    if envelope.kind().is_create() && envelope.input().len() > MAX_INIT_CODE {
+    let max_init_code = node
+        .config
+        .code_size_limit
+        .map_or(MAX_INIT_CODE, |limit| limit.saturating_mul(2));
+    if envelope.kind().is_create() && envelope.input().len() > max_init_code {
         return Err(RpcError::Rejected(format!(
-            "max initcode size exceeded: {} bytes, at most {MAX_INIT_CODE}",
+            "max initcode size exceeded: {} bytes, at most {max_init_code}",
             envelope.input().len()
         )));
     }
-    let intrinsic = calculate_initial_tx_gas_for_tx(transaction.to_env(TRANSACTION_GAS_CAP), SpecId::PRAGUE);
+    let intrinsic =
+        calculate_initial_tx_gas_for_tx(transaction.to_env(TRANSACTION_GAS_CAP), node.config.hardfork.spec());
     // Arbitrum has no floor by calldata (EIP-7623).
     let needed = intrinsic.initial_total_gas();
     if gas < needed {

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use alloy::{primitives::B256, rpc::types::TransactionRequest};
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::Value;
 
-use super::{Answer, Args, RpcError, calls::Simulation, debug, method};
+use super::{Answer, Args, Module, RpcError, calls::Simulation, debug, method};
 use crate::{
     evm::Session,
     node::{Node, Place},
     trace,
 };
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["cordon_printTransaction"], transaction)?;
     method(module, &["cordon_printCall"], call)
 }

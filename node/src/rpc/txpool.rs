@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy::{consensus::Transaction as _, primitives::Address};
-use jsonrpsee::{RpcModule, core::RegisterMethodError};
+use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
-use super::{Answer, Args, RpcError, args::quantity, method, render};
+use super::{Answer, Args, Module, RpcError, args::quantity, method, render};
 use crate::{node::Node, transaction::SignedTransaction};
 
-pub(super) fn register(module: &mut RpcModule<Node>) -> Result<(), RegisterMethodError> {
+pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["txpool_status"], status)?;
     method(module, &["txpool_content"], content)?;
     method(module, &["txpool_contentFrom"], content_from)?;

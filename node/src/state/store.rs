@@ -11,6 +11,9 @@ const HASHES: u64 = 256;
 /// Number of a state: it grows with every change and is never used twice, not even after a revert.
 pub(crate) type Version = u64;
 
+/// A slot of an account and its value.
+pub(crate) type Slot = ((Address, U256), U256);
+
 /// The values that one key had, oldest first.
 #[derive(Debug)]
 struct Versions<T>(Vec<(Version, T)>);
@@ -295,6 +298,22 @@ impl Store {
         self.hashes.split_off(&number.saturating_add(1));
         self.blocks.insert(number, version);
         self.head = version;
+    }
+
+    /// Accounts and slots that were changed, as they are in the newest state.
+    pub(crate) fn newest(&self) -> (Vec<Address>, Vec<Slot>) {
+        let head = self.head;
+        let accounts = self.accounts.iter().filter(|(_, versions)| versions.at(head).is_some());
+        let slots = self.storage.iter();
+        let slots = slots.filter_map(|(key, versions)| Some((*key, *versions.at(head)?)));
+        (accounts.map(|(address, _)| *address).collect(), slots.collect())
+    }
+
+    /// Adds `changes` as the state of block `number` of another chain: no older state can be read any more.
+    pub(crate) fn replace(&mut self, number: u64, changes: ChangeSet) {
+        self.blocks.clear();
+        self.hashes.clear();
+        self.commit(number, changes);
     }
 
     /// Forgets the states of blocks before `oldest`, but none that `pinned` or a later version needs.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy::primitives::{Address, B256, U256};
-use foundry_fork_db::{DatabaseError, SharedBackend};
+use foundry_fork_db::{DatabaseError, SharedBackend, cache::MemDb};
 use parking_lot::RwLock;
 use revm::{DatabaseRef, bytecode::Bytecode, database_interface::DBErrorMarker, state::AccountInfo};
 
@@ -23,6 +23,8 @@ pub(crate) enum Base {
     Fork {
         /// Reads and keeps its state.
         backend: SharedBackend,
+        /// What it has read: asking `backend` costs a change of threads.
+        known: Arc<MemDb>,
         /// Its name for messages.
         endpoint: Endpoint,
     },
@@ -63,6 +65,17 @@ impl StateView {
         Self { store, base, version }
     }
 
+    /// Whether an account can be read without asking another node.
+    pub(crate) fn knows(&self, address: &Address) -> bool {
+        match &self.base {
+            Base::Empty => true,
+            Base::Fork { known, .. } => {
+                self.store.read().account(address, self.version).is_some()
+                    || known.accounts.read().contains_key(address)
+            }
+        }
+    }
+
     /// The account, or an empty one.
     pub(crate) fn account(&self, address: Address) -> Result<AccountInfo, StateError> {
         Ok(self.basic_ref(address)?.unwrap_or_default())
@@ -94,8 +107,12 @@ impl DatabaseRef for StateView {
         let info = match (local, &self.base) {
             (Some(info), _) => Some(info),
             (None, Base::Empty) => None,
-            (None, Base::Fork { backend, .. }) => {
-                backend.basic_ref(address).map_err(|error| self.base.failure(&error))?
+            (None, Base::Fork { backend, known, .. }) => {
+                let read = known.accounts.read().get(&address).cloned();
+                match read {
+                    Some(info) => Some(info),
+                    None => backend.basic_ref(address).map_err(|error| self.base.failure(&error))?,
+                }
             }
         };
         Ok(info.filter(|info| !info.is_empty()))
@@ -110,9 +127,19 @@ impl DatabaseRef for StateView {
         match (local, &self.base) {
             (Some(value), _) => Ok(value),
             (None, Base::Empty) => Ok(U256::ZERO),
-            (None, Base::Fork { backend, .. }) => backend
-                .storage_ref(address, slot)
-                .map_err(|error| self.base.failure(&error)),
+            (None, Base::Fork { backend, known, .. }) => {
+                let read = known
+                    .storage
+                    .read()
+                    .get(&address)
+                    .and_then(|slots| slots.get(&slot).copied());
+                match read {
+                    Some(value) => Ok(value),
+                    None => backend
+                        .storage_ref(address, slot)
+                        .map_err(|error| self.base.failure(&error)),
+                }
+            }
         }
     }
 

@@ -1,0 +1,214 @@
+//! Dumps in both directions with stock anvil, and what survives of a node.
+
+use std::{path::Path, time::Duration};
+
+use alloy::{primitives::U256, providers::Provider};
+use cordon_node::{NodeConfig, StateFiles, spawn};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn files(load: Option<&Path>, dump: Option<&Path>) -> NodeConfig {
+    NodeConfig {
+        state: StateFiles {
+            load: load.map(Path::to_path_buf),
+            dump: dump.map(Path::to_path_buf),
+            interval: None,
+        },
+        ..NodeConfig::default()
+    }
+}
+
+async fn receipt_of(provider: &alloy::providers::DynProvider, hash: alloy::primitives::B256) -> Value {
+    raw(provider, "eth_getTransactionReceipt", json!([hash])).await
+}
+
+#[tokio::test]
+async fn anvils_dump_loads_here() {
+    let anvil = Anvil::start(&[]).await;
+    let up = anvil.provider();
+    let mut sent = Vec::new();
+    for request in [counter_creation(), transfer(BOB, ALICE, 5)] {
+        let hash: alloy::primitives::B256 = up.raw_request("eth_sendTransaction".into(), (request,)).await.unwrap();
+        let receipt = eventually("a receipt of anvil", async || {
+            up.get_transaction_receipt(hash).await.unwrap()
+        })
+        .await;
+        sent.push((hash, receipt));
+    }
+    let counter = sent[0].1.contract_address.unwrap();
+    // Sent without a key: anvil gives it a hash that its encoding does not have.
+    raw(&up, "anvil_impersonateAccount", json!([counter])).await;
+    raw(&up, "anvil_setBalance", json!([counter, "0xde0b6b3a7640000"])).await;
+    let mut request = count_up(counter);
+    request.from = Some(counter);
+    let hash: alloy::primitives::B256 = up.raw_request("eth_sendTransaction".into(), (request,)).await.unwrap();
+    let receipt = eventually("a receipt of anvil", async || {
+        up.get_transaction_receipt(hash).await.unwrap()
+    })
+    .await;
+    sent.push((hash, receipt));
+    let packed = raw(&up, "anvil_dumpState", json!([])).await;
+    let head = up.get_block_number().await.unwrap();
+
+    // As a request to a running node, and as a file.
+    let running = fresh().await;
+    raw(&plain(&running.http_endpoint()), "anvil_loadState", json!([packed])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.json");
+    let bytes = alloy::hex::decode(packed.as_str().unwrap()).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    let started = spawn(files(Some(&file), None)).await.unwrap();
+    for node in [running, started] {
+        let provider = plain(&node.http_endpoint());
+        assert_eq!(provider.get_block_number().await.unwrap(), head);
+        assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(1));
+        assert_eq!(
+            provider.get_balance(BOB).await.unwrap(),
+            up.get_balance(BOB).await.unwrap()
+        );
+        for (hash, expected) in &sent {
+            let receipt = provider.get_transaction_receipt(*hash).await.unwrap().unwrap();
+            assert_eq!(receipt.from, expected.from);
+            assert_eq!(receipt.gas_used, expected.gas_used);
+            assert_eq!(receipt.block_hash, expected.block_hash);
+            assert_eq!(receipt.inner.logs(), expected.inner.logs());
+        }
+        let receipt = send(&provider, count_up(counter)).await;
+        assert_eq!(receipt.block_number, Some(head + 1));
+        assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(2));
+    }
+}
+
+#[tokio::test]
+async fn a_dump_from_here_loads_in_anvil() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.json");
+    let node = spawn(files(None, Some(&file))).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    let counter = deploy_counter(&provider).await;
+    raw(&provider, "anvil_impersonateAccount", json!([counter])).await;
+    raw(&provider, "anvil_setBalance", json!([counter, "0xde0b6b3a7640000"])).await;
+    let mut request = count_up(counter);
+    request.from = Some(counter);
+    let counted = send(&provider, request).await;
+    let balance = provider.get_balance(ALICE).await.unwrap();
+    let packed = raw(&provider, "anvil_dumpState", json!([])).await;
+    node.stop().await.unwrap();
+
+    let from_file = Anvil::start(&["--load-state", file.to_str().unwrap()]).await;
+    let by_request = Anvil::start(&[]).await;
+    assert_eq!(
+        raw(&by_request.provider(), "anvil_loadState", json!([packed])).await,
+        json!(true)
+    );
+    for anvil in [from_file, by_request] {
+        let up = anvil.provider();
+        assert_eq!(up.get_block_number().await.unwrap(), 2);
+        assert_eq!(up.call(read_count(counter)).await.unwrap(), word(1));
+        assert_eq!(up.get_balance(ALICE).await.unwrap(), balance);
+        let receipt = receipt_of(&up, counted.transaction_hash).await;
+        assert_eq!(receipt["from"], json!(counter));
+        assert_eq!(receipt["logs"].as_array().unwrap().len(), 1);
+        let hash: alloy::primitives::B256 = up
+            .raw_request("eth_sendTransaction".into(), (count_up(counter),))
+            .await
+            .unwrap();
+        eventually("a receipt of anvil", async || {
+            up.get_transaction_receipt(hash).await.unwrap()
+        })
+        .await;
+        assert_eq!(up.call(read_count(counter)).await.unwrap(), word(2));
+    }
+}
+
+#[tokio::test]
+async fn a_fork_goes_on_where_it_was_dumped() {
+    let anvil = Anvil::start(&["--chain-id", "42161"]).await;
+    raw(&anvil.provider(), "anvil_mine", json!(["0x5"])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFiles {
+        dump: Some(folder.path().to_path_buf()),
+        ..StateFiles::default()
+    };
+    let node = spawn(NodeConfig {
+        state,
+        ..anvil.fork_config()
+    })
+    .await
+    .unwrap();
+    let provider = plain(&node.http_endpoint());
+    let counter = deploy_counter(&provider).await;
+    let counted = send(&provider, count_up(counter)).await;
+    node.stop().await.unwrap();
+    assert!(folder.path().join("state.json").is_file());
+
+    let state = StateFiles {
+        load: Some(folder.path().to_path_buf()),
+        ..StateFiles::default()
+    };
+    let node = spawn(NodeConfig {
+        state,
+        fork_block_number: Some(5),
+        ..anvil.fork_config()
+    })
+    .await
+    .unwrap();
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(provider.get_block_number().await.unwrap(), 7);
+    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(1));
+    let again = provider
+        .get_transaction_receipt(counted.transaction_hash)
+        .await
+        .unwrap();
+    assert_eq!(again.unwrap().block_hash, counted.block_hash);
+}
+
+#[tokio::test]
+async fn the_state_is_written_while_the_node_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kept.json");
+    let node = spawn(NodeConfig {
+        state: StateFiles {
+            dump: Some(file.clone()),
+            interval: Some(Duration::from_millis(100)),
+            load: None,
+        },
+        ..NodeConfig::default()
+    })
+    .await
+    .unwrap();
+    let provider = plain(&node.http_endpoint());
+    let counter = deploy_counter(&provider).await;
+    send(&provider, count_up(counter)).await;
+    eventually("the second block in the file", async || {
+        let text = std::fs::read(&file).ok()?;
+        let dump: Value = serde_json::from_slice(&text).expect("the file is whole at any time");
+        (dump["best_block_number"] == json!(2)).then_some(())
+    })
+    .await;
+    let other = spawn(files(Some(&file), None)).await.unwrap();
+    let read = plain(&other.http_endpoint()).call(read_count(counter)).await.unwrap();
+    assert_eq!(read, word(1));
+}
+
+#[tokio::test]
+async fn a_dump_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.json");
+    let error = spawn(files(Some(&missing), None)).await.unwrap_err().to_string();
+    assert!(error.contains("missing.json cannot be read"), "{error}");
+    let broken = folder.path().join("broken.json");
+    std::fs::write(&broken, "{\"accounts\": 7}").unwrap();
+    let error = spawn(files(Some(&broken), None)).await.unwrap_err().to_string();
+    assert!(error.contains("broken.json") && error.contains("no dump"), "{error}");
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    for state in ["0x", "0x1f8b00", "0x7b7d"] {
+        let answer = provider
+            .raw_request::<_, Value>("anvil_loadState".into(), json!([state]))
+            .await;
+        assert!(answer.unwrap_err().to_string().contains("no dump"), "{state}");
+    }
+    assert!(provider.get_balance(ALICE).await.unwrap() > U256::ZERO);
+}
