@@ -15,6 +15,7 @@ pub mod quick;
 #[cfg(target_arch = "wasm32")]
 mod stylus;
 mod vm;
+mod words;
 
 #[cfg(target_arch = "wasm32")]
 pub use stylus::{revert, Stylus};

@@ -5,7 +5,7 @@
 //! made of it, because one account cannot hold it: `respond` (hooks, trips, containment), `recover` (release, settlement) and
 //! `admin` (set-up, governance, views). The rules themselves (levels, bounds, language, rulebook) are `cordon_core`'s.
 #![cfg_attr(target_arch = "wasm32", no_std)]
-#![cfg_attr(target_arch = "wasm32", allow(unreachable_code))] // a refusal ends the program, see `abi::Refusal`
+#![cfg_attr(target_arch = "wasm32", allow(unreachable_code, irrefutable_let_patterns))] // a refusal ends the program, see `abi::Refusal`
 
 extern crate alloc;
 

@@ -1,0 +1,183 @@
+//! Words of storage that gate and logic share, packed and unpacked.
+
+use crate::quick::Quick;
+use alloy_primitives::{Address, B256};
+
+/// Set-up of the guard, one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Set-up has ended.
+    pub sealed: bool,
+    /// Seconds between announcement and execution of what loosens.
+    pub delay: u32,
+}
+
+impl Settings {
+    /// From its storage word.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Self {
+        let [.., sealed, a, b, c, d] = word.0;
+        Self {
+            sealed: sealed != 0,
+            delay: u32::from_be_bytes([a, b, c, d]),
+        }
+    }
+
+    /// As a storage word.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [.., sealed, a, b, c, d] = &mut word;
+        *sealed = u8::from(self.sealed);
+        [*a, *b, *c, *d] = self.delay.to_be_bytes();
+        B256::new(word)
+    }
+}
+
+/// The rulebook that is in force, one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Current {
+    /// Number of the rulebook, counted from 1; 0: none was adopted.
+    pub epoch: u32,
+    /// Its address.
+    pub book: Address,
+}
+
+impl Current {
+    /// From its storage word.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Self {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = word.0;
+        Self {
+            epoch: u32::from_be_bytes([a, b, c, d]),
+            book: Address::new(book),
+        }
+    }
+
+    /// As a storage word.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = &mut word;
+        [*a, *b, *c, *d] = self.epoch.to_be_bytes();
+        *book = self.book.into_array();
+        B256::new(word)
+    }
+}
+
+/// What the guard has to do for an action's hooks once its level permits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hooked {
+    /// Nothing.
+    #[default]
+    Nothing = 0,
+    /// `exit` checks the one-word rule and no other.
+    Quick = 1,
+    /// `exit` checks rules.
+    Checked = 2,
+    /// `enter` records values for the rules that `exit` checks.
+    Recorded = 3,
+}
+
+/// A registered contract, one word: all that the hooks need while everything is Normal and no rule but the one-word rule looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// How many scopes there are; 0 when the contract is not registered.
+    pub scopes: u8,
+    /// [`Hooked`] of each action, two bits each, and [`QUIET`].
+    hooked: u32,
+    /// The rule that the gate checks itself.
+    pub quick: Option<Quick>,
+}
+
+impl Caller {
+    /// A registered contract without hooked rules.
+    #[must_use]
+    pub const fn new(scopes: u8, quick: Option<Quick>) -> Self {
+        Self {
+            scopes,
+            hooked: 0,
+            quick,
+        }
+    }
+
+    /// Whether its hook calls are accepted.
+    #[must_use]
+    pub const fn is_registered(&self) -> bool {
+        self.scopes != 0
+    }
+
+    /// Whether every scope is Normal: the levels' word is zero. Kept with the caller, so that a guarded call on a quiet day reads one
+    /// word; whoever writes the levels' word keeps it so.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.hooked & QUIET != 0
+    }
+
+    /// The same with that set or not.
+    #[must_use]
+    pub const fn with_quiet(self, quiet: bool) -> Self {
+        let hooked = if quiet {
+            self.hooked | QUIET
+        } else {
+            self.hooked & !QUIET
+        };
+        Self { hooked, ..self }
+    }
+
+    /// What has to be done for an action; of one that does not exist, nothing.
+    #[must_use]
+    pub const fn hooked(&self, action: u8) -> Hooked {
+        match self.hooked.wrapping_shr(shift(action)) & 3 {
+            0 => Hooked::Nothing,
+            1 => Hooked::Quick,
+            2 => Hooked::Checked,
+            _ => Hooked::Recorded,
+        }
+    }
+
+    /// The same with what has to be done for an action.
+    #[must_use]
+    pub const fn with(self, action: u8, hooked: Hooked) -> Self {
+        let at = shift(action);
+        Self {
+            hooked: self.hooked & !(3 << at) | (hooked as u32) << at,
+            ..self
+        }
+    }
+
+    /// From its storage word.
+    #[must_use]
+    pub fn unpack(word: &B256) -> Self {
+        let [scopes, a, b, c, quick @ ..] = word.0;
+        Self {
+            scopes,
+            hooked: u32::from_be_bytes([0, a, b, c]),
+            quick: Quick::unpack(quick),
+        }
+    }
+
+    /// As a storage word.
+    #[must_use]
+    pub fn pack(&self) -> B256 {
+        let mut word = [0; 32];
+        let [scopes, a, b, c, quick @ ..] = &mut word;
+        *scopes = self.scopes;
+        [_, *a, *b, *c] = self.hooked.to_be_bytes();
+        *quick = self.quick.map_or([0; 28], |rule| rule.pack());
+        B256::new(word)
+    }
+}
+
+/// The highest of the 24 bits.
+const QUIET: u32 = 1 << 23;
+
+/// Where the two bits of an action are. There are eleven actions; what is none has no bits.
+const fn shift(action: u8) -> u32 {
+    if action < 11 {
+        2 * action as u32
+    } else {
+        24
+    }
+}
