@@ -146,7 +146,9 @@ impl Kit {
     /// Fails with an error of its own when more is wanted than there is.
     pub fn take(&mut self, want: U256) -> Result<U256, KitError> {
         let have = self.number.get();
-        let rest = have.checked_sub(want).ok_or(KitError::TooMuch(TooMuch { have, want }))?;
+        let rest = have
+            .checked_sub(want)
+            .ok_or(KitError::TooMuch(TooMuch { have, want }))?;
         self.number.set(rest);
         Ok(rest)
     }
