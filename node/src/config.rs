@@ -7,6 +7,7 @@ use std::{
 };
 
 use alloy::primitives::B256;
+pub use cordon_stylus::EngineChoice;
 use revm::primitives::hardfork::SpecId;
 use url::Url;
 
@@ -111,6 +112,18 @@ pub struct StateFiles {
     pub interval: Option<Duration>,
 }
 
+/// Where native code of Stylus programs is kept for the next node, which then needs not compile them again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeptPrograms {
+    /// Nowhere.
+    #[default]
+    Nowhere,
+    /// In `cordon/programs` of the user's cache directory; nowhere if that cannot be used.
+    UserCache,
+    /// In this directory, which is made for this user alone if it is missing.
+    Directory(PathBuf),
+}
+
 /// Settings of a node; [`Default`] is a fresh chain on a free loopback port that mines every transaction at once.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -196,6 +209,10 @@ pub struct NodeConfig {
     pub abis: Vec<PathBuf>,
     /// Activate a Stylus program that was never activated when a transaction or call goes to it, free of charge.
     pub activate_on_first_call: bool,
+    /// Which engine runs Stylus programs. Results are the same.
+    pub wasm_engine: EngineChoice,
+    /// Where native code of Stylus programs is kept for the next node.
+    pub program_cache: KeptPrograms,
 }
 
 impl Default for NodeConfig {
@@ -241,6 +258,8 @@ impl Default for NodeConfig {
             print_traces: false,
             abis: Vec::new(),
             activate_on_first_call: false,
+            wasm_engine: EngineChoice::default(),
+            program_cache: KeptPrograms::default(),
         }
     }
 }

@@ -29,8 +29,8 @@ mod transaction;
 mod upstream;
 
 pub use config::{
-    DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, DEFAULT_MNEMONIC, ForkRequests, Hardfork, NodeConfig, StateFiles,
-    TRANSACTION_GAS_CAP, TransactionOrder,
+    DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, DEFAULT_MNEMONIC, EngineChoice, ForkRequests, Hardfork, KeptPrograms,
+    NodeConfig, StateFiles, TRANSACTION_GAS_CAP, TransactionOrder,
 };
 pub use error::NodeError;
 pub use handle::{NodeHandle, spawn};

@@ -12,8 +12,9 @@ use alloy::{
 };
 use alloy_genesis::Genesis;
 use cordon_stylus::{
-    ProgramCache,
+    CacheOptions, ProgramCache,
     arbos::STATE_ADDRESS,
+    cache,
     genesis::{self, GenesisAccount},
 };
 use parking_lot::{Mutex, RwLock};
@@ -23,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::{
     chain::{Chain, MIN_BASE_FEE, Tip},
     clock::{self, Clock},
-    config::{DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, NodeConfig, TRANSACTION_GAS_CAP},
+    config::{DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, KeptPrograms, NodeConfig, TRANSACTION_GAS_CAP},
     dump::Dump,
     error::NodeError,
     fork::{Fork, SharedFork},
@@ -157,14 +158,10 @@ pub(crate) async fn node(mut config: NodeConfig, before: Option<Lasting>) -> Res
         .as_ref()
         .map_or(config.chain_id.unwrap_or(DEFAULT_CHAIN_ID), |fork| fork.chain_id);
     let now = config.timestamp.unwrap_or_else(clock::unix_now);
-    let lasting = before.unwrap_or_else(|| {
-        let programs = if config.stylus_console {
-            ProgramCache::for_debug_chain()
-        } else {
-            ProgramCache::new()
-        };
-        Lasting::new(mining(&config), EVENT_BACKLOG, programs)
-    });
+    let lasting = match before {
+        Some(lasting) => lasting,
+        None => Lasting::new(mining(&config), EVENT_BACKLOG, programs(&config)?),
+    };
     let node = Node {
         chain_id,
         instance: instance(),
@@ -230,6 +227,31 @@ async fn names(config: &NodeConfig) -> Result<Names, NodeError> {
     names
         .map_err(|error| failed(error.to_string()))?
         .map_err(|error| failed(error.to_string()))
+}
+
+/// The programs that the chain will run, on the engine that was chosen.
+fn programs(config: &NodeConfig) -> Result<ProgramCache, NodeError> {
+    let options = |directory| CacheOptions {
+        engine: config.wasm_engine,
+        directory,
+        debug_chain: config.stylus_console,
+        ..CacheOptions::default()
+    };
+    let directory = match &config.program_cache {
+        KeptPrograms::Nowhere => None,
+        KeptPrograms::UserCache => cache::default_directory(),
+        KeptPrograms::Directory(directory) => Some(directory.clone()),
+    };
+    match ProgramCache::with_options(options(directory)) {
+        Err(error) if config.program_cache == KeptPrograms::UserCache => {
+            tracing::warn!(%error, "native code of programs is not kept");
+            Ok(ProgramCache::with_options(options(None)).unwrap_or_default())
+        }
+        kept => kept.map_err(|error| NodeError::Config {
+            field: "program_cache",
+            reason: error.to_string(),
+        }),
+    }
 }
 
 fn genesis_tip(config: &NodeConfig) -> Tip {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use clap::{Parser, ValueEnum};
-use cordon_node::{DEFAULT_DERIVATION_PATH, ForkRequests, Hardfork as Rules, NodeConfig, StateFiles, TransactionOrder};
+use cordon_node::{
+    DEFAULT_DERIVATION_PATH, EngineChoice, ForkRequests, Hardfork as Rules, KeptPrograms, NodeConfig, StateFiles,
+    TransactionOrder,
+};
 use eyre::{bail, eyre};
 use url::Url;
 
@@ -101,6 +104,20 @@ pub(crate) struct Args {
     /// ArbOS version of the state that is put in where the forked chain has none.
     #[arg(long, value_name = "VERSION", help_heading = "Chain")]
     arbos_version: Option<u64>,
+    /// Engine that runs Stylus programs: auto (interpreted at first, native code for hot programs), wasmi or wasmtime.
+    #[arg(long, value_name = "ENGINE", default_value = "auto", help_heading = "Chain")]
+    wasm_engine: EngineChoice,
+    /// Keep native code of Stylus programs for the next start in this directory instead of the user's cache directory.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "no_program_cache",
+        help_heading = "Chain"
+    )]
+    program_cache: Option<PathBuf>,
+    /// Keep no native code of Stylus programs on disk.
+    #[arg(long, help_heading = "Chain")]
+    no_program_cache: bool,
     /// Accept programs that import `console`, as debug chains do.
     #[arg(long, help_heading = "Chain")]
     stylus_console: bool,
@@ -446,6 +463,12 @@ impl Args {
             max_transactions: self.max_transactions.unwrap_or(default.max_transactions),
             arbos_version: self.arbos_version.unwrap_or(default.arbos_version),
             activate_on_first_call: self.activate_on_first_call,
+            wasm_engine: self.wasm_engine,
+            program_cache: match &self.program_cache {
+                Some(directory) => KeptPrograms::Directory(directory.clone()),
+                None if self.no_program_cache => KeptPrograms::Nowhere,
+                None => KeptPrograms::UserCache,
+            },
             stylus_console: self.stylus_console,
             print_traces: self.print_traces,
             abis: self.abis.clone(),

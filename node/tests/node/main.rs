@@ -20,6 +20,7 @@ mod print;
 mod proof;
 mod pubsub;
 mod reset;
+mod sdk;
 mod simulate;
 mod state_files;
 mod stylus;

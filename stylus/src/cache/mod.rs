@@ -222,13 +222,16 @@ impl ProgramCache {
         Some(self.insert(program))
     }
 
-    /// Keeps an instrumented module and compiles it for the engine that will run it first.
+    /// Keeps an instrumented module, unless it is known, and compiles it for the engine that will run it first.
     pub(crate) fn compile(
         &self,
         code_hash: B256,
         version: u16,
         wasm: &[u8],
     ) -> Result<Arc<CachedProgram>, EngineError> {
+        if let Some(known) = self.get(code_hash, version) {
+            return Ok(known);
+        }
         let program = CachedProgram::new(self.key(code_hash, version), wasm.to_vec().into());
         if self.options.engine != EngineChoice::Wasmtime {
             self.interpreted(&program)?;
