@@ -158,11 +158,8 @@ impl Pipeline {
                     .raise(AlarmKind::Behind, "blocks", &text, Some(block.number))
                     .await;
             }
-            let at = if block.hash == target.block.hash {
-                target.at
-            } else {
-                Instant::now()
-            };
+            // A block that was never announced is known since the head that comes after it.
+            let at = heads.arrival(block.hash).unwrap_or(target.at);
             self.process(block, at, true).await?;
             self.progress.done(block.number);
             if lag <= PROBE_LAG && block.number.is_multiple_of(16) {

@@ -4,10 +4,12 @@
 //! Only the newest head is kept: what lies between is walked by parent hash, so that nothing is lost when several arrive at
 //! once, when the connection breaks, or when the keeper is slow.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
 use alloy::providers::{Provider, ProviderBuilder, WsConnect};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -81,11 +83,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Heads {
     heads: watch::Receiver<Option<Seen>>,
+    arrivals: Arrivals,
     link: watch::Receiver<Link>,
 }
 
+/// When each of the latest heads arrived, the oldest first: latencies of a block that waits behind others begin there too.
+type Arrivals = Arc<Mutex<VecDeque<(B256, Instant)>>>;
+
+/// Heads whose arrival is remembered: a minute at four a second. A keeper further behind is catching up.
+const REMEMBERED: usize = 256;
+
 struct Shared {
     heads: watch::Sender<Option<Seen>>,
+    arrivals: Arrivals,
     link: watch::Sender<Link>,
     /// Height that the subscription has announced last.
     announced: AtomicU64,
@@ -102,8 +112,10 @@ impl Heads {
     pub fn start(rpc: Rpc, ws: Option<String>, settings: HeadSettings, stop: CancellationToken) -> Self {
         let (heads, heads_rx) = watch::channel(None);
         let (link, link_rx) = watch::channel(Link::default());
+        let arrivals = Arrivals::default();
         let shared = Arc::new(Shared {
             heads,
+            arrivals: Arc::clone(&arrivals),
             link,
             announced: AtomicU64::new(0),
             generation: AtomicU64::new(0),
@@ -119,6 +131,7 @@ impl Heads {
         }
         Self {
             heads: heads_rx,
+            arrivals,
             link: link_rx,
         }
     }
@@ -140,6 +153,13 @@ impl Heads {
         *self.heads.borrow()
     }
 
+    /// When the head with this hash arrived; `None` when it never did, or long ago.
+    #[must_use]
+    pub fn arrival(&self, hash: B256) -> Option<Instant> {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.iter().rev().find(|(held, _)| *held == hash).map(|(_, at)| *at)
+    }
+
     /// Health of the sources now.
     #[must_use]
     pub fn link(&self) -> Link {
@@ -159,6 +179,11 @@ impl Shared {
             if held.is_some_and(|seen| seen.block.hash == block.hash) {
                 return false;
             }
+            let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+            if arrivals.len() >= REMEMBERED {
+                arrivals.pop_front();
+            }
+            arrivals.push_back((block.hash, at));
             *held = Some(Seen { block, at, via });
             true
         });
@@ -290,4 +315,50 @@ async fn subscribe_once(url: &str, chain_id: u64, shared: &Shared) -> String {
     };
     drop(provider);
     reason
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_arrival_of_each_of_the_latest_heads_is_remembered() {
+        let (heads, heads_rx) = watch::channel(None);
+        let (link, link_rx) = watch::channel(Link::default());
+        let arrivals = Arrivals::default();
+        let held = Heads {
+            heads: heads_rx,
+            arrivals: Arc::clone(&arrivals),
+            link: link_rx,
+        };
+        let shared = Shared {
+            heads,
+            arrivals,
+            link,
+            announced: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            subscribed: AtomicBool::new(false),
+            silent: Notify::new(),
+        };
+        let hash = |number: u64| B256::left_padding_from(&number.to_be_bytes());
+        let last = u64::try_from(REMEMBERED).unwrap() + 1;
+        for number in 1..=last {
+            let block = BlockRef {
+                number,
+                hash: hash(number),
+                parent: hash(number - 1),
+                timestamp: 1_700_000_000,
+                base_fee: 0,
+            };
+            shared.publish(block, Via::Subscription);
+            // The poll beside the subscription announces it once more: it has arrived already.
+            shared.publish(block, Via::Poll);
+        }
+        assert_eq!(held.arrival(hash(1)), None, "forgotten");
+        assert_eq!(held.arrival(hash(last + 1)), None, "not there yet");
+        assert_eq!(held.arrival(hash(last)), Some(held.newest().unwrap().at));
+        assert!(held.arrival(hash(2)).unwrap() <= held.arrival(hash(last)).unwrap());
+    }
 }
