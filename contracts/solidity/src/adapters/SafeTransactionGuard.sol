@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.24;
+
+import { Guarded } from "../Guarded.sol";
+import { ICordonGuard } from "../ICordonGuard.sol";
+import { GuardBound } from "./GuardBound.sol";
+
+/// What is used of a Safe.
+interface ISafe {
+    function isOwner(address owner) external view returns (bool);
+}
+
+/// What a Safe (1.3, 1.4) calls before and after each of its transactions.
+interface ISafeGuard {
+    function checkTransaction(
+        address to,
+        uint256 value,
+        bytes calldata data,
+        uint8 operation,
+        uint256 safeTxGas,
+        uint256 baseGas,
+        uint256 gasPrice,
+        address gasToken,
+        address payable refundReceiver,
+        bytes calldata signatures,
+        address msgSender
+    ) external;
+    function checkAfterExecution(bytes32 txHash, bool success) external;
+}
+
+/// @title The transaction guard of a Safe: what changes the Safe itself waits in the open, and everything asks the Cordon guard.
+/// @notice Signatures prove that owners signed, not that they saw what. So DELEGATECALL, by which one transaction can replace the Safe's
+/// code, and calls of the Safe to itself (owners, threshold, modules, guard, fallback handler) must be scheduled by an owner, in full, and
+/// wait; meanwhile anybody can read what is coming, and the Safe or a guardian of the Cordon guard can cancel it. Ordinary calls go
+/// through at once, as `Withdraw` of the Safe's scope. MultiSendCallOnly, named at deployment and recognised by its code, is an ordinary
+/// call when all of its parts are.
+/// @dev Liveness: an owner schedules `setGuard(0)` and after `leaveDelay` it passes without asking anybody, be the Cordon guard expired,
+/// silent or stolen. Modules are not seen by transaction guards: enabling one is a call of the Safe to itself, and waits.
+contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
+    error NotSafe(address caller);
+    error NotOwner(address caller);
+    error NotCanceller(address caller);
+    error BadDelay(uint256 delay);
+    error AlreadyScheduled(bytes32 action);
+    error NotScheduled(bytes32 action);
+    error NotReady(bytes32 action, uint256 readyAt);
+    error Expired(bytes32 action, uint256 expiredAt);
+    /// What waits pays nobody for its gas: the refund is not part of what was scheduled.
+    error RefundNotAllowed();
+    /// A batch that is not framed as MultiSendCallOnly reads it.
+    error MalformedBatch();
+    /// What has to wait stands alone.
+    error NotInBatch(address to, uint8 operation);
+
+    event Scheduled(
+        bytes32 indexed action,
+        address indexed to,
+        uint256 value,
+        bytes data,
+        uint8 operation,
+        uint256 readyAt,
+        address indexed by
+    );
+    event Cancelled(bytes32 indexed action, address indexed by);
+    event Executed(bytes32 indexed action);
+
+    /// Bounds of `delay`, in seconds.
+    uint256 public constant LEAST_DELAY = 1 hours;
+    uint256 public constant MOST_DELAY = 14 days;
+    /// For how long what is ready may be executed.
+    uint256 public constant WINDOW = 7 days;
+    /// How much longer than `delay` leaving takes: as long as the Cordon guard can hold anything without its governor.
+    uint256 public constant CEILING = 7 days;
+
+    uint8 private constant CALL = 0;
+    uint8 private constant DELEGATECALL = 1;
+    /// `setGuard(address)` with the zero address.
+    bytes32 private constant LEAVING = keccak256(abi.encodeWithSignature("setGuard(address)", address(0)));
+    /// `multiSend(bytes)`.
+    bytes4 private constant MULTI_SEND = 0x8d80ff0a;
+    /// Operation, target, value and length of one part of a batch.
+    uint256 private constant PART_HEAD = 85;
+
+    address public immutable safe;
+    /// The Safe's scope in the Cordon guard.
+    uint24 public immutable scope;
+    /// Seconds between scheduling and execution of what changes the Safe.
+    uint256 public immutable delay;
+    /// MultiSendCallOnly; the zero address when batches have to wait too.
+    address public immutable multiSend;
+    bytes32 public immutable multiSendHash;
+
+    /// When a scheduled action may be executed; 0 when it is not scheduled.
+    mapping(bytes32 action => uint256 at) public readyAt;
+    /// Scheduled actions that hand the Safe over: DELEGATECALLs, and leaving. A rule of one line: `safe_guard.handovers() == 0`.
+    uint256 public handovers;
+
+    /// Transactions under way, for a Safe transaction may run another one.
+    uint256 private transient depth;
+
+    constructor(address binder_, address safe_, uint24 scope_, uint256 delay_, address multiSend_) GuardBound(binder_) {
+        if (delay_ < LEAST_DELAY || delay_ > MOST_DELAY) revert BadDelay(delay_);
+        safe = safe_;
+        scope = scope_;
+        delay = delay_;
+        multiSend = multiSend_;
+        multiSendHash = multiSend_.codehash;
+    }
+
+    // ---------------------------------------------------------------- scheduling
+
+    /// Names an action in full; it may be executed after `delay`, leaving after `leaveDelay`.
+    function schedule(address to, uint256 value, bytes calldata data, uint8 operation)
+        external
+        returns (bytes32 action)
+    {
+        if (!ISafe(safe).isOwner(msg.sender)) revert NotOwner(msg.sender);
+        action = actionOf(to, value, data, operation);
+        if (readyAt[action] != 0 && block.timestamp <= readyAt[action] + WINDOW) revert AlreadyScheduled(action);
+        bool isNew = readyAt[action] == 0;
+        uint256 at = block.timestamp + (_isLeaving(to, data, operation) ? leaveDelay() : delay);
+        readyAt[action] = at;
+        if (isNew && _handsOver(to, data, operation)) handovers += 1;
+        emit Scheduled(action, to, value, data, operation, at, msg.sender);
+    }
+
+    /// Withdraws an action. The Safe may, by an ordinary transaction, and so may a guardian of the Cordon guard; not a single owner, who could
+    /// otherwise keep the others from removing him. The action is named in full, so that the count of handovers is right.
+    function cancel(address to, uint256 value, bytes calldata data, uint8 operation) external {
+        if (msg.sender != safe && !_isGuardian(msg.sender)) revert NotCanceller(msg.sender);
+        bytes32 action = actionOf(to, value, data, operation);
+        if (readyAt[action] == 0) revert NotScheduled(action);
+        _forget(action, _handsOver(to, data, operation));
+        emit Cancelled(action, msg.sender);
+    }
+
+    function actionOf(address to, uint256 value, bytes calldata data, uint8 operation) public pure returns (bytes32) {
+        return keccak256(abi.encode(to, value, keccak256(data), operation));
+    }
+
+    /// Seconds after which `setGuard(0)` passes without the Cordon guard.
+    function leaveDelay() public view returns (uint256) {
+        return delay + CEILING;
+    }
+
+    // ---------------------------------------------------------------- the Safe's calls
+
+    /// Called by the Safe before a transaction; reverts when it may not be executed now.
+    function checkTransaction(
+        address to,
+        uint256 value,
+        bytes calldata data,
+        uint8 operation,
+        uint256,
+        uint256,
+        uint256 gasPrice,
+        address,
+        address payable,
+        bytes memory,
+        address
+    ) external override {
+        _check(to, value, data, operation, gasPrice);
+    }
+
+    function _check(address to, uint256 value, bytes calldata data, uint8 operation, uint256 gasPrice) private {
+        if (msg.sender != safe) revert NotSafe(msg.sender);
+        if (_isOrdinary(to, value, data, operation)) {
+            _begin(ICordonGuard.Action.Withdraw, value);
+            return;
+        }
+        if (gasPrice != 0) revert RefundNotAllowed();
+        bytes32 action = actionOf(to, value, data, operation);
+        _consume(action, _handsOver(to, data, operation));
+        // Nothing is asked of the Cordon guard on the way out.
+        if (_isLeaving(to, data, operation)) _push(0, ICordonGuard.Action.Loosen);
+        else _begin(ICordonGuard.Action.Loosen, uint256(action));
+    }
+
+    /// Called by the Safe after a transaction: the rules that are hooked to its action are checked.
+    function checkAfterExecution(bytes32, bool) external override {
+        if (msg.sender != safe) revert NotSafe(msg.sender);
+        (uint256 ticket, ICordonGuard.Action action) = _pop();
+        _exit(ticket, action);
+    }
+
+    /// ERC-165: the Safe's interface of guards, and the one of this function.
+    function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
+        return interfaceId == 0xe6d7a83a || interfaceId == 0x01ffc9a7;
+    }
+
+    // ---------------------------------------------------------------- kinds of transactions
+
+    /// A call elsewhere, a batch of such, or the empty call to itself by which owners use up a nonce.
+    function _isOrdinary(address to, uint256 value, bytes calldata data, uint8 operation) private view returns (bool) {
+        if (operation == CALL) return to != safe || (value == 0 && data.length == 0);
+        if (multiSend == address(0) || to != multiSend || to.codehash != multiSendHash) return false;
+        if (data.length < 4 || bytes4(data) != MULTI_SEND) return false;
+        _requireOrdinaryParts(abi.decode(data[4:], (bytes)));
+        return true;
+    }
+
+    /// Reads a batch as MultiSendCallOnly does. A part that reached beyond the batch would be read there from elsewhere, so it is refused here.
+    function _requireOrdinaryParts(bytes memory parts) private view {
+        uint256 at = 0;
+        while (at < parts.length) {
+            if (parts.length - at < PART_HEAD) revert MalformedBatch();
+            uint8 operation;
+            address to;
+            uint256 size;
+            assembly ("memory-safe") {
+                let part := add(add(parts, 32), at)
+                operation := shr(248, mload(part))
+                to := shr(96, mload(add(part, 1)))
+                size := mload(add(part, 53))
+            }
+            if (operation != CALL || to == safe) revert NotInBatch(to, operation);
+            if (size > parts.length - at - PART_HEAD) revert MalformedBatch();
+            at += PART_HEAD + size;
+        }
+    }
+
+    function _isLeaving(address to, bytes calldata data, uint8 operation) private view returns (bool) {
+        return operation == CALL && to == safe && keccak256(data) == LEAVING;
+    }
+
+    function _handsOver(address to, bytes calldata data, uint8 operation) private view returns (bool) {
+        return operation == DELEGATECALL || _isLeaving(to, data, operation);
+    }
+
+    // ---------------------------------------------------------------- state
+
+    function _consume(bytes32 action, bool handsOver) private {
+        uint256 at = readyAt[action];
+        if (at == 0) revert NotScheduled(action);
+        if (block.timestamp < at) revert NotReady(action, at);
+        if (block.timestamp > at + WINDOW) revert Expired(action, at + WINDOW);
+        _forget(action, handsOver);
+        emit Executed(action);
+    }
+
+    function _forget(bytes32 action, bool handsOver) private {
+        readyAt[action] = 0;
+        if (handsOver) handovers -= 1;
+    }
+
+    function _begin(ICordonGuard.Action action, uint256 amount) private {
+        _push(_enter(scope, action, address(0), amount, safe), action);
+    }
+
+    /// Two transient words per transaction under way, from the end of the address space downwards.
+    function _push(uint256 ticket, ICordonGuard.Action action) private {
+        uint256 at = ++depth * 2;
+        assembly ("memory-safe") {
+            tstore(not(at), ticket)
+            tstore(not(add(at, 1)), action)
+        }
+    }
+
+    function _pop() private returns (uint256 ticket, ICordonGuard.Action action) {
+        uint256 at = depth-- * 2;
+        assembly ("memory-safe") {
+            ticket := tload(not(at))
+            action := tload(not(add(at, 1)))
+        }
+    }
+
+    function _isGuardian(address account) private view returns (bool) {
+        return guard != address(0) && ICordonGuard(guard).hasRole(ICordonGuard.Role.Guardian, account);
+    }
+
+    function _guard() internal view override returns (address) {
+        return guard;
+    }
+}
