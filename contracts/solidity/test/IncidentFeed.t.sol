@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.24;
+
+import { ICordonGuard } from "../src/ICordonGuard.sol";
+import { INoticeReceiver, IncidentFeed } from "../src/IncidentFeed.sol";
+import { GuardStandIn } from "./adapters/Real.sol";
+import { Checks } from "./Support.sol";
+
+contract Lender is INoticeReceiver {
+    IncidentFeed private immutable feed;
+    IncidentFeed.Notice public notice;
+    ICordonGuard.Level public level;
+    uint256 public told;
+    bool public failing;
+
+    constructor(IncidentFeed feed_) {
+        feed = feed_;
+    }
+
+    function subscribe(address guard, uint8 scope, bool active) external {
+        feed.subscribe(guard, scope, 15 minutes, active);
+    }
+
+    function fail(bool failing_) external {
+        failing = failing_;
+    }
+
+    function onNotice(address, uint8, IncidentFeed.Status calldata status) external {
+        require(msg.sender == address(feed) && !failing);
+        (notice, level) = (status.notice, status.level);
+        told += 1;
+    }
+}
+
+/// Answers whatever is asked with `word`, `size` times.
+contract Babbler {
+    uint256 private immutable word;
+    uint256 private immutable size;
+
+    constructor(uint256 word_, uint256 size_) {
+        (word, size) = (word_, size_);
+    }
+
+    fallback() external {
+        uint256 word_ = word;
+        uint256 size_ = size;
+        assembly {
+            for { let i := 0 } lt(i, size_) { i := add(i, 1) } { mstore(mul(i, 32), word_) }
+            return(0, mul(size_, 32))
+        }
+    }
+}
+
+contract IncidentFeedTest is Checks {
+    IncidentFeed private feed;
+    GuardStandIn private guard;
+    Lender private lender;
+
+    function setUp() public {
+        vm.warp(1_700_000_000);
+        feed = new IncidentFeed();
+        guard = new GuardStandIn();
+        guard.setHeartbeat(uint64(block.timestamp));
+        lender = new Lender(feed);
+        lender.subscribe(address(guard), 4, true);
+    }
+
+    function _notice(uint64 maxAge) private view returns (uint256) {
+        return uint256(feed.statusOf(address(guard), 4, maxAge).notice);
+    }
+
+    function test_a_calm_guard_is_calm_as_long_as_its_keeper_lives() public {
+        eq(_notice(15 minutes), uint256(IncidentFeed.Notice.Calm), "calm");
+        feed.requireCalm(address(guard), 4, 15 minutes);
+        vm.warp(block.timestamp + 15 minutes + 1);
+        eq(_notice(15 minutes), uint256(IncidentFeed.Notice.Stale), "stale");
+        eq(_notice(0), uint256(IncidentFeed.Notice.Calm), "who does not care for heartbeats");
+        vm.expectPartialRevert(IncidentFeed.NotCalm.selector);
+        feed.requireCalm(address(guard), 4, 15 minutes);
+        guard.setHeartbeat(0);
+        eq(feed.statusOf(address(guard), 4, 1).heartbeatAge, type(uint64).max, "never a heartbeat");
+    }
+
+    function test_containment_is_told_with_its_incident() public {
+        guard.setLevel(ICordonGuard.Level.ReduceOnly);
+        IncidentFeed.Status memory status = feed.statusOf(address(guard), 4, 15 minutes);
+        eq(uint256(status.notice), uint256(IncidentFeed.Notice.Contained), "notice");
+        eq(uint256(status.level), uint256(ICordonGuard.Level.ReduceOnly), "level");
+        eq(status.incident, 7, "incident");
+        eq(status.since, block.timestamp, "since");
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IncidentFeed.NotCalm.selector,
+                address(guard),
+                4,
+                IncidentFeed.Notice.Contained,
+                ICordonGuard.Level.ReduceOnly
+            )
+        );
+        feed.requireCalm(address(guard), 4, 15 minutes);
+    }
+
+    function test_attack_what_is_no_guard_is_silent_and_never_calm() public {
+        address[5] memory none = [
+            address(0xDEAD),
+            address(new Babbler(0, 6)),
+            address(new Babbler(5, 7)),
+            address(new Babbler(1 << 64, 7)),
+            address(this)
+        ];
+        for (uint256 i = 0; i < none.length; ++i) {
+            IncidentFeed.Status memory status = feed.statusOf(none[i], 0, 0);
+            eq(uint256(status.notice), uint256(IncidentFeed.Notice.Silent), "silent");
+            vm.expectRevert(abi.encodeWithSelector(IncidentFeed.GuardSilent.selector, none[i]));
+            feed.levelOf(none[i], 0);
+        }
+    }
+
+    function test_attack_gas_does_not_make_a_guard_silent() public view {
+        (bool done, bytes memory answer) =
+            address(feed).staticcall{ gas: 200_000 }(abi.encodeCall(IncidentFeed.statusOf, (address(guard), 4, 0)));
+        ok(!done, "refused");
+        ok(bytes4(answer) == IncidentFeed.GasBelowFloor.selector, "with the named error");
+    }
+
+    function test_attack_only_the_governor_says_what_a_scope_covers() public {
+        feed.cover(address(guard), address(0xABC), 4);
+        eq(uint256(feed.statusOfContract(address(guard), address(0xABC), 0).notice), 0, "calm");
+        vm.prank(address(0xBAD));
+        vm.expectRevert(abi.encodeWithSelector(IncidentFeed.NotGovernor.selector, address(guard), address(0xBAD)));
+        feed.cover(address(guard), address(0xDEF), 4);
+        feed.uncover(address(guard), address(0xABC));
+        vm.expectRevert(abi.encodeWithSelector(IncidentFeed.NotCovered.selector, address(guard), address(0xABC)));
+        feed.statusOfContract(address(guard), address(0xABC), 0);
+    }
+
+    function test_anyone_pushes_a_change_and_nothing_but_a_change() public {
+        bytes memory nothing =
+            abi.encodeWithSelector(IncidentFeed.NothingNew.selector, address(lender), address(guard), 4);
+        vm.expectRevert(nothing);
+        feed.notify(address(lender), address(guard), 4);
+        guard.setLevel(ICordonGuard.Level.Halted);
+        vm.prank(address(0x99));
+        feed.notify(address(lender), address(guard), 4);
+        eq(uint256(lender.level()), uint256(ICordonGuard.Level.Halted), "level");
+        vm.expectRevert(nothing);
+        feed.notify(address(lender), address(guard), 4);
+        guard.setLevel(ICordonGuard.Level.Normal);
+        feed.notify(address(lender), address(guard), 4);
+        eq(uint256(lender.notice()), uint256(IncidentFeed.Notice.Calm), "calm again");
+        eq(lender.told(), 2, "told");
+    }
+
+    function test_attack_a_receiver_that_fails_is_told_later_and_harms_nobody() public {
+        guard.setLevel(ICordonGuard.Level.Halted);
+        lender.fail(true);
+        vm.expectRevert(abi.encodeWithSelector(IncidentFeed.ReceiverFailed.selector, address(lender)));
+        feed.notify(address(lender), address(guard), 4);
+        lender.fail(false);
+        feed.notify(address(lender), address(guard), 4);
+        eq(lender.told(), 1, "told");
+        lender.subscribe(address(guard), 4, false);
+        vm.expectRevert(abi.encodeWithSelector(IncidentFeed.NotSubscribed.selector, address(lender), address(guard), 4));
+        feed.notify(address(lender), address(guard), 4);
+    }
+}
