@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.24;
+
+import { AggregatorV3Interface, GuardedPriceFeed } from "../src/GuardedPriceFeed.sol";
+import { Real } from "./adapters/Real.sol";
+
+interface IFlux is AggregatorV3Interface {
+    function changeOracles(
+        address[] calldata removed,
+        address[] calldata added,
+        address[] calldata admins,
+        uint32 least,
+        uint32 most,
+        uint32 restart
+    ) external;
+    function submit(uint256 round, int256 submission) external;
+}
+
+interface IMock is AggregatorV3Interface {
+    function updateRoundData(uint80 round, int256 answer, uint256 timestamp, uint256 startedAt) external;
+}
+
+/// With Chainlink's published FluxAggregator behind its EACAggregatorProxy as the primary, a second FluxAggregator of other decimals, and
+/// Chainlink's MockV3Aggregator as the sequencer's uptime feed (their package, version 0.1.9).
+contract GuardedPriceFeedTest is Real {
+    IFlux private primary;
+    IFlux private second;
+    IMock private uptime;
+    GuardedPriceFeed private feed;
+    mapping(IFlux => uint256) private rounds;
+
+    function setUp() public {
+        vm.warp(1_700_000_000);
+        primary = _flux(8);
+        second = _flux(10);
+        uptime = IMock(chainlink("MockV3Aggregator", abi.encode(uint8(0), int256(0))));
+        feed = new GuardedPriceFeed(_settings());
+        _publish(2_000);
+        vm.warp(block.timestamp + 1 hours);
+        _publish(2_000);
+    }
+
+    function _flux(uint8 decimals) private returns (IFlux flux) {
+        bytes memory arguments = abi.encode(
+            address(this), uint128(0), uint32(60), address(0), int256(1), int256(1e30), decimals, "WETH / USD"
+        );
+        flux = IFlux(chainlink("FluxAggregator", arguments));
+        address[] memory none = new address[](0);
+        address[] memory oracles = new address[](1);
+        oracles[0] = address(this);
+        flux.changeOracles(none, oracles, oracles, 1, 1, 0);
+    }
+
+    function _settings() private returns (GuardedPriceFeed.Settings memory) {
+        bytes memory arguments = abi.encode(address(primary), address(0));
+        return GuardedPriceFeed.Settings({
+            primary: AggregatorV3Interface(chainlink("EACAggregatorProxy", arguments)),
+            second: second,
+            sequencer: uptime,
+            primaryMaxAge: 2 hours,
+            secondMaxAge: 1 days,
+            deviationBps: 500,
+            anchorBps: 2_000,
+            anchorPeriod: 10 minutes,
+            sequencerGrace: 30 minutes,
+            least: 10e8,
+            most: 1_000_000e8
+        });
+    }
+
+    function _submit(IFlux flux, int256 answer) private {
+        rounds[flux] += 1;
+        flux.submit(rounds[flux], answer);
+    }
+
+    function _publish(int256 dollars) private {
+        _submit(primary, dollars * 1e8);
+        _submit(second, dollars * 1e10);
+    }
+
+    function _refused(bytes memory error) private {
+        vm.expectRevert(error);
+        feed.latestRoundData();
+    }
+
+    function test_a_good_price_passes_as_it_is() public view {
+        (, int256 answer,, uint256 updatedAt,) = feed.latestRoundData();
+        eq(uint256(answer), 2_000e8, "answer");
+        eq(updatedAt, block.timestamp, "time");
+        eq(uint256(feed.latestAnswer()), 2_000e8, "the older interface");
+        eq(feed.decimals(), 8, "decimals");
+        (, answer,,,) = feed.getRoundData((1 << 64) | 1);
+        eq(uint256(answer), 2_000e8, "history of the primary");
+    }
+
+    function test_attack_one_source_that_runs_away_gives_no_price() public {
+        _submit(primary, 200_000e8);
+        _refused(
+            abi.encodeWithSelector(
+                GuardedPriceFeed.PricesDisagree.selector, int256(200_000e8), int256(2_000e8), uint256(990_000)
+            )
+        );
+        (int256 answer,) = feed.priceFor(true);
+        eq(uint256(answer), 2_000e8, "what lowers risk gets the lower one");
+    }
+
+    function test_an_old_primary_is_replaced_by_the_second() public {
+        vm.warp(block.timestamp + 2 hours + 1);
+        (, int256 answer,, uint256 updatedAt,) = feed.latestRoundData();
+        eq(uint256(answer), 2_000e8, "answer");
+        eq(updatedAt, block.timestamp - 2 hours - 1, "the second's time");
+        vm.warp(block.timestamp + 1 days);
+        bytes memory error = abi.encodeWithSelector(
+            GuardedPriceFeed.PriceUnavailable.selector, GuardedPriceFeed.Fault.TooOld, GuardedPriceFeed.Fault.TooOld
+        );
+        _refused(error);
+        vm.expectRevert(error);
+        feed.priceFor(true);
+    }
+
+    function test_attack_prices_out_of_bounds_are_no_prices() public {
+        _submit(primary, 9e8);
+        (, int256 answer,,,) = feed.latestRoundData();
+        eq(uint256(answer), 2_000e8, "the second's");
+        _submit(second, 9e10);
+        _refused(
+            abi.encodeWithSelector(
+                GuardedPriceFeed.PriceUnavailable.selector,
+                GuardedPriceFeed.Fault.OutOfBounds,
+                GuardedPriceFeed.Fault.OutOfBounds
+            )
+        );
+    }
+
+    function test_a_feed_that_reverts_is_silent() public {
+        vm.etch(address(primary), hex"fe");
+        (, int256 answer,,,) = feed.latestRoundData();
+        eq(uint256(answer), 2_000e8, "the second's");
+    }
+
+    function test_attack_starving_a_feed_does_not_choose_the_other() public {
+        _submit(primary, 200_000e8);
+        for (uint256 gas_ = 20_000; gas_ < 400_000; gas_ += 5_000) {
+            (bool done,) =
+                address(feed).staticcall{ gas: gas_ }(abi.encodeCall(AggregatorV3Interface.latestRoundData, ()));
+            ok(!done, "never a price");
+        }
+    }
+
+    function test_while_the_sequencer_was_down_and_just_after_there_is_no_strict_price() public {
+        uint256 now_ = block.timestamp;
+        uptime.updateRoundData(2, 1, now_, now_);
+        _refused(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, now_));
+        uptime.updateRoundData(3, 0, now_, now_);
+        _refused(abi.encodeWithSelector(GuardedPriceFeed.SequencerJustUp.selector, now_, now_ + 30 minutes));
+        (int256 answer,) = feed.priceFor(true);
+        eq(uint256(answer), 2_000e8, "repaying and liquidating go on");
+        vm.warp(now_ + 30 minutes);
+        feed.latestRoundData();
+        vm.etch(address(uptime), hex"fe");
+        _refused(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, 0));
+    }
+
+    function test_attack_both_sources_jumping_at_once_are_held_by_the_anchor_for_a_while() public {
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 10 minutes);
+        feed.moveAnchor();
+        _publish(1_840);
+        feed.latestRoundData();
+        _publish(1_500);
+        _refused(
+            abi.encodeWithSelector(
+                GuardedPriceFeed.PriceJumped.selector, int256(1_500e8), int256(2_000e8), uint256(3_334)
+            )
+        );
+        vm.warp(block.timestamp + 10 minutes);
+        vm.expectPartialRevert(GuardedPriceFeed.PriceJumped.selector);
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 1);
+        (, int256 answer,,,) = feed.latestRoundData();
+        eq(uint256(answer), 1_500e8, "the anchor ends: a true jump is believed");
+    }
+
+    function test_attack_the_anchor_is_not_hurried_along() public {
+        feed.moveAnchor();
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.AnchorTooYoung.selector, block.timestamp + 10 minutes));
+        feed.moveAnchor();
+    }
+
+    function test_settings_that_check_nothing_are_refused() public {
+        GuardedPriceFeed.Settings memory settings = _settings();
+        settings.primaryMaxAge = 0;
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.BadSettings.selector, "primaryMaxAge"));
+        new GuardedPriceFeed(settings);
+        settings = _settings();
+        settings.deviationBps = 0;
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.BadSettings.selector, "second"));
+        new GuardedPriceFeed(settings);
+        settings = _settings();
+        settings.most = settings.least;
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.BadSettings.selector, "bounds"));
+        new GuardedPriceFeed(settings);
+    }
+}
