@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use alloy::primitives::Address;
 use clap::{Parser, Subcommand};
+use cordon_client::config::StorePlace;
 use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
 use cordon_keeper::record::Store;
@@ -105,12 +106,14 @@ async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {
     let config = Config::load(&args.config)?;
     let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
     let guard = config.guard.address.ok_or(KeeperError::NoGuard)?;
-    eyre::ensure!(
-        section.store.exists(),
-        "there is no record at {}: has the keeper run?",
-        section.store.display()
-    );
-    let store = Store::open(&section.store, config.chain.id, guard).await?;
+    if let StorePlace::File(path) = &section.store {
+        eyre::ensure!(
+            path.exists(),
+            "there is no record at {}: has the keeper run?",
+            path.display()
+        );
+    }
+    let store = Store::at(&section.store, config.source.directory(), config.chain.id, guard).await?;
     let result = store.acknowledge(topic, by).await;
     store.close().await;
     println!("{} is acknowledged by {by}", result?);
@@ -123,7 +126,7 @@ struct Prepared {
     compiled: CompiledConfig,
     options: Options,
     signers: Signers,
-    store: PathBuf,
+    store: StorePlace,
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
     console: Option<SocketAddr>,
@@ -171,13 +174,12 @@ impl Prepared {
     /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made. Answers the keeper's address.
     async fn verify(&self) -> eyre::Result<Address> {
         let folder = tempfile::tempdir()?;
-        let path = if self.store.exists() {
-            self.store.clone()
-        } else {
-            folder.path().join("check.db")
+        let place = match &self.store {
+            StorePlace::File(path) if !path.exists() => StorePlace::File(folder.path().join("check.db")),
+            held => held.clone(),
         };
         let options = self.options.clone();
-        let store = Store::open(&path, options.chain_id, options.guard).await?;
+        let store = Store::at(&place, self.config.source.directory(), options.chain_id, options.guard).await?;
         let keeper = Keeper::new(options, &self.compiled, store.clone(), self.signers.clone()).await;
         store.close().await;
         Ok(keeper?.address())
@@ -186,7 +188,7 @@ impl Prepared {
 
 async fn follow(args: &Args) -> eyre::Result<()> {
     let prepared = prepare(args)?;
-    if !prepared.store.exists() {
+    if !matches!(&prepared.store, StorePlace::File(path) if path.exists()) {
         // A record names its chain and guard for good: none is begun for a configuration that cannot work.
         prepared.verify().await?;
     }
@@ -200,7 +202,7 @@ async fn follow(args: &Args) -> eyre::Result<()> {
         dead_man,
         console,
     } = prepared;
-    let store = Store::open(&store, options.chain_id, options.guard).await?;
+    let store = Store::at(&store, config.source.directory(), options.chain_id, options.guard).await?;
     let guard = options.guard;
     let mut keeper = Keeper::new(options, &compiled, store.clone(), signers)
         .await?

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use alloy::primitives::{Address, B256, Log, LogData, address, b256};
 use alloy::sol_types::SolEvent;
-use cordon_client::config::{Audience, Config, Credential, MailSecurity, Secret, Severity, Via};
+use cordon_client::config::{Audience, Config, Credential, MailSecurity, Secret, Severity, StorePlace, Via};
 use cordon_core::{Action, ActionSet, Level};
 
 const FULL: &str = include_str!("data/full.toml");
@@ -54,7 +54,7 @@ fn the_full_example_is_read() {
         matches!(&keeper.heartbeat_key, Some(Secret::Keystore { password_env, .. })
         if password_env == "CORDON_HEARTBEAT_PASSWORD")
     );
-    assert!(keeper.store.ends_with("tests/data/cordon.db"));
+    assert!(matches!(&keeper.store, StorePlace::File(path) if path.ends_with("tests/data/cordon.db")));
     assert_eq!(keeper.heartbeat_url, Some(Credential::File("deadman-url".into())));
     assert_eq!(keeper.console, "127.0.0.1:9464".parse().ok());
 
@@ -349,7 +349,27 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[]",
     ),
     ("username_alone", "password = { env = \"MAIL_PASSWORD\" }\n", ""),
+    (
+        "database_url_in_the_file",
+        "\"cordon.db\"",
+        "\"postgres://keeper:hunter2@db/cordon\"",
+    ),
+    (
+        "store_of_another_kind",
+        "\"cordon.db\"",
+        "{ mysql = { env = \"URL\" } }",
+    ),
 ];
+
+#[test]
+fn the_record_may_be_in_a_database_whose_url_is_written_elsewhere() {
+    let changed = |to: &str| FULL.replacen("\"cordon.db\"", to, 1);
+    let config = parse(&changed("{ postgres = { env = \"CORDON_DATABASE\" } }")).unwrap();
+    assert_eq!(
+        config.keeper.unwrap().store,
+        StorePlace::Postgres(Credential::Env("CORDON_DATABASE".into()))
+    );
+}
 
 #[test]
 fn every_complaint_says_what_and_where() {

@@ -108,7 +108,7 @@ impl Stage {
         let compiled = config.compile()?;
         let options = Options::from_config(&config)?;
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
-        let store = Store::open(&section.store, options.chain_id, guard)
+        let store = Store::at(&section.store, config.source.directory(), options.chain_id, guard)
             .await
             .map_err(KeeperError::from)?;
         let signers = Signers {

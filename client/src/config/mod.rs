@@ -98,11 +98,20 @@ pub struct Caller {
     pub address: Address,
 }
 
+/// Where a keeper's record is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// A SQLite file: one keeper's own.
+    File(PathBuf),
+    /// The URL of a PostgreSQL database that the keepers of a fleet share. It holds a password, so it is not written here.
+    Postgres(Credential),
+}
+
 /// `[keeper]`; paths are resolved against the file's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeeperConfig {
-    /// SQLite file.
-    pub store: PathBuf,
+    /// Where the record is kept.
+    pub store: StorePlace,
     /// Key of the keeper role.
     pub key: Secret,
     /// Key of the heartbeat role, when it is another one.

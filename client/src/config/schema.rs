@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use super::credential::Credential;
@@ -59,12 +59,55 @@ pub(super) struct RawGuard {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawKeeper {
-    pub(super) store: PathBuf,
+    pub(super) store: RawStore,
     pub(super) key: Secret,
     pub(super) heartbeat_key: Option<Secret>,
     pub(super) reports: Option<PathBuf>,
     pub(super) heartbeat_url: Option<Credential>,
     pub(super) console: Option<RawConsole>,
+}
+
+/// `store`: the path of a SQLite file, or `{ postgres = { env = "NAME" } }`.
+pub(super) enum RawStore {
+    File(PathBuf),
+    Postgres(Credential),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDatabase {
+    postgres: Credential,
+}
+
+/// Message for a URL where its place is wanted. The text itself is never repeated: it holds a password.
+pub(super) const PLAIN_URL: &str = "the URL of a database holds a password and is never written in the configuration: use { postgres = { env = \"NAME\" } } or { postgres = { file = \"FILE\" } }";
+
+struct StoreVisitor;
+
+impl<'de> Visitor<'de> for StoreVisitor {
+    type Value = RawStore;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the path of a SQLite file, or { postgres = { env = \"NAME\" } } with the URL of a database")
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<RawStore, E> {
+        if value.contains("://") {
+            return Err(E::custom(PLAIN_URL));
+        }
+        Ok(RawStore::File(value.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawStore, A::Error> {
+        let database = RawDatabase::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(RawStore::Postgres(database.postgres))
+    }
+}
+
+impl<'de> Deserialize<'de> for RawStore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StoreVisitor)
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,11 +1,10 @@
 //! Alarms: what people have to look at. One stays open per kind and subject until its cause is gone.
 
 use cordon_client::config::Severity;
-use sqlx::SqliteConnection;
 
+use super::db::{Connection, query, query_as};
 use super::notices::{NewNotice, alarm_topic, tell};
 use super::{NoticeKind, Store, StoreError, int, uint};
-use crate::clock::now_ms;
 
 /// What an alarm is about. docs/keeper.md says what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,7 +137,7 @@ impl Store {
     pub async fn clear_alarm(&self, kind: AlarmKind, subject: &str) -> Result<bool, StoreError> {
         // Most clearing finds nothing: it must not cost the write lock.
         let open: Option<(i64,)> =
-            sqlx::query_as("SELECT id FROM alarms WHERE kind = ? AND subject = ? AND cleared_ms IS NULL")
+            query_as("SELECT id FROM alarms WHERE kind = ? AND subject = ? AND cleared_ms IS NULL")
                 .bind(kind.name())
                 .bind(subject)
                 .fetch_optional(&self.pool)
@@ -170,7 +169,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn newest_alarms(&self, most: u32) -> Result<Vec<Alarm>, StoreError> {
-        let rows: Vec<AlarmRow> = sqlx::query_as(
+        let rows: Vec<AlarmRow> = query_as(
             "SELECT kind, subject, text, block_number, raised_ms, cleared_ms FROM alarms ORDER BY id DESC LIMIT ?",
         )
         .bind(i64::from(most))
@@ -193,20 +192,20 @@ impl Store {
 }
 
 pub(super) async fn raise(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     kind: AlarmKind,
     subject: &str,
     text: &str,
     block_number: Option<u64>,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+    let done = query(
         "INSERT INTO alarms (kind, subject, text, block_number, raised_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(kind.name())
     .bind(subject)
     .bind(text)
     .bind(block_number.map(|number| int("block number", number)).transpose()?)
-    .bind(now_ms())
+    .bind(connection.now_ms())
     .execute(&mut *connection)
     .await?;
     let raised = done.rows_affected() > 0;
@@ -229,8 +228,8 @@ pub(super) async fn raise(
 }
 
 /// Clears all alarms of a kind.
-pub(super) async fn clear_all(connection: &mut SqliteConnection, kind: AlarmKind) -> Result<(), StoreError> {
-    let open: Vec<(String,)> = sqlx::query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+pub(super) async fn clear_all(connection: &mut Connection, kind: AlarmKind) -> Result<(), StoreError> {
+    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
         .bind(kind.name())
         .fetch_all(&mut *connection)
         .await?;
@@ -240,20 +239,16 @@ pub(super) async fn clear_all(connection: &mut SqliteConnection, kind: AlarmKind
     Ok(())
 }
 
-pub(super) async fn clear(
-    connection: &mut SqliteConnection,
-    kind: AlarmKind,
-    subject: &str,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE alarms SET cleared_ms = ? WHERE kind = ? AND subject = ? AND cleared_ms IS NULL")
-        .bind(now_ms())
+pub(super) async fn clear(connection: &mut Connection, kind: AlarmKind, subject: &str) -> Result<bool, StoreError> {
+    let done = query("UPDATE alarms SET cleared_ms = ? WHERE kind = ? AND subject = ? AND cleared_ms IS NULL")
+        .bind(connection.now_ms())
         .bind(kind.name())
         .bind(subject)
         .execute(&mut *connection)
         .await?;
     let cleared = done.rows_affected() > 0;
     if cleared {
-        let (left,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+        let (left,): (i64,) = query_as("SELECT COUNT(*) FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
             .bind(kind.name())
             .fetch_one(&mut *connection)
             .await?;

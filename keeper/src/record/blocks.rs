@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
-use sqlx::SqliteConnection;
 
 use super::alarms::{self, AlarmKind};
 use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdicts};
+use super::db::{Connection, query, query_as};
 use super::intents::{self, NewIntent};
 use super::{
     Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, stopped, uint, witnesses,
@@ -126,7 +126,7 @@ impl Store {
 
     async fn commit_decision(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         record: &BlockRecord<'_>,
         decision: &Decision,
         names: &Names,
@@ -166,7 +166,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn is_done(&self, hash: B256) -> Result<bool, StoreError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
+        let row: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
             .bind(hash.to_vec())
             .fetch_optional(&self.pool)
             .await?;
@@ -178,7 +178,9 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn advance(&self, hash: B256) -> Result<(), StoreError> {
-        set_checkpoint(&mut *self.pool.acquire().await?, hash).await
+        let mut tx = self.begin().await?;
+        set_checkpoint(&mut tx, hash).await?;
+        tx.commit().await
     }
 
     /// The newest canonical blocks up to the checkpoint, oldest first, at most `most`. Empty before the first block.
@@ -187,9 +189,9 @@ impl Store {
     /// See [`StoreError`].
     pub async fn window(&self, most: u32) -> Result<Vec<BlockRef>, StoreError> {
         type Row = (Vec<u8>, i64, Vec<u8>, i64);
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<Row> = query_as(
             "SELECT b.hash, b.number, b.parent, b.timestamp FROM blocks b
-             JOIN checkpoint c JOIN blocks tip ON tip.hash = c.hash
+             CROSS JOIN checkpoint c JOIN blocks tip ON tip.hash = c.hash
              WHERE b.canonical = 1 AND b.number <= tip.number ORDER BY b.number DESC LIMIT ?",
         )
         .bind(i64::from(most))
@@ -214,7 +216,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn verdicts(&self, hash: B256) -> Result<Option<Vec<RuleVerdict>>, StoreError> {
-        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT verdicts FROM blocks WHERE hash = ?")
+        let row: Option<(Vec<u8>,)> = query_as("SELECT verdicts FROM blocks WHERE hash = ?")
             .bind(hash.to_vec())
             .fetch_optional(&self.pool)
             .await?;
@@ -226,7 +228,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn scopes(&self, hash: B256) -> Result<Option<Vec<ScopeReading>>, StoreError> {
-        let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT scopes FROM blocks WHERE hash = ?")
+        let row: Option<(Vec<u8>,)> = query_as("SELECT scopes FROM blocks WHERE hash = ?")
             .bind(hash.to_vec())
             .fetch_optional(&self.pool)
             .await?;
@@ -245,12 +247,12 @@ impl Store {
         let mut reopened = Vec::new();
         for block in blocks.iter().rev() {
             let hash = block.hash.to_vec();
-            sqlx::query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
+            query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
                 .bind(hash.clone())
                 .execute(&mut *tx)
                 .await?;
             // The parent may be older than the record; then the next start begins at the head.
-            sqlx::query("DELETE FROM checkpoint WHERE hash = ?")
+            query("DELETE FROM checkpoint WHERE hash = ?")
                 .bind(hash.clone())
                 .execute(&mut *tx)
                 .await?;
@@ -258,7 +260,7 @@ impl Store {
             incidents::revert(&mut tx, block).await?;
         }
         if let Some(first) = blocks.first() {
-            let parent: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
+            let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
                 .bind(first.parent.to_vec())
                 .fetch_optional(&mut *tx)
                 .await?;
@@ -277,20 +279,22 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn prune_blocks(&self, keep: u64) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+        let mut tx = self.begin().await?;
+        let done = query(
             "DELETE FROM blocks WHERE number < (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash) - ?
              AND hash NOT IN (SELECT opened_hash FROM incidents)",
         )
         .bind(int("block count", keep)?)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(done.rows_affected())
     }
 }
 
-async fn insert_block(connection: &mut SqliteConnection, record: &BlockRecord<'_>) -> Result<(), StoreError> {
+async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>) -> Result<(), StoreError> {
     let block = record.block;
-    sqlx::query(
+    query(
         "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
          ON CONFLICT (hash) DO UPDATE SET canonical = 1, version = excluded.version, verdicts = excluded.verdicts, scopes = excluded.scopes",
     )
@@ -306,8 +310,8 @@ async fn insert_block(connection: &mut SqliteConnection, record: &BlockRecord<'_
     Ok(())
 }
 
-async fn set_checkpoint(connection: &mut SqliteConnection, hash: B256) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO checkpoint (id, hash) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash")
+async fn set_checkpoint(connection: &mut Connection, hash: B256) -> Result<(), StoreError> {
+    query("INSERT INTO checkpoint (id, hash) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash")
         .bind(hash.to_vec())
         .execute(connection)
         .await?;
@@ -316,7 +320,7 @@ async fn set_checkpoint(connection: &mut SqliteConnection, hash: B256) -> Result
 
 /// Raises the alarm of every rule that is `Unknown` now and clears that of every rule that was evaluated.
 async fn update_unknown(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     record: &BlockRecord<'_>,
     names: &Names,
     commit: &mut BlockCommit,
@@ -351,7 +355,7 @@ async fn update_unknown(
             commit.newly_unknown.push(*rule);
         }
     }
-    let open: Vec<(String,)> = sqlx::query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
         .bind(AlarmKind::RuleUnknown.name())
         .fetch_all(&mut *connection)
         .await?;

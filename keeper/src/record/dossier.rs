@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use cordon_client::config::Severity;
 use cordon_core::action::ActionSet;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::codec::{decode_words, int_from_text};
+use super::db::{Row, query, query_as};
 use super::{
     Closure, Incident, IncidentState, Store, StoreError, TimelineEntry, intents, small, transactions, uint, word,
 };
@@ -18,7 +17,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn incidents(&self) -> Result<Vec<Incident>, StoreError> {
-        let ids: Vec<(i64,)> = sqlx::query_as("SELECT id FROM incidents ORDER BY id")
+        let ids: Vec<(i64,)> = query_as("SELECT id FROM incidents ORDER BY id")
             .fetch_all(&self.pool)
             .await?;
         let mut incidents = Vec::with_capacity(ids.len());
@@ -33,7 +32,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn newest_incidents(&self, before: Option<i64>, most: u32) -> Result<Vec<Incident>, StoreError> {
-        let ids: Vec<(i64,)> = sqlx::query_as("SELECT id FROM incidents WHERE id < ? ORDER BY id DESC LIMIT ?")
+        let ids: Vec<(i64,)> = query_as("SELECT id FROM incidents WHERE id < ? ORDER BY id DESC LIMIT ?")
             .bind(before.unwrap_or(i64::MAX))
             .bind(i64::from(most))
             .fetch_all(&self.pool)
@@ -50,7 +49,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn incident(&self, id: i64) -> Result<Option<Incident>, StoreError> {
-        let Some(row) = sqlx::query("SELECT * FROM incidents WHERE id = ?")
+        let Some(row) = query("SELECT * FROM incidents WHERE id = ?")
             .bind(id)
             .fetch_optional(&self.pool)
             .await?
@@ -58,14 +57,14 @@ impl Store {
             return Ok(None);
         };
         let mut incident = self.incident_row(&row)?;
-        incident.timeline = sqlx::query("SELECT * FROM timeline WHERE incident = ? ORDER BY id")
+        incident.timeline = query("SELECT * FROM timeline WHERE incident = ? ORDER BY id")
             .bind(id)
             .fetch_all(&self.pool)
             .await?
             .iter()
             .map(timeline)
             .collect::<Result<_, _>>()?;
-        incident.transactions = sqlx::query(
+        incident.transactions = query(
             "SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent WHERE i.incident = ? ORDER BY t.sent_ms, t.nonce",
         )
         .bind(id)
@@ -74,7 +73,7 @@ impl Store {
         .iter()
         .map(transactions::transaction)
         .collect::<Result<_, _>>()?;
-        incident.closures = sqlx::query("SELECT * FROM closures WHERE incident = ? ORDER BY id")
+        incident.closures = query("SELECT * FROM closures WHERE incident = ? ORDER BY id")
             .bind(id)
             .fetch_all(&self.pool)
             .await?
@@ -84,7 +83,7 @@ impl Store {
         Ok(Some(incident))
     }
 
-    fn incident_row(&self, row: &SqliteRow) -> Result<Incident, StoreError> {
+    fn incident_row(&self, row: &Row) -> Result<Incident, StoreError> {
         let severity: String = row.try_get("severity")?;
         let state: String = row.try_get("state")?;
         let rule: Option<i64> = row.try_get("rule")?;
@@ -124,7 +123,7 @@ impl Store {
     }
 }
 
-fn number(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, StoreError> {
+fn number(row: &Row, column: &'static str) -> Result<Option<u64>, StoreError> {
     let value: Option<i64> = row.try_get(column)?;
     value.map(|value| uint(column, value)).transpose()
 }
@@ -136,7 +135,7 @@ pub(super) fn severity_from(name: &str) -> Result<Severity, StoreError> {
         .ok_or(StoreError::Damaged { what: "severity" })
 }
 
-fn timeline(row: &SqliteRow) -> Result<TimelineEntry, StoreError> {
+fn timeline(row: &Row) -> Result<TimelineEntry, StoreError> {
     let tx: Option<Vec<u8>> = row.try_get("tx")?;
     Ok(TimelineEntry {
         at_ms: row.try_get("at_ms")?,
@@ -148,7 +147,7 @@ fn timeline(row: &SqliteRow) -> Result<TimelineEntry, StoreError> {
     })
 }
 
-fn closure(row: &SqliteRow) -> Result<Closure, StoreError> {
+fn closure(row: &Row) -> Result<Closure, StoreError> {
     let bits: u16 = small("action set", row.try_get("actions")?)?;
     Ok(Closure {
         cause: row.try_get("cause")?,

@@ -3,9 +3,9 @@
 use cordon_client::config::Severity;
 use cordon_core::action::ActionSet;
 use cordon_core::level::Level;
-use sqlx::SqliteConnection;
 
 use super::alarms::{self, AlarmKind};
+use super::db::{Connection, query, query_as};
 use super::incidents::{self, Entry, Opening};
 use super::notices::{forget_containment, tell_incident};
 use super::{IncidentState, Names, NoticeKind, StoreError, int};
@@ -18,7 +18,7 @@ const LEVEL: &str = "level";
 
 /// Applies one event of a block and says which incident it changed. Applying it again changes nothing.
 pub(super) async fn apply(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     names: &Names,
     block: &BlockRef,
     event: &GuardEvent,
@@ -74,15 +74,11 @@ pub(super) async fn apply(
 }
 
 /// Notes when people queue a release, or take it back.
-async fn note_release(
-    connection: &mut SqliteConnection,
-    block: &BlockRef,
-    event: &GuardEvent,
-) -> Result<(), StoreError> {
+async fn note_release(connection: &mut Connection, block: &BlockRef, event: &GuardEvent) -> Result<(), StoreError> {
     match &event.kind {
         Kind::ReleaseQueued { scope, .. } => {
-            sqlx::query(
-                "INSERT INTO releases (scope, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+            query(
+                "INSERT INTO releases (scope, block) VALUES (?, ?) ON CONFLICT (scope) DO UPDATE SET block = excluded.block",
             )
             .bind(i64::from(*scope))
             .bind(int("block number", block.number)?)
@@ -90,7 +86,7 @@ async fn note_release(
             .await?;
         }
         Kind::ReleaseCancelled { scope, .. } => {
-            sqlx::query("DELETE FROM releases WHERE scope = ?")
+            query("DELETE FROM releases WHERE scope = ?")
                 .bind(i64::from(*scope))
                 .execute(connection)
                 .await?;
@@ -103,14 +99,14 @@ async fn note_release(
 /// The incident that an event belongs to: by the guard's number, else by scope, else, when somebody else raised a level,
 /// a new one.
 async fn incident_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     names: &Names,
     block: &BlockRef,
     event: &GuardEvent,
 ) -> Result<Option<i64>, StoreError> {
     let number = event.incident();
     if let Some(number) = number {
-        let held: Option<(i64,)> = sqlx::query_as("SELECT id FROM incidents WHERE chain_incident = ?")
+        let held: Option<(i64,)> = query_as("SELECT id FROM incidents WHERE chain_incident = ?")
             .bind(int("incident number", number)?)
             .fetch_optional(&mut *connection)
             .await?;
@@ -134,7 +130,7 @@ async fn incident_of(
         (None, _) => return Ok(None),
     };
     if let Some(number) = number {
-        sqlx::query("UPDATE incidents SET chain_incident = COALESCE(chain_incident, ?) WHERE id = ?")
+        query("UPDATE incidents SET chain_incident = COALESCE(chain_incident, ?) WHERE id = ?")
             .bind(int("incident number", number)?)
             .bind(id)
             .execute(connection)
@@ -143,13 +139,13 @@ async fn incident_of(
     Ok(Some(id))
 }
 
-async fn lowered(connection: &mut SqliteConnection, id: i64, to: Level, block: &BlockRef) -> Result<(), StoreError> {
+async fn lowered(connection: &mut Connection, id: i64, to: Level, block: &BlockRef) -> Result<(), StoreError> {
     set_level(connection, id, to).await?;
     if to.is_raised() {
         return Ok(());
     }
     let queued: Option<(i64,)> =
-        sqlx::query_as("SELECT 1 FROM timeline WHERE incident = ? AND kind = 'release queued' LIMIT 1")
+        query_as("SELECT 1 FROM timeline WHERE incident = ? AND kind = 'release queued' LIMIT 1")
             .bind(id)
             .fetch_optional(&mut *connection)
             .await?;
@@ -174,7 +170,7 @@ async fn lowered(connection: &mut SqliteConnection, id: i64, to: Level, block: &
 
 /// Notes a level that the scope has reached by expiry, which no event tells of.
 pub(super) async fn stepped_down(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     names: &Names,
     id: i64,
     reading: &ScopeReading,
@@ -202,8 +198,8 @@ pub(super) async fn stepped_down(
     lowered(connection, id, reading.level, block).await
 }
 
-async fn set_level(connection: &mut SqliteConnection, id: i64, level: Level) -> Result<(), StoreError> {
-    sqlx::query("UPDATE incidents SET level = ? WHERE id = ?")
+async fn set_level(connection: &mut Connection, id: i64, level: Level) -> Result<(), StoreError> {
+    query("UPDATE incidents SET level = ? WHERE id = ?")
         .bind(i64::from(level as u8))
         .bind(id)
         .execute(connection)
@@ -213,7 +209,7 @@ async fn set_level(connection: &mut SqliteConnection, id: i64, level: Level) -> 
 
 /// Ends what the level before closed and begins what this one closes. Without hooks a level closes nothing by itself.
 async fn level_closure(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     names: &Names,
     id: i64,
     level: Level,
@@ -227,7 +223,7 @@ async fn level_closure(
 }
 
 async fn open_closure(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
     cause: &str,
     actions: ActionSet,
@@ -236,7 +232,7 @@ async fn open_closure(
     if actions == ActionSet::EMPTY {
         return Ok(());
     }
-    sqlx::query(
+    query(
         "INSERT INTO closures (incident, cause, actions, from_block, from_hash, from_time) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING",
     )

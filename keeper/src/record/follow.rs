@@ -1,9 +1,9 @@
 //! What verdicts and levels of a block mean for incidents that are not closed.
 
 use cordon_core::rule::eval::Verdict;
-use sqlx::SqliteConnection;
 
 use super::codec::decode_words;
+use super::db::{Connection, query, query_as};
 use super::incidents::close;
 use super::{BlockRecord, IncidentState, Names, StoreError, int};
 
@@ -12,12 +12,12 @@ const BACK_TO_NORMAL: &str = "the scope is back to Normal and nothing the guard 
 /// Lets a block's verdicts and scopes speak: the first bad block moves back when an older block turns out to be bad, a
 /// breach that ended before anything was raised closes its incident, and a level that ran out ends its containment.
 pub(super) async fn follow_verdicts(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     record: &BlockRecord<'_>,
     names: &Names,
 ) -> Result<(), StoreError> {
     type Row = (i64, String, i64, Option<i64>, Vec<u8>, i64, i64, Option<i64>, i64);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = query_as(
         "SELECT id, state, scope, rule, witness, first_bad_block, opened_block, contained_block, level FROM incidents WHERE state <> 'closed'",
     )
     .fetch_all(&mut *connection)
@@ -31,7 +31,7 @@ pub(super) async fn follow_verdicts(
             .find(|v| Some(i64::from(v.rule)) == rule && v.witness == witness)
             .map(|v| v.reading.verdict);
         if verdict == Some(Verdict::Breached) && number < first_bad {
-            sqlx::query("UPDATE incidents SET first_bad_block = ?, first_bad_time = ? WHERE id = ?")
+            query("UPDATE incidents SET first_bad_block = ?, first_bad_time = ? WHERE id = ?")
                 .bind(number)
                 .bind(int("block timestamp", record.block.timestamp)?)
                 .bind(id)
@@ -64,8 +64,8 @@ pub(super) async fn follow_verdicts(
     Ok(())
 }
 
-async fn open_intents(connection: &mut SqliteConnection, incident: i64) -> Result<i64, StoreError> {
-    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM intents WHERE incident = ? AND outcome IS NULL")
+async fn open_intents(connection: &mut Connection, incident: i64) -> Result<i64, StoreError> {
+    let (count,): (i64,) = query_as("SELECT COUNT(*) FROM intents WHERE incident = ? AND outcome IS NULL")
         .bind(incident)
         .fetch_one(connection)
         .await?;

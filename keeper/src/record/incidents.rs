@@ -3,14 +3,13 @@
 use alloy::primitives::B256;
 use cordon_client::config::Severity;
 use cordon_core::level::Level;
-use sqlx::SqliteConnection;
 
 use super::codec::{decode_words, encode_words, int_text};
+use super::db::{Connection, query, query_as};
 use super::intents::Confirmation;
 use super::notices::{forget_containment, tell_incident};
 use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int};
 use crate::chain::BlockRef;
-use crate::clock::now_ms;
 use crate::decide::Decision;
 
 /// A line for a timeline.
@@ -36,17 +35,13 @@ impl<'a> Entry<'a> {
 }
 
 /// Adds a line to the timeline of an incident. `false` when its mark is there already.
-pub(super) async fn entry(
-    connection: &mut SqliteConnection,
-    incident: i64,
-    entry: &Entry<'_>,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &Entry<'_>) -> Result<bool, StoreError> {
+    let done = query(
         "INSERT INTO timeline (incident, at_ms, block_number, block_hash, block_time, kind, text, tx, mark)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(incident)
-    .bind(now_ms())
+    .bind(connection.now_ms())
     .bind(entry.block.map(|block| int("block number", block.number)).transpose()?)
     .bind(entry.block.map(|block| block.hash.to_vec()))
     .bind(
@@ -65,9 +60,9 @@ pub(super) async fn entry(
 }
 
 /// The incident of a scope that is not closed.
-pub(super) async fn of_scope(connection: &mut SqliteConnection, scope: u8) -> Result<Option<i64>, StoreError> {
+pub(super) async fn of_scope(connection: &mut Connection, scope: u8) -> Result<Option<i64>, StoreError> {
     let row: Option<(i64,)> =
-        sqlx::query_as("SELECT id FROM incidents WHERE scope = ? AND state <> 'closed' ORDER BY id DESC LIMIT 1")
+        query_as("SELECT id FROM incidents WHERE scope = ? AND state <> 'closed' ORDER BY id DESC LIMIT 1")
             .bind(i64::from(scope))
             .fetch_optional(connection)
             .await?;
@@ -83,11 +78,11 @@ pub(super) struct Opening<'a> {
     pub(super) decision: Option<(&'a Decision, String)>,
 }
 
-pub(super) async fn open(connection: &mut SqliteConnection, opening: &Opening<'_>) -> Result<i64, StoreError> {
+pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> Result<i64, StoreError> {
     let decision = opening.decision.as_ref();
     let number = int("block number", opening.block.number)?;
     let time = int("block timestamp", opening.block.timestamp)?;
-    let (id,): (i64,) = sqlx::query_as(
+    let (id,): (i64,) = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
             opened_block, opened_hash, opened_time, first_bad_block, first_bad_time)
          VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -100,7 +95,7 @@ pub(super) async fn open(connection: &mut SqliteConnection, opening: &Opening<'_
     .bind(decision.map_or_else(Vec::new, |(decision, _)| encode_words(&decision.witness)))
     .bind(decision.map(|(decision, _)| int_text(decision.reading.observed)))
     .bind(decision.map(|(decision, _)| int_text(decision.reading.bound)))
-    .bind(now_ms())
+    .bind(connection.now_ms())
     .bind(number)
     .bind(opening.block.hash.to_vec())
     .bind(time)
@@ -131,7 +126,7 @@ fn breach_text(decision: &Decision, name: &str, block: u64) -> String {
 
 /// The incident that a decision belongs to: that of its scope, or a new one.
 pub(super) async fn detect(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     record: &BlockRecord<'_>,
     decision: &Decision,
     names: &Names,
@@ -153,7 +148,7 @@ pub(super) async fn detect(
         }
     };
     if let Some(latency) = record.head_to_decision {
-        sqlx::query("UPDATE incidents SET head_to_decision = COALESCE(head_to_decision, ?) WHERE id = ?")
+        query("UPDATE incidents SET head_to_decision = COALESCE(head_to_decision, ?) WHERE id = ?")
             .bind(micros(latency))
             .bind(id)
             .execute(&mut *connection)
@@ -190,13 +185,8 @@ pub(super) fn micros(duration: std::time::Duration) -> i64 {
 }
 
 /// Closes an incident and whatever it still held closed.
-pub(super) async fn close(
-    connection: &mut SqliteConnection,
-    id: i64,
-    block: &BlockRef,
-    why: &str,
-) -> Result<(), StoreError> {
-    let (was,): (String,) = sqlx::query_as("SELECT state FROM incidents WHERE id = ?")
+pub(super) async fn close(connection: &mut Connection, id: i64, block: &BlockRef, why: &str) -> Result<(), StoreError> {
+    let (was,): (String,) = query_as("SELECT state FROM incidents WHERE id = ?")
         .bind(id)
         .fetch_one(&mut *connection)
         .await?;
@@ -222,25 +212,19 @@ pub(super) async fn close(
 }
 
 /// Notes the block that ended the containment, if none is noted.
-pub(super) async fn end(connection: &mut SqliteConnection, id: i64, block: &BlockRef) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE incidents SET ended_block = ?, ended_hash = ?, ended_time = ? WHERE id = ? AND ended_block IS NULL",
-    )
-    .bind(int("block number", block.number)?)
-    .bind(block.hash.to_vec())
-    .bind(int("block timestamp", block.timestamp)?)
-    .bind(id)
-    .execute(connection)
-    .await?;
+pub(super) async fn end(connection: &mut Connection, id: i64, block: &BlockRef) -> Result<(), StoreError> {
+    query("UPDATE incidents SET ended_block = ?, ended_hash = ?, ended_time = ? WHERE id = ? AND ended_block IS NULL")
+        .bind(int("block number", block.number)?)
+        .bind(block.hash.to_vec())
+        .bind(int("block timestamp", block.timestamp)?)
+        .bind(id)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-pub(super) async fn set_state(
-    connection: &mut SqliteConnection,
-    id: i64,
-    state: IncidentState,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE incidents SET state = ? WHERE id = ?")
+pub(super) async fn set_state(connection: &mut Connection, id: i64, state: IncidentState) -> Result<(), StoreError> {
+    query("UPDATE incidents SET state = ? WHERE id = ?")
         .bind(state.name())
         .bind(id)
         .execute(connection)
@@ -254,13 +238,13 @@ const STORY: i64 = 3_000;
 /// Notes that the guard holds `level` since `block`. An incident that had ended goes on. People are told after `wait_ms`, or
 /// when it is noted again with less.
 pub(super) async fn contain(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
     level: Level,
     block: Option<&BlockRef>,
     wait_ms: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "UPDATE incidents SET state = 'contained', level = ?, ended_block = NULL, ended_hash = NULL, ended_time = NULL
          WHERE id = ? AND state <> 'closed'",
     )
@@ -268,7 +252,7 @@ pub(super) async fn contain(
     .bind(id)
     .execute(&mut *connection)
     .await?;
-    let (scope,): (String,) = sqlx::query_as("SELECT scope_name FROM incidents WHERE id = ?")
+    let (scope,): (String,) = query_as("SELECT scope_name FROM incidents WHERE id = ?")
         .bind(id)
         .fetch_one(&mut *connection)
         .await?;
@@ -278,7 +262,7 @@ pub(super) async fn contain(
     tell_incident(connection, id, NoticeKind::Contained, &text, number, told).await?;
     let Some(block) = block else { return Ok(()) };
     let number = int("block number", block.number)?;
-    sqlx::query(
+    query(
         "UPDATE incidents SET contained_block = ?1, contained_hash = ?2, contained_time = ?3
          WHERE id = ?4 AND (contained_block IS NULL OR contained_block > ?1)",
     )
@@ -293,12 +277,12 @@ pub(super) async fn contain(
 
 /// Ends the closures of an incident that still last: all of them, or those of one cause.
 pub(super) async fn end_closures(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
     cause: Option<&str>,
     block: &BlockRef,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "UPDATE closures SET to_block = ?1, to_hash = ?2, to_time = ?3
          WHERE incident = ?4 AND to_block IS NULL AND (?5 IS NULL OR cause = ?5)",
     )
@@ -314,7 +298,7 @@ pub(super) async fn end_closures(
 
 /// Writes the end of an intent into its incident.
 pub(super) async fn finish_intent(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
     intent: &Intent,
     end: &Confirmation,
@@ -324,7 +308,7 @@ pub(super) async fn finish_intent(
     let tx = end.included.as_ref().map(|(hash, _, _, _)| *hash);
     if raises && end.outcome == Outcome::Done {
         contain(connection, id, intent.level, block, STORY).await?;
-        sqlx::query(
+        query(
             "UPDATE incidents SET decision_to_broadcast = COALESCE(decision_to_broadcast, ?),
                 broadcast_to_contained = COALESCE(broadcast_to_contained, ?) WHERE id = ?",
         )
@@ -354,10 +338,10 @@ pub(super) async fn finish_intent(
 }
 
 /// Takes back what a block did to incidents.
-pub(super) async fn revert(connection: &mut SqliteConnection, block: &BlockRef) -> Result<(), StoreError> {
+pub(super) async fn revert(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
     let hash = block.hash.to_vec();
     let touched: Vec<(i64,)> =
-        sqlx::query_as("SELECT DISTINCT incident FROM timeline WHERE block_hash = ? AND mark IS NOT NULL")
+        query_as("SELECT DISTINCT incident FROM timeline WHERE block_hash = ? AND mark IS NOT NULL")
             .bind(hash.clone())
             .fetch_all(&mut *connection)
             .await?;
@@ -372,7 +356,7 @@ pub(super) async fn revert(connection: &mut SqliteConnection, block: &BlockRef) 
         "UPDATE incidents SET state = 'open', level = 0, contained_block = NULL, contained_hash = NULL, contained_time = NULL
          WHERE contained_hash = ?",
     ] {
-        sqlx::query(sql).bind(hash.clone()).execute(&mut *connection).await?;
+        query(sql).bind(hash.clone()).execute(&mut *connection).await?;
     }
     for (id,) in touched {
         let text = format!(
@@ -393,8 +377,8 @@ pub(super) async fn revert(connection: &mut SqliteConnection, block: &BlockRef) 
 }
 
 /// Tells that what was contained, or over, is not any more.
-async fn reopen(connection: &mut SqliteConnection, block: &BlockRef) -> Result<(), StoreError> {
-    let ids: Vec<(i64,)> = sqlx::query_as("SELECT id FROM incidents WHERE contained_hash = ?1 OR ended_hash = ?1")
+async fn reopen(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
+    let ids: Vec<(i64,)> = query_as("SELECT id FROM incidents WHERE contained_hash = ?1 OR ended_hash = ?1")
         .bind(block.hash.to_vec())
         .fetch_all(&mut *connection)
         .await?;
@@ -416,8 +400,9 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn note(&self, incident: i64, kind: &str, text: &str) -> Result<(), StoreError> {
-        entry(&mut *self.pool.acquire().await?, incident, &Entry::new(kind, text)).await?;
-        Ok(())
+        let mut tx = self.begin().await?;
+        entry(&mut tx, incident, &Entry::new(kind, text)).await?;
+        tx.commit().await
     }
 
     /// Scope, and rule with witness when one opened it, of every incident that is not closed: all of them are read at
@@ -428,7 +413,7 @@ impl Store {
     pub async fn watched(&self) -> Result<Vec<OpenIncident>, StoreError> {
         type Row = (i64, i64, Option<i64>, Vec<u8>, Option<i64>);
         let rows: Vec<Row> =
-            sqlx::query_as("SELECT id, scope, rule, witness, chain_incident FROM incidents WHERE state <> 'closed'")
+            query_as("SELECT id, scope, rule, witness, chain_incident FROM incidents WHERE state <> 'closed'")
                 .fetch_all(&self.pool)
                 .await?;
         rows.into_iter()

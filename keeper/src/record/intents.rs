@@ -5,14 +5,12 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 use super::codec::{decode_words, encode_words, int_from_text, int_text};
+use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
 use super::{Intent, IntentKind, Outcome, Store, StoreError, breaches, int, small, transactions, uint, word};
 use crate::chain::BlockRef;
-use crate::clock::now_ms;
 use crate::decide::{Past, RulePast};
 
 /// An intent to be stored. Together with the chain id, block, rule, version, kind and scope are its idempotency key.
@@ -67,7 +65,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn open_intents(&self) -> Result<Vec<Intent>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM intents WHERE outcome IS NULL ORDER BY id");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        let rows = query(&sql).fetch_all(&self.pool).await?;
         let mut intents = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
         intents.sort_by_key(|intent| (std::cmp::Reverse(intent.level.rank()), intent.id));
         Ok(intents)
@@ -79,12 +77,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn intents(&self) -> Result<Vec<Intent>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM intents ORDER BY id");
-        sqlx::query(sqlx::AssertSqlSafe(sql))
-            .fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(intent)
-            .collect()
+        query(&sql).fetch_all(&self.pool).await?.iter().map(intent).collect()
     }
 
     /// What was decided before on these rules.
@@ -96,19 +89,19 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         for rule in rules {
             // A decision that found its reason gone must not delay the next.
-            let (decided, open): (Option<i64>, i64) = sqlx::query_as(
-                "SELECT MAX(CASE WHEN outcome IS NOT ?2 THEN block_time END), COUNT(*) FILTER (WHERE outcome IS NULL)
+            let (decided, open): (Option<i64>, i64) = query_as(
+                "SELECT MAX(CASE WHEN outcome IS DISTINCT FROM ?2 THEN block_time END), COUNT(*) FILTER (WHERE outcome IS NULL)
                  FROM intents WHERE rule = ?1 AND kind IN ('trip', 'contain', 'shadow')",
             )
             .bind(i64::from(*rule))
             .bind(Outcome::HoldsAgain.name())
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut connection)
             .await?;
-            let newest: Option<(Option<String>, Option<i64>, Vec<u8>)> = sqlx::query_as(
+            let newest: Option<(Option<String>, Option<i64>, Vec<u8>)> = query_as(
                 "SELECT outcome, effect_time, witness FROM intents WHERE rule = ? AND kind = 'trip' ORDER BY id DESC LIMIT 1",
             )
             .bind(i64::from(*rule))
-            .fetch_optional(&mut *connection)
+            .fetch_optional(&mut connection)
             .await?;
             let (observed_at, observed_witness) = match newest {
                 Some((Some(outcome), Some(time), witness)) if outcome == Outcome::Observed.name() => {
@@ -155,7 +148,7 @@ impl Store {
     pub async fn finish(&self, intent: &Intent, end: &Confirmation) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let block = end.included.as_ref().map(|(_, block, _, _)| block);
-        sqlx::query("UPDATE intents SET outcome = ?, detail = ?, effect_hash = ?, effect_block = ?, effect_time = ? WHERE id = ?")
+        query("UPDATE intents SET outcome = ?, detail = ?, effect_hash = ?, effect_block = ?, effect_time = ? WHERE id = ?")
             .bind(end.outcome.name())
             .bind(&end.detail)
             .bind(block.map(|block| block.hash.to_vec()))
@@ -178,13 +171,13 @@ impl Store {
 
 /// Stores an intent unless its key is there already.
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     chain_id: u64,
     new: &NewIntent<'_>,
 ) -> Result<Option<Intent>, StoreError> {
     let outcome = (new.kind == IntentKind::Shadow).then_some(Outcome::Recorded);
-    let decided_ms = now_ms();
-    let row: Option<(i64,)> = sqlx::query_as(
+    let decided_ms = connection.now_ms();
+    let row: Option<(i64,)> = query_as(
         "INSERT INTO intents (incident, chain_id, block_hash, rule, version, kind, scope, level, duration, witness, observed, bound,
             block_number, block_time, decided_ms, outcome)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
@@ -227,8 +220,8 @@ pub(super) async fn insert(
     }))
 }
 
-pub(super) async fn attach(connection: &mut SqliteConnection, intent: i64, incident: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE intents SET incident = ? WHERE id = ?")
+pub(super) async fn attach(connection: &mut Connection, intent: i64, incident: i64) -> Result<(), StoreError> {
+    query("UPDATE intents SET incident = ? WHERE id = ?")
         .bind(incident)
         .bind(intent)
         .execute(connection)
@@ -237,22 +230,17 @@ pub(super) async fn attach(connection: &mut SqliteConnection, intent: i64, incid
 }
 
 /// Opens again what was carried out in a block that is canonical no more.
-pub(super) async fn reopen(connection: &mut SqliteConnection, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
+pub(super) async fn reopen(connection: &mut Connection, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
     let hash = block.hash.to_vec();
-    sqlx::query(
-        "UPDATE transactions SET status = 'orphaned', block_number = NULL, block_hash = NULL WHERE block_hash = ?",
-    )
-    .bind(hash.clone())
-    .execute(&mut *connection)
-    .await?;
+    query("UPDATE transactions SET status = 'orphaned', block_number = NULL, block_hash = NULL WHERE block_hash = ?")
+        .bind(hash.clone())
+        .execute(&mut *connection)
+        .await?;
     let sql = format!(
         "UPDATE intents SET outcome = NULL, detail = NULL, effect_hash = NULL, effect_block = NULL, effect_time = NULL
          WHERE effect_hash = ? RETURNING {COLUMNS}"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(hash)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = query(&sql).bind(hash).fetch_all(&mut *connection).await?;
     let reopened = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
     for intent in &reopened {
         if let Some(incident) = intent.incident {
@@ -275,7 +263,7 @@ pub(super) async fn reopen(connection: &mut SqliteConnection, block: &BlockRef) 
     Ok(reopened)
 }
 
-fn intent(row: &SqliteRow) -> Result<Intent, StoreError> {
+fn intent(row: &Row) -> Result<Intent, StoreError> {
     let kind: String = row.try_get("kind")?;
     let outcome: Option<String> = row.try_get("outcome")?;
     let rule: i64 = row.try_get("rule")?;

@@ -1,12 +1,14 @@
-//! The record: SQLite in WAL mode. A block is done only when all its verdicts and intended actions are stored, in one
+//! The record: SQLite in WAL mode, or PostgreSQL for several keepers of a guard. A block is done only when all its verdicts and intended actions are stored, in one
 //! transaction; every action has a key that lets it happen once; incidents carry all that their report needs.
 
 mod alarms;
 mod blocks;
 mod breaches;
 mod codec;
+mod db;
 mod dossier;
 mod events;
+mod fleet;
 mod follow;
 mod incidents;
 mod intents;
@@ -19,16 +21,17 @@ mod witnesses;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use cordon_client::config::{SecretText, StorePlace};
 use tokio::sync::Notify;
+
+use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use alarms::{Alarm, AlarmKind};
 pub use blocks::{BlockCommit, BlockRecord, Witnessed};
 pub use codec::{decode_verdicts, encode_verdicts};
+pub use db::{Lease, LeaseHolder};
 pub use incidents::OpenIncident;
 pub use intents::{Confirmation, NewIntent};
 pub use model::{
@@ -50,15 +53,41 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The database of a fleet does not answer.
+    #[error(
+        "cannot connect to the database at {place}: {source}; check that it runs, its URL, and that the user may create tables"
+    )]
+    Connect {
+        /// Host and port.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// What should be the URL of a database is none.
+    #[error("the URL of the database cannot be read: postgres://USER:PASSWORD@HOST:PORT/DATABASE is wanted")]
+    Url,
+    /// The credential of the database could not be had.
+    #[error(transparent)]
+    Secret(#[from] cordon_client::config::SecretError),
+    /// Another keeper of the fleet has its turn: this one may not write.
+    #[error(
+        "this keeper does not have the turn (its token: {held:?}, that of the record: {recorded}): nothing is written"
+    )]
+    Fenced {
+        /// The token of this keeper, if it has one.
+        held: Option<i64>,
+        /// The token of the newest turn.
+        recorded: i64,
+    },
     /// The schema could not be brought up to date.
     #[error("cannot bring the record up to date: {0}; it may have been written by a newer version")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     /// A statement failed.
     #[error("the record could not be read or written: {0}")]
     Sql(#[from] sqlx::Error),
-    /// The file belongs to another guard or chain.
+    /// The record belongs to another guard or chain.
     #[error(
-        "the record belongs to guard {held} on chain {held_chain}, not to {wanted} on chain {wanted_chain}: use another file for each guard ([keeper] store)"
+        "the record belongs to guard {held} on chain {held_chain}, not to {wanted} on chain {wanted_chain}: use another file, or database, for each guard ([keeper] store)"
     )]
     Foreign {
         /// Chain of the record.
@@ -86,45 +115,52 @@ pub enum StoreError {
     },
 }
 
-/// The keeper's record of one guard. Cheap to clone; all clones share the file.
+/// The keeper's record of one guard. Cheap to clone; all clones share the database.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: SqlitePool,
+    pool: Pool,
     chain_id: u64,
     guard: Address,
     /// Wakes whoever tells people.
     fresh: Arc<Notify>,
+    lease: Arc<LeaseState>,
 }
 
 impl Store {
-    /// Opens the record at `path`, creating it when it is missing, for one guard on one chain.
+    /// Opens the record in the SQLite file at `path`, creating it when it is missing, for one guard on one chain.
     ///
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::Migrate`], [`StoreError::Foreign`].
     pub async fn open(path: impl AsRef<Path>, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
-        let path = path.as_ref();
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // An intent must outlive a power cut: every commit reaches the disk.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options)
-            .await
-            .map_err(|source| StoreError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
+        Self::of(Pool::sqlite(path.as_ref()).await?, chain_id, guard).await
+    }
+
+    /// Opens the record in the PostgreSQL database at `url`, creating its tables when they are missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`], [`StoreError::Connect`], [`StoreError::Migrate`], [`StoreError::Foreign`].
+    pub async fn connect(url: &SecretText, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
+        Self::of(Pool::postgres(url).await?, chain_id, guard).await
+    }
+
+    /// Opens the record where a configuration says; `directory` is the configuration's.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::connect`], and [`StoreError::Secret`].
+    pub async fn at(place: &StorePlace, directory: &Path, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
+        match place {
+            StorePlace::File(path) => Self::open(path, chain_id, guard).await,
+            StorePlace::Postgres(url) => Self::connect(&url.read(directory)?, chain_id, guard).await,
+        }
+    }
+
+    async fn of(pool: Pool, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
         let store = Self {
             pool,
             chain_id,
             guard,
             fresh: Arc::default(),
+            lease: Arc::default(),
         };
         store.claim().await?;
         Ok(store)
@@ -152,19 +188,19 @@ impl Store {
         self.fresh.notify_one();
     }
 
-    /// Closes the file when its last user is done.
+    /// Closes the database when its last user is done.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
     async fn claim(&self) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO identity (id, chain_id, guard) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
+        query("INSERT INTO identity (id, chain_id, guard) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
             .bind(int("chain id", self.chain_id)?)
             .bind(self.guard.to_vec())
             .execute(&mut *tx)
             .await?;
-        let (chain, guard): (i64, Vec<u8>) = sqlx::query_as("SELECT chain_id, guard FROM identity WHERE id = 1")
+        let (chain, guard): (i64, Vec<u8>) = query_as("SELECT chain_id, guard FROM identity WHERE id = 1")
             .fetch_one(&mut *tx)
             .await?;
         tx.commit().await?;
@@ -181,9 +217,23 @@ impl Store {
         Ok(())
     }
 
-    /// A transaction that has the write lock from the start, so that it cannot fail half way for want of it.
-    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    /// A transaction that is the only writer until it ends. In a fleet it is refused unless the turn is ours, and stays so until
+    /// it ends: nobody else can take the turn while the row of the lease is locked.
+    async fn begin(&self) -> Result<Transaction, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        if !self.is_shared() {
+            tx.set_now(crate::clock::now_ms());
+            return Ok(tx);
+        }
+        let sql = format!(
+            "SELECT token, {} FROM leases WHERE name = 'keeper' FOR UPDATE",
+            fleet::NOW
+        );
+        let (token, now): (i64, i64) = query_as(&sql).fetch_one(&mut *tx).await?;
+        self.lease.check(token)?;
+        self.lease.note_clock(now);
+        tx.set_now(now);
+        Ok(tx)
     }
 }
 

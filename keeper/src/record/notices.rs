@@ -1,10 +1,9 @@
 //! Notices: what people are to be told, written in the transaction that makes it true, so that a crash loses none.
 
 use cordon_client::config::Severity;
-use sqlx::SqliteConnection;
 
+use super::db::{Connection, Row, query, query_as};
 use super::{AlarmKind, Store, StoreError, incidents, int};
-use crate::clock::now_ms;
 
 /// What a notice says happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,16 +126,16 @@ pub(super) fn alarm_topic(kind: AlarmKind) -> String {
 }
 
 /// Stores a notice unless its mark is there already; one that is waiting for the rest of its story becomes due.
-pub(super) async fn tell(connection: &mut SqliteConnection, notice: &NewNotice<'_>) -> Result<(), StoreError> {
-    let now = now_ms();
+pub(super) async fn tell(connection: &mut Connection, notice: &NewNotice<'_>) -> Result<(), StoreError> {
+    let now = connection.now_ms();
     let block = notice
         .block_number
         .map(|number| int("block number", number))
         .transpose()?;
-    sqlx::query(
+    query(
         "INSERT INTO notices (mark, topic, kind, severity, incident, subject, text, block_number, ends, at_ms, due_ms)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (mark) DO UPDATE SET due_ms = MIN(due_ms, excluded.due_ms)",
+         ON CONFLICT (mark) DO UPDATE SET due_ms = CASE WHEN excluded.due_ms < notices.due_ms THEN excluded.due_ms ELSE notices.due_ms END",
     )
     .bind(&notice.mark)
     .bind(&notice.topic)
@@ -153,7 +152,7 @@ pub(super) async fn tell(connection: &mut SqliteConnection, notice: &NewNotice<'
     .await?;
     if notice.ends {
         // What is over needs nobody's care; when it comes back, it is new.
-        sqlx::query("DELETE FROM acknowledgements WHERE topic = ?")
+        query("DELETE FROM acknowledgements WHERE topic = ?")
             .bind(&notice.topic)
             .execute(connection)
             .await?;
@@ -163,14 +162,14 @@ pub(super) async fn tell(connection: &mut SqliteConnection, notice: &NewNotice<'
 
 /// Tells something about an incident, under a mark of its own.
 pub(super) async fn tell_incident(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
     kind: NoticeKind,
     text: &str,
     block_number: Option<u64>,
     (mark, delay_ms): (String, i64),
 ) -> Result<(), StoreError> {
-    let row: Option<(String, String)> = sqlx::query_as("SELECT severity, scope_name FROM incidents WHERE id = ?")
+    let row: Option<(String, String)> = query_as("SELECT severity, scope_name FROM incidents WHERE id = ?")
         .bind(id)
         .fetch_optional(&mut *connection)
         .await?;
@@ -191,8 +190,8 @@ pub(super) async fn tell_incident(
 }
 
 /// Frees the marks of an incident's containment, so that it is told again when it happens again.
-pub(super) async fn forget_containment(connection: &mut SqliteConnection, id: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE notices SET mark = mark || ':' || id WHERE incident = ? AND kind <> 'opened' AND kind <> 'acknowledged'")
+pub(super) async fn forget_containment(connection: &mut Connection, id: i64) -> Result<(), StoreError> {
+    query("UPDATE notices SET mark = mark || ':' || id WHERE incident = ? AND kind <> 'opened' AND kind <> 'acknowledged'")
         .bind(id)
         .execute(connection)
         .await?;
@@ -236,7 +235,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn open_topics(&self) -> Result<Vec<OpenTopic>, StoreError> {
-        let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+        let rows: Vec<(String, Option<String>)> = query_as(
             "SELECT o.topic, a.by FROM (
                  SELECT 'incident:' || id AS topic FROM incidents WHERE state <> 'closed'
                  UNION SELECT 'alarm:' || kind FROM alarms WHERE cleared_ms IS NULL
@@ -275,13 +274,12 @@ impl Store {
         let topic = found.topic.clone();
         let by: String = by.chars().filter(|c| !c.is_control()).take(80).collect();
         let mut tx = self.begin().await?;
-        let new =
-            sqlx::query("INSERT INTO acknowledgements (topic, by, at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-                .bind(&topic)
-                .bind(&by)
-                .bind(now_ms())
-                .execute(&mut *tx)
-                .await?;
+        let new = query("INSERT INTO acknowledgements (topic, by, at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(&topic)
+            .bind(&by)
+            .bind(tx.now_ms())
+            .execute(&mut *tx)
+            .await?;
         if new.rows_affected() > 0 {
             acknowledged(&mut tx, &topic, &by).await?;
         }
@@ -300,7 +298,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn notices(&self, most: u32) -> Result<Vec<Notice>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM notices n ORDER BY n.id DESC LIMIT ?");
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        query(&sql)
             .bind(i64::from(most))
             .fetch_all(&self.pool)
             .await?
@@ -310,10 +308,10 @@ impl Store {
     }
 }
 
-async fn acknowledged(connection: &mut SqliteConnection, topic: &str, by: &str) -> Result<(), StoreError> {
+async fn acknowledged(connection: &mut Connection, topic: &str, by: &str) -> Result<(), StoreError> {
     let text = format!("{by} takes care of it");
     let called: Option<(Option<i64>, String, String)> =
-        sqlx::query_as("SELECT incident, severity, subject FROM notices WHERE topic = ? ORDER BY id DESC LIMIT 1")
+        query_as("SELECT incident, severity, subject FROM notices WHERE topic = ? ORDER BY id DESC LIMIT 1")
             .bind(topic)
             .fetch_optional(&mut *connection)
             .await?;
@@ -341,8 +339,7 @@ async fn acknowledged(connection: &mut SqliteConnection, topic: &str, by: &str) 
 pub(super) const COLUMNS: &str =
     "n.id, n.topic, n.kind, n.severity, n.incident, n.subject, n.text, n.block_number, n.ends, n.at_ms";
 
-pub(super) fn notice(row: &sqlx::sqlite::SqliteRow) -> Result<Notice, StoreError> {
-    use sqlx::Row;
+pub(super) fn notice(row: &Row) -> Result<Notice, StoreError> {
     let kind: String = row.try_get("kind")?;
     let severity: String = row.try_get("severity")?;
     let block: Option<i64> = row.try_get("block_number")?;

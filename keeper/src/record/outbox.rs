@@ -1,11 +1,9 @@
 //! The outbox: which notice is on its way through which channel, and how that ended. It outlives the process, so that what
 //! was to be told is told, at least once.
 
-use sqlx::Row;
-
+use super::db::{Connection, query, query_as};
 use super::notices::{COLUMNS, notice};
 use super::{Notice, Store, StoreError};
-use crate::clock::now_ms;
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,12 +73,12 @@ impl Store {
     /// See [`StoreError`].
     pub async fn fan_out(&self, channels: &[Subscription]) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
-        let held: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = ?")
+        let held: Option<(String,)> = query_as("SELECT value FROM settings WHERE name = ?")
             .bind(FANNED)
             .fetch_optional(&mut *tx)
             .await?;
         let done: i64 = held.and_then(|(value,)| value.parse().ok()).unwrap_or_default();
-        let (newest,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(id), 0) FROM notices")
+        let (newest,): (i64,) = query_as("SELECT COALESCE(MAX(id), 0) FROM notices")
             .fetch_one(&mut *tx)
             .await?;
         if newest == done {
@@ -91,12 +89,12 @@ impl Store {
             // The names are ours: no text of anybody else is in this statement.
             let list: Vec<String> = channel.severities.iter().map(|name| format!("'{name}'")).collect();
             let sql = format!(
-                "INSERT INTO deliveries (notice, channel, due_ms) SELECT id, ?1, MAX(due_ms, at_ms + ?2) FROM notices
+                "INSERT INTO deliveries (notice, channel, due_ms) SELECT id, ?1, CASE WHEN due_ms > at_ms + ?2 THEN due_ms ELSE at_ms + ?2 END FROM notices
                  WHERE id > ?3 AND id <= ?4 AND severity IN ({}) AND NOT (topic = 'alarm:notify-failed' AND subject = ?5)
                  ON CONFLICT DO NOTHING",
                 list.join(", ")
             );
-            added += sqlx::query(sqlx::AssertSqlSafe(sql))
+            added += query(&sql)
                 .bind(&channel.channel)
                 .bind(channel.after_ms)
                 .bind(done)
@@ -117,7 +115,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn drop_orphans(&self, channels: &[Subscription]) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT DISTINCT channel FROM deliveries WHERE outcome IS NULL")
+        let rows: Vec<(String,)> = query_as("SELECT DISTINCT channel FROM deliveries WHERE outcome IS NULL")
             .fetch_all(&mut *tx)
             .await?;
         let mut dropped = 0;
@@ -125,7 +123,7 @@ impl Store {
             if channels.iter().any(|held| held.channel == channel) {
                 continue;
             }
-            dropped += sqlx::query("UPDATE deliveries SET outcome = 'dropped' WHERE channel = ? AND outcome IS NULL")
+            dropped += query("UPDATE deliveries SET outcome = 'dropped' WHERE channel = ? AND outcome IS NULL")
                 .bind(channel)
                 .execute(&mut *tx)
                 .await?
@@ -149,9 +147,9 @@ impl Store {
              FROM deliveries d JOIN notices n ON n.id = d.notice
              WHERE d.channel = ? AND d.outcome IS NULL AND d.due_ms <= ? ORDER BY n.id LIMIT ?"
         );
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        query(&sql)
             .bind(channel)
-            .bind(now_ms())
+            .bind(self.now_ms())
             .bind(BATCH)
             .fetch_all(&self.pool)
             .await?
@@ -175,11 +173,11 @@ impl Store {
     /// See [`StoreError`].
     pub async fn next_due(&self, channel: &str) -> Result<Option<u64>, StoreError> {
         let (due,): (Option<i64>,) =
-            sqlx::query_as("SELECT MIN(due_ms) FROM deliveries WHERE channel = ? AND outcome IS NULL")
+            query_as("SELECT MIN(due_ms) FROM deliveries WHERE channel = ? AND outcome IS NULL")
                 .bind(channel)
                 .fetch_one(&self.pool)
                 .await?;
-        Ok(due.map(|due| u64::try_from(due.saturating_sub(now_ms())).unwrap_or_default()))
+        Ok(due.map(|due| u64::try_from(due.saturating_sub(self.now_ms())).unwrap_or_default()))
     }
 
     /// Notes that notices arrived through a channel. Those of `again` are told again after that many milliseconds, the others
@@ -190,19 +188,18 @@ impl Store {
     pub async fn told(&self, channel: &str, told: &[(i64, Option<i64>)]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         for (notice, again) in told {
-            sqlx::query(
+            query(
                 "UPDATE deliveries SET told = told + 1, attempts = 0, error = NULL, due_ms = ?3,
-                    outcome = CASE WHEN ?4 THEN NULL ELSE 'sent' END WHERE notice = ?1 AND channel = ?2",
+                    outcome = CASE WHEN ?4 = 1 THEN NULL ELSE 'sent' END WHERE notice = ?1 AND channel = ?2",
             )
             .bind(notice)
             .bind(channel)
-            .bind(now_ms().saturating_add(again.unwrap_or_default()))
+            .bind(tx.now_ms().saturating_add(again.unwrap_or_default()))
             .bind(again.is_some())
             .execute(&mut *tx)
             .await?;
         }
-        tx.commit().await?;
-        Ok(())
+        tx.commit().await
     }
 
     /// Notes a failed attempt. Everything that waits for the channel waits until `retry_ms` from now, so that nothing
@@ -213,20 +210,19 @@ impl Store {
     pub async fn not_told(&self, channel: &str, tried: &[i64], error: &str, retry_ms: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         for notice in tried {
-            sqlx::query("UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE notice = ? AND channel = ?")
+            query("UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE notice = ? AND channel = ?")
                 .bind(error)
                 .bind(notice)
                 .bind(channel)
                 .execute(&mut *tx)
                 .await?;
         }
-        sqlx::query("UPDATE deliveries SET due_ms = MAX(due_ms, ?) WHERE channel = ? AND outcome IS NULL")
-            .bind(now_ms().saturating_add(retry_ms))
+        query("UPDATE deliveries SET due_ms = CASE WHEN due_ms > ?1 THEN due_ms ELSE ?1 END WHERE channel = ?2 AND outcome IS NULL")
+            .bind(tx.now_ms().saturating_add(retry_ms))
             .bind(channel)
             .execute(&mut *tx)
             .await?;
-        tx.commit().await?;
-        Ok(())
+        tx.commit().await
     }
 
     /// Ends a delivery.
@@ -234,13 +230,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn end_delivery(&self, channel: &str, notice: i64, end: DeliveryEnd) -> Result<(), StoreError> {
-        sqlx::query("UPDATE deliveries SET outcome = ? WHERE notice = ? AND channel = ?")
+        let mut tx = self.begin().await?;
+        query("UPDATE deliveries SET outcome = ? WHERE notice = ? AND channel = ?")
             .bind(end.name())
             .bind(notice)
             .bind(channel)
-            .execute(&self.pool)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        tx.commit().await
     }
 
     /// Deliveries that are on their way, over all channels.
@@ -248,7 +245,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn undelivered(&self) -> Result<u64, StoreError> {
-        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM deliveries WHERE outcome IS NULL")
+        let (count,): (i64,) = query_as("SELECT COUNT(*) FROM deliveries WHERE outcome IS NULL")
             .fetch_one(&self.pool)
             .await?;
         super::uint("deliveries", count)
@@ -259,13 +256,15 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn prune_notices(&self, age_ms: i64) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+        let mut tx = self.begin().await?;
+        let done = query(
             "DELETE FROM notices WHERE at_ms < ? AND id < (SELECT MAX(id) FROM notices)
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = notices.id AND d.outcome IS NULL)",
         )
-        .bind(now_ms().saturating_sub(age_ms))
-        .execute(&self.pool)
+        .bind(tx.now_ms().saturating_sub(age_ms))
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(done.rows_affected())
     }
 
@@ -275,7 +274,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn swap_setting(&self, name: &str, value: &str) -> Result<Option<String>, StoreError> {
         let mut tx = self.begin().await?;
-        let held: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = ?")
+        let held: Option<(String,)> = query_as("SELECT value FROM settings WHERE name = ?")
             .bind(name)
             .fetch_optional(&mut *tx)
             .await?;
@@ -285,13 +284,11 @@ impl Store {
     }
 }
 
-async fn set(connection: &mut sqlx::SqliteConnection, name: &str, value: &str) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )
-    .bind(name)
-    .bind(value)
-    .execute(connection)
-    .await?;
+async fn set(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -2,14 +2,13 @@
 //! attacker cents, so that many of them are one incident.
 
 use cordon_client::config::Severity;
-use sqlx::SqliteConnection;
 
 use super::codec::{encode_words, int_text};
+use super::db::{Connection, query_as};
 use super::incidents::{self, Entry};
 use super::notices::tell_incident;
 use super::{IncidentState, Names, NoticeKind, StoreError, int};
 use crate::chain::BlockRef;
-use crate::clock::now_ms;
 use crate::rules::StoppedCall;
 
 /// Kind of the timeline's lines.
@@ -21,13 +20,13 @@ const LINES: i64 = 50;
 
 /// Notes a stopped call; answers the incident that it belongs to, or `None` when it is known, or one of too many.
 pub(super) async fn note(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     names: &Names,
     block: &BlockRef,
     call: &StoppedCall,
 ) -> Result<Option<i64>, StoreError> {
     let mark = format!("stopped:{}", call.tx);
-    let known: Option<(i64,)> = sqlx::query_as("SELECT incident FROM timeline WHERE mark = ?")
+    let known: Option<(i64,)> = query_as("SELECT incident FROM timeline WHERE mark = ?")
         .bind(&mark)
         .fetch_optional(&mut *connection)
         .await?;
@@ -59,11 +58,11 @@ pub(super) async fn note(
 
 /// The incident of earlier attempts on the rule, with the number of its lines.
 async fn of_rule(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     block: &BlockRef,
     call: &StoppedCall,
 ) -> Result<Option<(i64, i64)>, StoreError> {
-    let row = sqlx::query_as(
+    let row = query_as(
         "SELECT i.id, COUNT(*) FROM incidents i JOIN timeline t ON t.incident = i.id
          WHERE t.kind = ? AND i.rule = ? AND i.opened_time >= ? GROUP BY i.id ORDER BY i.id DESC LIMIT 1",
     )
@@ -76,7 +75,7 @@ async fn of_rule(
 }
 
 async fn open(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     names: &Names,
     block: &BlockRef,
     call: &StoppedCall,
@@ -84,7 +83,7 @@ async fn open(
     let number = int("block number", block.number)?;
     let time = int("block timestamp", block.timestamp)?;
     // No hash of an end: a reorg that takes the transaction back opens nothing again.
-    let (id,): (i64,) = sqlx::query_as(
+    let (id,): (i64,) = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
             opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, ended_block, ended_time)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -98,7 +97,7 @@ async fn open(
     .bind(encode_words(&[]))
     .bind(int_text(call.observed))
     .bind(int_text(call.bound))
-    .bind(now_ms())
+    .bind(connection.now_ms())
     .bind(number)
     .bind(block.hash.to_vec())
     .bind(time)

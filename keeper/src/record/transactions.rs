@@ -1,13 +1,11 @@
 //! Transactions that carry intents out, with the signed bytes, so that a restart sends the same ones again.
 
 use alloy::primitives::{Address, B256, Bytes};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
+use super::db::{Connection, Row, query};
 use super::incidents::{self, Entry};
 use super::{Intent, IntentKind, Store, StoreError, TransactionRecord, int, uint, word};
 use crate::chain::BlockRef;
-use crate::clock::now_ms;
 
 /// A transaction that is about to be, or was, broadcast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +31,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn record_sent(&self, intent: &Intent, sent: &SentTransaction) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        let inserted = sqlx::query(
+        let inserted = query(
             "INSERT INTO transactions (hash, intent, sender, nonce, raw, max_fee, priority_fee, sent_ms, status)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sent') ON CONFLICT DO NOTHING",
         )
@@ -44,7 +42,7 @@ impl Store {
         .bind(sent.raw.to_vec())
         .bind(sent.max_fee.to_string())
         .bind(sent.priority_fee.to_string())
-        .bind(now_ms())
+        .bind(tx.now_ms())
         .execute(&mut *tx)
         .await?;
         if let (Some(incident), true) = (intent.incident, inserted.rows_affected() > 0) {
@@ -64,8 +62,7 @@ impl Store {
             )
             .await?;
         }
-        tx.commit().await?;
-        Ok(())
+        tx.commit().await
     }
 
     /// Transactions that were sent for an intent, oldest first.
@@ -73,7 +70,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn transactions_of(&self, intent: i64) -> Result<Vec<TransactionRecord>, StoreError> {
-        let rows = sqlx::query("SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent WHERE t.intent = ? ORDER BY t.sent_ms")
+        let rows = query("SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent WHERE t.intent = ? ORDER BY t.sent_ms")
             .bind(intent)
             .fetch_all(&self.pool)
             .await?;
@@ -103,35 +100,32 @@ impl Store {
             };
             incidents::entry(&mut tx, incident, &entry).await?;
         }
-        tx.commit().await?;
-        Ok(())
+        tx.commit().await
     }
 }
 
 /// Notes the block that includes a transaction.
 pub(super) async fn include(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     hash: B256,
     block: &BlockRef,
     gas: u64,
     fee: u128,
     status: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE transactions SET status = ?, block_number = ?, block_hash = ?, gas_used = ?, fee = ? WHERE hash = ?",
-    )
-    .bind(status)
-    .bind(int("block number", block.number)?)
-    .bind(block.hash.to_vec())
-    .bind(int("gas", gas)?)
-    .bind(fee.to_string())
-    .bind(hash.to_vec())
-    .execute(connection)
-    .await?;
+    query("UPDATE transactions SET status = ?, block_number = ?, block_hash = ?, gas_used = ?, fee = ? WHERE hash = ?")
+        .bind(status)
+        .bind(int("block number", block.number)?)
+        .bind(block.hash.to_vec())
+        .bind(int("gas", gas)?)
+        .bind(fee.to_string())
+        .bind(hash.to_vec())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-pub(super) fn transaction(row: &SqliteRow) -> Result<TransactionRecord, StoreError> {
+pub(super) fn transaction(row: &Row) -> Result<TransactionRecord, StoreError> {
     let damaged = |what| move |_| StoreError::Damaged { what };
     let kind: String = row.try_get("kind")?;
     let sender: Vec<u8> = row.try_get("sender")?;
@@ -147,7 +141,7 @@ pub(super) fn transaction(row: &SqliteRow) -> Result<TransactionRecord, StoreErr
         kind: IntentKind::from_name(&kind).ok_or(StoreError::Damaged { what: "intent kind" })?,
         sender: Address::try_from(sender.as_slice()).map_err(|_| StoreError::Damaged { what: "sender" })?,
         nonce: uint("nonce", row.try_get("nonce")?)?,
-        raw: Bytes::from(row.try_get::<Vec<u8>, _>("raw")?),
+        raw: Bytes::from(row.try_get::<Vec<u8>>("raw")?),
         max_fee: max_fee.parse().map_err(damaged("fee"))?,
         priority_fee: priority_fee.parse().map_err(damaged("fee"))?,
         sent_ms: row.try_get("sent_ms")?,

@@ -2,9 +2,9 @@
 //! at again in turn.
 
 use alloy::primitives::B256;
-use sqlx::SqliteConnection;
 
 use super::codec::{decode_words, encode_words};
+use super::db::{Connection, query, query_as};
 use super::{Store, StoreError, int};
 
 impl Store {
@@ -14,7 +14,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn witnesses_in_turn(&self, rule: u16, limit: u32) -> Result<Vec<Vec<B256>>, StoreError> {
         let rows: Vec<(Vec<u8>,)> =
-            sqlx::query_as("SELECT words FROM witnesses WHERE rule = ? ORDER BY checked, seen DESC LIMIT ?")
+            query_as("SELECT words FROM witnesses WHERE rule = ? ORDER BY checked, seen DESC LIMIT ?")
                 .bind(i64::from(rule))
                 .bind(i64::from(limit))
                 .fetch_all(&self.pool)
@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn witness_count(&self, rule: u16) -> Result<u64, StoreError> {
-        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM witnesses WHERE rule = ?")
+        let (count,): (i64,) = query_as("SELECT COUNT(*) FROM witnesses WHERE rule = ?")
             .bind(i64::from(rule))
             .fetch_one(&self.pool)
             .await?;
@@ -37,7 +37,7 @@ impl Store {
 
 /// Remembers that a witness was evaluated at a block and, when `named`, that an event of the block named it.
 pub(super) async fn note(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     rule: u16,
     words: &[B256],
     block: u64,
@@ -46,12 +46,15 @@ pub(super) async fn note(
     let block = int("block number", block)?;
     let sql = if named {
         "INSERT INTO witnesses (rule, words, seen, checked) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET seen = MAX(seen, excluded.seen), checked = MAX(checked, excluded.checked)"
+         ON CONFLICT (rule, words) DO UPDATE SET
+            seen = CASE WHEN excluded.seen > witnesses.seen THEN excluded.seen ELSE witnesses.seen END,
+            checked = CASE WHEN excluded.checked > witnesses.checked THEN excluded.checked ELSE witnesses.checked END"
     } else {
         "INSERT INTO witnesses (rule, words, seen, checked) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET checked = MAX(checked, excluded.checked)"
+         ON CONFLICT (rule, words) DO UPDATE SET
+            checked = CASE WHEN excluded.checked > witnesses.checked THEN excluded.checked ELSE witnesses.checked END"
     };
-    sqlx::query(sql)
+    query(sql)
         .bind(i64::from(rule))
         .bind(encode_words(words))
         .bind(block)
@@ -62,10 +65,10 @@ pub(super) async fn note(
 }
 
 /// Forgets the witnesses of a rule that no event has named for longest, down to `most`.
-pub(super) async fn bound(connection: &mut SqliteConnection, rule: u16, most: u32) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM witnesses WHERE rule = ?1 AND words IN
-         (SELECT words FROM witnesses WHERE rule = ?1 ORDER BY seen DESC, checked DESC LIMIT -1 OFFSET ?2)",
+pub(super) async fn bound(connection: &mut Connection, rule: u16, most: u32) -> Result<(), StoreError> {
+    query(
+        "DELETE FROM witnesses WHERE rule = ?1 AND words NOT IN
+         (SELECT words FROM witnesses WHERE rule = ?1 ORDER BY seen DESC, checked DESC, words LIMIT ?2)",
     )
     .bind(i64::from(rule))
     .bind(i64::from(most))

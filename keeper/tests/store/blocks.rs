@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
+use cordon_client::config::SecretText;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::chain::BlockRef;
@@ -12,9 +13,7 @@ use cordon_keeper::rules::GuardEventKind;
 
 use crate::fixture::*;
 
-#[tokio::test]
-async fn a_block_survives_a_restart_with_its_verdicts_and_intents() {
-    let f = fixture().await;
+async fn a_block_survives_a_restart_with_its_verdicts_and_intents(f: Fixture) {
     let verdicts = [verdict(0, Verdict::Breached), verdict(1, Verdict::Holds)];
     let scopes = [ScopeReading {
         scope: 1,
@@ -65,9 +64,7 @@ async fn a_block_survives_a_restart_with_its_verdicts_and_intents() {
     );
 }
 
-#[tokio::test]
-async fn a_block_that_fails_half_way_leaves_nothing() {
-    let f = fixture().await;
+async fn a_block_that_fails_half_way_leaves_nothing(f: Fixture) {
     // The second decision cannot be stored (its scope's time does not fit), after the first was written.
     let unstorable = BlockRef {
         timestamp: 5,
@@ -112,9 +109,7 @@ async fn a_block_that_fails_half_way_leaves_nothing() {
     assert!(f.store.incidents().await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn a_cancelled_commit_leaves_nothing() {
-    let f = fixture().await;
+async fn a_cancelled_commit_leaves_nothing(f: Fixture) {
     let b = block(12, 0);
     let decisions = [trip(0), trip(1)];
     for polls in 1..40 {
@@ -147,9 +142,7 @@ async fn a_cancelled_commit_leaves_nothing() {
     }
 }
 
-#[tokio::test]
-async fn the_same_decision_is_stored_once() {
-    let f = fixture().await;
+async fn the_same_decision_is_stored_once(f: Fixture) {
     let content = || Block {
         verdicts: &[],
         decisions: std::slice::from_ref(Box::leak(Box::new(trip(0)))),
@@ -162,9 +155,7 @@ async fn the_same_decision_is_stored_once() {
     assert_eq!(f.store.incidents().await.unwrap().len(), 1, "one incident per scope");
 }
 
-#[tokio::test]
-async fn a_reorg_takes_back_what_its_blocks_did_and_reopens_actions() {
-    let f = fixture().await;
+async fn a_reorg_takes_back_what_its_blocks_did_and_reopens_actions(f: Fixture) {
     let commit = f
         .commit(
             &block(99, 0),
@@ -227,10 +218,8 @@ async fn a_reorg_takes_back_what_its_blocks_did_and_reopens_actions() {
     );
 }
 
-#[tokio::test]
-async fn a_record_belongs_to_one_guard() {
-    let f = fixture().await;
-    let error = Store::open(&f.path, 1, GUARD).await.unwrap_err();
+async fn a_record_belongs_to_one_guard(f: Fixture) {
+    let error = f.open(1, GUARD).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -242,16 +231,34 @@ async fn a_record_belongs_to_one_guard() {
         ),
         "{error}"
     );
-    let error = Store::open(&f.path, 42_161, Address::ZERO).await.unwrap_err();
+    let error = f.open(42_161, Address::ZERO).await.unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
-    let nowhere = f.path.join("cordon.db");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("missing").join("cordon.db");
     let error = Store::open(&nowhere, 1, GUARD).await.unwrap_err();
     assert!(error.to_string().contains(nowhere.to_str().unwrap()), "{error}");
 }
 
 #[tokio::test]
-async fn old_verdicts_are_dropped_but_not_those_of_incidents() {
-    let f = fixture().await;
+async fn a_database_that_cannot_be_reached_is_named_without_its_password() {
+    let url = |text: &str| SecretText::new(text);
+    let error = Store::connect(&url("postgres://u:hunter2@127.0.0.1:1/db"), 1, GUARD)
+        .await
+        .unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("127.0.0.1:1") && !text.contains("hunter2"), "{text}");
+    let error = Store::connect(&url("hunter2 is no URL"), 1, GUARD).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Url) && !error.to_string().contains("hunter2"),
+        "{error}"
+    );
+}
+
+async fn old_verdicts_are_dropped_but_not_those_of_incidents(f: Fixture) {
     f.commit(
         &block(10, 0),
         Block {
@@ -268,4 +275,14 @@ async fn old_verdicts_are_dropped_but_not_those_of_incidents() {
     assert!(f.store.is_done(block(10, 0).hash).await.unwrap());
     assert!(!f.store.is_done(block(24, 0).hash).await.unwrap());
     assert_eq!(f.store.window(100).await.unwrap().len(), 7);
+}
+
+on_both! {
+    a_block_survives_a_restart_with_its_verdicts_and_intents
+    a_block_that_fails_half_way_leaves_nothing
+    a_cancelled_commit_leaves_nothing
+    the_same_decision_is_stored_once
+    a_reorg_takes_back_what_its_blocks_did_and_reopens_actions
+    a_record_belongs_to_one_guard
+    old_verdicts_are_dropped_but_not_those_of_incidents
 }

@@ -1,9 +1,9 @@
-//! A record in a file of its own, and what is put into it.
+//! A record of its own, in a file or in a schema of PostgreSQL, and what is put into it.
 
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use cordon_client::config::Severity;
+use cordon_client::config::{SecretText, Severity};
 use cordon_core::action::{Action, ActionSet};
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
@@ -15,6 +15,7 @@ use cordon_keeper::record::{
     Witnessed,
 };
 use cordon_keeper::rules::{GuardEvent, GuardEventKind, StoppedCall};
+use cordon_testkit::Postgres;
 
 pub(crate) const GUARD: Address = Address::repeat_byte(0x11);
 
@@ -90,17 +91,58 @@ pub(crate) fn raised(log_index: u64) -> GuardEvent {
     )
 }
 
-pub(crate) struct Fixture {
-    pub(crate) store: Store,
-    pub(crate) path: std::path::PathBuf,
-    pub(crate) _dir: tempfile::TempDir,
+/// Where a record is kept, for as long as the test runs.
+enum Place {
+    File(tempfile::TempDir),
+    Postgres(Postgres),
 }
 
-pub(crate) async fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("cordon.db");
-    let store = Store::open(&path, 42_161, GUARD).await.unwrap();
-    Fixture { store, path, _dir: dir }
+impl Place {
+    async fn open(&self, chain: u64, guard: Address) -> Result<Store, StoreError> {
+        match self {
+            Self::File(dir) => Store::open(dir.path().join("cordon.db"), chain, guard).await,
+            Self::Postgres(server) => Store::connect(&SecretText::new(server.url()), chain, guard).await,
+        }
+    }
+}
+
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    place: Place,
+}
+
+impl Fixture {
+    pub(crate) async fn sqlite() -> Self {
+        Self::of(Place::File(tempfile::tempdir().unwrap())).await
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self::of(Place::Postgres(Postgres::start().unwrap_or_else(|e| panic!("{e}")))).await
+    }
+
+    async fn of(place: Place) -> Self {
+        let store = place.open(42_161, GUARD).await.unwrap_or_else(|e| panic!("{e}"));
+        Self { store, place }
+    }
+}
+
+/// The same tests on both databases.
+macro_rules! on_both {
+    ($($test:ident)+) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::fixture::Fixture::sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::fixture::Fixture::postgres().await).await;
+            })+
+        }
+    };
 }
 
 #[derive(Clone, Copy, Default)]
@@ -131,9 +173,13 @@ impl Fixture {
         self.store.commit_block(&record, &names()).await
     }
 
-    /// As a crash leaves it: no clean shutdown, a new process opens the file.
+    /// As a crash leaves it: no clean shutdown, a new process opens the record.
     pub(crate) async fn reopen(&self) -> Store {
-        Store::open(&self.path, 42_161, GUARD).await.unwrap()
+        self.place.open(42_161, GUARD).await.unwrap()
+    }
+
+    pub(crate) async fn open(&self, chain: u64, guard: Address) -> Result<Store, StoreError> {
+        self.place.open(chain, guard).await
     }
 }
 

@@ -11,9 +11,7 @@ use cordon_keeper::rules::GuardEventKind;
 
 use crate::fixture::*;
 
-#[tokio::test]
-async fn an_incident_goes_from_detection_to_close() {
-    let f = fixture().await;
+async fn an_incident_goes_from_detection_to_close(f: Fixture) {
     let b = block(10, 0);
     let commit = f
         .commit(
@@ -152,9 +150,7 @@ async fn an_incident_goes_from_detection_to_close() {
     assert_eq!(f.store.incidents().await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn a_release_is_told_from_an_expiry() {
-    let f = fixture().await;
+async fn a_release_is_told_from_an_expiry(f: Fixture) {
     f.commit(
         &block(10, 0),
         Block {
@@ -211,9 +207,7 @@ async fn a_release_is_told_from_an_expiry() {
     );
 }
 
-#[tokio::test]
-async fn a_breach_that_ends_by_itself_closes_its_incident() {
-    let f = fixture().await;
+async fn a_breach_that_ends_by_itself_closes_its_incident(f: Fixture) {
     let breached = [verdict(0, Verdict::Breached)];
     let commit = f
         .commit(
@@ -274,4 +268,10 @@ async fn a_breach_that_ends_by_itself_closes_its_incident() {
     .await
     .unwrap();
     assert_eq!(f.store.incidents().await.unwrap()[0].first_bad_block, 10);
+}
+
+on_both! {
+    an_incident_goes_from_detection_to_close
+    a_release_is_told_from_an_expiry
+    a_breach_that_ends_by_itself_closes_its_incident
 }

@@ -1,4 +1,4 @@
-//! The record on a real SQLite file: a block is done as a whole or not at all, actions happen once, reorgs are taken back.
+//! The record in a real SQLite file and in a real PostgreSQL: a block is done as a whole or not at all, actions happen once, reorgs are taken back.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,8 +7,12 @@
     missing_docs
 )]
 
-mod blocks;
+#[macro_use]
 mod fixture;
+
+mod blocks;
+mod fleet;
 mod incidents;
+mod outbox;
 mod past;
 mod stopped;

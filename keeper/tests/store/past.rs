@@ -6,9 +6,7 @@ use cordon_keeper::record::{AlarmKind, Confirmation, IncidentState, Outcome, Wit
 
 use crate::fixture::*;
 
-#[tokio::test]
-async fn unknown_is_alarmed_once_and_cleared_when_known_again() {
-    let f = fixture().await;
+async fn unknown_is_alarmed_once_and_cleared_when_known_again(f: Fixture) {
     let unknown = [verdict(0, Verdict::Unknown), verdict(1, Verdict::Holds)];
     let first = f
         .commit(
@@ -51,9 +49,7 @@ async fn unknown_is_alarmed_once_and_cleared_when_known_again() {
     assert!(alarms[0].cleared_ms.is_some());
 }
 
-#[tokio::test]
-async fn the_past_tells_open_observed_and_decided_apart() {
-    let f = fixture().await;
+async fn the_past_tells_open_observed_and_decided_apart(f: Fixture) {
     let b = block(10, 0);
     let intent = f
         .commit(
@@ -86,9 +82,7 @@ async fn the_past_tells_open_observed_and_decided_apart() {
     );
 }
 
-#[tokio::test]
-async fn witnesses_are_bounded_and_looked_at_in_turn() {
-    let f = fixture().await;
+async fn witnesses_are_bounded_and_looked_at_in_turn(f: Fixture) {
     let words = |byte: u8| vec![B256::repeat_byte(byte)];
     for number in 1..=5 {
         let named = [Witnessed {
@@ -123,4 +117,10 @@ async fn witnesses_are_bounded_and_looked_at_in_turn() {
     .await
     .unwrap();
     assert_eq!(f.store.witnesses_in_turn(1, 2).await.unwrap(), vec![words(4), words(5)]);
+}
+
+on_both! {
+    unknown_is_alarmed_once_and_cleared_when_known_again
+    the_past_tells_open_observed_and_decided_apart
+    witnesses_are_bounded_and_looked_at_in_turn
 }

@@ -6,7 +6,7 @@ use cordon_core::rule::value::Int;
 use cordon_keeper::record::{IncidentState, NoticeKind};
 use cordon_keeper::rules::StoppedCall;
 
-use crate::fixture::{Block, block, fixture};
+use crate::fixture::{Block, Fixture, block};
 
 fn stopped(byte: u8, rule: u16) -> StoppedCall {
     StoppedCall {
@@ -20,9 +20,7 @@ fn stopped(byte: u8, rule: u16) -> StoppedCall {
     }
 }
 
-#[tokio::test]
-async fn many_attempts_on_a_rule_are_one_incident_that_closed_nothing() {
-    let f = fixture().await;
+async fn many_attempts_on_a_rule_are_one_incident_that_closed_nothing(f: Fixture) {
     for number in 10..90 {
         let calls = [stopped(u8::try_from(number).unwrap(), 0)];
         let content = Block {
@@ -50,9 +48,7 @@ async fn many_attempts_on_a_rule_are_one_incident_that_closed_nothing() {
     assert_eq!(notices[0].kind, NoticeKind::Stopped);
 }
 
-#[tokio::test]
-async fn an_attempt_counts_once_however_often_its_block_is_seen_and_another_rule_is_another_matter() {
-    let f = fixture().await;
+async fn an_attempt_counts_once_however_often_its_block_is_seen_and_another_rule_is_another_matter(f: Fixture) {
     for fork in [0, 1] {
         let calls = [stopped(1, 0), stopped(2, 1)];
         let content = Block {
@@ -74,9 +70,7 @@ async fn an_attempt_counts_once_however_often_its_block_is_seen_and_another_rule
     assert_eq!(f.store.notices(10).await.unwrap().len(), 2, "nor tells of them again");
 }
 
-#[tokio::test]
-async fn an_attempt_does_not_hide_the_incident_of_a_breach() {
-    let f = fixture().await;
+async fn an_attempt_does_not_hide_the_incident_of_a_breach(f: Fixture) {
     let calls = [stopped(1, 0)];
     let content = Block {
         stopped: &calls,
@@ -92,4 +86,10 @@ async fn an_attempt_does_not_hide_the_incident_of_a_breach() {
     f.commit(&block(11, 0), content).await.unwrap();
     let incidents = f.store.incidents().await.unwrap();
     assert_eq!((incidents.len(), incidents[1].severity), (2, Severity::P1));
+}
+
+on_both! {
+    many_attempts_on_a_rule_are_one_incident_that_closed_nothing
+    an_attempt_counts_once_however_often_its_block_is_seen_and_another_rule_is_another_matter
+    an_attempt_does_not_hide_the_incident_of_a_breach
 }

@@ -29,9 +29,14 @@ async fn child() {
     let config = Config::load(path).unwrap();
     let options = Options::from_config(&config).unwrap();
     let section = config.keeper.as_ref().unwrap();
-    let store = Store::open(&section.store, options.chain_id, options.guard)
-        .await
-        .unwrap();
+    let store = Store::at(
+        &section.store,
+        config.source.directory(),
+        options.chain_id,
+        options.guard,
+    )
+    .await
+    .unwrap();
     let signers = Signers::from_config(&config).unwrap();
     let keeper = Keeper::new(options, &config.compile().unwrap(), store, signers)
         .await

@@ -185,8 +185,10 @@ impl World {
     }
 
     pub(crate) async fn store(&self) -> Store {
-        let path = &self.config.keeper.as_ref().unwrap().store;
-        Store::open(path, self.node.chain_id(), self.guard).await.unwrap()
+        let place = &self.config.keeper.as_ref().unwrap().store;
+        Store::at(place, self.config.source.directory(), self.node.chain_id(), self.guard)
+            .await
+            .unwrap()
     }
 
     pub(crate) fn signers() -> Signers {

@@ -8,9 +8,9 @@ use alloy::primitives::Address;
 use cordon_core::bounds::GOVERNOR_DELAY_MAX;
 use url::Url;
 
-use super::super::schema::{RawChain, RawConsole, RawGuard, RawKeeper, Text};
+use super::super::schema::{RawChain, RawConsole, RawGuard, RawKeeper, RawStore, Text};
 use super::super::source::suggest;
-use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, format_duration};
+use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, StorePlace, format_duration};
 use super::{Checker, is_identifier};
 use crate::abi::Contracts;
 
@@ -161,7 +161,10 @@ impl Checker {
         KeeperConfig {
             heartbeat_url: raw.heartbeat_url,
             console,
-            store: self.source.directory().join(&raw.store),
+            store: match raw.store {
+                RawStore::File(path) => StorePlace::File(self.source.directory().join(path)),
+                RawStore::Postgres(url) => StorePlace::Postgres(url),
+            },
             reports: self.source.directory().join(reports),
             key: raw.key,
             heartbeat_key: raw.heartbeat_key,

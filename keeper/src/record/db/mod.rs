@@ -1,0 +1,156 @@
+//! The databases that a record can be kept in, behind one trait: [`Database`] opens [`Session`]s, a session runs statements.
+//!
+//! Statements are written once, with `?` or `?1` for what is bound, in the SQL that SQLite and PostgreSQL have in common.
+//! Every transaction that writes is the only one that does: SQLite has one writer anyway, with PostgreSQL the row of the
+//! lease is locked first. So whatever a transaction reads stays true until it commits, on either.
+
+mod lease;
+mod postgres;
+mod query;
+mod sqlite;
+mod value;
+
+use std::fmt::Debug;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::sync::Arc;
+
+use cordon_client::config::SecretText;
+use futures::future::BoxFuture;
+
+use super::StoreError;
+pub(super) use lease::LeaseState;
+pub use lease::{Lease, LeaseHolder};
+pub(super) use query::{query, query_as};
+pub(super) use value::{Kind, Row, Value};
+
+/// A place where a record can be kept.
+pub(super) trait Database: Debug + Send + Sync {
+    /// A transaction that is the only writer until it ends.
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>>;
+
+    /// A session that reads.
+    fn acquire(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>>;
+
+    /// Ends all sessions when their users are done.
+    fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// Whether keepers on several machines may use it at the same time.
+    fn is_shared(&self) -> bool;
+}
+
+/// A connection, or a transaction on it. What is dropped without [`Session::commit`] is undone.
+pub(super) trait Session: Send {
+    /// Runs a statement that answers rows.
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>>;
+
+    /// Runs a statement that changes rows; answers how many.
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>>;
+
+    /// Makes what was done last.
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>>;
+}
+
+/// The open database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Pool(Arc<dyn Database>);
+
+impl Pool {
+    pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(sqlite::Sqlite::open(path).await?)))
+    }
+
+    pub(super) async fn postgres(url: &SecretText) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(postgres::Postgres::open(url).await?)))
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
+        Ok(Transaction(Connection {
+            session: self.0.begin().await?,
+            now_ms: 0,
+        }))
+    }
+
+    pub(super) async fn acquire(&self) -> Result<Connection, StoreError> {
+        Ok(Connection {
+            session: self.0.acquire().await?,
+            now_ms: 0,
+        })
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+}
+
+/// A session, and what time it is for what it writes.
+pub(super) struct Connection {
+    session: Box<dyn Session>,
+    now_ms: i64,
+}
+
+impl Connection {
+    /// The record's time: Unix milliseconds. With a shared database it is the database's, whatever this machine's clock says.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+}
+
+/// A transaction; undone unless it is committed.
+pub(super) struct Transaction(Connection);
+
+impl Transaction {
+    pub(super) fn set_now(&mut self, now_ms: i64) {
+        self.0.now_ms = now_ms;
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.session.commit().await?)
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+/// What statements can be run on: a connection, or a pool that lends one.
+pub(super) trait Runs: Send {
+    fn run_fetch(self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+    fn run_execute(self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}
+
+impl Runs for &mut Connection {
+    async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(self.session.fetch(sql, values).await?)
+    }
+
+    async fn run_execute(self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(self.session.execute(sql, values).await?)
+    }
+}
+
+impl Runs for &Pool {
+    async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let mut connection = self.acquire().await?;
+        connection.run_fetch(sql, values).await
+    }
+
+    async fn run_execute(self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        let mut connection = self.acquire().await?;
+        connection.run_execute(sql, values).await
+    }
+}

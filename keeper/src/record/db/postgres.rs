@@ -1,0 +1,200 @@
+//! PostgreSQL: one database, or schema, for each guard, any number of keepers.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cordon_client::config::SecretText;
+use futures::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, PgConnection, PgPool, Row as _, TypeInfo, ValueRef};
+
+use super::{Database, Kind, Row, Session, Value};
+use crate::record::StoreError;
+
+/// What the server does to a session of ours that stands still. A keeper that was stopped in the middle of a transaction must
+/// not keep the others from taking over; one whose machine is gone must not hold a connection for hours.
+const SESSION: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "2000"),
+    ("lock_timeout", "5000"),
+    ("statement_timeout", "10000"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_user_timeout", "10000"),
+];
+
+/// How long a connection is waited for.
+const CONNECT: Duration = Duration::from_secs(4);
+/// How long a statement may take: an answer that never comes must not stop the keeper.
+const ANSWER: Duration = Duration::from_secs(12);
+
+/// The database.
+#[derive(Debug)]
+pub(super) struct Postgres(PgPool);
+
+impl Postgres {
+    pub(super) async fn open(url: &SecretText) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url.expose())
+            // The text of the error may repeat the URL, and with it the password.
+            .map_err(|_| StoreError::Url)?
+            .application_name("cordon-keeper")
+            .options(SESSION)
+            .disable_statement_logging();
+        let place = format!("{}:{}", options.get_host(), options.get_port());
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(CONNECT)
+            .connect_with(options)
+            .await
+            .map_err(|source| StoreError::Connect { place, source })?;
+        sqlx::migrate!("./migrations/postgres").run(&pool).await?;
+        Ok(Self(pool))
+    }
+}
+
+impl Database for Postgres {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
+        Box::pin(async {
+            let tx = in_time(self.0.begin()).await?;
+            Ok(Box::new(Writing(tx)) as Box<dyn Session>)
+        })
+    }
+
+    fn acquire(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
+        Box::pin(async { Ok(Box::new(Reading(self.0.acquire().await?)) as Box<dyn Session>) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        // Connections to a server that cannot be reached are given up.
+        Box::pin(async {
+            let _ = tokio::time::timeout(CONNECT, self.0.close()).await;
+        })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(ANSWER, work).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            format!("the database has not answered within {} s", ANSWER.as_secs()),
+        ))),
+    }
+}
+
+struct Writing(sqlx::Transaction<'static, sqlx::Postgres>);
+
+struct Reading(PoolConnection<sqlx::Postgres>);
+
+impl Session for Writing {
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
+        Box::pin(in_time(fetch(&mut self.0, sql, values)))
+    }
+
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+        Box::pin(in_time(execute(&mut self.0, sql, values)))
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(in_time(self.0.commit()))
+    }
+}
+
+impl Session for Reading {
+    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
+        Box::pin(in_time(fetch(&mut self.0, sql, values)))
+    }
+
+    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+        Box::pin(in_time(execute(&mut self.0, sql, values)))
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// The statement with `$1` for `?` and `?1`.
+fn numbered(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len().saturating_add(16));
+    let mut next = 1_usize;
+    let mut rest = sql.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c != '?' {
+            out.push(c);
+            continue;
+        }
+        out.push('$');
+        if !rest.peek().is_some_and(char::is_ascii_digit) {
+            out.push_str(&next.to_string());
+            next = next.saturating_add(1);
+        }
+    }
+    out
+}
+
+type Bound<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
+
+fn bound(sql: &str, values: Vec<Value>) -> Bound<'static> {
+    values
+        .into_iter()
+        .fold(sqlx::query(AssertSqlSafe(numbered(sql))), |query, value| match value {
+            Value::Int(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Blob(bytes) => query.bind(bytes),
+            Value::Null(Kind::Int) => query.bind(None::<i64>),
+            Value::Null(Kind::Text) => query.bind(None::<String>),
+            Value::Null(Kind::Blob) => query.bind(None::<Vec<u8>>),
+        })
+}
+
+async fn fetch(connection: &mut PgConnection, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
+    let rows = bound(sql, values).fetch_all(connection).await?;
+    let Some(first) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    let columns: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
+    rows.iter().map(|row| read(row, &columns)).collect()
+}
+
+async fn execute(connection: &mut PgConnection, sql: &str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
+    Ok(bound(sql, values).execute(connection).await?.rows_affected())
+}
+
+fn read(row: &PgRow, columns: &Arc<[String]>) -> Result<Row, sqlx::Error> {
+    let values = (0..columns.len())
+        .map(|at| {
+            let raw = row.try_get_raw(at)?;
+            if raw.is_null() {
+                return Ok(Value::Null(Kind::Int));
+            }
+            let kind = raw.type_info().name().to_owned();
+            match kind.as_str() {
+                "BYTEA" => row.try_get(at).map(Value::Blob),
+                "BOOL" => row.try_get::<bool, _>(at).map(|yes| Value::Int(i64::from(yes))),
+                "INT4" => row.try_get::<i32, _>(at).map(|number| Value::Int(i64::from(number))),
+                "INT8" => row.try_get(at).map(Value::Int),
+                _ => row.try_get(at).map(Value::Text),
+            }
+        })
+        .collect::<Result<_, sqlx::Error>>()?;
+    Ok(Row::new(Arc::clone(columns), values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_bound_is_numbered() {
+        assert_eq!(numbered("a = ? AND b = ?"), "a = $1 AND b = $2");
+        assert_eq!(
+            numbered("a = ?2 OR ?1 IS NULL OR a = ?10"),
+            "a = $2 OR $1 IS NULL OR a = $10"
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! The outbox: what is told goes out once through each channel that wants it, and waits when the channel fails.
+
+use cordon_core::rule::eval::Verdict;
+use cordon_keeper::record::{AcknowledgeError, AlarmKind, DeliveryEnd, NoticeKind, Subscription};
+
+use crate::fixture::{Block, Fixture, block, trip, verdict};
+
+fn channel(name: &str, severities: &[&'static str]) -> Subscription {
+    Subscription {
+        channel: name.to_owned(),
+        severities: severities.to_vec(),
+        after_ms: 0,
+        deaf_to: name.to_owned(),
+    }
+}
+
+async fn breach(f: &Fixture) {
+    let verdicts = [verdict(0, Verdict::Breached)];
+    let content = Block {
+        verdicts: &verdicts,
+        decisions: &[trip(0)],
+        ..Block::default()
+    };
+    f.commit(&block(10, 0), content).await.unwrap();
+}
+
+async fn a_notice_goes_out_once_through_each_channel_that_wants_it(f: Fixture) {
+    let channels = [
+        channel("pager", &["P1"]),
+        channel("chat", &["P1", "P2"]),
+        channel("quiet", &["P4"]),
+    ];
+    breach(&f).await;
+    assert_eq!(f.store.fan_out(&channels).await.unwrap(), 2);
+    assert_eq!(f.store.fan_out(&channels).await.unwrap(), 0, "once");
+    assert!(f.store.due("quiet").await.unwrap().is_empty());
+    let due = f.store.due("pager").await.unwrap();
+    assert_eq!(
+        due.iter().map(|due| due.notice.kind).collect::<Vec<_>>(),
+        [NoticeKind::Opened]
+    );
+    let first = &due[0];
+    assert!(!first.acknowledged && !first.over && !first.topic_told);
+    f.store.told("pager", &[(first.notice.id, None)]).await.unwrap();
+    assert!(f.reopen().await.due("pager").await.unwrap().is_empty());
+    assert_eq!(
+        f.store.due("chat").await.unwrap().len(),
+        1,
+        "the other channel has not told it"
+    );
+    assert_eq!(f.store.undelivered().await.unwrap(), 1);
+    assert_eq!(f.store.drop_orphans(&channels[..1]).await.unwrap(), 1);
+    assert_eq!(f.store.undelivered().await.unwrap(), 0);
+}
+
+async fn what_fails_waits_and_nothing_overtakes_it(f: Fixture) {
+    let channels = [channel("chat", &["P1", "P2"])];
+    breach(&f).await;
+    f.store
+        .raise_alarm(AlarmKind::Behind, "blocks", "101 blocks wait", Some(11))
+        .await
+        .unwrap();
+    f.store.fan_out(&channels).await.unwrap();
+    let due = f.store.due("chat").await.unwrap();
+    assert_eq!(due.len(), 2);
+    f.store
+        .not_told("chat", &[due[0].notice.id], "no answer", 60_000)
+        .await
+        .unwrap();
+    assert!(f.store.due("chat").await.unwrap().is_empty());
+    let wait = f.store.next_due("chat").await.unwrap().unwrap();
+    assert!((50_000..=60_000).contains(&wait), "{wait}");
+    f.store.not_told("chat", &[], "", 0).await.unwrap();
+    let wait = f.store.next_due("chat").await.unwrap().unwrap();
+    assert!(wait > 50_000, "it is not brought forward: {wait}");
+    f.store
+        .end_delivery("chat", due[0].notice.id, DeliveryEnd::Refused)
+        .await
+        .unwrap();
+    f.store
+        .end_delivery("chat", due[1].notice.id, DeliveryEnd::Expired)
+        .await
+        .unwrap();
+    assert_eq!(f.store.next_due("chat").await.unwrap(), None);
+}
+
+async fn an_acknowledgement_holds_until_it_is_over(f: Fixture) {
+    let channels = [channel("chat", &["P1", "P2", "P3"])];
+    breach(&f).await;
+    f.store.fan_out(&channels).await.unwrap();
+    let first = f.store.due("chat").await.unwrap().remove(0).notice;
+    f.store.told("chat", &[(first.id, Some(0))]).await.unwrap();
+    assert_eq!(f.store.acknowledge("1", "ada").await.unwrap(), "incident:1");
+    assert_eq!(
+        f.store.open_topics().await.unwrap()[0].acknowledged_by.as_deref(),
+        Some("ada")
+    );
+    f.store.fan_out(&channels).await.unwrap();
+    let due = f.store.due("chat").await.unwrap();
+    assert_eq!((due[0].told, due[0].acknowledged), (1, true));
+    assert_eq!(
+        due.iter().map(|due| due.notice.kind).collect::<Vec<_>>(),
+        [NoticeKind::Opened, NoticeKind::Acknowledged]
+    );
+    let error = f.store.acknowledge("blind", "ada").await.unwrap_err();
+    assert!(matches!(error, AcknowledgeError::NotOpen { .. }), "{error}");
+    let held = [verdict(0, Verdict::Holds)];
+    let intent = f.store.open_intents().await.unwrap().remove(0);
+    let end = cordon_keeper::record::Confirmation {
+        included: None,
+        ..crate::fixture::done(block(10, 0), alloy::primitives::B256::ZERO)
+    };
+    f.store
+        .finish(
+            &intent,
+            &cordon_keeper::record::Confirmation {
+                outcome: cordon_keeper::record::Outcome::HoldsAgain,
+                ..end
+            },
+        )
+        .await
+        .unwrap();
+    f.commit(
+        &block(11, 0),
+        Block {
+            verdicts: &held,
+            ..Block::default()
+        },
+    )
+    .await
+    .unwrap();
+    assert!(f.store.open_topics().await.unwrap().is_empty(), "it is over");
+    f.store.fan_out(&channels).await.unwrap();
+    let due = f.store.due("chat").await.unwrap();
+    assert!(due[0].over && !due[0].acknowledged);
+    assert!(
+        due.iter()
+            .any(|due| due.notice.kind == NoticeKind::Closed && due.notice.ends)
+    );
+}
+
+async fn an_alarm_stays_open_once_until_its_cause_is_gone(f: Fixture) {
+    let raise = |text: &'static str| f.store.raise_alarm(AlarmKind::Blind, "heads", text, Some(5));
+    assert!(raise("no source works").await.unwrap());
+    assert!(!raise("again").await.unwrap());
+    assert!(f.store.clear_alarm(AlarmKind::Blind, "heads").await.unwrap());
+    assert!(!f.store.clear_alarm(AlarmKind::Blind, "heads").await.unwrap());
+    assert!(raise("once more").await.unwrap());
+    let alarms = f.store.newest_alarms(10).await.unwrap();
+    assert_eq!(
+        alarms
+            .iter()
+            .map(|a| (a.text.as_str(), a.cleared_ms.is_some()))
+            .collect::<Vec<_>>(),
+        [("once more", false), ("no source works", true)]
+    );
+    let kinds: Vec<NoticeKind> = f.store.notices(10).await.unwrap().iter().map(|n| n.kind).collect();
+    assert_eq!(kinds, [NoticeKind::Alarm, NoticeKind::Cleared, NoticeKind::Alarm]);
+    assert_eq!(
+        f.store.prune_notices(-1_000).await.unwrap(),
+        2,
+        "all but the newest, which says how far they went"
+    );
+    assert_eq!(f.store.swap_setting("config", "a").await.unwrap(), None);
+    assert_eq!(f.store.swap_setting("config", "b").await.unwrap().as_deref(), Some("a"));
+}
+
+on_both! {
+    a_notice_goes_out_once_through_each_channel_that_wants_it
+    what_fails_waits_and_nothing_overtakes_it
+    an_acknowledgement_holds_until_it_is_over
+    an_alarm_stays_open_once_until_its_cause_is_gone
+}
