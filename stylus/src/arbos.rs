@@ -5,12 +5,16 @@
 //! neighbouring keys share a prefix. Programs activated here and programs of a forked Arbitrum chain are therefore
 //! the same thing, and snapshots, reverts and state dumps need nothing special.
 
+mod upgrade;
+
 use alloy_primitives::{Address, B256, U256, address, b256, keccak256};
 use revm::Database;
 use revm::context_interface::JournalTr;
 
 use crate::activation::{DataPricer, ProgramRecord};
 use crate::pricing::Params;
+
+pub use upgrade::{NEWEST, params_at};
 
 /// The account whose storage is ArbOS state.
 pub const STATE_ADDRESS: Address = address!("A4B05FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF");
@@ -36,6 +40,8 @@ pub enum Space {
     ChainOwners,
 }
 
+/// What the slots of the root's first 256 keys have in common: asked for so often that it is not hashed each time.
+const ROOT_PAGE: B256 = b256!("15fed0451499512d95f3ec5a41c878b9de55f21878b5b4e190d4667ec709b400");
 const PARAMS: B256 = b256!("775fa6b44b1ccbcb652ffedeb311d199288bb735fb219026a5eea161e32bd480");
 const PROGRAMS: B256 = b256!("cab2bcfacd31ed72211059c5457e8ca6b761d9e9aaeae6e0e6be3fa914161560");
 const MODULES: B256 = b256!("8caf8ffab9b73cda0ea6d4dc4dff731ca3c449b409a3479e4ba3641f7a42b08f");
@@ -59,7 +65,10 @@ impl Space {
 
     /// The slot of a small integer key of this subspace.
     pub fn word(self, key: u64) -> U256 {
-        self.slot(B256::from(U256::from(key)))
+        match self {
+            Self::Root if key < 256 => U256::from_be_bytes(ROOT_PAGE.0) | U256::from(key),
+            _ => self.slot(B256::from(U256::from(key))),
+        }
     }
 
     /// The slot that says which position a member has in a set of addresses (0: not a member). Sets keep their size at
@@ -314,6 +323,9 @@ mod tests {
 
     #[test]
     fn the_constants_are_the_derived_subkeys() {
+        for key in [0, 1, 255, 256] {
+            assert_eq!(Space::Root.word(key), Space::Root.slot(B256::from(U256::from(key))));
+        }
         let programs = subkey(&[], 8);
         for (id, constant) in [
             (0, PARAMS),

@@ -11,6 +11,8 @@ pub struct BlockContext {
     pub l2_number: u64,
     /// Programs that were called in this block before.
     pub recent: RecentPrograms,
+    /// Whether a transaction has run in it, so that an upgrade of ArbOS that was due has been made.
+    pub(super) begun: bool,
 }
 
 impl BlockContext {
@@ -19,6 +21,7 @@ impl BlockContext {
         Self {
             l2_number,
             recent: RecentPrograms::default(),
+            begun: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, Log};
 use revm::context::{ContextTr, FrameStack};
-use revm::context_interface::context::take_error;
+use revm::context_interface::context::{ContextError, take_error};
 use revm::handler::evm::{ContextDbError, FrameInitResult};
 use revm::handler::instructions::EthInstructions;
 use revm::handler::{EvmTr, FrameData, FrameInitOrResult, FrameResult, ItemOrResult};
@@ -17,6 +17,7 @@ use super::chain::Call;
 use super::program::{self, Frame};
 use super::serve::{self, Served};
 use super::{OpenFrame, StylusContext, StylusEvm, created};
+use crate::arbos::State;
 use crate::code;
 use crate::hooks::Response;
 use crate::precompile::ArbPrecompiles;
@@ -55,7 +56,7 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
     fn frame_init(&mut self, init: FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, Failure<DB>> {
         if self.inner.frame_stack.index().is_none() {
             self.frames.clear();
-            self.inner.ctx.chain.begin_transaction();
+            begin_transaction(&mut self.inner.ctx)?;
         }
         self.inner.ctx.chain.calls.push(Call::of(&init.frame_input));
         if let ItemOrResult::Result(result) = self.inner.frame_init(init)?.map_item(|_| ()) {
@@ -112,6 +113,18 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
         }
         Ok(None)
     }
+}
+
+/// Forgets the transaction before, and makes the upgrade of ArbOS that the block begins with, if there is one.
+fn begin_transaction<DB: Database>(context: &mut StylusContext<DB>) -> Result<(), Failure<DB>> {
+    context.chain.begin_transaction();
+    if std::mem::replace(&mut context.chain.block.begun, true) {
+        return Ok(());
+    }
+    let now = context.block.timestamp.saturating_to();
+    State(&mut context.journaled_state)
+        .begin_block(now)
+        .map_err(ContextError::Db)
 }
 
 /// Whether a frame runs a program's code. Init code never does: it is EVM code by definition.

@@ -6,13 +6,11 @@ use revm::Database;
 use super::abi;
 use super::call::{Answer, Call, Fault, Method, Purity, method as entry};
 use crate::arbos::{
-    ROOT_INFRA_FEE_ACCOUNT, ROOT_NETWORK_FEE_ACCOUNT, ROOT_UPGRADE_TIME, ROOT_UPGRADE_VERSION, ROOT_VERSION, Space,
+    NEWEST, ROOT_INFRA_FEE_ACCOUNT, ROOT_NETWORK_FEE_ACCOUNT, ROOT_UPGRADE_TIME, ROOT_UPGRADE_VERSION, Space,
 };
 use crate::pricing::{ARBOS_FRAGMENTS, ARBOS_STYLUS_V3, ARBOS_WASM_SIZE_PARAM, Params};
 
 const STYLUS: u64 = 30;
-/// Newest ArbOS version whose rules are known here.
-const NEWEST: u64 = 60;
 /// `OwnerActs(bytes4 indexed method, address indexed owner, bytes data)`, which tells of every change.
 const OWNER_ACTS: B256 = b256!("3c9e6a772755407311e3b35b3ee56799df8f87395941b3a658eee9e08a67ebda");
 /// Most members of a set that are listed.
@@ -177,8 +175,7 @@ fn remove<DB: Database>(call: &mut Call<'_, DB>, set: Space, otherwise: &str) ->
     }
 }
 
-/// An upgrade that is due is made at once, and takes effect in the call after this one; Nitro makes it when the next block
-/// begins. A later one is only noted.
+/// Notes an upgrade. It is made when the first block begins whose time is not before the given one.
 fn schedule_upgrade<DB: Database>(call: &mut Call<'_, DB>) -> Answer<DB> {
     let (version, time): (u64, u64) = (number(call, 0)?, number(call, 1)?);
     if version > NEWEST {
@@ -188,10 +185,5 @@ fn schedule_upgrade<DB: Database>(call: &mut Call<'_, DB>) -> Answer<DB> {
     }
     call.write(Space::Root.word(ROOT_UPGRADE_VERSION), U256::from(version))?;
     call.write(Space::Root.word(ROOT_UPGRADE_TIME), U256::from(time))?;
-    if version > call.arbos && time <= call.now() {
-        let params = call.params()?.upgraded(version);
-        call.write(Space::Root.word(ROOT_VERSION), U256::from(version))?;
-        call.write(Space::Params.word(0), params.pack())?;
-    }
     Ok(Vec::new())
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, TxKind, U256, hex, keccak256};
+use cordon_stylus::arbos::STATE_ADDRESS;
 use cordon_stylus::precompile::{ARB_DEBUG, ARB_OWNER, ARB_OWNER_PUBLIC, ARB_SYS, ARB_WASM, ARB_WASM_CACHE};
-use cordon_stylus::{CacheOptions, ProgramCache};
+use cordon_stylus::{BlockContext, CacheOptions, ProgramCache, genesis};
 
 use crate::common::{Chain, ETHER, GAS, SENDER, activate, deploy, echo, intrinsic};
 use crate::precompiles::{account, ask, with_args, words};
@@ -13,7 +14,7 @@ use crate::precompiles::{account, ask, with_args, words};
 type Change<'a> = ([u8; 4], &'a [u64], [u8; 4], &'a [u64]);
 
 /// A chain whose owner is the sender of its transactions.
-fn owned(arbos: u64) -> Chain {
+pub(crate) fn owned(arbos: u64) -> Chain {
     let mut chain = Chain::new(arbos);
     let options = CacheOptions {
         debug_chain: true,
@@ -161,26 +162,103 @@ fn data_fees_go_to_the_account_that_the_owner_names() {
     assert_eq!(chain.balance(collector), words(&outcome.output())[1], "the whole fee");
 }
 
+const fn schedule(version: u64, time: u64) -> [U256; 2] {
+    [U256::from_limbs([version, 0, 0, 0]), U256::from_limbs([time, 0, 0, 0])]
+}
+
+/// ArbOS version and Stylus version, and what is scheduled.
+fn state_of(chain: &mut Chain) -> (U256, U256, Vec<U256>) {
+    let [version] = ask(chain, ARB_SYS, &hex!("051038f2"))[..] else {
+        panic!("one word")
+    };
+    let [stylus] = ask(chain, ARB_WASM, &hex!("a996e0c2"))[..] else {
+        panic!("one word")
+    };
+    (
+        version - U256::from(55),
+        stylus,
+        ask(chain, ARB_OWNER_PUBLIC, &hex!("81ef944c")),
+    )
+}
+
+fn state(version: u64, stylus: u64, scheduled: [u64; 2]) -> (U256, U256, Vec<U256>) {
+    (
+        U256::from(version),
+        U256::from(stylus),
+        scheduled.map(U256::from).to_vec(),
+    )
+}
+
 #[test]
-fn an_upgrade_that_is_due_is_made() {
+fn an_upgrade_is_made_when_the_next_block_begins() {
     let mut chain = owned(51);
-    assert_eq!(ask(&mut chain, ARB_WASM, &hex!("a996e0c2")), [U256::from(2)]);
-    let schedule = |version: u64, time: u64| with_args(hex!("e388b381"), &[U256::from(version), U256::from(time)]);
-    let later = chain.now + 1000;
-    assert!(chain.send(ARB_OWNER, &schedule(60, later)).success());
-    assert_eq!(
-        ask(&mut chain, ARB_OWNER_PUBLIC, &hex!("81ef944c")),
-        [U256::from(60), U256::from(later)]
+    assert!(
+        chain
+            .send(ARB_OWNER, &with_args(hex!("e388b381"), &schedule(60, 0)))
+            .success()
     );
-    assert_eq!(ask(&mut chain, ARB_SYS, &hex!("051038f2")), [U256::from(55 + 51)]);
-    assert!(chain.send(ARB_OWNER, &schedule(60, 0)).success());
-    assert_eq!(ask(&mut chain, ARB_SYS, &hex!("051038f2")), [U256::from(55 + 60)]);
-    assert_eq!(
-        ask(&mut chain, ARB_WASM, &hex!("a996e0c2")),
-        [U256::from(3)],
-        "Stylus 3"
-    );
+    assert_eq!(state_of(&mut chain), state(51, 2, [60, 0]), "this block has begun");
+    chain.block = BlockContext::new(2);
+    assert_eq!(state_of(&mut chain), state(60, 3, [0, 0]));
     assert_eq!(ask(&mut chain, ARB_OWNER_PUBLIC, &hex!("e5a7f893")), [U256::from(4)]);
-    assert_eq!(ask(&mut chain, ARB_OWNER_PUBLIC, &hex!("81ef944c")), [U256::ZERO; 2]);
-    assert!(!chain.send(ARB_OWNER, &schedule(61, 0)).success(), "an unknown version");
+    let unknown = with_args(hex!("e388b381"), &schedule(61, 0));
+    assert!(!chain.send(ARB_OWNER, &unknown).success(), "an unknown version");
+}
+
+#[test]
+fn a_scheduled_upgrade_waits_for_its_time() {
+    let mut chain = owned(51);
+    let program = Address::with_last_byte(0x99);
+    chain.install(program, &echo());
+    let later = chain.now + 1000;
+    assert!(
+        chain
+            .send(ARB_OWNER, &with_args(hex!("e388b381"), &schedule(60, later)))
+            .success()
+    );
+    for (height, now) in [(2, later - 500), (3, later - 1)] {
+        (chain.block, chain.now) = (BlockContext::new(height), now);
+        assert_eq!(state_of(&mut chain), state(51, 2, [60, later]));
+        assert!(chain.send(program, b"x").success());
+    }
+    // Whatever the first transaction of the block is, and also if it fails, the block has the new rules.
+    (chain.block, chain.now) = (BlockContext::new(4), later);
+    chain.set_code(Address::with_last_byte(0x43), &hex!("fe"));
+    assert!(
+        !chain
+            .send_with(TxKind::Call(Address::with_last_byte(0x43)), &[], U256::ZERO, 100_000)
+            .success()
+    );
+    assert_eq!(
+        chain.db.load_account(STATE_ADDRESS).unwrap().storage[&genesis::version_slot()],
+        U256::from(60)
+    );
+    assert_eq!(state_of(&mut chain), state(60, 3, [0, 0]));
+    // A program of Stylus 2 has to be activated again, and then runs.
+    let outcome = chain.send_with(TxKind::Call(program), b"x", U256::ZERO, 500_000);
+    assert_eq!((outcome.success(), outcome.gas()), (false, 500_000));
+    let version = with_args(hex!("cc8f4e88"), &[account(program)]);
+    assert_eq!(
+        chain.send(ARB_WASM, &version).output()[..4],
+        hex!("637d968f"),
+        "ProgramNeedsUpgrade"
+    );
+    let again = chain.send_with(TxKind::Call(ARB_WASM), &activate(program), U256::from(ETHER), GAS);
+    assert!(again.success(), "{again:?}");
+    assert_eq!(chain.send(program, b"x").output()[..], *b"x");
+}
+
+#[test]
+fn looking_for_an_upgrade_warms_nothing() {
+    // GAS; BALANCE(ArbOS state); POP; GAS; the difference
+    let mut code = hex!("5a73").to_vec();
+    code.extend_from_slice(STATE_ADDRESS.as_slice());
+    code.extend_from_slice(&hex!("31505a900360005260206000f3"));
+    let mut chain = Chain::default();
+    let reader = Address::with_last_byte(0x43);
+    chain.set_code(reader, &code);
+    assert_eq!(
+        words(&chain.send(reader, &[]).output()),
+        [U256::from(2_600 + 3 + 2 + 2)]
+    );
 }
