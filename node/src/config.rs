@@ -207,7 +207,7 @@ pub struct NodeConfig {
     /// Where to find names of functions, events and errors for traces and revert messages: ABIs or compilers' artifacts
     /// (`.json`), or directories of such.
     pub abis: Vec<PathBuf>,
-    /// Activate a Stylus program that was never activated when a transaction or call goes to it, free of charge.
+    /// Activate a Stylus program that was never activated when it is called, directly or by another contract, free of charge.
     pub activate_on_first_call: bool,
     /// Which engine runs Stylus programs. Results are the same.
     pub wasm_engine: EngineChoice,

@@ -206,11 +206,6 @@ impl Node {
                 skipped.insert(transaction.sender);
                 continue;
             }
-            if let Some(to) = transaction.envelope.to()
-                && let Err(error) = self.activate_unasked(overlay, to, next.timestamp)
-            {
-                executed.failure.get_or_insert(error.to_string());
-            }
             let outcome = if print {
                 let title = format!("transaction {}", transaction.hash());
                 trace::run_and_print(&mut session, overlay, tx, &title, &self.names)

@@ -13,7 +13,7 @@ use alloy::{
 use alloy_genesis::Genesis;
 use cordon_stylus::{
     CacheOptions, ProgramCache,
-    arbos::STATE_ADDRESS,
+    arbos::{self, STATE_ADDRESS},
     cache,
     genesis::{self, GenesisAccount},
 };
@@ -48,6 +48,8 @@ const PARALLEL_CALLS: usize = 32;
 /// Cost of the smallest transaction.
 const MIN_GAS_LIMIT: u64 = 21_000;
 
+/// The version of ArbOS that brought Stylus.
+const FIRST_ARBOS: u64 = 30;
 const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
 
 /// Refuses settings that contradict each other or cannot work.
@@ -99,6 +101,12 @@ pub(crate) fn validate(config: &NodeConfig) -> Result<(), NodeError> {
     }
     if config.no_mining && config.block_time.is_some() {
         return fail("no_mining", "excludes block_time: choose one");
+    }
+    if !(FIRST_ARBOS..=arbos::NEWEST).contains(&config.arbos_version) {
+        return fail(
+            "arbos_version",
+            "must be 30 to 60: the versions of ArbOS that run Stylus programs and are known here",
+        );
     }
     if config.accounts > MAX_ACCOUNTS {
         return fail("accounts", "at most 1,000");
@@ -235,6 +243,7 @@ fn programs(config: &NodeConfig) -> Result<ProgramCache, NodeError> {
         engine: config.wasm_engine,
         directory,
         debug_chain: config.stylus_console,
+        activate_on_call: config.activate_on_first_call,
         ..CacheOptions::default()
     };
     let directory = match &config.program_cache {

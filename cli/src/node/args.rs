@@ -121,7 +121,7 @@ pub(crate) struct Args {
     /// Accept programs that import `console`, as debug chains do.
     #[arg(long, help_heading = "Chain")]
     stylus_console: bool,
-    /// Activate a Stylus program free of charge when something is sent to it and it was never activated.
+    /// Activate a Stylus program free of charge when it is called, directly or by another contract, and never was activated.
     #[arg(long, help_heading = "Chain")]
     activate_on_first_call: bool,
     /// Gas limit of a block.

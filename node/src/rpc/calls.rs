@@ -78,9 +78,6 @@ impl Simulation {
             apply_state_overrides(&mut overlay, overrides)?;
         }
         let tx = call_transaction(&overlay, node.chain_id, request)?;
-        if let TxKind::Call(to) = tx.kind {
-            node.activate_unasked(&mut overlay, to, tip.timestamp)?;
-        }
         Ok(Self { env, overlay, tx })
     }
 

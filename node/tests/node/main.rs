@@ -17,6 +17,7 @@ mod methods;
 mod mining;
 mod parity;
 mod print;
+mod programs;
 mod proof;
 mod pubsub;
 mod reset;

@@ -77,6 +77,9 @@ pub struct CacheOptions {
     pub directory: Option<PathBuf>,
     /// A debug chain, where programs may also import `console`.
     pub debug_chain: bool,
+    /// Activates a program that never was when it is called, by whatever frame, free of charge. No chain does that: it spares
+    /// the transaction where only the program matters.
+    pub activate_on_call: bool,
 }
 
 impl Default for CacheOptions {
@@ -86,6 +89,7 @@ impl Default for CacheOptions {
             hot_after: HOT,
             directory: None,
             debug_chain: false,
+            activate_on_call: false,
         }
     }
 }
@@ -178,6 +182,11 @@ impl ProgramCache {
     /// Whether programs may import `console`.
     pub fn is_debug_chain(&self) -> bool {
         self.options.debug_chain
+    }
+
+    /// Whether programs are activated when they are called.
+    pub(crate) fn activates_on_call(&self) -> bool {
+        self.options.activate_on_call
     }
 
     /// Waits until everything that was to be compiled in the background is compiled.

@@ -11,10 +11,12 @@ use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::{CallInputs, FrameInput, Gas, InstructionResult, InterpreterResult};
 
 use super::StylusContext;
+use crate::activation::ProgramRecord;
 use crate::arbos::State;
 use crate::cache::CachedProgram;
-use crate::code::{self, CodeKind, Root};
+use crate::code::{self, CodeError, CodeKind, Root};
 use crate::hooks::{BlockInfo, CallInfo, Env, HostEvent, Response};
+use crate::install;
 use crate::pricing::{self, Params};
 use crate::run::{Finished, Outcome, ProgramRun};
 
@@ -68,8 +70,14 @@ pub(super) fn enter<DB: Database>(
     let debug = context.chain.cache.is_debug_chain();
     let mut state = State(&mut context.journaled_state);
     let params = state.params(debug).map_err(ContextError::Db)?;
-    let record = state.program(code_hash).map_err(ContextError::Db)?;
-    if let Err(reason) = record.check(&params, now) {
+    let mut record = state.program(code_hash).map_err(ContextError::Db)?;
+    let mut runs = record.check(&params, now).map_err(|reason| reason.to_string());
+    if record.version == 0 && context.chain.cache.activates_on_call() {
+        let code = frame.interpreter.bytecode.original_byte_slice();
+        let activated = activate_unasked(context, &params, code_hash, code, now)?;
+        runs = activated.map(|activated| record = activated);
+    }
+    if let Err(reason) = runs {
         let message = Some(format!("Stylus program {}: {reason}", inputs.bytecode_address));
         return Ok(Err(Refusal {
             result: InstructionResult::PrecompileError,
@@ -130,6 +138,30 @@ fn environment<DB: Database>(context: &StylusContext<DB>, inputs: &CallInputs, p
     Env::new(call, block, params, context.chain.pages.clone(), gas).traced_by(context.chain.trace.clone())
 }
 
+/// Activates a program that nobody has activated, or says why that is impossible. What is stored is undone with the frame.
+fn activate_unasked<DB: Database>(
+    context: &mut StylusContext<DB>,
+    params: &Params,
+    code_hash: B256,
+    code: &[u8],
+    now: u64,
+) -> Result<Result<ProgramRecord, String>, ContextError<DB::Error>> {
+    let failed = |error: &dyn std::error::Error| Ok(Err(format!("it cannot be activated: {error}")));
+    let wasm = match decompress(context, params, code)? {
+        Ok(wasm) => wasm,
+        Err(error) => return failed(&error),
+    };
+    let (record, slots) = match install::activation(code_hash, &wasm, params, now, false) {
+        Ok(activated) => activated,
+        Err(error) => return failed(&error),
+    };
+    let mut state = State(&mut context.journaled_state);
+    for (slot, value) in slots {
+        state.set(slot, value).map_err(ContextError::Db)?;
+    }
+    Ok(Ok(record))
+}
+
 /// The compiled module of an activated program.
 fn load<DB: Database>(
     context: &mut StylusContext<DB>,
@@ -140,31 +172,40 @@ fn load<DB: Database>(
     if let Some(module) = context.chain.cache.get(code_hash, params.version) {
         return Ok(module);
     }
-    let limit = usize::try_from(params.max_wasm_size).unwrap_or(usize::MAX);
-    let wasm = match code::kind(code) {
-        Some(CodeKind::Root) => {
-            let root = Root::parse(code, params).map_err(|error| unusable::<DB>(code_hash, &error))?;
-            // Read past the journal: running a program does not warm its fragments.
-            let db = context.journaled_state.db_mut();
-            let mut fragments = Vec::new();
-            for address in &root.fragments {
-                let account = db.basic(*address).map_err(ContextError::Db)?.unwrap_or_default();
-                let fragment = match account.code {
-                    Some(code) => code,
-                    None => db.code_by_hash(account.code_hash).map_err(ContextError::Db)?,
-                };
-                fragments.push(fragment.original_bytes());
-            }
-            root.decompress(&fragments)
-        }
-        _ => code::decompress(code, limit),
-    };
-    let wasm = wasm.map_err(|error| unusable::<DB>(code_hash, &error))?;
+    let wasm = decompress(context, params, code)?.map_err(|error| unusable::<DB>(code_hash, &error))?;
     context
         .chain
         .cache
         .prepare(code_hash, params, &wasm)
         .map_err(|error| unusable::<DB>(code_hash, &error))
+}
+
+/// The module of the program with this code. The inner error is the code's, the outer one the database's.
+fn decompress<DB: Database>(
+    context: &mut StylusContext<DB>,
+    params: &Params,
+    code: &[u8],
+) -> Result<Result<Vec<u8>, CodeError>, ContextError<DB::Error>> {
+    let limit = usize::try_from(params.max_wasm_size).unwrap_or(usize::MAX);
+    if code::kind(code) != Some(CodeKind::Root) {
+        return Ok(code::decompress(code, limit));
+    }
+    let root = match Root::parse(code, params) {
+        Ok(root) => root,
+        Err(error) => return Ok(Err(error)),
+    };
+    // Read past the journal: running a program does not warm its fragments.
+    let db = context.journaled_state.db_mut();
+    let mut fragments = Vec::new();
+    for address in &root.fragments {
+        let account = db.basic(*address).map_err(ContextError::Db)?.unwrap_or_default();
+        let fragment = match account.code {
+            Some(code) => code,
+            None => db.code_by_hash(account.code_hash).map_err(ContextError::Db)?,
+        };
+        fragments.push(fragment.original_bytes());
+    }
+    Ok(root.decompress(&fragments))
 }
 
 /// The state says that a program is active but this engine cannot run it: better no result than a wrong one.

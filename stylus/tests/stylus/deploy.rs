@@ -1,6 +1,7 @@
 //! The deployer contract, and programs whose code is spread over several accounts.
 
 use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
+use cordon_stylus::arbos::{STATE_ADDRESS, Space};
 use cordon_stylus::precompile::ARB_WASM;
 use cordon_stylus::{code, genesis};
 use revm::context::result::ExecutionResult;
@@ -83,7 +84,7 @@ fn the_deployer_refuses_nonsense() {
 }
 
 /// A program of about `size` bytes that compresses badly and answers one byte of itself.
-fn large(size: usize) -> Vec<u8> {
+pub(crate) fn large(size: usize) -> Vec<u8> {
     let mut noise = Vec::new();
     while noise.len() < size {
         noise.extend_from_slice(keccak256((noise.len() as u64).to_be_bytes()).as_slice());
@@ -99,7 +100,7 @@ fn large(size: usize) -> Vec<u8> {
 }
 
 /// Splits a program into fragments at `accounts` and returns the root's code.
-fn fragmented(chain: &mut Chain, wasm: &[u8], accounts: &[Address]) -> Vec<u8> {
+pub(crate) fn fragmented(chain: &mut Chain, wasm: &[u8], accounts: &[Address]) -> Vec<u8> {
     let code = code::compress(wasm).unwrap();
     let stream = &code[4..];
     let mut root = hex!("eff00200").to_vec();
@@ -162,4 +163,43 @@ fn wrong_roots_are_refused_and_keep_the_gas() {
         );
         assert!(outcome.gas() < 3_000_000, "{what}");
     }
+}
+
+#[test]
+fn a_program_with_a_dictionary_is_deployed_but_not_activated() {
+    let mut chain = Chain::default();
+    let mut code = code::compress(&echo()).unwrap();
+    code[3] = 1;
+    let program = chain
+        .send_with(TxKind::Create, &code::init_code(&code), U256::ZERO, GAS)
+        .created();
+    let stored = chain.db.load_account(program).unwrap().info.code.clone().unwrap();
+    assert_eq!(stored.original_bytes(), code, "the prefix is one that the chain knows");
+    let outcome = chain.send_with(TxKind::Call(ARB_WASM), &activate(program), U256::from(ETHER), GAS);
+    assert!(matches!(outcome.result, ExecutionResult::Revert { .. }), "{outcome:?}");
+    assert!(
+        outcome.output().is_empty() && outcome.gas() < 2_000_000,
+        "as any stream that cannot be read"
+    );
+    let outcome = chain.send_with(TxKind::Call(program), &[], U256::ZERO, 100_000);
+    assert_eq!((outcome.success(), outcome.gas()), (false, 100_000), "not activated");
+}
+
+#[test]
+fn an_active_program_with_a_dictionary_has_no_result_rather_than_a_wrong_one() {
+    // As a fork may find it: activated by a chain that has the dictionary.
+    let mut chain = Chain::default();
+    let program = Address::repeat_byte(0x66);
+    let installed = chain.install(program, &echo());
+    let mut code = installed.code.to_vec();
+    code[3] = 1;
+    chain.set_code(program, &code);
+    chain.set_slot(
+        STATE_ADDRESS,
+        Space::Programs.slot(keccak256(&code)),
+        installed.record.pack(),
+    );
+    let tx = chain.tx(TxKind::Call(program), &[], U256::ZERO, GAS);
+    let error = chain.evm(()).transact(tx).unwrap_err().to_string();
+    assert!(error.contains("dictionary 1"), "{error}");
 }

@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
 use cordon_stylus::code;
 use revm::context::result::ExecutionResult;
+use revm::context::transaction::AccessListItem;
 
 use crate::common::{Chain, Outcome, SENDER, entry, intrinsic};
 
@@ -21,7 +22,7 @@ fn reflector() -> Vec<u8> {
 }
 
 /// The program that calls the address at the start of its calldata with the rest of it and answers status and result.
-fn caller(hook: &str) -> Vec<u8> {
+pub(crate) fn caller(hook: &str) -> Vec<u8> {
     entry(&format!(
         "(call $read_args (i32.const 0))
          (i32.store (i32.const 4096) ({hook}))
@@ -31,11 +32,11 @@ fn caller(hook: &str) -> Vec<u8> {
     ))
 }
 
-const CALL: &str = "call $call (i32.const 0) (i32.const 20) (i32.sub (local.get $len) (i32.const 20)) (i32.const 8000) (i64.const -1) (i32.const 8100)";
-const DELEGATE: &str = "call $delegate (i32.const 0) (i32.const 20) (i32.sub (local.get $len) (i32.const 20)) (i64.const -1) (i32.const 8100)";
-const STATIC: &str = "call $static (i32.const 0) (i32.const 20) (i32.sub (local.get $len) (i32.const 20)) (i64.const -1) (i32.const 8100)";
+pub(crate) const CALL: &str = "call $call (i32.const 0) (i32.const 20) (i32.sub (local.get $len) (i32.const 20)) (i32.const 8000) (i64.const -1) (i32.const 8100)";
+pub(crate) const DELEGATE: &str = "call $delegate (i32.const 0) (i32.const 20) (i32.sub (local.get $len) (i32.const 20)) (i64.const -1) (i32.const 8100)";
+pub(crate) const STATIC: &str = "call $static (i32.const 0) (i32.const 20) (i32.sub (local.get $len) (i32.const 20)) (i64.const -1) (i32.const 8100)";
 
-fn to(address: Address, data: &[u8]) -> Vec<u8> {
+pub(crate) fn to(address: Address, data: &[u8]) -> Vec<u8> {
     [address.as_slice(), data].concat()
 }
 
@@ -325,6 +326,56 @@ fn refunds_reach_the_transaction() {
     };
     // Clearing costs 5,000 and gives 4,800 back; writing zero to zero costs 2,200.
     assert_eq!(gas(5).cast_signed() - gas(0).cast_signed(), 5_000 - 4_800 - 2_200);
+}
+
+/// EVM code that answers the gas of reading slot 7 (SLOAD) and of reading the balance of 0x77.
+fn prices() -> Vec<u8> {
+    // GAS; SLOAD(7); POP; GAS; mstore(0, difference); the same for BALANCE, at 32; return(0, 64)
+    hex!("5a600754505a90036000525a607731505a900360205260406000f3").to_vec()
+}
+
+#[test]
+fn what_one_side_has_touched_is_warm_for_the_other() {
+    let touch = "(call $read_args (i32.const 0)) (i32.store8 (i32.const 131) (i32.const 7)) (i32.store8 (i32.const 219) (i32.const 0x77))
+        (if (i32.gt_u (local.get $len) (i32.const 20)) (then
+            (call $storage_load (i32.const 100) (i32.const 300)) (call $account_balance (i32.const 200) (i32.const 300))))
+        (drop (call $delegate (i32.const 0) (i32.const 0) (i32.const 0) (i64.const -1) (i32.const 400)))
+        (drop (call $read_return_data (i32.const 500) (i32.const 0) (i32.const 64)))
+        (call $write_result (i32.const 500) (i32.const 64)) i32.const 0";
+    let mut chain = Chain::default();
+    chain.set_code(EVM, &prices());
+    chain.install(PROGRAM, &entry(touch));
+    let mut costs = |data: &[u8]| {
+        let output = chain.send(PROGRAM, data).output();
+        [0, 32].map(|at| U256::from_be_slice(&output[at..at + 32]).to::<u64>())
+    };
+    // Two pushes and pops and GAS itself are 7 gas.
+    assert_eq!(costs(&to(EVM, &[])), [2_107, 2_607], "nobody has been there");
+    assert_eq!(costs(&to(EVM, &[1])), [107, 107], "the program has");
+}
+
+#[test]
+fn access_lists_of_transactions_are_for_programs_too() {
+    let body =
+        "(i32.store8 (i32.const 131) (i32.const 7)) (call $storage_load (i32.const 100) (i32.const 300)) i32.const 0";
+    let gas = |listed: bool| {
+        let mut chain = Chain::default();
+        chain.install(PROGRAM, &entry(body));
+        let mut tx = chain.tx(TxKind::Call(PROGRAM), &[], U256::ZERO, 1_000_000);
+        let slots = if listed { vec![U256::from(7).into()] } else { vec![] };
+        tx.access_list = vec![AccessListItem {
+            address: PROGRAM,
+            storage_keys: slots,
+        }]
+        .into();
+        tx.tx_type = 1;
+        chain.evm(()).transact(tx).unwrap().result.tx_gas_used()
+    };
+    assert_eq!(
+        gas(false) - gas(true),
+        2_000 - 1_900,
+        "EIP-2930: 1,900 beforehand, 2,000 less in the program"
+    );
 }
 
 #[test]

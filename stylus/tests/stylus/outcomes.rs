@@ -183,6 +183,32 @@ fn large_results_cost_at_least_what_the_evm_charges() {
 }
 
 #[test]
+fn a_mebibyte_of_result_costs_what_it_costs_a_contract() {
+    let body = "(drop (memory.grow (i32.const 15))) (call $write_result (i32.const 0) (i32.const 1048576)) i32.const 0";
+    let program = run(body, &[]).gas();
+    let mut chain = Chain::default();
+    // return(0, 2^20)
+    chain.set_code(EVM, &hex!("621000006000f3"));
+    let contract = chain.send_with(TxKind::Call(EVM), &[], U256::ZERO, 10_000_000).gas();
+    assert!(program.abs_diff(contract) <= 100, "{program} {contract}");
+    // Before ArbOS 31 the program paid for copying alone.
+    let mut old = Chain::new(30);
+    old.install(PROGRAM, &entry(body));
+    let cheap = old.send_with(TxKind::Call(PROGRAM), &[], U256::ZERO, 10_000_000).gas();
+    assert!(cheap < program / 10, "{cheap} {program}");
+}
+
+#[test]
+fn who_cannot_pay_for_a_result_has_none() {
+    // 1 MiB costs 2.2 million gas at the end, which is more than the frame was given; running is paid for.
+    let body = "(drop (memory.grow (i32.const 15))) (call $write_result (i32.const 0) (i32.const 1048576)) i32.const 0";
+    let (mut chain, program) = program(body);
+    let outcome = chain.send_with(TxKind::Call(program), &[], U256::ZERO, 2_000_000);
+    assert!(!outcome.success() && outcome.output().is_empty(), "{outcome:?}");
+    assert_eq!(outcome.gas(), 2_000_000);
+}
+
+#[test]
 fn a_thousand_frames_of_programs_and_contracts_nest() {
     // A program that calls the other side, and a contract that calls back, until the depth limit ends it.
     let body = "(call $contract_address (i32.const 20)) (i32.store8 (i32.const 19) (i32.const 0x43))
