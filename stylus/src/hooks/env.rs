@@ -1,6 +1,6 @@
 //! What one program call knows and remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -127,6 +127,9 @@ pub struct Env {
     pub(super) params: Params,
     pub(crate) pages: Arc<PageCounters>,
     pub(super) slots: BTreeMap<U256, CachedSlot>,
+    /// The slots whose value is not the state's. Flushing costs the same however many others there are, so that it must not
+    /// look at them.
+    pub(super) dirty: BTreeSet<U256>,
     pub(super) loads: u64,
     pub(super) stores: u64,
     pub(super) return_data: Bytes,
@@ -152,6 +155,7 @@ impl Env {
             params,
             pages,
             slots: BTreeMap::new(),
+            dirty: BTreeSet::new(),
             loads: 0,
             stores: 0,
             return_data: Bytes::new(),
@@ -172,7 +176,8 @@ impl Env {
 
     /// Repeats `before`, a run of the same program that was given up: what it has shown to people is not shown again.
     pub(crate) fn continue_for(&mut self, before: &Self) {
-        self.shown = before.served;
+        // A host call that waits for its answer is shown when it has it.
+        self.shown = before.served.saturating_sub(before.open.is_some().into());
     }
 
     /// Whether the host call in progress is one that people have seen.

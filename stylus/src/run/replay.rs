@@ -12,6 +12,10 @@ use super::{Finished, OUT_OF_ORDER, Outcome, ProgramRun, Step, WasmiRun};
 use crate::hooks::{Env, PageMarks, Response};
 use crate::run::EngineError;
 
+/// Bytes of answers that are kept for a possible repetition. A run that is given more of them (a gigabyte costs less gas than a
+/// call may use) is handed over to the interpreter there and then, which needs to keep none.
+const MAX_KEPT: usize = 32 << 20;
+
 /// Makes the interpreter's run of the same program.
 pub(crate) type Fallback = Box<dyn Fn(Env) -> Result<WasmiRun, EngineError> + Send + Sync>;
 
@@ -28,6 +32,18 @@ struct Answer {
     pages: PageMarks,
 }
 
+impl Answer {
+    /// Bytes that keeping it takes. Code is shared with the state and counts little, but for a change of the code between two reads.
+    fn size(&self) -> usize {
+        let data = match &self.response {
+            Response::Called { output, .. } | Response::Created { output, .. } => output.len(),
+            Response::Code { code, .. } => code.len(),
+            _ => 0,
+        };
+        data.saturating_add(size_of::<Self>())
+    }
+}
+
 /// A program call in native code, or in the interpreter where native code could not decide it.
 pub struct NativeRun {
     state: State,
@@ -37,6 +53,8 @@ pub struct NativeRun {
     initial: Env,
     pages: PageMarks,
     answers: Vec<Answer>,
+    /// Bytes of `answers`.
+    kept: usize,
     fallback: Fallback,
 }
 
@@ -57,6 +75,7 @@ impl NativeRun {
             pages: env.pages.marks(),
             env: Some(Box::new(env)),
             answers: Vec::new(),
+            kept: 0,
             fallback,
         }
     }
@@ -123,10 +142,16 @@ impl ProgramRun for NativeRun {
             },
             (State::Native(native), Some(response)) => match self.env.take() {
                 Some(env) => {
-                    self.answers.push(Answer {
+                    let answer = Answer {
                         response: response.clone(),
                         pages: env.pages.marks(),
-                    });
+                    };
+                    self.kept = self.kept.saturating_add(answer.size());
+                    self.answers.push(answer);
+                    if self.kept > MAX_KEPT {
+                        drop(native);
+                        return self.take_over("too much would have to be remembered", Some(env));
+                    }
                     self.go_on(native, Some((response, env)))
                 }
                 None => Step::Finished(Finished::stopped(OUT_OF_ORDER, &mut self.initial)),

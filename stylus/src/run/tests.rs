@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use arbitrary::Unstructured;
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::hooks::{BlockInfo, CallInfo, Hook, Kind, Request};
+use crate::hooks::{BlockInfo, CallInfo, Hook, HostTrace, Kind, Request};
 use crate::module;
 use crate::pricing::Params;
 
@@ -269,6 +270,68 @@ fn the_interpreter_takes_over_where_the_host_stack_ends() {
         );
         assert_eq!((seen.asked.len(), seen.pages), (1, (2, 2)));
     }
+}
+
+/// Calls a contract as often as its calldata is long, and answers the ink that is left and the last answer's first bytes.
+const CALLER: &str = r#"(module
+    (import "vm_hooks" "call_contract" (func $call (param i32 i32 i32 i32 i64 i32) (result i32)))
+    (import "vm_hooks" "read_return_data" (func $read (param i32 i32 i32) (result i32)))
+    (import "vm_hooks" "evm_ink_left" (func $ink (result i64)))
+    (import "vm_hooks" "write_result" (func $result (param i32 i32)))
+    (memory (export "memory") 1 1)
+    (func (export "user_entrypoint") (param $n i32) (result i32)
+        (loop $again
+            (drop (call $call (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 32) (i64.const -1) (i32.const 64)))
+            (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (drop (call $read (i32.const 100) (i32.const 0) (i32.const 8)))
+        (i64.store (i32.const 108) (call $ink))
+        (call $result (i32.const 100) (i32.const 16))
+        i32.const 0))"#;
+
+#[test]
+fn the_interpreter_takes_over_before_too_much_is_remembered() {
+    let engines = Engines::new();
+    let params = Params::default();
+    let wasm = prepared(CALLER, &params);
+    let calls = 40_u8;
+    let end = |run: &mut dyn ProgramRun| {
+        let mut step = run.resume(None);
+        for call in 0..calls {
+            assert!(matches!(step, Step::Request(Request::Call { .. })), "{step:?}");
+            let output = Bytes::from(vec![call; 1 << 20]);
+            step = run.resume(Some(Response::Called {
+                success: true,
+                output,
+                cost: 1,
+            }));
+        }
+        match step {
+            Step::Finished(finished) => (finished.outcome, finished.output, finished.ink),
+            Step::Request(request) => panic!("{request:?}"),
+        }
+    };
+    let module = engines.wasmi.compile(&wasm).unwrap();
+    let start = |env| engines.wasmi.start(&module, env).unwrap();
+    let trace = |env: Env, trace: &HostTrace| env.traced_by(Some(trace.clone()));
+    let (heard, heard_too) = (HostTrace::default(), HostTrace::default());
+    let input = vec![0; calls.into()];
+    let expected = end(&mut start(trace(env(params, &input, false), &heard)));
+    assert_eq!(expected.1[..8], [calls - 1; 8]);
+    let times = Arc::new(AtomicU32::new(0));
+    let (engine, module, counted) = (engines.wasmi.clone(), module.clone(), times.clone());
+    let fallback: replay::Fallback = Box::new(move |env| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        engine.start(&module, env)
+    });
+    let native = engines.native.compile(&wasm).unwrap();
+    let mut run = NativeRun::new(native, trace(env(params, &input, false), &heard_too), fallback);
+    assert_eq!(end(&mut run), expected);
+    assert_eq!(
+        times.load(Ordering::Relaxed),
+        1,
+        "40 MiB of answers are too many to keep"
+    );
+    assert_eq!(heard_too.take(), heard.take(), "every call is told once");
 }
 
 #[test]
