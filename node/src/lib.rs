@@ -23,6 +23,7 @@ mod restore;
 mod rpc;
 mod save;
 mod setup;
+mod signature;
 mod state;
 mod trace;
 mod transaction;

@@ -1,7 +1,7 @@
 //! Transactions as the pool and the blocks hold them.
 
 use alloy::{
-    consensus::{Signed, Transaction as _, TxEnvelope, transaction::SignerRecoverable},
+    consensus::{Signed, Transaction as _, TxEnvelope},
     eips::eip2718::Decodable2718,
     primitives::{Address, B256, Signature, U256},
     rpc::types::TransactionRequest,
@@ -10,13 +10,15 @@ use alloy::{
 use revm::context::TxEnv;
 use serde_json::Value;
 
+use crate::signature::signer;
+
 /// A transaction could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransactionError {
     #[error("the raw transaction cannot be decoded: {0}")]
     Decode(String),
-    #[error("the signature of the transaction is not valid: {0}")]
-    Signature(String),
+    #[error("the signature of the transaction is not valid: no account can be recovered from it")]
+    Signature,
     #[error("blob transactions (EIP-4844) do not exist on Arbitrum chains")]
     Blobs,
     #[error("the transaction request is incomplete: {0} missing")]
@@ -44,9 +46,7 @@ impl SignedTransaction {
         if envelope.is_eip4844() {
             return Err(TransactionError::Blobs);
         }
-        let sender = envelope
-            .recover_signer()
-            .map_err(|error| TransactionError::Signature(error.to_string()))?;
+        let sender = signer(&envelope).ok_or(TransactionError::Signature)?;
         Ok(Self { envelope, sender })
     }
 
