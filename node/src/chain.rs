@@ -190,6 +190,13 @@ impl Chain {
         self.blocks.get(index).cloned()
     }
 
+    /// The blocks of this node with numbers from `from` to `to`.
+    pub(crate) fn range(&self, from: u64, to: u64) -> &[Arc<Block>] {
+        let index = |number: u64| usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let end = index(to.saturating_add(1)).min(self.blocks.len());
+        self.blocks.get(index(from)..end).unwrap_or_default()
+    }
+
     pub(crate) fn by_hash(&self, hash: &B256) -> Option<Arc<Block>> {
         self.by_number(*self.by_hash.get(hash)?)
     }

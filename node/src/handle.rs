@@ -38,7 +38,7 @@ const WORKERS: usize = 2;
 const STACK_BYTES: usize = 16 << 20;
 
 /// The largest request and answer, in bytes.
-const MAX_MESSAGE: u32 = 64 << 20;
+pub(crate) const MAX_MESSAGE: u32 = 64 << 20;
 
 /// The most connections at a time.
 const MAX_CONNECTIONS: u32 = 2_048;

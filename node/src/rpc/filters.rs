@@ -8,18 +8,14 @@ use std::{
 
 use alloy::{
     eips::BlockNumberOrTag,
-    rpc::types::{Filter, FilterBlockOption, Log},
+    rpc::types::{Filter, FilterBlockOption},
 };
 use jsonrpsee::core::RegisterMethodError;
-use serde::Serialize;
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, Module, RawAnswer, RpcError, args::quantity, method, raw_method, render};
-use crate::{
-    chain::Block,
-    node::{Event, Node},
-};
+use super::{Answer, Args, Module, RawAnswer, RpcError, args::quantity, logs::Logs, method, raw_method};
+use crate::node::{Event, Node};
 
 /// The most filters at a time.
 const MAX_FILTERS: usize = 10_000;
@@ -37,8 +33,8 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
         let events = node.events.subscribe();
         install(&node, Kind::Pending(events))
     })?;
-    method(module, &["eth_getFilterChanges"], changes)?;
-    method(module, &["eth_getFilterLogs"], filter_logs)?;
+    raw_method(module, "eth_getFilterChanges", changes)?;
+    raw_method(module, "eth_getFilterLogs", filter_logs)?;
     method(module, &["eth_uninstallFilter"], uninstall)
 }
 
@@ -64,23 +60,15 @@ enum Kind {
     Pending(broadcast::Receiver<Event>),
 }
 
-/// A log of this node, or of the forked chain.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Found {
-    Local(Box<Log>),
-    Upstream(Value),
-}
-
 async fn get_logs(node: Arc<Node>, args: Args) -> RawAnswer {
     let filter: Filter = args.optional(0, "filter")?.unwrap_or_default();
-    Ok(to_raw_value(&logs(&node, filter).await?)?)
+    logs(&node, Box::new(filter)).await
 }
 
 /// All logs that a filter lets through: of the forked chain up to the fork, of this node after it.
-async fn logs(node: &Arc<Node>, filter: Filter) -> Result<Vec<Found>, RpcError> {
+async fn logs(node: &Arc<Node>, filter: Box<Filter>) -> RawAnswer {
     let (from, to) = match &filter.block_option {
-        FilterBlockOption::AtBlockHash(hash) => return logs_of_block(node, *hash, &filter).await,
+        FilterBlockOption::AtBlockHash(hash) => return logs_of_block(node, *hash, filter).await,
         FilterBlockOption::Range { from_block, to_block } => (
             node.number_of(from_block.unwrap_or(BlockNumberOrTag::Latest)),
             node.number_of(to_block.unwrap_or(BlockNumberOrTag::Latest)),
@@ -89,65 +77,54 @@ async fn logs(node: &Arc<Node>, filter: Filter) -> Result<Vec<Found>, RpcError> 
     if from > to {
         return Err(RpcError::Params(format!("invalid block range: {from} is after {to}")));
     }
-    let (first, head) = {
-        let chain = node.chain.read();
-        (chain.first(), chain.tip().number)
+    let first = node.chain.read().first();
+    let upstream = match &node.fork {
+        Some(fork) if from < first => {
+            let to = to.min(first.saturating_sub(1));
+            let before = filter.clone().from_block(from).to_block(to);
+            list(fork.request("eth_getLogs", vec![serde_json::to_value(before)?]).await?)?
+        }
+        _ => Vec::new(),
     };
-    let mut found = Vec::new();
-    if from < first && node.fork.is_some() {
-        found = upstream_logs(node, &filter, from, to.min(first.saturating_sub(1))).await?;
-    }
-    let node = node.clone();
-    let local = tokio::task::spawn_blocking(move || local_logs(&node, &filter, from.max(first), to.min(head)));
-    found.extend(
-        local
-            .await
-            .map_err(|error| RpcError::Internal(format!("the node failed: {error}")))?,
-    );
-    Ok(found)
+    let blocks = node.chain.read().range(from, to).to_vec();
+    write(Logs {
+        filter,
+        upstream,
+        blocks,
+    })
+    .await
 }
 
-fn local_logs(node: &Node, filter: &Filter, from: u64, to: u64) -> Vec<Found> {
-    let mut found = Vec::new();
-    for number in from..=to {
-        let block = node.chain.read().by_number(number);
-        let Some(block) = block else { break };
-        render_logs(&block, filter, &mut found);
-    }
-    found
+/// The text of logs; finding and writing them may take long.
+async fn write(logs: Logs) -> RawAnswer {
+    let written = tokio::task::spawn_blocking(move || to_raw_value(&logs)).await;
+    Ok(written.map_err(|error| RpcError::Internal(format!("the node failed: {error}")))??)
 }
 
-fn render_logs(block: &Block, filter: &Filter, found: &mut Vec<Found>) {
-    let logs = render::logs(block, filter).into_iter();
-    found.extend(logs.map(|log| Found::Local(Box::new(log))));
-}
-
-async fn logs_of_block(
-    node: &Arc<Node>,
-    hash: alloy::primitives::B256,
-    filter: &Filter,
-) -> Result<Vec<Found>, RpcError> {
+async fn logs_of_block(node: &Arc<Node>, hash: alloy::primitives::B256, filter: Box<Filter>) -> RawAnswer {
     let block = node.chain.read().by_hash(&hash);
     match (block, &node.fork) {
         (Some(block), _) => {
-            let mut found = Vec::new();
-            render_logs(&block, filter, &mut found);
-            Ok(found)
+            write(Logs {
+                filter,
+                blocks: vec![block],
+                ..Logs::default()
+            })
+            .await
         }
-        (None, Some(fork)) => list(fork.request("eth_getLogs", vec![serde_json::to_value(filter)?]).await?),
+        (None, Some(fork)) => {
+            let found = fork
+                .request("eth_getLogs", vec![serde_json::to_value(&filter)?])
+                .await?;
+            Ok(to_raw_value(&list(found)?)?)
+        }
         (None, None) => Err(RpcError::NotFound(format!("block {hash} is not known"))),
     }
 }
 
-async fn upstream_logs(node: &Node, filter: &Filter, from: u64, to: u64) -> Result<Vec<Found>, RpcError> {
-    let Some(fork) = &node.fork else { return Ok(Vec::new()) };
-    let filter = filter.clone().from_block(from).to_block(to);
-    list(fork.request("eth_getLogs", vec![serde_json::to_value(filter)?]).await?)
-}
-
-fn list(answer: Value) -> Result<Vec<Found>, RpcError> {
+fn list(answer: Value) -> Result<Vec<Value>, RpcError> {
     match answer {
-        Value::Array(logs) => Ok(logs.into_iter().map(Found::Upstream).collect()),
+        Value::Array(logs) => Ok(logs),
         other => Err(RpcError::Internal(format!(
             "the forked RPC answered eth_getLogs with no list: {other}"
         ))),
@@ -187,32 +164,31 @@ fn unknown(id: u64) -> RpcError {
     RpcError::Rejected(format!("filter not found: there is none with id {id:#x}"))
 }
 
-async fn changes(node: Arc<Node>, args: Args) -> Answer {
+async fn changes(node: Arc<Node>, args: Args) -> RawAnswer {
     let id = args.u64(0, "filter id")?;
     let head = node.tip().number;
-    let mut filters = node.filters.lock();
-    let filter = filters.installed.get_mut(&id).ok_or_else(|| unknown(id))?;
-    filter.polled = Instant::now();
-    // After a revert the head is below what was told; what comes in its place is told again.
-    let from = filter.next_block.min(head.saturating_add(1));
-    filter.next_block = head.saturating_add(1);
-    match &mut filter.kind {
-        Kind::Blocks => {
-            let chain = node.chain.read();
-            Ok(json!(
-                (from..=head)
-                    .filter_map(|number| chain.tip_of(number))
-                    .map(|tip| tip.hash)
-                    .collect::<Vec<_>>()
-            ))
+    let logs = {
+        let mut filters = node.filters.lock();
+        let filter = filters.installed.get_mut(&id).ok_or_else(|| unknown(id))?;
+        filter.polled = Instant::now();
+        // After a revert the head is below what was told; what comes in its place is told again.
+        let from = filter.next_block.min(head.saturating_add(1));
+        filter.next_block = head.saturating_add(1);
+        let chain = node.chain.read();
+        match &mut filter.kind {
+            Kind::Blocks => {
+                let new = chain.range(from, head).iter();
+                return Ok(to_raw_value(&new.map(|block| block.hash).collect::<Vec<_>>())?);
+            }
+            Kind::Pending(events) => return Ok(to_raw_value(&drain(events))?),
+            Kind::Logs(filter) => Logs {
+                filter: filter.clone(),
+                blocks: chain.range(from, head).to_vec(),
+                ..Logs::default()
+            },
         }
-        Kind::Pending(events) => Ok(json!(drain(events))),
-        Kind::Logs(filter) => {
-            let filter = filter.clone();
-            drop(filters);
-            Ok(serde_json::to_value(local_logs(&node, &filter, from, head))?)
-        }
-    }
+    };
+    write(logs).await
 }
 
 /// Hashes of the transactions that came since the last time.
@@ -227,7 +203,7 @@ fn drain(events: &mut broadcast::Receiver<Event>) -> Vec<alloy::primitives::B256
     }
 }
 
-async fn filter_logs(node: Arc<Node>, args: Args) -> Answer {
+async fn filter_logs(node: Arc<Node>, args: Args) -> RawAnswer {
     let id = args.u64(0, "filter id")?;
     let filter = {
         let mut filters = node.filters.lock();
@@ -238,7 +214,7 @@ async fn filter_logs(node: Arc<Node>, args: Args) -> Answer {
             _ => return Err(RpcError::Rejected(format!("filter {id:#x} is no log filter"))),
         }
     };
-    Ok(serde_json::to_value(logs(&node, *filter).await?)?)
+    logs(&node, filter).await
 }
 
 async fn uninstall(node: Arc<Node>, args: Args) -> Answer {

@@ -10,6 +10,7 @@ mod fees;
 pub(crate) mod filters;
 mod info;
 mod lifecycle;
+mod logs;
 mod lookups;
 mod node_interface;
 mod parity;

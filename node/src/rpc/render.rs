@@ -1,7 +1,5 @@
 //! Blocks, transactions, receipts and logs as JSON-RPC writes them, with the fields that Arbitrum adds.
 
-use std::sync::Arc;
-
 use alloy::{
     consensus::{BlockBody, Transaction as _, TxEnvelope, transaction::Recovered},
     primitives::{B256, U256},
@@ -10,10 +8,7 @@ use alloy::{
 use serde_json::Value;
 
 use super::{RpcError, args::quantity};
-use crate::{
-    chain::{Block, Receipt},
-    transaction::SignedTransaction,
-};
+use crate::{chain::Block, transaction::SignedTransaction};
 
 /// The block; `full` with whole transactions instead of their hashes.
 pub(crate) fn block(block: &Block, full: bool) -> Result<Value, RpcError> {
@@ -165,34 +160,6 @@ pub(crate) fn transaction_logs(block: &Block, index: usize) -> Vec<rpc::Log> {
     let logs = receipt.envelope.logs().iter().zip(receipt.first_log..);
     logs.map(|(log, log_index)| rpc_log(block, index, transaction, log.clone(), log_index))
         .collect()
-}
-
-/// The logs of a block that `filter` lets through.
-pub(crate) fn logs(block: &Block, filter: &rpc::Filter) -> Vec<rpc::Log> {
-    if !filter.matches_bloom(block.header.logs_bloom) {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    let pairs = block.transactions.iter().zip(&block.receipts).enumerate();
-    for (index, (transaction, receipt)) in pairs {
-        collect_logs(block, filter, (index, transaction, receipt), &mut found);
-    }
-    found
-}
-
-fn collect_logs(
-    block: &Block,
-    filter: &rpc::Filter,
-    (index, transaction, receipt): (usize, &Arc<SignedTransaction>, &Receipt),
-    found: &mut Vec<rpc::Log>,
-) {
-    let mut log_index = receipt.first_log;
-    for log in receipt.envelope.logs() {
-        if filter.matches_address(log.address) && filter.matches_topics(log.topics()) {
-            found.push(rpc_log(block, index, transaction, log.clone(), log_index));
-        }
-        log_index = log_index.saturating_add(1);
-    }
 }
 
 /// The hash as JSON.

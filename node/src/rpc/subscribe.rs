@@ -14,7 +14,7 @@ use jsonrpsee::{
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use super::{Args, Module, RpcError, render};
+use super::{Args, Module, RpcError, logs, render};
 use crate::node::{Event, Node};
 
 /// What a client subscribed to.
@@ -113,14 +113,9 @@ async fn serve(
 fn notices(topic: &Topic, event: &Event) -> Result<Vec<Value>, RpcError> {
     match (topic, event) {
         (Topic::Heads, Event::Head(block)) => Ok(vec![render::header(block)?]),
-        (Topic::Logs(filter), Event::Head(block)) => render::logs(block, filter)
-            .into_iter()
-            .map(|log| Ok(serde_json::to_value(log)?))
-            .collect(),
-        (Topic::Logs(filter), Event::Removed(block)) => render::logs(block, filter)
-            .into_iter()
+        (Topic::Logs(filter), Event::Head(block) | Event::Removed(block)) => logs::matching(block, filter)
             .map(|mut log| {
-                log.removed = true;
+                log.removed = matches!(event, Event::Removed(_));
                 Ok(serde_json::to_value(log)?)
             })
             .collect(),
