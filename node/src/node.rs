@@ -114,6 +114,7 @@ pub(crate) struct Lasting {
     pub(crate) mining: watch::Sender<Mining>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) producing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) filters: Arc<Mutex<Filters>>,
     pub(crate) programs: Arc<ProgramCache>,
 }
 
@@ -123,6 +124,7 @@ impl Lasting {
             mining: watch::Sender::new(mining),
             events: broadcast::Sender::new(event_backlog),
             producing: Arc::default(),
+            filters: Arc::default(),
             programs: Arc::new(programs),
         }
     }
@@ -166,7 +168,7 @@ pub(crate) struct Node {
     pub(crate) mining: watch::Sender<Mining>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) snapshots: Mutex<Snapshots>,
-    pub(crate) filters: Mutex<Filters>,
+    pub(crate) filters: Arc<Mutex<Filters>>,
     pub(crate) producing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) calls: Semaphore,
     pub(crate) programs: Arc<ProgramCache>,
@@ -183,6 +185,7 @@ impl Node {
             mining: self.mining.clone(),
             events: self.events.clone(),
             producing: self.producing.clone(),
+            filters: self.filters.clone(),
             programs: self.programs.clone(),
         }
     }

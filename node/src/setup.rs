@@ -31,7 +31,6 @@ use crate::{
     node::{Accounts, Cheats, Lasting, Mining, Node, Snapshots},
     pool::Pool,
     producer,
-    rpc::filters::Filters,
     state::{Base, Overlay, SharedStore, StateError, StateView},
     trace::Names,
 };
@@ -190,7 +189,7 @@ pub(crate) async fn node(mut config: NodeConfig, before: Option<Lasting>) -> Res
         mining: lasting.mining,
         events: lasting.events,
         snapshots: Mutex::new(Snapshots::default()),
-        filters: Mutex::new(Filters::default()),
+        filters: lasting.filters,
         producing: lasting.producing,
         calls: Semaphore::new(PARALLEL_CALLS),
         programs: lasting.programs,

@@ -45,6 +45,15 @@ pub(crate) struct Filters {
     installed: HashMap<u64, Installed>,
 }
 
+impl Filters {
+    /// Goes on behind `head`, the newest block of a chain that has taken the place of the one that was watched.
+    pub(crate) fn restart(&mut self, head: u64) {
+        for filter in self.installed.values_mut() {
+            filter.next_block = head.saturating_add(1);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Installed {
     kind: Kind,

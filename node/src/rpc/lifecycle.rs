@@ -58,7 +58,7 @@ struct Forking {
     block_number: Option<Value>,
 }
 
-/// Makes a new node in the place of the present one. Subscribers, the way of mining and what is impersonated stay.
+/// Makes a new node in the place of the present one. Subscribers, filters, the way of mining and what is impersonated stay.
 async fn reset(slot: &Slot, args: &Args) -> Answer {
     let options: ResetOptions = args.optional(0, "options")?.unwrap_or_default();
     let old = slot.current();
@@ -74,6 +74,7 @@ async fn reset(slot: &Slot, args: &Args) -> Answer {
         now.coinbase = before.coinbase;
         now.min_gas_price = before.min_gas_price;
     }
+    node.filters.lock().restart(node.tip().number);
     slot.replace(Arc::new(node));
     Ok(Value::Null)
 }

@@ -58,6 +58,42 @@ async fn a_reset_forks_again_at_any_block_and_keeps_subscribers() {
 }
 
 #[tokio::test]
+async fn filters_outlive_a_reset_and_tell_of_the_new_chain() {
+    let anvil = Anvil::start(&["--chain-id", "42161"]).await;
+    raw(&anvil.provider(), "anvil_mine", json!(["0x9"])).await;
+    let node = cordon_node::spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    let mut filters = Vec::new();
+    for (method, params) in [
+        ("eth_newBlockFilter", json!([])),
+        ("eth_newFilter", json!([{}])),
+        ("eth_newPendingTransactionFilter", json!([])),
+    ] {
+        filters.push(raw(&provider, method, params).await);
+    }
+    let polled = async || {
+        let mut changes = Vec::new();
+        for id in &filters {
+            let found = raw(&provider, "eth_getFilterChanges", json!([id])).await;
+            changes.push(found.as_array().unwrap().len());
+        }
+        changes
+    };
+    let counter = deploy_counter(&provider).await;
+    send(&provider, count_up(counter)).await;
+    assert_eq!(polled().await, [2, 1, 2]);
+    // What a chain begins with is not news: neither one that is shorter than the old one nor one that is longer.
+    for options in [json!({ "forking": { "blockNumber": 4 } }), json!({ "forking": {} })] {
+        raw(&provider, "anvil_reset", json!([options])).await;
+        assert_eq!(polled().await, [0, 0, 0], "{options}");
+        let counter = deploy_counter(&provider).await;
+        send(&provider, count_up(counter)).await;
+        send(&provider, count_up(counter)).await;
+        assert_eq!(polled().await, [3, 2, 3], "{options}");
+    }
+}
+
+#[tokio::test]
 async fn a_reset_that_fails_changes_nothing() {
     let node = fresh().await;
     let provider = plain(&node.http_endpoint());
