@@ -3,57 +3,87 @@
 use std::sync::Arc;
 
 use alloy::{
-    consensus::{Block as RlpBlock, TxEnvelope, transaction::SignerRecoverable},
+    consensus::{Block as RlpBlock, TxEnvelope},
     eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, Bytes},
     rlp::Decodable,
     rpc::types::{
         Bundle, StateContext, TransactionIndex, TransactionRequest,
-        trace::geth::{GethDebugTracerType, GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace},
+        trace::geth::{
+            GethDebugBuiltInTracerType, GethDebugTracerType, GethDebugTracingCallOptions, GethDebugTracingOptions,
+            GethTrace,
+        },
     },
 };
 use jsonrpsee::core::RegisterMethodError;
 use revm_inspectors::tracing::{DebugInspector, TransactionContext};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
-use super::{Answer, Args, Module, RpcError, calls, calls::Simulation, method};
+use super::{Args, Module, RawAnswer, RpcError, calls, calls::Simulation, raw_method};
 use crate::{
     chain::Block,
     evm::Session,
+    handle::MAX_MESSAGE,
     node::{Node, Place},
+    signature::signer,
     state::Overlay,
-    trace::{self, Replayed},
-    transaction::SignedTransaction,
+    trace::{self, Replayed, StepLimit},
+    transaction::{SignedTransaction, TransactionError},
 };
 
 /// The most blocks that one `debug_traceChain` covers.
 const MAX_CHAIN: u64 = 1_000;
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
-    method(module, &["debug_traceTransaction"], trace_transaction)?;
-    method(module, &["debug_traceCall"], trace_call)?;
-    method(module, &["debug_traceCallMany"], trace_call_many)?;
-    method(module, &["debug_traceBlock"], trace_rlp_block)?;
-    method(module, &["debug_traceChain"], trace_chain)?;
-    method(module, &["debug_traceBlockByNumber"], |node, args| {
+    raw_method(module, "debug_traceTransaction", trace_transaction)?;
+    raw_method(module, "debug_traceCall", trace_call)?;
+    raw_method(module, "debug_traceCallMany", trace_call_many)?;
+    raw_method(module, "debug_traceBlock", trace_rlp_block)?;
+    raw_method(module, "debug_traceChain", trace_chain)?;
+    raw_method(module, "debug_traceBlockByNumber", |node, args| {
         trace_block(node, args, "debug_traceBlockByNumber")
     })?;
-    method(module, &["debug_traceBlockByHash"], |node, args| {
+    raw_method(module, "debug_traceBlockByHash", |node, args| {
         trace_block(node, args, "debug_traceBlockByHash")
     })
 }
 
-async fn trace_transaction(node: Arc<Node>, args: Args) -> Answer {
+async fn trace_transaction(node: Arc<Node>, args: Args) -> RawAnswer {
     let hash: B256 = args.required(0, "hash")?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
     let Some((block, index)) = mined(&node, hash)? else {
-        return calls::upstream(&node, "debug_traceTransaction", args).await;
+        return upstream(&node, "debug_traceTransaction", args).await;
     };
     node.reading(move |node| {
         let traces = trace::replay(node, &block, Some(index), |replayed| trace(replayed, &options, &block))?;
         traces.into_iter().next().ok_or_else(|| unknown(hash))
     })
     .await
+}
+
+async fn upstream(node: &Node, name: &str, args: Args) -> RawAnswer {
+    Ok(to_raw_value(&calls::upstream(node, name, args).await?)?)
+}
+
+/// The trace of a transaction of a block.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfTransaction {
+    tx_hash: B256,
+    result: Box<RawValue>,
+}
+
+/// The traces of a block of a chain.
+#[derive(Serialize)]
+struct OfBlock {
+    #[serde(with = "alloy::serde::quantity")]
+    block: u64,
+    hash: B256,
+    traces: Vec<OfTransaction>,
 }
 
 /// The block and position of a transaction of this node; `None` when the forked chain may have it.
@@ -76,26 +106,34 @@ pub(super) fn unknown(hash: B256) -> RpcError {
     RpcError::NotFound(format!("transaction {hash} is not known"))
 }
 
-async fn trace_block(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
+async fn trace_block(node: Arc<Node>, args: Args, name: &'static str) -> RawAnswer {
     let id: BlockId = args.required(0, "block")?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
     let Some(block) = trace::local_block(&node, id) else {
-        return calls::upstream(&node, name, args).await;
+        return upstream(&node, name, args).await;
     };
-    node.reading(move |node| Ok(Value::Array(trace_all(node, &block, &options)?)))
+    node.reading(move |node| Ok(to_raw_value(&trace_all(node, &block, &options)?)?))
         .await
 }
 
 /// The traces of all transactions of a block, each with the transaction's hash.
-fn trace_all(node: &Node, block: &Block, options: &GethDebugTracingOptions) -> Result<Vec<Value>, RpcError> {
+fn trace_all(node: &Node, block: &Block, options: &GethDebugTracingOptions) -> Result<Vec<OfTransaction>, RpcError> {
+    let mut bytes = 0usize;
     trace::replay(node, block, None, |replayed| {
-        let hash = replayed.hash;
-        Ok(json!({ "txHash": hash, "result": trace(replayed, options, block)? }))
+        let tx_hash = replayed.hash;
+        let result = trace(replayed, options, block)?;
+        bytes = bytes.saturating_add(result.get().len());
+        if bytes > usize::try_from(MAX_MESSAGE).unwrap_or(usize::MAX) {
+            return Err(RpcError::Rejected(format!(
+                "the traces of the block take more than {MAX_MESSAGE} bytes; trace its transactions one by one"
+            )));
+        }
+        Ok(OfTransaction { tx_hash, result })
     })
 }
 
 /// Traces a block that comes as RLP: one of this node, or one that could follow a block of it.
-async fn trace_rlp_block(node: Arc<Node>, args: Args) -> Answer {
+async fn trace_rlp_block(node: Arc<Node>, args: Args) -> RawAnswer {
     let rlp: Bytes = args.required(0, "block")?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
     let decoded = RlpBlock::<TxEnvelope>::decode(&mut rlp.as_ref())
@@ -120,9 +158,8 @@ async fn trace_rlp_block(node: Arc<Node>, args: Args) -> Answer {
             {
                 return Ok(known.clone());
             }
-            let sender = envelope
-                .recover_signer()
-                .map_err(|error| RpcError::Params(format!("transaction {hash}: {error}")))?;
+            let sender = signer(&envelope)
+                .ok_or_else(|| RpcError::Params(format!("transaction {hash}: {}", TransactionError::Signature)))?;
             Ok(Arc::new(SignedTransaction { envelope, sender }))
         });
         let transactions = recovered.collect::<Result<Vec<_>, RpcError>>()?;
@@ -133,13 +170,13 @@ async fn trace_rlp_block(node: Arc<Node>, args: Args) -> Answer {
             transactions,
             receipts: Vec::new(),
         };
-        Ok(Value::Array(trace_all(node, &block, &options)?))
+        Ok(to_raw_value(&trace_all(node, &block, &options)?)?)
     })
     .await
 }
 
 /// Traces the blocks after `start` up to `end`.
-async fn trace_chain(node: Arc<Node>, args: Args) -> Answer {
+async fn trace_chain(node: Arc<Node>, args: Args) -> RawAnswer {
     let start: BlockNumberOrTag = args.required(0, "start")?;
     let end: BlockNumberOrTag = args.required(1, "end")?;
     let options: GethDebugTracingOptions = args.optional(2, "options")?.unwrap_or_default();
@@ -156,15 +193,18 @@ async fn trace_chain(node: Arc<Node>, args: Args) -> Answer {
             let block = node.chain.read().by_number(number).ok_or_else(|| {
                 RpcError::NotFound(format!("block {number} is not one of this node, which alone it traces"))
             })?;
-            let traces = trace_all(node, &block, &options)?;
-            blocks.push(json!({ "block": format!("{number:#x}"), "hash": block.hash, "traces": traces }));
+            blocks.push(OfBlock {
+                block: number,
+                hash: block.hash,
+                traces: trace_all(node, &block, &options)?,
+            });
         }
-        Ok(Value::Array(blocks))
+        Ok(to_raw_value(&blocks)?)
     })
     .await
 }
 
-fn trace(replayed: Replayed<'_, '_>, options: &GethDebugTracingOptions, block: &Block) -> Result<Value, RpcError> {
+fn trace(replayed: Replayed<'_, '_>, options: &GethDebugTracingOptions, block: &Block) -> RawAnswer {
     let context = TransactionContext {
         block_hash: Some(block.hash),
         tx_index: Some(replayed.index),
@@ -178,7 +218,7 @@ fn run(
     replayed: Replayed<'_, '_>,
     options: &GethDebugTracingOptions,
     context: Option<TransactionContext>,
-) -> Result<Value, RpcError> {
+) -> RawAnswer {
     if let Some(GethDebugTracerType::JsTracer(code)) = &options.tracer {
         return if is_stylus_tracer(code) {
             trace_programs(replayed)
@@ -197,8 +237,21 @@ fn run(
         tx,
         ..
     } = replayed;
-    let mut inspector = DebugInspector::new(options.clone()).map_err(|error| RpcError::Params(error.to_string()))?;
-    let outcome = session.inspect(overlay, tx.clone(), &mut inspector)?;
+    let inspector = DebugInspector::new(options.clone()).map_err(|error| RpcError::Params(error.to_string()))?;
+    let outcome;
+    let mut inspector = match step_limit(options) {
+        Some(limit) => {
+            let mut limited = (limit, inspector);
+            outcome = session.inspect(overlay, tx.clone(), &mut limited)?;
+            limited.0.check()?;
+            limited.1
+        }
+        None => {
+            let mut inspector = inspector;
+            outcome = session.inspect(overlay, tx.clone(), &mut inspector)?;
+            inspector
+        }
+    };
     let mut trace = inspector
         .get_result(context, &tx, &env.block, &outcome, overlay)
         .map_err(|error| RpcError::Internal(error.to_string()))?;
@@ -209,7 +262,21 @@ fn run(
         }
     }
     overlay.commit(outcome.state);
-    Ok(serde_json::to_value(trace)?)
+    Ok(to_raw_value(&trace)?)
+}
+
+/// The bound of a tracer that keeps every step.
+fn step_limit(options: &GethDebugTracingOptions) -> Option<StepLimit> {
+    match &options.tracer {
+        None => Some(StepLimit::new(
+            options.config.is_stack_enabled(),
+            options.config.is_memory_enabled(),
+        )),
+        Some(GethDebugTracerType::BuiltInTracer(GethDebugBuiltInTracerType::Erc7562Tracer)) => {
+            Some(StepLimit::new(true, true))
+        }
+        Some(_) => None,
+    }
 }
 
 /// Whether a tracer asks for the host calls of Stylus programs: by name, or as the script that `cargo stylus` sends, which is
@@ -222,7 +289,7 @@ fn is_stylus_tracer(code: &str) -> bool {
             .any(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
 }
 
-fn trace_programs(replayed: Replayed<'_, '_>) -> Result<Value, RpcError> {
+fn trace_programs(replayed: Replayed<'_, '_>) -> RawAnswer {
     let traced = trace::run(replayed.session, replayed.overlay, replayed.tx)?;
     replayed.overlay.commit(traced.outcome.state);
     if traced.dropped > 0 {
@@ -231,15 +298,17 @@ fn trace_programs(replayed: Replayed<'_, '_>) -> Result<Value, RpcError> {
             traced.dropped
         )));
     }
-    Ok(traced.root.as_ref().map_or_else(|| json!([]), trace::steps))
+    Ok(to_raw_value(
+        &traced.root.as_ref().map_or_else(|| json!([]), trace::steps),
+    )?)
 }
 
-async fn trace_call(node: Arc<Node>, args: Args) -> Answer {
+async fn trace_call(node: Arc<Node>, args: Args) -> RawAnswer {
     let request: TransactionRequest = args.required(0, "call")?;
     let id: Option<BlockId> = args.optional(1, "block")?;
     let options: GethDebugTracingCallOptions = args.optional(2, "options")?.unwrap_or_default();
     match node.place(id)? {
-        Place::Upstream => calls::upstream(&node, "debug_traceCall", args).await,
+        Place::Upstream => upstream(&node, "debug_traceCall", args).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let index = options
@@ -279,13 +348,13 @@ fn simulated<'r, 's>(
     }
 }
 
-async fn trace_call_many(node: Arc<Node>, args: Args) -> Answer {
+async fn trace_call_many(node: Arc<Node>, args: Args) -> RawAnswer {
     let bundles: Vec<Bundle> = args.required(0, "bundles")?;
     let context: StateContext = args.optional(1, "state context")?.unwrap_or_default();
     let options: GethDebugTracingCallOptions = args.optional(2, "options")?.unwrap_or_default();
     let id = context.block_number;
     match node.place(id)? {
-        Place::Upstream => calls::upstream(&node, "debug_traceCallMany", args).await,
+        Place::Upstream => upstream(&node, "debug_traceCallMany", args).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut overlay = match context.transaction_index {
@@ -309,9 +378,9 @@ async fn trace_call_many(node: Arc<Node>, args: Args) -> Answer {
                         traces.push(run(call, &options.tracing_options, None)?);
                         overlay = simulation.overlay;
                     }
-                    all.push(Value::Array(traces));
+                    all.push(traces);
                 }
-                Ok(Value::Array(all))
+                Ok(to_raw_value(&all)?)
             })
             .await
         }

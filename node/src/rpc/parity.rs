@@ -30,7 +30,7 @@ use crate::{
     evm::Session,
     node::{Node, Place},
     state::Overlay,
-    trace::{self, Replayed},
+    trace::{self, Replayed, StepLimit},
     transaction::SignedTransaction,
 };
 
@@ -204,7 +204,14 @@ fn results(
     types: &TraceTypes,
 ) -> Result<TraceResults, RpcError> {
     let mut inspector = TracingInspector::new(TracingInspectorConfig::from_parity_config(types));
-    let outcome = session.inspect(overlay, tx, &mut inspector)?;
+    let outcome = if types.contains(&TraceType::VmTrace) {
+        let mut limited = (StepLimit::new(false, false), &mut inspector);
+        let outcome = session.inspect(overlay, tx, &mut limited)?;
+        limited.0.check()?;
+        outcome
+    } else {
+        session.inspect(overlay, tx, &mut inspector)?
+    };
     let results = inspector
         .into_parity_builder()
         .into_trace_results_with_state(&outcome, types, &*overlay)?;

@@ -1,6 +1,7 @@
 //! What transactions did: running mined blocks again, the tree of their calls in the EVM and in programs, and its renderings.
 
 mod console;
+mod limit;
 mod names;
 mod print;
 mod replay;
@@ -12,6 +13,7 @@ use std::io::Write;
 use cordon_stylus::hooks::HostTrace;
 use revm::{context::TxEnv, context_interface::result::ResultAndState};
 
+pub(crate) use limit::StepLimit;
 pub(crate) use names::Names;
 pub(crate) use replay::{Replayed, local_block, replay, state_after, state_inside};
 pub(crate) use stylus::steps;
