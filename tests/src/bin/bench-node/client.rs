@@ -34,8 +34,8 @@ impl Client {
         Self::new(&self.url)
     }
 
-    /// Sends a request that is already text and answers the text of the response.
-    pub(crate) async fn post(&self, body: String) -> eyre::Result<String> {
+    /// Sends a request that is already text and answers the response as it came: decoding long ones is not the node's work.
+    pub(crate) async fn fetch(&self, body: String) -> eyre::Result<Vec<u8>> {
         let response = self
             .http
             .post(&self.url)
@@ -43,7 +43,12 @@ impl Client {
             .body(body)
             .send()
             .await?;
-        Ok(response.text().await?)
+        Ok(response.bytes().await?.into())
+    }
+
+    /// As [`fetch`](Self::fetch), as text.
+    pub(crate) async fn post(&self, body: String) -> eyre::Result<String> {
+        Ok(String::from_utf8(self.fetch(body).await?)?)
     }
 
     /// The result of a method; its error is an error.
