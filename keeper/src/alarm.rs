@@ -3,7 +3,7 @@
 use tokio::sync::broadcast;
 
 use crate::event::KeeperEvent;
-use crate::record::{AlarmKind, Store};
+use crate::record::{AlarmKind, Store, StoreError};
 
 /// Where alarms go. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,6 +22,14 @@ impl Alarms {
         match self.store.raise_alarm(kind, subject, text, block).await {
             Ok(true) => self.announce(kind, subject, text),
             Ok(false) => {}
+            Err(StoreError::Fenced { .. }) => {
+                tracing::warn!(
+                    kind = kind.name(),
+                    subject,
+                    text,
+                    "not stored: it is another keeper's turn"
+                );
+            }
             Err(error) => {
                 tracing::error!(kind = kind.name(), subject, text, %error, "ALARM that could not be stored");
                 self.announce(kind, subject, text);

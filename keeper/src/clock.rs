@@ -1,10 +1,20 @@
 //! Wall-clock time for people. Latencies never come from here but from the monotonic clock.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch, now.
+/// Milliseconds since the Unix epoch, now. `CORDON_CLOCK_SKEW_MS` sets this clock wrong, for tests of a fleet.
 #[must_use]
 pub fn now_ms() -> i64 {
+    static SKEW: OnceLock<i64> = OnceLock::new();
+    let skew = *SKEW.get_or_init(|| {
+        let text = std::env::var("CORDON_CLOCK_SKEW_MS").unwrap_or_default();
+        text.parse().unwrap_or_default()
+    });
+    system_ms().saturating_add(skew)
+}
+
+fn system_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

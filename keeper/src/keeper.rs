@@ -19,6 +19,7 @@ use crate::console::{self, Shown};
 use crate::decide::{Response, RulePolicy};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
+use crate::fleet;
 use crate::health::Progress;
 use crate::notify::{Channel, DeadMan, Desk};
 use crate::options::{Options, Signers};
@@ -51,7 +52,8 @@ pub struct Keeper {
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
     config_digest: Option<B256>,
-    console: Option<TcpListener>,
+    /// Kept open between the turns of a fleet's keeper.
+    console: Option<std::net::TcpListener>,
 }
 
 impl Keeper {
@@ -76,7 +78,7 @@ impl Keeper {
         let version = compiled.code_hash();
         check_guard(&rpc, options.guard, version).await?;
         let policies = policy::policies(compiled, &options);
-        let account = Account::new(signers.keeper, rpc.clone());
+        let account = Account::new(signers.keeper, rpc.clone()).only_in_turn(store.clone());
         let contains = policies.iter().find(|policy| policy.response == Response::Contain);
         if let (Some(policy), None) = (contains, &signers.heartbeat) {
             return Err(KeeperError::NoHeartbeat {
@@ -94,7 +96,7 @@ impl Keeper {
         let alarms = Alarms::new(store.clone(), events.clone());
         let heartbeat = match signers.heartbeat {
             Some(signer) => {
-                let account = Account::new(signer, rpc.clone());
+                let account = Account::new(signer, rpc.clone()).only_in_turn(store.clone());
                 check_account(&rpc, options.guard, account.address(), Some(Guard::Role::Heartbeat)).await?;
                 Some(Heartbeat {
                     account,
@@ -175,7 +177,7 @@ impl Keeper {
         let failed = |reason| KeeperError::Console { address, reason };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let at = listener.local_addr().map_err(failed)?;
-        self.console = Some(listener);
+        self.console = Some(listener.into_std().map_err(failed)?);
         Ok(at)
     }
 
@@ -198,14 +200,47 @@ impl Keeper {
     }
 
     /// Runs until `stop` is cancelled. What was decided and not carried out before is resumed first; blocks that passed
-    /// meanwhile are evaluated.
+    /// meanwhile are evaluated. Of several keepers that share a record one works at a time; the others wait for their turn.
     ///
     /// # Errors
     /// Only when the record or the chain cannot be read at the start; later failures are retried and alarmed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), KeeperError> {
+        if self.store.is_shared() {
+            fleet::take_turns(&self, stop).await;
+            return Ok(());
+        }
+        self.work(&stop).await
+    }
+
+    /// Name in the record's lease.
+    pub(crate) fn name(&self) -> String {
+        format!("{} (process {})", self.address(), std::process::id())
+    }
+
+    /// How long a turn lasts that is not renewed.
+    pub(crate) fn term(&self) -> Duration {
+        self.options.term
+    }
+
+    /// The console's listener for one more turn; `None` when there is no console, or it cannot be had.
+    pub(crate) fn listener(&self) -> Option<TcpListener> {
+        let listener = self.console.as_ref()?;
+        let again = listener.try_clone().and_then(TcpListener::from_std);
+        again
+            .inspect_err(|error| tracing::error!(%error, "the console cannot be served"))
+            .ok()
+    }
+
+    /// Does the keeper's work until `stop` is cancelled.
+    pub(crate) async fn work(&self, stop: &CancellationToken) -> Result<(), KeeperError> {
         let stop = stop.child_token();
         let _stop_all = stop.clone().drop_guard();
-        let (queue, account) = (self.responder.queue.clone(), self.responder.account.clone());
+        // Jobs of an earlier turn are somebody else's by now, or in the record.
+        let responder = Responder {
+            queue: Queue::default(),
+            ..self.responder.clone()
+        };
+        let (queue, account) = (responder.queue.clone(), responder.account.clone());
         account.refresh().await?;
         for intent in self.store.open_intents().await? {
             tracing::warn!(
@@ -231,9 +266,9 @@ impl Keeper {
             queue.clone(),
         );
         let progress = Progress::new(self.options.stale_head);
-        let alarms = self.responder.alarms.clone();
+        let alarms = responder.alarms.clone();
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(stop.clone().run_until_cancelled_owned(self.responder.clone().run()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(responder.clone().run()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep.clone().run()));
         tasks.spawn({
             let account = account.clone();
@@ -255,7 +290,11 @@ impl Keeper {
             alarms.clone(),
             self.options.compare_every,
         )));
-        if let Some(listener) = self.console {
+        if self.store.is_shared() {
+            let watch = fleet::step_down_when_blind(heads.clone(), stop.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
+        }
+        if let Some(listener) = self.listener() {
             let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
             let shown = Shown::new(
                 (self.store.clone(), self.names.clone()),
@@ -284,11 +323,11 @@ impl Keeper {
             tasks.spawn(stop.clone().run_until_cancelled_owned(desk.run()));
         }
         let pipeline = Pipeline {
-            rpc: self.rpc,
-            store: self.store,
-            reader: self.reader,
-            policies: self.policies,
-            names: self.names,
+            rpc: self.rpc.clone(),
+            store: self.store.clone(),
+            reader: self.reader.clone(),
+            policies: self.policies.clone(),
+            names: self.names.clone(),
             version: self.version,
             witness_limit: self.options.witness_limit,
             keep_blocks: self.options.keep_blocks,
@@ -296,8 +335,8 @@ impl Keeper {
             upkeep,
             account,
             alarms,
-            events: self.events,
-            reports: self.responder.reports.clone(),
+            events: self.events.clone(),
+            reports: responder.reports.clone(),
             progress,
         };
         let result = pipeline.run(heads, stop.clone()).await;

@@ -26,6 +26,7 @@ mod console;
 pub mod decide;
 mod error;
 mod event;
+mod fleet;
 mod health;
 mod keeper;
 pub mod notify;

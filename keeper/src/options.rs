@@ -42,6 +42,9 @@ pub struct Options {
     pub keep_blocks: u64,
     /// A chain without a new block for so long is one that is not seen any more.
     pub stale_head: Duration,
+    /// How long the turn of a keeper lasts that shares its record with others, unless it renews it: what a dead one is replaced
+    /// within.
+    pub term: Duration,
     /// How often the endpoints are compared with each other, when there are several.
     pub compare_every: Duration,
 }
@@ -65,6 +68,7 @@ impl Options {
             heartbeat: Duration::from_secs(5 * 60),
             keep_blocks: 2_000_000,
             stale_head: Duration::from_secs(60),
+            term: Duration::from_secs(4),
             compare_every: Duration::from_secs(5),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, Heads, Link, Rpc};
+use crate::chain::{BlockRef, Heads, Rpc};
 use crate::health::{Health, Progress};
 use crate::record::{AlarmKind, Store};
 
@@ -30,10 +30,8 @@ pub(crate) async fn watch_health(heads: Heads, progress: Progress, alarms: Alarm
 pub(crate) async fn watch_link(mut heads: Heads, alarms: Alarms) {
     // A subscription that is back within moments is nobody's business.
     const CALM: Duration = Duration::from_secs(3);
-    let mut known = Link {
-        subscribed: true,
-        ..Link::default()
-    };
+    // An earlier run, or another keeper, may have left the alarm open.
+    let mut was_blind = true;
     loop {
         if !heads.link_changed().await {
             return;
@@ -43,8 +41,9 @@ pub(crate) async fn watch_link(mut heads: Heads, alarms: Alarms) {
         if link.is_blind() {
             let why = link.poll_error.clone().unwrap_or_default();
             let text = format!("the keeper sees no blocks: {why}");
+            was_blind = true;
             alarms.raise(AlarmKind::Blind, "heads", &text, None).await;
-        } else if known.is_blind() {
+        } else if std::mem::take(&mut was_blind) {
             alarms.clear(AlarmKind::Blind, "heads").await;
         }
         match (&link.subscription_error, link.subscribed) {
@@ -54,7 +53,6 @@ pub(crate) async fn watch_link(mut heads: Heads, alarms: Alarms) {
             }
             _ => alarms.clear(AlarmKind::Polling, "heads").await,
         }
-        known = link;
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Shown, json as show};
 use crate::health::Health;
-use crate::record::StoreError;
+use crate::record::{Store, StoreError};
 
 /// Entries of a list unless asked for, and at most.
 const FEW: u32 = 20;
@@ -67,6 +67,30 @@ fn parse<T: std::str::FromStr<Err: Display>>(what: &str, text: &str) -> Result<T
     let short: String = text.chars().take(80).collect();
     text.parse()
         .map_err(|error| Failure::BadRequest(format!("`{short}` is no {what}: {error}")))
+}
+
+/// Health of a keeper that waits for its turn: 200 while it can take it, 503 when it cannot reach the record.
+pub(super) async fn standing_by(State(store): State<Store>) -> Response {
+    let (status, why) = match store.lease_holder().await {
+        Ok(Some(holder)) => (StatusCode::OK, format!("{} has the turn", holder.holder)),
+        Ok(None) => (StatusCode::OK, "nobody has the turn".to_owned()),
+        Err(error) => {
+            tracing::error!(%error, "the record of the fleet cannot be reached");
+            let why = "the record of the fleet cannot be reached; see the log".to_owned();
+            return (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Json(json!({ "status": "ill", "why": why })),
+            )
+                .into_response();
+        }
+    };
+    (status, Json(json!({ "status": "standby", "why": why }))).into_response()
+}
+
+/// Everything else is asked of the keeper that works.
+pub(super) async fn not_here() -> Response {
+    let error = "this keeper waits for its turn: ask the one that works";
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response()
 }
 
 /// 200 while the keeper is well or has only begun, 503 otherwise: what an orchestrator restarts or pages by.

@@ -88,6 +88,26 @@ pub(crate) async fn serve(listener: TcpListener, shown: Arc<Shown>) {
     futures::future::join(serving, counting).await;
 }
 
+/// Serves a keeper that waits for its turn: it has no data of its own, and says who works.
+pub(crate) async fn stand_by(listener: TcpListener, store: Store) {
+    let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
+    let app = Router::new()
+        .route("/health", get(api::standing_by))
+        .fallback(api::not_here)
+        .layer(middleware::from_fn(move |request: Request, next: Next| async move {
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+            if !remote && !host.is_some_and(is_this_machine) {
+                return (StatusCode::FORBIDDEN, "this host name is not this machine's\n").into_response();
+            }
+            next.run(request).await
+        }))
+        .with_state(store);
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!(%error, "the console has ended");
+        std::future::pending::<()>().await;
+    }
+}
+
 fn router(shown: Arc<Shown>) -> Router {
     Router::new()
         .route("/health", get(api::health))

@@ -156,6 +156,10 @@ impl Clerk {
             return Ok(wait);
         }
         let message = self.compose(&batch).await?;
+        if !self.desk.store.may_act() {
+            // Whoever has the turn now tells it.
+            return Ok(LOOK);
+        }
         match self.channel.send(&message).await {
             Ok(()) => self.delivered(&batch).await?,
             Err(error) => self.failed(&batch, &error).await?,
@@ -237,7 +241,7 @@ impl Clerk {
         let is_refused = matches!(error, SendError::Refused(_));
         let mut tried = Vec::new();
         for due in batch {
-            let old = now_ms().saturating_sub(due.notice.at_ms) > EXPIRY_MS;
+            let old = self.desk.store.now_ms().saturating_sub(due.notice.at_ms) > EXPIRY_MS;
             if is_refused && due.attempts.saturating_add(1) >= REFUSALS {
                 self.desk
                     .store

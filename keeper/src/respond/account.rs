@@ -11,7 +11,7 @@ use alloy::signers::local::PrivateKeySigner;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::chain::{Rpc, RpcError};
-use crate::record::SentTransaction;
+use crate::record::{SentTransaction, Store};
 
 /// Why an account cannot send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,8 @@ pub struct Account {
     armed: Arc<Mutex<Armed>>,
     /// Held while a transaction is on its way: one at a time.
     flight: Arc<Mutex<()>>,
+    /// Says whether it is this keeper's turn to send.
+    turns: Option<Store>,
 }
 
 /// What a transaction does, and its limits.
@@ -78,7 +80,20 @@ impl Account {
             rpc,
             armed: Arc::default(),
             flight: Arc::default(),
+            turns: None,
         }
+    }
+
+    /// The same, sending only while nobody else of the fleet that shares `store` can have the turn.
+    #[must_use]
+    pub fn only_in_turn(mut self, store: Store) -> Self {
+        self.turns = Some(store);
+        self
+    }
+
+    /// Whether it may send now.
+    pub(super) fn may_send(&self) -> bool {
+        self.turns.as_ref().is_none_or(Store::may_act)
     }
 
     /// Its address.

@@ -71,6 +71,9 @@ pub enum DeliverError {
     /// The record could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another keeper of the fleet may have the turn.
+    #[error("nothing is sent: another keeper of the fleet may have taken over")]
+    NotOurTurn,
     /// A node refused it.
     #[error("the node does not take the transaction of {account}: {reason}")]
     Refused {
@@ -183,9 +186,7 @@ impl Delivery<'_> {
                     signed
                 }
             };
-            let send = async { (self.account.rpc().send_raw(&current.raw).await, Instant::now()) };
-            let ((answer, answered_at), recorded) = futures::future::join(send, self.record(&current)).await;
-            recorded?;
+            let (answer, answered_at) = self.send(&current).await?;
             match answer {
                 Ok(()) => {
                     if self.accepted_at.is_none() {
@@ -297,6 +298,25 @@ impl Delivery<'_> {
     async fn is_ahead(&self, nonce: u64) -> bool {
         let account = self.account.address();
         self.account.rpc().nonce(account).await.is_ok_and(|chain| chain < nonce)
+    }
+
+    /// Sends the bytes and records them. Where others may take over at any time, the record's transaction says that it is still
+    /// our turn before anything is sent.
+    async fn send(&self, sent: &SentTransaction) -> Result<(Result<(), RpcError>, Instant), DeliverError> {
+        let send = async { (self.account.rpc().send_raw(&sent.raw).await, Instant::now()) };
+        if self.ledger.is_none_or(|(store, _)| !store.is_shared()) {
+            if !self.account.may_send() {
+                return Err(DeliverError::NotOurTurn);
+            }
+            let (answer, recorded) = futures::future::join(send, self.record(sent)).await;
+            recorded?;
+            return Ok(answer);
+        }
+        self.record(sent).await?;
+        if !self.account.may_send() {
+            return Err(DeliverError::NotOurTurn);
+        }
+        Ok(send.await)
     }
 
     async fn record(&self, sent: &SentTransaction) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::{ScopeReading, held};
 use crate::event::KeeperEvent;
-use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, Store};
+use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store};
 use crate::report::Reports;
 use crate::rules::scope_at;
 
@@ -135,16 +135,17 @@ impl Responder {
         let Some(call) = self.call(intent) else {
             return Ok(Step::Finished(end(Outcome::Recorded, "nothing to send")));
         };
-        // What an earlier attempt or run has sent may be in a block already: the chain is asked before anything is decided.
-        let sent = if job.decided_at.is_some() && job.failures == 0 {
+        // What an earlier attempt or run, or another keeper, has sent may be in a block already: the chain is asked before
+        // anything is decided.
+        let sent: Vec<SentTransaction> = if job.decided_at.is_some() && job.failures == 0 {
             Vec::new()
         } else {
             self.store
                 .transactions_of(intent.id)
                 .await?
                 .into_iter()
-                .filter(|tx| tx.status != "reverted" && tx.sender == self.account.address())
-                .map(|tx| crate::record::SentTransaction {
+                .filter(|tx| tx.status != "reverted")
+                .map(|tx| SentTransaction {
                     hash: tx.hash,
                     sender: tx.sender,
                     nonce: tx.nonce,
@@ -154,17 +155,14 @@ impl Responder {
                 })
                 .collect()
         };
-        for tx in &sent {
-            if let Some(receipt) = self.rpc.receipt(tx.hash).await?
-                && receipt.block_hash.is_some()
-            {
-                let delivered = Delivered {
-                    sent: tx.clone(),
-                    receipt,
-                    accepted_at: None,
-                };
-                return self.confirm(job, &delivered).await;
-            }
+        if let Some(delivered) = self.included(&sent).await? {
+            return self.confirm(job, &delivered).await;
+        }
+        let (sent, others): (Vec<_>, Vec<_>) = sent.into_iter().partition(|tx| tx.sender == self.account.address());
+        if job.failures == 0
+            && let Some(delivered) = self.carry_on(&others).await?
+        {
+            return self.confirm(job, &delivered).await;
         }
         if let Some(step) = self.rehearse(intent, &call).await? {
             return Ok(step);
@@ -191,6 +189,46 @@ impl Responder {
             })
             .await?;
         self.confirm(job, &delivered).await
+    }
+
+    /// The one of these that is in a block.
+    async fn included(&self, sent: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
+        for tx in sent {
+            if let Some(receipt) = self.rpc.receipt(tx.hash).await?
+                && receipt.block_hash.is_some()
+            {
+                return Ok(Some(Delivered {
+                    sent: tx.clone(),
+                    receipt,
+                    accepted_at: None,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends what another keeper has signed for the intent once more and gives it as long as a transaction gets before it is
+    /// replaced: the same bytes have one effect, whoever sends them.
+    async fn carry_on(&self, others: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
+        if others.is_empty() {
+            return Ok(None);
+        }
+        if !self.account.may_send() {
+            return Err(super::DeliverError::NotOurTurn);
+        }
+        for tx in others {
+            if let Err(error) = self.rpc.send_raw(&tx.raw).await {
+                tracing::info!(tx = %tx.hash, %error, "a transaction of another keeper is not taken again");
+            }
+        }
+        let until = Instant::now() + self.settings.bump_after;
+        while Instant::now() < until {
+            if let Some(delivered) = self.included(others).await? {
+                return Ok(Some(delivered));
+            }
+            tokio::time::sleep(self.settings.poll).await;
+        }
+        Ok(None)
     }
 
     fn call(&self, intent: &Intent) -> Option<Call> {

@@ -1,107 +1,26 @@
 //! A keeper that is killed: nothing decided is lost, nothing is done twice.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use alloy::primitives::{U256, hex};
+use alloy::primitives::U256;
 use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
-use cordon_client::Config;
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::record::{IncidentState, Outcome, Store};
-use cordon_keeper::{Keeper, Options, Signers};
+use cordon_keeper::record::{IncidentState, Outcome};
 use cordon_node::NodeConfig;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::board::{GAUGE, STOPPED};
-use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, key, until};
-
-const CONFIG: &str = "CORDON_TEST_KEEPER_CONFIG";
-
-/// Not a test of its own: the process that the tests below start and kill.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "started by other tests as a process of its own"]
-async fn child() {
-    let Ok(path) = std::env::var(CONFIG) else { return };
-    let config = Config::load(path).unwrap();
-    let options = Options::from_config(&config).unwrap();
-    let section = config.keeper.as_ref().unwrap();
-    let store = Store::at(
-        &section.store,
-        config.source.directory(),
-        options.chain_id,
-        options.guard,
-    )
-    .await
-    .unwrap();
-    let signers = Signers::from_config(&config).unwrap();
-    let keeper = Keeper::new(options, &config.compile().unwrap(), store, signers)
-        .await
-        .unwrap();
-    keeper.run(CancellationToken::new()).await.unwrap();
-}
-
-/// A child that is killed with this value.
-struct Process(Child);
-
-impl Process {
-    fn start(world: &World, fail_point: Option<&str>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args([
-                "--exact",
-                "crash::child",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(CONFIG, world.config.source.path())
-            .env("CORDON_KEEPER_KEY", hex::encode(key(KEEPER).to_bytes()))
-            .env("CORDON_HEARTBEAT_KEY", hex::encode(key(HEARTBEAT).to_bytes()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        match fail_point {
-            Some(name) => command.env("CORDON_FAIL_POINT", name),
-            None => command.env_remove("CORDON_FAIL_POINT"),
-        };
-        Self(command.spawn().unwrap())
-    }
-
-    fn kill(&mut self) -> ExitStatus {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits until the child has evaluated a block of now.
-async fn watching(world: &World, store: &Store) {
-    let height = world.height().await;
-    until("the child evaluates blocks", || async {
-        store
-            .window(1)
-            .await
-            .unwrap()
-            .last()
-            .is_some_and(|block| block.number >= height)
-    })
-    .await;
-}
+use crate::process::{Process, watching};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_once() {
     let world = World::new(&GAUGE_RULE).await;
     let store = world.store().await;
-    let mut process = Process::start(&world, Some("after-decision"));
+    let mut process = Process::start(&world, &[("CORDON_FAIL_POINT", "after-decision")]);
     watching(&world, &store).await;
     let bad = world.set(GAUGE, 5_000).await;
     until("it is decided", || async {
@@ -111,7 +30,7 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
     // It stands at the fail point: however long it is given, it sends nothing.
     let height = world.height().await;
     world.reach(height + 4).await;
-    assert_eq!(process.0.try_wait().unwrap(), None, "it still runs");
+    assert_eq!(process.ended(), None, "it still runs");
     assert_eq!(process.kill().signal(), Some(9), "SIGKILL");
     assert_eq!(world.nonce(KEEPER).await, 0, "nothing was sent");
     assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
@@ -124,7 +43,7 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
     );
 
     // The fail point stays on: it strikes decisions, not what is resumed.
-    let _process = Process::start(&world, Some("after-decision"));
+    let _process = Process::start(&world, &[("CORDON_FAIL_POINT", "after-decision")]);
     until("it is contained", || async {
         world.level(1).await == ICordonGuard::Level::ReduceOnly
     })
@@ -169,7 +88,7 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     )
     .await;
     let store = world.store().await;
-    let mut process = Process::start(&world, None);
+    let mut process = Process::start(&world, &[]);
     world.rpc("evm_mine", json!([])).await;
     watching(&world, &store).await;
     until("the heartbeat is out of the way", || async {
@@ -183,7 +102,7 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     .await;
     process.kill();
     // Whatever the kill has interrupted, the next run ends it.
-    let _process = Process::start(&world, None);
+    let _process = Process::start(&world, &[]);
     world.rpc("evm_mine", json!([])).await;
     until("nothing is left to do", || async {
         let intents = store.intents().await.unwrap();
@@ -198,13 +117,13 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
 async fn a_keeper_that_is_killed_again_and_again_contains_once() {
     let world = World::new(&GAUGE_RULE).await;
     let store = world.store().await;
-    let mut process = Process::start(&world, None);
+    let mut process = Process::start(&world, &[]);
     watching(&world, &store).await;
     world.set(GAUGE, 5_000).await;
     for pause in [30, 90, 150, 210, 270, 350] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         process.kill();
-        process = Process::start(&world, None);
+        process = Process::start(&world, &[]);
     }
     until("it is contained", || async {
         world.level(1).await == ICordonGuard::Level::ReduceOnly

@@ -10,7 +10,9 @@
 mod board;
 mod console;
 mod crash;
+mod fleet;
 mod incident;
+mod process;
 mod start;
 mod trouble;
 mod world;

@@ -1,0 +1,115 @@
+//! The turns of a keeper that shares its record with others: it waits for the lease, works while it has it, and stops when it
+//! loses it or sees the chain no more.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::Heads;
+use crate::console;
+use crate::keeper::Keeper;
+use crate::record::Store;
+
+/// A keeper that sees nothing gives its turn to one that may see.
+const BLIND: Duration = Duration::from_secs(3);
+/// One that could not work leaves the turn to the others for so long.
+const ABSTAIN: Duration = Duration::from_secs(10);
+
+/// Takes its turns until `stop`.
+pub(crate) async fn take_turns(keeper: &Keeper, stop: CancellationToken) {
+    keeper.store().require_lease();
+    while !stop.is_cancelled() {
+        if stop.run_until_cancelled(stand_by(keeper)).await.is_none() {
+            break;
+        }
+        tracing::info!(keeper = keeper.name(), "it is this keeper's turn");
+        let turn = stop.child_token();
+        // A task of its own: no work may delay it.
+        let keeping = tokio::spawn(keep(keeper.store().clone(), keeper.term(), turn.clone()));
+        let result = keeper.work(&turn).await;
+        turn.cancel();
+        let _ = keeping.await;
+        let was_ours = keeper.store().may_act();
+        if let Err(error) = keeper.store().resign().await {
+            tracing::warn!(%error, "the turn could not be given back; it ends by itself");
+        }
+        if let Err(error) = &result {
+            tracing::error!(%error, "this keeper cannot work");
+        }
+        if was_ours && !stop.is_cancelled() {
+            tracing::warn!("this keeper has given its turn to the others");
+            let _ = stop.run_until_cancelled(tokio::time::sleep(ABSTAIN)).await;
+        }
+    }
+}
+
+/// Waits until it is this keeper's turn, and says so on its console.
+async fn stand_by(keeper: &Keeper) {
+    let campaign = async {
+        let mut complained = false;
+        loop {
+            match keeper.store().campaign(&keeper.name(), keeper.term()).await {
+                Ok(Some(_)) => return,
+                Ok(None) => complained = false,
+                Err(error) if !complained => {
+                    complained = true;
+                    tracing::error!(%error, "the record of the fleet cannot be reached; this keeper does nothing until it can");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(keeper.term() / 8).await;
+        }
+    };
+    match keeper.listener() {
+        Some(listener) => {
+            tokio::select! {
+                () = campaign => {}
+                () = console::stand_by(listener, keeper.store().clone()) => {}
+            }
+        }
+        None => campaign.await,
+    }
+}
+
+/// Renews the lease until `turn` ends, and ends it when the lease is lost, or may be.
+async fn keep(store: Store, term: Duration, turn: CancellationToken) {
+    let renewals = async {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep((term / 5).min(Duration::from_secs(1))).await;
+            match tokio::time::timeout(term / 2, store.renew_lease(term)).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => {
+                    tracing::error!("another keeper has taken over");
+                    return;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the turn could not be renewed"),
+                Err(_) => tracing::warn!("the record does not answer"),
+            }
+            if !store.may_act() {
+                let ago = renewed.elapsed().as_secs();
+                tracing::error!(ago, "the turn has run out: this keeper stops");
+                return;
+            }
+        }
+    };
+    let _ = turn.run_until_cancelled(renewals).await;
+    turn.cancel();
+}
+
+/// Ends the work when no source of heads has worked for a while.
+pub(crate) async fn step_down_when_blind(heads: Heads, stop: CancellationToken) {
+    const PERIOD: Duration = Duration::from_millis(250);
+    let mut since = None;
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        if !heads.link().is_blind() {
+            since = None;
+            continue;
+        }
+        if since.get_or_insert_with(Instant::now).elapsed() >= BLIND {
+            tracing::error!("this keeper sees no blocks: another one may");
+            stop.cancel();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Three keepers on one PostgreSQL, each with a key of its own: killed, paused, cut off, with a wrong clock. No block is left
+//! out, nothing is done twice, nobody is called twice.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::U256;
+use alloy::providers::Provider;
+use alloy::rpc::types::Filter;
+use alloy::sol_types::SolEvent;
+use cordon_client::config::SecretText;
+use cordon_client::guard::ICordonGuard;
+use cordon_keeper::record::{IncidentState, Store};
+use cordon_testkit::{Inbox, Link, Postgres};
+
+use crate::board::{GAUGE, STOPPED};
+use crate::process::Process;
+use crate::world::{GAUGE_RULE, KEEPER, OTHER, USER, World, until};
+
+/// Keys of the three. Only the first has the keeper's role: a trip needs none.
+const KEYS: [u32; 3] = [KEEPER, OTHER, GUARD_OF_NOTHING];
+/// An account that nothing else uses.
+const GUARD_OF_NOTHING: u32 = 6;
+
+struct Fleet {
+    world: World,
+    database: Postgres,
+    inbox: Inbox,
+    config: PathBuf,
+    store: Store,
+    keepers: Vec<Process>,
+    /// Each keeper's way to the database.
+    links: Vec<Link>,
+}
+
+impl Fleet {
+    /// `skews`: how wrong each keeper's clock is, in milliseconds.
+    async fn new(skews: [i64; 3]) -> Self {
+        let world = World::new(&GAUGE_RULE).await;
+        let database = Postgres::start().unwrap_or_else(|e| panic!("{e}"));
+        let inbox = Inbox::start().await.unwrap();
+        let config = world.dir.path().join("fleet.toml");
+        let text = std::fs::read_to_string(world.config.source.path())
+            .unwrap()
+            .replace("\"cordon.db\"", "{ postgres = { env = \"CORDON_TEST_DATABASE\" } }");
+        let channel = "\n[[notify]]\nid = \"pager\"\nvia = \"webhook\"\nurl = { env = \"CORDON_TEST_PAGER\" }\nsecret = { env = \"CORDON_TEST_PAGER_SECRET\" }\nseverity = \"P1\"\n";
+        std::fs::write(&config, text + channel).unwrap();
+        let store = Store::connect(&SecretText::new(database.url()), world.node.chain_id(), world.guard)
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
+        let mut fleet = Self {
+            world,
+            database,
+            inbox,
+            config,
+            store,
+            keepers: Vec::new(),
+            links: Vec::new(),
+        };
+        for (position, skew) in skews.into_iter().enumerate() {
+            let server = format!("127.0.0.1:{}", fleet.database.port());
+            fleet.links.push(Link::to(&server).await.unwrap());
+            fleet.keepers.push(fleet.process(position, skew));
+        }
+        until("one of them works", || async { fleet.holder().await.is_some() }).await;
+        fleet.follows_from(fleet.world.height().await).await;
+        fleet
+    }
+
+    fn process(&self, position: usize, skew: i64) -> Process {
+        let url = self.database.url_through(self.links[position].address().port());
+        let variables = [
+            ("CORDON_TEST_DATABASE", url.as_str()),
+            ("CORDON_TEST_PAGER", &self.inbox.url()),
+            ("CORDON_TEST_PAGER_SECRET", "a secret of sixteen bytes or more"),
+            ("CORDON_CLOCK_SKEW_MS", &skew.to_string()),
+        ];
+        Process::with(&self.config, KEYS[position], &variables)
+    }
+
+    /// Which of the three has its turn.
+    async fn holder(&self) -> Option<usize> {
+        let holder = self.store.lease_holder().await.unwrap()?.holder;
+        let of = |process: &Process| holder.contains(&format!("(process {})", process.id()));
+        Some(self.keepers.iter().position(of).expect("it is one of the three"))
+    }
+
+    /// Waits until blocks above `height` are evaluated.
+    async fn follows_from(&self, height: u64) {
+        until("blocks are evaluated", || async { self.tip().await > height }).await;
+    }
+
+    async fn tip(&self) -> u64 {
+        let window = self.store.window(1).await.unwrap();
+        window.last().map_or(0, |block| block.number)
+    }
+
+    /// Waits until another keeper than `before` works; answers it, and how long that took.
+    async fn replaced(&self, before: usize) -> (usize, Duration) {
+        let begun = Instant::now();
+        until("another keeper takes over", || async {
+            self.holder().await.is_some_and(|now| now != before)
+        })
+        .await;
+        (self.holder().await.unwrap(), begun.elapsed())
+    }
+
+    async fn contained(&self) {
+        until("it is contained", || async {
+            self.world.level(1).await == ICordonGuard::Level::ReduceOnly
+        })
+        .await;
+        until("everything decided is ended", || async {
+            !self.store.intents().await.unwrap().is_empty() && self.store.open_intents().await.unwrap().is_empty()
+        })
+        .await;
+        until("people are told", || async { self.pages() == 1 }).await;
+    }
+
+    /// Pages that people got, as a service sees them that knows repetitions.
+    fn pages(&self) -> usize {
+        let calls = |message: &&serde_json::Value| {
+            message["event"] == "trigger" && message["key"].as_str().is_some_and(|key| key.contains("incident"))
+        };
+        self.inbox.messages().iter().filter(calls).count()
+    }
+
+    /// What must hold in the end, whoever did it.
+    async fn nothing_missing_nothing_twice(&self) {
+        assert_eq!(self.world.get(STOPPED).await, U256::from(1));
+        let filter = Filter::new()
+            .address(self.world.guard)
+            .event_signature(ICordonGuard::LevelRaised::SIGNATURE_HASH)
+            .from_block(0);
+        let raised = self.world.provider.get_logs(&filter).await.unwrap().len();
+        assert_eq!(raised, 1, "raised once");
+        let incidents = self.store.incidents().await.unwrap();
+        assert_eq!(incidents.len(), 1, "one incident: {incidents:#?}");
+        assert_eq!(incidents[0].state, IncidentState::Contained);
+        assert_eq!(self.pages(), 1, "one page: {:#?}", self.inbox.messages());
+        // No gap: each block in the window is the parent of the next.
+        let window = self.store.window(10_000).await.unwrap();
+        for pair in window.windows(2) {
+            assert_eq!(
+                (pair[1].number, pair[1].parent),
+                (pair[0].number + 1, pair[0].hash),
+                "no gap"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_keeper_is_replaced_within_seconds_and_what_it_began_is_ended_once() {
+    let mut fleet = Fleet::new([0, 30_000, -30_000]).await;
+    let first = fleet.holder().await.unwrap();
+    // It dies in the middle of an incident.
+    fleet.world.set(GAUGE, 5_000).await;
+    until("it is decided", || async {
+        !fleet.store.intents().await.unwrap().is_empty()
+    })
+    .await;
+    fleet.keepers[first].kill();
+    let (second, took) = fleet.replaced(first).await;
+    assert!(took < Duration::from_secs(8), "replaced after {took:?}");
+    fleet.contained().await;
+    // The next one too: a single keeper is left, with a clock of its own.
+    fleet.keepers[second].kill();
+    let (_, took) = fleet.replaced(second).await;
+    assert!(took < Duration::from_secs(8), "replaced after {took:?}");
+    fleet.follows_from(fleet.world.height().await).await;
+    fleet.nothing_missing_nothing_twice().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_was_paused_finds_its_turn_gone_and_does_nothing() {
+    let fleet = Fleet::new([30_000, 0, 0]).await;
+    let first = fleet.holder().await.unwrap();
+    fleet.world.set(GAUGE, 5_000).await;
+    fleet.keepers[first].signal("STOP");
+    fleet.replaced(first).await;
+    fleet.contained().await;
+    let sent = fleet.world.nonce(KEYS[first]).await;
+    fleet.keepers[first].signal("CONT");
+    let height = fleet.world.height().await;
+    fleet.follows_from(height + 12).await;
+    assert_ne!(fleet.holder().await, Some(first), "it does not take its turn back");
+    assert_eq!(fleet.world.nonce(KEYS[first]).await, sent, "it sends nothing");
+    fleet.nothing_missing_nothing_twice().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_is_cut_off_from_the_record_stops_before_another_begins() {
+    let fleet = Fleet::new([0, 0, 30_000]).await;
+    let first = fleet.holder().await.unwrap();
+    fleet.links[first].cut();
+    // It still sees the chain, but may decide nothing.
+    fleet.world.set(GAUGE, 5_000).await;
+    let (second, _) = fleet.replaced(first).await;
+    fleet.contained().await;
+    assert_eq!(fleet.world.nonce(KEYS[first]).await, 0, "it sends nothing");
+    // Repaired, it is there to take over again.
+    fleet.links[first].repair();
+    let third = (0..3)
+        .find(|position| *position != first && *position != second)
+        .unwrap();
+    fleet.keepers[third].signal("STOP");
+    fleet.keepers[second].signal("STOP");
+    until("the one that was cut off takes over", || async {
+        fleet.holder().await == Some(first)
+    })
+    .await;
+    fleet.follows_from(fleet.world.height().await).await;
+    fleet.nothing_missing_nothing_twice().await;
+    assert!(fleet.world.nonce(USER).await > 0);
+}
