@@ -122,6 +122,85 @@ alloy::sol! {
         function loans() external view returns (uint256);
     }
 
+    // ---- Safe, as published in @safe-global/safe-contracts 1.4.1
+
+    interface ISafe {
+        function setup(address[] calldata owners, uint256 threshold, address to, bytes calldata data, address fallbackHandler, address paymentToken, uint256 payment, address paymentReceiver) external;
+        function nonce() external view returns (uint256);
+        function setGuard(address guard) external;
+        function addOwnerWithThreshold(address owner, uint256 threshold) external;
+        function execTransaction(address to, uint256 value, bytes calldata data, uint8 operation, uint256 safeTxGas, uint256 baseGas, uint256 gasPrice, address gasToken, address refundReceiver, bytes calldata signatures) external payable returns (bool);
+    }
+
+    interface ISafeProxyFactory {
+        function createProxyWithNonce(address singleton, bytes calldata initializer, uint256 salt) external returns (address);
+    }
+
+    interface IMultiSend {
+        function multiSend(bytes calldata transactions) external payable;
+    }
+
+    /// What a Safe's owners sign.
+    struct SafeTx {
+        address to;
+        uint256 value;
+        bytes data;
+        uint8 operation;
+        uint256 safeTxGas;
+        uint256 baseGas;
+        uint256 gasPrice;
+        address gasToken;
+        address refundReceiver;
+        uint256 nonce;
+    }
+
+    // ---- OpenZeppelin, as published in @openzeppelin/contracts 5.4.0
+
+    interface ITimelock {
+        constructor(uint256 minDelay, address[] proposers, address[] executors, address admin);
+        function grantRole(bytes32 role, address account) external;
+        function schedule(address target, uint256 value, bytes calldata data, bytes32 predecessor, bytes32 salt, uint256 delay) external;
+        function hashOperation(address target, uint256 value, bytes calldata data, bytes32 predecessor, bytes32 salt) external pure returns (bytes32);
+        function updateDelay(uint256 delay) external;
+    }
+
+    // ---- adapters (contracts/solidity/src/adapters)
+
+    interface ISafeTransactionGuard {
+        error NotScheduled(bytes32 action);
+        constructor(address binder, address safe, uint24 scope, uint256 delay, address multiSend);
+        function bind(address guard) external;
+        function schedule(address to, uint256 value, bytes calldata data, uint8 operation) external returns (bytes32);
+    }
+
+    struct Everyday {
+        address target;
+        bytes4 selector;
+    }
+
+    interface ITimelockGate {
+        constructor(address binder, address timelock, uint8 scope, address council, uint256 patience, Everyday[] everyday);
+        function bind(address guard) external;
+        function vet(address target, uint256 value, bytes calldata data, bytes32 predecessor, bytes32 salt) external returns (bytes32);
+        function execute(address target, uint256 value, bytes calldata payload, bytes32 predecessor, bytes32 salt) external payable;
+        function stop(bytes32 id) external;
+    }
+
+    // ---- what attackers bring (contracts/solidity/drill)
+
+    /// What the swap of a Safe's code looks like to its owners.
+    interface ITokenDisguise {
+        function transfer(address to, uint256 amount) external;
+    }
+
+    interface IBackdoor {
+        function sweep(address token) external;
+    }
+
+    interface IParameters {
+        function setFee(uint256 bps) external;
+    }
+
     interface IVaultInflator {
         function inflate(address vault) external;
         function cashOut(address vault) external;

@@ -54,7 +54,12 @@ impl Artifact {
     /// `protocol/pool/Pool`.
     pub(crate) fn hardhat(folder: &Path, contract: &str) -> Result<Self, DrillError> {
         let name = contract.rsplit('/').next().unwrap_or(contract);
-        let path = folder.join(format!("{contract}.sol/{name}.json"));
+        Self::hardhat_flat(folder, &format!("{contract}.sol/{name}"))
+    }
+
+    /// Reads an artifact of Hardhat's kind, given as its path below `folder` without the extension.
+    pub(crate) fn hardhat_flat(folder: &Path, name: &str) -> Result<Self, DrillError> {
+        let path = folder.join(format!("{name}.json"));
         let file: HardhatFile = read(&path)?;
         Ok(Self {
             path,
@@ -65,7 +70,12 @@ impl Artifact {
 
     /// Reads forge's artifact of the contract `name` in the source file of the same name.
     pub(crate) fn forge(folder: &Path, name: &str) -> Result<Self, DrillError> {
-        let path = folder.join(format!("{name}.sol/{name}.json"));
+        Self::forge_in(folder, name, name)
+    }
+
+    /// Reads forge's artifact of the contract `name` in the source file `source`, both without extension.
+    pub(crate) fn forge_in(folder: &Path, source: &str, name: &str) -> Result<Self, DrillError> {
+        let path = folder.join(format!("{source}.sol/{name}.json"));
         let file: ForgeFile = read(&path)?;
         Ok(Self {
             path,

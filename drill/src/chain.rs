@@ -142,8 +142,7 @@ impl Chain {
 
     /// Sends a call without waiting for it.
     pub(crate) async fn send<C: SolCall>(&self, from: &Account, to: Address, call: &C) -> Result<B256, DrillError> {
-        self.broadcast(from, TxKind::Call(to), call.abi_encode().into(), CALL_GAS, C::SIGNATURE)
-            .await
+        self.send_raw(from, to, call.abi_encode().into(), C::SIGNATURE).await
     }
 
     /// Sends encoded calldata without waiting for it.
@@ -154,7 +153,26 @@ impl Chain {
         calldata: Bytes,
         what: &str,
     ) -> Result<B256, DrillError> {
-        self.broadcast(from, TxKind::Call(to), calldata, CALL_GAS, what).await
+        self.send_paying(from, to, calldata, U256::ZERO, what).await
+    }
+
+    /// Sends encoded calldata with `value` wei without waiting for it.
+    pub(crate) async fn send_paying(
+        &self,
+        from: &Account,
+        to: Address,
+        calldata: Bytes,
+        value: U256,
+        what: &str,
+    ) -> Result<B256, DrillError> {
+        let tx = TxEip1559 {
+            gas_limit: CALL_GAS,
+            to: TxKind::Call(to),
+            input: calldata,
+            value,
+            ..TxEip1559::default()
+        };
+        self.broadcast(from, tx, what).await
     }
 
     /// Sends a call and waits until it is mined and has succeeded.
@@ -189,27 +207,23 @@ impl Chain {
 
     /// Sends creation code without waiting for it.
     pub(crate) async fn send_creation(&self, from: &Account, code: Bytes) -> Result<B256, DrillError> {
-        self.broadcast(from, TxKind::Create, code, DEPLOY_GAS, "deployment")
-            .await
+        let tx = TxEip1559 {
+            gas_limit: DEPLOY_GAS,
+            to: TxKind::Create,
+            input: code,
+            ..TxEip1559::default()
+        };
+        self.broadcast(from, tx, "deployment").await
     }
 
-    async fn broadcast(
-        &self,
-        from: &Account,
-        to: TxKind,
-        input: Bytes,
-        gas: u64,
-        what: &str,
-    ) -> Result<B256, DrillError> {
+    /// Fills in what all transactions have alike, signs and sends.
+    async fn broadcast(&self, from: &Account, tx: TxEip1559, what: &str) -> Result<B256, DrillError> {
         let mut tx = TxEip1559 {
             chain_id: self.chain_id,
             nonce: from.nonce.fetch_add(1, Ordering::SeqCst),
-            gas_limit: gas,
             max_fee_per_gas: MAX_FEE,
             max_priority_fee_per_gas: TIP,
-            to,
-            input,
-            ..TxEip1559::default()
+            ..tx
         };
         let signature = from
             .signer

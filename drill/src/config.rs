@@ -8,7 +8,7 @@ use crate::{
     cast,
     chain::signer,
     error::DrillError,
-    live::{AaveMarket, VaultMarket},
+    live::{AaveMarket, Book, VaultMarket},
 };
 
 /// Template of the Aave drill.
@@ -53,6 +53,15 @@ impl Template {
         let mut template = Self::common(VAULT, http, ws)?;
         template.set("vault", market.busy);
         template.set("new_vault", market.new);
+        Ok(template)
+    }
+
+    /// Any drill's whose placeholders are the names in `book`.
+    pub(crate) fn of(text: &'static str, book: &Book, http: &str, ws: &str) -> Result<Self, DrillError> {
+        let mut template = Self::common(text, http, ws)?;
+        for (name, address) in book.entries() {
+            template.set(name, address);
+        }
         Ok(template)
     }
 

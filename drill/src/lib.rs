@@ -18,6 +18,7 @@ mod live;
 mod loss;
 mod market;
 mod outcome;
+mod play;
 mod progress;
 mod scenario;
 mod score;

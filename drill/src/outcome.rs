@@ -163,12 +163,9 @@ impl Outcome {
             )),
             Some(_) => {}
         }
-        let tolerated = if self.scenario == Scenario::VaultInflation.name() {
-            VAULT_TOLERANCE_BPS
-        } else {
-            0
-        };
-        let must_save = self.scenario == Scenario::VaultInflation.name() || run.attacker_delay_blocks >= 2;
+        let scenario = self.scenario.parse::<Scenario>().ok();
+        let tolerated = scenario.map_or(0, Scenario::tolerance_bps);
+        let must_save = scenario.is_some_and(Scenario::always_held) || run.attacker_delay_blocks >= 2;
         if must_save && !run.loss_guarded.within(tolerated, &run.loss_unguarded) {
             broken.push(format!("{name}: {} lost with the guard", run.loss_guarded));
         }

@@ -77,7 +77,7 @@ impl Stage {
         context: &Context<'_>,
         fork: &mut Fork,
         template: &Template,
-        grants: impl FnOnce(Address) -> Vec<Grant>,
+        grants: impl FnOnce(Address) -> Result<Vec<Grant>, DrillError>,
         folder: &Path,
     ) -> Result<Self, DrillError> {
         let file = folder.join("cordon.toml");
@@ -89,7 +89,7 @@ impl Stage {
         let provider = cordon_client::chain::connect(&config.chain, Some(governor)).await?;
         let deployment = deploy_guard(&provider, from, &config, &compiled, &artifacts, GuardOptions::default()).await?;
         let guard = deployment.guard;
-        for grant in grants(guard) {
+        for grant in grants(guard)? {
             let owner = fork.account(cast::ADMIN)?;
             let hash = fork
                 .chain

@@ -1,4 +1,4 @@
-//! Finds what a drill needs besides itself: anvil, Aave's artifacts, our compiled Solidity and the guard's programs.
+//! Finds what a drill needs besides itself: anvil, published contracts, our compiled Solidity and the guard's programs.
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,30 @@ impl Tools {
             "Aave's compiled contracts (@aave/core-v3)",
             self.root
                 .join("scripts/npm/node_modules/@aave/core-v3/artifacts/contracts"),
+        )
+    }
+
+    /// Folder of Safe's compiled contracts.
+    ///
+    /// # Errors
+    /// [`DrillError::ToolMissing`] when the package is not installed.
+    pub fn safe_artifacts(&self) -> Result<PathBuf, DrillError> {
+        existing(
+            "Safe's compiled contracts (@safe-global/safe-contracts)",
+            self.root
+                .join("scripts/npm/node_modules/@safe-global/safe-contracts/build/artifacts/contracts"),
+        )
+    }
+
+    /// Folder of OpenZeppelin's compiled contracts.
+    ///
+    /// # Errors
+    /// [`DrillError::ToolMissing`] when the package is not installed.
+    pub fn openzeppelin_artifacts(&self) -> Result<PathBuf, DrillError> {
+        existing(
+            "OpenZeppelin's compiled contracts (@openzeppelin/contracts)",
+            self.root
+                .join("scripts/npm/node_modules/@openzeppelin/contracts/build/contracts"),
         )
     }
 

@@ -4,7 +4,7 @@ pub(crate) mod aave;
 pub(crate) mod vault;
 
 use alloy::{
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B256, Bytes, U256},
     sol_types::SolCall,
 };
 
@@ -21,16 +21,24 @@ pub(crate) struct Step {
     pub(crate) target: Address,
     /// Encoded call.
     pub(crate) calldata: Bytes,
+    /// Ether that goes with it, in wei.
+    pub(crate) value: U256,
     /// What it is, for reports.
     pub(crate) what: &'static str,
 }
 
 impl Step {
-    fn new<C: SolCall>(actor: u32, target: Address, call: &C, what: &'static str) -> Self {
+    pub(crate) fn new<C: SolCall>(actor: u32, target: Address, call: &C, what: &'static str) -> Self {
+        Self::paying(actor, target, call, U256::ZERO, what)
+    }
+
+    /// A call with `value` wei.
+    pub(crate) fn paying<C: SolCall>(actor: u32, target: Address, call: &C, value: U256, what: &'static str) -> Self {
         Self {
             actor,
             target,
             calldata: call.abi_encode().into(),
+            value,
             what,
         }
     }
@@ -55,7 +63,13 @@ pub(crate) async fn run(fork: &Fork, waves: &[Wave]) -> Result<Benign, DrillErro
         for step in wave {
             let hash = fork
                 .chain
-                .send_raw(fork.account(step.actor)?, step.target, step.calldata.clone(), step.what)
+                .send_paying(
+                    fork.account(step.actor)?,
+                    step.target,
+                    step.calldata.clone(),
+                    step.value,
+                    step.what,
+                )
                 .await?;
             sent.push((step.what, hash));
         }

@@ -1,6 +1,7 @@
 //! The live chain: stock anvil with real protocols on it, set up and then idle.
 
 mod aave;
+mod book;
 mod process;
 mod vault;
 
@@ -14,6 +15,7 @@ use alloy::{
 use self::process::AnvilProcess;
 pub(crate) use self::{
     aave::{AaveMarket, Asset, FRESH_WETH, borrow_call, repay_call, supply_call},
+    book::Book,
     vault::{DECIMALS as VAULT_DECIMALS, DONATION, SYMBOL as VAULT_SYMBOL, VaultMarket},
 };
 use crate::{
@@ -21,10 +23,14 @@ use crate::{
     cast,
     chain::{Account, Chain},
     error::DrillError,
+    play::{Play, safe::SafeMasterCopy, timelock::TimelockTakeover},
     progress::Progress,
     scenario::Scenario,
     tools::Tools,
 };
+
+/// Tokens that everybody gets in scenarios of our own tokens, whole units.
+pub(crate) const MINT: u64 = 2_000_000;
 
 /// Chain id of the live chain: Arbitrum One, because that is where a guard lives.
 pub(crate) const CHAIN_ID: u64 = 42161;
@@ -37,8 +43,18 @@ pub(crate) struct Live {
     pub(crate) aave: Option<AaveMarket>,
     /// The vaults, when a scenario asked for them.
     pub(crate) vault: Option<VaultMarket>,
+    /// What the other scenarios deployed, by their names.
+    books: BTreeMap<&'static str, Book>,
     /// The block that every fork starts from.
     pub(crate) fork_block: u64,
+}
+
+/// What `scenarios` deployed.
+struct Population {
+    aave: Option<AaveMarket>,
+    vault: Option<VaultMarket>,
+    books: BTreeMap<&'static str, Book>,
+    fork_block: u64,
 }
 
 impl Live {
@@ -51,17 +67,24 @@ impl Live {
         progress.step("starting the live chain (anvil, chain id 42161)");
         let process = AnvilProcess::start(&tools.anvil, CHAIN_ID, cast::COUNT).await?;
         match populate(tools, process.endpoint(), scenarios, progress).await {
-            Ok((aave, vault, fork_block)) => Ok(Self {
+            Ok(population) => Ok(Self {
                 process,
-                aave,
-                vault,
-                fork_block,
+                aave: population.aave,
+                vault: population.vault,
+                books: population.books,
+                fork_block: population.fork_block,
             }),
             Err(error) => {
                 process.stop().await;
                 Err(error)
             }
         }
+    }
+
+    /// What `scenario` deployed.
+    pub(crate) fn book(&self, scenario: Scenario) -> Result<&Book, DrillError> {
+        let scenario = scenario.name();
+        self.books.get(scenario).ok_or(DrillError::NotDeployed { scenario })
     }
 
     /// HTTP endpoint of the chain.
@@ -80,7 +103,7 @@ async fn populate(
     endpoint: &str,
     scenarios: &[Scenario],
     progress: &dyn Progress,
-) -> Result<(Option<AaveMarket>, Option<VaultMarket>, u64), DrillError> {
+) -> Result<Population, DrillError> {
     let chain = Chain::connect(endpoint).await?;
     let mut aave = None;
     let mut vault = None;
@@ -92,14 +115,42 @@ async fn populate(
         progress.step("deploying the ERC-4626 vaults");
         vault = Some(vault::deploy(tools, &chain).await?);
     }
-    let fork_block = chain.head().await?;
-    Ok((aave, vault, fork_block))
+    let mut books = BTreeMap::new();
+    for scenario in scenarios {
+        if let Some(book) = deploy(tools, &chain, *scenario, progress).await? {
+            books.insert(scenario.name(), book);
+        }
+    }
+    Ok(Population {
+        aave,
+        vault,
+        books,
+        fork_block: chain.head().await?,
+    })
+}
+
+/// Deploys a scenario that keeps its addresses in a book.
+async fn deploy(
+    tools: &Tools,
+    chain: &Chain,
+    scenario: Scenario,
+    progress: &dyn Progress,
+) -> Result<Option<Book>, DrillError> {
+    let builder = Builder::new(chain).await?;
+    progress.step(&format!("deploying what {scenario} needs"));
+    Ok(Some(match scenario {
+        Scenario::AaveOracle | Scenario::VaultInflation => return Ok(None),
+        Scenario::SafeMasterCopy => SafeMasterCopy::deploy(tools, &builder).await?,
+        Scenario::TimelockTakeover => TimelockTakeover::deploy(tools, &builder).await?,
+    }))
 }
 
 /// Deploys contracts of one account and remembers libraries to link.
-struct Builder<'a> {
-    chain: &'a Chain,
-    admin: Account,
+pub(crate) struct Builder<'a> {
+    /// The live chain.
+    pub(crate) chain: &'a Chain,
+    /// Who deploys, and owns what is deployed.
+    pub(crate) admin: Account,
     libraries: BTreeMap<String, Address>,
 }
 
@@ -112,13 +163,15 @@ impl<'a> Builder<'a> {
         })
     }
 
-    async fn deploy(&self, artifact: &Artifact, arguments: Vec<u8>) -> Result<Address, DrillError> {
+    /// Deploys a contract; `arguments` are its constructor's, encoded.
+    pub(crate) async fn deploy(&self, artifact: &Artifact, arguments: Vec<u8>) -> Result<Address, DrillError> {
         self.chain
             .deploy(&self.admin, artifact, &self.libraries, &arguments)
             .await
     }
 
-    async fn execute<C: SolCall>(&self, to: Address, call: &C) -> Result<(), DrillError> {
+    /// A call of the admin that succeeds.
+    pub(crate) async fn execute<C: SolCall>(&self, to: Address, call: &C) -> Result<(), DrillError> {
         self.chain.execute(&self.admin, to, call).await.map(drop)
     }
 }

@@ -162,7 +162,7 @@ async fn guarded(context: &Context<'_>, market: &AaveMarket, plan: Plan) -> Resu
     let mut fork = Fork::start(context.live, Pace::Automatic).await?;
     let template = Template::aave(market, &fork.http(), &fork.ws())?;
     let acl = market.acl;
-    let stage = Stage::raise(context, &mut fork, &template, |guard| roles(acl, guard), &folder).await?;
+    let stage = Stage::raise(context, &mut fork, &template, |guard| Ok(roles(acl, guard)), &folder).await?;
     let benign = benign::run(&fork, &benign::aave::plan(market)?).await?;
     let prepared = attack::aave::prepare(&fork, context.tools, market).await?;
     let attack = attack::aave::strike(&fork, market, &prepared, plan.delay, plan.arrival, Some(stage.guard)).await?;

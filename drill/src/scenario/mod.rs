@@ -12,7 +12,8 @@ use crate::{
     attack::Attack,
     benign::Benign,
     error::DrillError,
-    outcome::{Latency, Outcome},
+    outcome::{Latency, Outcome, VAULT_TOLERANCE_BPS},
+    play::{self, safe::SafeMasterCopy, timelock::TimelockTakeover},
     score::Damage,
 };
 
@@ -23,11 +24,20 @@ pub enum Scenario {
     AaveOracle,
     /// The first depositor of an ERC-4626 vault inflates the price of a share and takes the next depositor's assets.
     VaultInflation,
+    /// A Safe's owners sign a DELEGATECALL that replaces the Safe's code.
+    SafeMasterCopy,
+    /// Whoever took over a timelock's governor queues the whole treasury.
+    TimelockTakeover,
 }
 
 impl Scenario {
     /// All drills, in the order in which the demo runs them.
-    pub const ALL: [Self; 2] = [Self::AaveOracle, Self::VaultInflation];
+    pub const ALL: [Self; 4] = [
+        Self::AaveOracle,
+        Self::VaultInflation,
+        Self::SafeMasterCopy,
+        Self::TimelockTakeover,
+    ];
 
     /// The name on the command line and in reports.
     #[must_use]
@@ -35,13 +45,28 @@ impl Scenario {
         match self {
             Self::AaveOracle => "aave-oracle",
             Self::VaultInflation => "vault-inflation",
+            Self::SafeMasterCopy => "safe-master-copy",
+            Self::TimelockTakeover => "timelock-takeover",
         }
     }
 
     /// Whether the protocol under attack is a published one, run from its published bytecode.
     #[must_use]
     pub const fn real_bytecode(self) -> bool {
-        matches!(self, Self::AaveOracle)
+        matches!(self, Self::AaveOracle | Self::SafeMasterCopy | Self::TimelockTakeover)
+    }
+
+    /// Whether the attack is held whatever its timing, and not only when it takes its time.
+    pub(crate) const fn always_held(self) -> bool {
+        !matches!(self, Self::AaveOracle)
+    }
+
+    /// Most that may be lost with the guard, in bps of what is lost without it: the tolerance of the rule that guards.
+    pub(crate) const fn tolerance_bps(self) -> u64 {
+        match self {
+            Self::VaultInflation => VAULT_TOLERANCE_BPS,
+            _ => 0,
+        }
     }
 
     /// Runs all attacks of the drill, without and with the guard.
@@ -49,12 +74,14 @@ impl Scenario {
         match self {
             Self::AaveOracle => aave::run(context).await,
             Self::VaultInflation => vault::run(context).await,
+            Self::SafeMasterCopy => play::run::<SafeMasterCopy>(context).await,
+            Self::TimelockTakeover => play::run::<TimelockTakeover>(context).await,
         }
     }
 }
 
 /// An empty folder for one run; what an earlier drill left there is removed.
-fn fresh_folder(context: &Context<'_>, scenario: &str, run: &str) -> Result<PathBuf, DrillError> {
+pub(crate) fn fresh_folder(context: &Context<'_>, scenario: &str, run: &str) -> Result<PathBuf, DrillError> {
     let folder = context.out.join(scenario).join(run);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(DrillError::file("remove", &folder))?;
@@ -65,7 +92,7 @@ fn fresh_folder(context: &Context<'_>, scenario: &str, run: &str) -> Result<Path
 
 /// The damage of an unguarded run, when that run shows what it is to show: honest traffic passes, the attack lands as planned,
 /// and it hurts.
-fn proven(
+pub(crate) fn proven(
     scenario: &'static str,
     delay: u64,
     benign: &Benign,
@@ -102,7 +129,7 @@ fn proven(
 }
 
 /// The keeper's latencies as it recorded them.
-fn latency(incident: &Incident) -> Latency {
+pub(crate) fn latency(incident: &Incident) -> Latency {
     // To the microsecond, which is as exact as the record is.
     let millis =
         |duration: Option<Duration>| duration.map(|duration| (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0);

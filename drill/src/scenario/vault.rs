@@ -94,7 +94,7 @@ async fn guarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Res
     let mut fork = Fork::start(context.live, Pace::Automatic).await?;
     let template = Template::vault(market, &fork.http(), &fork.ws())?;
     let vaults = [market.busy, market.new];
-    let stage = Stage::raise(context, &mut fork, &template, |guard| hooks(vaults, guard), &folder).await?;
+    let stage = Stage::raise(context, &mut fork, &template, |guard| Ok(hooks(vaults, guard)), &folder).await?;
     let benign = benign::run(&fork, &benign::vault::plan(market)?).await?;
     let attack = attack::vault::strike(&fork, market, delay).await?;
     let false_trips = stage.trips_before(&fork, attack.change.block).await?;

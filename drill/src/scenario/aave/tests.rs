@@ -56,7 +56,7 @@ impl<'a> Robbed<'a> {
         let market = context.live.aave.as_ref().unwrap();
         let mut fork = Fork::start(context.live, Pace::Automatic).await.unwrap();
         let template = Template::aave(market, &fork.http(), &fork.ws()).unwrap();
-        let grants = |guard| roles(market.acl, guard);
+        let grants = |guard| Ok(roles(market.acl, guard));
         let stage = Stage::raise(context, &mut fork, &template, grants, &context.out)
             .await
             .unwrap();
