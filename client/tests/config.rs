@@ -49,7 +49,7 @@ fn the_full_example_is_read() {
     assert_eq!(config.contracts.names().count(), 9);
 
     let keeper = config.keeper.as_ref().unwrap();
-    assert_eq!(keeper.key, Secret::Env("CORDON_KEEPER_KEY".into()));
+    assert_eq!(keeper.key, Some(Secret::Env("CORDON_KEEPER_KEY".into())));
     assert!(
         matches!(&keeper.heartbeat_key, Some(Secret::Keystore { password_env, .. })
         if password_env == "CORDON_HEARTBEAT_PASSWORD")

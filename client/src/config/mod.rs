@@ -11,6 +11,7 @@ mod notify;
 mod schema;
 mod secret;
 mod source;
+mod watch;
 mod witness;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use notify::{Audience, Email, MailSecurity, NotifyChannel, Via};
 pub use secret::{Secret, SecretError};
 pub use source::{Problem, Report, Source, nearest, suggest};
+pub use watch::{Condition, Finality, InvariantContract, Maintenance, Standard, Status, Watch, WatchKind};
 pub use witness::Witness;
 
 /// A configuration whose names are all resolved. Nothing of it was read from a chain.
@@ -53,6 +55,10 @@ pub struct Config {
     pub containments: Vec<Containment>,
     /// Who is told what happened.
     pub notify: Vec<NotifyChannel>,
+    /// What is looked for in every block besides the invariants, in the order of the file.
+    pub watches: Vec<Watch>,
+    /// Times in which what watches find is not told.
+    pub maintenance: Vec<Maintenance>,
     /// Doubtful things that do not keep the configuration from being used.
     pub warnings: Vec<Problem>,
 }
@@ -112,8 +118,8 @@ pub enum StorePlace {
 pub struct KeeperConfig {
     /// Where the record is kept.
     pub store: StorePlace,
-    /// Key of the keeper role.
-    pub key: Secret,
+    /// Key of the keeper role; `None` for a keeper that only watches.
+    pub key: Option<Secret>,
     /// Key of the heartbeat role, when it is another one.
     pub heartbeat_key: Option<Secret>,
     /// Directory of the Markdown reports.

@@ -19,7 +19,7 @@ pub(super) type Text = Spanned<String>;
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     pub(super) chain: RawChain,
-    pub(super) guard: RawGuard,
+    pub(super) guard: Option<RawGuard>,
     pub(super) keeper: Option<RawKeeper>,
     #[serde(default)]
     pub(super) contracts: BTreeMap<Text, RawContract>,
@@ -29,6 +29,10 @@ pub(super) struct RawConfig {
     pub(super) containment: Vec<RawContainment>,
     #[serde(default)]
     pub(super) notify: Vec<RawNotify>,
+    #[serde(default)]
+    pub(super) watch: Vec<RawWatch>,
+    #[serde(default)]
+    pub(super) maintenance: Vec<RawMaintenance>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +64,7 @@ pub(super) struct RawGuard {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawKeeper {
     pub(super) store: RawStore,
-    pub(super) key: Secret,
+    pub(super) key: Option<Secret>,
     pub(super) heartbeat_key: Option<Secret>,
     pub(super) reports: Option<PathBuf>,
     pub(super) heartbeat_url: Option<Credential>,
@@ -234,6 +238,67 @@ impl RawNotify {
         .filter_map(|(key, span)| Some((key, span?)))
         .collect()
     }
+}
+
+/// All kinds share one table; which keys belong to which is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWatch {
+    pub(super) id: Text,
+    pub(super) on: Text,
+    pub(super) severity: Option<Text>,
+    pub(super) finality: Option<Text>,
+    pub(super) cooldown: Option<Text>,
+    #[serde(default)]
+    pub(super) shadow: bool,
+    pub(super) event: Option<Text>,
+    pub(super) function: Option<Text>,
+    pub(super) at: Option<OneOrMany>,
+    pub(super) from: Option<OneOrMany>,
+    pub(super) to: Option<OneOrMany>,
+    pub(super) status: Option<Text>,
+    pub(super) slot: Option<Text>,
+    pub(super) standards: Option<OneOrMany>,
+    pub(super) artifact: Option<Text>,
+    #[serde(default)]
+    pub(super) args: Vec<Text>,
+    #[serde(default)]
+    pub(super) state: BTreeMap<Text, Text>,
+    pub(super) when: Option<Text>,
+}
+
+impl RawWatch {
+    /// The keys that were given among those that only some kinds have.
+    pub(super) fn kind_keys(&self) -> Vec<(&'static str, Range<usize>)> {
+        let text = |value: &Option<Text>| value.as_ref().map(Spanned::span);
+        let list = |value: &Option<OneOrMany>| value.as_ref().map(|list| list.0.first().map_or(0..0, Spanned::span));
+        [
+            ("event", text(&self.event)),
+            ("function", text(&self.function)),
+            ("at", list(&self.at)),
+            ("from", list(&self.from)),
+            ("to", list(&self.to)),
+            ("status", text(&self.status)),
+            ("slot", text(&self.slot)),
+            ("standards", list(&self.standards)),
+            ("artifact", text(&self.artifact)),
+            ("args", self.args.first().map(Spanned::span)),
+            ("state", self.state.keys().next().map(Spanned::span)),
+            ("when", text(&self.when)),
+        ]
+        .into_iter()
+        .filter_map(|(key, span)| Some((key, span?)))
+        .collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMaintenance {
+    pub(super) from: Text,
+    pub(super) to: Text,
+    pub(super) watches: Option<OneOrMany>,
+    pub(super) reason: Text,
 }
 
 /// One text or a list of texts.

@@ -8,7 +8,7 @@ use alloy::primitives::Address;
 use cordon_core::bounds::GOVERNOR_DELAY_MAX;
 use url::Url;
 
-use super::super::schema::{RawChain, RawConsole, RawGuard, RawKeeper, RawStore, Text};
+use super::super::schema::{RawChain, RawConfig, RawConsole, RawGuard, RawKeeper, RawStore, Text};
 use super::super::source::suggest;
 use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, StorePlace, format_duration};
 use super::{Checker, is_identifier};
@@ -87,6 +87,26 @@ impl Checker {
             keepers: self.accounts(&raw.keepers),
             heartbeats: self.accounts(&raw.heartbeats),
             governor_delay: self.governor_delay(raw),
+        }
+    }
+
+    /// A file without `[guard]` only watches: what needs a guard is an error in it.
+    pub(super) fn no_guard(&mut self, raw: &RawConfig) -> GuardConfig {
+        let invariants = raw.invariant.iter().map(|raw| (&raw.id, "an invariant"));
+        let containments = raw.containment.iter().map(|raw| (&raw.id, "a containment"));
+        for (id, what) in invariants.chain(containments) {
+            let help = "add the section, or watch without one: [[watch]]".to_owned();
+            self.error(id.span(), format!("{what} needs the section [guard]"), help);
+        }
+        GuardConfig {
+            address: None,
+            scopes: vec![WHOLE_PROTOCOL.to_owned()],
+            callers: Vec::new(),
+            governor: None,
+            guardians: Vec::new(),
+            keepers: Vec::new(),
+            heartbeats: Vec::new(),
+            governor_delay: GOVERNOR_DELAY,
         }
     }
 

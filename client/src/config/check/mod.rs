@@ -4,6 +4,7 @@ mod contracts;
 mod guard;
 mod notify;
 mod rules;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,10 +46,15 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     };
     let chain = checker.chain(&raw.chain);
     let contracts = checker.contracts(&raw.contracts);
-    let guard = checker.guard(&raw.guard, &contracts);
+    let guard = match &raw.guard {
+        Some(guard) => checker.guard(guard, &contracts),
+        None => checker.no_guard(&raw),
+    };
     let keeper = raw.keeper.map(|keeper| checker.keeper(keeper));
     let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts);
     let containments = checker.containments(&raw.containment, &guard.scopes);
+    let watches = checker.watches(&raw.watch, &contracts);
+    let maintenance = checker.maintenance(&raw.maintenance, &raw.watch);
     let notify = checker.notify(raw.notify);
     let Checker {
         source,
@@ -65,6 +71,8 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
             invariants,
             containments,
             notify,
+            watches,
+            maintenance,
             warnings,
         }),
         _ => Err(Report::new(source.path(), problems)),

@@ -1,0 +1,546 @@
+//! `[[watch]]` and `[[maintenance]]`.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use alloy::dyn_abi::{DynSolType, DynSolValue};
+use alloy::json_abi::{ContractObject, Event, Function, Param as AbiParam};
+use alloy::primitives::{Address, B256, Bytes, U256};
+use cordon_core::rule::{Param, Type, compile};
+
+use super::super::Severity;
+use super::super::schema::{OneOrMany, RawMaintenance, RawWatch, Text};
+use super::super::source::suggest;
+use super::super::watch::{Condition, Finality, InvariantContract, Maintenance, Standard, Status, Watch, WatchKind};
+use super::Checker;
+use crate::abi::{Contracts, SignatureError};
+
+/// Most watches of a file: each costs a look at every block.
+const MOST: usize = 2_000;
+/// Longest artifact of an invariant contract, in bytes.
+const LONGEST_ARTIFACT: u64 = 16 * 1024 * 1024;
+/// Address of Foundry's cheatcodes, which exist in tests only.
+const CHEATCODES: [u8; 20] = [
+    0x71, 0x09, 0x70, 0x9e, 0xcf, 0xa9, 0x1a, 0x80, 0x62, 0x6f, 0xf3, 0x98, 0x9d, 0x68, 0xf6, 0x7f, 0x5b, 0x1d, 0xd1,
+    0x2d,
+];
+
+/// The keys that only some kinds have, by kind.
+const KEYS: [(&str, &[&str]); 9] = [
+    ("event", &["event", "at", "when"]),
+    ("call", &["function", "at", "status", "when"]),
+    ("transaction", &["from", "to", "status", "when"]),
+    ("balance", &["at", "when"]),
+    ("storage", &["at", "slot", "when"]),
+    ("code", &["at"]),
+    ("changes", &["at", "standards"]),
+    ("invariants", &["artifact", "args", "state"]),
+    ("pending", &["from", "to", "function", "when"]),
+];
+
+/// A value that a condition may name.
+type Field = (String, Type);
+
+const UINT: Type = Type::Int {
+    signed: false,
+    bits: 256,
+};
+
+impl Checker {
+    pub(super) fn watches(&mut self, raws: &[RawWatch], contracts: &Contracts) -> Vec<Watch> {
+        self.ids("a watch", raws.iter().map(|raw| &raw.id));
+        if let Some(beyond) = raws.get(MOST) {
+            self.error(beyond.id.span(), format!("a file has at most {MOST} watches"), None);
+        }
+        raws.iter().filter_map(|raw| self.watch(raw, contracts)).collect()
+    }
+
+    fn watch(&mut self, raw: &RawWatch, contracts: &Contracts) -> Option<Watch> {
+        let name = self.choice(&raw.on, "kind of watch", &KEYS.map(|(name, _)| (name, name)))?;
+        self.foreign_watch_keys(name, raw);
+        let severity = raw.severity.as_ref().map_or(Some(Severity::P3), |text| {
+            self.choice(text, "severity", &Severity::ALL.map(|s| (s.name(), s)))
+        });
+        let finality = raw.finality.as_ref().map_or(Some(Finality::Latest), |text| {
+            self.choice(text, "finality", &Finality::ALL.map(|f| (f.name(), f)))
+        });
+        if let (Some(text), "pending") = (&raw.finality, name) {
+            self.error(
+                text.span(),
+                "a pending transaction is in no block: leave `finality` out",
+                None,
+            );
+        }
+        let cooldown = self.duration(raw.cooldown.as_ref(), 0);
+        let (kind, fields) = self.watch_kind(name, raw, contracts)?;
+        let when = match &raw.when {
+            Some(text) => Some(self.watch_condition(text, &fields, contracts)?),
+            None => None,
+        };
+        Some(Watch {
+            id: raw.id.get_ref().clone(),
+            kind,
+            when,
+            severity: severity?,
+            finality: finality?,
+            cooldown,
+            shadow: raw.shadow,
+        })
+    }
+
+    fn watch_kind(&mut self, name: &str, raw: &RawWatch, contracts: &Contracts) -> Option<(WatchKind, Vec<Field>)> {
+        let on = raw.on.span();
+        match name {
+            "event" => {
+                let text = self.wanted(&on, name, "event", raw.event.as_ref())?;
+                let event = self.event(text)?;
+                let mut fields = fields_of(event.inputs.iter().map(|input| (&input.name, &input.ty)));
+                fields.push(("emitter".to_owned(), Type::Address));
+                let at = self.accounts_of(raw.at.as_ref(), contracts)?;
+                Some((WatchKind::Event { event, at }, fields))
+            }
+            "call" => {
+                let text = self.wanted(&on, name, "function", raw.function.as_ref())?;
+                let function = self.function(text)?;
+                let fields = call_fields(Some(&function));
+                let status = self.status(raw.status.as_ref(), Status::Success)?;
+                let at = self.accounts_of(raw.at.as_ref(), contracts)?;
+                Some((WatchKind::Call { function, at, status }, fields))
+            }
+            "transaction" => {
+                let status = self.status(raw.status.as_ref(), Status::Any)?;
+                let from = self.accounts_of(raw.from.as_ref(), contracts)?;
+                let to = self.accounts_of(raw.to.as_ref(), contracts)?;
+                let mut fields = transaction_fields();
+                fields.push(("gas_used".to_owned(), UINT));
+                Some((WatchKind::Transaction { from, to, status }, fields))
+            }
+            "balance" => {
+                let at = self.some_accounts(&on, name, raw.at.as_ref(), contracts)?;
+                Some((WatchKind::Balance { at }, change_fields("balance")))
+            }
+            "storage" => {
+                let at = self.some_accounts(&on, name, raw.at.as_ref(), contracts)?;
+                let text = self.wanted(&on, name, "slot", raw.slot.as_ref())?;
+                let slot = self.slot(text)?;
+                Some((WatchKind::Storage { at, slot }, change_fields("word")))
+            }
+            "code" => {
+                let at = self.some_accounts(&on, name, raw.at.as_ref(), contracts)?;
+                Some((WatchKind::Code { at }, Vec::new()))
+            }
+            "changes" => {
+                let at = self.some_accounts(&on, name, raw.at.as_ref(), contracts)?;
+                let standards = self.standards(&on, raw.standards.as_ref())?;
+                Some((WatchKind::Changes { at, standards }, Vec::new()))
+            }
+            "invariants" => {
+                let contract = self.invariant_contract(&on, raw, contracts)?;
+                Some((WatchKind::Invariants(contract), Vec::new()))
+            }
+            _ => {
+                let from = self.accounts_of(raw.from.as_ref(), contracts)?;
+                let to = self.accounts_of(raw.to.as_ref(), contracts)?;
+                let function = match &raw.function {
+                    Some(text) => Some(self.function(text)?),
+                    None => None,
+                };
+                let fields = function
+                    .as_ref()
+                    .map_or_else(transaction_fields, |function| call_fields(Some(function)));
+                Some((WatchKind::Pending { from, to, function }, fields))
+            }
+        }
+    }
+
+    fn foreign_watch_keys(&mut self, name: &str, raw: &RawWatch) {
+        let own = KEYS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(&[][..], |(_, own)| own);
+        for (key, span) in raw.kind_keys() {
+            if !own.contains(&key) {
+                let list: Vec<String> = own.iter().map(|key| format!("`{key}`")).collect();
+                let help = format!("keys of a watch on {name}: {}", list.join(", "));
+                self.error(span, format!("`{key}` is not for a watch on {name}"), help);
+            }
+        }
+    }
+
+    /// A key that the kind cannot do without.
+    fn wanted<'a>(&mut self, at: &Range<usize>, name: &str, key: &str, value: Option<&'a Text>) -> Option<&'a Text> {
+        if value.is_none() {
+            self.error(at.clone(), format!("a watch on {name} needs the key `{key}`"), None);
+        }
+        value
+    }
+
+    fn event(&mut self, text: &Text) -> Option<Event> {
+        Event::parse(text.get_ref())
+            .map_err(|error| {
+                let help = "write it as Solidity does: \"event Transfer(address indexed from, address indexed to, uint256 value)\"";
+                let error = SignatureError::new(text.get_ref(), &error);
+                self.signature_error(text, "event", &error, help.to_owned());
+            })
+            .ok()
+    }
+
+    fn function(&mut self, text: &Text) -> Option<Function> {
+        Function::parse(text.get_ref())
+            .map_err(|error| {
+                let help = "write it as Solidity does: \"function withdraw(uint256 amount)\"";
+                let error = SignatureError::new(text.get_ref(), &error);
+                self.signature_error(text, "function", &error, help.to_owned());
+            })
+            .ok()
+    }
+
+    fn status(&mut self, text: Option<&Text>, default: Status) -> Option<Status> {
+        let Some(text) = text else { return Some(default) };
+        let known = [
+            ("any", Status::Any),
+            ("success", Status::Success),
+            ("failure", Status::Failure),
+        ];
+        self.choice(text, "status", &known)
+    }
+
+    /// Accounts by the names of contracts or by address.
+    fn accounts_of(&mut self, raw: Option<&OneOrMany>, contracts: &Contracts) -> Option<Vec<Address>> {
+        let mut accounts = Vec::new();
+        let mut fine = true;
+        for text in raw.map(|raw| raw.0.as_slice()).unwrap_or_default() {
+            match self.account_of(text, contracts) {
+                Some(account) if accounts.contains(&account) => {
+                    self.error(text.span(), format!("{account} is named twice"), None);
+                }
+                Some(account) => accounts.push(account),
+                None => fine = false,
+            }
+        }
+        fine.then_some(accounts)
+    }
+
+    fn account_of(&mut self, text: &Text, contracts: &Contracts) -> Option<Address> {
+        let name = text.get_ref();
+        if name.starts_with("0x") {
+            return self.address(text);
+        }
+        let found = contracts.get(name).map(|contract| contract.address);
+        if found.is_none() && !contracts.is_broken(name) {
+            let help = suggest(name, contracts.names());
+            self.error(text.span(), format!("unknown contract `{name}`"), help);
+        }
+        found
+    }
+
+    fn some_accounts(
+        &mut self,
+        on: &Range<usize>,
+        name: &str,
+        raw: Option<&OneOrMany>,
+        contracts: &Contracts,
+    ) -> Option<Vec<Address>> {
+        let accounts = self.accounts_of(raw, contracts)?;
+        if accounts.is_empty() {
+            let help = "names of [contracts], or addresses".to_owned();
+            self.error(on.clone(), format!("a watch on {name} needs accounts in `at`"), help);
+            return None;
+        }
+        Some(accounts)
+    }
+
+    fn slot(&mut self, text: &Text) -> Option<B256> {
+        let slot = text.get_ref().parse::<U256>().ok().map(B256::from);
+        if slot.is_none() {
+            let help = "a number, or up to 64 hex digits after 0x: `forge inspect NAME storage-layout` shows them";
+            self.error(text.span(), format!("`{}` is no slot", text.get_ref()), help.to_owned());
+        }
+        slot
+    }
+
+    fn standards(&mut self, on: &Range<usize>, raw: Option<&OneOrMany>) -> Option<Vec<Standard>> {
+        let table = Standard::ALL.map(|standard| (standard.name(), standard));
+        let texts = raw.map(|raw| raw.0.as_slice()).unwrap_or_default();
+        if texts.is_empty() {
+            let list: Vec<String> = table.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let help = format!("known: {}", list.join(", "));
+            self.error(on.clone(), "a watch on changes needs `standards`", help);
+            return None;
+        }
+        let found: Vec<Option<Standard>> = texts.iter().map(|text| self.choice(text, "standard", &table)).collect();
+        let mut found: Vec<Standard> = found.into_iter().collect::<Option<_>>()?;
+        found.sort();
+        found.dedup();
+        Some(found)
+    }
+
+    fn watch_condition(&mut self, text: &Text, fields: &[Field], contracts: &Contracts) -> Option<Condition> {
+        let named = identifiers(text.get_ref());
+        let params: Vec<Param> = fields
+            .iter()
+            .filter(|(name, _)| named.contains(name.as_str()))
+            .map(|(name, ty)| Param {
+                name: name.clone(),
+                ty: ty.clone(),
+            })
+            .collect();
+        let compiled = match compile(text.get_ref(), &params, &[], contracts) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let known: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+                let help = if known.is_empty() {
+                    "the rule language of docs/rules.md".to_owned()
+                } else {
+                    format!("it may name {}", known.join(", "))
+                };
+                let span = self.source.inside(text.span(), text.get_ref(), error.column);
+                self.error(span, error.message, help);
+                return None;
+            }
+        };
+        if let Some((word, column)) = &compiled.class_reason {
+            let span = self.source.inside(text.span(), text.get_ref(), *column);
+            self.error(span, format!("`{word}` cannot be part of a watch's condition"), None);
+            return None;
+        }
+        Some(Condition {
+            text: text.get_ref().clone(),
+            program: compiled.program,
+            fields: params.into_iter().map(|param| param.name).collect(),
+        })
+    }
+
+    fn invariant_contract(
+        &mut self,
+        on: &Range<usize>,
+        raw: &RawWatch,
+        contracts: &Contracts,
+    ) -> Option<InvariantContract> {
+        let text = self.wanted(on, "invariants", "artifact", raw.artifact.as_ref())?;
+        let artifact = self.artifact(text)?;
+        let abi = artifact.abi.unwrap_or_default();
+        let functions: Vec<Function> = abi
+            .functions()
+            .filter(|function| function.name.starts_with("invariant") && function.inputs.is_empty())
+            .cloned()
+            .collect();
+        if functions.is_empty() {
+            let help = "they are named invariant… and take no arguments".to_owned();
+            self.error(text.span(), "the artifact has no invariant functions", help);
+            return None;
+        }
+        let code = artifact.bytecode.unwrap_or_default();
+        if code.is_empty() {
+            let help = "compile it, and link its libraries".to_owned();
+            self.error(text.span(), "the artifact has no code", help);
+            return None;
+        }
+        if code.windows(CHEATCODES.len()).any(|part| part == CHEATCODES) {
+            let help = "a function that calls vm… or forge-std's assertions reverts on a chain: use require";
+            self.warn(
+                text.span(),
+                "the contract refers to Foundry's cheatcodes",
+                help.to_owned(),
+            );
+        }
+        let inputs = abi
+            .constructor
+            .map(|constructor| constructor.inputs)
+            .unwrap_or_default();
+        let args = self.constructor_args(text, &inputs, &raw.args, contracts)?;
+        let storage = self.own_storage(raw, contracts)?;
+        Some(InvariantContract {
+            creation: Bytes::from([code.as_ref(), &args].concat()),
+            functions,
+            storage,
+        })
+    }
+
+    fn artifact(&mut self, text: &Text) -> Option<ContractObject> {
+        let path = self.source.resolve(text.get_ref());
+        let read = || -> Result<ContractObject, String> {
+            let size = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
+            if size > LONGEST_ARTIFACT {
+                return Err(format!("it has {size} bytes, more than {LONGEST_ARTIFACT}"));
+            }
+            let json = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            serde_json::from_str(&json).map_err(|error| error.to_string())
+        };
+        read()
+            .map_err(|reason| {
+                let help = "the JSON that `forge build` writes to out/FILE.sol/CONTRACT.json".to_owned();
+                self.error(text.span(), format!("no artifact: {reason}"), help);
+            })
+            .ok()
+    }
+
+    fn constructor_args(
+        &mut self,
+        at: &Text,
+        inputs: &[AbiParam],
+        args: &[Text],
+        contracts: &Contracts,
+    ) -> Option<Vec<u8>> {
+        if inputs.len() != args.len() {
+            let list: Vec<String> = inputs
+                .iter()
+                .map(|input| format!("{} {}", input.ty, input.name))
+                .collect();
+            let help = format!("the constructor takes ({})", list.join(", "));
+            self.error(at.span(), format!("{} arguments in `args`", args.len()), help);
+            return None;
+        }
+        let mut values = Vec::new();
+        for (input, text) in inputs.iter().zip(args) {
+            let ty: Option<DynSolType> = input.selector_type().parse().ok();
+            let named = contracts.get(text.get_ref()).filter(|_| input.ty == "address");
+            let value = match named {
+                Some(contract) => Some(DynSolValue::Address(contract.address)),
+                None => ty.and_then(|ty| ty.coerce_str(text.get_ref()).ok()),
+            };
+            if value.is_none() {
+                self.error(
+                    text.span(),
+                    format!("this is no {} for `{}`", input.ty, input.name),
+                    None,
+                );
+            }
+            values.push(value);
+        }
+        let values: Vec<DynSolValue> = values.into_iter().collect::<Option<_>>()?;
+        Some(DynSolValue::Tuple(values).abi_encode_params())
+    }
+
+    fn own_storage(&mut self, raw: &RawWatch, contracts: &Contracts) -> Option<Vec<(U256, B256)>> {
+        let mut storage = Vec::new();
+        for (slot, word) in &raw.state {
+            let slot = self.slot(slot)?;
+            let value = match contracts.get(word.get_ref()) {
+                Some(contract) => contract.address.into_word(),
+                None => self.slot(word)?,
+            };
+            storage.push((slot.into(), value));
+        }
+        Some(storage)
+    }
+
+    pub(super) fn maintenance(&mut self, raws: &[RawMaintenance], watches: &[RawWatch]) -> Vec<Maintenance> {
+        let ids: BTreeSet<&str> = watches.iter().map(|watch| watch.id.get_ref().as_str()).collect();
+        raws.iter()
+            .filter_map(|raw| {
+                let (from, to) = (self.time(&raw.from), self.time(&raw.to));
+                let named = raw.watches.as_ref().map(|raw| raw.0.as_slice()).unwrap_or_default();
+                for text in named {
+                    if !ids.contains(text.get_ref().as_str()) {
+                        let help = suggest(text.get_ref(), ids.iter().copied());
+                        self.error(text.span(), format!("unknown watch `{}`", text.get_ref()), help);
+                    }
+                }
+                let (from, to) = (from?, to?);
+                if from >= to {
+                    self.error(raw.to.span(), "the maintenance ends before it begins", None);
+                    return None;
+                }
+                Some(Maintenance {
+                    from,
+                    to,
+                    watches: named.iter().map(|text| text.get_ref().clone()).collect(),
+                    reason: raw.reason.get_ref().clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn time(&mut self, text: &Text) -> Option<u64> {
+        let time = unix_seconds(text.get_ref());
+        if time.is_none() {
+            let help = "in UTC, such as \"2026-11-21T08:00:00Z\"".to_owned();
+            self.error(text.span(), format!("`{}` is no time", text.get_ref()), help);
+        }
+        time
+    }
+}
+
+/// Unix seconds of `YYYY-MM-DDTHH:MM:SSZ`.
+fn unix_seconds(text: &str) -> Option<u64> {
+    let parsed: toml::value::Datetime = text.parse().ok()?;
+    let (date, time) = (parsed.date?, parsed.time?);
+    if parsed.offset != Some(toml::value::Offset::Z) || date.year < 1970 {
+        return None;
+    }
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days from civil.
+    let (month, day) = (u64::from(date.month), u64::from(date.day));
+    let year = u64::from(date.year).checked_sub(u64::from(month <= 2))?;
+    let (era, year_of_era) = (year / 400, year % 400);
+    let shifted = if month > 2 { month.checked_sub(3)? } else { month + 9 };
+    let day_of_year = (153 * shifted + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    let seconds = u64::from(time.hour) * 3_600 + u64::from(time.minute) * 60 + u64::from(time.second);
+    days.checked_mul(86_400)?.checked_add(seconds)
+}
+
+/// The names that a text may refer to.
+fn identifiers(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+        .collect()
+}
+
+/// What of named and typed values a condition can look at: those of one word.
+fn fields_of<'a>(inputs: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Field> {
+    inputs
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, ty)| (name.clone(), Type::parse(ty)))
+        .filter(|(_, ty)| ty.word_type().is_some())
+        .collect()
+}
+
+fn transaction_fields() -> Vec<Field> {
+    [
+        ("from", Type::Address),
+        ("to", Type::Address),
+        ("value", UINT),
+        ("gas_price", UINT),
+        ("gas_limit", UINT),
+        ("nonce", UINT),
+    ]
+    .map(|(name, ty)| (name.to_owned(), ty))
+    .into()
+}
+
+fn call_fields(function: Option<&Function>) -> Vec<Field> {
+    let inputs = function.map(|function| function.inputs.as_slice()).unwrap_or_default();
+    let mut fields = fields_of(inputs.iter().map(|input| (&input.name, &input.ty)));
+    for (name, ty) in [("tx_from", Type::Address), ("tx_to", Type::Address), ("tx_value", UINT)] {
+        fields.push((name.to_owned(), ty));
+    }
+    fields
+}
+
+fn change_fields(now: &str) -> Vec<Field> {
+    [(now, UINT), ("before", UINT), ("account", Type::Address)]
+        .map(|(name, ty)| (name.to_owned(), ty))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        // `date -u -d TEXT +%s`
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2024-02-29T23:59:59Z", Some(1_709_251_199)),
+            ("2026-11-20T23:59:02Z", Some(1_795_219_142)),
+            ("2026-11-20T23:59:02+01:00", None),
+            ("2026-11-20", None),
+            ("soon", None),
+        ] {
+            assert_eq!(unix_seconds(text), seconds, "{text}");
+        }
+    }
+}
