@@ -32,6 +32,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ID")]
         channel: Option<String>,
     },
+    /// Evaluate blocks that have passed, as the keeper would have, and show what it would have decided. Nothing is sent or
+    /// stored; the endpoint must have the blocks' states (an archive node for old ones).
+    Replay {
+        #[command(flatten)]
+        args: Args,
+        /// First block.
+        #[arg(long, value_name = "BLOCK")]
+        from: u64,
+        /// Last block.
+        #[arg(long, value_name = "BLOCK")]
+        to: u64,
+    },
     /// Acknowledge an incident or an alarm: it is escalated and repeated no more.
     Ack {
         #[command(flatten)]
@@ -57,6 +69,7 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::Run(args) => follow(args).await,
         Command::Check(args) => check(args).await,
         Command::NotifyTest { args, channel } => notify_test(args, channel.as_deref()).await,
+        Command::Replay { args, from, to } => replay(args, *from, *to).await,
         Command::Ack { args, topic, by } => acknowledge(args, topic, by).await,
     }
 }
@@ -99,6 +112,41 @@ async fn notify_test(args: &Args, only: Option<&str>) -> eyre::Result<()> {
         }
     }
     eyre::ensure!(failed == 0, "{failed} of {} channels do not work", channels.len());
+    Ok(())
+}
+
+async fn replay(args: &Args, from: u64, to: u64) -> eyre::Result<()> {
+    eyre::ensure!(from <= to, "--from {from} is after --to {to}");
+    let config = Config::load(&args.config)?;
+    let compiled = config.compile()?;
+    warn(&config, &compiled.warnings);
+    let options = Options::from_config(&config)?;
+    let style = Style::of_stdout();
+    let begun = std::time::Instant::now();
+    let replayed = cordon_keeper::replay(&options, &compiled, (from, to), |found| {
+        let (number, rule) = (found.block.number, &found.rule);
+        match &found.decision {
+            Some(decision) => {
+                let name = compiled.scope_name(decision.scope).unwrap_or("?");
+                let what = style.red(&format!("{rule} is breached"));
+                println!(
+                    "block {number}: {what}: {:?} of scope {name} to {}",
+                    decision.act,
+                    decision.level.name()
+                );
+            }
+            None => println!("block {number}: {rule} could not be evaluated"),
+        }
+    })
+    .await?;
+    println!(
+        "{} blocks, {} verdicts, {} unknown, {} decisions in {:.1} s",
+        replayed.blocks,
+        replayed.verdicts,
+        replayed.unknown,
+        replayed.decisions,
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use cordon_client::config::SecretError;
 
 use crate::chain::{CallError, RpcError};
 use crate::record::StoreError;
+use crate::rules::ReadError;
 
 /// Why a keeper cannot be set up or go on.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,15 @@ pub enum KeeperError {
     NoHeartbeat {
         /// Name of the rule.
         rule: String,
+    },
+    /// A block of a replay could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A replay asks for a block that the node does not have.
+    #[error("the node does not have block {number}: choose blocks up to its newest")]
+    NoBlock {
+        /// Height of the block.
+        number: u64,
     },
     /// The console cannot listen.
     #[error("the console cannot listen at {address}: {reason}; choose another `listen` for `console` in [keeper]")]

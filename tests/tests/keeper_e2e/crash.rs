@@ -195,6 +195,16 @@ async fn blocks_that_passed_meanwhile_are_evaluated() {
     .await;
     let incident = keeper.incident().await;
     assert_eq!((incident.opened_block, incident.contained_block), (bad, None));
+    let mut found = Vec::new();
+    let replayed = cordon_keeper::replay(&world.options(), &world.compiled, (bad - 1, height), |one| {
+        found.push((one.block.number, one.rule.clone(), one.decision.is_some()));
+    })
+    .await
+    .unwrap();
+    assert_eq!(found, [(bad, "gauge-low".to_owned(), true)], "the same over history");
+    assert_eq!((replayed.blocks, replayed.unknown), (height - bad + 2, 0));
+    let beyond = cordon_keeper::replay(&world.options(), &world.compiled, (height, height + 1_000_000), |_| {}).await;
+    assert!(beyond.unwrap_err().to_string().contains("does not have block"));
     assert_eq!(store.intents().await.unwrap()[0].outcome, Some(Outcome::HoldsAgain));
     assert_eq!(world.nonce(KEEPER).await, 0);
     keeper.stop().await;
