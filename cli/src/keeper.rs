@@ -153,7 +153,7 @@ async fn replay(args: &Args, from: u64, to: u64) -> eyre::Result<()> {
 async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {
     let config = Config::load(&args.config)?;
     let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
-    let guard = config.guard.address.ok_or(KeeperError::NoGuard)?;
+    let guard = Options::from_config(&config)?.guard;
     if let StorePlace::File(path) = &section.store {
         eyre::ensure!(
             path.exists(),
@@ -173,7 +173,8 @@ struct Prepared {
     config: Config,
     compiled: CompiledConfig,
     options: Options,
-    signers: Signers,
+    /// `None` for a keeper that only watches.
+    signers: Option<Signers>,
     store: StorePlace,
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
@@ -185,7 +186,10 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
     let compiled = config.compile()?;
     warn(&config, &compiled.warnings);
     let options = Options::from_config(&config)?;
-    let signers = Signers::from_config(&config)?;
+    let signers = match options.guard {
+        Address::ZERO => None,
+        _ => Some(Signers::from_config(&config)?),
+    };
     let store = config
         .keeper
         .as_ref()
@@ -211,11 +215,28 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
 async fn check(args: &Args) -> eyre::Result<()> {
     let prepared = prepare(args)?;
     let address = prepared.verify().await?;
-    println!(
-        "keeper {address} can serve guard {} on chain {}",
-        prepared.options.guard, prepared.config.chain.id
-    );
+    let chain = prepared.config.chain.id;
+    match prepared.signers {
+        Some(_) => println!(
+            "keeper {address} can serve guard {} on chain {chain}",
+            prepared.options.guard
+        ),
+        None => println!("{} watches can look at chain {chain}", prepared.config.watches.len()),
+    }
     Ok(())
+}
+
+/// A keeper of the guard, or one that only watches when there is none.
+async fn keeper(
+    options: Options,
+    compiled: &CompiledConfig,
+    store: Store,
+    signers: Option<Signers>,
+) -> Result<Keeper, KeeperError> {
+    match signers {
+        Some(signers) => Keeper::new(options, compiled, store, signers).await,
+        None => Keeper::watching(options, compiled, store).await,
+    }
 }
 
 impl Prepared {
@@ -228,7 +249,7 @@ impl Prepared {
         };
         let options = self.options.clone();
         let store = Store::at(&place, self.config.source.directory(), options.chain_id, options.guard).await?;
-        let keeper = Keeper::new(options, &self.compiled, store.clone(), self.signers.clone()).await;
+        let keeper = keeper(options, &self.compiled, store.clone(), self.signers.clone()).await;
         store.close().await;
         Ok(keeper?.address())
     }
@@ -252,7 +273,8 @@ async fn follow(args: &Args) -> eyre::Result<()> {
     } = prepared;
     let store = Store::at(&store, config.source.directory(), options.chain_id, options.guard).await?;
     let guard = options.guard;
-    let mut keeper = Keeper::new(options, &compiled, store.clone(), signers)
+    let only_watches = signers.is_none();
+    let mut keeper = keeper(options, &compiled, store.clone(), signers)
         .await?
         .with_channels(channels)
         .with_config_text(config.source.text());
@@ -271,11 +293,12 @@ async fn follow(args: &Args) -> eyre::Result<()> {
             stop.cancel();
         }
     });
-    println!(
-        "keeper {} serves guard {guard} on chain {}",
-        keeper.address(),
-        config.chain.id
-    );
+    let chain = config.chain.id;
+    if only_watches {
+        println!("{} watches look at chain {chain}", config.watches.len());
+    } else {
+        println!("keeper {} serves guard {guard} on chain {chain}", keeper.address());
+    }
     let mut events = keeper.subscribe();
     let printer = tokio::spawn(async move {
         loop {
@@ -323,6 +346,7 @@ fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
             let what = style.green(&format!("scope {} is {}", name(*scope), level.name()));
             println!("block {block}: {what}: transaction {tx}");
         }
+        KeeperEvent::Sighted { watch, block, text, .. } => println!("block {block}: {}: {text}", style.red(watch)),
         KeeperEvent::BlockDone { .. }
         | KeeperEvent::Finished { .. }
         | KeeperEvent::Alarm { .. }

@@ -20,6 +20,9 @@ pub enum KeeperError {
         "cordon.toml names no guard: deploy one with `cordon guard deploy` and write its address to [guard] address"
     )]
     NoGuard,
+    /// A keeper with a guard has no key.
+    #[error("[keeper] names no key, and a keeper with a guard needs one to act: set `key`")]
+    NoKey,
     /// A signing key could not be had.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -34,6 +34,17 @@ pub enum KeeperEvent {
         /// From the arrival of the head to the decision.
         head_to_decision: Duration,
     },
+    /// A watch found what it looks for.
+    Sighted {
+        /// Name of the watch.
+        watch: String,
+        /// Block in which it was found.
+        block: u64,
+        /// The sentence for people.
+        text: String,
+        /// From the arrival of the head until it was stored.
+        head_to_stored: Duration,
+    },
     /// A node has accepted the transaction of an intent.
     Broadcast {
         /// Number of the intent.

@@ -21,6 +21,7 @@ use crate::error::KeeperError;
 use crate::event::KeeperEvent;
 use crate::fleet;
 use crate::health::Progress;
+use crate::lookout::Lookout;
 use crate::notify::{Channel, DeadMan, Desk};
 use crate::options::{Options, Signers};
 use crate::pipeline::Pipeline;
@@ -28,7 +29,7 @@ use crate::policy;
 use crate::record::{AlarmKind, Names, Store};
 use crate::report::{Reports, RuleTexts};
 use crate::respond::{Account, Heartbeat, Job, Queue, Responder, Upkeep};
-use crate::rules::Reader;
+use crate::rules::{Reader, Watched};
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
 /// Events that a slow listener may lag behind.
@@ -46,7 +47,10 @@ pub struct Keeper {
     names: Names,
     version: B256,
     reader: Reader,
-    responder: Responder,
+    /// Who acts; nobody in a keeper that only watches.
+    responder: Option<Responder>,
+    alarms: Alarms,
+    reports: Reports,
     heartbeat: Option<Heartbeat>,
     events: broadcast::Sender<KeeperEvent>,
     channels: Vec<Channel>,
@@ -115,7 +119,9 @@ impl Keeper {
         };
         let names = policy::names(compiled);
         let reader = Reader::new(rpc.clone(), options.guard, policy::watched(compiled, &options))
-            .with_hooks(policy::hooks(compiled));
+            .with_hooks(policy::hooks(compiled))
+            .with_watches(options.watches.clone());
+        let reports = Reports::new(options.reports.clone(), RuleTexts::of(compiled));
         let responder = Responder {
             rpc: rpc.clone(),
             guard: options.guard,
@@ -125,9 +131,9 @@ impl Keeper {
             names: names.clone(),
             store: store.clone(),
             queue: Queue::default(),
-            alarms,
+            alarms: alarms.clone(),
             events: events.clone(),
-            reports: Reports::new(options.reports.clone(), RuleTexts::of(compiled)),
+            reports: reports.clone(),
         };
         Ok(Self {
             options,
@@ -137,13 +143,53 @@ impl Keeper {
             names,
             version,
             reader,
-            responder,
+            responder: Some(responder),
+            alarms,
+            reports,
             heartbeat,
             events,
             channels: Vec::new(),
             dead_man: None,
             config_digest: None,
             console: None,
+        })
+    }
+
+    /// Sets a keeper up that has no guard and no key, and only watches. Nothing is sent.
+    ///
+    /// # Errors
+    /// See [`KeeperError`].
+    pub async fn watching(options: Options, compiled: &CompiledConfig, store: Store) -> Result<Self, KeeperError> {
+        if store.guard() != Address::ZERO {
+            return Err(KeeperError::OtherRecord {
+                record: store.guard(),
+                configured: Address::ZERO,
+            });
+        }
+        let options = Options {
+            guard: Address::ZERO,
+            ..options
+        };
+        let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
+        rpc.verify().await?;
+        let (events, _) = broadcast::channel(EVENTS);
+        Ok(Self {
+            reader: Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(options.watches.clone()),
+            responder: None,
+            alarms: Alarms::new(store.clone(), events.clone()),
+            reports: Reports::new(None, RuleTexts::of(compiled)),
+            policies: Vec::new(),
+            names: policy::names(compiled),
+            version: compiled.code_hash(),
+            heartbeat: None,
+            channels: Vec::new(),
+            dead_man: None,
+            config_digest: None,
+            console: None,
+            options,
+            rpc,
+            store,
+            events,
         })
     }
 
@@ -193,10 +239,12 @@ impl Keeper {
         &self.store
     }
 
-    /// The account that acts.
+    /// The account that acts; zero when the keeper only watches.
     #[must_use]
     pub fn address(&self) -> Address {
-        self.responder.account.address()
+        self.responder
+            .as_ref()
+            .map_or(Address::ZERO, |responder| responder.account.address())
     }
 
     /// Runs until `stop` is cancelled. What was decided and not carried out before is resumed first; blocks that passed
@@ -236,12 +284,15 @@ impl Keeper {
         let stop = stop.child_token();
         let _stop_all = stop.clone().drop_guard();
         // Jobs of an earlier turn are somebody else's by now, or in the record.
-        let responder = Responder {
+        let responder = self.responder.clone().map(|held| Responder {
             queue: Queue::default(),
-            ..self.responder.clone()
-        };
-        let (queue, account) = (responder.queue.clone(), responder.account.clone());
-        account.refresh().await?;
+            ..held
+        });
+        let queue = responder.as_ref().map(|held| held.queue.clone()).unwrap_or_default();
+        let account = responder.as_ref().map(|held| held.account.clone());
+        if let Some(account) = &account {
+            account.refresh().await?;
+        }
         for intent in self.store.open_intents().await? {
             tracing::warn!(
                 intent = intent.id,
@@ -257,24 +308,42 @@ impl Keeper {
             self.options.heads,
             stop.clone(),
         );
-        let upkeep = Upkeep::new(
-            self.rpc.clone(),
-            self.options.guard,
-            account.address(),
-            self.version,
-            self.store.clone(),
-            queue.clone(),
-        );
-        let progress = Progress::new(self.options.stale_head);
-        let alarms = responder.alarms.clone();
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(stop.clone().run_until_cancelled_owned(responder.clone().run()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep.clone().run()));
-        tasks.spawn({
-            let account = account.clone();
-            stop.clone()
-                .run_until_cancelled_owned(async move { account.stay_armed(REARM).await })
+        let upkeep = account.as_ref().map(|account| {
+            Upkeep::new(
+                self.rpc.clone(),
+                self.options.guard,
+                account.address(),
+                self.version,
+                self.store.clone(),
+                queue.clone(),
+            )
         });
+        let progress = Progress::new(self.options.stale_head);
+        let alarms = self.alarms.clone();
+        let address = self.address();
+        let mut tasks = tokio::task::JoinSet::new();
+        if let Some(responder) = responder.clone() {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(responder.run()));
+        }
+        if let Some(upkeep) = upkeep.clone() {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep.run()));
+        }
+        if let Some(account) = account.clone() {
+            tasks.spawn(
+                stop.clone()
+                    .run_until_cancelled_owned(async move { account.stay_armed(REARM).await }),
+            );
+        }
+        let lookout = Lookout {
+            rpc: self.rpc.clone(),
+            ws: self.options.ws.clone(),
+            store: self.store.clone(),
+            watches: self.options.watches.clone(),
+            alarms: alarms.clone(),
+            heads: heads.clone(),
+        };
+        tasks.spawn(stop.clone().run_until_cancelled_owned(lookout.clone().release()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(lookout.pending()));
         tasks.spawn(
             stop.clone()
                 .run_until_cancelled_owned(watch_link(heads.clone(), alarms.clone())),
@@ -298,7 +367,7 @@ impl Keeper {
             let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
             let shown = Shown::new(
                 (self.store.clone(), self.names.clone()),
-                account.address(),
+                address,
                 (heads.clone(), progress.clone()),
                 self.events.clone(),
                 remote,
@@ -318,10 +387,9 @@ impl Keeper {
             let ask = async move { switch.run(move || progress.health(&heads)).await };
             tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
         }
-        if !self.channels.is_empty() {
-            let desk = Desk::new(self.channels.clone(), self.store.clone(), alarms.clone());
-            tasks.spawn(stop.clone().run_until_cancelled_owned(desk.run()));
-        }
+        // Without channels too: a channel that is added later is not told of what happened before it.
+        let desk = Desk::new(self.channels.clone(), self.store.clone(), alarms.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(desk.run()));
         let pipeline = Pipeline {
             rpc: self.rpc.clone(),
             store: self.store.clone(),
@@ -336,7 +404,7 @@ impl Keeper {
             account,
             alarms,
             events: self.events.clone(),
-            reports: responder.reports.clone(),
+            reports: self.reports.clone(),
             progress,
         };
         let result = pipeline.run(heads, stop.clone()).await;
@@ -354,7 +422,7 @@ impl Keeper {
             return Ok(());
         };
         let before = self.store.swap_setting(SETTING, &digest.to_string()).await?;
-        let alarms = &self.responder.alarms;
+        let alarms = &self.alarms;
         alarms.clear(AlarmKind::ConfigChanged, "cordon.toml").await;
         if let Some(before) = before.filter(|before| *before != digest.to_string()) {
             let text = format!(

@@ -29,6 +29,7 @@ mod event;
 mod fleet;
 mod health;
 mod keeper;
+mod lookout;
 pub mod notify;
 mod options;
 mod pipeline;

@@ -10,6 +10,7 @@ use cordon_client::Config;
 use crate::chain::HeadSettings;
 use crate::error::KeeperError;
 use crate::respond::DeliverSettings;
+use crate::rules::Watches;
 
 /// Settings of a keeper. [`Options::new`] has the defaults of docs/keeper.md.
 #[derive(Debug, Clone)]
@@ -20,8 +21,10 @@ pub struct Options {
     pub rpc: Vec<String>,
     /// WebSocket endpoint; `None` for polling only.
     pub ws: Option<String>,
-    /// The guard.
+    /// The guard; zero for a keeper that only watches.
     pub guard: Address,
+    /// What is looked for besides the rules.
+    pub watches: Watches,
     /// Directory for Markdown reports; `None` for none.
     pub reports: Option<PathBuf>,
     /// Deadline of each request at each endpoint.
@@ -58,6 +61,7 @@ impl Options {
             rpc,
             ws,
             guard,
+            watches: Watches::default(),
             reports: None,
             rpc_timeout: Duration::from_secs(3),
             heads: HeadSettings::default(),
@@ -76,15 +80,21 @@ impl Options {
     /// The settings of a configuration file.
     ///
     /// # Errors
-    /// [`KeeperError::NoSection`] and [`KeeperError::NoGuard`] for what the file lacks.
+    /// [`KeeperError::NoSection`] and [`KeeperError::NoGuard`] for what the file lacks. A file with watches and no invariants
+    /// needs no guard.
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
-        let guard = config.guard.address.ok_or(KeeperError::NoGuard)?;
+        let only_watches = config.invariants.is_empty() && !config.watches.is_empty();
+        let guard = match config.guard.address {
+            None if only_watches => Address::ZERO,
+            address => address.ok_or(KeeperError::NoGuard)?,
+        };
         let rpc = config.chain.rpc.iter().map(|url| url.as_str().to_owned()).collect();
         let ws = Some(config.chain.ws.as_str().to_owned());
         let reports = Some(section.reports.clone());
         Ok(Self {
             reports,
+            watches: Watches::new(&config.watches, &config.maintenance),
             ..Self::new(config.chain.id, rpc, ws, guard)
         })
     }
@@ -103,12 +113,12 @@ impl Signers {
     /// The keys that a configuration file names.
     ///
     /// # Errors
-    /// [`KeeperError::NoSection`], [`KeeperError::Secret`].
+    /// [`KeeperError::NoSection`], [`KeeperError::NoKey`], [`KeeperError::Secret`].
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
         let directory = config.source.path().parent().unwrap_or(Path::new("."));
         Ok(Self {
-            keeper: section.key.signer(directory)?,
+            keeper: section.key.as_ref().ok_or(KeeperError::NoKey)?.signer(directory)?,
             heartbeat: section
                 .heartbeat_key
                 .as_ref()

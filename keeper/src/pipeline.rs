@@ -54,8 +54,10 @@ pub(crate) struct Pipeline {
     pub(crate) witness_limit: u32,
     pub(crate) keep_blocks: u64,
     pub(crate) queue: Queue,
-    pub(crate) upkeep: Upkeep,
-    pub(crate) account: Account,
+    /// `None` in a keeper that only watches.
+    pub(crate) upkeep: Option<Upkeep>,
+    /// `None` in a keeper that only watches.
+    pub(crate) account: Option<Account>,
     pub(crate) alarms: Alarms,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
@@ -115,9 +117,9 @@ impl Pipeline {
             .await?
             .into_iter()
             .any(|alarm| alarm.kind == AlarmKind::ContainmentFailed.name() && alarm.cleared_ms.is_none());
-        if failed {
+        if let Some(upkeep) = self.upkeep.as_ref().filter(|_| failed) {
             for incident in self.store.watched().await? {
-                self.upkeep.note_failed(incident.scope);
+                upkeep.note_failed(incident.scope);
             }
         }
         Ok(())
@@ -135,7 +137,9 @@ impl Pipeline {
         if !event.reverted().is_empty() {
             tracing::warn!(blocks = event.reverted().len(), "blocks were reorganised away");
             // Transactions of ours may have been in them.
-            self.account.disarm().await;
+            if let Some(account) = &self.account {
+                account.disarm().await;
+            }
             for intent in self.store.revert_blocks(event.reverted()).await? {
                 self.queue.push(Job::now(intent, None));
             }
@@ -180,7 +184,9 @@ impl Pipeline {
             }
             return Ok(());
         }
-        self.account.note_base_fee(block.base_fee).await;
+        if let Some(account) = &self.account {
+            account.note_base_fee(block.base_fee).await;
+        }
         let open = self.store.watched().await?;
         let requests = self.reader.watched().requests(&self.store, &open).await?;
         let scopes: BTreeSet<u8> = open.iter().map(|incident| incident.scope).collect();
@@ -197,6 +203,7 @@ impl Pipeline {
             decisions: &decisions,
             events: &reading.events,
             stopped: &reading.stopped,
+            sightings: &reading.sightings,
             witnessed: &reading.witnessed,
             witness_limit: self.witness_limit,
             head_to_decision: (!decisions.is_empty()).then_some(head_to_decision),
@@ -219,7 +226,7 @@ impl Pipeline {
             };
             let _ = self.events.send(event);
         }
-        self.after(block, &reading, &decisions, &commit, &open).await;
+        self.after((block, seen_at), &reading, &decisions, &commit, &open).await;
         Ok(())
     }
 
@@ -246,7 +253,7 @@ impl Pipeline {
     /// What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
     async fn after(
         &self,
-        block: &BlockRef,
+        (block, seen_at): (&BlockRef, Instant),
         reading: &BlockReading,
         decisions: &[Decision],
         commit: &BlockCommit,
@@ -271,8 +278,8 @@ impl Pipeline {
             self.alarms
                 .announce_cleared(AlarmKind::RuleUnknown, &self.names.rule(*rule));
         }
-        if let Some(scopes) = &reading.scopes {
-            self.upkeep.note_block(block, scopes);
+        if let (Some(scopes), Some(upkeep)) = (&reading.scopes, &self.upkeep) {
+            upkeep.note_block(block, scopes);
         }
         if reading.logs_read {
             self.alarms.clear(AlarmKind::EventsUnread, "logs").await;
@@ -299,8 +306,8 @@ impl Pipeline {
                         } if of == *incident => Some(scope),
                         _ => None,
                     });
-                    if let Some(scope) = raised.or(scope) {
-                        self.upkeep.note_failed(scope);
+                    if let (Some(scope), Some(upkeep)) = (raised.or(scope), &self.upkeep) {
+                        upkeep.note_failed(scope);
                     }
                 }
                 GuardEventKind::RulebookAdopted { code_hash } if *code_hash != self.version => {
@@ -317,6 +324,14 @@ impl Pipeline {
                 }
                 _ => {}
             }
+        }
+        for sighting in reading.sightings.found.iter().filter(|sighting| !sighting.silent) {
+            let _ = self.events.send(KeeperEvent::Sighted {
+                watch: sighting.watch.clone(),
+                block: block.number,
+                text: sighting.text.clone(),
+                head_to_stored: seen_at.elapsed(),
+            });
         }
         for incident in &commit.changed {
             self.reports.write(&self.store, *incident).await;

@@ -4,8 +4,8 @@ use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
 use alloy::providers::Provider;
 
-use super::rpc::{Rpc, RpcError};
-use super::{BlockRef, BlockSource};
+use super::rpc::Rpc;
+use super::{BlockRef, BlockSource, RpcError};
 
 /// What one endpoint says of a height.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
 use serde_json::{Value, json};
 
-use super::rpc::{CallError, Rpc, RpcError};
+use super::rpc::Rpc;
+use super::{CallError, RpcError};
 
 /// A transaction that was included and failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -141,6 +141,9 @@ pub(super) fn event(event: &KeeperEvent) -> (&'static str, Value) {
             json!({ "intent": intent, "incident": incident, "rule": rule, "scope": scope, "level": level.name(),
                 "block": block, "head_to_decision_ms": head_to_decision.as_secs_f64() * 1e3 }),
         ),
+        KeeperEvent::Sighted { watch, block, text, .. } => {
+            ("sighted", json!({ "watch": watch, "block": block, "text": text }))
+        }
         KeeperEvent::Broadcast { intent, kind, tx, .. } => (
             "broadcast",
             json!({ "intent": intent, "does": kind.name(), "transaction": tx }),

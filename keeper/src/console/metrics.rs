@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     decisions: Counter,
     finished: Family<Label, Counter>,
     alarms: Family<Label, Counter>,
+    sightings: Family<Label, Counter>,
     missed: Counter,
     head_to_decision: Histogram,
     decision_to_broadcast: Histogram,
@@ -45,6 +46,7 @@ impl Default for Metrics {
             decisions: Counter::default(),
             finished: Family::default(),
             alarms: Family::default(),
+            sightings: Family::default(),
             missed: Counter::default(),
             head_to_decision: Histogram::new(BUCKETS),
             decision_to_broadcast: Histogram::new(BUCKETS),
@@ -95,6 +97,9 @@ impl Metrics {
             KeeperEvent::Alarm { kind, .. } => {
                 self.alarms.get_or_create(&[("kind", kind.name().to_owned())]).inc();
             }
+            KeeperEvent::Sighted { watch, .. } => {
+                self.sightings.get_or_create(&[("watch", watch.clone())]).inc();
+            }
             KeeperEvent::AlarmCleared { .. } => {}
         }
     }
@@ -112,6 +117,11 @@ impl Metrics {
             "actions_finished",
             "Actions ended since the start, by outcome",
             self.finished.clone(),
+        );
+        registry.register(
+            "sightings",
+            "What watches found since the start, by watch",
+            self.sightings.clone(),
         );
         registry.register("alarms", "Alarms raised since the start, by kind", self.alarms.clone());
         registry.register(

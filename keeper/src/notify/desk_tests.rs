@@ -19,6 +19,7 @@ use crate::alarm::Alarms;
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, Reading, RuleVerdict};
 use crate::record::{AlarmKind, BlockRecord, Confirmation, NamedContainment, Names, Outcome, Store};
+use crate::rules::Sightings;
 
 const GUARD: Address = Address::repeat_byte(0x11);
 
@@ -99,6 +100,7 @@ impl Office {
             decisions: &decisions,
             events: &[],
             stopped: &[],
+            sightings: &Sightings::default(),
             witnessed: &[],
             witness_limit: 1,
             head_to_decision: None,
@@ -384,6 +386,46 @@ async fn a_channel_that_does_not_work_is_told_through_the_others() {
         alarms.iter().all(|alarm| alarm.cleared_ms.is_some()),
         "and it works again: {alarms:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_new_has_nobodys_care_yet_and_what_only_asks_to_be_seen_ends_with_that() {
+    let office = Office::new().await;
+    let alarms = office.alarms();
+    alarms
+        .raise(AlarmKind::ActionRefused, "intent 1", "no role", None)
+        .await;
+    assert_eq!(
+        office.store.acknowledge("action-refused", "ada").await.unwrap(),
+        "alarm:action-refused"
+    );
+    assert!(office.store.open_topics().await.unwrap().is_empty(), "it was seen");
+    alarms.raise(AlarmKind::RuleUnknown, "price", "no answer", None).await;
+    office.store.acknowledge("rule-unknown", "ada").await.unwrap();
+    alarms.raise(AlarmKind::RuleUnknown, "solvent", "no answer", None).await;
+    let open = office.store.open_topics().await.unwrap();
+    assert_eq!(
+        (open.len(), &open[0].acknowledged_by),
+        (1, &None),
+        "another rule is another matter"
+    );
+}
+
+#[tokio::test]
+async fn a_channel_that_is_added_later_is_not_told_of_what_happened_before_it() {
+    let office = Office::new().await;
+    let desk = office.open(&[]);
+    office.block(10, Verdict::Breached).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(desk);
+    let _desk = office.open(&[notify("hook", office.services.webhook(office.path()))]);
+    office.quiet().await;
+    assert!(office.services.requests().is_empty());
+    office
+        .alarms()
+        .raise(AlarmKind::Blind, "heads", "no blocks", None)
+        .await;
+    office.until("what happens now", |requests| requests.len() == 1).await;
 }
 
 #[tokio::test]

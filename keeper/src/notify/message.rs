@@ -167,13 +167,16 @@ fn key(origin: &Origin, topic: &str) -> String {
 fn event(notice: &Notice) -> Event {
     match notice.kind {
         _ if notice.ends => Event::Resolve,
-        NoticeKind::Opened | NoticeKind::Stopped | NoticeKind::Alarm | NoticeKind::Reorged => Event::Trigger,
+        NoticeKind::Opened | NoticeKind::Stopped | NoticeKind::Alarm | NoticeKind::Reorged | NoticeKind::Seen => {
+            Event::Trigger
+        }
         NoticeKind::Acknowledged => Event::Acknowledge,
         NoticeKind::Contained
         | NoticeKind::Released
         | NoticeKind::Settled
         | NoticeKind::Closed
-        | NoticeKind::Cleared => Event::Update,
+        | NoticeKind::Cleared
+        | NoticeKind::Retracted => Event::Update,
     }
 }
 
@@ -194,6 +197,8 @@ fn title(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Alarm => format!("keeper alarm {}: {subject}", short(&notice.topic)),
         NoticeKind::Cleared => format!("keeper alarm {} cleared: {subject}", short(&notice.topic)),
         NoticeKind::Acknowledged => format!("{subject}: acknowledged"),
+        NoticeKind::Seen => format!("{subject}: {}", line(&notice.text)),
+        NoticeKind::Retracted => format!("{subject}: what was seen was reorganised away"),
     };
     format!("[{severity}] {what}")
 }
@@ -274,6 +279,8 @@ fn management(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Alarm => format!("The monitoring itself needs care: {}.", short(&notice.topic)),
         NoticeKind::Cleared => format!("The monitoring is well again: {}.", short(&notice.topic)),
         NoticeKind::Acknowledged => line(&notice.text),
+        NoticeKind::Seen => format!("The watch {subject} has seen what it looks for."),
+        NoticeKind::Retracted => format!("The chain took back what the watch {subject} had seen."),
     };
     let _ = writeln!(out, "{sentence}");
     let _ = writeln!(out, "Severity {}, {}.", notice.severity.name(), utc_ms(notice.at_ms));
@@ -311,6 +318,7 @@ fn facts(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> Value
         "guard": origin.guard.to_string(),
         "block": notice.block_number,
         "at": utc_ms(notice.at_ms),
+        "sighting": notice.facts.as_deref().and_then(|facts| serde_json::from_str::<Value>(facts).ok()),
         "incident": incident.map(|incident| json!({
             "id": incident.id,
             "scope": incident.scope_name,

@@ -75,6 +75,7 @@ mod tests {
                 block_number: None,
                 ends: false,
                 at_ms: 0,
+                facts: None,
             },
             attempts: 0,
             told,

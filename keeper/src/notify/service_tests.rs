@@ -41,6 +41,7 @@ fn notice(kind: NoticeKind, ends: bool) -> Notice {
         block_number: Some(100),
         ends,
         at_ms: 1_700_000_000_000,
+        facts: None,
     }
 }
 

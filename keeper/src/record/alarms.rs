@@ -41,6 +41,8 @@ pub enum AlarmKind {
     NotifyFailed,
     /// The configuration is not the one of the run before.
     ConfigChanged,
+    /// A watch could not look at a block.
+    WatchUnknown,
 }
 
 impl AlarmKind {
@@ -64,6 +66,7 @@ impl AlarmKind {
             Self::EventsUnread => "events-unread",
             Self::NotifyFailed => "notify-failed",
             Self::ConfigChanged => "config-changed",
+            Self::WatchUnknown => "watch-unknown",
         }
     }
 
@@ -80,6 +83,7 @@ impl AlarmKind {
             | Self::ContainmentFailed => Severity::P1,
             Self::RuleUnknown
             | Self::EventsUnread
+            | Self::WatchUnknown
             | Self::Behind
             | Self::ActionDelayed
             | Self::RulebookChanged

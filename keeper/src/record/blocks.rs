@@ -11,12 +11,12 @@ use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdict
 use super::db::{Connection, query, query_as};
 use super::intents::{self, NewIntent};
 use super::{
-    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, stopped, uint, witnesses,
-    word,
+    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, sightings, stopped, uint,
+    witnesses, word,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading};
-use crate::rules::{GuardEvent, StoppedCall};
+use crate::rules::{GuardEvent, Sightings, StoppedCall};
 
 /// A witness that was evaluated at a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct BlockRecord<'a> {
     pub events: &'a [GuardEvent],
     /// Calls that the guard's hooks stopped.
     pub stopped: &'a [StoppedCall],
+    /// What the watches say.
+    pub sightings: &'a Sightings,
     /// Witnesses that were evaluated.
     pub witnessed: &'a [Witnessed],
     /// Most witnesses to remember per rule.
@@ -75,8 +77,36 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn commit_block(&self, record: &BlockRecord<'_>, names: &Names) -> Result<BlockCommit, StoreError> {
+        let mut commits = self.commit_blocks(std::slice::from_ref(record), names).await?;
+        Ok(commits.pop().unwrap_or_default())
+    }
+
+    /// Stores several blocks, in their order, in one transaction: all of them are done, or none is. For catching up, where
+    /// waiting for the disk after each block would be most of the work.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn commit_blocks(
+        &self,
+        records: &[BlockRecord<'_>],
+        names: &Names,
+    ) -> Result<Vec<BlockCommit>, StoreError> {
         let mut tx = self.begin().await?;
-        let connection = &mut *tx;
+        let mut commits = Vec::with_capacity(records.len());
+        for record in records {
+            commits.push(self.commit_one(&mut tx, record, names).await?);
+        }
+        tx.commit().await?;
+        self.news();
+        Ok(commits)
+    }
+
+    async fn commit_one(
+        &self,
+        connection: &mut Connection,
+        record: &BlockRecord<'_>,
+        names: &Names,
+    ) -> Result<BlockCommit, StoreError> {
         insert_block(connection, record).await?;
         for witnessed in record.witnessed {
             witnesses::note(
@@ -116,11 +146,11 @@ impl Store {
             }
         }
         update_unknown(connection, record, names, &mut commit).await?;
+        sightings::note(connection, record.block, &record.sightings.found).await?;
+        sightings::update_unwatched(connection, record.block, &record.sightings.unwatched).await?;
         if record.is_next {
             set_checkpoint(connection, record.block.hash).await?;
         }
-        tx.commit().await?;
-        self.news();
         Ok(commit)
     }
 
@@ -258,6 +288,7 @@ impl Store {
                 .await?;
             reopened.extend(intents::reopen(&mut tx, block).await?);
             incidents::revert(&mut tx, block).await?;
+            sightings::revert(&mut tx, block.hash).await?;
         }
         if let Some(first) = blocks.first() {
             let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")

@@ -15,6 +15,7 @@ mod intents;
 mod model;
 mod notices;
 mod outbox;
+mod sightings;
 mod stopped;
 mod transactions;
 mod witnesses;
@@ -40,6 +41,8 @@ pub use model::{
 };
 pub use notices::{AcknowledgeError, Notice, NoticeKind, OpenTopic};
 pub use outbox::{DeliveryEnd, Due, Subscription};
+pub(crate) use sightings::MEMPOOL;
+pub use sightings::StoredSighting;
 pub use transactions::SentTransaction;
 
 /// Why the record could not be read or written.

@@ -28,10 +28,14 @@ pub enum NoticeKind {
     Cleared,
     /// Somebody takes care of it.
     Acknowledged,
+    /// A watch found what it looks for.
+    Seen,
+    /// What a watch found was reorganised away.
+    Retracted,
 }
 
 impl NoticeKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Opened,
         Self::Contained,
         Self::Reorged,
@@ -42,6 +46,8 @@ impl NoticeKind {
         Self::Alarm,
         Self::Cleared,
         Self::Acknowledged,
+        Self::Seen,
+        Self::Retracted,
     ];
 
     /// Name in the record and in messages.
@@ -58,13 +64,15 @@ impl NoticeKind {
             Self::Alarm => "alarm",
             Self::Cleared => "cleared",
             Self::Acknowledged => "acknowledged",
+            Self::Seen => "seen",
+            Self::Retracted => "retracted",
         }
     }
 
     /// Whether it asks somebody to look: it is escalated and repeated until it is acknowledged.
     #[must_use]
     pub const fn calls(self) -> bool {
-        matches!(self, Self::Opened | Self::Alarm | Self::Reorged)
+        matches!(self, Self::Opened | Self::Alarm | Self::Reorged | Self::Seen)
     }
 
     pub(super) fn from_name(name: &str) -> Result<Self, StoreError> {
@@ -80,7 +88,7 @@ impl NoticeKind {
 pub struct Notice {
     /// Number in the record.
     pub id: i64,
-    /// What is acknowledged as one: `incident:7`, `alarm:blind`. Pagers keep one page per topic.
+    /// What is acknowledged as one: `incident:7`, `alarm:blind`, `watch:whales`. Pagers keep one page per topic.
     pub topic: String,
     /// What happened.
     pub kind: NoticeKind,
@@ -98,6 +106,8 @@ pub struct Notice {
     pub ends: bool,
     /// Wall clock, Unix milliseconds.
     pub at_ms: i64,
+    /// The same for machines, as JSON, where there is more to say than the other fields do.
+    pub facts: Option<String>,
 }
 
 /// A notice to be stored.
@@ -150,8 +160,8 @@ pub(super) async fn tell(connection: &mut Connection, notice: &NewNotice<'_>) ->
     .bind(now.saturating_add(notice.delay_ms))
     .execute(&mut *connection)
     .await?;
-    if notice.ends {
-        // What is over needs nobody's care; when it comes back, it is new.
+    if notice.ends || notice.kind.calls() {
+        // What is over needs nobody's care, and what is new has nobody's yet.
         query("DELETE FROM acknowledgements WHERE topic = ?")
             .bind(&notice.topic)
             .execute(connection)
@@ -239,6 +249,7 @@ impl Store {
             "SELECT o.topic, a.by FROM (
                  SELECT 'incident:' || id AS topic FROM incidents WHERE state <> 'closed'
                  UNION SELECT 'alarm:' || kind FROM alarms WHERE cleared_ms IS NULL
+                 UNION SELECT 'watch:' || watch FROM sightings WHERE state = 'told'
              ) o LEFT JOIN acknowledgements a ON a.topic = o.topic ORDER BY o.topic",
         )
         .fetch_all(&self.pool)
@@ -283,9 +294,12 @@ impl Store {
         if new.rows_affected() > 0 {
             acknowledged(&mut tx, &topic, &by).await?;
         }
-        if topic == alarm_topic(AlarmKind::ConfigChanged) {
-            // To be looked at is all that it asks for.
-            super::alarms::clear_all(&mut tx, AlarmKind::ConfigChanged).await?;
+        super::sightings::seen(&mut tx, &topic).await?;
+        for kind in [AlarmKind::ConfigChanged, AlarmKind::ActionRefused] {
+            // To be looked at is all that these ask for.
+            if topic == alarm_topic(kind) {
+                super::alarms::clear_all(&mut tx, kind).await?;
+            }
         }
         tx.commit().await?;
         self.news();
@@ -337,7 +351,7 @@ async fn acknowledged(connection: &mut Connection, topic: &str, by: &str) -> Res
 }
 
 pub(super) const COLUMNS: &str =
-    "n.id, n.topic, n.kind, n.severity, n.incident, n.subject, n.text, n.block_number, n.ends, n.at_ms";
+    "n.id, n.topic, n.kind, n.severity, n.incident, n.subject, n.text, n.block_number, n.ends, n.at_ms, n.facts";
 
 pub(super) fn notice(row: &Row) -> Result<Notice, StoreError> {
     let kind: String = row.try_get("kind")?;
@@ -354,5 +368,6 @@ pub(super) fn notice(row: &Row) -> Result<Notice, StoreError> {
         block_number: block.map(|number| super::uint("block number", number)).transpose()?,
         ends: row.try_get("ends")?,
         at_ms: row.try_get("at_ms")?,
+        facts: row.try_get("facts")?,
     })
 }

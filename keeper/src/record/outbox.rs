@@ -72,18 +72,13 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn fan_out(&self, channels: &[Subscription]) -> Result<u64, StoreError> {
-        let mut tx = self.begin().await?;
-        let held: Option<(String,)> = query_as("SELECT value FROM settings WHERE name = ?")
-            .bind(FANNED)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let done: i64 = held.and_then(|(value,)| value.parse().ok()).unwrap_or_default();
-        let (newest,): (i64,) = query_as("SELECT COALESCE(MAX(id), 0) FROM notices")
-            .fetch_one(&mut *tx)
-            .await?;
+        // Asked after every block, and mostly in vain: that must not cost the write lock.
+        let (done, newest) = fanned(&mut self.pool.acquire().await?).await?;
         if newest == done {
             return Ok(0);
         }
+        let mut tx = self.begin().await?;
+        let (done, newest) = fanned(&mut tx).await?;
         let mut added = 0;
         for channel in channels {
             // The names are ours: no text of anybody else is in this statement.
@@ -282,6 +277,16 @@ impl Store {
         tx.commit().await?;
         Ok(held.map(|(value,)| value))
     }
+}
+
+/// The newest notice that was put on its way, and the newest of all.
+async fn fanned(connection: &mut Connection) -> Result<(i64, i64), StoreError> {
+    let (held, newest): (Option<String>, i64) =
+        query_as("SELECT (SELECT value FROM settings WHERE name = ?), (SELECT COALESCE(MAX(id), 0) FROM notices)")
+            .bind(FANNED)
+            .fetch_one(connection)
+            .await?;
+    Ok((held.and_then(|value| value.parse().ok()).unwrap_or_default(), newest))
 }
 
 async fn set(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ use super::deliver::{Call, DeliverError, DeliverSettings, Delivered, Delivery};
 use crate::chain::{BlockRef, Rpc};
 use crate::decide::{Act, Decision, Reading};
 use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
+use crate::rules::Sightings;
 use common::Anvil;
 
 const TARGET: Address = Address::repeat_byte(0x77);
@@ -148,6 +149,7 @@ async fn intent(store: &Store) -> Intent {
         decisions: &[decision],
         events: &[],
         stopped: &[],
+        sightings: &Sightings::default(),
         witnessed: &[],
         witness_limit: 1,
         head_to_decision: None,

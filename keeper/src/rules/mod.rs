@@ -2,13 +2,17 @@
 //! accounts that events name.
 
 mod events;
+mod native;
 mod read;
 mod scopes;
 mod stopped;
 mod watch;
+mod watches;
 
 pub use events::{GuardEvent, GuardEventKind};
+pub use native::{Evaluated, NativeState};
 pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, reason_text};
 pub use scopes::scope_at;
 pub use stopped::{Hooks, StoppedCall};
 pub use watch::{Watched, WitnessRule};
+pub use watches::{Pending, Sighting, Sightings, Unwatched, Watches, look_pending};

@@ -11,7 +11,7 @@ use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::{GuardEvent, Hooks, StoppedCall, Watched, scopes};
+use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
@@ -38,7 +38,7 @@ pub struct Request {
 }
 
 /// Everything that was read of a block.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct BlockReading {
     /// One verdict per evaluation.
     pub verdicts: Vec<RuleVerdict>,
@@ -50,6 +50,8 @@ pub struct BlockReading {
     pub logs_read: bool,
     /// Calls that the guard's hooks stopped.
     pub stopped: Vec<StoppedCall>,
+    /// What the watches say.
+    pub sightings: Sightings,
     /// Witnesses that were evaluated.
     pub witnessed: Vec<Witnessed>,
 }
@@ -80,13 +82,14 @@ pub fn reason_text(reason: u8) -> String {
     }
 }
 
-/// Reads blocks through one guard.
+/// Reads blocks through one guard, or without one when its address is zero: then there are only watches.
 #[derive(Debug, Clone)]
 pub struct Reader {
     rpc: Rpc,
     guard: Address,
     watched: Watched,
     hooks: Hooks,
+    watches: Watches,
 }
 
 impl Reader {
@@ -98,6 +101,7 @@ impl Reader {
             guard,
             watched,
             hooks: Hooks::default(),
+            watches: Watches::default(),
         }
     }
 
@@ -106,6 +110,19 @@ impl Reader {
     pub fn with_hooks(mut self, hooks: Hooks) -> Self {
         self.hooks = hooks;
         self
+    }
+
+    /// The same, looking for what these watches look for.
+    #[must_use]
+    pub fn with_watches(mut self, watches: Watches) -> Self {
+        self.watches = watches;
+        self
+    }
+
+    /// What is looked for besides the rules.
+    #[must_use]
+    pub fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     /// What is evaluated at every block.
@@ -120,17 +137,23 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]; a call that fails on a block that the node has is an `Unknown` verdict instead.
     pub async fn read(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<BlockReading, ReadError> {
-        let (logs, verdicts, levels, stopped) = futures::future::join4(
-            self.logs(block),
+        let looked = async {
+            let logs = self.logs(block).await?;
+            let sightings = self.watches.look(&self.rpc, block, logs.as_deref()).await?;
+            Ok((logs, sightings))
+        };
+        let (looked, verdicts, levels, stopped) = futures::future::join4(
+            looked,
             self.evaluate(block, known),
             self.scopes(block, scopes),
             self.stopped(block),
         )
         .await;
-        let (mut verdicts, levels) = (verdicts?, levels?);
+        let ((logs, sightings), mut verdicts, levels) = (looked?, verdicts?, levels?);
         let mut reading = BlockReading {
             scopes: levels,
             stopped,
+            sightings,
             ..BlockReading::default()
         };
         reading.witnessed = known
@@ -142,7 +165,7 @@ impl Reader {
                 named: false,
             })
             .collect();
-        match logs? {
+        match logs {
             Some(logs) => {
                 reading.logs_read = true;
                 reading.events = (0..)
@@ -237,16 +260,32 @@ impl Reader {
 
     /// The logs of the block that matter; `None` when the node refuses them.
     async fn logs(&self, block: &BlockRef) -> Result<Option<Vec<Log>>, ReadError> {
-        let mut addresses = vec![self.guard];
-        let mut topics = GuardEvent::TOPICS.to_vec();
+        let mut addresses = Vec::new();
+        let mut topics = Vec::new();
+        if self.has_guard() {
+            addresses.push(self.guard);
+            topics.extend(GuardEvent::TOPICS);
+        }
         for witness in self.watched.witnessed.iter().filter_map(|rule| rule.witness.as_ref()) {
             addresses.push(witness.address);
             topics.push(witness.topic());
         }
-        let filter = Filter::new()
-            .at_block_hash(block.hash)
-            .address(addresses)
-            .event_signature(topics);
+        if let Some((emitters, wanted)) = self.watches.logs_wanted() {
+            if emitters.is_empty() {
+                // Somebody wants those of anybody.
+                addresses.clear();
+            } else {
+                addresses.extend(emitters);
+            }
+            topics.extend(wanted);
+        }
+        if topics.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let mut filter = Filter::new().at_block_hash(block.hash).event_signature(topics);
+        if !addresses.is_empty() {
+            filter = filter.address(addresses);
+        }
         for attempt in 1..=ATTEMPTS {
             match self.rpc.logs(&filter).await {
                 Ok(logs) => return Ok(Some(logs)),
@@ -268,7 +307,14 @@ impl Reader {
         Ok(None)
     }
 
+    fn has_guard(&self) -> bool {
+        !self.guard.is_zero()
+    }
+
     async fn scopes(&self, block: &BlockRef, also: &[u8]) -> Result<Option<Vec<ScopeReading>>, ReadError> {
+        if !self.has_guard() {
+            return Ok(Some(Vec::new()));
+        }
         for attempt in 1..=ATTEMPTS {
             match scopes::read(&self.rpc, self.guard, block.hash, also).await {
                 Ok(readings) => return Ok(Some(readings)),

@@ -14,7 +14,7 @@ use cordon_keeper::record::{
     BlockCommit, BlockRecord, Confirmation, NamedContainment, Names, Outcome, SentTransaction, Store, StoreError,
     Witnessed,
 };
-use cordon_keeper::rules::{GuardEvent, GuardEventKind, StoppedCall};
+use cordon_keeper::rules::{GuardEvent, GuardEventKind, Sightings, StoppedCall};
 use cordon_testkit::Postgres;
 
 pub(crate) const GUARD: Address = Address::repeat_byte(0x11);
@@ -152,24 +152,41 @@ pub(crate) struct Block<'a> {
     pub(crate) decisions: &'a [Decision],
     pub(crate) events: &'a [GuardEvent],
     pub(crate) stopped: &'a [StoppedCall],
+    pub(crate) sightings: Option<&'a Sightings>,
     pub(crate) witnessed: &'a [Witnessed],
 }
 
+fn record<'a>(block: &'a BlockRef, content: Block<'a>, none: &'a Sightings) -> BlockRecord<'a> {
+    BlockRecord {
+        block,
+        version: B256::repeat_byte(5),
+        verdicts: content.verdicts,
+        scopes: content.scopes,
+        decisions: content.decisions,
+        events: content.events,
+        stopped: content.stopped,
+        sightings: content.sightings.unwrap_or(none),
+        witnessed: content.witnessed,
+        witness_limit: 3,
+        head_to_decision: Some(Duration::from_micros(1_500)),
+        is_next: true,
+    }
+}
+
 impl Fixture {
+    /// Empty blocks in one transaction.
+    pub(crate) async fn commit_all(&self, blocks: &[BlockRef]) -> Result<Vec<BlockCommit>, StoreError> {
+        let none = Sightings::default();
+        let records: Vec<BlockRecord<'_>> = blocks
+            .iter()
+            .map(|block| record(block, Block::default(), &none))
+            .collect();
+        self.store.commit_blocks(&records, &names()).await
+    }
+
     pub(crate) async fn commit(&self, block: &BlockRef, content: Block<'_>) -> Result<BlockCommit, StoreError> {
-        let record = BlockRecord {
-            block,
-            version: B256::repeat_byte(5),
-            verdicts: content.verdicts,
-            scopes: content.scopes,
-            decisions: content.decisions,
-            events: content.events,
-            stopped: content.stopped,
-            witnessed: content.witnessed,
-            witness_limit: 3,
-            head_to_decision: Some(Duration::from_micros(1_500)),
-            is_next: true,
-        };
+        let none = Sightings::default();
+        let record = record(block, content, &none);
         self.store.commit_block(&record, &names()).await
     }
 

@@ -15,4 +15,5 @@ mod fleet;
 mod incidents;
 mod outbox;
 mod past;
+mod sightings;
 mod stopped;

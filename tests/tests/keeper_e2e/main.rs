@@ -14,5 +14,6 @@ mod fleet;
 mod incident;
 mod process;
 mod start;
+mod told;
 mod trouble;
 mod world;

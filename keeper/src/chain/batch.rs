@@ -1,0 +1,187 @@
+//! Many requests in one round trip.
+
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::providers::Provider;
+use alloy::rpc::client::BatchRequest;
+use alloy::transports::{TransportError, TransportResult};
+use serde_json::{Value, json};
+
+use super::RpcError;
+use super::rpc::{Rpc, is_busy};
+
+/// Requests per round trip: what providers accept.
+const PER_BATCH: usize = 100;
+
+/// Something that is asked of the state of a block.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Question {
+    /// What a call answers.
+    Call {
+        /// The contract.
+        to: Address,
+        /// The calldata.
+        data: Bytes,
+        /// Gas that it gets; the node's limit when `None`.
+        gas: Option<u64>,
+        /// Code and storage that the contract has for this call only.
+        code: Option<(Bytes, Vec<(U256, B256)>)>,
+    },
+    /// Native balance in wei.
+    Balance(Address),
+    /// A word of storage.
+    Storage(Address, B256),
+    /// Hash of the code: that of nothing for an account without.
+    CodeHash(Address),
+}
+
+/// Why a question was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The contract reverted, with this data.
+    Reverted(Bytes),
+    /// The call ran out of gas.
+    OutOfGas,
+    /// The node refuses, in its words.
+    Node(String),
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Of a call.
+    Output(Bytes),
+    /// Of everything else.
+    Word(B256),
+}
+
+impl Question {
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Call { .. } => "eth_call",
+            Self::Balance(_) => "eth_getBalance",
+            Self::Storage(..) => "eth_getStorageAt",
+            Self::CodeHash(_) => "eth_getCode",
+        }
+    }
+
+    fn params(&self, block: B256) -> Value {
+        let at = json!({ "blockHash": block });
+        match self {
+            Self::Call { to, data, gas, code } => {
+                let mut call = json!({ "to": to, "input": data });
+                if let (Some(gas), Some(object)) = (gas, call.as_object_mut()) {
+                    object.insert("gas".to_owned(), json!(format!("{gas:#x}")));
+                }
+                match code {
+                    None => json!([call, at]),
+                    Some((code, storage)) => {
+                        let words: serde_json::Map<String, Value> = storage
+                            .iter()
+                            .map(|(slot, word)| (B256::from(*slot).to_string(), json!(word)))
+                            .collect();
+                        let account = if words.is_empty() {
+                            json!({ "code": code })
+                        } else {
+                            json!({ "code": code, "state": words })
+                        };
+                        json!([call, at, { to.to_string(): account }])
+                    }
+                }
+            }
+            Self::Balance(account) | Self::CodeHash(account) => json!([account, at]),
+            Self::Storage(account, slot) => json!([account, slot, at]),
+        }
+    }
+
+    fn answer(&self, value: &Value) -> Result<Answer, Refusal> {
+        let malformed = || Refusal::Node(format!("{} was answered with what is no hex", self.method()));
+        let text = value.as_str().ok_or_else(malformed)?;
+        match self {
+            Self::Call { .. } => text.parse().map(Answer::Output).map_err(|_| malformed()),
+            Self::CodeHash(_) => {
+                let code: Bytes = text.parse().map_err(|_| malformed())?;
+                Ok(Answer::Word(keccak256(code)))
+            }
+            Self::Balance(_) | Self::Storage(..) => {
+                let number: U256 = text.parse().map_err(|_| malformed())?;
+                Ok(Answer::Word(number.into()))
+            }
+        }
+    }
+}
+
+impl Rpc {
+    /// Asks all questions of the state of a block, in as few round trips as may be; the answers are in their order.
+    ///
+    /// # Errors
+    /// [`RpcError`] when no endpoint answers at all; a question that is refused is a [`Refusal`] of its own.
+    pub async fn ask_many(
+        &self,
+        block: B256,
+        questions: &[Question],
+    ) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
+        let parts = questions.chunks(PER_BATCH).map(|part| self.ask_part(block, part));
+        let mut answers = Vec::with_capacity(questions.len());
+        for part in futures::future::join_all(parts).await {
+            answers.extend(part?);
+        }
+        Ok(answers)
+    }
+
+    async fn ask_part(&self, block: B256, questions: &[Question]) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
+        let values = self
+            .ask("a batch", |provider| async move {
+                let client = provider.client();
+                let mut batch = BatchRequest::new(client);
+                let mut waiters = Vec::with_capacity(questions.len());
+                for question in questions {
+                    waiters.push(batch.add_call::<_, Value>(question.method(), &question.params(block))?);
+                }
+                batch.send().await?;
+                let mut values: Vec<Result<Value, Refusal>> = Vec::with_capacity(waiters.len());
+                for waiter in waiters {
+                    values.push(settled(waiter.await)?);
+                }
+                Ok(values)
+            })
+            .await?;
+        Ok(questions
+            .iter()
+            .zip(values)
+            .map(|(question, value)| question.answer(&value?))
+            .collect())
+    }
+}
+
+/// An error of one request as a refusal of it; one of the endpoint stays an error.
+fn settled(result: TransportResult<Value>) -> TransportResult<Result<Value, Refusal>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(TransportError::ErrorResp(payload)) if is_busy(payload.code, &payload.message) => {
+            Err(TransportError::ErrorResp(payload))
+        }
+        Err(TransportError::ErrorResp(payload)) => {
+            let message = payload.message.to_ascii_lowercase();
+            Ok(Err(match payload.as_revert_data() {
+                Some(data) => Refusal::Reverted(data),
+                None if message.contains("out of gas") || message.contains("outofgas") => Refusal::OutOfGas,
+                None if payload.code == 3 || is_failure(&message) => Refusal::Reverted(Bytes::new()),
+                None => Refusal::Node(payload.message.into_owned()),
+            }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the node says, in the words of several, that the code failed without a reason.
+fn is_failure(message: &str) -> bool {
+    [
+        "revert",
+        "invalid opcode",
+        "invalid jump",
+        "stack underflow",
+        "evm error",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
+}

@@ -1,0 +1,293 @@
+//! What watches found: stored with the block, told once, taken back when the block vanishes.
+
+use alloy::primitives::B256;
+use cordon_client::config::Finality;
+use serde_json::json;
+
+use super::alarms::{self, AlarmKind};
+use super::db::{Connection, query, query_as};
+use super::{NoticeKind, Store, StoreError, int, uint};
+use crate::chain::BlockRef;
+use crate::rules::{Pending, Sighting, Unwatched};
+
+/// Subject of the alarm that the mempool is not seen.
+pub(crate) const MEMPOOL: &str = "pending transactions";
+
+/// A sighting as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSighting {
+    /// Number in the record.
+    pub id: i64,
+    /// Name of the watch.
+    pub watch: String,
+    /// Height of the block; of the newest one then for a pending transaction.
+    pub block_number: u64,
+    /// What tells it from others of the watch in the block.
+    pub key: String,
+    /// The sentence for people.
+    pub text: String,
+    /// Whether its block is part of the chain.
+    pub canonical: bool,
+    /// `waiting` for finality, `told`, `seen` (acknowledged), `retracted`, or `quiet` (in shadow, maintenance or cooldown).
+    pub state: String,
+}
+
+/// Stores what the watches found in a block.
+pub(super) async fn note(connection: &mut Connection, block: &BlockRef, found: &[Sighting]) -> Result<(), StoreError> {
+    for sighting in found {
+        insert(connection, block, &block.hash.0, sighting).await?;
+    }
+    Ok(())
+}
+
+async fn insert(
+    connection: &mut Connection,
+    block: &BlockRef,
+    hash: &[u8],
+    sighting: &Sighting,
+) -> Result<bool, StoreError> {
+    let known: Option<(i64, bool, String)> =
+        query_as("SELECT id, canonical, state FROM sightings WHERE block_hash = ? AND watch = ? AND key = ?")
+            .bind(hash.to_vec())
+            .bind(&sighting.watch)
+            .bind(&sighting.key)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if let Some((id, canonical, state)) = known {
+        if !canonical {
+            query("UPDATE sightings SET canonical = 1 WHERE id = ?")
+                .bind(id)
+                .execute(&mut *connection)
+                .await?;
+            if state == "retracted" {
+                // The block is back: so is what was seen in it.
+                tell(connection, id, NoticeKind::Seen).await?;
+            }
+        }
+        return Ok(false);
+    }
+    let state = if sighting.silent || is_cooling(connection, block, sighting).await? {
+        "quiet"
+    } else {
+        "waiting"
+    };
+    let at_ms = connection.now_ms();
+    let facts = json!({
+        "block": block.number,
+        "block_hash": alloy::hex::encode_prefixed(hash),
+        "tx": sighting.tx,
+        "key": sighting.key,
+        "found": sighting.facts,
+    });
+    let (id,): (i64,) = query_as(
+        "INSERT INTO sightings (watch, block_hash, block_number, block_time, key, severity, finality, tx, text, facts,
+            canonical, state, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) RETURNING id",
+    )
+    .bind(&sighting.watch)
+    .bind(hash.to_vec())
+    .bind(int("block number", block.number)?)
+    .bind(int("block timestamp", block.timestamp)?)
+    .bind(&sighting.key)
+    .bind(sighting.severity.name())
+    .bind(sighting.finality.name())
+    .bind(sighting.tx.map(|tx| tx.to_vec()))
+    .bind(&sighting.text)
+    .bind(facts.to_string())
+    .bind(state)
+    .bind(at_ms)
+    .fetch_one(&mut *connection)
+    .await?;
+    if state == "waiting" && sighting.finality == Finality::Latest {
+        tell(connection, id, NoticeKind::Seen).await?;
+    }
+    Ok(true)
+}
+
+/// Whether the watch spoke within its cooldown before this block. What is still waiting for finality counts as spoken.
+async fn is_cooling(connection: &mut Connection, block: &BlockRef, sighting: &Sighting) -> Result<bool, StoreError> {
+    if sighting.cooldown == 0 {
+        return Ok(false);
+    }
+    let since = block.timestamp.saturating_sub(u64::from(sighting.cooldown));
+    let row: Option<(i64,)> = query_as(
+        "SELECT 1 FROM sightings WHERE watch = ? AND block_time > ? AND block_time <= ? AND canonical = 1
+         AND state IN ('waiting', 'told', 'seen') LIMIT 1",
+    )
+    .bind(&sighting.watch)
+    .bind(int("block timestamp", since)?)
+    .bind(int("block timestamp", block.timestamp)?)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Writes the notice of a sighting, or that it is taken back.
+async fn tell(connection: &mut Connection, id: i64, kind: NoticeKind) -> Result<(), StoreError> {
+    let state = if kind == NoticeKind::Seen { "told" } else { "retracted" };
+    query("UPDATE sightings SET state = ?, told = told + 1 WHERE id = ?")
+        .bind(state)
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    let prefix = if kind == NoticeKind::Seen {
+        ""
+    } else {
+        "reorganised away: "
+    };
+    let now = connection.now_ms();
+    query(
+        "INSERT INTO notices (mark, topic, kind, severity, subject, text, block_number, ends, at_ms, due_ms, facts)
+         SELECT 'sighting:' || id || ':' || told, 'watch:' || watch, ?2, severity, watch, ?3 || text, block_number, 0, ?4, ?4,
+            facts
+         FROM sightings WHERE id = ?1 ON CONFLICT (mark) DO NOTHING",
+    )
+    .bind(id)
+    .bind(kind.name())
+    .bind(prefix)
+    .bind(now)
+    .execute(&mut *connection)
+    .await?;
+    if kind == NoticeKind::Seen {
+        // What is new has nobody's care yet.
+        query("DELETE FROM acknowledgements WHERE topic = (SELECT 'watch:' || watch FROM sightings WHERE id = ?)")
+            .bind(id)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes back what was found in a block that is canonical no more.
+pub(super) async fn revert(connection: &mut Connection, hash: B256) -> Result<(), StoreError> {
+    let told: Vec<(i64,)> =
+        query_as("SELECT id FROM sightings WHERE block_hash = ? AND canonical = 1 AND state IN ('told', 'seen')")
+            .bind(hash.to_vec())
+            .fetch_all(&mut *connection)
+            .await?;
+    for (id,) in told {
+        tell(connection, id, NoticeKind::Retracted).await?;
+    }
+    query("UPDATE sightings SET canonical = 0 WHERE block_hash = ?")
+        .bind(hash.to_vec())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Marks what was told of a watch as seen by somebody.
+pub(super) async fn seen(connection: &mut Connection, topic: &str) -> Result<(), StoreError> {
+    let Some(watch) = topic.strip_prefix("watch:") else {
+        return Ok(());
+    };
+    query("UPDATE sightings SET state = 'seen' WHERE watch = ? AND state = 'told'")
+        .bind(watch)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Raises the alarm of every watch that could not be looked at in a block and clears that of all others.
+pub(super) async fn update_unwatched(
+    connection: &mut Connection,
+    block: &BlockRef,
+    unwatched: &[Unwatched],
+) -> Result<(), StoreError> {
+    const KIND: AlarmKind = AlarmKind::WatchUnknown;
+    for Unwatched { watch, reason } in unwatched {
+        let text = format!("the watch {watch} could not look at block {}: {reason}", block.number);
+        alarms::raise(connection, KIND, watch, &text, Some(block.number)).await?;
+    }
+    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+        .bind(KIND.name())
+        .fetch_all(&mut *connection)
+        .await?;
+    for (subject,) in open {
+        // The mempool's alarm is not a block's to clear.
+        if subject != MEMPOOL && !unwatched.iter().any(|held| held.watch == subject) {
+            alarms::clear(connection, KIND, &subject).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Tells what was found in blocks up to `height` by watches that waited for this finality. Answers how many.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn release_sightings(&self, finality: Finality, height: u64) -> Result<usize, StoreError> {
+        let mut tx = self.begin().await?;
+        let due: Vec<(i64,)> = query_as(
+            "SELECT id FROM sightings WHERE state = 'waiting' AND finality = ? AND block_number <= ? AND canonical = 1
+             ORDER BY id",
+        )
+        .bind(finality.name())
+        .bind(int("block number", height)?)
+        .fetch_all(&mut *tx)
+        .await?;
+        for (id,) in &due {
+            tell(&mut tx, *id, NoticeKind::Seen).await?;
+        }
+        tx.commit().await?;
+        if !due.is_empty() {
+            self.news();
+        }
+        Ok(due.len())
+    }
+
+    /// Whether anything waits for this finality.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn awaits(&self, finality: Finality) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> =
+            query_as("SELECT 1 FROM sightings WHERE state = 'waiting' AND finality = ? AND canonical = 1 LIMIT 1")
+                .bind(finality.name())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.is_some())
+    }
+
+    /// Stores what a watch found in the mempool. `false` when it is known.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn note_pending(&self, pending: &Pending) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let new = insert(&mut tx, &pending.block, &[], &pending.sighting).await?;
+        tx.commit().await?;
+        if new {
+            self.news();
+        }
+        Ok(new)
+    }
+
+    /// The newest sightings, newest first, at most `most`; of one watch when it is named.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn sightings(&self, watch: Option<&str>, most: u32) -> Result<Vec<StoredSighting>, StoreError> {
+        type Row = (i64, String, i64, String, String, bool, String);
+        let rows: Vec<Row> = query_as(
+            "SELECT id, watch, block_number, key, text, canonical, state FROM sightings
+             WHERE watch = ?1 OR ?1 = '' ORDER BY id DESC LIMIT ?2",
+        )
+        .bind(watch.unwrap_or_default())
+        .bind(i64::from(most))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(id, watch, number, key, text, canonical, state)| {
+                Ok(StoredSighting {
+                    id,
+                    watch,
+                    block_number: uint("block number", number)?,
+                    key,
+                    text,
+                    canonical,
+                    state,
+                })
+            })
+            .collect()
+    }
+}

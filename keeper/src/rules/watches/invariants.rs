@@ -1,0 +1,136 @@
+//! A team's own invariant contracts: compiled as for Foundry, put at an unused address for the time of a call, never deployed.
+//! A function that reverts is a breach. It is told when it begins: the block before is asked as well.
+
+use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::sol_types::{Revert, SolError};
+use cordon_client::config::InvariantContract;
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use super::{Sightings, Subject};
+use crate::chain::{Answer, BlockRef, CallError, Question, Refusal, Rpc};
+use crate::rules::ReadError;
+
+/// A contract whose functions must not revert.
+#[derive(Debug)]
+pub(super) struct InvariantWatch {
+    subject: Subject,
+    contract: InvariantContract,
+    /// Where it is put: nobody's address.
+    at: Address,
+    /// Its code, which the constructor has made; immutable values are in it.
+    code: OnceCell<Result<Bytes, String>>,
+}
+
+impl InvariantWatch {
+    pub(super) fn new(subject: Subject, contract: InvariantContract) -> Self {
+        let at = Address::from_word(keccak256(["cordon invariants ", &subject.id].concat()));
+        Self {
+            subject,
+            contract,
+            at,
+            code: OnceCell::new(),
+        }
+    }
+
+    /// The code that the constructor answers, made once. An endpoint that does not answer is asked again at the next block.
+    async fn code(&self, rpc: &Rpc, block: &BlockRef) -> Result<&Result<Bytes, String>, ReadError> {
+        self.code
+            .get_or_try_init(|| async {
+                match rpc.create(self.contract.creation.clone(), block.parent).await {
+                    Ok(code) if code.is_empty() => Ok(Err("its constructor leaves no code".to_owned())),
+                    Ok(code) => Ok(Ok(code)),
+                    Err(CallError::Rpc(error)) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
+                    Err(CallError::Rpc(error)) => Ok(Err(error.to_string())),
+                    Err(CallError::Reverted(data)) => Ok(Err(format!("its constructor reverts: {}", words(&data)))),
+                }
+            })
+            .await
+    }
+
+    async fn look(&self, rpc: &Rpc, block: &BlockRef) -> Result<Sightings, ReadError> {
+        let mut sightings = Sightings::default();
+        let code = match self.code(rpc, block).await? {
+            Ok(code) => code.clone(),
+            Err(reason) => {
+                sightings.unwatched.push(self.subject.unwatched(reason));
+                return Ok(sightings);
+            }
+        };
+        let questions: Vec<Question> = self
+            .contract
+            .functions
+            .iter()
+            .map(|function| Question::Call {
+                to: self.at,
+                data: function.selector().to_vec().into(),
+                gas: None,
+                code: Some((code.clone(), self.contract.storage.clone())),
+            })
+            .collect();
+        let now = self.ask(rpc, block.hash, &questions).await?;
+        let broken: Vec<usize> = (0..)
+            .zip(&now)
+            .filter(|(_, answer)| matches!(answer, Err(Refusal::Reverted(_))))
+            .map(|(at, _)| at)
+            .collect();
+        // Only what is broken now has to be known of the block before.
+        let suspects: Vec<Question> = broken.iter().filter_map(|at| questions.get(*at).cloned()).collect();
+        let before = self.ask(rpc, block.parent, &suspects).await?;
+        for (function, answer) in self.contract.functions.iter().zip(&now) {
+            if let Err(Refusal::Node(reason)) = answer {
+                let reason = format!("{}: the node refuses: {reason}", function.name);
+                sightings.unwatched.push(self.subject.unwatched(reason));
+            } else if let Err(Refusal::OutOfGas) = answer {
+                let reason = format!("{} needs more gas than the node gives a call", function.name);
+                sightings.unwatched.push(self.subject.unwatched(reason));
+            }
+        }
+        for (at, before) in broken.into_iter().zip(before) {
+            if matches!(before, Err(Refusal::Reverted(_))) {
+                continue;
+            }
+            let (Some(function), Some(Err(Refusal::Reverted(data)))) = (self.contract.functions.get(at), now.get(at))
+            else {
+                continue;
+            };
+            let reason = words(data);
+            let text = format!("{}() reverts: {reason}", function.name);
+            let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": data });
+            let key = format!("invariant:{}", function.name);
+            sightings.found.push(self.subject.sighting(key, None, text, facts));
+        }
+        Ok(sightings)
+    }
+
+    async fn ask(
+        &self,
+        rpc: &Rpc,
+        block: B256,
+        questions: &[Question],
+    ) -> Result<Vec<Result<Answer, Refusal>>, ReadError> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        rpc.ask_many(block, questions).await.map_err(ReadError::Unreachable)
+    }
+}
+
+/// What a contract gave as its reason.
+fn words(data: &Bytes) -> String {
+    if data.is_empty() {
+        return "no reason given".to_owned();
+    }
+    match Revert::abi_decode(data) {
+        Ok(revert) => revert.reason,
+        Err(_) => data.to_string(),
+    }
+}
+
+pub(super) async fn look(watches: &[InvariantWatch], rpc: &Rpc, block: &BlockRef) -> Result<Sightings, ReadError> {
+    let mut sightings = Sightings::default();
+    for part in futures::future::try_join_all(watches.iter().map(|watch| watch.look(rpc, block))).await? {
+        sightings.extend(part);
+    }
+    Ok(sightings)
+}

@@ -1,0 +1,189 @@
+//! What watches found: told once, in the transaction of its block; taken back with it; quiet when it has to be.
+
+use alloy::primitives::B256;
+use cordon_client::config::{Finality, Severity};
+use cordon_keeper::record::{NoticeKind, StoredSighting};
+use cordon_keeper::rules::{Pending, Sighting, Sightings, Unwatched};
+use serde_json::json;
+
+use crate::fixture::{Block, Fixture, block};
+
+fn sighting(watch: &str, key: &str) -> Sighting {
+    Sighting {
+        watch: watch.to_owned(),
+        key: key.to_owned(),
+        severity: Severity::P2,
+        finality: Finality::Latest,
+        cooldown: 0,
+        silent: false,
+        tx: Some(B256::repeat_byte(3)),
+        text: format!("{watch} saw {key}"),
+        facts: json!({ "value": "7" }),
+    }
+}
+
+async fn see(f: &Fixture, number: u64, fork: u8, found: Vec<Sighting>) {
+    let sightings = Sightings {
+        found,
+        unwatched: Vec::new(),
+    };
+    let content = Block {
+        sightings: Some(&sightings),
+        ..Block::default()
+    };
+    f.commit(&block(number, fork), content).await.unwrap();
+}
+
+async fn told(f: &Fixture) -> Vec<(NoticeKind, String)> {
+    let mut notices = f.store.notices(100).await.unwrap();
+    notices.retain(|notice| notice.topic.starts_with("watch:"));
+    notices.reverse();
+    notices.into_iter().map(|notice| (notice.kind, notice.text)).collect()
+}
+
+fn states(mut found: Vec<StoredSighting>) -> Vec<(String, bool)> {
+    found.reverse();
+    found.into_iter().map(|one| (one.state, one.canonical)).collect()
+}
+
+async fn a_block_that_is_begun_again_tells_nothing_twice(f: Fixture) {
+    for _ in 0..3 {
+        see(
+            &f,
+            10,
+            0,
+            vec![sighting("whales", "log:1"), sighting("whales", "log:2")],
+        )
+        .await;
+    }
+    let told = told(&f).await;
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0], (NoticeKind::Seen, "whales saw log:1".to_owned()));
+    let notice = f.store.notices(1).await.unwrap().remove(0);
+    let facts: serde_json::Value = serde_json::from_str(&notice.facts.unwrap()).unwrap();
+    assert_eq!(
+        (&facts["key"], &facts["found"]["value"]),
+        (&json!("log:2"), &json!("7"))
+    );
+}
+
+async fn what_is_taken_back_is_told_and_seen_again_when_its_block_returns(f: Fixture) {
+    let quiet = Sighting {
+        silent: true,
+        ..sighting("shadow", "log:1")
+    };
+    see(&f, 110, 0, vec![sighting("whales", "log:1"), quiet.clone()]).await;
+    f.store.revert_blocks(&[block(110, 0)]).await.unwrap();
+    f.store.revert_blocks(&[block(110, 0)]).await.unwrap();
+    see(&f, 110, 1, vec![sighting("whales", "log:9")]).await;
+    f.store.revert_blocks(&[block(110, 1)]).await.unwrap();
+    see(&f, 110, 0, vec![sighting("whales", "log:1"), quiet]).await;
+    let kinds: Vec<NoticeKind> = told(&f).await.into_iter().map(|(kind, _)| kind).collect();
+    use NoticeKind::{Retracted, Seen};
+    assert_eq!(kinds, [Seen, Retracted, Seen, Retracted, Seen]);
+    let states = states(f.store.sightings(Some("whales"), 10).await.unwrap());
+    assert_eq!(states, [("told".to_owned(), true), ("retracted".to_owned(), false)]);
+}
+
+async fn a_cooldown_counts_block_time_and_only_what_was_told(f: Fixture) {
+    let cooling = |key: &str| Sighting {
+        cooldown: 5,
+        ..sighting("whales", key)
+    };
+    let first = block(10, 0);
+    for number in 10..=60 {
+        see(&f, number, 0, vec![cooling("log:1")]).await;
+    }
+    let last = block(60, 0);
+    let seconds = last.timestamp - first.timestamp;
+    assert!(seconds >= 5, "the fixture's blocks take {seconds} s");
+    let expected = usize::try_from(seconds / 5 + 1).unwrap();
+    assert_eq!(told(&f).await.len(), expected, "once in five seconds, over {seconds}");
+    assert_eq!(
+        f.store.sightings(None, 1_000).await.unwrap().len(),
+        51,
+        "all of it is recorded"
+    );
+}
+
+async fn finality_releases_what_is_still_on_the_chain(f: Fixture) {
+    let waiting = |key: &str| Sighting {
+        finality: Finality::Safe,
+        ..sighting("whales", key)
+    };
+    see(&f, 110, 0, vec![waiting("log:1")]).await;
+    see(&f, 111, 0, vec![waiting("log:2")]).await;
+    f.store.revert_blocks(&[block(111, 0)]).await.unwrap();
+    see(&f, 111, 1, vec![waiting("log:3")]).await;
+    assert!(f.store.awaits(Finality::Safe).await.unwrap());
+    assert!(!f.store.awaits(Finality::Finalized).await.unwrap());
+    assert_eq!(f.store.release_sightings(Finality::Finalized, 200).await.unwrap(), 0);
+    assert_eq!(f.store.release_sightings(Finality::Safe, 110).await.unwrap(), 1);
+    assert_eq!(f.store.release_sightings(Finality::Safe, 111).await.unwrap(), 1);
+    assert_eq!(f.store.release_sightings(Finality::Safe, 111).await.unwrap(), 0);
+    let texts: Vec<String> = told(&f).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["whales saw log:1", "whales saw log:3"]);
+    assert!(!f.store.awaits(Finality::Safe).await.unwrap());
+}
+
+async fn an_acknowledged_watch_is_open_again_with_the_next_that_it_sees(f: Fixture) {
+    see(&f, 10, 0, vec![sighting("whales", "log:1")]).await;
+    assert_eq!(f.store.acknowledge("whales", "ada").await.unwrap(), "watch:whales");
+    assert!(f.store.open_topics().await.unwrap().is_empty());
+    see(&f, 11, 0, vec![sighting("whales", "log:1")]).await;
+    let open = f.store.open_topics().await.unwrap();
+    assert_eq!(
+        (open.len(), open[0].topic.as_str(), &open[0].acknowledged_by),
+        (1, "watch:whales", &None)
+    );
+}
+
+async fn a_watch_that_cannot_look_is_alarmed_until_it_can(f: Fixture) {
+    let blind = Sightings {
+        found: Vec::new(),
+        unwatched: vec![Unwatched {
+            watch: "whales".to_owned(),
+            reason: "no receipts".to_owned(),
+        }],
+    };
+    for number in 10..13 {
+        let content = Block {
+            sightings: Some(&blind),
+            ..Block::default()
+        };
+        f.commit(&block(number, 0), content).await.unwrap();
+    }
+    let alarms = f.store.alarms().await.unwrap();
+    assert_eq!(alarms.len(), 1);
+    assert_eq!((alarms[0].kind.as_str(), alarms[0].cleared_ms), ("watch-unknown", None));
+    assert!(alarms[0].text.contains("block 10: no receipts"));
+    see(&f, 13, 0, Vec::new()).await;
+    assert!(f.store.alarms().await.unwrap()[0].cleared_ms.is_some());
+}
+
+async fn a_pending_transaction_is_noted_once_whatever_the_newest_block_is(f: Fixture) {
+    let pending = |number| Pending {
+        sighting: sighting("waiting", "tx:1"),
+        block: block(number, 0),
+    };
+    assert!(f.store.note_pending(&pending(10)).await.unwrap());
+    assert!(!f.store.note_pending(&pending(11)).await.unwrap());
+    assert_eq!(told(&f).await.len(), 1);
+}
+
+async fn several_blocks_are_stored_as_one(f: Fixture) {
+    let blocks: Vec<_> = (10..15).map(|number| block(number, 0)).collect();
+    f.commit_all(&blocks).await.unwrap();
+    assert_eq!(f.store.window(10).await.unwrap(), blocks);
+}
+
+on_both! {
+    a_block_that_is_begun_again_tells_nothing_twice
+    what_is_taken_back_is_told_and_seen_again_when_its_block_returns
+    a_cooldown_counts_block_time_and_only_what_was_told
+    finality_releases_what_is_still_on_the_chain
+    an_acknowledged_watch_is_open_again_with_the_next_that_it_sees
+    a_watch_that_cannot_look_is_alarmed_until_it_can
+    a_pending_transaction_is_noted_once_whatever_the_newest_block_is
+    several_blocks_are_stored_as_one
+}
