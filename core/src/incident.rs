@@ -2,67 +2,204 @@
 
 use crate::bounds::Actor;
 use crate::level::Level;
+use crate::rule::Int;
+use crate::scope::MAX_TIME;
 use alloy_primitives::{B256, U256};
+
+/// How many incidents a guard remembers, the latest ones. Their words are written beforehand, so that recording is cheap when it
+/// matters.
+pub const RING: u32 = 64;
+
+/// How far an incident has come. The numbers are those of `ICordonGuard.IncidentState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// A level is raised, and a containment call has not had its effect.
+    Open = 1,
+    /// A level is raised, and every containment call that serves it has had its effect.
+    Contained = 2,
+    /// Released by authority: in `Grace`, or on its way out of it.
+    Released = 3,
+    /// The scope is at `Normal` and nothing is left in force.
+    Closed = 4,
+    /// As closed, and people have found that there was nothing to contain.
+    FalsePositive = 5,
+}
+
+impl State {
+    /// The state with this number.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => State::Open,
+            2 => State::Contained,
+            3 => State::Released,
+            4 => State::Closed,
+            5 => State::FalsePositive,
+            _ => return None,
+        })
+    }
+
+    /// Whether the incident is over.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, State::Closed | State::FalsePositive)
+    }
+}
+
+/// Why an incident was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A rule was breached: the operands of the comparison that decided, to [`Reading::PRECISION`] significant bits.
+    Breach {
+        /// The rule, as the rulebook in force numbered it.
+        rule: u16,
+        /// Left operand.
+        observed: Reading,
+        /// Right operand.
+        bound: Reading,
+    },
+    /// An authority asked for it.
+    Authority {
+        /// Who.
+        actor: Actor,
+        /// Hash of its evidence, or zero.
+        evidence: B256,
+    },
+}
+
+/// A number in half a word: sign, exponent, and the highest bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading(u128);
+
+impl Reading {
+    /// Significant bits that are kept; what is beyond them is cut off, toward zero.
+    pub const PRECISION: usize = 119;
+
+    /// The number, cut to [`Self::PRECISION`] significant bits.
+    #[must_use]
+    pub fn new(number: &Int) -> Self {
+        let shift = number.magnitude.bit_len().saturating_sub(Self::PRECISION);
+        let [low, high, _, _] = (number.magnitude >> shift).into_limbs();
+        let mantissa = u128::from(low) | u128::from(high) << 64;
+        Reading(mantissa | (shift as u128) << 119 | u128::from(number.negative) << 127)
+    }
+
+    /// The number that is kept.
+    #[must_use]
+    pub fn number(&self) -> Int {
+        let shift = (self.0 >> 119 & 0xff) as usize;
+        let mantissa = self.0 & ((1 << 119) - 1);
+        let low = u64::try_from(mantissa & u128::from(u64::MAX)).unwrap_or(0);
+        let limbs = [low, (mantissa >> 64) as u64, 0, 0];
+        Int::new(self.0 >> 127 == 1, U256::from_limbs(limbs) << shift)
+    }
+}
 
 /// An incident as the guard stores it. Times are Unix seconds (40 bits each).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// When the first level was raised.
-    pub opened_at: u64,
-    /// When the scope was back at `Normal` and everything was undone; 0 while the incident is open.
-    pub closed_at: u64,
+    /// Its number, counted from 1.
+    pub number: u32,
     /// The scope.
     pub scope: u8,
-    /// Who opened it.
-    pub opened_by: Actor,
-    /// The rule that was breached; `None` when an authority opened it.
-    pub rule: Option<u16>,
+    /// How far it has come.
+    pub state: State,
     /// The strictest level it reached.
     pub peak: Level,
-    /// How many times its level was raised or extended, saturating.
-    pub raises: u16,
-    /// Hash of the dossier, or zero.
-    pub evidence: B256,
+    /// How many times its level was raised or extended after it was opened, saturating.
+    pub raises: u8,
+    /// Whether notes were attached.
+    pub noted: bool,
+    /// When the first level was raised.
+    pub opened_at: u64,
+    /// When it was released by authority; 0 when it was not.
+    pub released_at: u64,
+    /// When the scope was back at `Normal` and everything was undone; 0 while the incident is open.
+    pub closed_at: u64,
+    /// Block in which it was opened, as the VM numbers blocks: on Arbitrum the estimate of the parent chain's block. 32 bits.
+    pub block: u32,
+    /// Why it was opened.
+    pub finding: Finding,
 }
 
+const RULE: u64 = 1 << 17;
+
 impl Incident {
-    /// The record as two words: the first from the low end opened (40 bits), scope (8), opened by (8), peak (8); closed
-    /// (40), raises (16), zero (8); rule plus one (17); the second is the evidence.
+    /// Where the incident with this number is kept: its place in the ring.
+    #[must_use]
+    pub const fn slot(number: u32) -> u8 {
+        (number.saturating_sub(1) % RING) as u8
+    }
+
+    /// The record as two words. The first from the low end: opened (40 bits), state (4), scope (8), noted (1), peak (3), raises (8);
+    /// closed (40), cause (24: 2^17 plus the rule, or the actor); released (40), zero (24); number (32), block (32). The second is the
+    /// evidence, or observed value and bound, half a word each.
     #[must_use]
     pub fn pack(&self) -> (U256, B256) {
-        let time = |value: u64| value & crate::scope::MAX_TIME;
-        let rule = self.rule.map_or(0, |rule| u64::from(rule) + 1);
-        let first = time(self.opened_at)
-            | u64::from(self.scope) << 40
-            | u64::from(self.opened_by as u8) << 48
-            | u64::from(self.peak as u8) << 56;
-        let second = time(self.closed_at) | u64::from(self.raises) << 40;
-        (U256::from_limbs([first, second, rule, 0]), self.evidence)
+        let time = |value: u64| value & MAX_TIME;
+        let (cause, second) = match &self.finding {
+            Finding::Breach { rule, observed, bound } => {
+                let mut word = B256::ZERO;
+                let (left, right) = word.split_at_mut(16);
+                left.copy_from_slice(&observed.0.to_be_bytes());
+                right.copy_from_slice(&bound.0.to_be_bytes());
+                (RULE | u64::from(*rule), word)
+            }
+            Finding::Authority { actor, evidence } => (*actor as u64, *evidence),
+        };
+        let first = U256::from_limbs([
+            time(self.opened_at)
+                | (self.state as u64) << 40
+                | u64::from(self.scope) << 44
+                | u64::from(self.noted) << 52
+                | (self.peak as u64) << 53
+                | u64::from(self.raises) << 56,
+            time(self.closed_at) | cause << 40,
+            time(self.released_at),
+            u64::from(self.number) | u64::from(self.block) << 32,
+        ]);
+        (first, second)
     }
 
     /// The record in two words; `None` when no incident is stored there.
     #[must_use]
-    pub fn unpack(word: U256, evidence: B256) -> Option<Self> {
-        let [first, second, rule, _] = word.into_limbs();
-        let byte = |shift: u32| (first >> shift & 0xff) as u8;
-        let opened_at = first & crate::scope::MAX_TIME;
-        if opened_at == 0 {
-            return None;
-        }
+    pub fn unpack(word: U256, second: B256) -> Option<Self> {
+        let [first, closed, released, number] = word.into_limbs();
+        let cause = closed >> 40;
+        let finding = if cause & RULE == 0 {
+            Finding::Authority {
+                actor: match cause & 3 {
+                    0 => Actor::Trip,
+                    1 => Actor::Keeper,
+                    2 => Actor::Guardian,
+                    _ => Actor::Governor,
+                },
+                evidence: second,
+            }
+        } else {
+            let half = |at: usize| {
+                let bytes = second.get(at..).and_then(|rest| rest.first_chunk::<16>());
+                Reading(bytes.map_or(0, |bytes| u128::from_be_bytes(*bytes)))
+            };
+            Finding::Breach {
+                rule: (cause & 0xffff) as u16,
+                observed: half(0),
+                bound: half(16),
+            }
+        };
         Some(Incident {
-            opened_at,
-            closed_at: second & crate::scope::MAX_TIME,
-            scope: byte(40),
-            opened_by: match byte(48) {
-                0 => Actor::Trip,
-                1 => Actor::Keeper,
-                2 => Actor::Guardian,
-                _ => Actor::Governor,
-            },
-            rule: rule.checked_sub(1).and_then(|rule| u16::try_from(rule).ok()),
-            peak: Level::from_u8(byte(56))?,
-            raises: (second >> 40 & 0xffff) as u16,
-            evidence,
+            number: (number & 0xffff_ffff) as u32,
+            scope: (first >> 44 & 0xff) as u8,
+            state: State::from_u8((first >> 40 & 0xf) as u8)?,
+            peak: Level::from_u8((first >> 53 & 7) as u8)?,
+            raises: (first >> 56) as u8,
+            noted: first >> 52 & 1 == 1,
+            opened_at: first & MAX_TIME,
+            released_at: released & MAX_TIME,
+            closed_at: closed & MAX_TIME,
+            block: (number >> 32) as u32,
+            finding,
         })
     }
 

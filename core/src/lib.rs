@@ -13,6 +13,7 @@ pub mod baseline;
 pub mod bounds;
 mod bytes;
 pub mod incident;
+pub mod ledger;
 pub mod level;
 pub mod limiter;
 pub mod math;

@@ -39,7 +39,8 @@ pub struct ScopeState {
     pub spent: u32,
     /// When the scope is back at `Normal` at the latest; 0 when `Normal`.
     pub ceiling_at: u64,
-    /// Number of the incident; 0 when none.
+    /// Number of the incident that is open; 0 when none is. It stays after the scope is back at `Normal`, until what was done in
+    /// it is undone and [`ScopeState::closed`] says so.
     pub incident: u32,
     /// When a queued release may be executed; 0 when none is queued.
     pub release_at: u64,
@@ -199,8 +200,15 @@ impl ScopeState {
         ScopeState {
             expires_at: now,
             spent,
+            incident: self.incident,
             ..ScopeState::default()
         }
+    }
+
+    /// The state when its incident is over.
+    #[must_use]
+    pub const fn closed(self) -> Self {
+        ScopeState { incident: 0, ..self }
     }
 
     /// Raises or extends a level. A queued release is cancelled, also when the level already held for long enough.
@@ -318,8 +326,9 @@ impl ScopeState {
         })
     }
 
-    /// The state as one word. From the low end: expiry (40 bits), level (8), governor (1), step (12), zero (3); begin (40),
-    /// seconds spent (24); incident (32), ceiling in seconds after the begin (32); release (40), hold (24).
+    /// The state as one word, which is never zero, so that a word written once is cheap to write again. From the low end: expiry
+    /// (40 bits), level (8), governor (1), step (12), one (1), zero (2); begin (40), seconds spent (24); incident (32), ceiling in
+    /// seconds after the begin (32); release (40), hold (24).
     #[must_use]
     pub const fn pack(&self) -> U256 {
         let ceiling = self.ceiling_at.saturating_sub(self.since);
@@ -328,7 +337,8 @@ impl ScopeState {
             time(self.expires_at)
                 | (self.level as u64) << 40
                 | (self.by_governor as u64) << 48
-                | (self.step as u64 & ((1 << STEP_BITS) - 1)) << 49,
+                | (self.step as u64 & ((1 << STEP_BITS) - 1)) << 49
+                | 1 << 61,
             time(self.since) | (self.spent as u64 & ((1 << SPENT_BITS) - 1)) << 40,
             self.incident as u64 | ceiling << 32,
             time(self.release_at) | (self.hold as u64 & ((1 << HOLD_BITS) - 1)) << 40,
@@ -365,47 +375,4 @@ impl ScopeState {
 
 const fn time(value: u64) -> u64 {
     value & MAX_TIME
-}
-
-/// Levels of all 128 scopes of a protocol, two bits each (scope `i` in bits `2 i` and `2 i + 1`). A scope whose bits are 0
-/// is `Normal`; of any other, the scope's own word must be read, because expiry may have loosened it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LevelsWord(pub U256);
-
-impl LevelsWord {
-    /// The two bits of `scope` (0 to 127): 0 means `Normal`. Scopes beyond 127 read as 3.
-    #[must_use]
-    pub const fn get(&self, scope: u8) -> u8 {
-        let limbs = self.0.as_limbs();
-        let limb = match scope >> 5 {
-            0 => limbs[0],
-            1 => limbs[1],
-            2 => limbs[2],
-            3 => limbs[3],
-            _ => return 3,
-        };
-        (limb >> ((scope & 31) << 1) & 3) as u8
-    }
-
-    /// The word with the mark of `scope` set to `level`; `Grace` is marked like `Throttled`. Scopes beyond 127 change nothing.
-    #[must_use]
-    pub const fn with(&self, scope: u8, level: Level) -> Self {
-        let mark: u64 = match level {
-            Level::Normal => 0,
-            Level::Grace | Level::Throttled => 1,
-            Level::ReduceOnly => 2,
-            Level::Halted => 3,
-        };
-        let shift = (scope & 31) << 1;
-        let [mut a, mut b, mut c, mut d] = self.0.into_limbs();
-        let limb = match scope >> 5 {
-            0 => &mut a,
-            1 => &mut b,
-            2 => &mut c,
-            3 => &mut d,
-            _ => return *self,
-        };
-        *limb = *limb & !(3 << shift) | mark << shift;
-        LevelsWord(U256::from_limbs([a, b, c, d]))
-    }
 }

@@ -3,7 +3,6 @@
 use crate::START;
 use cordon_core::Level;
 use cordon_core::bounds::{Actor, BoundError, Bucket, HEARTBEAT_MAX_AGE, Request, contain};
-use cordon_core::incident::Incident;
 use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, STEP, ScopeError, ScopeState};
 
 const HOUR: u64 = 3600;
@@ -245,30 +244,4 @@ fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
     let later = ceiling + 86_400;
     let again = contain(state, Bucket::default(), later, &trip(later)).unwrap().state;
     assert_eq!(again.ceiling_at, later + 86_400);
-}
-
-#[test]
-fn an_incident_keeps_its_peak() {
-    let incident = Incident {
-        opened_at: START,
-        closed_at: 0,
-        scope: 127,
-        opened_by: Actor::Guardian,
-        rule: Some(u16::MAX),
-        peak: Level::ReduceOnly,
-        raises: 1,
-        evidence: alloy_primitives::B256::repeat_byte(9),
-    };
-    let raised = incident.raised(Level::Halted).raised(Level::Throttled);
-    assert_eq!((raised.peak, raised.raises), (Level::Halted, 3));
-    let closed = Incident {
-        closed_at: START + 5,
-        rule: None,
-        ..raised
-    };
-    for record in [incident, closed] {
-        let (word, evidence) = record.pack();
-        assert_eq!(Incident::unpack(word, evidence), Some(record));
-    }
-    assert_eq!(Incident::unpack(alloy_primitives::U256::ZERO, incident.evidence), None);
 }

@@ -2,7 +2,7 @@
 
 use crate::START;
 use cordon_core::bounds::{Actor, BoundError, Bucket, HEARTBEAT_MAX_AGE, Outcome, Request, contain};
-use cordon_core::scope::{CEILING, Change, LevelsWord, STEP, ScopeState, tail_seconds};
+use cordon_core::scope::{CEILING, Change, STEP, ScopeState, tail_seconds};
 use cordon_core::{Action, Level, Permission, level::permission};
 use proptest::prelude::*;
 
@@ -280,21 +280,5 @@ proptest! {
         prop_assert!(held.level == Level::Normal || held.expires_at > now);
         let _ = state.settled(now);
         let _ = state.raise(now, &cordon_core::scope::Raise { level: Level::Halted, duration: 900, next_incident: 1, governor: false });
-    }
-
-    #[test]
-    fn the_levels_word_keeps_scopes_apart(marks in prop::collection::vec((0u8..=255, level()), 0..200)) {
-        let mut word = LevelsWord::default();
-        let mut wanted = [Level::Normal; 128];
-        for (scope, level) in marks {
-            word = word.with(scope, level);
-            if let Some(slot) = wanted.get_mut(usize::from(scope)) {
-                *slot = level;
-            }
-        }
-        for (scope, level) in (0u8..).zip(wanted) {
-            prop_assert_eq!(word.get(scope) == 0, level == Level::Normal);
-        }
-        prop_assert_eq!(word.get(128), 3);
     }
 }
