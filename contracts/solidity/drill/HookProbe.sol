@@ -13,6 +13,8 @@ contract HookProbe {
     uint256 public gauge;
     /// What containment sets.
     bool public stopped;
+    bool public shut;
+    bool public closed;
 
     function setGauge(uint256 value) external {
         gauge = value;
@@ -20,6 +22,19 @@ contract HookProbe {
 
     function setStopped(bool value) external {
         stopped = value;
+    }
+
+    function setShut(bool value) external {
+        shut = value;
+    }
+
+    function setClosed(bool value) external {
+        closed = value;
+    }
+
+    /// The gauge as another reading of it: rules that want several reads.
+    function scaled(uint256 factor) external view returns (uint256) {
+        return gauge * factor;
     }
 
     /// One guarded call around nothing.

@@ -1,0 +1,208 @@
+//! What responses to an incident cost, and where it goes: the host calls of real transactions, as `stylusTracer` tells them.
+
+use std::collections::BTreeSet;
+
+use alloy::primitives::{B256, Bytes};
+use alloy::providers::ext::DebugApi;
+use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::types::trace::geth::{GethDebugTracerType, GethDebugTracingOptions, GethTrace};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard::{self, Level};
+use eyre::{OptionExt, ensure};
+use serde_json::Value;
+
+use crate::world::{Bench, GUARDIAN, HookProbe, USER};
+
+/// Ink of one unit of gas.
+const INK: u64 = 10_000;
+/// Gas of a call to an account that the transaction has not touched, of one to another, and of the host call around it.
+const COLD: u64 = 2_600;
+const WARM: u64 = 100;
+const CALLING: u64 = 12;
+
+/// What a line of the table tells of a transaction.
+type Line = fn(&Budget) -> u64;
+
+/// Where the gas of one transaction goes.
+#[derive(Default)]
+struct Budget {
+    intrinsic: u64,
+    entries: u64,
+    loads: u64,
+    stores: u64,
+    transient: u64,
+    logs: u64,
+    code: u64,
+    access: u64,
+    targets: u64,
+    other: u64,
+    total: u64,
+    /// What caching the programs saves.
+    saved: u64,
+}
+
+impl Bench {
+    /// `contain` and `trip`, each with one containment call.
+    pub(crate) async fn responses(&self) -> eyre::Result<()> {
+        let contain = |scope, level| {
+            let (duration, evidence) = (600, B256::repeat_byte(0xe1));
+            let call = ICordonGuard::containCall {
+                scope,
+                level,
+                duration,
+                evidence,
+            };
+            call.abi_encode()
+        };
+        let mut rows = Vec::new();
+        let mut measure = async |name: &'static str, from, input: Vec<u8>| {
+            let receipt = self.send(from, self.guard, input.clone()).await?;
+            rows.push((name, self.budget(&receipt, &input.into()).await?));
+            eyre::Ok(())
+        };
+        measure("`contain`", GUARDIAN, contain(2, Level::ReduceOnly)).await?;
+        measure("`contain`, Halted", GUARDIAN, contain(3, Level::Halted)).await?;
+        let raised = HookProbe::setGaugeCall {
+            value: 101_u64.try_into()?,
+        };
+        self.send(USER, self.probe, raised.abi_encode()).await?;
+        let trip = ICordonGuard::tripCall {
+            rule: 0,
+            witness: vec![],
+        }
+        .abi_encode();
+        measure("`trip`, 4 reads", USER, trip.clone()).await?;
+        measure("`trip` again", USER, trip).await?;
+        self.print(&rows);
+        Ok(())
+    }
+
+    fn print(&self, rows: &[(&str, Budget)]) {
+        println!(
+            "Responses, whole transactions: one registered caller, one containment call with one undo call (but `trip` again, which changes \
+             nothing). Nothing is cached; what caching both programs saves is told below.\n"
+        );
+        let names: Vec<_> = rows.iter().map(|(name, _)| *name).collect();
+        println!("| line | {} |", names.join(" | "));
+        println!("| --- |{}", " ---: |".repeat(rows.len()));
+        let lines: [(&str, Line); 13] = [
+            ("transaction and calldata", |of| of.intrinsic),
+            ("entry of gate and respond program", |of| of.entries),
+            ("storage read", |of| of.loads),
+            ("storage written", |of| of.stores),
+            ("transient storage: the lock", |of| of.transient),
+            ("events", |of| of.logs),
+            ("the rulebook's code", |of| of.code),
+            ("access of accounts called", |of| of.access),
+            ("other host calls and instructions", |of| of.other),
+            ("the targets' own code: reads, the call, its storage", |of| of.targets),
+            ("**together**", |of| of.total),
+            ("**without the targets' own code**", |of| of.own(false)),
+            ("the same, programs cached", |of| of.own(true)),
+        ];
+        for (name, of) in lines {
+            let cells: Vec<_> = rows.iter().map(|(_, budget)| of(budget).to_string()).collect();
+            println!("| {name} | {} |", cells.join(" | "));
+        }
+        println!("\nTargets, besides what the targets' own code costs:\n");
+        println!("| target | gas | whole transaction | without the transaction's own price |");
+        println!("| --- | ---: | ---: | ---: |");
+        for (row, name, target, cached) in [
+            (0, "`contain`, programs cached", 60_000, true),
+            (0, "`contain`, not cached", 80_000, false),
+            (2, "`trip`, 4 reads, programs cached", 90_000, true),
+            (2, "`trip`, 4 reads, not cached", 90_000, false),
+        ] {
+            let Some((_, budget)) = rows.get(row) else { continue };
+            let whole = budget.own(cached);
+            let [whole, alone] = [whole, whole.saturating_sub(budget.intrinsic)].map(|gas| match gas > target {
+                true => format!("{gas}, missed by {}", gas.saturating_sub(target)),
+                false => format!("{gas}, met"),
+            });
+            println!("| {name} | {target} | {whole} | {alone} |");
+        }
+        println!(
+            "\nWhat stands in the way of the rest: the chain asks 21,000 for a transaction, 8,832 for entering each of two programs that are \
+             not cached, 2,600 for the delegation, and 2,100 and 2,900 for each of the words that a response reads and writes: scope, ledger \
+             (budgets, counters), incident (two words, written only), doing of the call, and one for each registered caller.\n"
+        );
+    }
+
+    /// Adds up the host calls of a transaction to the guard.
+    async fn budget(&self, receipt: &TransactionReceipt, input: &Bytes) -> eyre::Result<Budget> {
+        let options = GethDebugTracingOptions {
+            tracer: Some(GethDebugTracerType::JsTracer("stylusTracer".to_owned())),
+            ..GethDebugTracingOptions::default()
+        };
+        let hash = receipt.transaction_hash;
+        let GethTrace::JS(Value::Array(steps)) = self.provider.debug_trace_transaction(hash, options).await? else {
+            eyre::bail!("the node does not know stylusTracer");
+        };
+        let paid: u64 = input.iter().map(|byte| if *byte == 0 { 4 } else { 16 }).sum();
+        let (gate, [respond, ..]) = (self.entry(self.guard).await?, self.programs);
+        let respond = self.entry(respond).await?;
+        let mut budget = Budget {
+            intrinsic: paid.saturating_add(21_000),
+            entries: gate.gas.saturating_add(respond.gas),
+            saved: (gate.gas.saturating_sub(gate.gasWhenCached))
+                .saturating_add(respond.gas.saturating_sub(respond.gasWhenCached)),
+            total: receipt.gas_used,
+            ..Budget::default()
+        };
+        budget.add(&steps, &mut BTreeSet::new())?;
+        let known = [
+            budget.intrinsic,
+            budget.entries,
+            budget.loads,
+            budget.stores,
+            budget.transient,
+            budget.logs,
+            budget.code,
+            budget.access,
+            budget.targets,
+        ];
+        budget.other = budget.total.saturating_sub(known.iter().sum());
+        Ok(budget)
+    }
+}
+
+impl Budget {
+    /// Without the targets' own code.
+    fn own(&self, cached: bool) -> u64 {
+        let saved = if cached { self.saved } else { 0 };
+        self.total.saturating_sub(self.targets).saturating_sub(saved)
+    }
+
+    /// Adds the host calls of one frame of the guard and of what it delegates to.
+    fn add(&mut self, steps: &[Value], seen: &mut BTreeSet<String>) -> eyre::Result<()> {
+        for step in steps {
+            let ink = |name: &str| step.get(name).and_then(Value::as_u64).ok_or_eyre("a step without ink");
+            let gas = ink("startInk")?.saturating_sub(ink("endInk")?) / INK;
+            let name = step.get("name").and_then(Value::as_str).unwrap_or_default();
+            let line = match name {
+                "storage_load_bytes32" => &mut self.loads,
+                "storage_flush_cache" => &mut self.stores,
+                "transient_load_bytes32" | "transient_store_bytes32" => &mut self.transient,
+                "emit_log" => &mut self.logs,
+                "account_code" | "account_code_size" => &mut self.code,
+                "delegate_call_contract" => {
+                    let nested = step.get("steps").and_then(Value::as_array);
+                    ensure!(nested.is_some(), "a delegation without steps");
+                    self.add(nested.map_or(&[][..], Vec::as_slice), seen)?;
+                    self.access = self.access.saturating_add(COLD);
+                    continue;
+                }
+                "call_contract" | "static_call_contract" => {
+                    let address = step.get("address").map(Value::to_string).unwrap_or_default();
+                    let access = if seen.insert(address) { COLD } else { WARM };
+                    self.access = self.access.saturating_add(access);
+                    self.targets = self.targets.saturating_add(gas.saturating_sub(access + CALLING));
+                    continue;
+                }
+                _ => continue,
+            };
+            *line = line.saturating_add(gas);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! A node with a contract that measures what hooks cost it, and its guard.
+
+use std::path::Path;
+
+use alloy::network::{EthereumWallet, TransactionBuilder};
+use alloy::primitives::{Address, Bytes};
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::signers::local::coins_bip39::English;
+use alloy::signers::local::{MnemonicBuilder, PrivateKeySigner};
+use alloy::sol;
+use alloy::sol_types::SolCall;
+use cordon_client::build::Artifacts;
+use cordon_client::deploy::{GuardOptions, deploy_guard};
+use cordon_client::precompiles::ARB_WASM;
+use cordon_client::{CompiledConfig, Config};
+use cordon_node::{NodeConfig, NodeHandle};
+use eyre::{OptionExt, WrapErr, ensure};
+
+sol! {
+    #[allow(missing_docs)]
+    interface HookProbe {
+        event Measured(uint256 enterGas, uint256 exitGas);
+        function setGauge(uint256 value) external;
+        function probe(address guard, uint24 scopes, uint8 action) external;
+    }
+
+    #[allow(missing_docs)]
+    interface EntryCost {
+        function programInitGas(address program) external view returns (uint64 gas, uint64 gasWhenCached);
+    }
+}
+
+/// Accounts: governor, guardian, keeper, user.
+pub(crate) const GOVERNOR: u32 = 0;
+pub(crate) const GUARDIAN: u32 = 1;
+pub(crate) const KEEPER: u32 = 2;
+pub(crate) const USER: u32 = 3;
+
+/// A node with the probe and a guard that accepts its hooks.
+pub(crate) struct Bench {
+    pub(crate) node: NodeHandle,
+    pub(crate) provider: DynProvider,
+    pub(crate) probe: Address,
+    pub(crate) guard: Address,
+    pub(crate) programs: [Address; 4],
+    pub(crate) artifacts: Artifacts,
+}
+
+fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
+    let builder = MnemonicBuilder::<English>::default().phrase(cordon_node::DEFAULT_MNEMONIC);
+    Ok(builder.index(index)?.build()?)
+}
+
+/// Creation code of one of our Solidity contracts, as forge wrote it.
+fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
+    let path = root.join(format!("out/{contract}.sol/{contract}.json"));
+    let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("{}: run forge build", path.display()))?;
+    let artifact: serde_json::Value = serde_json::from_str(&text)?;
+    let code = artifact.pointer("/bytecode/object").and_then(serde_json::Value::as_str);
+    Ok(code.ok_or_eyre("the artifact has no code")?.parse()?)
+}
+
+impl Bench {
+    pub(crate) async fn new(root: &Path, config: NodeConfig) -> eyre::Result<Self> {
+        let node = cordon_node::spawn(NodeConfig { silent: true, ..config }).await?;
+        let mut wallet = EthereumWallet::from(key(GOVERNOR)?);
+        for index in [GUARDIAN, KEEPER, USER] {
+            wallet.register_signer(key(index)?);
+        }
+        let provider = ProviderBuilder::new()
+            .wallet(wallet)
+            .connect_http(node.http_endpoint().parse()?)
+            .erased();
+        let creation = TransactionRequest::default()
+            .with_from(key(USER)?.address())
+            .with_deploy_code(creation_code(root, "HookProbe")?);
+        let receipt = provider.send_transaction(creation).await?.get_receipt().await?;
+        let probe = receipt.contract_address.ok_or_eyre("the probe was not created")?;
+        let config = Config::parse(&configuration(&node, probe)?, Path::new("bench.toml"))?;
+        let compiled: CompiledConfig = config.compile()?;
+        let artifacts = Artifacts::load(&Artifacts::directory(root))?;
+        let from = key(GOVERNOR)?.address();
+        let deployed = deploy_guard(&provider, from, &config, &compiled, &artifacts, GuardOptions::default()).await?;
+        Ok(Self {
+            node,
+            provider,
+            probe,
+            guard: deployed.guard,
+            programs: deployed.programs,
+            artifacts,
+        })
+    }
+
+    pub(crate) async fn send(&self, from: u32, to: Address, call: Vec<u8>) -> eyre::Result<TransactionReceipt> {
+        let tx = TransactionRequest::default()
+            .with_from(key(from)?.address())
+            .with_to(to)
+            .with_input(call);
+        let receipt = self.provider.send_transaction(tx).await?.get_receipt().await?;
+        ensure!(receipt.status(), "a transaction of the benchmark reverted");
+        Ok(receipt)
+    }
+    /// What entering a program costs.
+    pub(crate) async fn entry(&self, program: Address) -> eyre::Result<EntryCost::programInitGasReturn> {
+        let call = EntryCost::programInitGasCall { program }.abi_encode();
+        let request = TransactionRequest::default().with_to(ARB_WASM).with_input(call);
+        let answer = self.provider.call(request).await?;
+        Ok(EntryCost::programInitGasCall::abi_decode_returns(&answer)?)
+    }
+}
+
+/// One scope for rules and hooks, another for containment by hand.
+fn configuration(node: &NodeHandle, probe: Address) -> eyre::Result<String> {
+    let [governor, guardian, keeper] = [key(GOVERNOR)?, key(GUARDIAN)?, key(KEEPER)?].map(|key| key.address());
+    Ok(format!(
+        r#"
+[chain]
+id  = {}
+rpc = ["{}"]
+[guard]
+scopes    = ["protocol", "market", "other", "third"]
+callers   = ["probe"]
+governor  = "{governor}"
+guardians = ["{guardian}"]
+keepers   = ["{keeper}"]
+[contracts]
+probe = {{ address = "{probe}", abi = ["function gauge() view returns (uint256)", "function scaled(uint256 factor) view returns (uint256)", "function stopped() view returns (bool)", "function setStopped(bool value)", "function shut() view returns (bool)", "function setShut(bool value)", "function closed() view returns (bool)", "function setClosed(bool value)"] }}
+[[invariant]]
+id = "gauge-low"
+scope = "market"
+rule = "probe.gauge() + probe.scaled(1) + probe.scaled(2) + probe.scaled(3) <= 700"
+robust = true
+level = "ReduceOnly"
+[[invariant]]
+id = "gauge-below"
+scope = "market"
+rule = "probe.gauge() <= 100"
+check = ["Trade"]
+in_call = "revert"
+[[invariant]]
+id = "gauge-sum-low"
+scope = "market"
+rule = "probe.gauge() + 1 <= 101"
+check = ["Withdraw"]
+in_call = "revert"
+[[invariant]]
+id = "gauge-steady"
+scope = "market"
+rule = "probe.gauge() <= entry(probe.gauge())"
+check = ["Increase"]
+in_call = "revert"
+[[containment]]
+id = "stop"
+scope = "market"
+level = "ReduceOnly"
+call = "probe.setStopped(true)"
+done = "probe.stopped()"
+undo = [{{ call = "probe.setStopped(false)", undone = "!probe.stopped()" }}]
+[[containment]]
+id = "stop-other"
+scope = "other"
+level = "ReduceOnly"
+call = "probe.setShut(true)"
+done = "probe.shut()"
+undo = [{{ call = "probe.setShut(false)", undone = "!probe.shut()" }}]
+[[containment]]
+id = "stop-third"
+scope = "third"
+level = "Halted"
+call = "probe.setClosed(true)"
+done = "probe.closed()"
+undo = [{{ call = "probe.setClosed(false)", undone = "!probe.closed()" }}]
+"#,
+        node.chain_id(),
+        node.http_endpoint(),
+    ))
+}
