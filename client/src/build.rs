@@ -50,16 +50,18 @@ pub struct Artifacts {
     pub gate: Program,
     /// Answers incidents.
     pub respond: Program,
-    /// Leads out of them.
+    /// Answers hooks where the gate does not.
+    pub hooks: Program,
+    /// Leads out of incidents.
     pub recover: Program,
     /// Administration and views.
     pub admin: Program,
 }
 
 impl Artifacts {
-    /// The programs behind the gate, in the order in which the guard names them: respond, recover, admin.
-    pub fn behind_the_gate(&self) -> [&Program; 3] {
-        [&self.respond, &self.recover, &self.admin]
+    /// The programs behind the gate, in the order in which the guard names them: respond, hooks, recover, admin.
+    pub fn behind_the_gate(&self) -> [&Program; 4] {
+        [&self.respond, &self.hooks, &self.recover, &self.admin]
     }
 
     /// Reads and checks `NAME.bin` of each program in `directory`.
@@ -74,14 +76,15 @@ impl Artifacts {
         Ok(Self {
             gate: load("gate")?,
             respond: load("respond")?,
+            hooks: load("hooks")?,
             recover: load("recover")?,
             admin: load("admin")?,
         })
     }
 
     /// All programs, the gate first.
-    pub const fn all(&self) -> [&Program; 4] {
-        [&self.gate, &self.respond, &self.recover, &self.admin]
+    pub const fn all(&self) -> [&Program; 5] {
+        [&self.gate, &self.respond, &self.hooks, &self.recover, &self.admin]
     }
 
     /// Where a project's build puts its programs.

@@ -33,6 +33,7 @@ fn gate() -> MockHost {
         .with_quiet(true);
     host.storage.insert(layout::caller(&VAULT), caller.pack());
     host.storage.insert(layout::LOGIC, LOGIC.into_word());
+    host.storage.insert(layout::HOOKS, LOGIC.into_word());
     host.contract(LOGIC, &[1], |_, _, _| Ok(b"answer".to_vec()));
     host.begin(VAULT);
     host
@@ -50,9 +51,10 @@ fn enter(scopes: u32, action: u8) -> Vec<u8> {
     .abi_encode()
 }
 
-fn raise(host: &mut MockHost, scope: u32) {
-    host.storage
-        .insert(layout::LEVELS, B256::from(U256::from(2) << (2 * scope)));
+fn raise(host: &mut MockHost, scope: u8) {
+    let (raised, level): (U256, U256) = (U256::from(1) << 104, U256::from(2) << 40);
+    host.storage.insert(layout::LEDGER, raised.into());
+    host.storage.insert(layout::scope(scope), level.into());
     let word = host.storage.get_mut(&layout::caller(&VAULT)).unwrap();
     *word = Caller::unpack(word).with_quiet(false).pack();
 }
@@ -192,7 +194,7 @@ fn before_set_up_only_initialize_gets_through() {
     };
     assert_eq!(refusal.as_slice(), ICordonGuard::NotInitialized {}.abi_encode());
     let initialize = ICordonGuard::initializeCall {
-        programs: [LOGIC, VAULT, VAULT],
+        programs: [LOGIC, VAULT, VAULT, VAULT],
         governor: VAULT,
         governorDelay: 1,
     }

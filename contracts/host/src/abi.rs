@@ -10,8 +10,8 @@ pub mod selector {
     pub const EXIT: [u8; 4] = [0x7f, 0x86, 0x61, 0xa1];
     /// `isAllowed(uint24,uint8)`
     pub const IS_ALLOWED: [u8; 4] = [0x8e, 0x4e, 0x55, 0xb6];
-    /// `initialize(address[3],address,uint32)`
-    pub const INITIALIZE: [u8; 4] = [0xa1, 0x6b, 0x58, 0xf3];
+    /// `initialize(address[4],address,uint32)`
+    pub const INITIALIZE: [u8; 4] = [0x9f, 0x12, 0x61, 0x74];
     /// Error `NotRegistered(address)`
     pub const NOT_REGISTERED: [u8; 4] = [0xbf, 0xc6, 0xc3, 0x37];
     /// Error `NotInitialized()`

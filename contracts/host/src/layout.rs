@@ -16,13 +16,11 @@ mod tag {
     pub(super) const RULE: u8 = 5;
     pub(super) const OBSERVATION: u8 = 6;
     pub(super) const CONTAINMENT: u8 = 7;
-    pub(super) const BUCKET: u8 = 8;
+    pub(super) const INCIDENT: u8 = 8;
     pub(super) const ANNOUNCEMENT: u8 = 9;
     pub(super) const BOOK: u8 = 10;
-    pub(super) const APPLIED: u8 = 11;
     pub(super) const HALT: u8 = 12;
     pub(super) const NESTING: u8 = 13;
-    pub(super) const SHADOW: u8 = 16;
     pub(super) const ENTRY: u8 = 14;
     pub(super) const LOCK: u8 = 15;
 }
@@ -44,18 +42,16 @@ pub const PROPOSED: B256 = config(2);
 pub const SETTINGS: B256 = config(3);
 /// The current rulebook, see [`Current`].
 pub const CURRENT: B256 = config(4);
-/// Two bits per scope, scope `i` at bits `2i` and `2i + 1`; zero: Normal, else read the scope's own word.
-pub const LEVELS: B256 = config(5);
-/// Unix time of the latest heartbeat.
-pub const HEARTBEAT: B256 = config(6);
-/// Number of the latest incident.
-pub const INCIDENTS: B256 = config(7);
+/// What every response changes, see `cordon_core::ledger::Ledger`.
+pub const LEDGER: B256 = config(5);
 /// Address of the recover program; zero before `initialize`.
 pub const RECOVER: B256 = config(8);
 /// Address of the admin program; zero before `initialize`.
 pub const ADMIN: B256 = config(9);
+/// Address of the hooks program; zero before `initialize`.
+pub const HOOKS: B256 = config(10);
 /// Where the addresses of the programs behind the gate are, in the order of the ABI.
-pub const PROGRAMS: [B256; 3] = [LOGIC, RECOVER, ADMIN];
+pub const PROGRAMS: [B256; 4] = [LOGIC, HOOKS, RECOVER, ADMIN];
 
 /// The key with these last bytes.
 fn tagged<const N: usize>(tag: u8, fields: &[u8; N]) -> B256 {
@@ -82,13 +78,14 @@ pub fn caller(account: &Address) -> B256 {
     tagged(tag::CALLER, &account.0)
 }
 
-/// One when the account has the role.
+/// What an account may do: bit `i` for the role of number `i`, and [`GOVERNS`].
 #[must_use]
-pub fn role(role: u8, account: &Address) -> B256 {
-    let mut key = tagged(tag::ROLE, &account.0);
-    key.0[1] = role;
-    key
+pub fn roles(account: &Address) -> B256 {
+    tagged(tag::ROLE, &account.0)
 }
+
+/// The bit of [`roles`] that the governor's account has.
+pub const GOVERNS: u8 = 7;
 
 /// State of a scope (`cordon_core::scope::ScopeState`).
 #[must_use]
@@ -96,22 +93,17 @@ pub fn scope(scope: u8) -> B256 {
     tagged(tag::SCOPE, &[0, scope])
 }
 
-/// What a scope needs besides its state, see the logic's `ScopeExtra`.
-#[must_use]
-pub fn scope_extra(scope: u8) -> B256 {
-    tagged(tag::SCOPE, &[1, scope])
-}
-
-/// Incident that a rule of the rulebook `epoch` was tripped for.
+/// What is known of a rule of the rulebook `epoch`, see the logic's `RuleState`.
 #[must_use]
 pub fn rule(epoch: u32, rule: u16) -> B256 {
     numbered(tag::RULE, epoch, rule)
 }
 
-/// How often a hook found a rule of the rulebook `epoch` breached and let the call pass.
+/// A word of the record of an incident, by its place in the ring: 0 and 1 are those of `cordon_core::incident::Incident`, 2 is the
+/// hash of all notes.
 #[must_use]
-pub fn shadow(epoch: u32, rule: u16) -> B256 {
-    numbered(tag::SHADOW, epoch, rule)
+pub fn incident(slot: u8, part: u8) -> B256 {
+    tagged(tag::INCIDENT, &[slot, part])
 }
 
 /// Time of the first breached observation of a spot rule with the witness of this hash.
@@ -130,12 +122,6 @@ pub fn containment(epoch: u32, index: u16) -> B256 {
     numbered(tag::CONTAINMENT, epoch, index)
 }
 
-/// Leaky bucket of a role.
-#[must_use]
-pub fn bucket(role: u8) -> B256 {
-    tagged(tag::BUCKET, &[role])
-}
-
 /// When the action of this hash may be executed; zero when it was not announced.
 #[must_use]
 pub fn announcement(hash: &B256) -> B256 {
@@ -150,19 +136,13 @@ pub fn book(epoch: u32) -> B256 {
     numbered(tag::BOOK, epoch, 0)
 }
 
-/// Bit `i`: containment call `i` of the rulebook `epoch` is in force because of the scope.
-#[must_use]
-pub fn applied(epoch: u32, scope: u8) -> B256 {
-    numbered(tag::APPLIED, epoch, u16::from(scope))
-}
-
-/// Number of halts of a scope that are recorded.
+/// The latest halt of a scope and how many there were, see the logic's `Halts`.
 #[must_use]
 pub fn halts(scope: u8) -> B256 {
     tagged(tag::HALT, &[0, scope])
 }
 
-/// The halt of this number (from 1) of a scope: its begin and its end, Unix seconds, in the two lowest limbs.
+/// An earlier halt of a scope, of this number (from 1): its begin and its end, Unix seconds, in the two lowest limbs.
 #[must_use]
 pub fn halt(scope: u8, number: u32) -> B256 {
     let mut key = tagged(tag::HALT, &number.to_be_bytes());
@@ -234,12 +214,18 @@ pub fn from_number(number: &U256) -> B256 {
 /// Number of scopes that a guard can have.
 pub const MAX_SCOPES: u8 = 128;
 
-/// The two bits of a scope in the levels word. Scopes beyond the last one have none.
+/// Whether the stored level of a scope, by its word, is Normal. Of any other the time must be asked too.
 #[must_use]
-pub fn level_bits(levels: &B256, scope: u8) -> u8 {
-    let place = 31usize.wrapping_sub(usize::from(scope >> 2));
-    let shift = u32::from(scope & 3).wrapping_mul(2);
-    levels.0.get(place).map_or(0, |byte| byte.wrapping_shr(shift) & 3)
+pub const fn is_normal(scope: &B256) -> bool {
+    let [.., level, _, _, _, _, _] = scope.0;
+    level == 0
+}
+
+/// Whether the stored level of any scope, by the word of the ledger, is not Normal.
+#[must_use]
+pub const fn is_quiet(ledger: &B256) -> bool {
+    let [.., raised, _, _, _, _, _, _, _, _, _, _, _, _, _] = ledger.0;
+    raised == 0
 }
 
 /// Ticket of a guarded call: what `exit` must know of its `enter`. Never zero.
@@ -321,6 +307,7 @@ mod tests {
         assert_eq!(Caller::unpack(&B256::ZERO), Caller::default());
         let current = Current {
             epoch: 9,
+            oldest: 7,
             book: Address::repeat_byte(0xcd),
         };
         assert_eq!(Current::unpack(&current.pack()), current);
@@ -345,17 +332,6 @@ mod tests {
     }
 
     #[test]
-    fn level_bits_of_all_scopes_are_their_own() {
-        for scope in 0..MAX_SCOPES {
-            let levels = B256::from(U256::from(2) << (2 * u32::from(scope)));
-            for other in 0..MAX_SCOPES {
-                assert_eq!(level_bits(&levels, other), if other == scope { 2 } else { 0 });
-            }
-            assert_eq!(level_bits(&levels, 128 + scope), 0);
-        }
-    }
-
-    #[test]
     fn keys_of_different_things_differ() {
         let account = Address::repeat_byte(1);
         let mut keys = std::vec![
@@ -364,21 +340,21 @@ mod tests {
             PROPOSED,
             SETTINGS,
             CURRENT,
-            LEVELS,
-            HEARTBEAT,
-            INCIDENTS,
+            LEDGER,
             RECOVER,
             ADMIN,
+            HOOKS,
             lock(),
             caller(&account),
+            roles(&account),
             nesting(&account),
         ];
         for number in 0..3u8 {
             keys.extend([
-                role(number, &account),
                 scope(number),
-                scope_extra(number),
-                bucket(number),
+                incident(number, 0),
+                incident(number, 1),
+                incident(number, 2),
                 halts(number),
                 halt(number, 1),
                 halt(number, 2),
@@ -386,9 +362,7 @@ mod tests {
             for epoch in 0..3 {
                 keys.extend([
                     rule(epoch, number.into()),
-                    shadow(epoch, number.into()),
                     containment(epoch, number.into()),
-                    applied(epoch, number),
                     observation(epoch, number.into(), &B256::ZERO),
                     observation(epoch, number.into(), &B256::repeat_byte(1)),
                 ]);

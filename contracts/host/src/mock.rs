@@ -44,6 +44,8 @@ pub struct MockHost {
     pub value: bool,
     /// Block time.
     pub now: u64,
+    /// Number of the block.
+    pub block: u64,
     /// Gas that every query answers.
     pub gas: u64,
     /// What was flushed.
@@ -131,6 +133,10 @@ impl Host for MockHost {
 
     fn now(&self) -> u64 {
         self.now
+    }
+
+    fn block(&self) -> u64 {
+        self.block
     }
 
     fn gas_left(&self) -> u64 {

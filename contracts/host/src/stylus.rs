@@ -16,6 +16,7 @@ mod hooks {
         pub(super) fn msg_value(dest: *mut u8);
         pub(super) fn contract_address(dest: *mut u8);
         pub(super) fn block_timestamp() -> u64;
+        pub(super) fn block_number() -> u64;
         pub(super) fn evm_gas_left() -> u64;
         pub(super) fn storage_load_bytes32(key: *const u8, dest: *mut u8);
         pub(super) fn storage_cache_bytes32(key: *const u8, value: *const u8);
@@ -134,6 +135,10 @@ impl Host for Stylus {
 
     fn now(&self) -> u64 {
         unsafe { hooks::block_timestamp() }
+    }
+
+    fn block(&self) -> u64 {
+        unsafe { hooks::block_number() }
     }
 
     fn gas_left(&self) -> u64 {

@@ -23,6 +23,8 @@ pub trait Host {
     fn has_value(&self) -> bool;
     /// Time of the block, Unix seconds.
     fn now(&self) -> u64;
+    /// Number of the block, as the VM numbers them: on Arbitrum the estimate of the parent chain's block.
+    fn block(&self) -> u64;
     /// Gas that is left to the frame.
     fn gas_left(&self) -> u64;
 

@@ -39,6 +39,8 @@ impl Settings {
 pub struct Current {
     /// Number of the rulebook, counted from 1; 0: none was adopted.
     pub epoch: u32,
+    /// Number of the oldest rulebook of which calls may be in force.
+    pub oldest: u32,
     /// Its address.
     pub book: Address,
 }
@@ -47,9 +49,10 @@ impl Current {
     /// From its storage word.
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
-        let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = word.0;
+        let [_, _, _, _, o, p, q, r, a, b, c, d, book @ ..] = word.0;
         Self {
             epoch: u32::from_be_bytes([a, b, c, d]),
+            oldest: u32::from_be_bytes([o, p, q, r]),
             book: Address::new(book),
         }
     }
@@ -58,8 +61,9 @@ impl Current {
     #[must_use]
     pub fn pack(&self) -> B256 {
         let mut word = [0; 32];
-        let [_, _, _, _, _, _, _, _, a, b, c, d, book @ ..] = &mut word;
+        let [_, _, _, _, o, p, q, r, a, b, c, d, book @ ..] = &mut word;
         [*a, *b, *c, *d] = self.epoch.to_be_bytes();
+        [*o, *p, *q, *r] = self.oldest.to_be_bytes();
         *book = self.book.into_array();
         B256::new(word)
     }
@@ -108,8 +112,8 @@ impl Caller {
         self.scopes != 0
     }
 
-    /// Whether every scope is Normal: the levels' word is zero. Kept with the caller, so that a guarded call on a quiet day reads one
-    /// word; whoever writes the levels' word keeps it so.
+    /// Whether the stored level of every scope is Normal. Kept with the caller, so that a guarded call on a quiet day reads one
+    /// word; whoever raises the first level and lowers the last keeps it so.
     #[must_use]
     pub const fn is_quiet(&self) -> bool {
         self.hooked & QUIET != 0

@@ -259,14 +259,34 @@ impl<'a> Arguments<'a> {
     }
 
     /// The addresses of the programs behind the gate.
-    pub fn programs(&mut self) -> Answer<[Address; 3]> {
-        Ok([self.address()?, self.address()?, self.address()?])
+    pub fn programs(&mut self) -> Answer<[Address; 4]> {
+        Ok([self.address()?, self.address()?, self.address()?, self.address()?])
     }
 
     /// A dynamic array of words.
     pub fn words(&mut self) -> Answer<Vec<B256>> {
         let offset = self.offset()?;
         words(self.data, offset)
+    }
+
+    /// A dynamic array of `uint16`s.
+    pub fn u16s(&mut self) -> Answer<Vec<u16>> {
+        let mut all = Vec::new();
+        for word in &self.words()? {
+            let number = small(word, 16).ok_or_else(Refusal::malformed)?;
+            all.push((number & 0xffff) as u16);
+        }
+        Ok(all)
+    }
+
+    /// A dynamic array of `uint8`s.
+    pub fn u8s(&mut self) -> Answer<Vec<u8>> {
+        let mut all = Vec::new();
+        for word in &self.words()? {
+            let number = small(word, 8).ok_or_else(Refusal::malformed)?;
+            all.push((number & 0xff) as u8);
+        }
+        Ok(all)
     }
 
     /// A dynamic array of dynamic arrays of words.

@@ -1,12 +1,21 @@
 //! The governor's calls, and the heartbeat. What tightens happens at once; what loosens was announced, once set-up is over.
 
 use crate::abi::{answer, emit, encode, refusal, Answer, ICordonGuard, Refusal};
-use crate::guard::{open, role, Guard, ANNOUNCEMENT_LIFETIME};
+use crate::calls::Doing;
+use crate::guard::{open, role, rule_in, Guard, RuleState, ANNOUNCEMENT_LIFETIME};
+use crate::halts::Halts;
 use crate::quick::hooked;
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
-use alloy_sol_types::SolCall;
-use cordon_core::{bounds::GOVERNOR_DELAY_MAX, rulebook};
+use alloy_sol_types::{SolCall, SolError};
+use cordon_core::{
+    bounds::GOVERNOR_DELAY_MAX,
+    incident::RING,
+    ledger::Ledger,
+    rulebook::{self, View},
+    scope::ScopeState,
+    Action,
+};
 use cordon_host::{
     layout::{self, Current, Settings},
     CallKind, Host,
@@ -23,7 +32,7 @@ const PROBE_ANSWER: usize = 128;
 
 impl<H: Host> Guard<H> {
     /// Sets the guard up, once.
-    pub fn initialize(&mut self, programs: &[Address; 3], governor: Address, delay: u32) -> Answer<()> {
+    pub fn initialize(&mut self, programs: &[Address; 4], governor: Address, delay: u32) -> Answer<()> {
         if self.host.load(&layout::LOGIC) != B256::ZERO {
             return Err(refusal!(AlreadyInitialized));
         }
@@ -34,11 +43,22 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(DurationBeyondRole, delay, GOVERNOR_DELAY_MAX));
         }
         self.store_programs(programs)?;
-        self.host.store(&layout::GOVERNOR, &governor.into_word());
+        self.set_governor(&governor);
+        self.set_ledger(&Ledger::default());
         self.host
             .store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
-        let [respond, recover, admin] = programs;
-        emit!(self.host, Initialized, [], respond, recover, admin, governor, delay);
+        let [respond, hooks, recover, admin] = programs;
+        emit!(
+            self.host,
+            Initialized,
+            [],
+            respond,
+            hooks,
+            recover,
+            admin,
+            governor,
+            delay
+        );
         Ok(())
     }
 
@@ -97,7 +117,8 @@ impl<H: Host> Guard<H> {
         if granted {
             self.require_announced(&encode!(&ICordonGuard::setRoleCall::SELECTOR, number, account, granted))?;
         }
-        self.set_number(&layout::role(number, &account), granted.into());
+        let bits = self.roles(&account) ^ 1 << number;
+        self.set_roles(&account, bits);
         emit!(self.host, RoleSet, [number, account], granted);
         Ok(())
     }
@@ -120,10 +141,21 @@ impl<H: Host> Guard<H> {
         if caller == Address::ZERO || self.address_at(&layout::PROPOSED) != caller {
             return Err(refusal!(NotGovernor, caller));
         }
-        self.host.store(&layout::GOVERNOR, &caller.into_word());
+        self.set_governor(&caller);
         self.host.store(&layout::PROPOSED, &B256::ZERO);
         emit!(self.host, GovernorAccepted, [caller]);
         Ok(())
+    }
+
+    /// The governor's account, in its own word and in what the account may do.
+    fn set_governor(&mut self, governor: &Address) {
+        let bit = 1 << layout::GOVERNS;
+        let old = self.address_at(&layout::GOVERNOR);
+        let bits = self.roles(&old);
+        self.set_roles(&old, bits & !bit);
+        let bits = self.roles(governor);
+        self.set_roles(governor, bits | bit);
+        self.host.store(&layout::GOVERNOR, &governor.into_word());
     }
 
     /// Makes a rulebook the configuration: checks every byte of it, then registers its callers in place of the old ones.
@@ -140,53 +172,99 @@ impl<H: Host> Guard<H> {
             }
         }
         let epoch = old.epoch.saturating_add(1);
-        let quiet = self.host.load(&layout::LEVELS) == B256::ZERO;
-        let entry = hooked(&view).with_quiet(quiet);
+        let ledger = self.ledger();
+        let entry = hooked(&view).with_quiet(ledger.raised == 0);
         for caller in view.callers() {
             self.host.store(&layout::caller(&caller), &entry.pack());
         }
-        self.host.store(&layout::CURRENT, &Current { epoch, book }.pack());
+        // Calls of earlier rulebooks that are in force are still to be undone.
+        let oldest = if ledger.in_force == 0 { epoch } else { old.oldest };
+        self.prepare(epoch, &view, old.epoch == 0)?;
+        self.host
+            .store(&layout::CURRENT, &Current { epoch, oldest, book }.pack());
         self.host.store(&layout::book(epoch), &book.into_word());
         let code_hash = self.host.code_hash(&book);
         emit!(self.host, RulebookAdopted, [book], code_hash);
         Ok(())
     }
 
-    /// Replaces the programs, as one unit. They must show that they work together in this storage: programs that do not
-    /// would lock the guard for good.
-    pub fn set_logic(&mut self, programs: &[Address; 3]) -> Answer<()> {
-        self.begin_governor_call()?;
-        let [respond, recover, admin] = programs;
-        self.require_announced(&encode!(&ICordonGuard::setLogicCall::SELECTOR, respond, recover, admin))?;
-        self.store_programs(programs)?;
-        emit!(self.host, LogicSet, [respond], respond, recover, admin);
-        self.host.flush(true);
-        // Asked as the gate will ask from now on: the new respond program must get to both others. Run by delegation, but the
-        // governor has just given them all power over this storage.
-        let shown = answer!(respond, recover, admin);
-        if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != shown {
-            return Err(refusal!(NotAProgram, admin));
+    /// Writes the words that an incident will change, so that it finds them written: changing a word costs a quarter of writing one
+    /// for the first time.
+    fn prepare(&mut self, epoch: u32, view: &View<'_>, first: bool) -> Answer<()> {
+        for scope in 0..view.header().scopes {
+            for (key, word) in [
+                (layout::scope(scope), layout::from_number(&ScopeState::default().pack())),
+                (layout::halts(scope), Halts::default().pack()),
+            ] {
+                if self.host.load(&key) == B256::ZERO {
+                    self.host.store(&key, &word);
+                }
+            }
         }
-        let now = self.host.now();
-        let asked = encode!(&ICordonGuard::haltedSecondsCall::SELECTOR, 0u8, now);
-        if self.probe(respond, &asked)? != answer!(0u8) {
-            return Err(refusal!(NotAProgram, recover));
+        for index in 0..view.header().rules {
+            if rule_in(view, index)?.0.level.is_raised() {
+                self.set_rule_state(epoch, index, &RuleState::default());
+            }
+        }
+        for index in 0..view.header().containments {
+            self.host
+                .store(&layout::containment(epoch, index), &Doing::default().pack());
+        }
+        if first {
+            for slot in 0..RING {
+                for part in 0..2 {
+                    self.host
+                        .store(&layout::incident((slot & 0xff) as u8, part), &B256::with_last_byte(1));
+                }
+            }
         }
         Ok(())
     }
 
-    /// What a program answers by delegation; nothing when it fails.
-    fn probe(&mut self, program: &Address, input: &[u8]) -> Answer<Vec<u8>> {
-        self.require_gas(PROBE_GAS)?;
-        let mut answer = Vec::new();
-        if self.host.call(CallKind::Delegate, program, input, PROBE_GAS) {
-            answer.resize(self.host.return_data_len().min(PROBE_ANSWER), 0);
-            self.host.return_data(0, &mut answer);
+    /// Replaces the programs, as one unit. They must show that they work together in this storage: programs that do not
+    /// would lock the guard for good.
+    pub fn set_logic(&mut self, programs: &[Address; 4]) -> Answer<()> {
+        self.begin_governor_call()?;
+        let [respond, hooks, recover, admin] = programs;
+        self.require_announced(&encode!(
+            &ICordonGuard::setLogicCall::SELECTOR,
+            respond,
+            hooks,
+            recover,
+            admin
+        ))?;
+        self.store_programs(programs)?;
+        emit!(self.host, LogicSet, [respond], respond, hooks, recover, admin);
+        self.host.flush(true);
+        // Asked as the gate will ask from now on: the new respond program must get to the two behind it, and the hooks program must
+        // answer. Run by delegation, but the governor has just given them all power over this storage.
+        let shown = answer!(respond, hooks, recover, admin);
+        if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != (true, shown) {
+            return Err(refusal!(NotAProgram, admin));
         }
-        Ok(answer)
+        let now = self.host.now();
+        let asked = encode!(&ICordonGuard::haltedSecondsCall::SELECTOR, 0u8, now);
+        if self.probe(respond, &asked)? != (true, answer!(0u8)) {
+            return Err(refusal!(NotAProgram, recover));
+        }
+        // Asked what only the hooks program answers, and that by name: a gate in its place would hand it on to itself.
+        let asked = encode!(&ICordonGuard::isAllowedCall::SELECTOR, 0u8, Action::COUNT);
+        if self.probe(hooks, &asked)? != (false, encode!(&ICordonGuard::BadAction::SELECTOR, Action::COUNT)) {
+            return Err(refusal!(NotAProgram, hooks));
+        }
+        Ok(())
     }
 
-    fn store_programs(&mut self, programs: &[Address; 3]) -> Answer<()> {
+    /// Whether a program succeeds by delegation, and with what answer or revert data.
+    fn probe(&mut self, program: &Address, input: &[u8]) -> Answer<(bool, Vec<u8>)> {
+        self.require_gas(PROBE_GAS)?;
+        let success = self.host.call(CallKind::Delegate, program, input, PROBE_GAS);
+        let mut answer = vec![0; self.host.return_data_len().min(PROBE_ANSWER)];
+        self.host.return_data(0, &mut answer);
+        Ok((success, answer))
+    }
+
+    fn store_programs(&mut self, programs: &[Address; 4]) -> Answer<()> {
         for (key, program) in layout::PROGRAMS.iter().zip(programs) {
             self.require_program(program)?;
             self.host.store(key, &program.into_word());
@@ -202,7 +280,9 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(MissingRole, role::HEARTBEAT, caller));
         }
         let at = self.host.now();
-        self.set_number(&layout::HEARTBEAT, at);
+        let mut ledger = self.ledger();
+        ledger.heartbeat = at;
+        self.set_ledger(&ledger);
         emit!(self.host, Heartbeat, [], at);
         Ok(())
     }

@@ -10,7 +10,10 @@ use cordon_core::{
     scope::ScopeState,
     Level,
 };
-use cordon_host::{layout, CallKind, Host};
+use cordon_host::{
+    layout::{self, Current},
+    CallKind, Host,
+};
 
 /// Most bytes of a call's revert data that an event carries: a hostile target must not make the guard pay for more.
 const REASON_LIMIT: usize = 256;
@@ -19,7 +22,7 @@ const REASON_LIMIT: usize = 256;
 /// longer time.
 const REST: u64 = 3;
 
-/// What the guard did by one containment call, one word.
+/// What the guard did by one containment call, one word that is never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Doing {
     /// Undo calls that are ours to make (bit per undo call).
@@ -28,6 +31,9 @@ pub(crate) struct Doing {
     pub(crate) ran_at: u64,
     /// The incident.
     pub(crate) incident: u32,
+    /// In force because of its own scope, and because of scope 0 (the same for a call of scope 0).
+    own: bool,
+    whole: bool,
 }
 
 impl Doing {
@@ -37,11 +43,35 @@ impl Doing {
             ours,
             ran_at,
             incident: (incident & 0xffff_ffff) as u32,
+            own: incident >> 32 & 1 == 1,
+            whole: incident >> 33 & 1 == 1,
         }
     }
 
     pub(crate) fn pack(&self) -> B256 {
-        layout::from_limbs([self.ours, self.ran_at, u64::from(self.incident), 0])
+        let reasons = u64::from(self.own) << 32 | u64::from(self.whole) << 33;
+        layout::from_limbs([self.ours, self.ran_at, u64::from(self.incident) | reasons, 1])
+    }
+
+    /// Whether the call is in force because of a scope that it serves.
+    pub(crate) const fn because_of(&self, scope: u8) -> bool {
+        if scope == 0 {
+            self.whole
+        } else {
+            self.own
+        }
+    }
+
+    const fn with_reason(self, scope: u8, holds: bool) -> Self {
+        if scope == 0 {
+            Self { whole: holds, ..self }
+        } else {
+            Self { own: holds, ..self }
+        }
+    }
+
+    const fn is_in_force(&self) -> bool {
+        self.own || self.whole
     }
 
     /// Whether the call has been in force for as long as it may be.
@@ -69,29 +99,6 @@ impl Doing {
     }
 }
 
-/// What a scope needs besides its state, one word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ScopeExtra {
-    /// Number of the oldest rulebook of which calls may be in force; 0 when none are.
-    pub(crate) oldest: u32,
-    /// The incident that is open; 0 when none is.
-    pub(crate) incident: u32,
-}
-
-impl ScopeExtra {
-    fn unpack(word: B256) -> Self {
-        let [low, ..] = layout::limbs(word);
-        Self {
-            oldest: (low & 0xffff_ffff) as u32,
-            incident: (low >> 32) as u32,
-        }
-    }
-
-    fn pack(&self) -> B256 {
-        layout::from_limbs([u64::from(self.oldest) | u64::from(self.incident) << 32, 0, 0, 0])
-    }
-}
-
 /// What came of undoing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Undone {
@@ -110,10 +117,11 @@ struct Place {
     index: u16,
 }
 
-/// The call of a rulebook with the same target, calldata, read-back and undo calls.
-fn twin(view: &View<'_>, body: &ContainmentBody<'_>) -> Answer<Option<u16>> {
+/// The call of a rulebook with the same scope, target, calldata, read-back and undo calls.
+fn twin(view: &View<'_>, scope: u8, body: &ContainmentBody<'_>) -> Answer<Option<u16>> {
     for index in 0..view.header().containments {
-        if call_in(view, index)?.1 == *body {
+        let (record, other) = call_in(view, index)?;
+        if record.scope == scope && other == *body {
             return Ok(Some(index));
         }
     }
@@ -121,46 +129,59 @@ fn twin(view: &View<'_>, body: &ContainmentBody<'_>) -> Answer<Option<u16>> {
 }
 
 impl<H: Host> Guard<H> {
-    pub(crate) fn extra(&self, scope: u8) -> ScopeExtra {
-        ScopeExtra::unpack(self.host.load(&layout::scope_extra(scope)))
+    fn doing(&self, epoch: u32, index: u16) -> Doing {
+        Doing::unpack(self.host.load(&layout::containment(epoch, index)))
     }
 
-    pub(crate) fn set_extra(&mut self, scope: u8, extra: &ScopeExtra) {
-        self.host.store(&layout::scope_extra(scope), &extra.pack());
-    }
-
-    /// Calls of the rulebook `epoch` that are in force because of the scope (bit per call).
-    pub(crate) fn applied(&self, epoch: u32, scope: u8) -> U256 {
-        layout::to_number(self.host.load(&layout::applied(epoch, scope)))
-    }
-
-    fn set_applied(&mut self, epoch: u32, scope: u8, index: u16, applied: bool) {
-        let mut bits = self.applied(epoch, scope);
-        if bits.bit(usize::from(index)) == applied {
-            return;
-        }
-        bits.set_bit(usize::from(index), applied);
-        self.host
-            .store(&layout::applied(epoch, scope), &layout::from_number(&bits));
-        let mut extra = self.extra(scope);
-        if applied && (extra.oldest == 0 || epoch < extra.oldest) {
-            extra.oldest = epoch;
-            self.set_extra(scope, &extra);
+    /// Writes what was done by a call, and counts it when it comes into force or goes out of it.
+    fn set_doing(&mut self, epoch: u32, index: u16, doing: &Doing) {
+        let was = self.doing(epoch, index).is_in_force();
+        self.host.store(&layout::containment(epoch, index), &doing.pack());
+        if was != doing.is_in_force() {
+            let mut ledger = self.ledger();
+            ledger.in_force = if was {
+                ledger.in_force.saturating_sub(1)
+            } else {
+                ledger.in_force.saturating_add(1)
+            };
+            self.set_ledger(&ledger);
         }
     }
 
-    /// Runs the calls that serve the level of a scope and are not in force. Level and incident are written before.
-    pub(crate) fn run_calls(&mut self, epoch: u32, view: &View<'_>, scope: u8, state: &ScopeState) -> Answer<()> {
+    /// Calls of the rulebook in force that are in force because of a scope (bit per call).
+    pub(crate) fn applied(&self, scope: u8) -> U256 {
+        let mut bits = U256::ZERO;
+        if self.ledger().in_force == 0 {
+            return bits;
+        }
+        let Ok((current, code)) = self.rulebook_in_force() else {
+            return bits;
+        };
+        let Ok(view) = open(&code) else { return bits };
+        for index in 0..view.header().containments {
+            let serves = call_in(&view, index).is_ok_and(|(record, _)| record.serves(scope, Level::Halted));
+            bits.set_bit(
+                usize::from(index),
+                serves && self.doing(current.epoch, index).because_of(scope),
+            );
+        }
+        bits
+    }
+
+    /// Runs the calls that serve the level of a scope and are not in force. Level and incident are written before. Answers whether
+    /// every one of them has its effect.
+    pub(crate) fn run_calls(&mut self, epoch: u32, view: &View<'_>, scope: u8, state: &ScopeState) -> Answer<bool> {
         let level = state.effective(self.host.now()).level;
+        let mut all = true;
         self.lock();
         for index in 0..view.header().containments {
             let (record, body) = call_in(view, index)?;
             if record.serves(scope, level) {
-                self.run_call(epoch, scope, index, &record, &body, state.incident)?;
+                all &= self.run_call(epoch, scope, index, &record, &body, state.incident)?;
             }
         }
         self.unlock();
-        Ok(())
+        Ok(all)
     }
 
     fn run_call(
@@ -171,17 +192,16 @@ impl<H: Host> Guard<H> {
         record: &ContainmentRecord,
         body: &ContainmentBody<'_>,
         incident: u32,
-    ) -> Answer<()> {
-        let key = layout::containment(epoch, index);
-        let known = Doing::unpack(self.host.load(&key));
+    ) -> Answer<bool> {
+        let known = self.doing(epoch, index);
         let Some(mut doing) = known.started(record, incident, self.host.now()) else {
-            return Ok(());
+            return Ok(false);
         };
         if self.holds(&body.done)? == Verdict::Holds {
-            if !self.applied(epoch, scope).bit(usize::from(index)) {
+            if !known.because_of(scope) {
                 emit!(self.host, ContainmentNotNeeded, [index, incident]);
             }
-            return Ok(());
+            return Ok(true);
         }
         let mut undone_before = 0u64;
         for (bit, undo) in body.undo().enumerate() {
@@ -196,8 +216,7 @@ impl<H: Host> Guard<H> {
             }
         }
         if done || doing.ours != 0 {
-            self.host.store(&key, &doing.pack());
-            self.set_applied(epoch, scope, index, true);
+            self.set_doing(epoch, index, &doing.with_reason(scope, true));
         }
         if done {
             emit!(self.host, ContainmentApplied, [index, incident]);
@@ -205,7 +224,7 @@ impl<H: Host> Guard<H> {
             let (offset, length, tail) = bytes_tail(&reason);
             emit!(self.host, ContainmentFailed, [index, incident], offset, length; &tail);
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Calls a target as the guard; answers the revert data, empty on success.
@@ -224,55 +243,45 @@ impl<H: Host> Guard<H> {
     /// Undoes what is in force because of a scope and has no reason any more. What it did by a call of an older rulebook that is in
     /// the present one too goes over to that.
     pub(crate) fn undo_calls(&mut self, scope: u8) -> Answer<Undone> {
-        let extra = self.extra(scope);
         let current = self.current();
         let mut undone = Undone::default();
-        if extra.oldest == 0 {
+        if self.ledger().in_force == 0 {
             return Ok(undone);
         }
         let code = self.code(&current.book);
         let present = open(&code)?;
         self.lock();
-        for epoch in extra.oldest..=current.epoch {
-            let bits = self.applied(epoch, scope);
-            if bits.is_zero() {
-                continue;
-            }
-            let old_code = if epoch == current.epoch {
+        for epoch in current.oldest..=current.epoch {
+            let is_present = epoch == current.epoch;
+            let old_code = if is_present {
                 Vec::new()
             } else {
                 self.code(&self.address_at(&layout::book(epoch)))
             };
-            let view = if epoch == current.epoch {
-                present
-            } else {
-                open(&old_code)?
-            };
+            let view = if is_present { present } else { open(&old_code)? };
             // Last done, first undone.
-            for index in (0..view.header().containments)
-                .rev()
-                .filter(|index| bits.bit(usize::from(*index)))
-            {
+            for index in (0..view.header().containments).rev() {
                 let (record, body) = call_in(&view, index)?;
+                if !record.serves(scope, Level::Halted) || !self.doing(epoch, index).because_of(scope) {
+                    continue;
+                }
                 let at = Place { epoch, scope, index };
-                if epoch != current.epoch {
-                    if let Some(twin) = twin(&present, &body)? {
+                if !is_present {
+                    if let Some(twin) = twin(&present, record.scope, &body)? {
                         self.take_over(&at, current.epoch, twin);
                         continue;
                     }
                     undone.of_old_book = true;
                 }
-                self.undo_unless_wanted(&at, epoch == current.epoch, &record, &body, &mut undone)?;
+                self.undo_unless_wanted(&at, is_present, &record, &body, &mut undone)?;
             }
         }
-        if !undone.left {
-            self.set_extra(
-                scope,
-                &ScopeExtra {
-                    oldest: 0,
-                    ..self.extra(scope)
-                },
-            );
+        if self.ledger().in_force == 0 && current.oldest != current.epoch {
+            let forgotten = Current {
+                oldest: current.epoch,
+                ..current
+            };
+            self.host.store(&layout::CURRENT, &forgotten.pack());
         }
         self.unlock();
         Ok(undone)
@@ -281,22 +290,19 @@ impl<H: Host> Guard<H> {
     /// Makes what was done by a call of an old rulebook the doing of the same call in the present one: adopting a rulebook in an
     /// incident opens nothing.
     fn take_over(&mut self, at: &Place, epoch: u32, twin: u16) {
-        let (from, to) = (
-            layout::containment(at.epoch, at.index),
-            layout::containment(epoch, twin),
-        );
-        let (old, new) = (Doing::unpack(self.host.load(&from)), Doing::unpack(self.host.load(&to)));
+        let (old, new) = (self.doing(at.epoch, at.index), self.doing(epoch, twin));
+        let mut taken = new.with_reason(at.scope, true);
         if old.ours != 0 {
-            let taken = Doing {
+            taken = Doing {
                 ours: old.ours | new.ours,
                 ran_at: old.ran_at,
                 incident: old.incident.max(new.incident),
+                ..taken
             };
-            self.host.store(&to, &taken.pack());
-            self.host.store(&from, &Doing { ours: 0, ..old }.pack());
         }
-        self.set_applied(at.epoch, at.scope, at.index, false);
-        self.set_applied(epoch, at.scope, twin, true);
+        let left = Doing { ours: 0, ..old }.with_reason(at.scope, false);
+        self.set_doing(at.epoch, at.index, &left);
+        self.set_doing(epoch, twin, &taken);
     }
 
     fn undo_unless_wanted(
@@ -308,8 +314,7 @@ impl<H: Host> Guard<H> {
         undone: &mut Undone,
     ) -> Answer<()> {
         let Place { epoch, scope, index } = *at;
-        let key = layout::containment(epoch, index);
-        let doing = Doing::unpack(self.host.load(&key));
+        let doing = self.doing(epoch, index);
         let wanted = present && !doing.is_overdue(record, self.host.now());
         if wanted && self.serves(record, scope) {
             undone.left = true;
@@ -318,17 +323,13 @@ impl<H: Host> Guard<H> {
         undone.tried = true;
         let other = if scope == 0 { record.scope } else { 0 };
         if wanted && other != scope && self.serves(record, other) {
-            self.set_applied(epoch, scope, index, false);
-            self.set_applied(epoch, other, index, true);
+            self.set_doing(epoch, index, &doing.with_reason(scope, false).with_reason(other, true));
             return Ok(());
         }
         let rest = self.undo_call(index, record, body, &doing)?;
-        self.host.store(&key, &Doing { ours: rest, ..doing }.pack());
-        if rest == 0 {
-            self.set_applied(epoch, scope, index, false);
-        } else {
-            undone.left = true;
-        }
+        undone.left |= rest != 0;
+        let left = Doing { ours: rest, ..doing };
+        self.set_doing(epoch, index, &left.with_reason(scope, rest != 0));
         Ok(())
     }
 

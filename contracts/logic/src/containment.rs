@@ -1,11 +1,12 @@
 //! Raising levels: `trip`, `contain`, `retryContainment`.
 
 use crate::abi::{emit, flat, refusal, Answer, Refusal};
-use crate::calls::ScopeExtra;
-use crate::guard::{open, role, rule_in, Guard};
+use crate::guard::{open, role, rule_in, Guard, RuleState};
+use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
-    bounds::{self, Actor, BoundError, Bucket, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
+    bounds::{self, Actor, BoundError, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
+    incident::{Finding, Reading, State},
     rule::{Class, Evaluation, Inputs, Verdict},
     rulebook::{RuleBody, RuleRecord, View},
     scope::{Change, ScopeError, ScopeState},
@@ -16,59 +17,211 @@ use cordon_host::{
     Host,
 };
 
+/// What a trip came to.
+struct Tripped {
+    /// The incident's number; 0 when the breach was only observed.
+    incident: u32,
+    /// The scope that was raised, when containment calls are to be run for it.
+    raised: Option<u8>,
+}
+
+/// Why a scope was not raised although the request was in order: what one transaction found may be gone in the next.
+enum Obstacle {
+    Holds,
+    Unknown(u8),
+    TooSoon(u64),
+    Bound(u8, BoundError),
+}
+
+impl Obstacle {
+    #[inline(never)]
+    fn refusal(self, rule: u16) -> Refusal {
+        match self {
+            Obstacle::Holds => refusal!(RuleHolds, rule),
+            Obstacle::Unknown(reason) => refusal!(RuleUnknown, rule, reason),
+            Obstacle::TooSoon(until) => refusal!(ObservedTooSoon, rule, until),
+            Obstacle::Bound(scope, error) => bound_refusal(scope, error),
+        }
+    }
+}
+
 impl<H: Host> Guard<H> {
     /// Re-evaluates a rule and, when it is breached, raises its scope. Answers the incident, 0 when it was only observed.
     pub fn trip(&mut self, index: u16, witness: &[B256]) -> Answer<u64> {
         self.require_unlocked()?;
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
-        let (rule, body) = rule_for(&view, index, witness)?;
+        match self.try_trip(&current, &view, index, witness)? {
+            Ok(tripped) => {
+                if let Some(scope) = tripped.raised {
+                    self.respond_in(current.epoch, &view, scope)?;
+                }
+                Ok(tripped.incident.into())
+            }
+            Err(obstacle) => Err(obstacle.refusal(index)),
+        }
+    }
+
+    /// Trips several rules: each that is breached raises its scope, whatever the others say, and only when none could does the call
+    /// fail, as the first alone would. Whoever mends one breach in front of the transaction does not stop the others. All levels
+    /// are written before the first containment call.
+    pub fn trip_many(&mut self, rules: &[u16], witnesses: &[Vec<B256>]) -> Answer<Vec<u64>> {
+        self.require_unlocked()?;
+        let (current, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        let (mut incidents, mut raised, mut first) = (Vec::new(), Vec::new(), None);
+        let mut any = false;
+        for (place, index) in rules.iter().enumerate() {
+            let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
+            let tripped = match self.try_trip(&current, &view, *index, witness)? {
+                Ok(tripped) => {
+                    any = true;
+                    tripped
+                }
+                Err(obstacle) => {
+                    first.get_or_insert((*index, obstacle));
+                    Tripped {
+                        incident: 0,
+                        raised: None,
+                    }
+                }
+            };
+            incidents.push(u64::from(tripped.incident));
+            raised.extend(tripped.raised.filter(|scope| !raised.contains(scope)));
+        }
+        if let (Some((index, obstacle)), false) = (first, any) {
+            return Err(obstacle.refusal(index));
+        }
+        for scope in &raised {
+            self.respond_in(current.epoch, &view, *scope)?;
+        }
+        Ok(incidents)
+    }
+
+    /// As [`Guard::trip`], up to the containment calls.
+    fn try_trip(
+        &mut self,
+        current: &Current,
+        view: &View<'_>,
+        index: u16,
+        witness: &[B256],
+    ) -> Answer<Result<Tripped, Obstacle>> {
+        let (rule, body) = rule_for(view, index, witness)?;
         if rule.class != Class::State || rule.shadow || !rule.level.is_raised() {
             return Err(refusal!(RuleNotTrippable, index));
         }
         let (state, now) = (self.scope(rule.scope), self.host.now());
         let holds_on = state.release_at == 0 && holds_long_enough(&state, &rule, now);
-        let tripped_key = layout::rule(current.epoch, index);
-        if holds_on && self.number_at(&tripped_key) == u64::from(state.incident) {
-            return Ok(state.incident.into());
+        let known = self.rule_state(current.epoch, index);
+        if holds_on && known.tripped == state.incident {
+            return Ok(Ok(Tripped {
+                incident: state.incident,
+                raised: None,
+            }));
         }
-        let evaluation = self.breach(body, index, witness)?;
-        if !rule.robust && !self.observed_before(&current, index, witness, &evaluation)? {
-            return Ok(0);
+        let inputs = Inputs {
+            params: witness,
+            entries: &[],
+        };
+        let evaluation = self.check(&body.program(), &inputs)?;
+        match evaluation.verdict {
+            Verdict::Breached => {}
+            Verdict::Holds => return Ok(Err(Obstacle::Holds)),
+            Verdict::Unknown => return Ok(Err(Obstacle::Unknown(evaluation.reason))),
+        }
+        if !rule.robust {
+            match self.observed_before(current, index, witness, &evaluation) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Ok(Ok(Tripped {
+                        incident: 0,
+                        raised: None,
+                    }))
+                }
+                Err(until) => return Ok(Err(Obstacle::TooSoon(until))),
+            }
         }
         let (next, change) = if holds_on {
             (state, Change::Nothing)
         } else {
-            self.raise(Actor::Trip, rule.scope, rule.level, rule.duration, B256::ZERO)?
+            let finding = Finding::Breach {
+                rule: index,
+                observed: Reading::new(&evaluation.observed),
+                bound: Reading::new(&evaluation.bound),
+            };
+            match self.raise(Actor::Trip, rule.scope, rule.level, rule.duration, finding) {
+                Ok(raised) => raised,
+                Err(error) => return Ok(Err(Obstacle::Bound(rule.scope, error))),
+            }
         };
-        let incident = u64::from(next.incident);
-        self.set_number(&tripped_key, incident);
-        self.emit_tripped(index, incident, witness, &evaluation);
-        if change != Change::Nothing {
-            self.run_calls(current.epoch, &view, rule.scope, &next)?;
-        }
-        Ok(incident)
+        let tripped = RuleState {
+            tripped: next.incident,
+            ..known
+        };
+        self.set_rule_state(current.epoch, index, &tripped);
+        self.emit_tripped(index, next.incident, witness, &evaluation);
+        Ok(Ok(Tripped {
+            incident: next.incident,
+            raised: (change != Change::Nothing).then_some(rule.scope),
+        }))
     }
 
     /// Raises a scope by authority.
     pub fn contain(&mut self, scope: u8, level: u8, duration: u32, evidence: B256) -> Answer<u64> {
+        let incidents = self.contain_many(&[scope], level, duration, evidence)?;
+        Ok(incidents.first().copied().unwrap_or_default())
+    }
+
+    /// Raises several scopes by authority: all within the actor's bounds, or none. One in which a stricter level holds, or that is at
+    /// its ceiling, is passed over (0), unless that is so of all. All levels are written before the first containment call.
+    pub fn contain_many(&mut self, scopes: &[u8], level: u8, duration: u32, evidence: B256) -> Answer<Vec<u64>> {
         self.require_unlocked()?;
         let actor = self.authority()?;
         let wanted = Level::from_u8(level).filter(|wanted| wanted.is_raised());
         let wanted = wanted.ok_or_else(|| refusal!(BadLevel, level))?;
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
-        if scope >= view.header().scopes {
-            return Err(refusal!(BadScope, scope));
+        let (mut incidents, mut raised, mut first) = (Vec::new(), Vec::new(), None);
+        let mut any = false;
+        for scope in scopes {
+            if *scope >= view.header().scopes {
+                return Err(refusal!(BadScope, scope));
+            }
+            if !view.level_has_effect(*scope, wanted) {
+                return Err(refusal!(LevelHasNoEffect, scope, wanted));
+            }
+            let finding = Finding::Authority { actor, evidence };
+            match self.raise(actor, *scope, wanted, duration, finding) {
+                Ok((next, change)) => {
+                    any = true;
+                    incidents.push(u64::from(next.incident));
+                    if change != Change::Nothing {
+                        raised.push(*scope);
+                    }
+                }
+                Err(error @ BoundError::Scope(ScopeError::NotTighter { .. } | ScopeError::CeilingReached { .. })) => {
+                    first.get_or_insert((*scope, error));
+                    incidents.push(0);
+                }
+                Err(error) => return Err(bound_refusal(*scope, error)),
+            }
         }
-        if !view.level_has_effect(scope, wanted) {
-            return Err(refusal!(LevelHasNoEffect, scope, wanted));
+        if let (Some((scope, error)), false) = (first, any) {
+            return Err(bound_refusal(scope, error));
         }
-        let (next, change) = self.raise(actor, scope, wanted, duration, evidence)?;
-        if change != Change::Nothing {
-            self.run_calls(current.epoch, &view, scope, &next)?;
+        for scope in &raised {
+            self.respond_in(current.epoch, &view, *scope)?;
         }
-        Ok(next.incident.into())
+        Ok(incidents)
+    }
+
+    /// Runs the containment calls of a scope whose level was raised, and notes when all have their effect.
+    fn respond_in(&mut self, epoch: u32, view: &View<'_>, scope: u8) -> Answer<()> {
+        let state = self.scope(scope);
+        if self.run_calls(epoch, view, scope, &state)? {
+            self.move_incident(state.incident, State::Contained);
+        }
+        Ok(())
     }
 
     /// Runs once more the calls of a scope that are not in force.
@@ -80,55 +233,41 @@ impl<H: Host> Guard<H> {
         if scope >= layout::MAX_SCOPES || !state.effective(self.host.now()).level.is_raised() {
             return Err(refusal!(NothingToRelease, scope));
         }
-        self.run_calls(current.epoch, &view, scope, &state)
+        self.respond_in(current.epoch, &view, scope)
     }
 
     /// As whom the caller may contain.
     fn authority(&self) -> Answer<Actor> {
         let caller = self.host.sender();
-        if self.is_governor(&caller) {
+        let roles = self.roles(&caller);
+        let has = |number: u8| roles >> number & 1 == 1;
+        if has(layout::GOVERNS) {
             Ok(Actor::Governor)
-        } else if self.has_role_number(role::GUARDIAN, &caller) {
+        } else if has(role::GUARDIAN) {
             Ok(Actor::Guardian)
-        } else if self.has_role_number(role::KEEPER, &caller) {
+        } else if has(role::KEEPER) {
             Ok(Actor::Keeper)
         } else {
             Err(refusal!(MissingRole, role::KEEPER, caller))
         }
     }
 
-    /// The evaluation of a rule that is breached; an error when it is not.
-    fn breach(&mut self, body: RuleBody<'_>, index: u16, witness: &[B256]) -> Answer<Evaluation> {
-        let evaluation = self.check(
-            &body.program(),
-            &Inputs {
-                params: witness,
-                entries: &[],
-            },
-        )?;
-        match evaluation.verdict {
-            Verdict::Breached => Ok(evaluation),
-            Verdict::Holds => Err(refusal!(RuleHolds, index)),
-            Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
-        }
-    }
-
-    /// Whether a spot rule was seen breached some seconds ago with the same witness. If not, it has been seen now.
+    /// Whether a spot rule was seen breached some seconds ago with the same witness. If not, it has been seen now. When it was seen
+    /// just now: the time from which on it counts.
     fn observed_before(
         &mut self,
         current: &Current,
         index: u16,
         witness: &[B256],
         evaluation: &Evaluation,
-    ) -> Answer<bool> {
+    ) -> Result<bool, u64> {
         let witness_hash = self.host.keccak(&flat(witness));
         let key = layout::observation(current.epoch, index, &witness_hash);
         let (first, now) = (self.number_at(&key), self.host.now());
         let age = now.saturating_sub(first);
         if first != 0 && age <= OBSERVATION_MAX_AGE {
             if age < OBSERVATION_GAP {
-                let until = first.saturating_add(OBSERVATION_GAP);
-                return Err(refusal!(ObservedTooSoon, index, until));
+                return Err(first.saturating_add(OBSERVATION_GAP));
             }
             self.set_number(&key, 0);
             return Ok(true);
@@ -148,7 +287,7 @@ impl<H: Host> Guard<H> {
         Ok(false)
     }
 
-    fn emit_tripped(&mut self, index: u16, incident: u64, witness: &[B256], evaluation: &Evaluation) {
+    fn emit_tripped(&mut self, index: u16, incident: u32, witness: &[B256], evaluation: &Evaluation) {
         let (observed, bound) = (&evaluation.observed, &evaluation.bound);
         // The witness comes last: its place after the five words, its length, its words.
         let (offset, count) = (5u8 * 32, witness.len() as u64);
@@ -173,25 +312,28 @@ impl<H: Host> Guard<H> {
         scope: u8,
         level: Level,
         duration: u32,
-        evidence: B256,
-    ) -> Answer<(ScopeState, Change)> {
+        finding: Finding,
+    ) -> Result<(ScopeState, Change), BoundError> {
         let (state, now) = (self.scope(scope), self.host.now());
-        let bucket_key = layout::bucket(actor as u8);
-        let bucket = Bucket::unpack(layout::to_number(self.host.load(&bucket_key)));
-        let next_incident = u32::try_from(self.number_at(&layout::INCIDENTS))
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
+        let mut ledger = self.ledger();
+        let bucket = ledger.bucket(actor);
         let request = Request {
             actor,
             level,
             duration,
-            last_heartbeat: self.number_at(&layout::HEARTBEAT),
-            next_incident,
+            last_heartbeat: ledger.heartbeat,
+            next_incident: ledger.incidents.saturating_add(1),
         };
-        let outcome = bounds::contain(state, bucket, now, &request).map_err(|error| bound_refusal(scope, error))?;
+        let outcome = bounds::contain(state, bucket, now, &request)?;
+        let opened = matches!(outcome.change, Change::Raised { opened: true, .. });
+        if opened {
+            ledger.incidents = request.next_incident;
+        }
         if outcome.bucket != bucket {
-            self.host
-                .store(&bucket_key, &layout::from_number(&outcome.bucket.pack()));
+            ledger = ledger.with_bucket(actor, outcome.bucket);
+        }
+        if opened || outcome.bucket != bucket {
+            self.set_ledger(&ledger);
         }
         let (next, by) = (outcome.state, self.host.sender());
         if state.release_at != 0 && next.release_at == 0 {
@@ -199,45 +341,29 @@ impl<H: Host> Guard<H> {
         }
         if next != state {
             self.set_scope(scope, &next);
-            self.note_halt(scope, &next);
+            self.note_halt(scope, &state, &next);
         }
         let (incident, expires_at) = (next.incident, next.expires_at);
         match outcome.change {
             Change::Nothing => {}
             Change::Extended => {
+                self.raise_incident(incident, level);
                 emit!(self.host, LevelExtended, [scope, incident, by], level, expires_at);
             }
             Change::Raised { from, opened } => {
                 if opened {
-                    self.open_incident(scope, incident, evidence);
+                    // One that nobody settled ends here; what it left in force is undone with this one.
+                    if state.incident != 0 {
+                        self.close_incident(scope, state.incident);
+                    }
+                    self.open_incident(scope, incident, level, finding);
+                } else {
+                    self.raise_incident(incident, level);
                 }
                 emit!(self.host, LevelRaised, [scope, incident, by], from, level, expires_at);
             }
         }
         Ok((next, outcome.change))
-    }
-
-    /// Opens an incident. Its record is what the guard emits with its number.
-    fn open_incident(&mut self, scope: u8, number: u32, evidence: B256) {
-        let extra = self.extra(scope);
-        // One that nobody settled ends here; what it left in force is undone with this one.
-        if extra.incident != 0 {
-            self.close_incident(scope, extra.incident);
-        }
-        self.set_number(&layout::INCIDENTS, number.into());
-        self.set_extra(
-            scope,
-            &ScopeExtra {
-                incident: number,
-                ..extra
-            },
-        );
-        emit!(self.host, IncidentOpened, [number, scope], evidence);
-    }
-
-    /// Notes the end of an incident.
-    pub(crate) fn close_incident(&mut self, scope: u8, number: u32) {
-        emit!(self.host, IncidentClosed, [number, scope]);
     }
 }
 

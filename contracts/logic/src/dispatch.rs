@@ -1,6 +1,6 @@
 //! From calldata to the guard's functions and back: the routers of the programs.
 
-use crate::abi::{answer, small, Answer, Arguments, ICordonGuard, Refusal};
+use crate::abi::{answer, Answer, Arguments, ICordonGuard, Refusal};
 use crate::guard::Guard;
 use alloc::vec::Vec;
 use alloy_primitives::B256;
@@ -22,7 +22,9 @@ selectors! {
     EXIT = exitCall,
     IS_ALLOWED = isAllowedCall,
     TRIP = tripCall,
+    TRIP_MANY = tripManyCall,
     CONTAIN = containCall,
+    CONTAIN_MANY = containManyCall,
     RETRY_CONTAINMENT = retryContainmentCall,
     QUEUE_RELEASE = queueReleaseCall,
     CANCEL_RELEASE = cancelReleaseCall,
@@ -53,6 +55,31 @@ selectors! {
     HEALTH = healthCall,
     SHADOW_BREACHES = shadowBreachesCall,
     SUPPORTS_INTERFACE = supportsInterfaceCall,
+    NOTE_INCIDENT = noteIncidentCall,
+    JUDGE_INCIDENT = judgeIncidentCall,
+    INCIDENT = incidentCall,
+    INCIDENTS = incidentsCall,
+}
+
+/// Answers a call of the hooks program, or refuses it with revert data. The guard takes no value.
+///
+/// # Errors
+/// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
+pub fn hook<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
+    let (selector, mut arguments) = begin(guard, input)?;
+    match selector {
+        ENTER => {
+            let (scopes, action, _asset) = (arguments.scopes()?, arguments.u8()?, arguments.address()?);
+            let (amount, _account) = (arguments.word()?, arguments.address()?);
+            Ok(answer!(guard.enter(scopes, action, amount)?))
+        }
+        EXIT => {
+            guard.exit(arguments.word()?)?;
+            Ok(Vec::new())
+        }
+        IS_ALLOWED => Ok(answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?)),
+        _ => Err(Refusal::malformed()),
+    }
 }
 
 /// Answers a call of the respond program; `None` when it is none of its functions. The guard takes no value.
@@ -63,21 +90,23 @@ pub fn respond<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Option<Vec
     let (selector, mut arguments) = begin(guard, input)?;
     let arguments = &mut arguments;
     match selector {
-        ENTER => {
-            let (scopes, action, _asset) = (arguments.scopes()?, arguments.u8()?, arguments.address()?);
-            let (amount, _account) = (arguments.word()?, arguments.address()?);
-            return Ok(Some(answer!(guard.enter(scopes, action, amount)?)));
-        }
-        EXIT => guard.exit(arguments.word()?)?,
-        IS_ALLOWED => return Ok(Some(answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?))),
         TRIP => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
             return Ok(Some(answer!(guard.trip(rule, &witness)?)));
+        }
+        TRIP_MANY => {
+            let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
+            return Ok(Some(numbers(&guard.trip_many(&rules, &witnesses)?)));
         }
         CONTAIN => {
             let (scope, level, duration) = (arguments.u8()?, arguments.u8()?, arguments.u32()?);
             let evidence = arguments.word()?;
             return Ok(Some(answer!(guard.contain(scope, level, duration, evidence)?)));
+        }
+        CONTAIN_MANY => {
+            let (scopes, level, duration) = (arguments.u8s()?, arguments.u8()?, arguments.u32()?);
+            let evidence = arguments.word()?;
+            return Ok(Some(numbers(&guard.contain_many(&scopes, level, duration, evidence)?)));
         }
         RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
         HEARTBEAT => guard.heartbeat()?,
@@ -88,12 +117,11 @@ pub fn respond<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Option<Vec
             return Ok(Some(data));
         }
         EVALUATE_MANY => {
-            let (rules, witnesses) = (arguments.words()?, arguments.word_lists()?);
+            let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
             let mut data = answer!(32u8, rules.len() as u64);
             for (place, rule) in rules.iter().enumerate() {
-                let rule = small(rule, 16).ok_or_else(Refusal::malformed)?;
                 let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
-                push(&mut data, &guard.evaluate((rule & 0xffff) as u16, witness)?);
+                push(&mut data, &guard.evaluate(*rule, witness)?);
             }
             return Ok(Some(data));
         }
@@ -160,6 +188,8 @@ pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>
         ACCEPT_GOVERNOR => guard.accept_governor()?,
         ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?)?,
         SET_LOGIC => guard.set_logic(&arguments.programs()?)?,
+        NOTE_INCIDENT => guard.note_incident(arguments.u64()?, arguments.word()?)?,
+        JUDGE_INCIDENT => guard.judge_incident(arguments.u64()?, arguments.flag()?)?,
         _ => return show(guard, selector, arguments),
     }
     Ok(Vec::new())
@@ -207,8 +237,13 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
         LOGIC => answer!(guard.logic()),
         PROGRAMS => {
-            let [respond, recover, admin] = guard.programs();
-            answer!(respond, recover, admin)
+            let [respond, hooks, recover, admin] = guard.programs();
+            answer!(respond, hooks, recover, admin)
+        }
+        INCIDENT => guard.incident(arguments.u64()?)?,
+        INCIDENTS => {
+            let (latest, oldest) = guard.incidents();
+            answer!(latest, oldest)
         }
         _ => return Err(Refusal::malformed()),
     })
@@ -223,6 +258,15 @@ fn supports_interface(word: &B256) -> Answer<bool> {
     let guard = SELECTORS.iter().fold(0, |id, selector| id ^ selector);
     let id = u32::from_be_bytes(*id);
     Ok(id == guard || id == SUPPORTS_INTERFACE)
+}
+
+/// A dynamic array of numbers, as the only value.
+fn numbers(values: &[u64]) -> Vec<u8> {
+    let mut data = answer!(32u8, values.len() as u64);
+    for value in values {
+        data.extend_from_slice(&answer!(value));
+    }
+    data
 }
 
 /// An evaluation, word by word.

@@ -6,11 +6,12 @@ use crate::reader::{gas_needed, ChainReader};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
 use cordon_core::{
+    ledger::Ledger,
     rule::{evaluate, Evaluation, Inputs, Program, Verdict},
     rulebook::{
         view::HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, View, MAX_CALLERS, MAX_SCOPES,
     },
-    scope::{LevelsWord, ScopeState},
+    scope::ScopeState,
     Level,
 };
 use cordon_host::{
@@ -30,6 +31,29 @@ pub mod role {
     pub const KEEPER: u8 = 1;
     /// Shows that the keeper lives.
     pub const HEARTBEAT: u8 = 2;
+}
+
+/// What is known of a rule, one word that is never zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RuleState {
+    /// The incident that it was tripped for last; 0 when it never was.
+    pub(crate) tripped: u32,
+    /// How often a hook found it breached and let the call pass.
+    pub(crate) shadowed: u64,
+}
+
+impl RuleState {
+    fn unpack(word: B256) -> Self {
+        let [tripped, shadowed, ..] = layout::limbs(word);
+        Self {
+            tripped: (tripped & 0xffff_ffff) as u32,
+            shadowed,
+        }
+    }
+
+    pub(crate) fn pack(&self) -> B256 {
+        layout::from_limbs([self.tripped.into(), self.shadowed, 0, 1])
+    }
 }
 
 /// The guard, in the storage of the running frame.
@@ -88,12 +112,38 @@ impl<H: Host> Guard<H> {
         code
     }
 
+    /// What an account may do: a bit per role, and that of the governor.
+    pub(crate) fn roles(&self, account: &Address) -> u8 {
+        let [.., bits] = self.host.load(&layout::roles(account)).0;
+        bits
+    }
+
+    pub(crate) fn set_roles(&mut self, account: &Address, bits: u8) {
+        self.host.store(&layout::roles(account), &B256::with_last_byte(bits));
+    }
+
     pub(crate) fn has_role_number(&self, role: u8, account: &Address) -> bool {
-        self.host.load(&layout::role(role, account)) != B256::ZERO
+        self.roles(account) >> role & 1 == 1
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        Ledger::unpack(layout::to_number(self.host.load(&layout::LEDGER)))
+    }
+
+    pub(crate) fn set_ledger(&mut self, ledger: &Ledger) {
+        self.host.store(&layout::LEDGER, &layout::from_number(&ledger.pack()));
+    }
+
+    pub(crate) fn rule_state(&self, epoch: u32, rule: u16) -> RuleState {
+        RuleState::unpack(self.host.load(&layout::rule(epoch, rule)))
+    }
+
+    pub(crate) fn set_rule_state(&mut self, epoch: u32, rule: u16, state: &RuleState) {
+        self.host.store(&layout::rule(epoch, rule), &state.pack());
     }
 
     pub(crate) fn is_governor(&self, account: &Address) -> bool {
-        *account != Address::ZERO && self.address_at(&layout::GOVERNOR) == *account
+        self.has_role_number(layout::GOVERNS, account)
     }
 
     pub(crate) fn require_governor(&self) -> Answer<()> {
@@ -110,16 +160,23 @@ impl<H: Host> Guard<H> {
         ScopeState::unpack(layout::to_number(self.host.load(&layout::scope(scope))))
     }
 
-    /// Writes the state of a scope and its mark in the levels word.
+    /// Writes the state of a scope, and counts it when it leaves Normal or comes back.
     pub(crate) fn set_scope(&mut self, scope: u8, state: &ScopeState) {
+        let was_raised = self.scope(scope).level != Level::Normal;
         self.host
             .store(&layout::scope(scope), &layout::from_number(&state.pack()));
-        let levels = LevelsWord(layout::to_number(self.host.load(&layout::LEVELS)));
-        let marked = levels.with(scope, state.level);
-        if marked != levels {
-            self.host.store(&layout::LEVELS, &layout::from_number(&marked.0));
-            if marked.0.is_zero() != levels.0.is_zero() {
-                self.set_quiet(marked.0.is_zero());
+        let is_raised = state.level != Level::Normal;
+        if was_raised != is_raised {
+            let mut ledger = self.ledger();
+            let before = ledger.raised;
+            ledger.raised = if is_raised {
+                before.saturating_add(1)
+            } else {
+                before.saturating_sub(1)
+            };
+            self.set_ledger(&ledger);
+            if before == 0 || ledger.raised == 0 {
+                self.set_quiet(!is_raised);
             }
         }
     }
@@ -141,10 +198,6 @@ impl<H: Host> Guard<H> {
 
     /// The level that holds in a scope now.
     pub(crate) fn level(&self, scope: u8) -> Level {
-        let bits = layout::level_bits(&self.host.load(&layout::LEVELS), scope);
-        if bits == 0 {
-            return Level::Normal;
-        }
         self.scope(scope).effective(self.host.now()).level
     }
 
@@ -196,9 +249,9 @@ impl<H: Host> Guard<H> {
     pub(crate) fn hand_on(&mut self, input: &[u8]) -> Answer<Vec<u8>> {
         let head = input.first_chunk().copied().unwrap_or_default();
         let (place, key) = if is_recovery(u32::from_be_bytes(head)) {
-            (1, &layout::RECOVER)
+            (2, &layout::RECOVER)
         } else {
-            (2, &layout::ADMIN)
+            (3, &layout::ADMIN)
         };
         let mut program = self.address_at(key);
         if program == Address::ZERO && head == selector::INITIALIZE {

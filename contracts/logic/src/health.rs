@@ -3,7 +3,7 @@
 use crate::abi::{answer, encode, refusal, refuse, Answer, ICordonGuard};
 use crate::guard::{call_in, open, Guard};
 use alloc::{vec, vec::Vec};
-use alloy_primitives::{address, Address, U256};
+use alloy_primitives::{address, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};
 use cordon_core::{
     rule::Verdict,
@@ -15,6 +15,11 @@ use cordon_host::{layout, CallKind, Host};
 const ARB_WASM: Address = address!("0000000000000000000000000000000000000071");
 /// `programTimeLeft(address)`
 const PROGRAM_TIME_LEFT: [u8; 4] = [0xc7, 0x75, 0xa6, 0x2a];
+
+/// Arbitrum's precompile that knows which programs are cached.
+const ARB_WASM_CACHE: Address = address!("0000000000000000000000000000000000000072");
+/// `codehashIsCached(bytes32)`
+const CODEHASH_IS_CACHED: [u8; 4] = [0xa7, 0x2f, 0x17, 0x9b];
 
 /// How a rehearsed call ended, as in the ABI.
 mod outcome {
@@ -28,17 +33,42 @@ impl<H: Host> Guard<H> {
     /// Heartbeat's age, time left of the programs, hash of the rulebook, and which containment calls would fail now.
     pub fn health(&mut self) -> Answer<Vec<u8>> {
         self.require_unlocked()?;
-        let (last, now) = (self.number_at(&layout::HEARTBEAT), self.host.now());
+        let (last, now) = (self.ledger().heartbeat, self.host.now());
         let age = if last == 0 { u64::MAX } else { now.saturating_sub(last) };
-        let [respond, recover, admin] = self.programs();
-        let left = [self.host.address(), respond, recover, admin].map(|program| self.time_left(&program));
+        let [respond, hooks, recover, admin] = self.programs();
+        let left = [self.host.address(), respond, hooks, recover, admin].map(|program| self.time_left(&program));
         let mut data = answer!(age);
         for seconds in left {
             data.extend_from_slice(&answer!(seconds));
         }
         let (_, hash) = self.rulebook();
-        data.extend_from_slice(&answer!(hash, self.failing()?));
+        let (cached, configuration) = self.configuration(&hash);
+        data.extend_from_slice(&answer!(cached, hash, configuration, self.failing()?));
         Ok(data)
+    }
+
+    /// Which programs are cached (bit per program, the gate first), and the hash of all that the guard is configured with.
+    fn configuration(&mut self, rulebook: &B256) -> (u8, B256) {
+        let [respond, hooks, recover, admin] = self.programs();
+        let (mut cached, mut all) = (0, Vec::new());
+        for (bit, program) in [self.host.address(), respond, hooks, recover, admin].iter().enumerate() {
+            let hash = self.host.code_hash(program);
+            let asked = encode!(&CODEHASH_IS_CACHED, hash);
+            cached |= u8::from(self.asked(&ARB_WASM_CACHE, &asked) == Some(1)) << bit;
+            all.extend_from_slice(hash.as_slice());
+        }
+        let (governor, _, delay, _) = self.governor();
+        all.extend_from_slice(&answer!(rulebook, governor, delay));
+        (cached, self.host.keccak(&all))
+    }
+
+    /// The number that a precompile answers; `None` when it does not.
+    fn asked(&mut self, precompile: &Address, input: &[u8]) -> Option<u64> {
+        let mut word = B256::ZERO;
+        let told = self.host.call(CallKind::Static, precompile, input, u64::MAX)
+            && self.host.return_data(0, word.as_mut_slice()) == word.len();
+        let [number, ..] = layout::limbs(word);
+        told.then_some(number)
     }
 
     /// Containment calls that would fail now (bit per call).
@@ -68,15 +98,7 @@ impl<H: Host> Guard<H> {
     /// Seconds until a program expires; 0 when it cannot run.
     fn time_left(&mut self, program: &Address) -> u64 {
         let asked = encode!(&PROGRAM_TIME_LEFT, program);
-        let mut word = alloy_primitives::B256::ZERO;
-        let told = self.host.call(CallKind::Static, &ARB_WASM, &asked, u64::MAX)
-            && self.host.return_data(0, word.as_mut_slice()) == word.len();
-        let [seconds, ..] = layout::limbs(word);
-        if told {
-            seconds
-        } else {
-            0
-        }
+        self.asked(&ARB_WASM, &asked).unwrap_or_default()
     }
 
     /// Makes a containment call, reads back, undoes, reads back, and reverts with how it went, so that nothing of it stays.

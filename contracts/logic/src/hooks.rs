@@ -234,9 +234,9 @@ impl<H: Host> Guard<H> {
             Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
             Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
             Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, action, epoch) => {
-                let key = layout::shadow(epoch, index);
-                let count = self.number_at(&key).saturating_add(1);
-                self.set_number(&key, count);
+                let mut state = self.rule_state(epoch, index);
+                state.shadowed = state.shadowed.saturating_add(1);
+                self.set_rule_state(epoch, index, &state);
                 emit!(self.host, ShadowBreach, [index, sender]);
                 Ok(())
             }
@@ -247,7 +247,7 @@ impl<H: Host> Guard<H> {
     /// Whether a rule has been tripped and its scope's level governs in its stead. At the ceiling too: what can no longer
     /// raise a level must not close the protocol by reverting either.
     fn is_governed_by_level(&self, index: u16, rule: &RuleRecord, action: Action, epoch: u32) -> bool {
-        let tripped = self.number_at(&layout::rule(epoch, index));
+        let tripped = self.rule_state(epoch, index).tripped;
         // Never for a spot rule, which an attacker can have tripped to get it out of the way, and never for what takes risk or
         // somebody else's collateral: a standing breach only must not shut the exits.
         let exits = !matches!(action, Action::Trade | Action::Increase | Action::Liquidate);
@@ -255,7 +255,7 @@ impl<H: Host> Guard<H> {
             return false;
         }
         let (state, now) = (self.scope(rule.scope), self.host.now());
-        if u64::from(state.incident) == tripped && state.effective(now).level.rank() >= rule.level.rank() {
+        if state.incident == tripped && state.effective(now).level.rank() >= rule.level.rank() {
             return true;
         }
         let again = Raise {

@@ -1,11 +1,11 @@
 //! Lowering levels: queued releases, and settling what has expired.
 
 use crate::abi::{emit, refusal, Answer};
-use crate::calls::ScopeExtra;
 use crate::containment::scope_refusal;
 use crate::guard::{open, role, rule_in, Guard};
 use crate::hooks::breached;
 use cordon_core::{
+    incident::State,
     rule::{Class, Inputs, Verdict},
     scope::ScopeState,
     Level,
@@ -48,8 +48,9 @@ impl<H: Host> Guard<H> {
             .map_err(|error| scope_refusal(scope, error))?;
         self.require_rules_hold(scope)?;
         self.set_scope(scope, &next);
-        self.note_halt(scope, &next);
+        self.note_halt(scope, &state, &next);
         self.emit_lowered(scope, from, next.level, next.incident);
+        self.move_incident(next.incident, State::Released);
         self.undo_calls(scope)?;
         Ok(())
     }
@@ -71,6 +72,9 @@ impl<H: Host> Guard<H> {
             };
             self.set_scope(scope, &next);
             self.emit_lowered(scope, state.level, held.level, state.incident);
+            if state.level == Level::Halted {
+                self.file_halt(scope);
+            }
         }
         let undone = self.undo_calls(scope)?;
         if undone.of_old_book && held.level.is_raised() {
@@ -78,11 +82,11 @@ impl<H: Host> Guard<H> {
             let (current, code) = self.rulebook_in_force()?;
             self.run_calls(current.epoch, &open(&code)?, scope, &self.scope(scope))?;
         }
-        let extra = self.extra(scope);
-        let closes = held.level == Level::Normal && !undone.left && extra.incident != 0;
+        let state = self.scope(scope);
+        let closes = held.level == Level::Normal && !undone.left && state.incident != 0;
         if closes {
-            self.set_extra(scope, &ScopeExtra { incident: 0, ..extra });
-            self.close_incident(scope, extra.incident);
+            self.set_scope(scope, &state.closed());
+            self.close_incident(scope, state.incident);
         }
         if lowered || undone.tried || closes {
             return Ok(());

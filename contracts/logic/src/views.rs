@@ -2,7 +2,7 @@
 
 use crate::abi::{refusal, Answer};
 use crate::containment::rule_for;
-use crate::guard::{open, Guard};
+use crate::guard::{open, role, Guard};
 use crate::reader::ChainReader;
 use alloy_primitives::{Address, B256, U256};
 use cordon_core::{
@@ -55,9 +55,9 @@ impl<H: Host> Guard<H> {
         if scope >= layout::MAX_SCOPES {
             return Err(refusal!(BadScope, scope));
         }
-        let (state, extra) = (self.scope(scope), self.extra(scope));
+        let state = self.scope(scope);
         let held = state.effective(self.host.now());
-        let (incident, applied) = (extra.incident.into(), self.applied(self.current().epoch, scope));
+        let (incident, applied) = (state.incident.into(), self.applied(scope));
         if held.level == Level::Normal {
             return Ok(ScopeStatus {
                 incident,
@@ -112,7 +112,7 @@ impl<H: Host> Guard<H> {
     /// Whether an account has a role; no account has an unknown role.
     #[must_use]
     pub fn has_role(&self, role: u8, account: &Address) -> bool {
-        self.has_role_number(role, account)
+        role <= role::HEARTBEAT && self.has_role_number(role, account)
     }
 
     /// The governor, the proposed one, the delay in seconds, and whether set-up is over.
@@ -130,13 +130,13 @@ impl<H: Host> Guard<H> {
     /// How often a hook found a rule of the rulebook in force breached and let the call pass.
     #[must_use]
     pub fn shadow_breaches(&self, rule: u16) -> u64 {
-        self.number_at(&layout::shadow(self.current().epoch, rule))
+        self.rule_state(self.current().epoch, rule).shadowed
     }
 
     /// Time of the latest heartbeat.
     #[must_use]
     pub fn last_heartbeat(&self) -> u64 {
-        self.number_at(&layout::HEARTBEAT)
+        self.ledger().heartbeat
     }
 
     /// The respond program.
@@ -145,9 +145,9 @@ impl<H: Host> Guard<H> {
         self.address_at(&layout::LOGIC)
     }
 
-    /// The programs behind the gate: respond, recover, admin.
+    /// The programs behind the gate: respond, hooks, recover, admin.
     #[must_use]
-    pub fn programs(&self) -> [Address; 3] {
+    pub fn programs(&self) -> [Address; 4] {
         layout::PROGRAMS.map(|key| self.address_at(&key))
     }
 }

@@ -7,7 +7,7 @@ use alloy_primitives::{aliases::U24, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};
 use common::{rules, Abi, World, ANYONE, BEATER, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, PROGRAMS, START, VAULT};
 use cordon_host::mock::MockHost;
-use cordon_logic::{abi::Answer, administer, recover, respond, Guard};
+use cordon_logic::{abi::Answer, administer, hook, recover, respond, Guard};
 
 /// What the programs do together: the first hands on to the others what is none of its functions.
 fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
@@ -20,6 +20,14 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::rehearseCall::SELECTOR,
         Abi::healthCall::SELECTOR,
     ];
+    let hooks = [
+        Abi::enterCall::SELECTOR,
+        Abi::exitCall::SELECTOR,
+        Abi::isAllowedCall::SELECTOR,
+    ];
+    if hooks.iter().any(|selector| input.starts_with(selector)) {
+        return hook(guard, input);
+    }
     match respond(guard, input)? {
         Some(data) => Ok(data),
         None if recovery.iter().any(|selector| input.starts_with(selector)) => recover(guard, input),

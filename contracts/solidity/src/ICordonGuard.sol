@@ -52,11 +52,54 @@ interface ICordonGuard {
         UndoFails
     }
 
+    /// How far an incident has come. `Open`: a containment call has not had its effect yet. `Contained`: every one has. `Released`: by
+    /// authority. `Closed`: the scope is Normal and nothing is left in force. `FalsePositive`: closed, and there was nothing to contain.
+    enum IncidentState {
+        None,
+        Open,
+        Contained,
+        Released,
+        Closed,
+        FalsePositive
+    }
+
+    /// Who opened an incident: a breach that was proved, or an authority.
+    enum Opener {
+        Trip,
+        Keeper,
+        Guardian,
+        Governor
+    }
+
+    /// The record of an incident. Of a trip, `rule`, `observed` and `bound` are set (119 significant bits of the latter two, cut off
+    /// toward zero); else `evidence` is.
+    struct Incident {
+        uint64 number;
+        uint8 scope;
+        IncidentState state;
+        Opener openedBy;
+        uint16 rule;
+        Level peak; // the strictest level it reached
+        uint8 raises; // how often its level was raised or extended after it was opened, 255 at most
+        uint64 openedAt;
+        uint64 releasedAt; // 0 when it was not released by authority
+        uint64 closedAt; // 0 while it is not closed
+        uint32 blockNumber; // as NUMBER tells it: on Arbitrum the estimate of the parent chain's block
+        bytes32 evidence;
+        bool observedNegative;
+        uint256 observed;
+        bool boundNegative;
+        uint256 bound;
+        bytes32 notes; // hash of all notes: keccak256(abi.encode(notes before, note)), from 0
+    }
+
     /// Whether the guard could do its work now.
     struct Health {
         uint64 heartbeatAge; // seconds since the latest heartbeat; the greatest number when there was none
-        uint64[4] timeLeft; // seconds until gate, respond, recover and admin program expire; 0 when one cannot run
+        uint64[5] timeLeft; // seconds until gate, respond, hooks, recover and admin program expire; 0 when one cannot run
+        uint8 cached; // bit i: program i of these is in the cache of programs, so that entering it is cheap
         bytes32 rulebook; // code hash of the rulebook in force; zero when none
+        bytes32 configuration; // keccak256(abi.encode(code hashes of the five programs, that of the rulebook, governor, delay))
         uint256 failing; // bit i: containment call i would fail, or could not be undone
     }
 
@@ -109,6 +152,18 @@ interface ICordonGuard {
     /// Raises a scope by authority of a keeper or guardian, within the actor's bounds. `evidence` hashes an off-chain dossier.
     function contain(uint8 scope, Level level, uint32 duration, bytes32 evidence) external returns (uint64 incident);
 
+    /// `trip` of several rules, `rules[i]` with `witnesses[i]`: each that is breached raises its scope. A rule that holds, is unknown or
+    /// was observed too recently, and a scope that cannot be raised, are passed over (0), unless that is so of all.
+    function tripMany(uint16[] calldata rules, bytes32[][] calldata witnesses)
+        external
+        returns (uint64[] memory incidents);
+
+    /// `contain` of several scopes: all within the actor's bounds and budget, or none. A scope that is at a stricter level or at its
+    /// ceiling is passed over (0), unless that is so of all.
+    function containMany(uint8[] calldata scopes, Level level, uint32 duration, bytes32 evidence)
+        external
+        returns (uint64[] memory incidents);
+
     /// Runs once more the containment calls of a scope that have failed or have not run. Open to anyone.
     function retryContainment(uint8 scope) external;
 
@@ -124,14 +179,21 @@ interface ICordonGuard {
     /// After expiry, undoes what the guard did in a scope, and only that. Open to anyone.
     function settle(uint8 scope) external;
 
+    /// Attaches the hash of a note to a remembered incident (keeper, guardian or governor).
+    function noteIncident(uint64 incident, bytes32 note) external;
+
+    /// Says of a remembered incident that is over whether there was nothing to contain (guardian or governor). Moves no level.
+    function judgeIncident(uint64 incident, bool falsePositive) external;
+
     /// Shows that the keeper lives; the keeper's powers need a fresh heartbeat. Only the heartbeat role.
     function heartbeat() external;
 
     // ---------------------------------------------------------------- administration (governor)
 
     /// Sets the guard up, once, in the transaction that deploys it. `programs` are those behind the gate: the one that answers
-    /// incidents, to which the gate hands everything on, the one that leads out of them, and the one for administration and views.
-    function initialize(address[3] calldata programs, address governor, uint32 governorDelay) external;
+    /// incidents, to which the gate hands on everything but hooks, the one that answers hooks, the one that leads out of incidents, and
+    /// the one for administration and views.
+    function initialize(address[4] calldata programs, address governor, uint32 governorDelay) external;
 
     /// Ends set-up. From then on every call of the governor that loosens must have been announced `governorDelay` before.
     function seal() external;
@@ -151,7 +213,7 @@ interface ICordonGuard {
     function adoptRulebook(address book) external;
 
     /// Replaces the programs behind the gate, as one unit. The gate is never replaced.
-    function setLogic(address[3] calldata programs) external;
+    function setLogic(address[4] calldata programs) external;
 
     // ---------------------------------------------------------------- views
 
@@ -168,6 +230,12 @@ interface ICordonGuard {
     /// All effective levels, three bits per scope: scopes 0 to 84 in the first word, the rest in the second.
     function levels() external view returns (uint256, uint256);
 
+    /// The record of one of the latest 64 incidents.
+    function incident(uint64 number) external view returns (Incident memory);
+
+    /// Numbers of the latest incident and of the oldest that is remembered; 0 and 0 before the first.
+    function incidents() external view returns (uint64 latest, uint64 oldest);
+
     /// Address and code hash of the adopted rulebook (zero when none).
     function rulebook() external view returns (address book, bytes32 codeHash);
     function hasRole(Role role, address account) external view returns (bool);
@@ -180,7 +248,7 @@ interface ICordonGuard {
     /// ERC-165: `type(ICordonGuard).interfaceId`, and the one of this function.
     function supportsInterface(bytes4 interfaceId) external view returns (bool);
     function logic() external view returns (address);
-    function programs() external view returns (address[3] memory);
+    function programs() external view returns (address[4] memory);
 
     /// Seconds since `since` in which the scope, or the whole protocol, was Halted: by so much a protocol moves deadlines and
     /// leaves out interest and funding. Of a scope the latest 64 halts count.
@@ -221,6 +289,10 @@ interface ICordonGuard {
     event ShadowBreach(uint16 indexed rule, address indexed caller);
     event IncidentOpened(uint64 indexed incident, uint8 indexed scope, bytes32 evidence);
     event IncidentClosed(uint64 indexed incident, uint8 indexed scope);
+    event IncidentContained(uint64 indexed incident);
+    event IncidentReleased(uint64 indexed incident, address indexed by);
+    event IncidentNoted(uint64 indexed incident, bytes32 note, address indexed by);
+    event IncidentJudged(uint64 indexed incident, bool falsePositive, address indexed by);
     event ContainmentApplied(uint16 indexed call, uint64 indexed incident);
     event ContainmentNotNeeded(uint16 indexed call, uint64 indexed incident);
     event ContainmentFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
@@ -228,7 +300,7 @@ interface ICordonGuard {
     event UndoFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
     event ReleaseQueued(uint8 indexed scope, uint64 releaseAt, address indexed by);
     event ReleaseCancelled(uint8 indexed scope, address indexed by);
-    event Initialized(address[3] programs, address governor, uint32 governorDelay);
+    event Initialized(address[4] programs, address governor, uint32 governorDelay);
     event Sealed();
     event Announced(bytes32 indexed actionHash, uint64 executableAt);
     event AnnouncementCancelled(bytes32 indexed actionHash);
@@ -236,7 +308,7 @@ interface ICordonGuard {
     event GovernorProposed(address indexed governor);
     event GovernorAccepted(address indexed governor);
     event RulebookAdopted(address indexed book, bytes32 codeHash);
-    event LogicSet(address indexed logic, address[3] programs);
+    event LogicSet(address indexed logic, address[4] programs);
     event Heartbeat(uint64 at);
 
     // ---------------------------------------------------------------- errors
@@ -278,5 +350,7 @@ interface ICordonGuard {
     error Locked();
     error NotAProgram(address account);
     error UnknownCall(uint16 call);
+    error UnknownIncident(uint64 incident);
+    error IncidentNotOver(uint64 incident);
     error Rehearsed(uint16 call, Rehearsal outcome);
 }

@@ -186,10 +186,10 @@ async fn t17_a_hook_does_not_use_what_was_announced_for_the_governor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
     let world = World::sealed().await;
-    let [logic, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let [logic, hooks, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
     let calls = [
         ICordonGuard::setLogicCall {
-            programs: [logic, recover, admin],
+            programs: [logic, hooks, recover, admin],
         }
         .abi_encode(),
         ICordonGuard::adoptRulebookCall { book: world.price }.abi_encode(),
@@ -228,7 +228,7 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
     }
     // And it cannot set the guard up anew.
     let again = ICordonGuard::initializeCall {
-        programs: [logic, recover, admin],
+        programs: [logic, hooks, recover, admin],
         governor: ANYONE,
         governorDelay: 0,
     };
@@ -242,15 +242,17 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_programs_that_do_not_work_together_cannot_brick_the_guard() {
     let world = World::sealed().await;
-    let [logic, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let [logic, hooks, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
     let wrong = [
-        [admin, recover, logic],
-        [logic, admin, recover],
-        [recover, recover, admin],
-        [world.guard, recover, admin],
-        [logic, recover, world.price],
+        [admin, hooks, recover, logic],
+        [logic, hooks, admin, recover],
+        [recover, hooks, recover, admin],
+        [world.guard, hooks, recover, admin],
+        [logic, hooks, recover, world.price],
+        [logic, admin, recover, admin],
+        [logic, world.guard, recover, admin],
     ];
-    let right = [logic, recover, admin];
+    let right = [logic, hooks, recover, admin];
     for programs in wrong.into_iter().chain([right]) {
         let call = || ICordonGuard::setLogicCall { programs };
         let action_hash = keccak256(call().abi_encode());

@@ -9,6 +9,7 @@
 
 mod abi;
 mod authority;
+mod batch;
 mod containment;
 mod hooks;
 mod rules;

@@ -87,6 +87,9 @@ impl Host for Vm {
     fn now(&self) -> u64 {
         self.mock.now()
     }
+    fn block(&self) -> u64 {
+        self.mock.block()
+    }
     fn gas_left(&self) -> u64 {
         self.mock.gas_left()
     }

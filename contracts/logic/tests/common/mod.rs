@@ -9,8 +9,8 @@
     unreachable_pub
 )]
 
-use alloy_primitives::{keccak256, Address, B256, U256};
-use alloy_sol_types::{SolError, SolEvent};
+use alloy_primitives::{keccak256, Address, U256};
+use alloy_sol_types::{SolCall, SolError, SolEvent};
 use cordon_core::{
     rule::{compile, Class, FunctionSig, Param, SymbolError, Symbols, Type},
     rulebook::{Containment, Rule, Rulebook, ScopeKind, Undo},
@@ -18,10 +18,7 @@ use cordon_core::{
 };
 use cordon_host::{layout, mock::MockHost, Host};
 use cordon_logic::{abi::Refusal, Guard};
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::Cell, rc::Rc};
 
 pub use cordon_logic::abi::ICordonGuard as Abi;
 
@@ -34,9 +31,10 @@ pub const VAULT: Address = Address::repeat_byte(0x65);
 pub const FEED: Address = Address::repeat_byte(0x66);
 pub const MARKET: Address = Address::repeat_byte(0x67);
 pub const LOGIC: Address = Address::repeat_byte(0x68);
+pub const HOOKS: Address = Address::repeat_byte(0x6c);
 pub const RECOVER: Address = Address::repeat_byte(0x6b);
 pub const ADMIN: Address = Address::repeat_byte(0x6a);
-pub const PROGRAMS: [Address; 3] = [LOGIC, RECOVER, ADMIN];
+pub const PROGRAMS: [Address; 4] = [LOGIC, HOOKS, RECOVER, ADMIN];
 pub const BOOK: Address = Address::repeat_byte(0x69);
 
 pub const START: u64 = 1_700_000_000;
@@ -222,8 +220,8 @@ pub struct Market {
     pub closed: Cell<bool>,
     pub paused: Cell<bool>,
     pub mood: Cell<Mood>,
-    /// The guard's levels word as flushed when the market was last called with effect.
-    pub levels_seen: RefCell<B256>,
+    /// Whether the guard's ledger counted a raised scope, as flushed, when the market was last called with effect.
+    pub raised_seen: Cell<bool>,
 }
 
 pub struct World {
@@ -256,12 +254,16 @@ impl World {
             closed: Cell::new(false),
             paused: Cell::new(false),
             mood: Cell::new(Mood::Obeys),
-            levels_seen: RefCell::default(),
+            raised_seen: Cell::new(false),
         });
         let mut host = MockHost::at(START);
         host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
         host.data_account(ADMIN, &[0xef, 0xf0, 0, 0, 2]);
         host.data_account(RECOVER, &[0xef, 0xf0, 0, 0, 3]);
+        host.contract(HOOKS, &[0xef, 0xf0, 0, 0, 4], |_, input, _| {
+            assert!(input.starts_with(&Abi::isAllowedCall::SELECTOR));
+            Err(Abi::BadAction { action: 11 }.abi_encode())
+        });
         host.data_account(BOOK, &book().encode().unwrap());
         let answer = price.clone();
         host.contract(FEED, &[1], move |_, _, _| {
@@ -280,7 +282,11 @@ impl World {
                 return Ok(word(state.paused.get()));
             }
             assert!(!is_static, "a containment call is not static");
-            *state.levels_seen.borrow_mut() = storage.get(&layout::LEVELS).copied().unwrap_or_default();
+            state.raised_seen.set(
+                storage
+                    .get(&layout::LEDGER)
+                    .is_some_and(|ledger| !layout::is_quiet(ledger)),
+            );
             match state.mood.get() {
                 Mood::Reverts => return Err(b"no".to_vec()),
                 Mood::Pretends => return Ok(Vec::new()),
@@ -323,7 +329,12 @@ impl World {
     pub fn done(&mut self) {
         self.guard.host.flush(false);
         let storage = &self.guard.host.storage;
-        let quiet = storage.get(&layout::LEVELS).is_none_or(|levels| *levels == B256::ZERO);
+        let quiet = storage.get(&layout::LEDGER).is_none_or(layout::is_quiet);
+        let raised = (0..3).filter(|scope| {
+            let word = storage.get(&layout::scope(*scope)).copied().unwrap_or_default();
+            !layout::is_normal(&word)
+        });
+        assert_eq!(quiet, raised.count() == 0);
         let caller = storage.get(&layout::caller(&VAULT)).copied().unwrap_or_default();
         let caller = layout::Caller::unpack(&caller);
         // Whatever a test has just done.
@@ -397,8 +408,7 @@ impl World {
 }
 
 /// What programs that work answer to the questions of `set_logic`.
-pub fn probed(input: &[u8], programs: [Address; 3]) -> Vec<u8> {
-    use alloy_sol_types::SolCall;
+pub fn probed(input: &[u8], programs: [Address; 4]) -> Vec<u8> {
     if input.starts_with(&Abi::programsCall::SELECTOR) {
         Abi::programsCall::abi_encode_returns(&programs)
     } else {

@@ -1,0 +1,202 @@
+//! The record of incidents, and batches.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod common;
+
+use alloy_primitives::{keccak256, B256, U256};
+use alloy_sol_types::SolCall;
+use common::{rules, Abi, Mood, World, ANYONE, GOVERNOR, GUARDIAN, HOUR, KEEPER, START};
+use cordon_core::{incident::RING, Level};
+use cordon_logic::administer;
+
+fn record(world: &mut World, number: u64) -> Abi::Incident {
+    let data = administer(world.as_(ANYONE), &Abi::incidentCall { number }.abi_encode()).unwrap();
+    Abi::incidentCall::abi_decode_returns_validate(&data).unwrap()
+}
+
+/// Settles after everything has expired, so that the scope's incident closes.
+fn run_out(world: &mut World, scope: u8) {
+    world.pass(5 * HOUR);
+    world.as_(ANYONE).settle(scope).unwrap();
+    world.done();
+}
+
+#[test]
+fn a_trip_is_recorded_from_breach_to_close() {
+    let mut world = World::new();
+    world.guard.host.block = 77;
+    world.price.set(Some(101));
+    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    assert_eq!(world.events::<Abi::IncidentContained>()[0].incident, 1);
+    let opened = record(&mut world, 1);
+    assert_eq!(
+        (
+            opened.number,
+            opened.scope,
+            opened.rule,
+            opened.blockNumber,
+            opened.openedAt
+        ),
+        (1, 1, rules::PRICE, 77, START)
+    );
+    assert_eq!((opened.observed, opened.bound), (U256::from(101), U256::from(100)));
+    assert!(
+        opened.state as u8 == Abi::IncidentState::Contained as u8 && opened.openedBy as u8 == Abi::Opener::Trip as u8
+    );
+
+    world.as_(GUARDIAN).contain(1, 3, 600, B256::repeat_byte(7)).unwrap();
+    let raised = record(&mut world, 1);
+    assert!(raised.peak as u8 == Abi::Level::Halted as u8 && raised.raises == 1);
+    assert_eq!(raised.evidence, B256::ZERO, "the finding is the first one's");
+
+    world.price.set(Some(100));
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.pass(900);
+    world.as_(GUARDIAN).release(1).unwrap();
+    assert_eq!(world.events::<Abi::IncidentReleased>()[0].incident, 1);
+    let released = record(&mut world, 1);
+    assert!(released.state as u8 == Abi::IncidentState::Released as u8);
+    assert_eq!((released.releasedAt, released.closedAt), (START + 900, 0));
+    world.pass(HOUR);
+    world.as_(ANYONE).settle(1).unwrap();
+    let closed = record(&mut world, 1);
+    assert!(closed.state as u8 == Abi::IncidentState::Closed as u8);
+    assert_eq!(closed.closedAt, START + 900 + HOUR);
+    assert_eq!(world.guard.incidents(), (1, 1));
+}
+
+#[test]
+fn an_incident_is_contained_only_when_every_call_has_had_its_effect() {
+    let mut world = World::new();
+    world.market.mood.set(Mood::Reverts);
+    world.as_(GUARDIAN).contain(1, 2, 600, B256::repeat_byte(7)).unwrap();
+    let open = record(&mut world, 1);
+    assert!(open.state as u8 == Abi::IncidentState::Open as u8 && open.openedBy as u8 == Abi::Opener::Guardian as u8);
+    assert_eq!(open.evidence, B256::repeat_byte(7));
+    world.market.mood.set(Mood::Obeys);
+    world.as_(ANYONE).retry_containment(1).unwrap();
+    assert_eq!(world.events::<Abi::IncidentContained>().len(), 1);
+    assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::Contained as u8);
+    world.as_(ANYONE).retry_containment(1).unwrap();
+    assert!(world.events::<Abi::IncidentContained>().is_empty(), "said once");
+}
+
+#[test]
+fn notes_are_chained_and_a_verdict_moves_no_level() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(2, 2, 600, B256::ZERO).unwrap();
+    let (first, second) = (B256::repeat_byte(1), B256::repeat_byte(2));
+    world.as_refused::<Abi::MissingRole, _>(ANYONE, |guard| guard.note_incident(1, first));
+    world.as_refused::<Abi::UnknownIncident, _>(KEEPER, |guard| guard.note_incident(2, first));
+    world.as_refused::<Abi::UnknownIncident, _>(KEEPER, |guard| guard.note_incident(1 << 40, first));
+    world.as_(KEEPER).note_incident(1, first).unwrap();
+    world.as_(GOVERNOR).note_incident(1, second).unwrap();
+    let chain = |before: B256, note: B256| keccak256([before, note].concat());
+    assert_eq!(record(&mut world, 1).notes, chain(chain(B256::ZERO, first), second));
+
+    world.as_refused::<Abi::IncidentNotOver, _>(GUARDIAN, |guard| guard.judge_incident(1, true));
+    run_out(&mut world, 2);
+    world.as_refused::<Abi::MissingRole, _>(KEEPER, |guard| guard.judge_incident(1, true));
+    let before = world.guard.scope_status(2).unwrap();
+    world.as_(GUARDIAN).judge_incident(1, true).unwrap();
+    assert!(world.events::<Abi::IncidentJudged>()[0].falsePositive);
+    assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::FalsePositive as u8);
+    assert_eq!(world.guard.scope_status(2).unwrap(), before);
+    world.as_(GOVERNOR).judge_incident(1, false).unwrap();
+    assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::Closed as u8);
+}
+
+/// A thief who opens incident after incident pushes records out of the ring, and no more: what belongs to the new ones is not
+/// touched by what happens to the old, and the events remain.
+#[test]
+fn the_ring_forgets_the_oldest_and_mixes_nothing_up() {
+    let mut world = World::new();
+    world
+        .as_(GOVERNOR)
+        .contain(1, 2, 20 * 24 * 3600, B256::repeat_byte(1))
+        .unwrap();
+    for _ in 0..RING {
+        world.as_(GOVERNOR).contain(2, 1, 1, B256::repeat_byte(2)).unwrap();
+        run_out(&mut world, 2);
+    }
+    assert_eq!(world.guard.incidents(), (RING + 1, 2));
+    let refused = administer(world.as_(ANYONE), &Abi::incidentCall { number: 1 }.abi_encode());
+    world.refused::<Abi::UnknownIncident, _>(refused);
+    let newest = record(&mut world, u64::from(RING + 1));
+    assert_eq!(newest.scope, 2);
+    // Incident 1 is still open, and its slot is the newest one's.
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.pass(900);
+    world.as_(GUARDIAN).release(1).unwrap();
+    assert_eq!(world.events::<Abi::IncidentReleased>()[0].incident, 1);
+    let after = record(&mut world, u64::from(RING + 1));
+    assert_eq!(
+        Abi::incidentCall::abi_encode_returns(&after),
+        Abi::incidentCall::abi_encode_returns(&newest)
+    );
+}
+
+/// Words that an incident changes are there before the first one: it writes none for the first time.
+#[test]
+fn an_incident_writes_no_word_for_the_first_time() {
+    let mut world = World::new();
+    let before = world.guard.host.storage.clone();
+    world.price.set(Some(101));
+    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(GUARDIAN).contain(2, 3, 600, B256::repeat_byte(7)).unwrap();
+    world.done();
+    for (key, word) in &world.guard.host.storage {
+        if before.get(key) != Some(word) {
+            let old = before.get(key).copied().unwrap_or_default();
+            assert_ne!(old, B256::ZERO, "{key} was never written");
+            assert_ne!(*word, B256::ZERO, "{key} is given up");
+        }
+    }
+}
+
+/// Whoever mends one breach in front of the transaction does not stop the others.
+#[test]
+fn a_batch_of_trips_passes_over_what_holds() {
+    let mut world = World::new();
+    world.price.set(Some(101));
+    let batch = [rules::PRICE, rules::PLAIN, rules::ACCOUNT, rules::PRICE];
+    let witnesses = [vec![], vec![], vec![ANYONE.into_word()], vec![]];
+    assert_eq!(world.as_(ANYONE).trip_many(&batch, &witnesses).unwrap(), [1, 2, 3, 1]);
+    assert_eq!(world.events::<Abi::LevelRaised>().len(), 3);
+    assert_eq!(world.events::<Abi::ContainmentApplied>().len(), 2, "each once");
+
+    let mut world = World::new();
+    world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip_many(&batch, &witnesses));
+    world.as_refused::<Abi::WrongWitness, _>(ANYONE, |guard| guard.trip_many(&[rules::ACCOUNT], &[]));
+    world.price.set(Some(101));
+    // A spot rule is observed only; again at once it is too soon, and the robust one passes all the same.
+    assert_eq!(world.as_(ANYONE).trip_many(&[rules::SPOT], &[]).unwrap(), [0]);
+    let passed = world.as_(ANYONE).trip_many(&[rules::SPOT, rules::PRICE], &[]).unwrap();
+    assert_eq!(passed, [0, 1]);
+    world.done();
+    assert_eq!(world.level(1), Level::ReduceOnly);
+}
+
+#[test]
+fn a_batch_of_containments_is_within_one_budget_or_nothing() {
+    let mut world = World::new();
+    // Two hours a day: three scopes at 50 minutes each are too much.
+    let many = |scopes: &'static [u8], seconds: u32| {
+        move |guard: &mut cordon_logic::Guard<cordon_host::mock::MockHost>| {
+            guard.contain_many(scopes, 2, seconds, B256::ZERO)
+        }
+    };
+    world.as_refused::<Abi::BudgetSpent, _>(KEEPER, many(&[0, 1, 2], 3000));
+    assert_eq!(world.level(1), Level::Normal, "none was raised");
+    world.as_refused::<Abi::BadScope, _>(KEEPER, many(&[1, 3], 60));
+    world.as_refused::<Abi::MissingRole, _>(ANYONE, many(&[1], 60));
+    assert_eq!(many(&[1, 2, 1], 3000)(world.as_(KEEPER)).unwrap(), [1, 2, 1]);
+    assert_eq!(world.events::<Abi::ContainmentApplied>().len(), 1);
+    world.done();
+    world.as_refused::<Abi::BudgetSpent, _>(KEEPER, many(&[0], 3000));
+    // A scope that is stricter already is passed over.
+    world.as_(GUARDIAN).contain(2, 3, 3600, B256::ZERO).unwrap();
+    assert_eq!(many(&[2, 0], 8000)(world.as_(GUARDIAN)).unwrap(), [0, 3]);
+    world.done();
+    world.as_refused::<Abi::NotTighter, _>(GUARDIAN, many(&[2], 24 * 3600));
+}
