@@ -110,6 +110,8 @@ pub struct StateFiles {
     pub dump: Option<PathBuf>,
     /// Time between two writings of `dump` while the node runs.
     pub interval: Option<Duration>,
+    /// Write the states of older blocks as well, each whole: as far as they can be read.
+    pub historical: bool,
 }
 
 /// Where native code of Stylus programs is kept for the next node, which then needs not compile them again.

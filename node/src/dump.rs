@@ -1,7 +1,7 @@
 //! The state of a chain as a file, in the format that anvil writes and reads.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io::{Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,12 +12,15 @@ use alloy::{
     primitives::{Address, B256, Bytes, U256},
 };
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use revm::state::AccountInfo;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     chain::{Block, Receipt},
+    historical::Snapshot,
     rpc::number,
+    state::raw_bytecode,
     transaction::SignedTransaction,
 };
 
@@ -35,14 +38,33 @@ pub(crate) enum DumpError {
     Format(String),
 }
 
+/// The accounts of a state.
+pub(crate) type Accounts = BTreeMap<Address, DumpedAccount>;
+
 /// An account.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DumpedAccount {
     pub(crate) nonce: u64,
     pub(crate) balance: U256,
     pub(crate) code: Bytes,
     #[serde(default, deserialize_with = "words")]
     pub(crate) storage: BTreeMap<B256, B256>,
+}
+
+impl DumpedAccount {
+    /// Balance, nonce and code, as the EVM takes them.
+    pub(crate) fn info(&self) -> AccountInfo {
+        AccountInfo {
+            nonce: self.nonce,
+            balance: self.balance,
+            ..AccountInfo::default().with_code(raw_bytecode(self.code.clone()))
+        }
+    }
+
+    /// Whether another one differs in nothing but its storage.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        (self.nonce, self.balance, &self.code) == (other.nonce, other.balance, &other.code)
+    }
 }
 
 /// Slots and values of any length up to a word: older dumps leave out leading zeros.
@@ -78,20 +100,24 @@ struct DumpedTransaction {
 pub(crate) struct Dump {
     /// The rules' view of the newest block, as revm has it.
     block: Option<Value>,
-    pub(crate) accounts: BTreeMap<Address, DumpedAccount>,
+    pub(crate) accounts: Accounts,
     best_block_number: Option<Value>,
     #[serde(default)]
     blocks: Vec<DumpedBlock>,
     #[serde(default)]
     transactions: Vec<DumpedTransaction>,
-    /// Read by nobody here: the states of older blocks.
+    /// The states of older blocks, by the hash of the block.
     #[serde(default)]
-    historical_states: Option<Value>,
+    historical_states: Option<Vec<(B256, Snapshot)>>,
 }
 
 impl Dump {
-    /// Of the newest state and the blocks of a chain.
-    pub(crate) fn new(accounts: BTreeMap<Address, DumpedAccount>, blocks: &[Arc<Block>]) -> Result<Self, DumpError> {
+    /// Of the newest state and the blocks of a chain, and of the states of older blocks where they are wanted.
+    pub(crate) fn new(
+        accounts: Accounts,
+        blocks: &[Arc<Block>],
+        historical_states: Option<Vec<(B256, Snapshot)>>,
+    ) -> Result<Self, DumpError> {
         let newest = blocks.last();
         let (mut dumped, mut transactions) = (Vec::new(), Vec::new());
         for block in blocks {
@@ -111,8 +137,16 @@ impl Dump {
             best_block_number: newest.map(|block| json!(block.header.number)),
             blocks: dumped,
             transactions,
-            historical_states: None,
+            historical_states,
         })
+    }
+
+    /// The accounts of the older blocks whose state is in the dump, by the number of the block.
+    pub(crate) fn historical(&self, blocks: &[Arc<Block>]) -> Result<BTreeMap<u64, Accounts>, DumpError> {
+        let numbers: HashMap<B256, u64> = blocks.iter().map(|block| (block.hash, block.header.number)).collect();
+        let states = self.historical_states.iter().flatten();
+        let known = states.filter_map(|(hash, state)| Some((*numbers.get(hash)?, state)));
+        known.map(|(number, state)| Ok((number, state.accounts()?))).collect()
     }
 
     /// Number and time of the newest block, and the base fee of it.

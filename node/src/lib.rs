@@ -13,6 +13,7 @@ mod error;
 mod evm;
 mod fork;
 mod handle;
+mod historical;
 #[cfg(unix)]
 mod ipc;
 mod node;

@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy::primitives::{Address, B256, U256};
-use revm::{bytecode::Bytecode, state::AccountInfo};
+use alloy::primitives::{B256, U256};
+use revm::state::AccountInfo;
 
 use crate::{
     chain::{Block, Chain},
-    dump::{Dump, DumpError, DumpedAccount},
+    dump::{Accounts, Dump, DumpError, DumpedAccount},
     fork::Replay,
+    historical::Snapshot,
     node::Node,
     producer,
     rpc::RpcError,
-    state::Overlay,
+    state::{ChangeSet, Version},
 };
 
 impl From<DumpError> for RpcError {
@@ -25,11 +26,33 @@ impl From<DumpError> for RpcError {
 }
 
 impl Node {
-    /// The newest state as far as this node changed it, and its blocks. The caller is the only one that changes the chain.
-    pub(crate) fn dump(&self) -> Result<Dump, RpcError> {
-        let (accounts, slots) = self.store.read().newest();
-        let view = self.head_view();
-        let mut dumped: BTreeMap<Address, DumpedAccount> = BTreeMap::new();
+    /// The newest state as far as this node changed it, and its blocks; with `historical` the states of these as far as they can be
+    /// read. The caller is the only one that changes the chain.
+    pub(crate) fn dump(&self, historical: bool) -> Result<Dump, RpcError> {
+        let head = self.store.read().head();
+        let blocks = self.chain.read().blocks().to_vec();
+        let states = historical.then(|| self.historical_states(&blocks)).transpose()?;
+        Ok(Dump::new(self.accounts_at(head)?, &blocks, states)?)
+    }
+
+    /// The states of all blocks before the newest.
+    fn historical_states(&self, blocks: &[Arc<Block>]) -> Result<Vec<(B256, Snapshot)>, RpcError> {
+        let older = blocks.split_last().map_or(blocks, |(_, older)| older);
+        let mut states = Vec::new();
+        for block in older {
+            let version = self.store.read().version_of_block(block.header.number);
+            if let Some(version) = version {
+                states.push((block.hash, Snapshot::new(self.accounts_at(version)?)?));
+            }
+        }
+        Ok(states)
+    }
+
+    /// The accounts as this node had changed them by `version`.
+    fn accounts_at(&self, version: Version) -> Result<Accounts, RpcError> {
+        let (accounts, slots) = self.store.read().changed_by(version);
+        let view = self.view(version);
+        let mut dumped = Accounts::new();
         let owners = accounts
             .into_iter()
             .chain(slots.iter().map(|((address, _), _)| *address));
@@ -52,38 +75,31 @@ impl Node {
                 account.storage.insert(B256::from(slot), B256::from(value));
             }
         }
-        let blocks = self.chain.read().blocks().to_vec();
-        Ok(Dump::new(dumped, &blocks)?)
+        Ok(dumped)
     }
 
     /// Lays the accounts of a dump over the newest state and goes on from its newest block. On a fork the blocks are taken
     /// over only when they follow the forked one. The caller is the only one that changes the chain.
     pub(crate) fn load(&self, dump: &Dump) -> Result<(), RpcError> {
-        let mut overlay = Overlay::new(self.head_view());
-        for (address, account) in &dump.accounts {
-            let info = AccountInfo {
-                nonce: account.nonce,
-                balance: account.balance,
-                ..AccountInfo::default().with_code(Bytecode::default())
-            };
-            overlay.set_account(*address, info);
-            if !account.code.is_empty() {
-                overlay.set_code(*address, account.code.clone())?;
-            }
-            for (slot, value) in &account.storage {
-                overlay.set_slot(*address, U256::from_be_bytes(slot.0), U256::from_be_bytes(value.0));
-            }
-        }
         let l1_number =
             |header: &alloy::consensus::Header| self.chain.read().l1_number(header.number, header.timestamp);
         let blocks: Vec<Arc<Block>> = dump.blocks(l1_number)?.into_iter().map(Arc::new).collect();
         check_order(&blocks)?;
         let root = self.store.read().root();
         let chain = self.loaded_chain(dump, blocks, root);
+        // Only of blocks that are part of the chain now: on a fork they may not be.
+        let historical = dump.historical(chain.blocks())?;
         let tip = chain.tip().clone();
         {
             let mut store = self.store.write();
-            store.replace(tip.number, overlay.into_changes());
+            store.forget_blocks();
+            let (nothing, oldest) = (Accounts::new(), tip.number.saturating_sub(self.config.history));
+            let mut before = &nothing;
+            for (number, accounts) in historical.range(oldest..tip.number) {
+                store.commit(*number, changes(before, accounts));
+                before = accounts;
+            }
+            store.commit(tip.number, changes(before, &dump.accounts));
             for block in chain.blocks() {
                 store.set_block_hash(block.header.number, block.hash);
             }
@@ -140,6 +156,37 @@ impl Node {
         clock.set(replay.tip.timestamp);
         Ok(())
     }
+}
+
+/// What makes the accounts `after` out of the accounts `before`; others are left alone.
+fn changes(before: &Accounts, after: &Accounts) -> ChangeSet {
+    let mut changes = ChangeSet::default();
+    for (address, account) in before {
+        let kept = after.get(address);
+        if kept.is_none() {
+            changes.accounts.insert(*address, AccountInfo::default());
+        }
+        let gone = account
+            .storage
+            .keys()
+            .filter(|slot| kept.is_none_or(|kept| !kept.storage.contains_key(*slot)));
+        changes
+            .storage
+            .extend(gone.map(|slot| ((*address, U256::from_be_bytes(slot.0)), U256::ZERO)));
+    }
+    for (address, account) in after {
+        let known = before.get(address);
+        if known.is_none_or(|known| !known.is_alike(account)) {
+            changes.accounts.insert(*address, account.info());
+        }
+        let set = account.storage.iter();
+        let set = set.filter(|(slot, value)| known.is_none_or(|known| known.storage.get(*slot) != Some(*value)));
+        changes.storage.extend(set.map(|(slot, value)| {
+            let (slot, value) = (U256::from_be_bytes(slot.0), U256::from_be_bytes(value.0));
+            ((*address, slot), value)
+        }));
+    }
+    changes
 }
 
 /// Blocks must follow each other.

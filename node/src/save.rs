@@ -16,7 +16,7 @@ pub(crate) async fn now(node: &Arc<Node>) -> Result<(), RpcError> {
         return Ok(());
     };
     // Only taking the state keeps others from changing it; writing does not.
-    let dump = node.exclusively(Node::dump).await?;
+    let dump = node.exclusively(|node| node.dump(node.config.state.historical)).await?;
     let written = tokio::task::spawn_blocking(move || dump.write(&path)).await;
     written.map_err(|error| RpcError::Internal(error.to_string()))??;
     Ok(())

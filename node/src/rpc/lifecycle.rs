@@ -30,8 +30,11 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(
         module,
         &["anvil_dumpState", "hardhat_dumpState"],
-        |node, _| async move {
-            let dump = node.exclusively(Node::dump).await?;
+        |node, args| async move {
+            let wanted: Option<bool> = args.optional(0, "preserve historical states")?;
+            let dump = node
+                .exclusively(move |node| node.dump(wanted.unwrap_or(node.config.state.historical)))
+                .await?;
             Ok(data(&dump.encode()?))
         },
     )?;

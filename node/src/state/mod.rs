@@ -8,6 +8,6 @@ mod overlay;
 mod store;
 mod view;
 
-pub(crate) use overlay::Overlay;
+pub(crate) use overlay::{Overlay, raw_bytecode};
 pub(crate) use store::{ChangeSet, Version};
 pub(crate) use view::{Base, SharedStore, StateError, StateView};

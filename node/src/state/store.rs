@@ -300,20 +300,19 @@ impl Store {
         self.head = version;
     }
 
-    /// Accounts and slots that were changed, as they are in the newest state.
-    pub(crate) fn newest(&self) -> (Vec<Address>, Vec<Slot>) {
-        let head = self.head;
-        let accounts = self.accounts.iter().filter(|(_, versions)| versions.at(head).is_some());
+    /// Accounts and slots that were changed by `version`, with the slots as they are then.
+    pub(crate) fn changed_by(&self, version: Version) -> (Vec<Address>, Vec<Slot>) {
+        let accounts = self.accounts.iter();
+        let accounts = accounts.filter(|(_, versions)| versions.at(version).is_some());
         let slots = self.storage.iter();
-        let slots = slots.filter_map(|(key, versions)| Some((*key, *versions.at(head)?)));
+        let slots = slots.filter_map(|(key, versions)| Some((*key, *versions.at(version)?)));
         (accounts.map(|(address, _)| *address).collect(), slots.collect())
     }
 
-    /// Adds `changes` as the state of block `number` of another chain: no older state can be read any more.
-    pub(crate) fn replace(&mut self, number: u64, changes: ChangeSet) {
+    /// Lets no older state be read any more: what is committed next belongs to another chain.
+    pub(crate) fn forget_blocks(&mut self) {
         self.blocks.clear();
         self.hashes.clear();
-        self.commit(number, changes);
     }
 
     /// Forgets the states of blocks before `oldest`, but none that `pinned` or a later version needs.

@@ -2,7 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use alloy::{primitives::U256, providers::Provider};
+use alloy::{
+    primitives::{B256, U256},
+    providers::Provider,
+};
 use cordon_node::{NodeConfig, StateFiles, spawn};
 use serde_json::{Value, json};
 
@@ -13,7 +16,7 @@ fn files(load: Option<&Path>, dump: Option<&Path>) -> NodeConfig {
         state: StateFiles {
             load: load.map(Path::to_path_buf),
             dump: dump.map(Path::to_path_buf),
-            interval: None,
+            ..StateFiles::default()
         },
         ..NodeConfig::default()
     }
@@ -172,7 +175,7 @@ async fn the_state_is_written_while_the_node_runs() {
         state: StateFiles {
             dump: Some(file.clone()),
             interval: Some(Duration::from_millis(100)),
-            load: None,
+            ..StateFiles::default()
         },
         ..NodeConfig::default()
     })
@@ -211,4 +214,107 @@ async fn a_dump_that_is_none_is_refused() {
         assert!(answer.unwrap_err().to_string().contains("no dump"), "{state}");
     }
     assert!(provider.get_balance(ALICE).await.unwrap() > U256::ZERO);
+}
+
+/// The count at each block, as this node or anvil tells it.
+async fn counts(provider: &alloy::providers::DynProvider, counter: alloy::primitives::Address, to: u64) -> Vec<u64> {
+    let mut counts = Vec::new();
+    for number in 1..=to {
+        let slot = provider
+            .get_storage_at(counter, U256::ZERO)
+            .block_id(number.into())
+            .await;
+        counts.push(slot.unwrap().to::<u64>());
+    }
+    counts
+}
+
+#[tokio::test]
+async fn states_of_older_blocks_are_kept_if_wanted_here_and_in_anvil() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ours.json");
+    let node = spawn(NodeConfig {
+        state: StateFiles {
+            dump: Some(file.clone()),
+            historical: true,
+            ..StateFiles::default()
+        },
+        ..NodeConfig::default()
+    })
+    .await
+    .unwrap();
+    let provider = plain(&node.http_endpoint());
+    let counter = deploy_counter(&provider).await;
+    for _ in 0..3 {
+        send(&provider, count_up(counter)).await;
+    }
+    // An account that comes and a slot that goes.
+    let slot = B256::ZERO;
+    raw(&provider, "anvil_setStorageAt", json!([counter, slot, slot])).await;
+    raw(&provider, "evm_mine", json!([])).await;
+    let expected = [0, 1, 2, 0, 0];
+    assert_eq!(counts(&provider, counter, 5).await, expected);
+    let bob = provider.get_balance(BOB).block_id(1.into()).await.unwrap();
+    let without = raw(&provider, "anvil_dumpState", json!([false])).await;
+    let with = raw(&provider, "anvil_dumpState", json!([])).await;
+    node.stop().await.unwrap();
+
+    let again = spawn(files(Some(&file), None)).await.unwrap();
+    let by_request = fresh().await;
+    raw(&plain(&by_request.http_endpoint()), "anvil_loadState", json!([with])).await;
+    for node in [&again, &by_request] {
+        let provider = plain(&node.http_endpoint());
+        assert_eq!(counts(&provider, counter, 5).await, expected);
+        assert_eq!(provider.get_balance(BOB).block_id(1.into()).await.unwrap(), bob);
+        assert!(
+            provider
+                .get_code_at(counter)
+                .block_id(0.into())
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let read = provider.call(read_count(counter)).block(3.into()).await.unwrap();
+        assert_eq!(read, word(2));
+        send(&provider, count_up(counter)).await;
+        assert_eq!(counts(&provider, counter, 6).await, [0, 1, 2, 0, 0, 1]);
+    }
+    let newest_only = fresh().await;
+    let provider = plain(&newest_only.http_endpoint());
+    raw(&provider, "anvil_loadState", json!([without])).await;
+    let old = provider.get_balance(BOB).block_id(1.into()).await.unwrap_err();
+    assert!(old.to_string().contains("no longer held"), "{old}");
+
+    let anvil = Anvil::start(&["--load-state", file.to_str().unwrap()]).await;
+    assert_eq!(counts(&anvil.provider(), counter, 5).await, expected);
+}
+
+#[tokio::test]
+async fn anvils_states_of_older_blocks_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("anvil.json");
+    let anvil = Anvil::start(&["--preserve-historical-states"]).await;
+    let up = anvil.provider();
+    let mut request = counter_creation();
+    let mut counter = None;
+    for _ in 0..4 {
+        let hash: B256 = up.raw_request("eth_sendTransaction".into(), (request,)).await.unwrap();
+        let receipt = eventually("a receipt of anvil", async || {
+            up.get_transaction_receipt(hash).await.unwrap()
+        })
+        .await;
+        counter = counter.or(receipt.contract_address);
+        request = count_up(counter.unwrap());
+    }
+    let counter = counter.unwrap();
+    let packed = raw(&up, "anvil_dumpState", json!([true])).await;
+    std::fs::write(&file, alloy::hex::decode(packed.as_str().unwrap()).unwrap()).unwrap();
+    let node = spawn(files(Some(&file), None)).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(counts(&provider, counter, 4).await, counts(&up, counter, 4).await);
+    assert_eq!(counts(&provider, counter, 4).await, [0, 1, 2, 3]);
+    assert_eq!(
+        provider.get_balance(ALICE).block_id(2.into()).await.unwrap(),
+        up.get_balance(ALICE).block_id(2.into()).await.unwrap()
+    );
 }
