@@ -209,7 +209,8 @@ impl Dump {
                 let cumulative = mined.receipt.cumulative_gas_used();
                 block.receipts.push(Receipt {
                     gas_used: cumulative.saturating_sub(gas),
-                    effective_gas_price: envelope.effective_gas_price(block.header.base_fee_per_gas),
+                    effective_gas_price: price(&mined.info)
+                        .unwrap_or_else(|| envelope.effective_gas_price(block.header.base_fee_per_gas)),
                     created: address(&mined.info, "contract_address"),
                     first_log: logs,
                     envelope: mined.receipt.clone(),
@@ -317,6 +318,7 @@ fn info(index: usize, transaction: &SignedTransaction, receipt: &Receipt) -> Val
         "out": Value::Null,
         "nonce": transaction.nonce(),
         "gas_used": receipt.gas_used,
+        "effective_gas_price": U256::from(receipt.effective_gas_price),
     })
 }
 
@@ -332,6 +334,11 @@ fn environment(header: &Header) -> Value {
         "blob_excess_gas_and_price": { "excess_blob_gas": 0, "blob_gasprice": 1 },
         "slot_num": 0,
     })
+}
+
+/// What was paid per gas, where this node wrote the dump: in anvil's it follows from the transaction.
+fn price(info: &Value) -> Option<u128> {
+    number(info.get("effective_gas_price")?).and_then(|price| u128::try_from(price).ok())
 }
 
 fn hash_of(info: &Value) -> Option<B256> {

@@ -14,6 +14,7 @@ use revm::{
 use crate::{
     chain::Tip,
     config::NodeConfig,
+    payment::{Receivers, without_tip},
     state::{Overlay, StateError},
 };
 
@@ -111,10 +112,13 @@ impl<'e> Session<'e> {
 
     /// Runs a transaction and answers what it would change.
     pub(crate) fn execute(&mut self, database: &mut Overlay, tx: TxEnv) -> Result<ResultAndState, ExecutionError> {
+        let (tx, receivers) = self.paying(database, tx)?;
         let mut evm = self.evm(database, NoOpInspector);
         let outcome = evm.transact(tx);
         self.block = evm.into_block_context();
-        Ok(outcome?)
+        let mut outcome = outcome?;
+        receivers.credit(&mut outcome);
+        Ok(outcome)
     }
 
     /// As [`execute`](Self::execute), watched by `inspector`.
@@ -127,10 +131,20 @@ impl<'e> Session<'e> {
     where
         I: Inspector<StylusContext<&'a mut Overlay>>,
     {
+        let (tx, receivers) = self.paying(database, tx)?;
         let mut evm = self.evm(database, inspector);
         let outcome = evm.inspect(tx);
         self.block = evm.into_block_context();
-        Ok(outcome?)
+        let mut outcome = outcome?;
+        receivers.credit(&mut outcome);
+        Ok(outcome)
+    }
+
+    /// The transaction with the price that it pays, and who is paid.
+    fn paying(&self, database: &Overlay, tx: TxEnv) -> Result<(TxEnv, Receivers), ExecutionError> {
+        let Env { cfg, block, .. } = self.env;
+        let receivers = Receivers::of(database, &tx, block).map_err(ExecutionError::State)?;
+        Ok((without_tip(tx, block, cfg.chain_id), receivers))
     }
 
     fn evm<'a, I>(&mut self, database: &'a mut Overlay, inspector: I) -> StylusEvm<&'a mut Overlay, I> {

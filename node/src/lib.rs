@@ -17,6 +17,7 @@ mod historical;
 #[cfg(unix)]
 mod ipc;
 mod node;
+mod payment;
 mod pool;
 mod producer;
 mod programs;

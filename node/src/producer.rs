@@ -75,7 +75,8 @@ impl Executed {
         self.receipts.push(Receipt {
             envelope: ReceiptEnvelope::from_typed(transaction.envelope.tx_type(), receipt),
             gas_used,
-            effective_gas_price: transaction.envelope.effective_gas_price(Some(base_fee)),
+            // Tips are not taken.
+            effective_gas_price: u128::from(base_fee),
             created,
             first_log: self.logs,
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy::{consensus::Transaction as _, eips::BlockNumberOrTag};
+use alloy::eips::BlockNumberOrTag;
 use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
@@ -101,17 +101,10 @@ fn fees_of(node: &Node, number: u64, percentiles: &[f64]) -> Option<Fees> {
 
 /// Tips paid in a block at the given percentiles of its gas.
 fn rewards(block: &Block, percentiles: &[f64]) -> Vec<Value> {
-    let base_fee = block.header.base_fee_per_gas.unwrap_or_default();
-    let mut tips: Vec<(u128, u64)> = block
-        .transactions
-        .iter()
-        .zip(&block.receipts)
-        .map(|(tx, receipt)| {
-            (
-                tx.envelope.effective_tip_per_gas(base_fee).unwrap_or_default(),
-                receipt.gas_used,
-            )
-        })
+    let base_fee = block.header.base_fee_per_gas.unwrap_or_default().into();
+    let paid = block.receipts.iter();
+    let mut tips: Vec<(u128, u64)> = paid
+        .map(|receipt| (receipt.effective_gas_price.saturating_sub(base_fee), receipt.gas_used))
         .collect();
     tips.sort_unstable();
     let at = |percentile: &f64| {

@@ -82,7 +82,7 @@ pub(crate) fn mined(block: &Block, index: usize, transaction: &SignedTransaction
         block_hash: Some(block.hash),
         block_number: Some(block.header.number),
         transaction_index: u64::try_from(index).ok(),
-        effective_gas_price: Some(transaction.envelope.effective_gas_price(block.header.base_fee_per_gas)),
+        effective_gas_price: block.receipts.get(index).map(|receipt| receipt.effective_gas_price),
         block_timestamp: Some(block.header.timestamp),
     }
 }

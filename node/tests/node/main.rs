@@ -10,6 +10,7 @@
 mod calls;
 mod cheats;
 mod errors;
+mod fees;
 mod fork;
 mod history;
 mod limits;
