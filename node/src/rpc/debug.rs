@@ -23,7 +23,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Args, Module, RawAnswer, RpcError, calls, calls::Simulation, raw_method};
+use super::{Args, Module, RawAnswer, RpcError, calls, calls::Simulation, long_method};
 use crate::{
     chain::Block,
     evm::Session,
@@ -39,15 +39,15 @@ use crate::{
 const MAX_CHAIN: u64 = 1_000;
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
-    raw_method(module, "debug_traceTransaction", trace_transaction)?;
-    raw_method(module, "debug_traceCall", trace_call)?;
-    raw_method(module, "debug_traceCallMany", trace_call_many)?;
-    raw_method(module, "debug_traceBlock", trace_rlp_block)?;
-    raw_method(module, "debug_traceChain", trace_chain)?;
-    raw_method(module, "debug_traceBlockByNumber", |node, args| {
+    long_method(module, "debug_traceTransaction", trace_transaction)?;
+    long_method(module, "debug_traceCall", trace_call)?;
+    long_method(module, "debug_traceCallMany", trace_call_many)?;
+    long_method(module, "debug_traceBlock", trace_rlp_block)?;
+    long_method(module, "debug_traceChain", trace_chain)?;
+    long_method(module, "debug_traceBlockByNumber", |node, args| {
         trace_block(node, args, "debug_traceBlockByNumber")
     })?;
-    raw_method(module, "debug_traceBlockByHash", |node, args| {
+    long_method(module, "debug_traceBlockByHash", |node, args| {
         trace_block(node, args, "debug_traceBlockByHash")
     })
 }

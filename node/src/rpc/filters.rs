@@ -8,13 +8,15 @@ use std::{
 
 use alloy::{
     eips::BlockNumberOrTag,
+    primitives::B256,
     rpc::types::{Filter, FilterBlockOption},
 };
 use jsonrpsee::core::RegisterMethodError;
-use serde_json::{Value, json, value::to_raw_value};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, Module, RawAnswer, RpcError, args::quantity, logs::Logs, method, raw_method};
+use super::{Answer, Args, Module, RpcError, args::quantity, logs::Logs, long_method, method};
 use crate::node::{Event, Node};
 
 /// The most filters at a time.
@@ -24,7 +26,7 @@ const MAX_FILTERS: usize = 10_000;
 const FILTER_LIFETIME: Duration = Duration::from_secs(300);
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
-    raw_method(module, "eth_getLogs", get_logs)?;
+    long_method(module, "eth_getLogs", get_logs)?;
     method(module, &["eth_newFilter"], new_filter)?;
     method(module, &["eth_newBlockFilter"], |node, _| async move {
         install(&node, Kind::Blocks)
@@ -33,8 +35,8 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
         let events = node.events.subscribe();
         install(&node, Kind::Pending(events))
     })?;
-    raw_method(module, "eth_getFilterChanges", changes)?;
-    raw_method(module, "eth_getFilterLogs", filter_logs)?;
+    long_method(module, "eth_getFilterChanges", changes)?;
+    long_method(module, "eth_getFilterLogs", filter_logs)?;
     method(module, &["eth_uninstallFilter"], uninstall)
 }
 
@@ -69,13 +71,13 @@ enum Kind {
     Pending(broadcast::Receiver<Event>),
 }
 
-async fn get_logs(node: Arc<Node>, args: Args) -> RawAnswer {
+async fn get_logs(node: Arc<Node>, args: Args) -> Result<Logs, RpcError> {
     let filter: Filter = args.optional(0, "filter")?.unwrap_or_default();
     logs(&node, Box::new(filter)).await
 }
 
 /// All logs that a filter lets through: of the forked chain up to the fork, of this node after it.
-async fn logs(node: &Arc<Node>, filter: Box<Filter>) -> RawAnswer {
+async fn logs(node: &Node, filter: Box<Filter>) -> Result<Logs, RpcError> {
     let (from, to) = match &filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => return logs_of_block(node, *hash, filter).await,
         FilterBlockOption::Range { from_block, to_block } => (
@@ -96,36 +98,29 @@ async fn logs(node: &Arc<Node>, filter: Box<Filter>) -> RawAnswer {
         _ => Vec::new(),
     };
     let blocks = node.chain.read().range(from, to).to_vec();
-    write(Logs {
+    Ok(Logs {
         filter,
         upstream,
         blocks,
     })
-    .await
 }
 
-/// The text of logs; finding and writing them may take long.
-async fn write(logs: Logs) -> RawAnswer {
-    let written = tokio::task::spawn_blocking(move || to_raw_value(&logs)).await;
-    Ok(written.map_err(|error| RpcError::Internal(format!("the node failed: {error}")))??)
-}
-
-async fn logs_of_block(node: &Arc<Node>, hash: alloy::primitives::B256, filter: Box<Filter>) -> RawAnswer {
+async fn logs_of_block(node: &Node, hash: B256, filter: Box<Filter>) -> Result<Logs, RpcError> {
     let block = node.chain.read().by_hash(&hash);
     match (block, &node.fork) {
-        (Some(block), _) => {
-            write(Logs {
-                filter,
-                blocks: vec![block],
-                ..Logs::default()
-            })
-            .await
-        }
+        (Some(block), _) => Ok(Logs {
+            filter,
+            blocks: vec![block],
+            ..Logs::default()
+        }),
         (None, Some(fork)) => {
             let found = fork
                 .request("eth_getLogs", vec![serde_json::to_value(&filter)?])
                 .await?;
-            Ok(to_raw_value(&list(found)?)?)
+            Ok(Logs {
+                upstream: list(found)?,
+                ..Logs::default()
+            })
         }
         (None, None) => Err(RpcError::NotFound(format!("block {hash} is not known"))),
     }
@@ -173,35 +168,39 @@ fn unknown(id: u64) -> RpcError {
     RpcError::Rejected(format!("filter not found: there is none with id {id:#x}"))
 }
 
-async fn changes(node: Arc<Node>, args: Args) -> RawAnswer {
+/// What came since the last time.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Changes {
+    /// Of blocks or transactions.
+    Hashes(Vec<B256>),
+    Logs(Logs),
+}
+
+async fn changes(node: Arc<Node>, args: Args) -> Result<Changes, RpcError> {
     let id = args.u64(0, "filter id")?;
     let head = node.tip().number;
-    let logs = {
-        let mut filters = node.filters.lock();
-        let filter = filters.installed.get_mut(&id).ok_or_else(|| unknown(id))?;
-        filter.polled = Instant::now();
-        // After a revert the head is below what was told; what comes in its place is told again.
-        let from = filter.next_block.min(head.saturating_add(1));
-        filter.next_block = head.saturating_add(1);
-        let chain = node.chain.read();
-        match &mut filter.kind {
-            Kind::Blocks => {
-                let new = chain.range(from, head).iter();
-                return Ok(to_raw_value(&new.map(|block| block.hash).collect::<Vec<_>>())?);
-            }
-            Kind::Pending(events) => return Ok(to_raw_value(&drain(events))?),
-            Kind::Logs(filter) => Logs {
-                filter: filter.clone(),
-                blocks: chain.range(from, head).to_vec(),
-                ..Logs::default()
-            },
-        }
-    };
-    write(logs).await
+    let mut filters = node.filters.lock();
+    let filter = filters.installed.get_mut(&id).ok_or_else(|| unknown(id))?;
+    filter.polled = Instant::now();
+    // After a revert the head is below what was told; what comes in its place is told again.
+    let from = filter.next_block.min(head.saturating_add(1));
+    filter.next_block = head.saturating_add(1);
+    let chain = node.chain.read();
+    let new = chain.range(from, head);
+    Ok(match &mut filter.kind {
+        Kind::Blocks => Changes::Hashes(new.iter().map(|block| block.hash).collect()),
+        Kind::Pending(events) => Changes::Hashes(drain(events)),
+        Kind::Logs(filter) => Changes::Logs(Logs {
+            filter: filter.clone(),
+            blocks: new.to_vec(),
+            ..Logs::default()
+        }),
+    })
 }
 
 /// Hashes of the transactions that came since the last time.
-fn drain(events: &mut broadcast::Receiver<Event>) -> Vec<alloy::primitives::B256> {
+fn drain(events: &mut broadcast::Receiver<Event>) -> Vec<B256> {
     let mut hashes = Vec::new();
     loop {
         match events.try_recv() {
@@ -212,7 +211,7 @@ fn drain(events: &mut broadcast::Receiver<Event>) -> Vec<alloy::primitives::B256
     }
 }
 
-async fn filter_logs(node: Arc<Node>, args: Args) -> RawAnswer {
+async fn filter_logs(node: Arc<Node>, args: Args) -> Result<Logs, RpcError> {
     let id = args.u64(0, "filter id")?;
     let filter = {
         let mut filters = node.filters.lock();

@@ -6,13 +6,10 @@ use alloy::{
     primitives::{Address, B256, Bytes},
     rpc::types::Filter,
 };
-use serde::{Serialize, Serializer, ser::Error as _, ser::SerializeSeq};
+use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::Value;
 
-use crate::{chain::Block, handle::MAX_MESSAGE};
-
-/// Bytes that a log takes as text besides its topics and its data, at least.
-const LOG_BYTES: usize = 400;
+use crate::chain::Block;
 
 /// A log of a block, borrowed from it: answers may hold many thousands.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -61,9 +58,9 @@ pub(crate) fn matching<'b>(block: &'b Block, filter: &'b Filter) -> impl Iterato
         })
 }
 
-/// An answer: logs of the forked chain, then those of blocks of this node. It is written as it is found, and an error once it is
-/// longer than an answer may be.
-#[derive(Debug, Default)]
+/// An answer: logs of the forked chain, then those of blocks of this node. They are looked for while the answer is written, which
+/// ends where an answer becomes too long.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) filter: Box<Filter>,
     pub(crate) upstream: Vec<Value>,
@@ -76,20 +73,7 @@ impl Serialize for Logs {
         for log in &self.upstream {
             list.serialize_element(log)?;
         }
-        let most = usize::try_from(MAX_MESSAGE).unwrap_or(usize::MAX);
-        let mut bytes = 0usize;
         for log in self.blocks.iter().flat_map(|block| matching(block, &self.filter)) {
-            let own = log
-                .data
-                .len()
-                .saturating_add(log.topics.len().saturating_mul(35))
-                .saturating_mul(2);
-            bytes = bytes.saturating_add(own).saturating_add(LOG_BYTES);
-            if bytes > most {
-                return Err(S::Error::custom(format!(
-                    "the logs take more than {most} bytes; ask for fewer blocks at a time"
-                )));
-            }
             list.serialize_element(&log)?;
         }
         list.end()

@@ -29,6 +29,7 @@ mod txpool;
 use std::{future::Future, sync::Arc};
 
 use jsonrpsee::{RpcModule, core::RegisterMethodError, types::Params};
+use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use self::args::Args;
@@ -45,11 +46,12 @@ pub(crate) type Module = RpcModule<Slot>;
 /// What a method answers whose answers are long: text that is written once.
 type RawAnswer = Result<Box<RawValue>, RpcError>;
 
-/// Adds a method with long answers.
-fn raw_method<F, Fut>(module: &mut Module, name: &'static str, handler: F) -> Result<(), RegisterMethodError>
+/// Adds a method with long answers, which are written straight into the response.
+fn long_method<F, Fut, T>(module: &mut Module, name: &'static str, handler: F) -> Result<(), RegisterMethodError>
 where
     F: Fn(Arc<Node>, Args) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = RawAnswer> + Send + 'static,
+    Fut: Future<Output = Result<T, RpcError>> + Send + 'static,
+    T: Serialize + Clone + Send + 'static,
 {
     module.register_async_method(name, move |params: Params<'static>, slot, _| {
         let (handler, node) = (handler.clone(), slot.current());
