@@ -15,7 +15,7 @@ use alloy::primitives::{Address, U256};
 use alloy::providers::ext::AnvilApi;
 use cordon_client::guard::ICordonGuard::{self, Level, Rehearsal};
 
-use self::world::{GUARDIAN, HOUR, IManager, IPausable, OWNER, PAUSER, World, contain, count};
+use self::world::{GUARDIAN, HOUR, IFeed, IManager, IPausable, OWNER, PAUSER, World, contain, count};
 
 const SCOPES: [u8; 4] = [1, 2, 3, 4];
 
@@ -114,5 +114,57 @@ async fn nobody_reaches_through_an_adapter() {
         }
     }
     assert_eq!(world.closed().await, [false; 4]);
+    world.node.stop().await.unwrap();
+}
+
+/// Other protocols see a level, an incident and a silent keeper of the real guard, at a price that a borrow can bear.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_of_incidents_tells_what_the_guard_says() {
+    let world = World::new().await;
+    let feed = world.feed().await;
+    let (guard, scope) = (world.guard, 2);
+    let (account, max_heartbeat_age) = (world.token, 900);
+    world
+        .send(OWNER, feed, IFeed::coverCall { guard, account, scope })
+        .await;
+    let status = IFeed::statusOfContractCall {
+        guard,
+        account,
+        maxHeartbeatAge: max_heartbeat_age,
+    };
+    // No keeper has shown that it lives.
+    let told = world.ask(feed, &status).await;
+    assert_eq!(told.notice, IFeed::Notice::Stale);
+    assert_eq!(told.heartbeatAge, u64::MAX);
+    world.send(OWNER, world.guard, ICordonGuard::heartbeatCall {}).await;
+    let told = world.ask(feed, &status).await;
+    assert_eq!(told.notice, IFeed::Notice::Calm);
+    assert_eq!(told.level, Level::Normal as u8);
+    let calm = IFeed::requireCalmCall {
+        guard,
+        scope,
+        maxHeartbeatAge: max_heartbeat_age,
+    };
+    let quiet = world.gas(feed, &calm).await;
+    assert!(quiet < 120_000, "{quiet} gas, base cost of a transaction included");
+    world
+        .send(GUARDIAN, guard, contain(scope, Level::ReduceOnly, HOUR))
+        .await;
+    let told = world.ask(feed, &status).await;
+    let stored = world.ask(guard, &ICordonGuard::scopeStatusCall { scope }).await;
+    assert_eq!(told.notice, IFeed::Notice::Contained);
+    assert_eq!((told.level, told.incident), (Level::ReduceOnly as u8, 1));
+    assert_eq!((told.since, told.expiresAt), (stored.since, stored.expiresAt));
+    assert_eq!(&world.refused(feed, &calm).await[..4], world::NOT_CALM);
+    // The whole protocol's level counts in every scope.
+    world.send(GUARDIAN, guard, contain(0, Level::Halted, HOUR)).await;
+    assert_eq!(world.ask(feed, &status).await.level, Level::Halted as u8);
+    // Code that is no guard, and a guard whose program cannot run, are silent.
+    world
+        .provider
+        .anvil_set_code(guard, vec![0xef, 0xf0, 0, 0, 1].into())
+        .await
+        .unwrap();
+    assert_eq!(world.ask(feed, &status).await.notice, IFeed::Notice::Silent);
     world.node.stop().await.unwrap();
 }

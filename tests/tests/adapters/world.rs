@@ -53,6 +53,22 @@ sol! {
         function handBack(address owner) external;
         function frozen() external view returns (bool);
     }
+    interface IFeed {
+        #[derive(Debug, PartialEq, Eq)]
+        enum Notice { Calm, Contained, Stale, Silent }
+        struct Status {
+            Notice notice;
+            uint8 level;
+            uint64 since;
+            uint64 expiresAt;
+            uint64 incident;
+            uint64 heartbeatAge;
+        }
+        error NotCalm(address guard, uint8 scope, Notice notice, uint8 level);
+        function cover(address guard, address account, uint8 scope) external;
+        function statusOfContract(address guard, address account, uint64 maxHeartbeatAge) external view returns (Status memory);
+        function requireCalm(address guard, uint8 scope, uint64 maxHeartbeatAge) external view;
+    }
     interface ISwitch {
         function close(address target) external;
         function open(address target) external;
@@ -66,6 +82,7 @@ pub(crate) const HOUR: u64 = 3600;
 pub(crate) const PAUSER: B256 = b256!("65d7a28e3265b37a6474929f336521b332c1681b933f6cb9f3376673440d862a");
 /// Slot in which a proxy keeps its admin.
 const ADMIN_SLOT: B256 = b256!("b53127684a568b3173ae13b9f8a6016e243e63b6e8ee1178d6a717850b5d6103");
+pub(crate) const NOT_CALM: [u8; 4] = IFeed::NotCalm::SELECTOR;
 pub(crate) const NOT_GUARD: [u8; 4] = IAdapter::NotGuard::SELECTOR;
 
 pub(crate) struct World {
@@ -251,6 +268,7 @@ rpc = ["{endpoint}"]
 scopes = ["protocol", "market", "token", "treasury", "proxy"]
 governor = "{OWNER}"
 guardians = ["{GUARDIAN}"]
+heartbeats = ["{OWNER}"]
 governor_delay = "1 hour"
 [contracts]
 market   = {{ address = "{market}" }}
@@ -332,6 +350,18 @@ undo = [{{ call = "freezer.thaw()", undone = "!freezer.frozen()" }}]
     pub(crate) async fn hand_back(&self) {
         self.send(OWNER, self.freezer, IAdapter::handBackCall { owner: OWNER })
             .await;
+    }
+
+    /// A feed of incidents.
+    pub(crate) async fn feed(&self) -> Address {
+        self.create(ours("IncidentFeed"), vec![]).await
+    }
+
+    /// Gas of a transaction with this call.
+    pub(crate) async fn gas<C: SolCall>(&self, to: Address, call: &C) -> u64 {
+        let request = Self::request(GUARDIAN, to, call.abi_encode());
+        let sent = self.provider.send_transaction(request).await.unwrap();
+        sent.get_receipt().await.unwrap().gas_used
     }
 
     async fn create(&self, code: Bytes, arguments: Vec<u8>) -> Address {
