@@ -186,11 +186,57 @@ alloy::sol! {
         function stop(bytes32 id) external;
     }
 
+    // ---- protocols of ours with known mistakes (contracts/solidity/drill)
+
+    interface IGuardable {
+        function setGuard(address guard) external;
+    }
+
+    interface ILendingMarket {
+        constructor(address asset, address owner, uint24 scope);
+        function lend(uint256 amount) external;
+        function withdraw(uint256 amount) external;
+        function deposit(address collateral, uint256 amount) external;
+        function redeem(address collateral, uint256 amount) external;
+        function borrow(address collateral, uint256 amount) external;
+        function repay(uint256 amount) external;
+    }
+
+    interface IOptionBook {
+        constructor(address asset, uint256 strike, address owner, uint24 scope);
+        function write(uint256 units, address to) external;
+        function exercise(uint256 units, address[] calldata writers) external payable;
+        function collect() external;
+        function totalUnderlying() external view returns (uint256);
+    }
+
+    interface IEtherPool {
+        constructor(address owner, uint24 scope);
+        function deposit() external payable;
+        function withdraw(uint256 amount) external;
+    }
+
+    interface IBridgeEscrow {
+        constructor(address asset, address updater, address owner, uint24 scope);
+        function lock(uint256 amount) external;
+        function setTrusted(bytes32 root, bool trusted) external;
+        function prove(address to, uint256 amount, uint256 number, bytes32 root) external;
+        function release(address to, uint256 amount, uint256 number) external;
+    }
+
     // ---- what attackers bring (contracts/solidity/drill)
 
     /// What the swap of a Safe's code looks like to its owners.
     interface ITokenDisguise {
         function transfer(address to, uint256 amount) external;
+    }
+
+    interface IMarketRaider {
+        function raid(address market, address collateral) external;
+    }
+
+    interface IPoolReenterer {
+        function drain(address pool, uint256 rounds) external payable;
     }
 
     interface IBackdoor {

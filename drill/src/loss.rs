@@ -145,7 +145,7 @@ impl Holding {
 }
 
 /// One unit of a token, in its smallest units.
-fn one(decimals: u8) -> U256 {
+pub(crate) fn one(decimals: u8) -> U256 {
     U256::from(10u64).saturating_pow(U256::from(decimals))
 }
 

@@ -67,6 +67,28 @@ async fn timelock_takeover_keeps_its_promises() {
     assert!(detected_by(&timelock, Detector::Keeper));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_market_keeps_its_promises() {
+    assert!(detected_by(&kept(Scenario::EmptyMarket).await, Detector::Hook));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn double_exercise_keeps_its_promises() {
+    assert!(detected_by(&kept(Scenario::DoubleExercise).await, Detector::Hook));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reentrancy_keeps_its_promises() {
+    assert!(detected_by(&kept(Scenario::Reentrancy).await, Detector::Hook));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_message_keeps_its_promises() {
+    let forged = kept(Scenario::ForgedMessage).await;
+    assert_eq!(delays(&forged), [0, 1]);
+    assert!(detected_by(&forged, Detector::Hook));
+}
+
 #[tokio::test]
 async fn an_unknown_drill_changes_nothing() {
     let out = tempfile::tempdir().unwrap();

@@ -23,7 +23,10 @@ use crate::{
     cast,
     chain::{Account, Chain},
     error::DrillError,
-    play::{Play, safe::SafeMasterCopy, timelock::TimelockTakeover},
+    play::{
+        Play, bridge::ForgedMessage, lending::EmptyMarket, options::DoubleExercise, pool::Reentrancy,
+        safe::SafeMasterCopy, timelock::TimelockTakeover,
+    },
     progress::Progress,
     scenario::Scenario,
     tools::Tools,
@@ -142,6 +145,10 @@ async fn deploy(
         Scenario::AaveOracle | Scenario::VaultInflation => return Ok(None),
         Scenario::SafeMasterCopy => SafeMasterCopy::deploy(tools, &builder).await?,
         Scenario::TimelockTakeover => TimelockTakeover::deploy(tools, &builder).await?,
+        Scenario::EmptyMarket => EmptyMarket::deploy(tools, &builder).await?,
+        Scenario::DoubleExercise => DoubleExercise::deploy(tools, &builder).await?,
+        Scenario::Reentrancy => Reentrancy::deploy(tools, &builder).await?,
+        Scenario::ForgedMessage => ForgedMessage::deploy(tools, &builder).await?,
     }))
 }
 

@@ -2,9 +2,14 @@
 //!
 //! A [`Play`] says these four; [`run`] carries it out without and with the guard, and writes the report.
 
+pub(crate) mod bridge;
+pub(crate) mod lending;
+pub(crate) mod options;
+pub(crate) mod pool;
 pub(crate) mod safe;
 pub(crate) mod timelock;
 
+mod ours;
 mod refusal;
 
 use std::path::PathBuf;
@@ -288,5 +293,25 @@ mod tests {
     #[tokio::test]
     async fn a_taken_over_governor_empties_the_treasury() {
         hurts::<timelock::TimelockTakeover>(10_000).await;
+    }
+
+    #[tokio::test]
+    async fn a_donation_to_an_empty_market_empties_the_lenders() {
+        hurts::<lending::EmptyMarket>(9_000).await;
+    }
+
+    #[tokio::test]
+    async fn ether_counted_twice_takes_a_writers_collateral() {
+        hurts::<options::DoubleExercise>(5_000).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_within_a_call_drains_the_pool() {
+        hurts::<pool::Reentrancy>(5_000).await;
+    }
+
+    #[tokio::test]
+    async fn a_forged_message_empties_the_escrow() {
+        hurts::<bridge::ForgedMessage>(5_000).await;
     }
 }

@@ -13,7 +13,10 @@ use crate::{
     benign::Benign,
     error::DrillError,
     outcome::{Latency, Outcome, VAULT_TOLERANCE_BPS},
-    play::{self, safe::SafeMasterCopy, timelock::TimelockTakeover},
+    play::{
+        self, bridge::ForgedMessage, lending::EmptyMarket, options::DoubleExercise, pool::Reentrancy,
+        safe::SafeMasterCopy, timelock::TimelockTakeover,
+    },
     score::Damage,
 };
 
@@ -28,15 +31,27 @@ pub enum Scenario {
     SafeMasterCopy,
     /// Whoever took over a timelock's governor queues the whole treasury.
     TimelockTakeover,
+    /// A donation to a lending market's new collateral, and a redemption that rounds.
+    EmptyMarket,
+    /// Ether delivered once is counted against each of several writers of options.
+    DoubleExercise,
+    /// A pool of ether is called again while it pays.
+    Reentrancy,
+    /// A bridge's escrow releases for a message that nobody proved.
+    ForgedMessage,
 }
 
 impl Scenario {
     /// All drills, in the order in which the demo runs them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
         Self::AaveOracle,
         Self::VaultInflation,
         Self::SafeMasterCopy,
         Self::TimelockTakeover,
+        Self::EmptyMarket,
+        Self::DoubleExercise,
+        Self::Reentrancy,
+        Self::ForgedMessage,
     ];
 
     /// The name on the command line and in reports.
@@ -47,6 +62,10 @@ impl Scenario {
             Self::VaultInflation => "vault-inflation",
             Self::SafeMasterCopy => "safe-master-copy",
             Self::TimelockTakeover => "timelock-takeover",
+            Self::EmptyMarket => "empty-market",
+            Self::DoubleExercise => "double-exercise",
+            Self::Reentrancy => "reentrancy",
+            Self::ForgedMessage => "forged-message",
         }
     }
 
@@ -76,6 +95,10 @@ impl Scenario {
             Self::VaultInflation => vault::run(context).await,
             Self::SafeMasterCopy => play::run::<SafeMasterCopy>(context).await,
             Self::TimelockTakeover => play::run::<TimelockTakeover>(context).await,
+            Self::EmptyMarket => play::run::<EmptyMarket>(context).await,
+            Self::DoubleExercise => play::run::<DoubleExercise>(context).await,
+            Self::Reentrancy => play::run::<Reentrancy>(context).await,
+            Self::ForgedMessage => play::run::<ForgedMessage>(context).await,
         }
     }
 }
