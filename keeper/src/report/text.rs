@@ -99,10 +99,11 @@ fn summary(out: &mut String, incident: &Incident) -> fmt::Result {
 
 fn breach(out: &mut String, incident: &Incident, rules: &RuleTexts) -> fmt::Result {
     let (Some(rule), Some(observed), Some(bound)) = (&incident.rule_name, incident.observed, incident.bound) else {
-        return writeln!(
-            out,
-            "## Cause\n\nThe level was raised by an account, not by a rule; see the timeline.\n"
-        );
+        let cause = match &incident.rule_name {
+            Some(refusal) => format!("An adapter of the guard refused a transaction (`{refusal}`); see the timeline."),
+            None => "The level was raised by an account, not by a rule; see the timeline.".to_owned(),
+        };
+        return writeln!(out, "## Cause\n\n{cause}\n");
     };
     let sign = |negative: bool| if negative { "-" } else { "" };
     writeln!(out, "## Rule\n")?;
