@@ -64,6 +64,7 @@ async fn safe_master_copy_keeps_its_promises() {
 #[tokio::test(flavor = "multi_thread")]
 async fn timelock_takeover_keeps_its_promises() {
     let timelock = kept(Scenario::TimelockTakeover).await;
+    assert_eq!(delays(&timelock), [2]);
     assert!(detected_by(&timelock, Detector::Keeper));
 }
 

@@ -147,6 +147,7 @@ async fn damage<P: Play>(fork: &Fork, book: &Book, attack: &Attack) -> Result<Da
 /// What happened with the guard.
 struct Guarded {
     folder: PathBuf,
+    delay: u64,
     benign: Benign,
     false_trips: u64,
     struck: Struck,
@@ -187,6 +188,7 @@ impl Guarded {
         fork.stop().await?;
         Ok(Self {
             folder,
+            delay,
             benign,
             false_trips,
             struck,
@@ -221,7 +223,8 @@ impl Guarded {
         };
         let by_keeper = self.incident.as_ref().filter(|_| P::DETECTOR == Detector::Keeper);
         let run = Run {
-            attacker_delay_blocks: self.struck.attack.delay(),
+            // As planned: where people act in between it takes as long as they take.
+            attacker_delay_blocks: self.delay,
             order,
             saved_bps: self.damage.main.saved_bps(&unguarded.main),
             loss_unguarded: unguarded.main.clone(),

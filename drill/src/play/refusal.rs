@@ -10,12 +10,15 @@ use cordon_keeper::record::{Incident, IncidentState};
 use super::Struck;
 use crate::{abi, attack::Landed, error::DrillError, fork::Fork, live::CHAIN_ID, stage::Stage};
 
+/// The scope of a play's protocol; 0 is the whole of it.
+const OWN_SCOPE: u8 = 1;
+
 /// Why a transaction was refused.
 enum Why {
     /// The guard's hook found this rule breached.
     Rule(ICordonGuard::RuleBreached),
-    /// An adapter, or the guard's level, refused it.
-    Adapter,
+    /// The guard's level closed the action, or an adapter refused it by itself.
+    Named(&'static str),
 }
 
 /// The incident; `None` when neither the guard nor an adapter of it was what refused the transaction.
@@ -33,8 +36,8 @@ pub(super) async fn incident(fork: &Fork, stage: &Stage, struck: &Struck) -> Res
         id: 1,
         chain_id: CHAIN_ID,
         guard: stage.guard,
-        scope: 0,
-        scope_name: stage.scopes.first().cloned().unwrap_or_default(),
+        scope: OWN_SCOPE,
+        scope_name: stage.scopes.get(usize::from(OWN_SCOPE)).cloned().unwrap_or_default(),
         severity: Severity::P3,
         state: IncidentState::Closed,
         chain_incident: None,
@@ -60,17 +63,20 @@ pub(super) async fn incident(fork: &Fork, stage: &Stage, struck: &Struck) -> Res
         transactions: Vec::new(),
         closures: Vec::new(),
     };
-    if let Why::Rule(breach) = why {
-        let Some((rule, scope, severity)) = stage.rules.get(usize::from(breach.rule)).cloned() else {
-            return Ok(None);
-        };
-        incident.scope = scope;
-        incident.scope_name = stage.scopes.get(usize::from(scope)).cloned().unwrap_or_default();
-        incident.severity = severity;
-        incident.rule = Some(breach.rule);
-        incident.rule_name = Some(rule);
-        incident.observed = Some(value(breach.observedNegative, breach.observed));
-        incident.bound = Some(value(breach.boundNegative, breach.bound));
+    match why {
+        Why::Rule(breach) => {
+            let Some((rule, scope, severity)) = stage.rules.get(usize::from(breach.rule)).cloned() else {
+                return Ok(None);
+            };
+            incident.scope = scope;
+            incident.scope_name = stage.scopes.get(usize::from(scope)).cloned().unwrap_or_default();
+            incident.severity = severity;
+            incident.rule = Some(breach.rule);
+            incident.rule_name = Some(rule);
+            incident.observed = Some(value(breach.observedNegative, breach.observed));
+            incident.bound = Some(value(breach.boundNegative, breach.bound));
+        }
+        Why::Named(error) => incident.rule_name = Some(error.to_owned()),
     }
     Ok(Some(incident))
 }
@@ -104,9 +110,10 @@ fn find(call: &serde_json::Value) -> Option<Why> {
         return Some(Why::Rule(breach));
     }
     let selector = data.get(..4)?;
-    let ours = [
-        ICordonGuard::ActionClosed::SELECTOR,
-        abi::ISafeTransactionGuard::NotScheduled::SELECTOR,
+    let known = [
+        (ICordonGuard::ActionClosed::SELECTOR, "ActionClosed"),
+        (abi::ISafeTransactionGuard::NotScheduled::SELECTOR, "NotScheduled"),
     ];
-    ours.iter().any(|ours| selector == ours).then_some(Why::Adapter)
+    let named = known.into_iter().find(|(known, _)| selector == known);
+    named.map(|(_, name)| Why::Named(name))
 }
