@@ -73,8 +73,8 @@ contract IncidentFeed {
     /// Gas of one question to a guard, and of one call of a subscriber.
     uint256 private constant ASK_GAS = 300_000;
     uint256 private constant TELL_GAS = 500_000;
-    /// Words of an encoded `ScopeStatus`.
-    uint256 private constant STATUS_WORDS = 7;
+    /// Words of an encoded `ICordonGuard.ScopeStatus` that are looked at.
+    uint256 private constant STATUS_WORDS = 5;
 
     mapping(address guard => mapping(address account => Cover)) public coverOf;
     mapping(address subscriber => mapping(address guard => mapping(uint8 scope => Subscription))) public subscriptions;
@@ -99,24 +99,22 @@ contract IncidentFeed {
 
     /// How `scope` of `guard` stands now. `maxHeartbeatAge` in seconds; 0 when the heartbeat does not matter.
     function statusOf(address guard, uint8 scope, uint64 maxHeartbeatAge) public view returns (Status memory status) {
-        (bool answered, ICordonGuard.ScopeStatus memory own) = _scopeStatus(guard, scope);
+        bool answered;
+        (answered, status) = _scopeStatus(guard, scope);
         if (answered && scope != 0) {
-            ICordonGuard.ScopeStatus memory whole;
+            Status memory whole;
             (answered, whole) = _scopeStatus(guard, 0);
-            if (_strictness(whole.level) > _strictness(own.level)) own = whole;
+            if (_strictness(whole.level) > _strictness(status.level)) status = whole;
         }
         bytes32 last;
         if (answered) (answered, last) = _lastHeartbeat(guard);
         if (!answered) {
-            status.notice = Notice.Silent;
-            return status;
+            Status memory silent;
+            silent.notice = Notice.Silent;
+            return silent;
         }
-        status.level = own.level;
-        status.since = own.since;
-        status.expiresAt = own.expiresAt;
-        status.incident = own.incident;
         status.heartbeatAge = _age(uint256(last));
-        if (own.level != ICordonGuard.Level.Normal) status.notice = Notice.Contained;
+        if (status.level != ICordonGuard.Level.Normal) status.notice = Notice.Contained;
         else if (maxHeartbeatAge != 0 && status.heartbeatAge > maxHeartbeatAge) status.notice = Notice.Stale;
     }
 
@@ -178,21 +176,22 @@ contract IncidentFeed {
         if (msg.sender != current) revert NotGovernor(guard, msg.sender);
     }
 
-    function _scopeStatus(address guard, uint8 scope)
-        private
-        view
-        returns (bool answered, ICordonGuard.ScopeStatus memory status)
-    {
+    /// The first words of the guard's answer; what later versions of a guard add behind them does not matter here.
+    function _scopeStatus(address guard, uint8 scope) private view returns (bool answered, Status memory status) {
         bytes memory answer;
         (answered, answer) = _ask(guard, abi.encodeCall(ICordonGuard.scopeStatus, (scope)), STATUS_WORDS);
         if (!answered) return (false, status);
-        uint256[7] memory words = abi.decode(answer, (uint256[7]));
-        // A foreign contract may answer anything: a level that does not exist is no answer.
+        // Level, since, expiresAt, ceilingAt, incident.
+        uint256[5] memory words = abi.decode(answer, (uint256[5]));
+        // A foreign contract may answer anything: a level that does not exist, or a time out of range, is no answer.
         if (words[0] > uint256(type(ICordonGuard.Level).max)) return (false, status);
-        for (uint256 i = 1; i < 6; ++i) {
+        for (uint256 i = 1; i < STATUS_WORDS; ++i) {
             if (words[i] > type(uint64).max) return (false, status);
         }
-        return (true, abi.decode(answer, (ICordonGuard.ScopeStatus)));
+        status.level = ICordonGuard.Level(words[0]);
+        status.since = uint64(words[1]);
+        status.expiresAt = uint64(words[2]);
+        status.incident = uint64(words[4]);
     }
 
     function _lastHeartbeat(address guard) private view returns (bool answered, bytes32 last) {

@@ -103,7 +103,7 @@ contract IncidentFeedTest is Checks {
     function test_attack_what_is_no_guard_is_silent_and_never_calm() public {
         address[5] memory none = [
             address(0xDEAD),
-            address(new Babbler(0, 6)),
+            address(new Babbler(0, 4)),
             address(new Babbler(5, 7)),
             address(new Babbler(1 << 64, 7)),
             address(this)
