@@ -7,13 +7,16 @@
     missing_docs
 )]
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, U256, address, hex};
+use alloy::eips::BlockId;
+use alloy::network::{EthereumWallet, TransactionBuilder};
+use alloy::primitives::{Address, B256, U256, address, hex, keccak256};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::signers::local::PrivateKeySigner;
 use alloy::sol;
 use alloy::sol_types::{SolCall, SolError, SolEvent};
 use cordon_client::Config;
@@ -21,7 +24,7 @@ use cordon_client::build::Artifacts;
 use cordon_client::deploy::{GuardOptions, deploy_guard};
 use cordon_client::guard::ICordonGuard::{self, Action, Level};
 use cordon_client::precompiles::ARB_WASM;
-use cordon_node::{NodeConfig, NodeHandle};
+use cordon_node::{EngineChoice, NodeConfig, NodeHandle};
 
 sol! {
     interface EntryCost {
@@ -44,6 +47,20 @@ fn intrinsic(input: &[u8]) -> u64 {
         .fold(21_000, |gas, byte| gas + if *byte == 0 { 4 } else { 16 })
 }
 
+/// A chain that somebody else runs, and the key of an account there that has some ether.
+const RPC_URL: &str = "CORDON_STYLUS_RPC_URL";
+const RPC_KEY: &str = "CORDON_STYLUS_KEY";
+/// The first development account's, worthless on any other chain.
+const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+/// One test after the other on a chain that somebody else runs: they send as the same account.
+fn take_turn() -> File {
+    let path = std::env::temp_dir().join("cordon-stylus-rpc.lock");
+    let file = File::create(path).unwrap();
+    file.lock().unwrap();
+    file
+}
+
 struct World {
     node: NodeHandle,
     provider: DynProvider,
@@ -55,65 +72,26 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::on(NodeConfig::default()).await
+    }
+
+    /// A chain with these settings. With a first time given, a second passes with each block, whatever the clock says.
+    async fn on(config: NodeConfig) -> Self {
+        let counted = config.timestamp.is_some();
         let config = NodeConfig {
             silent: true,
             auto_impersonate: true,
-            ..NodeConfig::default()
+            ..config
         };
         let node = cordon_node::spawn(config).await.unwrap();
         let provider = ProviderBuilder::new()
             .connect_http(node.http_endpoint().parse().unwrap())
             .erased();
-        let (price, switch) = (create(&provider).await, create(&provider).await);
-        let text = format!(
-            r#"
-[chain]
-id = 31337
-rpc = ["{}"]
-[guard]
-scopes = ["protocol", "market"]
-callers = ["price"]
-governor = "{GOVERNOR}"
-guardians = ["{GUARDIAN}"]
-keepers = ["{KEEPER}"]
-heartbeats = ["{KEEPER}"]
-governor_delay = "1 hour"
-[contracts]
-price = {{ address = "{price}", abi = ["function value() view returns (uint256)"] }}
-switch = {{ address = "{switch}", abi = ["function closed() view returns (bool)", "function close(bool closed)"] }}
-[[invariant]]
-id = "price-low"
-scope = "market"
-rule = "price.value() <= 100"
-robust = true
-check = ["Increase"]
-in_call = "revert"
-level = "ReduceOnly"
-[[containment]]
-id = "close"
-scope = "market"
-level = "ReduceOnly"
-call = "switch.close(true)"
-done = "switch.closed()"
-closes = ["Increase"]
-undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
-"#,
-            node.http_endpoint()
-        );
-        let config = Config::parse(&text, PathBuf::from("guard_engine.toml")).unwrap();
-        let compiled = config.compile().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let artifacts = Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first");
-        let deployed = deploy_guard(
-            &provider,
-            GOVERNOR,
-            &config,
-            &compiled,
-            &artifacts,
-            GuardOptions::default(),
-        )
-        .await
-        .unwrap();
+        if counted {
+            provider.anvil_set_block_timestamp_interval(1).await.unwrap();
+        }
+        let (price, switch) = (create(&provider, ANYONE).await, create(&provider, ANYONE).await);
+        let guard = deploy(&provider, &node.http_endpoint(), (GOVERNOR, KEEPER), (price, switch)).await;
         provider
             .anvil_set_balance(price, U256::from(10).pow(U256::from(18)))
             .await
@@ -121,7 +99,7 @@ undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
         Self {
             node,
             provider,
-            guard: deployed.guard,
+            guard,
             price,
             switch,
         }
@@ -175,7 +153,9 @@ undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
     }
 
     async fn pass(&self, seconds: u64) {
-        self.provider.anvil_increase_time(seconds).await.unwrap();
+        let head = self.provider.get_block(BlockId::latest()).await.unwrap().unwrap();
+        let time = head.header.timestamp + seconds;
+        self.provider.anvil_set_next_block_timestamp(time).await.unwrap();
         self.provider.anvil_mine(Some(1), None).await.unwrap();
     }
 
@@ -191,9 +171,66 @@ undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
     }
 }
 
-async fn create(provider: &DynProvider) -> Address {
+/// Deploys a guard that closes `switch` when `price` is above 100.
+async fn deploy(
+    provider: &DynProvider,
+    url: &str,
+    (governor, keeper): (Address, Address),
+    (price, switch): (Address, Address),
+) -> Address {
+    let chain_id = provider.get_chain_id().await.unwrap();
+    let text = format!(
+        r#"
+[chain]
+id = {chain_id}
+rpc = ["{url}"]
+[guard]
+scopes = ["protocol", "market"]
+callers = ["price"]
+governor = "{governor}"
+guardians = ["{GUARDIAN}"]
+keepers = ["{keeper}"]
+heartbeats = ["{keeper}"]
+governor_delay = "1 hour"
+[contracts]
+price = {{ address = "{price}", abi = ["function value() view returns (uint256)"] }}
+switch = {{ address = "{switch}", abi = ["function closed() view returns (bool)", "function close(bool closed)"] }}
+[[invariant]]
+id = "price-low"
+scope = "market"
+rule = "price.value() <= 100"
+robust = true
+check = ["Increase"]
+in_call = "revert"
+level = "ReduceOnly"
+[[containment]]
+id = "close"
+scope = "market"
+level = "ReduceOnly"
+call = "switch.close(true)"
+done = "switch.closed()"
+closes = ["Increase"]
+undo = [{{ call = "switch.close(false)", undone = "!switch.closed()" }}]
+"#
+    );
+    let config = Config::parse(&text, PathBuf::from("guard_engine.toml")).unwrap();
+    let compiled = config.compile().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let artifacts = Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first");
+    // A guard of its own, on whatever chain: the same salt would find the one of the run before.
+    let options = GuardOptions {
+        salt: keccak256(price),
+        ..GuardOptions::default()
+    };
+    deploy_guard(provider, governor, &config, &compiled, &artifacts, options)
+        .await
+        .unwrap()
+        .guard
+}
+
+async fn create(provider: &DynProvider, from: Address) -> Address {
     let request = TransactionRequest::default()
-        .with_from(ANYONE)
+        .with_from(from)
         .with_deploy_code(REGISTER.to_vec());
     let receipt = provider
         .send_transaction(request)
@@ -217,6 +254,107 @@ fn events<E: SolEvent>(receipt: &TransactionReceipt) -> Vec<E> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_from_trip_to_settlement() {
     let world = World::new().await;
+    incident(&world).await;
+    world.node.stop().await.unwrap();
+}
+
+/// Everything that can be seen of the transactions of a chain: how each ended, its gas, and every host call with its ink.
+async fn seen(world: &World) -> Vec<String> {
+    let head = world.provider.get_block_number().await.unwrap();
+    let mut seen = Vec::new();
+    for number in 1..=head {
+        let receipts = world.provider.get_block_receipts(number.into()).await.unwrap().unwrap();
+        for receipt in receipts {
+            let options = serde_json::json!({ "tracer": "stylusTracer" });
+            let asked = (receipt.transaction_hash, options);
+            let trace: serde_json::Value = world
+                .provider
+                .raw_request("debug_traceTransaction".into(), asked)
+                .await
+                .unwrap();
+            let (status, gas) = (receipt.status(), receipt.gas_used);
+            seen.push(format!("{status} {gas} {:?} {trace}", receipt.inner.logs()));
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_does_the_same_on_either_engine_to_the_ink() {
+    let mut runs = Vec::new();
+    for wasm_engine in [EngineChoice::Wasmi, EngineChoice::Wasmtime] {
+        let world = World::on(NodeConfig {
+            wasm_engine,
+            // Times are part of what is compared.
+            timestamp: Some(1_760_000_000),
+            ..NodeConfig::default()
+        });
+        let world = world.await;
+        incident(&world).await;
+        runs.push(seen(&world).await);
+        world.node.stop().await.unwrap();
+    }
+    let [interpreted, native] = &runs[..] else {
+        panic!("two runs")
+    };
+    assert!(interpreted.len() > 12, "{} transactions", interpreted.len());
+    let host_calls: usize = interpreted.iter().map(|seen| seen.matches("startInk").count()).sum();
+    assert!(host_calls > 200, "{host_calls} host calls");
+    for (interpreted, native) in interpreted.iter().zip(native) {
+        assert_eq!(interpreted, native, "wasmi left, wasmtime right");
+    }
+    assert_eq!(interpreted.len(), native.len());
+}
+
+/// On the chain that the environment names, or on one of its own: nothing is asked of it that a Nitro node does not do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_works_on_the_chain_that_the_environment_names() {
+    let (node, _turn) = match std::env::var(RPC_URL) {
+        Ok(_) => (None, Some(take_turn())),
+        Err(_) => (Some(cordon_node::spawn(NodeConfig::default()).await.unwrap()), None),
+    };
+    let own = node.as_ref().map(NodeHandle::http_endpoint);
+    let url = own.unwrap_or_else(|| std::env::var(RPC_URL).unwrap());
+    let key = std::env::var(RPC_KEY).unwrap_or_else(|_| KEY.to_owned());
+    let key: PrivateKeySigner = key.parse().unwrap();
+    let account = key.address();
+    let provider = ProviderBuilder::new()
+        .wallet(EthereumWallet::from(key))
+        .connect_http(url.parse().unwrap())
+        .erased();
+    let (price, switch) = (create(&provider, account).await, create(&provider, account).await);
+    // A keeper of its own: no account may have two of these roles.
+    let guard = deploy(&provider, &url, (account, KEEPER), (price, switch)).await;
+    let request = |to: Address, input: Vec<u8>| TransactionRequest::default().with_to(to).with_input(input);
+    let send = async |to: Address, input: Vec<u8>| {
+        let pending = provider.send_transaction(request(to, input)).await.unwrap();
+        pending.get_receipt().await.unwrap()
+    };
+    let trip = ICordonGuard::tripCall {
+        rule: 0,
+        witness: vec![],
+    };
+    let error = provider.call(request(guard, trip.abi_encode())).await.unwrap_err();
+    let data = error.as_error_resp().unwrap().as_revert_data().unwrap();
+    ICordonGuard::RuleHolds::abi_decode(&data).unwrap();
+    let set = [&[0; 4][..], &U256::from(101).to_be_bytes::<32>()].concat();
+    assert!(send(price, set).await.status());
+    let tripped = send(guard, trip.abi_encode()).await;
+    assert!(tripped.status(), "{tripped:?}");
+    assert_eq!(events::<ICordonGuard::LevelRaised>(&tripped)[0].to, Level::ReduceOnly);
+    assert_eq!(events::<ICordonGuard::ContainmentApplied>(&tripped).len(), 1);
+    let closed = provider.get_storage_at(switch, U256::ZERO).await.unwrap();
+    assert_eq!(closed, U256::from(1));
+    let status = ICordonGuard::scopeStatusCall { scope: 1 };
+    let answer = provider.call(request(guard, status.abi_encode())).await.unwrap();
+    let status = ICordonGuard::scopeStatusCall::abi_decode_returns(&answer).unwrap();
+    assert_eq!((status.level, status.incident), (Level::ReduceOnly, 1));
+    if let Some(node) = node {
+        node.stop().await.unwrap();
+    }
+}
+
+async fn incident(world: &World) {
     let trip = || ICordonGuard::tripCall {
         rule: 0,
         witness: vec![],
@@ -261,7 +399,6 @@ async fn an_incident_from_trip_to_settlement() {
     world.pass(3601).await;
     let settled = world.ok(ANYONE, ICordonGuard::settleCall { scope: 1 }).await;
     assert_eq!(events::<ICordonGuard::IncidentClosed>(&settled)[0].incident, 1);
-    world.node.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
