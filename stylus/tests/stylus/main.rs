@@ -10,6 +10,7 @@
 mod activation;
 mod common;
 mod deploy;
+mod docs;
 mod frames;
 mod hooks;
 mod ink;
