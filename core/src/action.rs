@@ -75,6 +75,17 @@ impl Action {
         })
     }
 
+    /// Which way value goes in a guarded call of this class, as the context of a transaction counts it. A swap, a liquidation and the
+    /// reduction of a position go both ways or neither, and are not counted.
+    #[must_use]
+    pub const fn flow(self) -> Option<Flow> {
+        match self {
+            Action::Deposit | Action::Repay => Some(Flow::In),
+            Action::Withdraw | Action::Increase | Action::Settle => Some(Flow::Out),
+            _ => None,
+        }
+    }
+
     /// The name used in `cordon.toml` and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -98,6 +109,15 @@ impl Action {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
+}
+
+/// Which way value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// Into the protocol.
+    In,
+    /// Out of it.
+    Out,
 }
 
 /// A set of actions: bit `i` stands for the action numbered `i`.

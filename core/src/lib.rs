@@ -22,5 +22,5 @@ pub mod rule;
 pub mod rulebook;
 pub mod scope;
 
-pub use action::{Action, ActionSet};
+pub use action::{Action, ActionSet, Flow};
 pub use level::{Level, Permission};

@@ -22,6 +22,8 @@ mod tag {
     pub(super) const HALT: u8 = 12;
     pub(super) const NESTING: u8 = 13;
     pub(super) const ENTRY: u8 = 14;
+    pub(super) const CONTEXT: u8 = 16;
+    pub(super) const FLOW: u8 = 17;
     pub(super) const LOCK: u8 = 15;
 }
 
@@ -165,6 +167,20 @@ pub fn entry(caller: &Address, rule: u16, index: u8, half: u8) -> B256 {
     [*a, *b] = rule.to_be_bytes();
     *c = index;
     *d = half;
+    key
+}
+
+/// Transient: what is known of the running transaction, see the logic's `Seen`.
+#[must_use]
+pub fn context() -> B256 {
+    tagged(tag::CONTEXT, &[])
+}
+
+/// Transient: how much of an asset has come in (false) or gone out (true) by guarded calls of the running transaction.
+#[must_use]
+pub fn flow(asset: &Address, out: bool) -> B256 {
+    let mut key = tagged(tag::FLOW, &asset.0);
+    key.0[1] = u8::from(out);
     key
 }
 
@@ -348,6 +364,9 @@ mod tests {
             caller(&account),
             roles(&account),
             nesting(&account),
+            context(),
+            flow(&account, false),
+            flow(&account, true),
         ];
         for number in 0..3u8 {
             keys.extend([

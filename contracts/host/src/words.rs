@@ -89,7 +89,7 @@ pub enum Hooked {
 pub struct Caller {
     /// How many scopes there are; 0 when the contract is not registered.
     pub scopes: u8,
-    /// [`Hooked`] of each action, two bits each, and [`QUIET`].
+    /// [`Hooked`] of each action, two bits each, [`QUIET`] and [`CONTEXT`].
     hooked: u32,
     /// The rule that the gate checks itself.
     pub quick: Option<Quick>,
@@ -117,6 +117,21 @@ impl Caller {
     #[must_use]
     pub const fn is_quiet(&self) -> bool {
         self.hooked & QUIET != 0
+    }
+
+    /// Whether hooks keep the context of the transaction.
+    #[must_use]
+    pub const fn keeps_context(&self) -> bool {
+        self.hooked & CONTEXT != 0
+    }
+
+    /// The same, keeping the context of the transaction.
+    #[must_use]
+    pub const fn keeping_context(self) -> Self {
+        Self {
+            hooked: self.hooked | CONTEXT,
+            ..self
+        }
     }
 
     /// The same with that set or not.
@@ -174,8 +189,9 @@ impl Caller {
     }
 }
 
-/// The highest of the 24 bits.
+/// The two highest of the 24 bits.
 const QUIET: u32 = 1 << 23;
+const CONTEXT: u32 = 1 << 22;
 
 /// Where the two bits of an action are. There are eleven actions; what is none has no bits.
 const fn shift(action: u8) -> u32 {

@@ -69,9 +69,9 @@ pub fn hook<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
     let (selector, mut arguments) = begin(guard, input)?;
     match selector {
         ENTER => {
-            let (scopes, action, _asset) = (arguments.scopes()?, arguments.u8()?, arguments.address()?);
+            let (scopes, action, asset) = (arguments.scopes()?, arguments.u8()?, arguments.address()?);
             let (amount, _account) = (arguments.word()?, arguments.address()?);
-            Ok(answer!(guard.enter(scopes, action, amount)?))
+            Ok(answer!(guard.enter(scopes, action, &asset, amount)?))
         }
         EXIT => {
             guard.exit(arguments.word()?)?;

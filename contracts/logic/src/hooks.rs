@@ -44,7 +44,7 @@ impl Nesting {
 
 impl<H: Host> Guard<H> {
     /// Whether the named scopes permit the action; records what rules want to know from before the call.
-    pub fn enter(&mut self, scopes: [u8; 3], action: u8, amount: B256) -> Answer<B256> {
+    pub fn enter(&mut self, scopes: [u8; 3], action: u8, asset: &Address, amount: B256) -> Answer<B256> {
         let (sender, caller) = self.registered()?;
         let kind = action_of(action)?;
         if let Some(scope) = scopes.into_iter().find(|scope| *scope >= caller.scopes) {
@@ -64,6 +64,9 @@ impl<H: Host> Guard<H> {
         if counted {
             self.record_entries(&sender, scopes, kind)?;
         }
+        if caller.keeps_context() {
+            self.tell_context(kind, asset, amount);
+        }
         Ok(Ticket {
             counted,
             scopes,
@@ -77,7 +80,7 @@ impl<H: Host> Guard<H> {
         if ticket == B256::ZERO {
             return Ok(());
         }
-        let (sender, _) = self.registered()?;
+        let (sender, caller) = self.registered()?;
         let bad = || refusal!(BadTicket, ticket);
         let given = Ticket::unpack(&ticket).ok_or_else(bad)?;
         let action = Action::from_u8(given.action).ok_or_else(bad)?;
@@ -100,6 +103,9 @@ impl<H: Host> Guard<H> {
                 nesting.call = nesting.call.wrapping_add(1);
             }
             self.host.store_transient(&layout::nesting(&sender), &nesting.pack());
+            if caller.keeps_context() {
+                self.leave_context();
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ pub mod abi;
 mod admin;
 mod calls;
 mod containment;
+mod context;
 mod dispatch;
 pub mod guard;
 mod halts;

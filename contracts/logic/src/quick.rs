@@ -47,7 +47,19 @@ pub fn hooked(view: &View<'_>) -> Caller {
         caller = caller.with(action as u8, what);
     }
     caller.quick = chosen.map(|(_, rule)| rule);
+    if uses_context(view) {
+        // What one rule wants to know of the transaction, every hook has to tell.
+        for action in Action::ALL {
+            caller = caller.with(action as u8, Hooked::Recorded);
+        }
+        caller = caller.keeping_context();
+    }
     caller
+}
+
+/// Whether a rule asks for the context of the transaction.
+fn uses_context(view: &View<'_>) -> bool {
+    (0..view.header().rules).any(|index| rule_in(view, index).is_ok_and(|(_, body)| body.program().uses_context()))
 }
 
 /// Bytes of `ADDRESS`, and of `CALL` without arguments.

@@ -1,8 +1,9 @@
 //! Reads of the chain for the rule evaluator.
 
+use crate::context::Seen;
 use alloy_primitives::{Address, B256, U256};
-use cordon_core::rule::{ReadError, Reader};
-use cordon_host::{CallKind, Host};
+use cordon_core::rule::{Context, ReadError, Reader};
+use cordon_host::{layout, CallKind, Host};
 
 /// Gas that a read may need beyond what its callee gets: the hook's own cost and the account access.
 const READ_OVERHEAD: u64 = 10_000;
@@ -60,5 +61,16 @@ impl<H: Host> Reader for ChainReader<'_, H> {
 
     fn now(&self) -> u64 {
         self.host.now()
+    }
+
+    fn context(&self, what: Context) -> Result<U256, ReadError> {
+        let flow = |asset, out| layout::to_number(self.host.load_transient(&layout::flow(asset, out)));
+        let seen = || Seen::unpack(self.host.load_transient(&layout::context()));
+        Ok(match &what {
+            Context::Entered(asset) => flow(asset, false),
+            Context::Left(asset) => flow(asset, true),
+            Context::Depth => U256::from(seen().depth),
+            Context::RoundTrip => U256::from(u8::from(seen().is_round_trip())),
+        })
     }
 }

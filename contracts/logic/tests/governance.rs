@@ -158,8 +158,11 @@ fn a_rulebook_is_checked_and_its_callers_replace_the_old_ones() {
     world.guard.host.data_account(NEW, &code);
     world.as_(GOVERNOR).adopt_rulebook(NEW).unwrap();
     assert_eq!(world.events::<Abi::RulebookAdopted>()[0].codeHash, keccak256(&code));
-    world.as_refused::<Abi::NotRegistered, _>(VAULT, |guard| guard.enter([0, 0, 0], 0, B256::ZERO));
-    world.as_(ANYONE).enter([0, 0, 0], 0, B256::ZERO).unwrap();
+    world.as_refused::<Abi::NotRegistered, _>(VAULT, |guard| guard.enter([0, 0, 0], 0, &Address::ZERO, B256::ZERO));
+    world
+        .as_(ANYONE)
+        .enter([0, 0, 0], 0, &Address::ZERO, B256::ZERO)
+        .unwrap();
     assert_eq!(world.guard.rulebook(), (NEW, keccak256(&code)));
 }
 

@@ -18,11 +18,15 @@ const LOOSEN: u8 = 10;
 #[test]
 fn only_registered_contracts_are_answered() {
     let mut world = World::new();
-    let refused: Abi::NotRegistered = world.as_refused(ANYONE, |guard| guard.enter([0, 0, 0], DEPOSIT, B256::ZERO));
+    let refused: Abi::NotRegistered = world.as_refused(ANYONE, |guard| {
+        guard.enter([0, 0, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
+    });
     assert_eq!(refused.caller, ANYONE);
     world.as_refused::<Abi::NotRegistered, _>(ANYONE, |guard| guard.exit(B256::with_last_byte(1)));
-    world.as_refused::<Abi::BadAction, _>(VAULT, |guard| guard.enter([0, 0, 0], 11, B256::ZERO));
-    world.as_refused::<Abi::BadScope, _>(VAULT, |guard| guard.enter([1, 3, 0], DEPOSIT, B256::ZERO));
+    world.as_refused::<Abi::BadAction, _>(VAULT, |guard| guard.enter([0, 0, 0], 11, &Address::ZERO, B256::ZERO));
+    world.as_refused::<Abi::BadScope, _>(VAULT, |guard| {
+        guard.enter([1, 3, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
+    });
     world.as_refused::<Abi::BadTicket, _>(VAULT, |guard| guard.exit(B256::with_last_byte(1)));
 }
 
@@ -33,7 +37,9 @@ fn the_strictest_scope_holds_for_every_level_and_action() {
         world.as_(GUARDIAN).contain(1, raised as u8, 3600, B256::ZERO).unwrap();
         for action in Action::ALL {
             let granted = permission(raised, action);
-            let entered = world.as_(VAULT).enter([2, 1, 0], action as u8, B256::ZERO);
+            let entered = world
+                .as_(VAULT)
+                .enter([2, 1, 0], action as u8, &Address::ZERO, B256::ZERO);
             assert_eq!(entered.is_ok(), granted.passes(), "{raised:?} {action:?}");
             assert_eq!(
                 world.as_(VAULT).is_allowed([2, 1, 0], action as u8).unwrap(),
@@ -44,7 +50,10 @@ fn the_strictest_scope_holds_for_every_level_and_action() {
                 assert_eq!((closed.scope, closed.action), (1, action as u8));
             }
             // Another scope is not concerned.
-            world.as_(VAULT).enter([2, 0, 0], action as u8, B256::ZERO).unwrap();
+            world
+                .as_(VAULT)
+                .enter([2, 0, 0], action as u8, &Address::ZERO, B256::ZERO)
+                .unwrap();
         }
     }
 }
@@ -54,15 +63,17 @@ fn a_loosening_call_under_containment_needs_an_announcement_and_uses_it_up() {
     let mut world = World::new();
     world.as_(GUARDIAN).contain(1, 2, 24 * 3600, B256::ZERO).unwrap();
     let hash = B256::repeat_byte(9);
-    let missing: Abi::NotAnnounced = world.as_refused(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+    let missing: Abi::NotAnnounced =
+        world.as_refused(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, &Address::ZERO, hash));
     let announced = keccak256([VAULT.into_word(), hash].concat());
     assert_eq!(missing.actionHash, announced, "who acts is part of what is announced");
     world.as_(GOVERNOR).announce(announced).unwrap();
     world.pass(3599);
-    world.as_refused::<Abi::AnnouncementPending, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+    world
+        .as_refused::<Abi::AnnouncementPending, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, &Address::ZERO, hash));
     world.pass(1);
-    world.as_(VAULT).enter([1, 0, 0], LOOSEN, hash).unwrap();
-    world.as_refused::<Abi::NotAnnounced, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+    world.as_(VAULT).enter([1, 0, 0], LOOSEN, &Address::ZERO, hash).unwrap();
+    world.as_refused::<Abi::NotAnnounced, _>(VAULT, |guard| guard.enter([1, 0, 0], LOOSEN, &Address::ZERO, hash));
 }
 
 /// A registered contract in bad hands names hashes that were announced for others.
@@ -86,16 +97,22 @@ fn no_caller_uses_up_what_was_announced_for_another_or_for_the_guard() {
     }
     world.pass(3600);
     for hash in [of_guard, of_vault, action] {
-        world.as_refused::<Abi::NotAnnounced, _>(other, |guard| guard.enter([1, 0, 0], LOOSEN, hash));
+        world.as_refused::<Abi::NotAnnounced, _>(other, |guard| guard.enter([1, 0, 0], LOOSEN, &Address::ZERO, hash));
     }
-    world.as_(VAULT).enter([1, 0, 0], LOOSEN, action).unwrap();
+    world
+        .as_(VAULT)
+        .enter([1, 0, 0], LOOSEN, &Address::ZERO, action)
+        .unwrap();
     world.as_(GOVERNOR).set_role(1, ANYONE, true).unwrap();
 }
 
 #[test]
 fn a_breached_state_rule_reverts_until_its_level_governs() {
     let mut world = World::new();
-    let ticket = world.as_(VAULT).enter([1, 0, 0], INCREASE, B256::ZERO).unwrap();
+    let ticket = world
+        .as_(VAULT)
+        .enter([1, 0, 0], INCREASE, &Address::ZERO, B256::ZERO)
+        .unwrap();
     assert_ne!(ticket, B256::ZERO);
     world.as_(VAULT).exit(ticket).unwrap();
     world.price.set(Some(101));
@@ -105,13 +122,21 @@ fn a_breached_state_rule_reverts_until_its_level_governs() {
         (rules::PRICE, 101, 100)
     );
     // Hooks of other scopes do not check it.
-    let other = world.as_(VAULT).enter([2, 0, 0], INCREASE, B256::ZERO).unwrap();
+    let other = world
+        .as_(VAULT)
+        .enter([2, 0, 0], INCREASE, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.as_(VAULT).exit(other).unwrap();
     world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
-    world.as_refused::<Abi::ActionClosed, _>(VAULT, |guard| guard.enter([1, 0, 0], INCREASE, B256::ZERO));
+    world.as_refused::<Abi::ActionClosed, _>(VAULT, |guard| {
+        guard.enter([1, 0, 0], INCREASE, &Address::ZERO, B256::ZERO)
+    });
     // A standing breach does not shut the exits, but what had begun to add risk is refused still.
     world.as_refused::<Abi::RuleBreached, _>(VAULT, |guard| guard.exit(ticket));
-    let leaving = world.as_(VAULT).enter([1, 0, 0], WITHDRAW, B256::ZERO).unwrap();
+    let leaving = world
+        .as_(VAULT)
+        .enter([1, 0, 0], WITHDRAW, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.as_(VAULT).exit(leaving).unwrap();
     assert_eq!(world.events::<Abi::ShadowBreach>()[0].rule, rules::PRICE);
     assert_eq!(world.guard.shadow_breaches(rules::PRICE), 1);
@@ -121,9 +146,15 @@ fn a_breached_state_rule_reverts_until_its_level_governs() {
 #[test]
 fn entry_values_are_those_of_the_outermost_call() {
     let mut world = World::new();
-    let outer = world.as_(VAULT).enter([2, 0, 0], DEPOSIT, B256::ZERO).unwrap();
+    let outer = world
+        .as_(VAULT)
+        .enter([2, 0, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.price.set(Some(102));
-    let inner = world.as_(VAULT).enter([2, 0, 0], DEPOSIT, B256::ZERO).unwrap();
+    let inner = world
+        .as_(VAULT)
+        .enter([2, 0, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
+        .unwrap();
     let breached: Abi::RuleBreached = world.as_refused(VAULT, |guard| guard.exit(inner));
     assert_eq!(
         (breached.rule, breached.observed.to::<u64>(), breached.bound.to::<u64>()),
@@ -134,7 +165,10 @@ fn entry_values_are_those_of_the_outermost_call() {
     world.as_(VAULT).exit(outer).unwrap();
     // The next call of the same transaction starts afresh.
     world.price.set(Some(200));
-    let next = world.as_(VAULT).enter([2, 0, 0], DEPOSIT, B256::ZERO).unwrap();
+    let next = world
+        .as_(VAULT)
+        .enter([2, 0, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.as_(VAULT).exit(next).unwrap();
     world.as_refused::<Abi::BadTicket, _>(VAULT, |guard| guard.exit(next));
 }
@@ -144,14 +178,20 @@ fn unknown_refuses_what_adds_risk_and_lets_repayment_pass() {
     let mut world = World::new();
     for (action, passes) in [(DEPOSIT, false), (REPAY, true)] {
         world.price.set(Some(100));
-        let ticket = world.as_(VAULT).enter([2, 0, 0], action, B256::ZERO).unwrap();
+        let ticket = world
+            .as_(VAULT)
+            .enter([2, 0, 0], action, &Address::ZERO, B256::ZERO)
+            .unwrap();
         world.price.set(None);
         let exited = world.as_(VAULT).exit(ticket);
         assert_eq!(exited.is_ok(), passes);
         world.pass(1);
     }
     // The value before the call could not be read: the rule cannot hold afterwards.
-    let ticket = world.as_(VAULT).enter([2, 0, 0], DEPOSIT, B256::ZERO).unwrap();
+    let ticket = world
+        .as_(VAULT)
+        .enter([2, 0, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.price.set(Some(100));
     let unknown: Abi::RuleUnknown = world.as_refused(VAULT, |guard| guard.exit(ticket));
     assert_eq!((unknown.rule, unknown.reason), (rules::STEADY, 3));
@@ -160,18 +200,24 @@ fn unknown_refuses_what_adds_risk_and_lets_repayment_pass() {
 #[test]
 fn a_starved_hook_reverts_for_every_action() {
     let mut world = World::new();
-    let ticket = world.as_(VAULT).enter([2, 0, 0], REPAY, B256::ZERO).unwrap();
+    let ticket = world
+        .as_(VAULT)
+        .enter([2, 0, 0], REPAY, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.guard.host.gas = 50_000;
     world.as_refused::<Abi::OutOfGasFloor, _>(VAULT, |guard| guard.exit(ticket));
     world.pass(1);
-    world.as_refused::<Abi::OutOfGasFloor, _>(VAULT, |guard| guard.enter([2, 0, 0], REPAY, B256::ZERO));
+    world.as_refused::<Abi::OutOfGasFloor, _>(VAULT, |guard| guard.enter([2, 0, 0], REPAY, &Address::ZERO, B256::ZERO));
 }
 
 #[test]
 fn a_shadow_rule_is_counted_and_nothing_else() {
     let mut world = World::new();
     world.price.set(Some(101));
-    let ticket = world.as_(VAULT).enter([2, 0, 0], TRADE, B256::ZERO).unwrap();
+    let ticket = world
+        .as_(VAULT)
+        .enter([2, 0, 0], TRADE, &Address::ZERO, B256::ZERO)
+        .unwrap();
     world.as_(VAULT).exit(ticket).unwrap();
     let shadow = &world.events::<Abi::ShadowBreach>()[0];
     assert_eq!((shadow.rule, shadow.caller), (rules::SHADOW, VAULT));
@@ -185,7 +231,10 @@ fn hooks_write_nothing_to_storage_while_rules_hold() {
     world.done();
     let before = world.guard.host.storage.clone();
     for action in [DEPOSIT, TRADE, INCREASE, REPAY] {
-        let ticket = world.as_(VAULT).enter([2, 1, 0], action, B256::ZERO).unwrap();
+        let ticket = world
+            .as_(VAULT)
+            .enter([2, 1, 0], action, &Address::ZERO, B256::ZERO)
+            .unwrap();
         world.as_(VAULT).exit(ticket).unwrap();
     }
     world.done();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use common::{calls, rules, Abi, Mood, World, ANYONE, GUARDIAN, HOUR, MARKET, START};
 use cordon_core::{scope::CEILING, Level};
 use cordon_host::{layout, CallKind};
@@ -201,7 +201,9 @@ fn trips_end_at_the_ceiling() {
     world.pass(START + u64::from(CEILING) - world.guard.host.now);
     assert_eq!(world.level(1), Level::Normal);
     let [withdraw, increase] = [1, 3].map(|action| {
-        let ticket = world.as_(common::VAULT).enter([1, 0, 0], action, Default::default());
+        let ticket = world
+            .as_(common::VAULT)
+            .enter([1, 0, 0], action, &Address::ZERO, Default::default());
         ticket.unwrap()
     });
     world.as_(common::VAULT).exit(withdraw).unwrap();
@@ -226,7 +228,7 @@ fn while_the_guard_calls_out_nobody_changes_its_state() {
     assert!(world.as_(ANYONE).is_allowed([0, 0, 0], 3).unwrap());
     world
         .as_(common::VAULT)
-        .enter([0, 0, 0], 5, Default::default())
+        .enter([0, 0, 0], 5, &Address::ZERO, Default::default())
         .unwrap();
     world.as_(ANYONE).evaluate(rules::PRICE, &[]).unwrap();
 }

@@ -3,8 +3,8 @@
 use crate::bytes::Cursor;
 use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::program::{
-    CALL_RESULT, HEADER, Instruction, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN, MAX_LOCALS, MAX_PARAMS,
-    MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, VERSION, op,
+    CALL_RESULT, CONTEXT_VERSION, HEADER, Instruction, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN, MAX_LOCALS,
+    MAX_PARAMS, MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, VERSION, op,
 };
 use crate::rule::value::{Kind, WordType};
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<[u8; HEADER], DecodeError> {
     }
     let header: [u8; HEADER] = Cursor::new(bytes).array().ok_or(start(DecodeReason::Truncated))?;
     let [version, result, params, entries, ..] = header;
-    if version != VERSION {
+    if version != VERSION && version != CONTEXT_VERSION {
         return Err(start(DecodeReason::BadVersion));
     }
     let result = Kind::from_u8(result);
@@ -66,6 +66,8 @@ struct Checker {
     blocks: Vec<Block>,
     reads: u8,
     gas: u32,
+    /// Whether it uses the context of a transaction.
+    context: bool,
 }
 
 impl Checker {
@@ -80,6 +82,7 @@ impl Checker {
             blocks: Vec::new(),
             reads: 0,
             gas: 0,
+            context: false,
         };
         let mut cursor = Cursor::at(bytes, HEADER);
         while cursor.position() < bytes.len() {
@@ -111,7 +114,7 @@ impl Checker {
         let [a, b, c, d] = self.gas.to_be_bytes();
         let stack = u8::try_from(self.deepest).unwrap_or(u8::MAX);
         [
-            VERSION,
+            if self.context { CONTEXT_VERSION } else { VERSION },
             kind,
             params,
             entries,
@@ -172,6 +175,14 @@ impl Checker {
             op::NOT => (1, Kind::Bool, Kind::Bool),
             op::AND_THEN | op::OR_ELSE => return self.open(at, usize::from(instruction.short(0)), length),
             op::CALL => return self.call(instruction),
+            op::ENTERED | op::LEFT | op::DEPTH | op::ROUND_TRIP => {
+                self.context = true;
+                match instruction.code {
+                    op::DEPTH => (0, Kind::Int, Kind::Int),
+                    op::ROUND_TRIP => (0, Kind::Bool, Kind::Bool),
+                    _ => (1, Kind::Word, Kind::Int),
+                }
+            }
             op::BALANCE | op::CODE_HASH => {
                 self.read(0)?;
                 (

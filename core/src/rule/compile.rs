@@ -118,12 +118,12 @@ pub fn compile(
     let head = Program::assume_valid(&program);
     let (reads, gas_bound) = (head.reads(), head.gas());
     Ok(Compiled {
-        class: if resolver.entry_column.is_some() {
+        class: if resolver.hook_word.is_some() {
             Class::Hook
         } else {
             Class::State
         },
-        class_reason: resolver.entry_column.map(|column| (String::from("entry"), column)),
+        class_reason: resolver.hook_word,
         reads,
         gas_bound,
         spot: rule.reads,

@@ -29,6 +29,27 @@ pub trait Reader {
 
     /// Timestamp of the block, in Unix seconds.
     fn now(&self) -> u64;
+
+    /// What the guard knows of the running transaction. Only a hook knows anything.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] everywhere else.
+    fn context(&self, _: Context) -> Result<U256, ReadError> {
+        Err(ReadError::Unavailable)
+    }
+}
+
+/// What a guard knows of the running transaction, in the guarded call that a hook looks at and all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// How much of an asset has come in by guarded calls ([`crate::Action::flow`]).
+    Entered(Address),
+    /// How much of an asset has gone out.
+    Left(Address),
+    /// How many guarded calls are under way, this one included.
+    Depth,
+    /// One when there was both a `Deposit` and a `Withdraw`, else zero.
+    RoundTrip,
 }
 
 /// What a program is given.
@@ -170,6 +191,16 @@ impl<'a, R: Reader> Machine<'a, R> {
                 let account = self.address()?;
                 Value::Int(Int::from(self.reader.balance(account)?))
             }
+            op::ENTERED | op::LEFT => {
+                let asset = self.address()?;
+                let what = match instruction.code {
+                    op::ENTERED => Context::Entered(asset),
+                    _ => Context::Left(asset),
+                };
+                Value::Int(Int::from(self.reader.context(what)?))
+            }
+            op::DEPTH => Value::Int(Int::from(self.reader.context(Context::Depth)?)),
+            op::ROUND_TRIP => Value::Bool(!self.reader.context(Context::RoundTrip)?.is_zero()),
             op::CODE_HASH => {
                 let account = self.address()?;
                 Value::Word(self.reader.code_hash(account)?)

@@ -28,7 +28,7 @@ pub mod types;
 #[cfg(feature = "std")]
 pub use compile::{CompileError, Compiled, CompiledCall, Param, compile, compile_call};
 pub use error::{DecodeError, DecodeReason, ReadError, Unknown};
-pub use eval::{Evaluation, Inputs, Reader, Verdict, evaluate, evaluate_value};
+pub use eval::{Context, Evaluation, Inputs, Reader, Verdict, evaluate, evaluate_value};
 pub use program::{Class, Program};
 #[cfg(feature = "std")]
 pub use types::{FunctionSig, SymbolError, Symbols, Type};

@@ -9,8 +9,11 @@ use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::value::Kind;
 use alloy_primitives::B256;
 
-/// Version of the encoding, the first byte of each program.
+/// Version of the encoding, the first byte of each program that uses nothing newer.
 pub const VERSION: u8 = 1;
+/// Version of programs that use the context of a transaction ([`op::ENTERED`] to [`op::ROUND_TRIP`]), and only of those, so that one
+/// rule has one encoding.
+pub const CONTEXT_VERSION: u8 = 2;
 /// Bytes of the header.
 pub const HEADER: usize = 11;
 /// Most bytes of a program.
@@ -76,6 +79,10 @@ pub mod op {
     pub const CALL: u8 = 0x50;
     pub const BALANCE: u8 = 0x51;
     pub const CODE_HASH: u8 = 0x52;
+    pub const ENTERED: u8 = 0x53;
+    pub const LEFT: u8 = 0x54;
+    pub const DEPTH: u8 = 0x55;
+    pub const ROUND_TRIP: u8 = 0x56;
 }
 
 /// What a rule needs, and hence where it can be evaluated. The numbers are those of the rulebook.
@@ -84,7 +91,7 @@ pub mod op {
 pub enum Class {
     /// One block's state: hooks, `trip` and keeper alike.
     State = 0,
-    /// The value when the guarded call began: hooks only. It reverts or shadows, and never raises a level.
+    /// The value when the guarded call began, or the context of the transaction: hooks only. It reverts or shadows, and never raises a level.
     Hook = 1,
     /// History, events, storage: the keeper only.
     Keeper = 2,
@@ -121,7 +128,7 @@ impl<'a> Instruction<'a> {
             op::PARAM | op::ENTRY | op::NEAR | op::AND_THEN | op::OR_ELSE => 2,
             op::GET | op::TEE => 1,
             op::TRUE | op::FALSE | op::NOW | op::ADD..=op::ABS | op::LT..=op::NE => 0,
-            op::NOT | op::BALANCE | op::CODE_HASH => 0,
+            op::NOT | op::BALANCE..=op::ROUND_TRIP => 0,
             op::CALL => {
                 let fixed = Cursor::take(&mut { *cursor }, CALL_FIXED).ok_or(DecodeReason::Truncated)?;
                 CALL_FIXED + fixed.last().map_or(0, |count| usize::from(*count))
@@ -211,6 +218,12 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn code(&self) -> &'a [u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
+    /// Whether the program uses the context of a transaction, which only a hook knows.
+    #[must_use]
+    pub const fn uses_context(&self) -> bool {
+        self.header[0] == CONTEXT_VERSION
     }
 
     /// What sort of value the program leaves; a rule leaves a boolean.

@@ -103,12 +103,14 @@ fn check_rule(view: &View<'_>, index: u16, start: usize) -> Result<usize, Proble
     if program.result() != Some(Kind::Bool) {
         return Err(Problem::NotBoolean);
     }
-    if program.params() != record.params || program.entries() != record.entries {
+    // Whoever trips a rule chooses the transaction, and with it the context.
+    let context = program.uses_context() && record.class != Class::Hook;
+    if program.params() != record.params || program.entries() != record.entries || context {
         return Err(Problem::WrongInputs);
     }
     for _ in 0..record.entries {
         let entry = decode(cursor.sized())?;
-        if entry.params() != 0 || entry.entries() != 0 {
+        if entry.params() != 0 || entry.entries() != 0 || entry.uses_context() {
             return Err(Problem::WrongInputs);
         }
     }
@@ -207,13 +209,13 @@ fn check_call(target: Address, calldata: &[u8], gas: u32) -> Result<(), Problem>
     if good { Ok(()) } else { Err(Problem::BadCall) }
 }
 
-/// A read-back: a boolean without witness or entry.
+/// A read-back: a boolean without witness, entry or context.
 fn check_condition(program: Program<'_>) -> Result<(), Problem> {
     let program = decode(Some(program.bytes()))?;
     if program.result() != Some(Kind::Bool) {
         return Err(Problem::NotBoolean);
     }
-    if program.params() == 0 && program.entries() == 0 {
+    if program.params() == 0 && program.entries() == 0 && !program.uses_context() {
         Ok(())
     } else {
         Err(Problem::WrongInputs)

@@ -11,6 +11,7 @@ mod abi;
 mod authority;
 mod batch;
 mod containment;
+mod context;
 mod hooks;
 mod rules;
 mod world;

@@ -60,6 +60,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// A guard with more in its configuration.
+    pub(crate) async fn with(more: &str) -> Self {
         let node = cordon_node::spawn(NodeConfig {
             silent: true,
             auto_impersonate: true,
@@ -77,7 +82,7 @@ impl World {
         let [price, gauge, switch, pause] = registers;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let vault = create(&provider, creation_code("Script.sol/Script.json")).await;
-        let text = configuration(&node.http_endpoint(), vault, registers);
+        let text = configuration(&node.http_endpoint(), vault, registers) + more;
         let config = Config::parse(&text, PathBuf::from("threats.toml")).unwrap();
         let compiled = config.compile().unwrap();
         let artifacts = Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first");
@@ -171,11 +176,15 @@ impl World {
     }
 
     pub(crate) fn enter(&self, scope: u8, action: Action) -> (Address, Vec<u8>) {
+        self.enter_with(scope, action, Address::ZERO, 1)
+    }
+
+    pub(crate) fn enter_with(&self, scope: u8, action: Action, asset: Address, amount: u64) -> (Address, Vec<u8>) {
         let call = ICordonGuard::enterCall {
             scopes: scope.try_into().unwrap(),
             action: action as u8,
-            asset: Address::ZERO,
-            amount: U256::from(1),
+            asset,
+            amount: U256::from(amount),
             account: ANYONE,
         };
         (self.guard, call.abi_encode())

@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloy_primitives::B256;
-use words::{FUNCTIONS, arguments, contains, folded, is_reserved, keeper_word, plural, wrong_count};
+use words::{CONTEXT, FUNCTIONS, arguments, contains, folded, is_reserved, keeper_word, plural, wrong_count};
 
 /// Most nodes of a rule with all named parts put in.
 const MAX_NODES: usize = 4096;
@@ -31,8 +31,8 @@ pub(crate) struct Resolver<'a> {
     used: Vec<bool>,
     /// The arguments of `entry`, each once.
     pub(crate) entries: Vec<Term>,
-    /// The first `entry`: its column.
-    pub(crate) entry_column: Option<usize>,
+    /// The first word that makes this a hook rule, and its column.
+    pub(crate) hook_word: Option<(String, usize)>,
 }
 
 type Resolved = Result<Term, CompileError>;
@@ -61,7 +61,7 @@ impl<'a> Resolver<'a> {
             lets: Vec::new(),
             used: Vec::new(),
             entries: Vec::new(),
-            entry_column: None,
+            hook_word: None,
         })
     }
 
@@ -176,6 +176,13 @@ impl<'a> Resolver<'a> {
         if let Some(address) = self.symbols.contract(name) {
             return Ok(term::word(address.into_word()));
         }
+        if CONTEXT.contains(&name) {
+            self.is_hook(name, column);
+            return Ok(match name {
+                "depth" => build(TermNode::Op(op::DEPTH, Vec::new()), Kind::Int),
+                _ => build(TermNode::Op(op::ROUND_TRIP, Vec::new()), Kind::Bool),
+            });
+        }
         keeper_word(column, name)?;
         if FUNCTIONS.contains(&name) {
             return Err(CompileError::at(
@@ -194,7 +201,7 @@ impl<'a> Resolver<'a> {
     fn known(&self) -> Vec<String> {
         let lets = self.lets.iter().map(|(name, _)| name.clone());
         let params = self.params.iter().map(|param| param.name.clone());
-        let words = ["now", "true", "false"].map(String::from);
+        let words = ["now", "true", "false"].into_iter().chain(CONTEXT).map(String::from);
         self.symbols
             .names()
             .into_iter()
@@ -213,6 +220,13 @@ impl<'a> Resolver<'a> {
             }
             "near" => self.near(column, args),
             "entry" => self.entry(column, args),
+            "entered" | "left" => {
+                let [asset] = arguments(column, name, args)?;
+                let asset = self.of_kind(asset, Kind::Word, &format!("`{name}`"))?;
+                self.is_hook(name, column);
+                let code = if name == "entered" { op::ENTERED } else { op::LEFT };
+                Ok(build(TermNode::Op(code, Vec::from([asset])), Kind::Int))
+            }
             "eth" | "codehash" => {
                 let [account] = arguments(column, name, args)?;
                 let account = self.of_kind(account, Kind::Word, &format!("`{name}`"))?;
@@ -223,6 +237,11 @@ impl<'a> Resolver<'a> {
             }
             _ => Err(self.unknown_function(column, name)),
         }
+    }
+
+    /// Notes the word that makes this a hook rule.
+    fn is_hook(&mut self, word: &str, column: usize) {
+        self.hook_word.get_or_insert_with(|| (word.to_string(), column));
     }
 
     fn unknown_function(&self, column: usize, name: &str) -> CompileError {
@@ -298,6 +317,14 @@ impl<'a> Resolver<'a> {
         if contains(&inner_term, &|node| matches!(node, TermNode::Entry(_))) {
             return Err(CompileError::at(inner.column, "`entry` within `entry`: one is enough"));
         }
+        if contains(&inner_term, &|node| {
+            matches!(node, TermNode::Op(op::ENTERED..=op::ROUND_TRIP, _))
+        }) {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` cannot use the transaction's context, which tells of the whole transaction anyway: take it out of `entry`",
+            ));
+        }
         if contains(&inner_term, &|node| matches!(node, TermNode::Param(..))) {
             return Err(CompileError::at(
                 inner.column,
@@ -311,7 +338,7 @@ impl<'a> Resolver<'a> {
                 self.entries.len() - 1
             }
         };
-        self.entry_column.get_or_insert(column);
+        self.is_hook("entry", column);
         match u8::try_from(index) {
             Ok(index) if index < MAX_ENTRIES => Ok(build(TermNode::Entry(index), inner_term.kind)),
             _ => Err(CompileError::at(

@@ -8,7 +8,12 @@ use alloc::format;
 use alloc::string::ToString;
 
 /// Functions of the language.
-pub(super) const FUNCTIONS: [&str; 7] = ["min", "max", "abs", "near", "entry", "eth", "codehash"];
+pub(super) const FUNCTIONS: [&str; 9] = [
+    "min", "max", "abs", "near", "entry", "eth", "codehash", "entered", "left",
+];
+
+/// Values of the running transaction.
+pub(super) const CONTEXT: [&str; 2] = ["depth", "round_trip"];
 
 /// Words that only a keeper could evaluate.
 const KEEPER_WORDS: [&str; 7] = ["slot", "events", "history", "mean", "median", "deviation", "rate"];
@@ -18,7 +23,10 @@ const ANCHOR: &str = "anchor";
 
 /// Whether a name has a meaning of its own.
 pub(super) fn is_reserved(name: &str) -> bool {
-    FUNCTIONS.contains(&name) || KEEPER_WORDS.contains(&name) || matches!(name, ANCHOR | "now" | "true" | "false")
+    FUNCTIONS.contains(&name)
+        || CONTEXT.contains(&name)
+        || KEEPER_WORDS.contains(&name)
+        || matches!(name, ANCHOR | "now" | "true" | "false")
 }
 
 /// An error when the name is one that only a keeper could evaluate.
