@@ -171,6 +171,7 @@ alloy::sol! {
         constructor(address binder, address safe, uint24 scope, uint256 delay, address multiSend);
         function bind(address guard) external;
         function schedule(address to, uint256 value, bytes calldata data, uint8 operation) external returns (bytes32);
+        function cancel(address to, uint256 value, bytes calldata data, uint8 operation) external;
     }
 
     struct Everyday {

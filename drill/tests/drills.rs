@@ -62,6 +62,13 @@ async fn safe_master_copy_keeps_its_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn safe_patient_thief_keeps_its_promises() {
+    let safe = kept(Scenario::SafePatientThief).await;
+    assert_eq!(delays(&safe), [2]);
+    assert!(detected_by(&safe, Detector::Keeper));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn timelock_takeover_keeps_its_promises() {
     let timelock = kept(Scenario::TimelockTakeover).await;
     assert_eq!(delays(&timelock), [2]);

@@ -25,7 +25,7 @@ use crate::{
     error::DrillError,
     play::{
         Play, bridge::ForgedMessage, lending::EmptyMarket, options::DoubleExercise, pool::Reentrancy,
-        safe::SafeMasterCopy, timelock::TimelockTakeover,
+        safe::SafeMasterCopy, safe_patient::SafePatientThief, timelock::TimelockTakeover,
     },
     progress::Progress,
     scenario::Scenario,
@@ -144,6 +144,7 @@ async fn deploy(
     Ok(Some(match scenario {
         Scenario::AaveOracle | Scenario::VaultInflation => return Ok(None),
         Scenario::SafeMasterCopy => SafeMasterCopy::deploy(tools, &builder).await?,
+        Scenario::SafePatientThief => SafePatientThief::deploy(tools, &builder).await?,
         Scenario::TimelockTakeover => TimelockTakeover::deploy(tools, &builder).await?,
         Scenario::EmptyMarket => EmptyMarket::deploy(tools, &builder).await?,
         Scenario::DoubleExercise => DoubleExercise::deploy(tools, &builder).await?,

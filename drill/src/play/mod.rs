@@ -7,6 +7,7 @@ pub(crate) mod lending;
 pub(crate) mod options;
 pub(crate) mod pool;
 pub(crate) mod safe;
+pub(crate) mod safe_patient;
 pub(crate) mod timelock;
 
 mod ours;
@@ -291,6 +292,11 @@ mod tests {
     #[tokio::test]
     async fn a_swapped_master_copy_empties_the_safe() {
         hurts::<safe::SafeMasterCopy>(10_000).await;
+    }
+
+    #[tokio::test]
+    async fn patience_empties_the_safe_too() {
+        hurts::<safe_patient::SafePatientThief>(10_000).await;
     }
 
     #[tokio::test]

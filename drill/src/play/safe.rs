@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use alloy::{
     eips::BlockId,
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, Bytes, U256, aliases::U24},
     providers::{Provider, ext::AnvilApi},
     signers::SignerSync,
     sol_types::{SolCall, SolConstructor, SolStruct, eip712_domain},
@@ -39,15 +39,15 @@ const TREASURY: u64 = 1_000;
 /// Tokens in the Safe at the start.
 const TOKENS: u64 = 4_000_000;
 /// The Safe's scope in the guard.
-const SCOPE: u32 = 1;
+pub(super) const SCOPE: u8 = 1;
 /// Two days between scheduling and execution of what changes the Safe.
-const DELAY: u64 = 172_800;
+pub(super) const DELAY: u64 = 172_800;
 /// Waves of honest traffic, and what the owners and others send in each.
 const WAVES: u64 = 16;
 const PAYMENTS: u64 = 5;
 
 const CALL: u8 = 0;
-const DELEGATECALL: u8 = 1;
+pub(super) const DELEGATECALL: u8 = 1;
 
 impl Play for SafeMasterCopy {
     const SCENARIO: Scenario = Scenario::SafeMasterCopy;
@@ -87,7 +87,7 @@ impl Play for SafeMasterCopy {
         let adapter = ISafeTransactionGuard::constructorCall {
             binder: builder.admin.address(),
             safe,
-            scope: alloy::primitives::aliases::U24::from(SCOPE),
+            scope: U24::from(SCOPE),
             delay: U256::from(DELAY),
             multiSend: book.get("multi_send")?,
         };
@@ -239,7 +239,7 @@ async fn fund(builder: &Builder<'_>, book: &Book) -> Result<(), DrillError> {
 }
 
 /// The Safe's transaction with the signatures of the first two owners.
-fn signed(
+pub(super) fn signed(
     book: &Book,
     nonce: u64,
     to: Address,

@@ -15,7 +15,7 @@ use crate::{
     outcome::{Latency, Outcome, VAULT_TOLERANCE_BPS},
     play::{
         self, bridge::ForgedMessage, lending::EmptyMarket, options::DoubleExercise, pool::Reentrancy,
-        safe::SafeMasterCopy, timelock::TimelockTakeover,
+        safe::SafeMasterCopy, safe_patient::SafePatientThief, timelock::TimelockTakeover,
     },
     score::Damage,
 };
@@ -29,6 +29,8 @@ pub enum Scenario {
     VaultInflation,
     /// A Safe's owners sign a DELEGATECALL that replaces the Safe's code.
     SafeMasterCopy,
+    /// The same, by a thief who schedules it with one owner's key and waits.
+    SafePatientThief,
     /// Whoever took over a timelock's governor queues the whole treasury.
     TimelockTakeover,
     /// A donation to a lending market's new collateral, and a redemption that rounds.
@@ -43,10 +45,11 @@ pub enum Scenario {
 
 impl Scenario {
     /// All drills, in the order in which the demo runs them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AaveOracle,
         Self::VaultInflation,
         Self::SafeMasterCopy,
+        Self::SafePatientThief,
         Self::TimelockTakeover,
         Self::EmptyMarket,
         Self::DoubleExercise,
@@ -61,6 +64,7 @@ impl Scenario {
             Self::AaveOracle => "aave-oracle",
             Self::VaultInflation => "vault-inflation",
             Self::SafeMasterCopy => "safe-master-copy",
+            Self::SafePatientThief => "safe-patient-thief",
             Self::TimelockTakeover => "timelock-takeover",
             Self::EmptyMarket => "empty-market",
             Self::DoubleExercise => "double-exercise",
@@ -72,7 +76,10 @@ impl Scenario {
     /// Whether the protocol under attack is a published one, run from its published bytecode.
     #[must_use]
     pub const fn real_bytecode(self) -> bool {
-        matches!(self, Self::AaveOracle | Self::SafeMasterCopy | Self::TimelockTakeover)
+        matches!(
+            self,
+            Self::AaveOracle | Self::SafeMasterCopy | Self::SafePatientThief | Self::TimelockTakeover
+        )
     }
 
     /// Whether the attack is held whatever its timing, and not only when it takes its time.
@@ -94,6 +101,7 @@ impl Scenario {
             Self::AaveOracle => aave::run(context).await,
             Self::VaultInflation => vault::run(context).await,
             Self::SafeMasterCopy => play::run::<SafeMasterCopy>(context).await,
+            Self::SafePatientThief => play::run::<SafePatientThief>(context).await,
             Self::TimelockTakeover => play::run::<TimelockTakeover>(context).await,
             Self::EmptyMarket => play::run::<EmptyMarket>(context).await,
             Self::DoubleExercise => play::run::<DoubleExercise>(context).await,
