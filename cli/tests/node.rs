@@ -235,6 +235,33 @@ async fn a_killed_node_loses_no_more_than_the_last_interval() {
 }
 
 #[tokio::test]
+async fn a_killed_node_leaves_nothing_on_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let mut child = node(&["--port", "0", "--no-program-cache"])
+        .envs(["HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"].map(|name| (name, home.path())))
+        .current_dir(home.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("Listening on ")?.to_owned()));
+    let running = Running {
+        child,
+        endpoint: format!("http://{}", address.unwrap()),
+    };
+    let provider = running.provider();
+    for _ in 0..20 {
+        pay(&provider).await;
+    }
+    // More states than the node keeps.
+    raw(&provider, "anvil_mine", json!(["0x4e20"])).await;
+    drop(running);
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn an_ended_node_has_written_all() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Running::start(&["--dump-state", folder.path().to_str().unwrap()]);

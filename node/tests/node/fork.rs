@@ -251,3 +251,39 @@ async fn known_state_outlives_the_forked_chain() {
     );
     assert!(send(&provider, count_up(counter)).await.status());
 }
+
+#[tokio::test]
+async fn traces_of_before_the_fork_follow_the_tracer_that_was_asked_for() {
+    let (anvil, counter) = upstream().await;
+    let up = anvil.provider();
+    let head = up.get_block_number().await.unwrap();
+    let block = up.get_block_by_number(head.into()).await.unwrap().unwrap();
+    let hash = block.transactions.hashes().next().unwrap();
+    let node = spawn(anvil.fork_config()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    // One after the other: none is answered with what another one told.
+    for tracer in [
+        json!({ "tracer": "callTracer" }),
+        json!({}),
+        json!({ "tracer": "prestateTracer" }),
+        json!({ "tracer": "callTracer", "tracerConfig": { "withLog": true } }),
+    ] {
+        let params = json!([hash, tracer]);
+        let answer = raw(&provider, "debug_traceTransaction", params.clone()).await;
+        assert_eq!(answer, raw(&up, "debug_traceTransaction", params).await, "{tracer}");
+        let told = answer.to_string();
+        let steps = tracer.get("tracer").is_none();
+        assert_eq!(told.contains("structLogs"), steps, "{tracer}");
+        assert_eq!(
+            told.contains("\"to\""),
+            tracer["tracer"] == json!("callTracer"),
+            "{tracer}"
+        );
+        assert_eq!(
+            told.contains("\"logs\""),
+            tracer.get("tracerConfig").is_some(),
+            "{tracer}"
+        );
+        assert!(steps || told.contains(&counter.to_string().to_lowercase()), "{tracer}");
+    }
+}
