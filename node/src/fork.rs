@@ -26,6 +26,7 @@ use url::Url;
 use crate::{
     chain::Tip,
     config::{ForkRequests, NodeConfig},
+    endpoint::Endpoint,
     error::NodeError,
     rpc::{RpcError, number},
     transaction::SignedTransaction,
@@ -335,50 +336,6 @@ fn headers(requests: &ForkRequests) -> Result<reqwest::header::HeaderMap, NodeEr
         headers.insert(parsed, value);
     }
     Ok(headers)
-}
-
-/// The endpoint as messages may name it: paths and credentials of providers' URLs are secrets.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
-    /// Scheme, host and port; of several endpoints, all.
-    pub(crate) name: String,
-    /// Whole URLs and what stands for them.
-    full: Vec<(String, String)>,
-}
-
-impl Endpoint {
-    fn new(url: &Url, more: &[Url]) -> Self {
-        let shown = |url: &Url| {
-            let host = url.host_str().unwrap_or("?");
-            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            format!("{}://{host}{port}", url.scheme())
-        };
-        let full: Vec<_> = std::iter::once(url)
-            .chain(more)
-            .map(|url| (url.to_string(), shown(url)))
-            .collect();
-        let names: Vec<_> = full.iter().map(|(_, name)| name.as_str()).collect();
-        Self {
-            name: names.join(" and "),
-            full,
-        }
-    }
-
-    /// An error with its causes, and without the secret parts of the URL.
-    pub(crate) fn explain(&self, error: &dyn std::error::Error) -> String {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let part = error.to_string();
-            if !text.contains(&part) {
-                text = format!("{text}: {part}");
-            }
-            cause = error.source();
-        }
-        self.full
-            .iter()
-            .fold(text, |text, (full, name)| text.replace(full, name))
-    }
 }
 
 /// Reads what the node needs of a block; fields that only some chains have may be missing.

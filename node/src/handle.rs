@@ -29,6 +29,7 @@ use crate::{
     node::{Mining, Slot},
     rpc::{self, HexIds},
     save, setup,
+    validate::validate,
 };
 
 /// Threads that serve requests; the EVM has others.
@@ -74,7 +75,7 @@ struct Started {
 /// When a setting is not usable, the port is taken, or the chain to fork is out of reach or another one than asked for. Nothing is
 /// left running then.
 pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, NodeError> {
-    setup::validate(&config)?;
+    validate(&config)?;
     let (started, wait) = oneshot::channel();
     let (stop, stopping) = watch::channel(false);
     let (ending, ended) = watch::channel(());

@@ -9,6 +9,7 @@ mod clock;
 mod config;
 mod cors;
 mod dump;
+mod endpoint;
 mod error;
 mod evm;
 mod fork;
@@ -24,12 +25,14 @@ mod programs;
 mod restore;
 mod rpc;
 mod save;
+mod seal;
 mod setup;
 mod signature;
 mod state;
 mod trace;
 mod transaction;
 mod upstream;
+mod validate;
 
 pub use config::{
     DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, DEFAULT_MNEMONIC, EngineChoice, ForkRequests, Hardfork, KeptPrograms,

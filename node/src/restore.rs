@@ -11,8 +11,8 @@ use crate::{
     fork::Replay,
     historical::Snapshot,
     node::Node,
-    producer,
     rpc::RpcError,
+    seal,
     state::{ChangeSet, Version},
 };
 
@@ -135,7 +135,7 @@ impl Node {
                     (tip.number, tip.timestamp) = (number, timestamp);
                     tip.l1_number = present.l1_number(number, timestamp);
                 }
-                Chain::fresh(producer::genesis(&tip, root))
+                Chain::fresh(seal::genesis(&tip, root))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{Arc, atomic::AtomicBool},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use alloy::{
@@ -13,7 +13,7 @@ use alloy::{
 use alloy_genesis::Genesis;
 use cordon_stylus::{
     CacheOptions, ProgramCache,
-    arbos::{self, STATE_ADDRESS},
+    arbos::STATE_ADDRESS,
     cache,
     genesis::{self, GenesisAccount},
 };
@@ -30,13 +30,11 @@ use crate::{
     fork::{Fork, SharedFork},
     node::{Accounts, Cheats, Lasting, Mining, Node, Snapshots},
     pool::Pool,
-    producer,
+    seal,
     state::{Base, Overlay, SharedStore, StateError, StateView},
     trace::Names,
+    validate::MIN_GAS_LIMIT,
 };
-
-/// The most development accounts.
-const MAX_ACCOUNTS: u32 = 1_000;
 
 /// Events that a slow subscriber may be behind before its subscription ends.
 const EVENT_BACKLOG: usize = 16_384;
@@ -44,86 +42,7 @@ const EVENT_BACKLOG: usize = 16_384;
 /// Calls that may run at a time.
 const PARALLEL_CALLS: usize = 32;
 
-/// Cost of the smallest transaction.
-const MIN_GAS_LIMIT: u64 = 21_000;
-
-/// The version of ArbOS that brought Stylus.
-const FIRST_ARBOS: u64 = 30;
 const WEI_PER_ETHER: u64 = 1_000_000_000_000_000_000;
-
-/// Refuses settings that contradict each other or cannot work.
-pub(crate) fn validate(config: &NodeConfig) -> Result<(), NodeError> {
-    let fail = |field, reason: &str| {
-        Err(NodeError::Config {
-            field,
-            reason: reason.to_owned(),
-        })
-    };
-    if config.fork_block_number.is_some() && config.fork_url.is_none() {
-        return fail("fork_block_number", "needs a fork_url");
-    }
-    let places = [
-        config.fork_block_number.is_some(),
-        config.fork_blocks_back.is_some(),
-        config.fork_transaction_hash.is_some(),
-    ];
-    let places = places.into_iter().filter(|given| *given).count();
-    if places > 0 && config.fork_url.is_none() {
-        return fail("fork_transaction_hash", "needs a fork_url");
-    }
-    if places > 1 {
-        return fail(
-            "fork_block_number",
-            "a block, a distance from the newest one and a transaction exclude each other: choose one",
-        );
-    }
-    if config.genesis.is_some() && config.fork_url.is_some() {
-        return fail(
-            "genesis",
-            "excludes fork_url: a fork begins with the state of its chain",
-        );
-    }
-    if config.mixed_mining && config.block_time.is_none() {
-        return fail("mixed_mining", "needs a block_time");
-    }
-    if config.state.interval.is_some() && config.state.dump.is_none() {
-        return fail("state.interval", "needs a file to write to, state.dump");
-    }
-    if config.transaction_blocks == Some(0) {
-        return fail("transaction_blocks", "must be at least one block");
-    }
-    if config.block_time.is_some_and(|time| time < Duration::from_millis(1)) {
-        return fail(
-            "block_time",
-            "must be at least one millisecond; leave it out to mine every transaction at once",
-        );
-    }
-    if config.no_mining && config.block_time.is_some() {
-        return fail("no_mining", "excludes block_time: choose one");
-    }
-    if !(FIRST_ARBOS..=arbos::NEWEST).contains(&config.arbos_version) {
-        return fail(
-            "arbos_version",
-            "must be 30 to 60: the versions of ArbOS that run Stylus programs and are known here",
-        );
-    }
-    if config.accounts > MAX_ACCOUNTS {
-        return fail("accounts", "at most 1,000");
-    }
-    if config.gas_limit.is_some_and(|limit| limit < MIN_GAS_LIMIT) {
-        return fail(
-            "gas_limit",
-            "must be at least 21,000, the cost of the smallest transaction",
-        );
-    }
-    if config.history == 0 {
-        return fail("history", "must be at least one block");
-    }
-    if config.max_transactions == 0 {
-        return fail("max_transactions", "must be at least one");
-    }
-    Ok(())
-}
 
 /// Makes the node: connects to the chain to fork, and prepares accounts and state.
 /// With `before` it takes the place of another one and goes on with its subscribers and its way of mining.
@@ -311,7 +230,7 @@ fn prepare(
     if forked {
         return Ok(Chain::forked(start.clone()));
     }
-    let genesis = producer::genesis(start, store.root());
+    let genesis = seal::genesis(start, store.root());
     store.set_block_hash(start.number, genesis.hash);
     Ok(Chain::fresh(genesis))
 }

@@ -24,7 +24,7 @@ use crate::{
     chain::{Block, Tip},
     evm::{Env, ExecutionError, Session},
     node::{Node, Place},
-    producer::{Executed, seal},
+    seal::{Executed, seal},
     state::Overlay,
     trace::Names,
     transaction::SignedTransaction,

@@ -7,7 +7,7 @@ use foundry_fork_db::{DatabaseError, SharedBackend, cache::MemDb};
 use parking_lot::RwLock;
 use revm::{DatabaseRef, bytecode::Bytecode, database_interface::DBErrorMarker, state::AccountInfo};
 
-use crate::fork::Endpoint;
+use crate::endpoint::Endpoint;
 
 use super::store::{Store, Version};
 
