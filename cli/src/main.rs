@@ -5,6 +5,7 @@
 mod check;
 mod drill;
 mod guard;
+mod import;
 mod keeper;
 mod key;
 mod node;
@@ -36,6 +37,9 @@ enum Command {
     Keeper(keeper::Command),
     /// Replay an incident on a fork, without the guard and with it, and show what was saved.
     Drill(drill::Args),
+    /// Make a cordon.toml of another monitor's configuration.
+    #[command(subcommand)]
+    Import(import::Command),
     /// Check a configuration: every rule compiled, with its class and cost. Nothing is sent anywhere.
     Check(check::Args),
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
             Command::Guard(command) => guard::run(command).await,
             Command::Keeper(command) => keeper::run(&command).await,
             Command::Drill(args) => drill::run(&args).await,
+            Command::Import(command) => import::run(&command),
             Command::Check(args) => check::run(&args).await,
         }
     });
@@ -76,7 +81,7 @@ impl Command {
     fn log_filter(&self) -> &'static str {
         match self {
             Self::Node(_) => "warn,cordon_node=info",
-            Self::Guard(_) | Self::Check(_) => "warn,cordon_client=info",
+            Self::Guard(_) | Self::Check(_) | Self::Import(_) => "warn,cordon_client=info",
             Self::Keeper(_) => "warn,cordon_keeper=info",
             // Its steps and its results say it all; many a guard is deployed and many an alarm raised on the way.
             Self::Drill(_) => "off",

@@ -8,6 +8,7 @@ pub mod compile;
 pub mod config;
 pub mod deploy;
 pub mod guard;
+pub mod import;
 pub mod operate;
 pub mod precompiles;
 pub mod program;
