@@ -20,6 +20,7 @@
 //! ```
 
 mod alarm;
+mod catchup;
 pub mod chain;
 pub mod clock;
 mod console;

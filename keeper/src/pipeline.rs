@@ -23,7 +23,7 @@ use crate::rules::{BlockReading, GuardEventKind, ReadError, Reader};
 const WINDOW: u32 = 256;
 /// With more blocks than this to catch up on, the newest is evaluated first, and again every [`PROBE_EVERY`] blocks.
 const PROBE_LAG: u64 = 8;
-const PROBE_EVERY: usize = 32;
+pub(crate) const PROBE_EVERY: usize = 32;
 /// People are told when the keeper is this many blocks behind.
 const BEHIND: u64 = 100;
 const RETRY: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ const PRUNE_EVERY: u64 = 10_000;
 
 /// Why a block could not be finished now.
 #[derive(Debug, thiserror::Error)]
-enum Hindrance {
+pub(crate) enum Hindrance {
     #[error(transparent)]
     Follow(#[from] FollowError),
     #[error(transparent)]
@@ -149,7 +149,9 @@ impl Pipeline {
                 self.progress.done(first.number.saturating_sub(1));
             }
         }
-        for (position, block) in event.committed().iter().enumerate() {
+        let mut ahead = event.committed();
+        let mut position = 0_usize;
+        while let Some((block, rest)) = ahead.split_first() {
             let newest = heads.newest().unwrap_or(target);
             let lag = newest.block.number.saturating_sub(block.number);
             if lag > PROBE_LAG && position.is_multiple_of(PROBE_EVERY) {
@@ -162,10 +164,20 @@ impl Pipeline {
                     .raise(AlarmKind::Behind, "blocks", &text, Some(block.number))
                     .await;
             }
+            if lag > PROBE_LAG {
+                let together = self.process_many(ahead, target.at).await?;
+                if together > 0 {
+                    ahead = ahead.get(together..).unwrap_or_default();
+                    position = position.next_multiple_of(PROBE_EVERY);
+                    continue;
+                }
+            }
             // A block that was never announced is known since the head that comes after it.
             let at = heads.arrival(block.hash).unwrap_or(target.at);
             self.process(block, at, true).await?;
             self.progress.done(block.number);
+            ahead = rest;
+            position = position.saturating_add(1);
             if lag <= PROBE_LAG && block.number.is_multiple_of(16) {
                 self.alarms.clear(AlarmKind::Behind, "blocks").await;
             }
@@ -196,18 +208,10 @@ impl Pipeline {
         let decided_at = Instant::now();
         let head_to_decision = decided_at.saturating_duration_since(seen_at);
         let record = BlockRecord {
-            block,
-            version: self.version,
-            verdicts: &reading.verdicts,
-            scopes: reading.scopes.as_deref(),
             decisions: &decisions,
-            events: &reading.events,
-            stopped: &reading.stopped,
-            sightings: &reading.sightings,
-            witnessed: &reading.witnessed,
-            witness_limit: self.witness_limit,
             head_to_decision: (!decisions.is_empty()).then_some(head_to_decision),
             is_next,
+            ..self.record(block, &reading)
         };
         let commit = self.store.commit_block(&record, &self.names).await?;
         if !commit.intents.is_empty() {
@@ -228,6 +232,24 @@ impl Pipeline {
         }
         self.after((block, seen_at), &reading, &decisions, &commit, &open).await;
         Ok(())
+    }
+
+    /// What is stored of a block in which nothing was decided.
+    pub(crate) fn record<'a>(&'a self, block: &'a BlockRef, reading: &'a BlockReading) -> BlockRecord<'a> {
+        BlockRecord {
+            block,
+            version: self.version,
+            verdicts: &reading.verdicts,
+            scopes: reading.scopes.as_deref(),
+            decisions: &[],
+            events: &reading.events,
+            stopped: &reading.stopped,
+            sightings: &reading.sightings,
+            witnessed: &reading.witnessed,
+            witness_limit: self.witness_limit,
+            head_to_decision: None,
+            is_next: true,
+        }
     }
 
     async fn decide(&self, block: &BlockRef, reading: &BlockReading) -> Result<Vec<Decision>, StoreError> {
@@ -251,7 +273,7 @@ impl Pipeline {
     }
 
     /// What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
-    async fn after(
+    pub(crate) async fn after(
         &self,
         (block, seen_at): (&BlockRef, Instant),
         reading: &BlockReading,

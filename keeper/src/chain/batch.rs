@@ -6,8 +6,8 @@ use alloy::rpc::client::BatchRequest;
 use alloy::transports::{TransportError, TransportResult};
 use serde_json::{Value, json};
 
-use super::RpcError;
 use super::rpc::{Rpc, is_busy};
+use super::{BlockRef, RpcError, aggregate};
 
 /// Requests per round trip: what providers accept.
 const PER_BATCH: usize = 100;
@@ -120,15 +120,104 @@ impl Rpc {
         block: B256,
         questions: &[Question],
     ) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
-        let parts = questions.chunks(PER_BATCH).map(|part| self.ask_part(block, part));
-        let mut answers = Vec::with_capacity(questions.len());
-        for part in futures::future::join_all(parts).await {
-            answers.extend(part?);
+        let (calls, others): (Vec<usize>, Vec<usize>) = (0..questions.len()).partition(|at| {
+            let question = questions.get(*at);
+            matches!(
+                question,
+                Some(Question::Call {
+                    gas: Some(_),
+                    code: None,
+                    ..
+                })
+            )
+        });
+        let mut answers: Vec<Option<Result<Answer, Refusal>>> = vec![None; questions.len()];
+        let parts = calls
+            .chunks(aggregate::MOST)
+            .map(|part| (part, true))
+            .chain(others.chunks(PER_BATCH).map(|part| (part, false)));
+        let asked = parts.map(|(part, is_calls)| self.ask_part(block, part, questions, is_calls));
+        for part in futures::future::try_join_all(asked).await? {
+            for (at, answer) in part {
+                if let Some(slot) = answers.get_mut(at) {
+                    *slot = Some(answer);
+                }
+            }
         }
-        Ok(answers)
+        let none = || Err(Refusal::Node("it was not answered".to_owned()));
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(none)).collect())
     }
 
-    async fn ask_part(&self, block: B256, questions: &[Question]) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
+    /// The answers to the questions at these positions, with the positions.
+    async fn ask_part(
+        &self,
+        block: B256,
+        positions: &[usize],
+        questions: &[Question],
+        is_calls: bool,
+    ) -> Result<Vec<(usize, Result<Answer, Refusal>)>, RpcError> {
+        let own: Vec<&Question> = positions.iter().filter_map(|at| questions.get(*at)).collect();
+        let together = if is_calls && own.len() > 1 {
+            self.ask_together(block, &own).await?
+        } else {
+            None
+        };
+        let answers = match together {
+            Some(answers) => answers,
+            None => self.ask_apart(block, &own).await?,
+        };
+        Ok(positions.iter().copied().zip(answers).collect())
+    }
+
+    /// All in one `eth_call`; `None` when the node does not take such a call, or it needs too much gas.
+    async fn ask_together(
+        &self,
+        block: B256,
+        questions: &[&Question],
+    ) -> Result<Option<Vec<Result<Answer, Refusal>>>, RpcError> {
+        let Some(question) = aggregate::question(questions) else {
+            return Ok(None);
+        };
+        let answer = self.ask_apart(block, &[&question]).await?.pop();
+        Ok(match answer {
+            Some(Ok(Answer::Output(output))) => aggregate::answers(&output, questions.len()),
+            _ => None,
+        })
+    }
+
+    /// Headers of these heights that the node has, in one round trip per hundred.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub(super) async fn headers(&self, numbers: std::ops::Range<u64>) -> Result<Vec<BlockRef>, RpcError> {
+        const METHOD: &str = "eth_getBlockByNumber";
+        let numbers: Vec<u64> = numbers.collect();
+        let parts = numbers.chunks(PER_BATCH).map(|part| {
+            self.ask(METHOD, move |provider| async move {
+                let client = provider.client();
+                let mut batch = BatchRequest::new(client);
+                let mut waiters = Vec::with_capacity(part.len());
+                for number in part {
+                    let params = json!([format!("{number:#x}"), false]);
+                    waiters.push(batch.add_call::<_, Option<Value>>(METHOD, &params)?);
+                }
+                batch.send().await?;
+                let mut blocks = Vec::with_capacity(waiters.len());
+                for waiter in waiters {
+                    blocks.extend(waiter.await?.as_ref().and_then(BlockRef::from_json));
+                }
+                Ok(blocks)
+            })
+        });
+        Ok(futures::future::try_join_all(parts).await?.concat())
+    }
+
+    async fn ask_apart(&self, block: B256, questions: &[&Question]) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
+        let parts = questions.chunks(PER_BATCH).map(|part| self.ask_batch(block, part));
+        Ok(futures::future::try_join_all(parts).await?.concat())
+    }
+
+    async fn ask_batch(&self, block: B256, questions: &[&Question]) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
         let values = self
             .ask("a batch", |provider| async move {
                 let client = provider.client();

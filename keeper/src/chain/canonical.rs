@@ -1,6 +1,6 @@
 //! The canonical chain as a bounded window, and the walk that turns an observed head into [`ChainEvent`]s.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 
 use alloy::primitives::B256;
@@ -13,6 +13,11 @@ pub trait BlockSource {
     fn by_hash(&self, hash: B256) -> impl Future<Output = Result<Option<BlockRef>, RpcError>> + Send;
     /// The canonical block at this height; `None` when the chain is shorter.
     fn by_number(&self, number: u64) -> impl Future<Output = Result<Option<BlockRef>, RpcError>> + Send;
+    /// Canonical blocks of these heights, as many as can be had at once: only to save asking for each. They prove nothing; what
+    /// they are is proved by the hashes that their children name.
+    fn by_numbers(&self, _numbers: std::ops::Range<u64>) -> impl Future<Output = Vec<BlockRef>> + Send {
+        std::future::ready(Vec::new())
+    }
 }
 
 /// Why a head could not be connected to the window. Nothing was changed; trying again with a later head is safe.
@@ -47,6 +52,8 @@ pub enum FollowError {
     },
 }
 
+/// A gap of more blocks than this is asked for at once.
+const FEW: u64 = 4;
 /// Steps by which a long gap is filled: the headers of one step are held in memory.
 const STEP: u64 = 256;
 
@@ -137,6 +144,13 @@ impl Canonical {
         source: &S,
     ) -> Result<Option<ChainEvent>, FollowError> {
         let oldest = self.window.front().map_or(0, |block| block.number);
+        let mut fetched = HashMap::new();
+        if let Some(tip) = self.tip()
+            && target.number > tip.number.saturating_add(FEW)
+        {
+            let between = source.by_numbers(tip.number.saturating_add(1)..target.number).await;
+            fetched.extend(between.into_iter().map(|block| (block.hash, block)));
+        }
         let mut walked = vec![target];
         let mut child = target;
         let keep = loop {
@@ -147,10 +161,13 @@ impl Canonical {
                 // Deeper than the window: everything we hold was replaced.
                 break 0;
             }
-            let parent = source.by_hash(child.parent).await?.ok_or(FollowError::MissingParent {
-                number: child.number,
-                hash: child.hash,
-            })?;
+            let parent = match fetched.remove(&child.parent) {
+                Some(parent) => parent,
+                None => source.by_hash(child.parent).await?.ok_or(FollowError::MissingParent {
+                    number: child.number,
+                    hash: child.hash,
+                })?,
+            };
             if parent.hash != child.parent || parent.number.checked_add(1) != Some(child.number) {
                 return Err(FollowError::WrongBlock {
                     child: child.number,
@@ -247,6 +264,11 @@ mod tests {
         }
         async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
             Ok(self.canonical.get(number as usize).copied())
+        }
+        async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {
+            // An endpoint that leaves some out, and one that has been asked for others.
+            let every_third = |block: &&BlockRef| numbers.contains(&block.number) && !block.number.is_multiple_of(3);
+            self.canonical.iter().filter(every_third).copied().collect()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use alloy::primitives::B256;
 use alloy::rpc::types::Header;
+use serde_json::Value;
 
 /// The part of a block's header that the keeper works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +17,21 @@ pub struct BlockRef {
     pub timestamp: u64,
     /// Base fee in wei per gas; zero on chains without one.
     pub base_fee: u64,
+}
+
+impl BlockRef {
+    /// From the answer of a node; `None` when something is missing.
+    pub(super) fn from_json(value: &Value) -> Option<Self> {
+        let text = |field: &str| value.get(field).and_then(Value::as_str);
+        let number = |field: &str| u64::from_str_radix(text(field)?.strip_prefix("0x")?, 16).ok();
+        Some(Self {
+            number: number("number")?,
+            hash: text("hash")?.parse().ok()?,
+            parent: text("parentHash")?.parse().ok()?,
+            timestamp: number("timestamp")?,
+            base_fee: number("baseFeePerGas").unwrap_or_default(),
+        })
+    }
 }
 
 impl From<&Header> for BlockRef {

@@ -1,6 +1,7 @@
 //! Following the chain: heads come in by WebSocket with HTTP polling beside it, gaps are filled by parent hash, and what the
 //! rest of the keeper sees is a gapless sequence of [`ChainEvent`]s that can each be inverted.
 
+mod aggregate;
 mod batch;
 mod canonical;
 mod compare;

@@ -213,4 +213,14 @@ impl BlockSource for Rpc {
             .await?;
         Ok(block.map(|block| BlockRef::from(&block.header)))
     }
+
+    async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {
+        match self.headers(numbers).await {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                tracing::debug!(%error, "headers could not be had at once; they are asked for one by one");
+                Vec::new()
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! One block read at its hash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
@@ -11,7 +12,7 @@ use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
+use super::{Evaluated, GuardEvent, Hooks, NativeState, Sightings, StoppedCall, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
@@ -35,6 +36,17 @@ pub struct Request {
     pub rule: u16,
     /// Witness words, as many as the rule has parameters.
     pub witness: Vec<B256>,
+}
+
+impl Request {
+    /// Of a rule without parameters.
+    #[must_use]
+    pub fn plain(rule: u16) -> Self {
+        Self {
+            rule,
+            witness: Vec::new(),
+        }
+    }
 }
 
 /// Everything that was read of a block.
@@ -90,6 +102,8 @@ pub struct Reader {
     watched: Watched,
     hooks: Hooks,
     watches: Watches,
+    /// Programs by rule: evaluated here instead of by the guard.
+    programs: Option<Arc<Vec<Vec<u8>>>>,
 }
 
 impl Reader {
@@ -102,6 +116,7 @@ impl Reader {
             watched,
             hooks: Hooks::default(),
             watches: Watches::default(),
+            programs: None,
         }
     }
 
@@ -116,6 +131,14 @@ impl Reader {
     #[must_use]
     pub fn with_watches(mut self, watches: Watches) -> Self {
         self.watches = watches;
+        self
+    }
+
+    /// The same, evaluating these programs here, by rule, and not asking the guard for verdicts: for rules that the guard has not
+    /// adopted.
+    #[must_use]
+    pub fn with_programs(mut self, programs: Vec<Vec<u8>>) -> Self {
+        self.programs = Some(Arc::new(programs));
         self
     }
 
@@ -347,12 +370,48 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn evaluate(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
+        if let Some(programs) = &self.programs {
+            return self.evaluate_here(block, requests, programs).await;
+        }
         let batches = futures::future::join_all(requests.chunks(BATCH).map(|batch| self.batch(block, batch))).await;
         let mut verdicts = Vec::with_capacity(requests.len());
         for batch in batches {
             verdicts.extend(batch?);
         }
         Ok(verdicts)
+    }
+
+    async fn evaluate_here(
+        &self,
+        block: &BlockRef,
+        requests: &[Request],
+        programs: &[Vec<u8>],
+    ) -> Result<Vec<RuleVerdict>, ReadError> {
+        let evaluated: Vec<Evaluated<'_>> = requests
+            .iter()
+            .map(|request| Evaluated {
+                program: programs.get(usize::from(request.rule)).map_or(&[][..], Vec::as_slice),
+                words: &request.witness,
+            })
+            .collect();
+        let evaluations = NativeState::new(*block)
+            .evaluate(&self.rpc, &evaluated)
+            .await
+            .map_err(ReadError::Unreachable)?;
+        Ok(requests
+            .iter()
+            .zip(evaluations)
+            .map(|(request, evaluation)| RuleVerdict {
+                rule: request.rule,
+                witness: request.witness.clone(),
+                reading: Reading {
+                    verdict: evaluation.verdict,
+                    reason: evaluation.reason,
+                    observed: evaluation.observed,
+                    bound: evaluation.bound,
+                },
+            })
+            .collect())
     }
 
     /// One batch. When the guard refuses it, it is halved until the rule that spoils it stands alone: one bad rule must not

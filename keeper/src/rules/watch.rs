@@ -33,14 +33,7 @@ impl Watched {
     /// # Errors
     /// See [`StoreError`].
     pub async fn requests(&self, store: &Store, open: &[OpenIncident]) -> Result<Vec<Request>, StoreError> {
-        let mut requests: Vec<Request> = self
-            .plain
-            .iter()
-            .map(|rule| Request {
-                rule: *rule,
-                witness: Vec::new(),
-            })
-            .collect();
+        let mut requests: Vec<Request> = self.plain.iter().map(|rule| Request::plain(*rule)).collect();
         for rule in &self.witnessed {
             let of_incidents = open.iter().filter(|incident| incident.rule == Some(rule.index));
             let mut words: Vec<Vec<B256>> = of_incidents.map(|incident| incident.witness.clone()).collect();

@@ -1,0 +1,81 @@
+//! Catching up: blocks in which nothing has to be decided are read several at a time and stored in one transaction, so that
+//! neither the endpoint's round trips nor the disk are waited for once per block.
+
+use std::time::Instant;
+
+use cordon_core::rule::eval::Verdict;
+use futures::stream::{FuturesOrdered, StreamExt};
+
+use crate::chain::BlockRef;
+use crate::pipeline::{Hindrance, PROBE_EVERY, Pipeline};
+use crate::rules::{BlockReading, ReadError, Request};
+
+/// Blocks that are read at the same time.
+const READ_AHEAD: usize = 8;
+
+impl Pipeline {
+    /// Processes the first of `blocks` together, as many as may be, and answers how many: none when the first of them has to be
+    /// taken by itself.
+    ///
+    /// That is so when what is read of a block depends on those before it (open incidents, remembered witnesses), when the
+    /// block is done already, and when its verdicts or the guard's events may change what comes after it.
+    pub(crate) async fn process_many(&self, blocks: &[BlockRef], seen_at: Instant) -> Result<usize, Hindrance> {
+        let watched = self.reader.watched();
+        if !watched.witnessed.is_empty() || !self.store.watched().await?.is_empty() {
+            return Ok(0);
+        }
+        let mut chosen = Vec::new();
+        for block in blocks.iter().take(PROBE_EVERY) {
+            if self.store.is_done(block.hash).await? {
+                break;
+            }
+            chosen.push(*block);
+        }
+        let requests: Vec<Request> = watched.plain.iter().map(|rule| Request::plain(*rule)).collect();
+        let readings = self.read_ahead(&chosen, &requests).await?;
+        let quiet: Vec<(&BlockRef, &BlockReading)> = chosen
+            .iter()
+            .zip(&readings)
+            .take_while(|(_, reading)| is_quiet(reading))
+            .collect();
+        let records: Vec<_> = quiet
+            .iter()
+            .map(|(block, reading)| self.record(block, reading))
+            .collect();
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let commits = self.store.commit_blocks(&records, &self.names).await?;
+        for ((block, reading), commit) in quiet.iter().zip(&commits) {
+            self.after((block, seen_at), reading, &[], commit, &[]).await;
+            self.progress.done(block.number);
+        }
+        Ok(records.len())
+    }
+
+    /// The readings of all blocks, in their order.
+    async fn read_ahead(&self, blocks: &[BlockRef], requests: &[Request]) -> Result<Vec<BlockReading>, ReadError> {
+        let mut waiting = blocks.iter();
+        let mut reads = FuturesOrdered::new();
+        for block in waiting.by_ref().take(READ_AHEAD) {
+            reads.push_back(self.reader.read(block, requests, &[]));
+        }
+        let mut readings = Vec::with_capacity(blocks.len());
+        while let Some(reading) = reads.next().await {
+            readings.push(reading?);
+            if let Some(block) = waiting.next() {
+                reads.push_back(self.reader.read(block, requests, &[]));
+            }
+        }
+        Ok(readings)
+    }
+}
+
+/// Whether nothing in the block calls for a decision, or changes what is read of the blocks after it.
+fn is_quiet(reading: &BlockReading) -> bool {
+    let breached = reading
+        .verdicts
+        .iter()
+        .any(|verdict| verdict.reading.verdict == Verdict::Breached);
+    !breached && reading.events.is_empty() && reading.stopped.is_empty()
+}
