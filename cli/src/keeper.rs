@@ -1,15 +1,17 @@
 //! `cordon keeper`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
 use clap::{Parser, Subcommand};
 use cordon_client::config::StorePlace;
 use cordon_client::{CompiledConfig, Config};
+use cordon_keeper::decide::Act;
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
 use cordon_keeper::record::Store;
-use cordon_keeper::{Keeper, KeeperError, KeeperEvent, Options, Signers};
+use cordon_keeper::{Found, Keeper, KeeperError, KeeperEvent, Options, Side, Signers, What};
+use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -34,16 +36,7 @@ pub(crate) enum Command {
     },
     /// Evaluate blocks that have passed, as the keeper would have, and show what it would have decided. Nothing is sent or
     /// stored; the endpoint must have the blocks' states (an archive node for old ones).
-    Replay {
-        #[command(flatten)]
-        args: Args,
-        /// First block.
-        #[arg(long, value_name = "BLOCK")]
-        from: u64,
-        /// Last block.
-        #[arg(long, value_name = "BLOCK")]
-        to: u64,
-    },
+    Replay(ReplayArgs),
     /// Acknowledge an incident or an alarm: it is escalated and repeated no more.
     Ack {
         #[command(flatten)]
@@ -69,7 +62,7 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::Run(args) => follow(args).await,
         Command::Check(args) => check(args).await,
         Command::NotifyTest { args, channel } => notify_test(args, channel.as_deref()).await,
-        Command::Replay { args, from, to } => replay(args, *from, *to).await,
+        Command::Replay(wanted) => replay(wanted).await,
         Command::Ack { args, topic, by } => acknowledge(args, topic, by).await,
     }
 }
@@ -115,39 +108,127 @@ async fn notify_test(args: &Args, only: Option<&str>) -> eyre::Result<()> {
     Ok(())
 }
 
-async fn replay(args: &Args, from: u64, to: u64) -> eyre::Result<()> {
-    eyre::ensure!(from <= to, "--from {from} is after --to {to}");
-    let config = Config::load(&args.config)?;
+/// How a replay is shown, and against what.
+#[derive(Parser)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    args: Args,
+    /// First block.
+    #[arg(long, value_name = "BLOCK")]
+    from: u64,
+    /// Last block.
+    #[arg(long, value_name = "BLOCK")]
+    to: u64,
+    /// Another configuration: shows the alerts that its rules and watches would add (+) and remove (-).
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// One JSON object per line instead of text; the last one is the summary.
+    #[arg(long)]
+    json: bool,
+}
+
+fn compiled(path: &Path) -> eyre::Result<(Options, CompiledConfig)> {
+    let config = Config::load(path)?;
     let compiled = config.compile()?;
     warn(&config, &compiled.warnings);
-    let options = Options::from_config(&config)?;
+    Ok((Options::from_config(&config)?, compiled))
+}
+
+async fn replay(wanted: &ReplayArgs) -> eyre::Result<()> {
+    let (from, to) = (wanted.from, wanted.to);
+    eyre::ensure!(from <= to, "--from {from} is after --to {to}");
+    let (options, rules) = compiled(&wanted.args.config)?;
+    let other = wanted.against.as_deref().map(compiled).transpose()?;
+    if let Some((other, _)) = &other {
+        eyre::ensure!(
+            other.chain_id == options.chain_id,
+            "the two configurations are for different chains: {} and {}",
+            options.chain_id,
+            other.chain_id
+        );
+    }
     let style = Style::of_stdout();
     let begun = std::time::Instant::now();
-    let replayed = cordon_keeper::replay(&options, &compiled, (from, to), |found| {
-        let (number, rule) = (found.block.number, &found.rule);
-        match &found.decision {
-            Some(decision) => {
-                let name = compiled.scope_name(decision.scope).unwrap_or("?");
-                let what = style.red(&format!("{rule} is breached"));
-                println!(
-                    "block {number}: {what}: {:?} of scope {name} to {}",
-                    decision.act,
-                    decision.level.name()
-                );
-            }
-            None => println!("block {number}: {rule} could not be evaluated"),
+    let against = other.as_ref().map(|(options, rules)| (options, rules));
+    let replayed = cordon_keeper::replay((&options, &rules), against, (from, to), |found| {
+        let sentence = sentence(found, &rules);
+        if wanted.json {
+            println!("{}", found_json(found, &sentence));
+            return;
+        }
+        let line = format!("block {}: {sentence}", found.block.number);
+        match found.side {
+            Side::Both if against.is_some() => println!("  {line}"),
+            Side::Both => println!("{line}"),
+            Side::Added => println!("{}", style.green(&format!("+ {line}"))),
+            Side::Removed => println!("{}", style.red(&format!("- {line}"))),
         }
     })
     .await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    if wanted.json {
+        let summary = json!({
+            "summary": true, "blocks": replayed.blocks, "verdicts": replayed.verdicts, "unknown": replayed.unknown,
+            "decisions": replayed.decisions, "sightings": replayed.sightings, "added": replayed.added,
+            "removed": replayed.removed, "seconds": seconds,
+        });
+        println!("{summary}");
+        return Ok(());
+    }
     println!(
-        "{} blocks, {} verdicts, {} unknown, {} decisions in {:.1} s",
-        replayed.blocks,
-        replayed.verdicts,
-        replayed.unknown,
-        replayed.decisions,
-        begun.elapsed().as_secs_f64()
+        "{} blocks, {} verdicts ({} unknown), {} decisions, {} sightings in {seconds:.1} s",
+        replayed.blocks, replayed.verdicts, replayed.unknown, replayed.decisions, replayed.sightings,
     );
+    if let Some(other) = &wanted.against {
+        println!(
+            "{} adds {} alerts and removes {}",
+            other.display(),
+            replayed.added,
+            replayed.removed
+        );
+    }
     Ok(())
+}
+
+/// What was found, for people.
+fn sentence(found: &Found, compiled: &CompiledConfig) -> String {
+    let id = &found.id;
+    match &found.what {
+        What::Decided(decision) => {
+            let name = compiled.scope_name(decision.scope).unwrap_or("?");
+            let act = match decision.act {
+                Act::Trip => "trip",
+                Act::Contain => "contain",
+                Act::Shadow => "only record (shadow)",
+            };
+            format!("{id} is breached: {act}, scope {name} to {}", decision.level.name())
+        }
+        What::Unknown => format!("{id} could not be evaluated"),
+        What::Sighted(sighting) => format!("{id}: {}", sighting.text),
+    }
+}
+
+fn found_json(found: &Found, sentence: &str) -> Value {
+    let (kind, facts) = match &found.what {
+        What::Decided(decision) => (
+            "decided",
+            json!({
+                "level": decision.level.name(), "scope": decision.scope, "severity": decision.severity.name(),
+                "witness": decision.witness, "shadow": decision.act == Act::Shadow,
+            }),
+        ),
+        What::Unknown => ("unknown", Value::Null),
+        What::Sighted(sighting) => ("sighted", sighting.facts.clone()),
+    };
+    let side = match found.side {
+        Side::Both => "both",
+        Side::Added => "added",
+        Side::Removed => "removed",
+    };
+    json!({
+        "block": found.block.number, "hash": found.block.hash, "id": found.id, "kind": kind, "side": side,
+        "text": sentence, "facts": facts,
+    })
 }
 
 async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {

@@ -48,4 +48,4 @@ pub use event::KeeperEvent;
 pub use health::Health;
 pub use keeper::Keeper;
 pub use options::{Options, Signers};
-pub use replay::{Found, Replayed, replay};
+pub use replay::{Found, Replayed, Side, What, replay};

@@ -196,14 +196,29 @@ async fn blocks_that_passed_meanwhile_are_evaluated() {
     let incident = keeper.incident().await;
     assert_eq!((incident.opened_block, incident.contained_block), (bad, None));
     let mut found = Vec::new();
-    let replayed = cordon_keeper::replay(&world.options(), &world.compiled, (bad - 1, height), |one| {
-        found.push((one.block.number, one.rule.clone(), one.decision.is_some()));
+    let options = world.options();
+    let own = (&options, &world.compiled);
+    let replayed = cordon_keeper::replay(own, None, (bad - 1, height), |one| {
+        let is_decision = matches!(one.what, cordon_keeper::What::Decided(_));
+        found.push((one.block.number, one.id.clone(), is_decision));
     })
     .await
     .unwrap();
     assert_eq!(found, [(bad, "gauge-low".to_owned(), true)], "the same over history");
     assert_eq!((replayed.blocks, replayed.unknown), (height - bad + 2, 0));
-    let beyond = cordon_keeper::replay(&world.options(), &world.compiled, (height, height + 1_000_000), |_| {}).await;
+    // A looser bound, which no guard has adopted, would not have found it.
+    let text = world
+        .config
+        .source
+        .text()
+        .replace("board.get(0) <= 100", "board.get(0) <= 1000000");
+    let looser = cordon_client::Config::parse(&text, world.config.source.path()).unwrap();
+    let other = (&options, &looser.compile().unwrap());
+    let replayed = cordon_keeper::replay(own, Some(other), (bad - 1, height), |_| {})
+        .await
+        .unwrap();
+    assert_eq!((replayed.added, replayed.removed, replayed.decisions), (0, 1, 1));
+    let beyond = cordon_keeper::replay(own, None, (height, height + 1_000_000), |_| {}).await;
     assert!(beyond.unwrap_err().to_string().contains("does not have block"));
     assert_eq!(store.intents().await.unwrap()[0].outcome, Some(Outcome::HoldsAgain));
     assert_eq!(world.nonce(KEEPER).await, 0);
