@@ -1,0 +1,51 @@
+//! The keeper against the clock: how fast it tells what its watches see, how fast it catches up, and what it misses or tells
+//! twice when the endpoint stalls or the chain reorganises. `scripts/bench keeper` runs it.
+//!
+//! Prints Markdown. The keeper runs as a process of its own, so that its memory is its own; the chain is a stock anvil, the
+//! receiver of its webhooks is here. Usage: `bench-keeper ANVIL [ROW...]`.
+
+mod chain;
+mod child;
+mod hook;
+mod proxy;
+mod rows;
+
+use std::path::PathBuf;
+
+use eyre::{OptionExt, bail};
+
+/// Rows of the table by name.
+const ROWS: [&str; 5] = ["latency", "catch-up", "stall", "reorg", "replay"];
+
+#[tokio::main]
+async fn main() -> eyre::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let first = args.next().ok_or_eyre("usage: bench-keeper ANVIL [ROW...]")?;
+    if first == child::WORD {
+        return child::run(args.next().ok_or_eyre("the child needs its configuration")?).await;
+    }
+    if first == child::REPLAY {
+        return child::replay(&args.collect::<Vec<_>>()).await;
+    }
+    let anvil = PathBuf::from(first);
+    let names: Vec<String> = args.collect();
+    if let Some(unknown) = names.iter().find(|name| !ROWS.contains(&name.as_str())) {
+        bail!("there is no row `{unknown}`; there are {}", ROWS.join(", "));
+    }
+    println!("| row | measured |");
+    println!("| --- | --- |");
+    for row in ROWS {
+        if !names.is_empty() && !names.iter().any(|name| name == row) {
+            continue;
+        }
+        let line = match row {
+            "latency" => rows::latency(&anvil).await?,
+            "catch-up" => rows::catch_up(&anvil).await?,
+            "stall" => rows::stall(&anvil).await?,
+            "reorg" => rows::reorg(&anvil).await?,
+            _ => rows::replay(&anvil).await?,
+        };
+        println!("{line}");
+    }
+    Ok(())
+}
