@@ -79,10 +79,20 @@ pub fn put_words(key: B256, value: B256) -> String {
 /// Sends a transaction from a development account of anvil; answers its hash once it is included.
 pub async fn send(anvil: &Anvil, from: Address, to: Address, value: u64, data: &str) -> B256 {
     let hash = submit(anvil, from, to, value, data).await;
+    included(anvil, hash).await;
+    hash
+}
+
+/// Sends any transaction and waits until it is included.
+pub async fn submitted(anvil: &Anvil, tx: Value) {
+    let hash = anvil.rpc("eth_sendTransaction", json!([tx])).await;
+    included(anvil, hash.as_str().unwrap().parse().unwrap()).await;
+}
+
+async fn included(anvil: &Anvil, hash: B256) {
     while anvil.rpc("eth_getTransactionReceipt", json!([hash])).await.is_null() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    hash
 }
 
 /// The same without waiting.

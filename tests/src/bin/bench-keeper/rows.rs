@@ -160,6 +160,8 @@ pub(crate) async fn reorg(anvil: &Path) -> eyre::Result<String> {
 pub(crate) async fn replay(anvil: &Path) -> eyre::Result<String> {
     const RULES: u64 = 200;
     const PER_BLOCK: u64 = 100;
+    // Anvil keeps the states of some hundreds of blocks in memory; beyond them its disk would be measured.
+    const BLOCKS: u64 = 400;
     let chain = Chain::start(anvil).await?;
     let config = chain.rules(RULES).await?;
     let (from, _) = chain.head().await?;
