@@ -100,12 +100,7 @@ contract IncidentFeed {
     /// How `scope` of `guard` stands now. `maxHeartbeatAge` in seconds; 0 when the heartbeat does not matter.
     function statusOf(address guard, uint8 scope, uint64 maxHeartbeatAge) public view returns (Status memory status) {
         bool answered;
-        (answered, status) = _scopeStatus(guard, scope);
-        if (answered && scope != 0) {
-            Status memory whole;
-            (answered, whole) = _scopeStatus(guard, 0);
-            if (_strictness(whole.level) > _strictness(status.level)) status = whole;
-        }
+        (answered, status) = _stricterStatus(guard, scope);
         bytes32 last;
         if (answered) (answered, last) = _lastHeartbeat(guard);
         if (!answered) {
@@ -131,15 +126,22 @@ contract IncidentFeed {
 
     /// The level alone, of a guard that answers.
     function levelOf(address guard, uint8 scope) external view returns (ICordonGuard.Level) {
-        Status memory status = statusOf(guard, scope, 0);
-        if (status.notice == Notice.Silent) revert GuardSilent(guard);
+        (bool answered, Status memory status) = _stricterStatus(guard, scope);
+        if (!answered) revert GuardSilent(guard);
         return status.level;
     }
 
     /// Reverts unless all is calm: for the point at which a counterparty adds risk. Never use it where somebody gets out or repays.
+    /// Cheaper when the heartbeat does not matter (0), for then it is not asked for.
     function requireCalm(address guard, uint8 scope, uint64 maxHeartbeatAge) external view {
-        Status memory status = statusOf(guard, scope, maxHeartbeatAge);
-        if (status.notice != Notice.Calm) revert NotCalm(guard, scope, status.notice, status.level);
+        (bool answered, Status memory status) = _stricterStatus(guard, scope);
+        bytes32 last;
+        if (answered && maxHeartbeatAge != 0) (answered, last) = _lastHeartbeat(guard);
+        Notice notice = Notice.Calm;
+        if (!answered) notice = Notice.Silent;
+        else if (status.level != ICordonGuard.Level.Normal) notice = Notice.Contained;
+        else if (maxHeartbeatAge != 0 && _age(uint256(last)) > maxHeartbeatAge) notice = Notice.Stale;
+        if (notice != Notice.Calm) revert NotCalm(guard, scope, notice, status.level);
     }
 
     // ---------------------------------------------------------------- telling
@@ -174,6 +176,15 @@ contract IncidentFeed {
     function _requireGovernor(address guard) private view {
         (address current,,,) = ICordonGuard(guard).governor();
         if (msg.sender != current) revert NotGovernor(guard, msg.sender);
+    }
+
+    /// The scope's status, or the whole protocol's when that is stricter.
+    function _stricterStatus(address guard, uint8 scope) private view returns (bool answered, Status memory status) {
+        (answered, status) = _scopeStatus(guard, scope);
+        if (!answered || scope == 0) return (answered, status);
+        Status memory whole;
+        (answered, whole) = _scopeStatus(guard, 0);
+        if (_strictness(whole.level) > _strictness(status.level)) status = whole;
     }
 
     /// The first words of the guard's answer; what later versions of a guard add behind them does not matter here.

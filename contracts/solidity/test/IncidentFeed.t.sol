@@ -51,6 +51,20 @@ contract Babbler {
     }
 }
 
+/// Tells one level of the whole protocol and another of every scope.
+contract StepGuard {
+    ICordonGuard.Level private whole;
+    ICordonGuard.Level private own;
+
+    function set(ICordonGuard.Level whole_, ICordonGuard.Level own_) external {
+        (whole, own) = (whole_, own_);
+    }
+
+    function scopeStatus(uint8 scope) external view returns (ICordonGuard.ScopeStatus memory status) {
+        status.level = scope == 0 ? whole : own;
+    }
+}
+
 contract IncidentFeedTest is Checks {
     IncidentFeed private feed;
     GuardStandIn private guard;
@@ -113,6 +127,21 @@ contract IncidentFeedTest is Checks {
             eq(uint256(status.notice), uint256(IncidentFeed.Notice.Silent), "silent");
             vm.expectRevert(abi.encodeWithSelector(IncidentFeed.GuardSilent.selector, none[i]));
             feed.levelOf(none[i], 0);
+        }
+    }
+
+    function test_the_protocols_level_counts_in_every_scope() public {
+        StepGuard stepped = new StepGuard();
+        ICordonGuard.Level[4] memory levels = [
+            ICordonGuard.Level.Normal, ICordonGuard.Level.Grace, ICordonGuard.Level.Throttled, ICordonGuard.Level.Halted
+        ];
+        for (uint256 own = 0; own < levels.length; ++own) {
+            for (uint256 whole = 0; whole < levels.length; ++whole) {
+                stepped.set(levels[whole], levels[own]);
+                uint256 stricter = uint256(levels[own > whole ? own : whole]);
+                eq(uint256(feed.levelOf(address(stepped), 3)), stricter, "the stricter of the two");
+                eq(uint256(feed.levelOf(address(stepped), 0)), uint256(levels[whole]), "the protocol's own");
+            }
         }
     }
 

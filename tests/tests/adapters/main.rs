@@ -146,11 +146,15 @@ async fn the_feed_of_incidents_tells_what_the_guard_says() {
         maxHeartbeatAge: max_heartbeat_age,
     };
     let quiet = world.gas(feed, &calm).await;
-    assert!(quiet < 120_000, "{quiet} gas, base cost of a transaction included");
+    let level = world.gas(feed, &IFeed::levelOfCall { guard, scope }).await;
+    eprintln!("requireCalm costs {quiet} gas, levelOf {level}, base cost of a transaction included");
+    assert!(quiet < 120_000 && level < 110_000, "{quiet}, {level} gas");
     world
         .send(GUARDIAN, guard, contain(scope, Level::ReduceOnly, HOUR))
         .await;
     let told = world.ask(feed, &status).await;
+    let level = world.ask(feed, &IFeed::levelOfCall { guard, scope }).await;
+    assert_eq!(level, Level::ReduceOnly as u8);
     let stored = world.ask(guard, &ICordonGuard::scopeStatusCall { scope }).await;
     assert_eq!(told.notice, IFeed::Notice::Contained);
     assert_eq!((told.level, told.incident), (Level::ReduceOnly as u8, 1));
@@ -159,6 +163,8 @@ async fn the_feed_of_incidents_tells_what_the_guard_says() {
     // The whole protocol's level counts in every scope.
     world.send(GUARDIAN, guard, contain(0, Level::Halted, HOUR)).await;
     assert_eq!(world.ask(feed, &status).await.level, Level::Halted as u8);
+    let level = world.ask(feed, &IFeed::levelOfCall { guard, scope }).await;
+    assert_eq!(level, Level::Halted as u8);
     // Code that is no guard, and a guard whose program cannot run, are silent.
     world
         .provider

@@ -67,6 +67,7 @@ sol! {
         error NotCalm(address guard, uint8 scope, Notice notice, uint8 level);
         function cover(address guard, address account, uint8 scope) external;
         function statusOfContract(address guard, address account, uint64 maxHeartbeatAge) external view returns (Status memory);
+        function levelOf(address guard, uint8 scope) external view returns (uint8);
         function requireCalm(address guard, uint8 scope, uint64 maxHeartbeatAge) external view;
     }
     interface ISwitch {
