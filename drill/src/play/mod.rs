@@ -119,7 +119,7 @@ pub(crate) async fn run<P: Play>(context: &Context<'_>) -> Result<Outcome, Drill
 }
 
 /// The attack without the guard, after the same honest traffic.
-pub(crate) async fn unguarded<P: Play>(context: &Context<'_>, book: &Book, delay: u64) -> Result<Damage, DrillError> {
+async fn unguarded<P: Play>(context: &Context<'_>, book: &Book, delay: u64) -> Result<Damage, DrillError> {
     let fork = Fork::start(context.live, Pace::OnDemand).await?;
     let benign = benign::run(&fork, &P::traffic(book, false)?).await?;
     let struck = P::strike(&fork, book, delay, None).await?;
@@ -260,67 +260,4 @@ fn notes<P: Play>(struck: &Struck) -> Vec<Note> {
     }
     told.extend(notes.iter().cloned());
     told
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-
-    use super::*;
-    use crate::{live::Live, progress::Silent};
-
-    /// On the chain without a guard honest traffic passes and the attack hurts, or the drill proves nothing.
-    async fn hurts<P: Play>(least_bps: u64) {
-        let tools = Tools::discover(None, None).unwrap();
-        let live = Live::start(&tools, &[P::SCENARIO], &Silent).await.unwrap();
-        let context = Context {
-            tools: &tools,
-            live: &live,
-            out: tools.root.clone(),
-            progress: &Silent,
-        };
-        let book = live.book(P::SCENARIO).unwrap();
-        let delay = P::DELAYS.first().copied().unwrap();
-        let damage = unguarded::<P>(&context, book, delay).await;
-        let damage = damage.unwrap_or_else(|error| panic!("{error}"));
-        assert!(damage.main.share_bps() >= least_bps, "{}", damage.main);
-        let steps: usize = P::traffic(book, false).unwrap().iter().map(Vec::len).sum();
-        assert!(steps >= 300, "only {steps} honest transactions");
-        live.stop().await;
-    }
-
-    #[tokio::test]
-    async fn a_swapped_master_copy_empties_the_safe() {
-        hurts::<safe::SafeMasterCopy>(10_000).await;
-    }
-
-    #[tokio::test]
-    async fn patience_empties_the_safe_too() {
-        hurts::<safe_patient::SafePatientThief>(10_000).await;
-    }
-
-    #[tokio::test]
-    async fn a_taken_over_governor_empties_the_treasury() {
-        hurts::<timelock::TimelockTakeover>(10_000).await;
-    }
-
-    #[tokio::test]
-    async fn a_donation_to_an_empty_market_empties_the_lenders() {
-        hurts::<lending::EmptyMarket>(9_000).await;
-    }
-
-    #[tokio::test]
-    async fn ether_counted_twice_takes_a_writers_collateral() {
-        hurts::<options::DoubleExercise>(5_000).await;
-    }
-
-    #[tokio::test]
-    async fn a_call_within_a_call_drains_the_pool() {
-        hurts::<pool::Reentrancy>(5_000).await;
-    }
-
-    #[tokio::test]
-    async fn a_forged_message_empties_the_escrow() {
-        hurts::<bridge::ForgedMessage>(5_000).await;
-    }
 }
