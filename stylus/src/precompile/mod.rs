@@ -1,6 +1,7 @@
 //! Arbitrum's precompiled contracts, as far as programs and their tools need them.
 
 mod abi;
+mod arb_aggregator;
 mod arb_debug;
 mod arb_gas_info;
 mod arb_info;
@@ -29,6 +30,8 @@ pub const ARB_INFO: Address = address!("0000000000000000000000000000000000000065
 pub const ARB_OWNER_PUBLIC: Address = address!("000000000000000000000000000000000000006b");
 /// ArbGasInfo: prices.
 pub const ARB_GAS_INFO: Address = address!("000000000000000000000000000000000000006c");
+/// ArbAggregator: who posts batches.
+pub const ARB_AGGREGATOR: Address = address!("000000000000000000000000000000000000006d");
 /// ArbOwner: what the chain's owners change.
 pub const ARB_OWNER: Address = address!("0000000000000000000000000000000000000070");
 /// ArbWasm: activation and parameters of Stylus.
@@ -39,11 +42,12 @@ pub const ARB_WASM_CACHE: Address = address!("0000000000000000000000000000000000
 pub const ARB_DEBUG: Address = address!("00000000000000000000000000000000000000ff");
 
 /// The Arbitrum precompiles that exist here.
-pub const ADDRESSES: [Address; 8] = [
+pub const ADDRESSES: [Address; 9] = [
     ARB_SYS,
     ARB_INFO,
     ARB_OWNER_PUBLIC,
     ARB_GAS_INFO,
+    ARB_AGGREGATOR,
     ARB_OWNER,
     ARB_WASM,
     ARB_WASM_CACHE,
@@ -73,6 +77,7 @@ fn methods<DB: Database>(address: &Address) -> Option<Lookup<DB>> {
         ARB_INFO => Some(arb_info::method),
         ARB_OWNER_PUBLIC => Some(arb_owner_public::method),
         ARB_GAS_INFO => Some(arb_gas_info::method),
+        ARB_AGGREGATOR => Some(arb_aggregator::method),
         ARB_WASM => Some(arb_wasm::method),
         ARB_WASM_CACHE => Some(arb_wasm_cache::method),
         ARB_OWNER => Some(arb_owner::method),

@@ -1,6 +1,9 @@
 //! How programs end, what memory and stack cost them, and how deep they nest.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, TxKind, U256, hex};
+use cordon_stylus::{CacheOptions, EngineChoice, ProgramCache};
 use revm::context::result::{ExecutionResult, HaltReason};
 
 use crate::common::{Chain, Outcome, entry, guest};
@@ -216,7 +219,23 @@ fn a_thousand_frames_of_programs_and_contracts_nest() {
         (drop (call $read_return_data (i32.const 256) (i32.const 0) (i32.const 32)))
         (i32.store (i32.const 300) (i32.add (i32.load (i32.const 256)) (i32.const 1)))
         (call $write_result (i32.const 300) (i32.const 4)) i32.const 0";
+    for engine in [EngineChoice::Wasmi, EngineChoice::Wasmtime] {
+        assert_eq!(
+            nested(body, engine),
+            513,
+            "1,025 frames, every other one a program, on {engine:?}"
+        );
+    }
+}
+
+/// How many programs run when each calls a contract that calls it back, on a host stack of 512 KiB.
+fn nested(body: &str, engine: EngineChoice) -> u32 {
     let mut chain = Chain::default();
+    let options = CacheOptions {
+        engine,
+        ..CacheOptions::default()
+    };
+    chain.cache = Arc::new(ProgramCache::with_options(options).unwrap());
     // Programs of one page each would hit the page limit after 128 frames; the limit is lifted to reach the depth.
     chain.params.page_limit = u16::MAX;
     chain.params.free_pages = u16::MAX;
@@ -238,6 +257,5 @@ fn a_thousand_frames_of_programs_and_contracts_nest() {
         .join()
         .unwrap();
     assert!(outcome.success(), "{outcome:?}");
-    let programs = u32::from_le_bytes(outcome.output()[..4].try_into().unwrap());
-    assert_eq!(programs, 513, "1,025 frames, every other one a program");
+    u32::from_le_bytes(outcome.output()[..4].try_into().unwrap())
 }

@@ -1,8 +1,10 @@
 //! Arbitrum's precompiles beside ArbWasm.
 
-use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
+use alloy_primitives::{Address, Bytes, TxKind, U256, address, hex, keccak256};
 use cordon_stylus::BlockContext;
-use cordon_stylus::precompile::{ARB_GAS_INFO, ARB_INFO, ARB_OWNER_PUBLIC, ARB_SYS};
+use cordon_stylus::precompile::{
+    ADDRESSES, ARB_AGGREGATOR, ARB_DEBUG, ARB_GAS_INFO, ARB_INFO, ARB_OWNER_PUBLIC, ARB_SYS, ARB_WASM, ARB_WASM_CACHE,
+};
 use revm::context::result::ExecutionResult;
 
 use crate::common::{Chain, SENDER, entry};
@@ -113,6 +115,121 @@ fn arb_info_reads_accounts() {
         (words(&code)[..2].to_vec(), &code[64..69]),
         (vec![U256::from(32), U256::from(5)], &b"\xfecode"[..])
     );
+}
+
+/// The methods that answer numbers of a new chain: signature, and what a chain of ArbOS 60 answers at 0.1 gwei.
+#[rustfmt::skip]
+const ANSWERS: [(Address, &str, &[u64]); 42] = [
+    (ARB_SYS, "arbChainID()", &[412_346]),
+    (ARB_SYS, "arbOSVersion()", &[115]),
+    (ARB_SYS, "getStorageGasAvailable()", &[0]),
+    (ARB_SYS, "isTopLevelCall()", &[1]),
+    (ARB_SYS, "wasMyCallersAddressAliased()", &[0]),
+    (ARB_GAS_INFO, "getPricesInWei()", &[0, 0, 2_000_000_000_000, 100_000_000, 0, 100_000_000]),
+    (ARB_GAS_INFO, "getPricesInArbGas()", &[0, 0, 20_000]),
+    (ARB_GAS_INFO, "getGasAccountingParams()", &[7_000_000, 32_000_000, 32_000_000]),
+    (ARB_GAS_INFO, "getMaxTxGasLimit()", &[32_000_000]),
+    (ARB_GAS_INFO, "getMaxBlockGasLimit()", &[32_000_000]),
+    (ARB_GAS_INFO, "getMinimumGasPrice()", &[100_000_000]),
+    (ARB_GAS_INFO, "getL1BaseFeeEstimate()", &[0]),
+    (ARB_GAS_INFO, "getL1GasPriceEstimate()", &[0]),
+    (ARB_GAS_INFO, "getL1BaseFeeEstimateInertia()", &[10]),
+    (ARB_GAS_INFO, "getCurrentTxL1GasFees()", &[0]),
+    (ARB_GAS_INFO, "getGasBacklog()", &[0]),
+    (ARB_GAS_INFO, "getPricingInertia()", &[102]),
+    (ARB_GAS_INFO, "getGasBacklogTolerance()", &[10]),
+    (ARB_GAS_INFO, "getPerBatchGasCharge()", &[210_000]),
+    (ARB_GAS_INFO, "getL1RewardRate()", &[10]),
+    (ARB_GAS_INFO, "getL1RewardRecipient()", &[0]),
+    (ARB_GAS_INFO, "getL1PricingSurplus()", &[0]),
+    (ARB_GAS_INFO, "getL1FeesAvailable()", &[0]),
+    (ARB_OWNER_PUBLIC, "getNetworkFeeAccount()", &[0]),
+    (ARB_OWNER_PUBLIC, "getInfraFeeAccount()", &[0]),
+    (ARB_OWNER_PUBLIC, "getBrotliCompressionLevel()", &[1]),
+    (ARB_OWNER_PUBLIC, "getScheduledUpgrade()", &[0, 0]),
+    (ARB_OWNER_PUBLIC, "getMaxStylusContractFragments()", &[4]),
+    (ARB_OWNER_PUBLIC, "isCalldataPriceIncreaseEnabled()", &[0]),
+    (ARB_OWNER_PUBLIC, "getParentGasFloorPerToken()", &[0]),
+    (ARB_OWNER_PUBLIC, "getNativeTokenManagementFrom()", &[0]),
+    (ARB_OWNER_PUBLIC, "getCollectTips()", &[0]),
+    (ARB_WASM, "stylusVersion()", &[3]),
+    (ARB_WASM, "inkPrice()", &[10_000]),
+    (ARB_WASM, "maxStackDepth()", &[22_000]),
+    (ARB_WASM, "freePages()", &[2]),
+    (ARB_WASM, "pageGas()", &[1_000]),
+    (ARB_WASM, "pageRamp()", &[620_674_314]),
+    (ARB_WASM, "pageLimit()", &[128]),
+    (ARB_WASM, "minInitGas()", &[8_832, 352]),
+    (ARB_WASM, "expiryDays()", &[365]),
+    (ARB_WASM_CACHE, "allCacheManagers()", &[32, 0]),
+];
+
+#[test]
+fn a_new_chain_answers_what_was_published() {
+    let mut chain = Chain::default();
+    for (precompile, signature, expected) in ANSWERS {
+        let selector = &keccak256(signature)[..4];
+        let expected: Vec<_> = expected.iter().copied().map(U256::from).collect();
+        assert_eq!(ask(&mut chain, precompile, selector), expected, "{signature}");
+    }
+    let poster = address!("A4B000000000000000000073657175656e636572");
+    let preferred = [
+        &keccak256("getPreferredAggregator(address)")[..4],
+        SENDER.into_word().as_slice(),
+    ]
+    .concat();
+    assert_eq!(
+        ask(&mut chain, ARB_AGGREGATOR, &preferred),
+        [account(poster), U256::ONE]
+    );
+    let default = &keccak256("getDefaultAggregator()")[..4];
+    assert_eq!(ask(&mut chain, ARB_AGGREGATOR, default), [account(poster)]);
+}
+
+#[test]
+fn every_precompile_has_code_that_nobody_runs() {
+    let mut chain = Chain::default();
+    for precompile in ADDRESSES {
+        let code = chain.db.load_account(precompile).unwrap().info.code.clone().unwrap();
+        assert_eq!(code.original_bytes()[..], [0xfe], "{precompile}");
+    }
+}
+
+#[test]
+fn code_is_overwritten_on_debug_chains_only() {
+    let data = [
+        &hex!("1be250d6")[..],
+        EVM.into_word().as_slice(),
+        &U256::from(64).to_be_bytes::<32>(),
+        &U256::from(2).to_be_bytes::<32>(),
+        &hex!("60ff"),
+        &[0; 30],
+    ]
+    .concat();
+    for debug in [false, true] {
+        let mut chain = Chain::default();
+        if debug {
+            chain.cache = std::sync::Arc::new(cordon_stylus::ProgramCache::for_debug_chain());
+        }
+        chain.set_code(EVM, &hex!("fe00"));
+        let outcome = chain.send_with(TxKind::Call(ARB_DEBUG), &data, U256::ZERO, 100_000);
+        assert_eq!(outcome.success(), debug, "{outcome:?}");
+        let now = chain
+            .db
+            .load_account(EVM)
+            .unwrap()
+            .info
+            .code
+            .clone()
+            .unwrap()
+            .original_bytes();
+        if debug {
+            assert_eq!(outcome.output()[64..66], hex!("fe00"), "what it had");
+            assert_eq!(now[..], hex!("60ff"));
+        } else {
+            assert_eq!(now[..], hex!("fe00"));
+        }
+    }
 }
 
 #[test]
