@@ -214,6 +214,39 @@ fn what_others_can_write_is_not_trusted() {
 }
 
 #[test]
+fn what_would_take_long_to_compile_is_interpreted() {
+    let function = format!("(func (param i32) {})", "local.get 0 br_if 0 ".repeat(3_700));
+    let wat = format!(
+        r#"(module (memory (export "memory") 1 1) {}
+            (func (export "user_entrypoint") (param i32) (result i32) local.get 0))"#,
+        function.repeat(15)
+    );
+    let wasm = module::prepare(&wat::parse_str(wat).unwrap(), &Params::default(), 0)
+        .unwrap()
+        .wasm;
+    for engine in [EngineChoice::Wasmtime, EngineChoice::Auto] {
+        let options = CacheOptions {
+            engine,
+            hot_after: 1,
+            ..CacheOptions::default()
+        };
+        let cache = Arc::new(ProgramCache::with_options(options).unwrap());
+        let start = std::time::Instant::now();
+        let program = cache.compile(B256::ZERO, VERSION, &wasm).unwrap();
+        call(&cache, &program);
+        cache.wait_for_compiler();
+        call(&cache, &program);
+        assert!(!cache.is_native(B256::ZERO, VERSION));
+        // Compiling it takes half a minute on an idle machine.
+        assert!(
+            start.elapsed() < std::time::Duration::from_secs(10),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
 fn what_was_not_used_for_longest_goes_first() {
     let cache = Arc::new(
         ProgramCache::with_options(CacheOptions {

@@ -5,6 +5,7 @@ mod call;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Engine, FuncType, InstancePre, Linker, OptLevel, ValType, WasmBacktraceDetails};
 
 pub(super) use self::call::{Coroutine, Pause};
@@ -22,6 +23,11 @@ const CALL_STACK: usize = 2 << 20;
 /// the engine's usual 4 GiB each would be too many.
 const MEMORY_RESERVATION: u64 = 8 << 20;
 const MEMORY_GUARD: u64 = 64 << 10;
+
+/// Bound of the compiler's work. Its time grows faster than a function: one of the largest that a program may have, 100,000
+/// instrumented bytes of branches, takes seconds. What counts is the square of each function's bytes; a large honest program,
+/// with hundreds of functions, stays far below. Beyond it programs are interpreted.
+const MAX_WORK: u64 = 20_000_000_000;
 
 /// The compiler and the host functions, shared by all programs.
 pub struct NativeEngine {
@@ -81,8 +87,14 @@ impl NativeEngine {
     /// Compiles an instrumented module. Takes milliseconds to seconds.
     ///
     /// # Errors
-    /// [`EngineError::Compile`].
+    /// [`EngineError::Compile`], also when it would take longer than that.
     pub fn compile(&self, wasm: &[u8]) -> Result<NativeModule, EngineError> {
+        let work = work(wasm);
+        if work > MAX_WORK {
+            return Err(EngineError::Compile(format!(
+                "its functions are so large that compiling them would take too long ({work} > {MAX_WORK} bytes squared)"
+            )));
+        }
         let module = wasmtime::Module::new(&self.engine, wasm).map_err(refused)?;
         self.link(&module)
     }
@@ -107,6 +119,18 @@ impl NativeEngine {
         let pre = self.linker.instantiate_pre(module).map_err(refused)?;
         Ok(NativeModule { pre })
     }
+}
+
+/// The squares of the sizes of all functions, added up. What cannot be parsed is left to the engine to refuse.
+fn work(wasm: &[u8]) -> u64 {
+    let bodies = Parser::new(0)
+        .parse_all(wasm)
+        .map_while(Result::ok)
+        .filter_map(|payload| match payload {
+            Payload::CodeSectionEntry(body) => u64::try_from(body.range().len()).ok(),
+            _ => None,
+        });
+    bodies.fold(0, |work: u64, len| work.saturating_add(len.saturating_mul(len)))
 }
 
 fn refused(error: wasmtime::Error) -> EngineError {
