@@ -1,0 +1,214 @@
+//! `cordon keeper run`: the keeper, with the configuration as it is, whenever it changes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cordon_client::CompiledConfig;
+use cordon_client::config::StorePlace;
+use cordon_keeper::KeeperEvent;
+use cordon_keeper::record::{AlarmKind, Store};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::{Args, Prepared, keeper, prepare};
+use crate::signals::Interrupt;
+use crate::style::Style;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
+    let mut prepared = prepare(args)?;
+    if !matches!(&prepared.store, StorePlace::File(path) if path.exists()) {
+        // A record names its chain and guard for good: none is begun for a configuration that cannot work.
+        prepared.verify().await?;
+    }
+    let mut interrupt = Interrupt::listen()?;
+    let mut changes = Changes::of(args, prepared.config.source.text())?;
+    let mut before: Option<Prepared> = None;
+    loop {
+        let store = prepared.open().await?;
+        let stop = CancellationToken::new();
+        let mut running = tokio::spawn(serve(prepared.clone(), store.clone(), stop.clone()));
+        let next = tokio::select! {
+            ended = &mut running => match (ended?, before.take()) {
+                (Err(error), Some(before)) => {
+                    changes.refuse(&store, &error.to_string()).await;
+                    prepared = before;
+                    continue;
+                }
+                (ended, _) => return ended,
+            },
+            () = interrupt.received() => None,
+            next = changes.next(args, &store) => Some(next),
+        };
+        stop.cancel();
+        running.await??;
+        match next {
+            None => return Ok(()),
+            Some(next) => before = Some(std::mem::replace(&mut prepared, next)),
+        }
+    }
+}
+
+impl Prepared {
+    async fn open(&self) -> eyre::Result<Store> {
+        let directory = self.config.source.directory();
+        Ok(Store::at(&self.store, directory, self.options.chain_id, self.options.guard).await?)
+    }
+}
+
+/// Notices when the configuration is another one.
+struct Changes {
+    path: PathBuf,
+    /// The text that was looked at last, whether it could be used or not.
+    seen: String,
+    hangup: Signal,
+}
+
+impl Changes {
+    fn of(args: &Args, text: &str) -> eyre::Result<Self> {
+        Ok(Self {
+            path: args.config.clone(),
+            seen: text.to_owned(),
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a configuration that is another one and can be used: after a change of the file, or when SIGHUP asks for it. One
+    /// that cannot be used is alarmed, and the keeper goes on with the one that it has.
+    async fn next(&mut self, args: &Args, store: &Store) -> Prepared {
+        loop {
+            let asked = tokio::select! {
+                _ = self.hangup.recv() => true,
+                () = tokio::time::sleep(LOOK) => false,
+            };
+            // An editor may be writing it: what cannot be read is looked at again.
+            let Ok(text) = std::fs::read_to_string(&self.path) else {
+                continue;
+            };
+            if text == self.seen && !asked {
+                continue;
+            }
+            self.seen = text;
+            match usable(args).await {
+                Ok(next) => return next,
+                Err(error) => self.refuse(store, &error.to_string()).await,
+            }
+        }
+    }
+
+    async fn refuse(&self, store: &Store, reason: &str) {
+        let text = format!(
+            "the changed {} cannot be used, the keeper goes on with the one before: {reason}",
+            name(&self.path)
+        );
+        eprintln!("{text}");
+        let raised = store
+            .raise_alarm(AlarmKind::ConfigChanged, "unusable cordon.toml", &text, None)
+            .await;
+        if let Err(error) = raised {
+            tracing::error!(%error, "the alarm about the configuration could not be stored");
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// The configuration as it is now, when a keeper could start with it.
+async fn usable(args: &Args) -> eyre::Result<Prepared> {
+    let prepared = prepare(args)?;
+    prepared.verify().await?;
+    Ok(prepared)
+}
+
+/// Serves with one configuration until `stop`.
+async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyre::Result<()> {
+    let Prepared {
+        config,
+        compiled,
+        options,
+        signers,
+        channels,
+        dead_man,
+        console,
+        ..
+    } = prepared;
+    let guard = options.guard;
+    let only_watches = signers.is_none();
+    let mut keeper = keeper(options, &compiled, store.clone(), signers)
+        .await?
+        .with_channels(channels)
+        .with_config_text(config.source.text());
+    if let Some(switch) = dead_man {
+        keeper = keeper.with_dead_man(switch);
+    }
+    if let Some(address) = console {
+        println!("console at http://{}", keeper.open_console(address).await?);
+    }
+    let chain = config.chain.id;
+    if only_watches {
+        println!("{} watches look at chain {chain}", config.watches.len());
+    } else {
+        println!("keeper {} serves guard {guard} on chain {chain}", keeper.address());
+    }
+    let mut events = keeper.subscribe();
+    let printer = tokio::spawn(async move {
+        loop {
+            match events.recv().await {
+                Ok(event) => print(&event, &compiled),
+                Err(RecvError::Lagged(missed)) => println!("{missed} events were not shown"),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    let result = keeper.run(stop).await;
+    // Ends with the last sender, which `run` has dropped.
+    printer.await?;
+    store.close().await;
+    Ok(result?)
+}
+
+/// One line for what people want to know as it happens. Alarms and the ends of actions are in the log, on standard error.
+fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
+    let style = Style::of_stdout();
+    let name = |scope: u8| compiled.scope_name(scope).unwrap_or("?").to_owned();
+    match event {
+        KeeperEvent::Decided {
+            rule,
+            scope,
+            level,
+            block,
+            ..
+        } => {
+            let what = style.red(&format!("{rule} is breached"));
+            println!(
+                "block {block}: {what}: scope {} shall be {}",
+                name(*scope),
+                level.name()
+            );
+        }
+        KeeperEvent::Broadcast { kind, tx, .. } => println!("{}: sent in {tx}", kind.name()),
+        KeeperEvent::Contained {
+            scope,
+            level,
+            tx,
+            block,
+            ..
+        } => {
+            let what = style.green(&format!("scope {} is {}", name(*scope), level.name()));
+            println!("block {block}: {what}: transaction {tx}");
+        }
+        KeeperEvent::Sighted { watch, block, text, .. } => println!("block {block}: {}: {text}", style.red(watch)),
+        KeeperEvent::BlockDone { .. }
+        | KeeperEvent::Finished { .. }
+        | KeeperEvent::Alarm { .. }
+        | KeeperEvent::AlarmCleared { .. } => {}
+    }
+}
