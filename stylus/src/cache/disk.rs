@@ -10,15 +10,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use alloy_primitives::{B256, Bytes, Keccak256};
+use alloy_primitives::{B256, Bytes, Keccak256, keccak256};
 use thiserror::Error;
 
 use super::Key;
 
-/// First bytes of a file. To be changed, as [`RULES`], whenever files become incompatible.
+/// First bytes of a file. To be changed whenever files become incompatible.
 const MAGIC: &[u8; 8] = b"cordonw\x01";
-/// What instrumented code was made by, which is part of every hash: native code of other rules must not be found.
-const RULES: &str = concat!("cordon-stylus ", env!("CARGO_PKG_VERSION"), " rules 1");
+/// What instrumented code is made by, which is part of every hash: native code of another build's rules must not be found.
+const RULES: [&str; 8] = [
+    env!("CARGO_PKG_VERSION"),
+    include_str!("../module.rs"),
+    include_str!("../module/body.rs"),
+    include_str!("../module/build.rs"),
+    include_str!("../module/instrument.rs"),
+    include_str!("../module/sections.rs"),
+    include_str!("../pricing/opcode.rs"),
+    include_str!("../hooks/table.rs"),
+];
 /// Magic, hash, length of the instrumented module.
 const HEADER: usize = 8 + 32 + 8;
 /// Largest file that is read.
@@ -94,6 +103,8 @@ pub(super) struct Kept {
 pub(super) struct Disk {
     directory: PathBuf,
     key: B256,
+    /// Hash of [`RULES`].
+    rules: B256,
     /// Makes the names of unfinished files unique.
     counter: AtomicU64,
 }
@@ -109,6 +120,7 @@ impl Disk {
         let disk = Self {
             directory: directory.to_owned(),
             key: B256::ZERO,
+            rules: keccak256(RULES.concat()),
             counter: AtomicU64::new(0),
         };
         // A file that this process has just made tells who its user is.
@@ -224,7 +236,7 @@ impl Disk {
     fn hash(&self, key: Key, body: &[u8]) -> [u8; 32] {
         let mut hasher = Keccak256::new();
         hasher.update(self.key);
-        hasher.update(RULES);
+        hasher.update(self.rules);
         hasher.update(key.code_hash);
         hasher.update(key.version.to_be_bytes());
         hasher.update([u8::from(key.debug)]);
