@@ -1,6 +1,7 @@
 //! Reading a block: all rules in one call at the block's hash, the scopes that are not normal, the guard's events, and the
 //! accounts that events name.
 
+mod evaluate;
 mod events;
 mod native;
 mod read;

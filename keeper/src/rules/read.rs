@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
-use alloy::sol_types::SolCall;
-use cordon_client::guard::ICordonGuard as Guard;
 use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::{Evaluated, GuardEvent, Hooks, NativeState, Sightings, StoppedCall, Watched, Watches, scopes};
+use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
@@ -20,10 +18,8 @@ use crate::record::Witnessed;
 /// Reason of an `Unknown` verdict when the guard could not be asked, or gave no answer for this rule.
 pub const READ_FAILED: u8 = u8::MAX;
 
-/// Evaluations per `evaluateMany`: far below the 50 million gas that nodes give an `eth_call`.
-const BATCH: usize = 64;
 /// How often a call that the node refuses is tried before its rules are `Unknown`.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Witnesses taken from the events of one block, per rule. A block that names more is an attack on the keeper's time; the
 /// rest is counted in the log, and the rule is `Unknown` for the block.
@@ -97,13 +93,13 @@ pub fn reason_text(reason: u8) -> String {
 /// Reads blocks through one guard, or without one when its address is zero: then there are only watches.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    rpc: Rpc,
-    guard: Address,
+    pub(super) rpc: Rpc,
+    pub(super) guard: Address,
     watched: Watched,
     hooks: Hooks,
     watches: Watches,
     /// Programs by rule: evaluated here instead of by the guard.
-    programs: Option<Arc<Vec<Vec<u8>>>>,
+    pub(super) programs: Option<Arc<Vec<Vec<u8>>>>,
 }
 
 impl Reader {
@@ -351,7 +347,7 @@ impl Reader {
         Ok(None)
     }
 
-    async fn pause_or_gone(&self, block: &BlockRef, attempt: u32) -> Result<(), ReadError> {
+    pub(super) async fn pause_or_gone(&self, block: &BlockRef, attempt: u32) -> Result<(), ReadError> {
         match self.rpc.by_hash(block.hash).await {
             Ok(None) => Err(ReadError::Gone {
                 number: block.number,
@@ -364,138 +360,9 @@ impl Reader {
             }
         }
     }
-
-    /// Evaluates on the block's state, one verdict per request, in batches that are asked at the same time.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn evaluate(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
-        if let Some(programs) = &self.programs {
-            return self.evaluate_here(block, requests, programs).await;
-        }
-        let batches = futures::future::join_all(requests.chunks(BATCH).map(|batch| self.batch(block, batch))).await;
-        let mut verdicts = Vec::with_capacity(requests.len());
-        for batch in batches {
-            verdicts.extend(batch?);
-        }
-        Ok(verdicts)
-    }
-
-    async fn evaluate_here(
-        &self,
-        block: &BlockRef,
-        requests: &[Request],
-        programs: &[Vec<u8>],
-    ) -> Result<Vec<RuleVerdict>, ReadError> {
-        let evaluated: Vec<Evaluated<'_>> = requests
-            .iter()
-            .map(|request| Evaluated {
-                program: programs.get(usize::from(request.rule)).map_or(&[][..], Vec::as_slice),
-                words: &request.witness,
-            })
-            .collect();
-        let evaluations = NativeState::new(*block)
-            .evaluate(&self.rpc, &evaluated)
-            .await
-            .map_err(ReadError::Unreachable)?;
-        Ok(requests
-            .iter()
-            .zip(evaluations)
-            .map(|(request, evaluation)| RuleVerdict {
-                rule: request.rule,
-                witness: request.witness.clone(),
-                reading: Reading {
-                    verdict: evaluation.verdict,
-                    reason: evaluation.reason,
-                    observed: evaluation.observed,
-                    bound: evaluation.bound,
-                },
-            })
-            .collect())
-    }
-
-    /// One batch. When the guard refuses it, it is halved until the rule that spoils it stands alone: one bad rule must not
-    /// blind the others.
-    async fn batch(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
-        let mut verdicts = Vec::with_capacity(requests.len());
-        let mut open = vec![requests];
-        while let Some(part) = open.pop() {
-            let Some(first) = part.first() else { continue };
-            match self.evaluate_many(block, part).await? {
-                Ok(readings) => {
-                    for (request, reading) in part.iter().zip(readings) {
-                        // The rules before it may have used up the call's gas: alone it has all of it.
-                        if part.len() > 1 && reading.reason == Unknown::OutOfGas.code() {
-                            open.push(std::slice::from_ref(request));
-                            continue;
-                        }
-                        verdicts.push(RuleVerdict {
-                            rule: request.rule,
-                            witness: request.witness.clone(),
-                            reading,
-                        });
-                    }
-                }
-                Err(error) if part.len() == 1 => {
-                    tracing::error!(rule = first.rule, block = block.number, %error, "a rule could not be evaluated");
-                    verdicts.push(RuleVerdict {
-                        witness: first.witness.clone(),
-                        ..unread(first.rule)
-                    });
-                }
-                Err(_) => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    open.extend([left, right]);
-                }
-            }
-        }
-        Ok(verdicts)
-    }
-
-    /// `evaluateMany` at the block's hash; the inner error is a refusal that stayed after all attempts.
-    async fn evaluate_many(
-        &self,
-        block: &BlockRef,
-        requests: &[Request],
-    ) -> Result<Result<Vec<Reading>, CallError>, ReadError> {
-        let call = Guard::evaluateManyCall {
-            rules: requests.iter().map(|request| request.rule).collect(),
-            witnesses: requests.iter().map(|request| request.witness.clone()).collect(),
-        };
-        let data: alloy::primitives::Bytes = call.abi_encode().into();
-        let mut attempt = 1;
-        loop {
-            let error = match self
-                .rpc
-                .call(None, self.guard, data.clone(), None, block.hash.into())
-                .await
-            {
-                Ok(answer) => match Guard::evaluateManyCall::abi_decode_returns(&answer) {
-                    Ok(evaluations) if evaluations.len() == requests.len() => {
-                        return Ok(Ok(evaluations.iter().map(reading).collect()));
-                    }
-                    Ok(evaluations) => CallError::Rpc(RpcError::Refused {
-                        method: "eth_call",
-                        code: 0,
-                        message: format!("{} evaluations for {} rules", evaluations.len(), requests.len()),
-                    }),
-                    Err(error) => scopes::malformed("evaluateMany", &error),
-                },
-                Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
-                // A revert is the guard's own answer on this state: asking again gives the same.
-                Err(error @ CallError::Reverted(_)) => return Ok(Err(error)),
-                Err(error) => error,
-            };
-            if attempt >= ATTEMPTS {
-                return Ok(Err(error));
-            }
-            self.pause_or_gone(block, attempt).await?;
-            attempt = attempt.saturating_add(1);
-        }
-    }
 }
 
-fn unread(rule: u16) -> RuleVerdict {
+pub(super) fn unread(rule: u16) -> RuleVerdict {
     let reading = Reading {
         verdict: Verdict::Unknown,
         reason: READ_FAILED,
@@ -506,20 +373,5 @@ fn unread(rule: u16) -> RuleVerdict {
         rule,
         witness: Vec::new(),
         reading,
-    }
-}
-
-/// An evaluation of the ABI as ours. A verdict that is none counts as `Unknown`.
-fn reading(evaluation: &Guard::Evaluation) -> Reading {
-    let verdict = match evaluation.verdict {
-        Guard::Verdict::Holds => Verdict::Holds,
-        Guard::Verdict::Breached => Verdict::Breached,
-        Guard::Verdict::Unknown | Guard::Verdict::__Invalid => Verdict::Unknown,
-    };
-    Reading {
-        verdict,
-        reason: evaluation.reason,
-        observed: Int::new(evaluation.observedNegative, evaluation.observed),
-        bound: Int::new(evaluation.boundNegative, evaluation.bound),
     }
 }

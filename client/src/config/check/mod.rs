@@ -1,7 +1,9 @@
 //! From the text to a [`Config`]: every name resolved, every problem collected.
 
 mod contracts;
+mod foundry;
 mod guard;
+mod maintenance;
 mod notify;
 mod rules;
 mod watch;

@@ -1,30 +1,21 @@
-//! `[[watch]]` and `[[maintenance]]`.
+//! `[[watch]]`.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use alloy::dyn_abi::{DynSolType, DynSolValue};
-use alloy::json_abi::{ContractObject, Event, Function, Param as AbiParam};
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::json_abi::{Event, Function};
+use alloy::primitives::{Address, B256, U256};
 use cordon_core::rule::{Param, Type, compile};
 
 use super::super::Severity;
-use super::super::schema::{OneOrMany, RawMaintenance, RawWatch, Text};
+use super::super::schema::{OneOrMany, RawWatch, Text};
 use super::super::source::suggest;
-use super::super::watch::{Condition, Finality, InvariantContract, Maintenance, Standard, Status, Watch, WatchKind};
+use super::super::watch::{Condition, Finality, Standard, Status, Watch, WatchKind};
 use super::Checker;
 use crate::abi::{Contracts, SignatureError};
 
 /// Most watches of a file: each costs a look at every block.
 const MOST: usize = 2_000;
-/// Longest artifact of an invariant contract, in bytes.
-const LONGEST_ARTIFACT: u64 = 16 * 1024 * 1024;
-/// Address of Foundry's cheatcodes, which exist in tests only.
-const CHEATCODES: [u8; 20] = [
-    0x71, 0x09, 0x70, 0x9e, 0xcf, 0xa9, 0x1a, 0x80, 0x62, 0x6f, 0xf3, 0x98, 0x9d, 0x68, 0xf6, 0x7f, 0x5b, 0x1d, 0xd1,
-    0x2d,
-];
-
 /// The keys that only some kinds have, by kind.
 const KEYS: [(&str, &[&str]); 9] = [
     ("event", &["event", "at", "when"]),
@@ -168,7 +159,13 @@ impl Checker {
     }
 
     /// A key that the kind cannot do without.
-    fn wanted<'a>(&mut self, at: &Range<usize>, name: &str, key: &str, value: Option<&'a Text>) -> Option<&'a Text> {
+    pub(super) fn wanted<'a>(
+        &mut self,
+        at: &Range<usize>,
+        name: &str,
+        key: &str,
+        value: Option<&'a Text>,
+    ) -> Option<&'a Text> {
         if value.is_none() {
             self.error(at.clone(), format!("a watch on {name} needs the key `{key}`"), None);
         }
@@ -250,7 +247,7 @@ impl Checker {
         Some(accounts)
     }
 
-    fn slot(&mut self, text: &Text) -> Option<B256> {
+    pub(super) fn slot(&mut self, text: &Text) -> Option<B256> {
         let slot = text.get_ref().parse::<U256>().ok().map(B256::from);
         if slot.is_none() {
             let help = "a number, or up to 64 hex digits after 0x: `forge inspect NAME storage-layout` shows them";
@@ -310,175 +307,6 @@ impl Checker {
             fields: params.into_iter().map(|param| param.name).collect(),
         })
     }
-
-    fn invariant_contract(
-        &mut self,
-        on: &Range<usize>,
-        raw: &RawWatch,
-        contracts: &Contracts,
-    ) -> Option<InvariantContract> {
-        let text = self.wanted(on, "invariants", "artifact", raw.artifact.as_ref())?;
-        let artifact = self.artifact(text)?;
-        let abi = artifact.abi.unwrap_or_default();
-        let functions: Vec<Function> = abi
-            .functions()
-            .filter(|function| function.name.starts_with("invariant") && function.inputs.is_empty())
-            .cloned()
-            .collect();
-        if functions.is_empty() {
-            let help = "they are named invariant… and take no arguments".to_owned();
-            self.error(text.span(), "the artifact has no invariant functions", help);
-            return None;
-        }
-        let code = artifact.bytecode.unwrap_or_default();
-        if code.is_empty() {
-            let help = "compile it, and link its libraries".to_owned();
-            self.error(text.span(), "the artifact has no code", help);
-            return None;
-        }
-        if code.windows(CHEATCODES.len()).any(|part| part == CHEATCODES) {
-            let help = "a function that calls vm… or forge-std's assertions reverts on a chain: use require";
-            self.warn(
-                text.span(),
-                "the contract refers to Foundry's cheatcodes",
-                help.to_owned(),
-            );
-        }
-        let inputs = abi
-            .constructor
-            .map(|constructor| constructor.inputs)
-            .unwrap_or_default();
-        let args = self.constructor_args(text, &inputs, &raw.args, contracts)?;
-        let storage = self.own_storage(raw, contracts)?;
-        Some(InvariantContract {
-            creation: Bytes::from([code.as_ref(), &args].concat()),
-            functions,
-            storage,
-        })
-    }
-
-    fn artifact(&mut self, text: &Text) -> Option<ContractObject> {
-        let path = self.source.resolve(text.get_ref());
-        let read = || -> Result<ContractObject, String> {
-            let size = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
-            if size > LONGEST_ARTIFACT {
-                return Err(format!("it has {size} bytes, more than {LONGEST_ARTIFACT}"));
-            }
-            let json = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-            serde_json::from_str(&json).map_err(|error| error.to_string())
-        };
-        read()
-            .map_err(|reason| {
-                let help = "the JSON that `forge build` writes to out/FILE.sol/CONTRACT.json".to_owned();
-                self.error(text.span(), format!("no artifact: {reason}"), help);
-            })
-            .ok()
-    }
-
-    fn constructor_args(
-        &mut self,
-        at: &Text,
-        inputs: &[AbiParam],
-        args: &[Text],
-        contracts: &Contracts,
-    ) -> Option<Vec<u8>> {
-        if inputs.len() != args.len() {
-            let list: Vec<String> = inputs
-                .iter()
-                .map(|input| format!("{} {}", input.ty, input.name))
-                .collect();
-            let help = format!("the constructor takes ({})", list.join(", "));
-            self.error(at.span(), format!("{} arguments in `args`", args.len()), help);
-            return None;
-        }
-        let mut values = Vec::new();
-        for (input, text) in inputs.iter().zip(args) {
-            let ty: Option<DynSolType> = input.selector_type().parse().ok();
-            let named = contracts.get(text.get_ref()).filter(|_| input.ty == "address");
-            let value = match named {
-                Some(contract) => Some(DynSolValue::Address(contract.address)),
-                None => ty.and_then(|ty| ty.coerce_str(text.get_ref()).ok()),
-            };
-            if value.is_none() {
-                self.error(
-                    text.span(),
-                    format!("this is no {} for `{}`", input.ty, input.name),
-                    None,
-                );
-            }
-            values.push(value);
-        }
-        let values: Vec<DynSolValue> = values.into_iter().collect::<Option<_>>()?;
-        Some(DynSolValue::Tuple(values).abi_encode_params())
-    }
-
-    fn own_storage(&mut self, raw: &RawWatch, contracts: &Contracts) -> Option<Vec<(U256, B256)>> {
-        let mut storage = Vec::new();
-        for (slot, word) in &raw.state {
-            let slot = self.slot(slot)?;
-            let value = match contracts.get(word.get_ref()) {
-                Some(contract) => contract.address.into_word(),
-                None => self.slot(word)?,
-            };
-            storage.push((slot.into(), value));
-        }
-        Some(storage)
-    }
-
-    pub(super) fn maintenance(&mut self, raws: &[RawMaintenance], watches: &[RawWatch]) -> Vec<Maintenance> {
-        let ids: BTreeSet<&str> = watches.iter().map(|watch| watch.id.get_ref().as_str()).collect();
-        raws.iter()
-            .filter_map(|raw| {
-                let (from, to) = (self.time(&raw.from), self.time(&raw.to));
-                let named = raw.watches.as_ref().map(|raw| raw.0.as_slice()).unwrap_or_default();
-                for text in named {
-                    if !ids.contains(text.get_ref().as_str()) {
-                        let help = suggest(text.get_ref(), ids.iter().copied());
-                        self.error(text.span(), format!("unknown watch `{}`", text.get_ref()), help);
-                    }
-                }
-                let (from, to) = (from?, to?);
-                if from >= to {
-                    self.error(raw.to.span(), "the maintenance ends before it begins", None);
-                    return None;
-                }
-                Some(Maintenance {
-                    from,
-                    to,
-                    watches: named.iter().map(|text| text.get_ref().clone()).collect(),
-                    reason: raw.reason.get_ref().clone(),
-                })
-            })
-            .collect()
-    }
-
-    fn time(&mut self, text: &Text) -> Option<u64> {
-        let time = unix_seconds(text.get_ref());
-        if time.is_none() {
-            let help = "in UTC, such as \"2026-11-21T08:00:00Z\"".to_owned();
-            self.error(text.span(), format!("`{}` is no time", text.get_ref()), help);
-        }
-        time
-    }
-}
-
-/// Unix seconds of `YYYY-MM-DDTHH:MM:SSZ`.
-fn unix_seconds(text: &str) -> Option<u64> {
-    let parsed: toml::value::Datetime = text.parse().ok()?;
-    let (date, time) = (parsed.date?, parsed.time?);
-    if parsed.offset != Some(toml::value::Offset::Z) || date.year < 1970 {
-        return None;
-    }
-    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days from civil.
-    let (month, day) = (u64::from(date.month), u64::from(date.day));
-    let year = u64::from(date.year).checked_sub(u64::from(month <= 2))?;
-    let (era, year_of_era) = (year / 400, year % 400);
-    let shifted = if month > 2 { month.checked_sub(3)? } else { month + 9 };
-    let day_of_year = (153 * shifted + 2) / 5 + day.checked_sub(1)?;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    let seconds = u64::from(time.hour) * 3_600 + u64::from(time.minute) * 60 + u64::from(time.second);
-    days.checked_mul(86_400)?.checked_add(seconds)
 }
 
 /// The names that a text may refer to.
@@ -523,24 +351,4 @@ fn change_fields(now: &str) -> Vec<Field> {
     [(now, UINT), ("before", UINT), ("account", Type::Address)]
         .map(|(name, ty)| (name.to_owned(), ty))
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        // `date -u -d TEXT +%s`
-        for (text, seconds) in [
-            ("1970-01-01T00:00:00Z", Some(0)),
-            ("2024-02-29T23:59:59Z", Some(1_709_251_199)),
-            ("2026-11-20T23:59:02Z", Some(1_795_219_142)),
-            ("2026-11-20T23:59:02+01:00", None),
-            ("2026-11-20", None),
-            ("soon", None),
-        ] {
-            assert_eq!(unix_seconds(text), seconds, "{text}");
-        }
-    }
 }
