@@ -14,7 +14,7 @@ use eyre::OptionExt;
 /// What to do with a guard.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Build the guard's two programs from their sources.
+    /// Build the guard's programs from their sources.
     Build(BuildArgs),
     /// Deploy and activate the guard, give roles, adopt the rulebook, and seal it once it can do what it has to. Can be
     /// repeated: what is there is left alone.
