@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, hex};
 use alloy::sol;
 use alloy::sol_types::SolCall;
-use eyre::{OptionExt, ensure, eyre};
+use eyre::{OptionExt, WrapErr, ensure, eyre};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -143,7 +143,7 @@ impl Workload {
         let node = programs.start(kind, args).await?;
         let figure = self.figure(&node, root, upstream).await;
         node.stop().await?;
-        figure
+        figure.wrap_err_with(|| format!("{} on {kind:?}", self.id()))
     }
 
     async fn figure(self, node: &Node, root: &Path, upstream: &Upstream) -> eyre::Result<f64> {
@@ -196,8 +196,15 @@ async fn transfers(client: &Client, root: &Path, each: u64) -> eyre::Result<f64>
         });
     }
     all(sending).await?;
-    while nonces(client, &token).await? < before.saturating_add(count) {
-        ensure!(begun.elapsed() < Duration::from_secs(120), "transfers are lost");
+    loop {
+        let mined = nonces(client, &token).await?.saturating_sub(before);
+        if mined >= count {
+            break;
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(120),
+            "{mined} of {count} transfers are mined after 120 s"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(rate(count, begun.elapsed()))
