@@ -76,16 +76,20 @@ fn print(compiled: &CompiledConfig) {
             effects.push(format!("{verb} {}", names(rule.check)));
         }
         println!(
-            "  {} {} [{scope}] {}: {class}; {}; {} reads, at most {} gas",
+            "  {} {} [{scope}] {}: {class}; {}; {} read{}, at most {} gas",
             rule.index,
             style.bold(&rule.id),
             rule.severity,
             effects.join("; "),
             rule.reads,
+            if rule.reads == 1 { "" } else { "s" },
             rule.gas_bound
         );
     }
     println!("{}", style.bold("containment"));
+    if compiled.containments.is_empty() {
+        println!("  no calls: levels act through the hooks of the registered callers alone");
+    }
     for call in &compiled.containments {
         let scope = compiled.scope_name(call.scope).unwrap_or_default();
         let closes = if call.closes.is_empty() {
