@@ -9,6 +9,7 @@
 
 mod activation;
 mod common;
+mod debug;
 mod deploy;
 mod docs;
 mod frames;

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, Bytes, TxKind, U256, address, hex, keccak256};
 use cordon_stylus::BlockContext;
 use cordon_stylus::precompile::{
-    ADDRESSES, ARB_AGGREGATOR, ARB_DEBUG, ARB_GAS_INFO, ARB_INFO, ARB_OWNER_PUBLIC, ARB_SYS, ARB_WASM, ARB_WASM_CACHE,
+    ADDRESSES, ARB_AGGREGATOR, ARB_GAS_INFO, ARB_INFO, ARB_OWNER_PUBLIC, ARB_SYS, ARB_WASM, ARB_WASM_CACHE,
 };
 use revm::context::result::ExecutionResult;
 
@@ -192,43 +192,6 @@ fn every_precompile_has_code_that_nobody_runs() {
     for precompile in ADDRESSES {
         let code = chain.db.load_account(precompile).unwrap().info.code.clone().unwrap();
         assert_eq!(code.original_bytes()[..], [0xfe], "{precompile}");
-    }
-}
-
-#[test]
-fn code_is_overwritten_on_debug_chains_only() {
-    let data = [
-        &hex!("1be250d6")[..],
-        EVM.into_word().as_slice(),
-        &U256::from(64).to_be_bytes::<32>(),
-        &U256::from(2).to_be_bytes::<32>(),
-        &hex!("60ff"),
-        &[0; 30],
-    ]
-    .concat();
-    for debug in [false, true] {
-        let mut chain = Chain::default();
-        if debug {
-            chain.cache = std::sync::Arc::new(cordon_stylus::ProgramCache::for_debug_chain());
-        }
-        chain.set_code(EVM, &hex!("fe00"));
-        let outcome = chain.send_with(TxKind::Call(ARB_DEBUG), &data, U256::ZERO, 100_000);
-        assert_eq!(outcome.success(), debug, "{outcome:?}");
-        let now = chain
-            .db
-            .load_account(EVM)
-            .unwrap()
-            .info
-            .code
-            .clone()
-            .unwrap()
-            .original_bytes();
-        if debug {
-            assert_eq!(outcome.output()[64..66], hex!("fe00"), "what it had");
-            assert_eq!(now[..], hex!("60ff"));
-        } else {
-            assert_eq!(now[..], hex!("fe00"));
-        }
     }
 }
 
