@@ -27,6 +27,7 @@ mod console;
 pub mod decide;
 mod error;
 mod event;
+mod fail_point;
 mod fleet;
 mod health;
 mod keeper;

@@ -214,9 +214,6 @@ impl Pipeline {
             ..self.record(block, &reading)
         };
         let commit = self.store.commit_block(&record, &self.names).await?;
-        if !commit.intents.is_empty() {
-            fail_point("after-decision");
-        }
         for intent in &commit.intents {
             self.queue.push(Job::now(intent.clone(), Some(decided_at)));
             let event = KeeperEvent::Decided {
@@ -362,16 +359,5 @@ impl Pipeline {
             number: block.number,
             hash: block.hash,
         });
-    }
-}
-
-/// Stands still for good when the environment names this point, so that a test can kill the process (SIGKILL) exactly here and
-/// see what survives.
-fn fail_point(name: &str) {
-    if std::env::var("CORDON_FAIL_POINT").is_ok_and(|wanted| wanted == name) {
-        tracing::error!(name, "stopped at the fail point, until the process is killed");
-        loop {
-            std::thread::park();
-        }
     }
 }

@@ -1,10 +1,16 @@
-//! What tests of several crates need of the world outside: a real PostgreSQL, a
-//! service that takes webhooks, and connections that fail. No other code uses it.
+//! What tests of several crates need of the world outside: a real PostgreSQL, a service that takes webhooks, connections and
+//! endpoints that fail, and chance that can be repeated. No other code uses it.
 
+mod dice;
 mod inbox;
 mod link;
 mod postgres;
+mod rpc_proxy;
+mod ws_proxy;
 
+pub use dice::Dice;
 pub use inbox::Inbox;
 pub use link::Link;
 pub use postgres::{Postgres, PostgresError};
+pub use rpc_proxy::{Fault, RpcProxy};
+pub use ws_proxy::{MessageFault, WsProxy};

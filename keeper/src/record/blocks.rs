@@ -96,7 +96,8 @@ impl Store {
         for record in records {
             commits.push(self.commit_one(&mut tx, record, names).await?);
         }
-        tx.commit().await?;
+        let decides = commits.iter().any(|commit| !commit.intents.is_empty());
+        super::commit(tx, if decides { "decision" } else { "block" }).await?;
         self.news();
         Ok(commits)
     }
@@ -299,7 +300,7 @@ impl Store {
                 set_checkpoint(&mut tx, first.parent).await?;
             }
         }
-        tx.commit().await?;
+        super::commit(tx, "revert").await?;
         self.news();
         Ok(reopened)
     }

@@ -137,7 +137,7 @@ impl Store {
             new.incident = incidents::of_scope(&mut tx, new.scope).await?;
         }
         let stored = insert(&mut tx, self.chain_id(), &new).await?;
-        tx.commit().await?;
+        super::commit(tx, "plan").await?;
         Ok(stored)
     }
 
@@ -163,7 +163,7 @@ impl Store {
         if let Some(incident) = intent.incident {
             incidents::finish_intent(&mut tx, incident, intent, end).await?;
         }
-        tx.commit().await?;
+        super::commit(tx, "finish").await?;
         self.news();
         Ok(())
     }

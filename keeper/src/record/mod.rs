@@ -27,6 +27,7 @@ use alloy::primitives::{Address, B256};
 use cordon_client::config::{SecretText, StorePlace};
 use tokio::sync::Notify;
 
+use crate::fail_point::{When, reach};
 use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use alarms::{Alarm, AlarmKind};
@@ -238,6 +239,14 @@ impl Store {
         tx.set_now(now);
         Ok(tx)
     }
+}
+
+/// Commits a step that a restart has to find either done or not begun.
+async fn commit(tx: Transaction, step: &str) -> Result<(), StoreError> {
+    reach(When::Before, step);
+    tx.commit().await?;
+    reach(When::After, step);
+    Ok(())
 }
 
 fn int(what: &'static str, value: u64) -> Result<i64, StoreError> {

@@ -100,7 +100,7 @@ impl Store {
                 .rows_affected();
         }
         set(&mut tx, FANNED, &newest.to_string()).await?;
-        tx.commit().await?;
+        super::commit(tx, "fan-out").await?;
         Ok(added)
     }
 
@@ -194,7 +194,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
-        tx.commit().await
+        super::commit(tx, "told").await
     }
 
     /// Notes a failed attempt. Everything that waits for the channel waits until `retry_ms` from now, so that nothing

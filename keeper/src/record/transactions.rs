@@ -62,7 +62,7 @@ impl Store {
             )
             .await?;
         }
-        tx.commit().await
+        super::commit(tx, "sent").await
     }
 
     /// Transactions that were sent for an intent, oldest first.

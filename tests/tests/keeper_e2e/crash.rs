@@ -1,19 +1,17 @@
 //! A keeper that is killed: nothing decided is lost, nothing is done twice.
 
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use alloy::primitives::U256;
-use alloy::providers::Provider;
-use alloy::rpc::types::Filter;
-use alloy::sol_types::SolEvent;
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::record::{IncidentState, Outcome};
+use cordon_keeper::record::{IncidentState, Outcome, Store};
 use cordon_node::NodeConfig;
+use cordon_testkit::{Dice, Inbox};
 use serde_json::json;
 
-use crate::board::{GAUGE, STOPPED};
-use crate::process::{Process, watching};
+use crate::board::GAUGE;
+use crate::process::{Process, config_with_pager, nothing_missing_nothing_twice, pager, pages, watching};
 use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,61 +111,125 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     assert_eq!(store.incidents().await.unwrap()[0].state, IncidentState::Contained);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_keeper_that_is_killed_again_and_again_contains_once() {
-    let world = World::new(&GAUGE_RULE).await;
-    let store = world.store().await;
-    let mut process = Process::start(&world, &[]);
-    watching(&world, &store).await;
-    world.set(GAUGE, 5_000).await;
-    for pause in [30, 90, 150, 210, 270, 350] {
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        process.kill();
-        process = Process::start(&world, &[]);
+/// Kills that are survived, in all: a few where every change is tested, as many as `CORDON_KILLS` says on demand.
+fn kills() -> usize {
+    std::env::var("CORDON_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10)
+}
+
+/// A world with a keeper as a process of its own, that tells a pager.
+struct Scene {
+    world: World,
+    inbox: Inbox,
+    config: PathBuf,
+    store: Store,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let world = World::new(&GAUGE_RULE).await;
+        let inbox = Inbox::start().await.unwrap();
+        let config = config_with_pager(&world, "\"cordon.db\"");
+        let store = world.store().await;
+        Self {
+            world,
+            inbox,
+            config,
+            store,
+        }
     }
-    until("it is contained", || async {
-        world.level(1).await == ICordonGuard::Level::ReduceOnly
-    })
-    .await;
-    until("everything decided is ended", || async {
-        !store.intents().await.unwrap().is_empty() && store.open_intents().await.unwrap().is_empty()
-    })
-    .await;
-    assert_eq!(world.get(STOPPED).await, U256::from(1));
-    assert_eq!(
-        store.incidents().await.unwrap().len(),
-        1,
-        "one incident, whatever happened"
-    );
-    let status = ICordonGuard::new(world.guard, &world.provider)
-        .scopeStatus(1)
-        .call()
-        .await
-        .unwrap();
-    assert_eq!(status.incident, 1);
-    // A kill between broadcast and record leaves a transaction that the next run finds to have worked, not to be its own.
-    let outcomes: Vec<Option<Outcome>> = store
-        .intents()
-        .await
-        .unwrap()
-        .iter()
-        .map(|intent| intent.outcome)
-        .collect();
-    assert!(
-        outcomes
-            .iter()
-            .all(|o| matches!(o, Some(Outcome::Done | Outcome::AlreadyHeld))),
-        "{outcomes:?}"
-    );
-    assert!(
-        outcomes.iter().filter(|o| **o == Some(Outcome::Done)).count() <= 1,
-        "{outcomes:?}"
-    );
-    let filter = Filter::new()
-        .address(world.guard)
-        .event_signature(ICordonGuard::LevelRaised::SIGNATURE_HASH)
-        .from_block(0);
-    assert_eq!(world.provider.get_logs(&filter).await.unwrap().len(), 1, "raised once");
+
+    fn start(&self, kill_point: Option<&str>) -> Process {
+        let [address, secret] = pager(&self.inbox);
+        let mut variables = vec![(address.0, address.1.as_str()), (secret.0, secret.1.as_str())];
+        variables.extend(kill_point.map(|point| ("CORDON_KILL_POINT", point)));
+        Process::with(&self.config, KEEPER, &variables)
+    }
+
+    /// Lets a keeper that nobody disturbs end what was begun.
+    async fn end(&self) {
+        let _process = self.start(None);
+        until("it is contained", || async {
+            self.world.level(1).await == ICordonGuard::Level::ReduceOnly
+        })
+        .await;
+        until("everything decided is ended", || async {
+            !self.store.intents().await.unwrap().is_empty() && self.store.open_intents().await.unwrap().is_empty()
+        })
+        .await;
+        until("people are told", || async { pages(&self.inbox) == 1 }).await;
+        let height = self.world.height().await;
+        watching(&self.world, &self.store).await;
+        self.world.reach(height + 2).await;
+        nothing_missing_nothing_twice(&self.world, &self.store, &self.inbox).await;
+    }
+}
+
+/// Every step that is written to the record during an incident, those in a row that one incident may go through.
+const STEPS: [&[&str]; 3] = [
+    &["before-decision", "after-decision", "before-sent", "after-sent"],
+    &["before-finish", "after-finish", "before-block", "after-block"],
+    &["before-fan-out", "after-fan-out", "before-told", "after-told"],
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_dies_at_every_step_of_its_record_contains_and_tells_once() {
+    // One incident for several steps; on demand a whole incident for each.
+    let scenes: Vec<Vec<&str>> = if kills() > 100 {
+        STEPS.concat().into_iter().map(|step| vec![step]).collect()
+    } else {
+        STEPS.iter().map(|steps| steps.to_vec()).collect()
+    };
+    for steps in scenes {
+        let scene = Scene::new().await;
+        let mut process = scene.start(None);
+        watching(&scene.world, &scene.store).await;
+        process.kill();
+        scene.world.set(GAUGE, 5_000).await;
+        let mut died = Vec::new();
+        for step in &steps {
+            process = scene.start(Some(step));
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(4) {
+                if let Some(status) = process.ended() {
+                    assert_eq!(status.signal(), Some(9), "{step}");
+                    died.push(*step);
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        drop(process);
+        scene.end().await;
+        println!("died at {died:?}");
+        // Later ones may be past before their turn comes: what was carried out is not carried out again.
+        assert_eq!(died.first(), steps.first(), "{died:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_is_killed_at_random_instants_contains_and_tells_once() {
+    const PER_INCIDENT: usize = 10;
+    let mut dice = Dice::from_environment("instants of the kills");
+    for round in 0..kills().div_ceil(PER_INCIDENT) {
+        let scene = Scene::new().await;
+        let mut process = scene.start(None);
+        watching(&scene.world, &scene.store).await;
+        scene.world.set(GAUGE, 5_000).await;
+        let mut pauses = Vec::new();
+        for _ in 0..PER_INCIDENT {
+            let pause = dice.between(0, 900);
+            pauses.push(pause);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            process.kill();
+            process = scene.start(None);
+        }
+        println!("round {round}: killed after {pauses:?} ms");
+        drop(process);
+        scene.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,21 @@
 //! A keeper as a process of its own, that can be killed and paused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use alloy::primitives::hex;
+use alloy::primitives::{U256, hex};
+use alloy::providers::Provider;
+use alloy::rpc::types::Filter;
+use alloy::sol_types::SolEvent;
 use cordon_client::Config;
+use cordon_client::guard::ICordonGuard;
 use cordon_keeper::notify;
-use cordon_keeper::record::Store;
+use cordon_keeper::record::{IncidentState, Outcome, Store};
 use cordon_keeper::{Keeper, Options, Signers};
+use cordon_testkit::Inbox;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::STOPPED;
 use crate::world::{HEARTBEAT, KEEPER, World, key, until};
 
 const CONFIG: &str = "CORDON_TEST_KEEPER_CONFIG";
@@ -38,6 +44,69 @@ async fn child() {
     keeper.run(CancellationToken::new()).await.unwrap();
 }
 
+/// The world's configuration with a pager, and the record where `store` (TOML) says.
+pub(crate) fn config_with_pager(world: &World, store: &str) -> PathBuf {
+    let text = std::fs::read_to_string(world.config.source.path()).unwrap();
+    let pager = r#"
+[[notify]]
+id       = "pager"
+via      = "webhook"
+url      = { env = "CORDON_TEST_PAGER" }
+secret   = { env = "CORDON_TEST_PAGER_SECRET" }
+severity = "P1"
+"#;
+    let path = world.dir.path().join("with-pager.toml");
+    std::fs::write(&path, text.replace("\"cordon.db\"", store) + pager).unwrap();
+    path
+}
+
+/// What a process with a pager needs in its environment.
+pub(crate) fn pager(inbox: &Inbox) -> [(&'static str, String); 2] {
+    [
+        ("CORDON_TEST_PAGER", inbox.url()),
+        (
+            "CORDON_TEST_PAGER_SECRET",
+            "a secret of sixteen bytes or more".to_owned(),
+        ),
+    ]
+}
+
+/// Pages about incidents that people got, as a service sees them that knows repetitions.
+pub(crate) fn pages(inbox: &Inbox) -> usize {
+    let calls = |message: &&serde_json::Value| {
+        message["event"] == "trigger" && message["key"].as_str().is_some_and(|key| key.contains("incident"))
+    };
+    inbox.messages().iter().filter(calls).count()
+}
+
+/// What must hold in the end, whoever was killed when: one containment, one incident, one page, no block left out, nothing left
+/// to do.
+pub(crate) async fn nothing_missing_nothing_twice(world: &World, store: &Store, inbox: &Inbox) {
+    assert_eq!(world.get(STOPPED).await, U256::from(1));
+    let filter = Filter::new()
+        .address(world.guard)
+        .event_signature(ICordonGuard::LevelRaised::SIGNATURE_HASH)
+        .from_block(0);
+    let raised = world.provider.get_logs(&filter).await.unwrap().len();
+    assert_eq!(raised, 1, "raised once");
+    let incidents = store.incidents().await.unwrap();
+    assert_eq!(incidents.len(), 1, "one incident: {incidents:#?}");
+    assert_eq!(incidents[0].state, IncidentState::Contained);
+    assert_eq!(pages(inbox), 1, "one page: {:#?}", inbox.messages());
+    let intents = store.intents().await.unwrap();
+    let done = intents.iter().filter(|i| i.outcome == Some(Outcome::Done)).count();
+    assert!(done <= 1 && intents.iter().all(|i| i.outcome.is_some()), "{intents:#?}");
+    // Each block of the record is the parent of the next.
+    let window = store.window(10_000).await.unwrap();
+    for pair in window.windows(2) {
+        assert_eq!(
+            (pair[1].number, pair[1].parent),
+            (pair[0].number + 1, pair[0].hash),
+            "no gap"
+        );
+    }
+}
+
 /// A child that is killed with this value.
 pub(crate) struct Process(Child);
 
@@ -62,6 +131,7 @@ impl Process {
             .env("CORDON_KEEPER_KEY", hex::encode(key(keeper).to_bytes()))
             .env("CORDON_HEARTBEAT_KEY", hex::encode(key(HEARTBEAT).to_bytes()))
             .env_remove("CORDON_FAIL_POINT")
+            .env_remove("CORDON_KILL_POINT")
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
         for (name, value) in variables {

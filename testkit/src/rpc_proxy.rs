@@ -1,0 +1,210 @@
+//! An HTTP proxy in front of a JSON-RPC endpoint that fails in the ways endpoints fail.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is answered.
+    None,
+    /// It is answered late.
+    Slow(Duration),
+    /// No answer ever: the connection stays open.
+    Hang,
+    /// The connection ends without an answer; the request was not seen.
+    Cut,
+    /// The connection ends without an answer, after the request was carried out.
+    CutAfter,
+    /// An HTTP status.
+    Http(u16),
+    /// A JSON-RPC error as providers give it above their limit.
+    RateLimit,
+    /// Another JSON-RPC error.
+    Error(i64, &'static str),
+    /// A page instead of an answer.
+    Page,
+    /// Half of the answer.
+    Truncated,
+    /// Another answer than the endpoint's.
+    Answer(Value),
+    /// The answer to the same question asked so many blocks ago: `latest` becomes that block.
+    Stale(u64),
+}
+
+/// In front of an endpoint. It ends with this value.
+#[derive(Debug)]
+pub struct RpcProxy {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for RpcProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl RpcProxy {
+    /// A proxy in front of `upstream` (`http://host:port`). Request number n (from 0) with this body meets the fault that
+    /// `plan` has for it.
+    ///
+    /// # Errors
+    /// When no port can be listened on.
+    pub async fn start(
+        upstream: &str,
+        plan: impl Fn(usize, &str) -> Fault + Clone + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let requests = Arc::new(AtomicUsize::new(0));
+        let upstream = upstream.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let counter = Arc::clone(&requests);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, upstream.clone(), Arc::clone(&counter), plan.clone()));
+            }
+        });
+        Ok(Self {
+            address,
+            requests,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How many requests it has seen.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Reads one HTTP message; answers its body.
+async fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(bytes.get(..end)?).to_lowercase();
+            let length: usize = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok())
+                .unwrap_or_default();
+            let body = end.checked_add(4)?;
+            if bytes.len() >= body.checked_add(length)? {
+                return Some(bytes.split_off(body));
+            }
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn respond(stream: &mut TcpStream, status: u16, body: &[u8]) -> Option<()> {
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.ok()?;
+    stream.write_all(body).await.ok()
+}
+
+async fn forward(upstream: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let mut up = TcpStream::connect(upstream).await.ok()?;
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {upstream}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    up.write_all(head.as_bytes()).await.ok()?;
+    up.write_all(body).await.ok()?;
+    read_message(&mut up).await
+}
+
+/// `part` of an answer for a request, or for each of a batch.
+fn answers(request: &Value, part: &Value) -> Vec<u8> {
+    let one = |request: &Value| {
+        let mut answer = json!({ "jsonrpc": "2.0", "id": request.get("id") });
+        if let (Some(answer), Some(part)) = (answer.as_object_mut(), part.as_object()) {
+            answer.extend(part.clone());
+        }
+        answer
+    };
+    let all = match request.as_array() {
+        Some(batch) => Value::Array(batch.iter().map(one).collect()),
+        None => one(request),
+    };
+    all.to_string().into_bytes()
+}
+
+/// The request with a block of `ago` blocks ago for `latest`.
+async fn aged(upstream: &str, text: &str, ago: u64) -> Option<String> {
+    let question = br#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
+    let answer: Value = serde_json::from_slice(&forward(upstream, question).await?).ok()?;
+    let head = u64::from_str_radix(answer.get("result")?.as_str()?.trim_start_matches("0x"), 16).ok()?;
+    Some(text.replace("\"latest\"", &format!("\"{:#x}\"", head.saturating_sub(ago))))
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    upstream: String,
+    counter: Arc<AtomicUsize>,
+    plan: impl Fn(usize, &str) -> Fault,
+) -> Option<()> {
+    loop {
+        let body = read_message(&mut stream).await?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let fault = plan(counter.fetch_add(1, Ordering::SeqCst), &text);
+        let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match fault {
+            Fault::Hang => std::future::pending().await,
+            Fault::Cut => return None,
+            Fault::CutAfter => {
+                forward(&upstream, &body).await?;
+                return None;
+            }
+            Fault::Http(status) => respond(&mut stream, status, b"no").await?,
+            Fault::Page => respond(&mut stream, 200, b"<html>maintenance</html>").await?,
+            Fault::RateLimit => {
+                let part = json!({ "error": { "code": -32005, "message": "rate limit exceeded" } });
+                respond(&mut stream, 200, &answers(&request, &part)).await?;
+            }
+            Fault::Error(code, message) => {
+                let part = json!({ "error": { "code": code, "message": message } });
+                respond(&mut stream, 200, &answers(&request, &part)).await?;
+            }
+            Fault::Answer(result) => {
+                respond(&mut stream, 200, &answers(&request, &json!({ "result": result }))).await?;
+            }
+            Fault::Truncated => {
+                let answer = forward(&upstream, &body).await?;
+                respond(&mut stream, 200, answer.get(..answer.len() / 2)?).await?;
+            }
+            Fault::Stale(ago) => {
+                let older = aged(&upstream, &text, ago).await?;
+                let answer = forward(&upstream, older.as_bytes()).await?;
+                respond(&mut stream, 200, &answer).await?;
+            }
+            Fault::None | Fault::Slow(_) => {
+                if let Fault::Slow(time) = fault {
+                    tokio::time::sleep(time).await;
+                }
+                let answer = forward(&upstream, &body).await?;
+                respond(&mut stream, 200, &answer).await?;
+            }
+        }
+    }
+}

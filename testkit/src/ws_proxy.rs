@@ -1,0 +1,129 @@
+//! A proxy in front of a WebSocket endpoint that loses, delays and reorders what the server says, or falls silent.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What becomes of a message of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageFault {
+    /// It arrives.
+    None,
+    /// It arrives late, and so does everything behind it.
+    Slow(Duration),
+    /// It is lost.
+    Lost,
+    /// The next message overtakes it.
+    Overtaken,
+    /// The connection ends.
+    Cut,
+    /// Nothing arrives any more, and nobody is told: a half-open connection.
+    Silence,
+}
+
+/// In front of an endpoint. It ends with this value.
+#[derive(Debug)]
+pub struct WsProxy {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for WsProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl WsProxy {
+    /// A proxy in front of `upstream` (`ws://host:port`). Each message of the server meets the fault that `plan` has for it.
+    ///
+    /// # Errors
+    /// When no port can be listened on.
+    pub async fn start(
+        upstream: &str,
+        plan: impl Fn() -> MessageFault + Clone + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let upstream = upstream.trim_start_matches("ws://").trim_end_matches('/').to_owned();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, upstream.clone(), plan.clone()));
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+}
+
+async fn serve(client: TcpStream, upstream: String, plan: impl Fn() -> MessageFault) -> Option<()> {
+    let server = TcpStream::connect(&upstream).await.ok()?;
+    let (mut from_client, to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    tokio::select! {
+        _ = copy(&mut from_client, &mut to_server) => {}
+        _ = tell(from_server, to_client, plan) => {}
+    }
+    Some(())
+}
+
+/// Carries what the server says: the head of its answer, then frame by frame.
+async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: impl Fn() -> MessageFault) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(from.read_u8().await.ok()?);
+    }
+    to.write_all(&head).await.ok()?;
+    let mut overtaken: Option<Vec<u8>> = None;
+    loop {
+        let frame = frame(&mut from).await?;
+        match plan() {
+            MessageFault::None => {}
+            MessageFault::Slow(time) => tokio::time::sleep(time).await,
+            MessageFault::Lost => continue,
+            MessageFault::Overtaken if overtaken.is_none() => {
+                overtaken = Some(frame);
+                continue;
+            }
+            MessageFault::Overtaken => {}
+            MessageFault::Cut => return None,
+            MessageFault::Silence => std::future::pending().await,
+        }
+        to.write_all(&frame).await.ok()?;
+        if let Some(late) = overtaken.take() {
+            to.write_all(&late).await.ok()?;
+        }
+    }
+}
+
+/// One frame as it is on the wire (RFC 6455, section 5.2); a server masks none.
+async fn frame(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 2];
+    from.read_exact(&mut bytes).await.ok()?;
+    let length = match bytes.get(1)? & 0x7f {
+        126 => {
+            let long = from.read_u16().await.ok()?;
+            bytes.extend(long.to_be_bytes());
+            u64::from(long)
+        }
+        127 => {
+            let long = from.read_u64().await.ok()?;
+            bytes.extend(long.to_be_bytes());
+            long
+        }
+        short => u64::from(short),
+    };
+    let begin = bytes.len();
+    bytes.resize(begin.checked_add(usize::try_from(length).ok()?)?, 0);
+    from.read_exact(bytes.get_mut(begin..)?).await.ok()?;
+    Some(bytes)
+}
