@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
-use crate::chain::{Heads, Rpc};
+use crate::chain::{Headers, Heads, Rpc};
 use crate::console::{self, Shown};
 use crate::decide::{Response, RulePolicy};
 use crate::error::KeeperError;
@@ -391,7 +391,7 @@ impl Keeper {
         let desk = Desk::new(self.channels.clone(), self.store.clone(), alarms.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(desk.run()));
         let pipeline = Pipeline {
-            rpc: self.rpc.clone(),
+            headers: Headers::of(self.rpc.clone()),
             store: self.store.clone(),
             reader: self.reader.clone(),
             policies: self.policies.clone(),

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Heads, Rpc, Seen};
+use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Headers, Heads, Rpc, Seen};
 use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
@@ -45,7 +45,7 @@ pub(crate) enum Hindrance {
 /// The pipeline's parts.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    pub(crate) rpc: Rpc,
+    pub(crate) headers: Headers<Rpc>,
     pub(crate) store: Store,
     pub(crate) reader: Reader,
     pub(crate) policies: Vec<RulePolicy>,
@@ -127,7 +127,7 @@ impl Pipeline {
 
     /// Follows the chain to `target`.
     async fn follow(&self, chain: &mut Canonical, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
-        while let Some(event) = chain.advance(target.block, &self.rpc).await? {
+        while let Some(event) = chain.advance(target.block, &self.headers).await? {
             self.apply(&event, target, heads).await?;
         }
         Ok(())

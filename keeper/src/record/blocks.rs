@@ -282,7 +282,6 @@ impl Store {
                 .bind(hash.clone())
                 .execute(&mut *tx)
                 .await?;
-            // The parent may be older than the record; then the next start begins at the head.
             query("DELETE FROM checkpoint WHERE hash = ?")
                 .bind(hash.clone())
                 .execute(&mut *tx)
@@ -296,9 +295,10 @@ impl Store {
                 .bind(first.parent.to_vec())
                 .fetch_optional(&mut *tx)
                 .await?;
-            if parent.is_some() {
-                set_checkpoint(&mut tx, first.parent).await?;
+            if parent.is_none() {
+                insert_root(&mut tx, first).await?;
             }
+            set_checkpoint(&mut tx, first.parent).await?;
         }
         super::commit(tx, "revert").await?;
         self.news();
@@ -337,6 +337,25 @@ async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>) -> 
     .bind(record.version.to_vec())
     .bind(encode_verdicts(record.verdicts))
     .bind(encode_scopes(record.scopes.unwrap_or_default()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes the parent of the oldest block of the record, which was taken back: the walk along the blocks that replace it begins
+/// there, however often it is interrupted. It was never evaluated, and has no verdicts.
+async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
+         ON CONFLICT (hash) DO UPDATE SET canonical = 1",
+    )
+    .bind(first.parent.to_vec())
+    .bind(int("block number", first.number.saturating_sub(1))?)
+    .bind(B256::ZERO.to_vec())
+    .bind(int("block timestamp", first.timestamp)?)
+    .bind(B256::ZERO.to_vec())
+    .bind(encode_verdicts(&[]))
+    .bind(encode_scopes(&[]))
     .execute(connection)
     .await?;
     Ok(())

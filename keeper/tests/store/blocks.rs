@@ -218,6 +218,24 @@ async fn a_reorg_takes_back_what_its_blocks_did_and_reopens_actions(f: Fixture) 
     );
 }
 
+async fn a_reorg_of_all_that_is_known_leaves_the_place_to_go_on_from(f: Fixture) {
+    for number in [100, 101] {
+        f.commit(&block(number, 1), Block::default()).await.unwrap();
+    }
+    f.store.revert_blocks(&[block(100, 1), block(101, 1)]).await.unwrap();
+    // Interrupted here, a keeper without it would begin at the head and leave out what lies between.
+    let window = f.reopen().await.window(10).await.unwrap();
+    assert_eq!(
+        window.iter().map(|b| (b.number, b.hash)).collect::<Vec<_>>(),
+        [(99, block(100, 1).parent)]
+    );
+    f.commit(&block(100, 2), Block::default()).await.unwrap();
+    assert_eq!(
+        f.store.window(10).await.unwrap().last().map(|b| b.hash),
+        Some(block(100, 2).hash)
+    );
+}
+
 async fn a_record_belongs_to_one_guard(f: Fixture) {
     let error = f.open(1, GUARD).await.unwrap_err();
     assert!(
@@ -283,6 +301,7 @@ on_both! {
     a_cancelled_commit_leaves_nothing
     the_same_decision_is_stored_once
     a_reorg_takes_back_what_its_blocks_did_and_reopens_actions
+    a_reorg_of_all_that_is_known_leaves_the_place_to_go_on_from
     a_record_belongs_to_one_guard
     old_verdicts_are_dropped_but_not_those_of_incidents
 }
