@@ -111,10 +111,7 @@ impl Stage {
         let store = Store::at(&section.store, config.source.directory(), options.chain_id, guard)
             .await
             .map_err(KeeperError::from)?;
-        let signers = Signers {
-            keeper: signer(cast::KEEPER)?,
-            heartbeat: Some(signer(cast::HEARTBEAT)?),
-        };
+        let signers = Signers::local(signer(cast::KEEPER)?, Some(signer(cast::HEARTBEAT)?));
         let keeper = Keeper::new(options, &compiled, store.clone(), signers).await?;
         let stop = CancellationToken::new();
         let keeper = tokio::spawn(keeper.run(stop.clone()));

@@ -26,6 +26,12 @@ pub enum KeeperError {
     /// A signing key could not be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// No HTTP client could be made.
+    #[error("no HTTP client for the signing service can be made: {reason}")]
+    Client {
+        /// Why.
+        reason: String,
+    },
     /// The chain could not be asked, or is another one.
     #[error(transparent)]
     Rpc(#[from] RpcError),

@@ -28,7 +28,7 @@ use crate::pipeline::Pipeline;
 use crate::policy;
 use crate::record::{AlarmKind, Names, Store};
 use crate::report::{Reports, RuleTexts};
-use crate::respond::{Account, Heartbeat, Job, Queue, Responder, Upkeep};
+use crate::respond::{Account, Armory, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
 use crate::rules::{Reader, Watched};
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
@@ -82,20 +82,20 @@ impl Keeper {
         let version = compiled.code_hash();
         check_guard(&rpc, options.guard, version).await?;
         let policies = policy::policies(compiled, &options);
-        let account = Account::new(signers.keeper, rpc.clone()).only_in_turn(store.clone());
+        let accounts: Vec<Account> = std::iter::once(signers.keeper)
+            .chain(signers.more)
+            .map(|signer| Account::new(signer, rpc.clone()).only_in_turn(store.clone()))
+            .collect();
         let contains = policies.iter().find(|policy| policy.response == Response::Contain);
         if let (Some(policy), None) = (contains, &signers.heartbeat) {
             return Err(KeeperError::NoHeartbeat {
                 rule: policy.id.clone(),
             });
         }
-        check_account(
-            &rpc,
-            options.guard,
-            account.address(),
-            contains.map(|_| Guard::Role::Keeper),
-        )
-        .await?;
+        for account in &accounts {
+            let role = contains.map(|_| Guard::Role::Keeper);
+            check_account(&rpc, options.guard, account.address(), role).await?;
+        }
         let (events, _) = broadcast::channel(EVENTS);
         let alarms = Alarms::new(store.clone(), events.clone());
         let heartbeat = match signers.heartbeat {
@@ -125,7 +125,7 @@ impl Keeper {
         let responder = Responder {
             rpc: rpc.clone(),
             guard: options.guard,
-            account,
+            accounts,
             settings: options.deliver,
             gas: policy::gas(compiled),
             names: names.clone(),
@@ -244,7 +244,8 @@ impl Keeper {
     pub fn address(&self) -> Address {
         self.responder
             .as_ref()
-            .map_or(Address::ZERO, |responder| responder.account.address())
+            .and_then(|responder| responder.accounts.first())
+            .map_or(Address::ZERO, Account::address)
     }
 
     /// Runs until `stop` is cancelled. What was decided and not carried out before is resumed first; blocks that passed
@@ -289,8 +290,8 @@ impl Keeper {
             ..held
         });
         let queue = responder.as_ref().map(|held| held.queue.clone()).unwrap_or_default();
-        let account = responder.as_ref().map(|held| held.account.clone());
-        if let Some(account) = &account {
+        let accounts = responder.as_ref().map(|held| held.accounts.clone()).unwrap_or_default();
+        for account in &accounts {
             account.refresh().await?;
         }
         for intent in self.store.open_intents().await? {
@@ -308,7 +309,7 @@ impl Keeper {
             self.options.heads,
             stop.clone(),
         );
-        let upkeep = account.as_ref().map(|account| {
+        let upkeep = accounts.first().map(|account| {
             Upkeep::new(
                 self.rpc.clone(),
                 self.options.guard,
@@ -319,16 +320,20 @@ impl Keeper {
             )
         });
         let progress = Progress::new(self.options.stale_head);
+        let readiness = Readiness::default();
         let alarms = self.alarms.clone();
         let address = self.address();
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(responder) = responder.clone() {
+            let plain = &self.reader.watched().plain;
+            let armory = Armory::new(responder.clone(), &self.policies, plain, readiness.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(armory.run()));
             tasks.spawn(stop.clone().run_until_cancelled_owned(responder.run()));
         }
         if let Some(upkeep) = upkeep.clone() {
             tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep.run()));
         }
-        if let Some(account) = account.clone() {
+        for account in accounts.clone() {
             tasks.spawn(
                 stop.clone()
                     .run_until_cancelled_owned(async move { account.stay_armed(REARM).await }),
@@ -368,7 +373,7 @@ impl Keeper {
             let shown = Shown::new(
                 (self.store.clone(), self.names.clone()),
                 address,
-                (heads.clone(), progress.clone()),
+                (heads.clone(), progress.clone(), readiness.clone()),
                 self.events.clone(),
                 remote,
             );
@@ -401,7 +406,7 @@ impl Keeper {
             keep_blocks: self.options.keep_blocks,
             queue,
             upkeep,
-            account,
+            accounts,
             alarms,
             events: self.events.clone(),
             reports: self.reports.clone(),

@@ -6,10 +6,11 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_client::Config;
+use cordon_client::config::Secret;
 
 use crate::chain::HeadSettings;
 use crate::error::KeeperError;
-use crate::respond::DeliverSettings;
+use crate::respond::{DeliverSettings, KeySigner, RemoteSigner};
 use crate::rules::Watches;
 
 /// Settings of a keeper. [`Options::new`] has the defaults of docs/keeper.md.
@@ -104,26 +105,43 @@ impl Options {
 #[derive(Debug, Clone)]
 pub struct Signers {
     /// Sends trips, containment and settlement.
-    pub keeper: PrivateKeySigner,
+    pub keeper: KeySigner,
+    /// Send them too when the first does not get through at once.
+    pub more: Vec<KeySigner>,
     /// Sends heartbeats: another key than the one that pauses.
-    pub heartbeat: Option<PrivateKeySigner>,
+    pub heartbeat: Option<KeySigner>,
 }
 
 impl Signers {
+    /// Keys that are at hand.
+    pub fn local(keeper: PrivateKeySigner, heartbeat: Option<PrivateKeySigner>) -> Self {
+        Self {
+            keeper: keeper.into(),
+            more: Vec::new(),
+            heartbeat: heartbeat.map(KeySigner::from),
+        }
+    }
+
     /// The keys that a configuration file names.
     ///
     /// # Errors
-    /// [`KeeperError::NoSection`], [`KeeperError::NoKey`], [`KeeperError::Secret`].
+    /// [`KeeperError::NoSection`], [`KeeperError::NoKey`], [`KeeperError::Secret`], [`KeeperError::Client`].
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
         let directory = config.source.path().parent().unwrap_or(Path::new("."));
+        let signer = |secret: &Secret| match secret {
+            Secret::Service { url, address } => {
+                let signer = RemoteSigner::new(url.read(directory)?, *address);
+                signer.map(KeySigner::Remote).map_err(|error| KeeperError::Client {
+                    reason: error.without_url().to_string(),
+                })
+            }
+            held => Ok(held.signer(directory)?.into()),
+        };
         Ok(Self {
-            keeper: section.key.as_ref().ok_or(KeeperError::NoKey)?.signer(directory)?,
-            heartbeat: section
-                .heartbeat_key
-                .as_ref()
-                .map(|key| key.signer(directory))
-                .transpose()?,
+            keeper: signer(section.key.as_ref().ok_or(KeeperError::NoKey)?)?,
+            more: section.more_keys.iter().map(signer).collect::<Result<_, _>>()?,
+            heartbeat: section.heartbeat_key.as_ref().map(signer).transpose()?,
         })
     }
 }

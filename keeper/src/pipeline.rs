@@ -57,7 +57,7 @@ pub(crate) struct Pipeline {
     /// `None` in a keeper that only watches.
     pub(crate) upkeep: Option<Upkeep>,
     /// `None` in a keeper that only watches.
-    pub(crate) account: Option<Account>,
+    pub(crate) accounts: Vec<Account>,
     pub(crate) alarms: Alarms,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
@@ -136,13 +136,7 @@ impl Pipeline {
     async fn apply(&self, event: &ChainEvent, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
         if !event.reverted().is_empty() {
             tracing::warn!(blocks = event.reverted().len(), "blocks were reorganised away");
-            // Transactions of ours may have been in them.
-            if let Some(account) = &self.account {
-                account.disarm().await;
-            }
-            for intent in self.store.revert_blocks(event.reverted()).await? {
-                self.queue.push(Job::now(intent, None));
-            }
+            self.revert(event.reverted()).await?;
             if event.committed().is_empty()
                 && let Some(first) = event.reverted().first()
             {
@@ -174,6 +168,10 @@ impl Pipeline {
             }
             // A block that was never announced is known since the head that comes after it.
             let at = heads.arrival(block.hash).unwrap_or(target.at);
+            let rivals = self.store.rivals(block).await?;
+            if !rivals.is_empty() {
+                self.revert(&rivals).await?;
+            }
             self.process(block, at, true).await?;
             self.progress.done(block.number);
             ahead = rest;
@@ -188,6 +186,18 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Takes blocks back; what was carried out in them is to be done again.
+    async fn revert(&self, blocks: &[BlockRef]) -> Result<(), StoreError> {
+        // Transactions of ours may have been in them.
+        for account in &self.accounts {
+            account.disarm().await;
+        }
+        for intent in self.store.revert_blocks(blocks).await? {
+            self.queue.push(Job::now(intent, None));
+        }
+        Ok(())
+    }
+
     /// Reads, decides and stores one block, then hands its actions on. A block that is done is not done again.
     async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
         if self.store.is_done(block.hash).await? {
@@ -196,7 +206,7 @@ impl Pipeline {
             }
             return Ok(());
         }
-        if let Some(account) = &self.account {
+        for account in &self.accounts {
             account.note_base_fee(block.base_fee).await;
         }
         let open = self.store.watched().await?;

@@ -120,6 +120,8 @@ pub struct KeeperConfig {
     pub store: StorePlace,
     /// Key of the keeper role; `None` for a keeper that only watches.
     pub key: Option<Secret>,
+    /// Further keys that act beside it: whichever transaction lands first counts.
+    pub more_keys: Vec<Secret>,
     /// Key of the heartbeat role, when it is another one.
     pub heartbeat_key: Option<Secret>,
     /// Directory of the Markdown reports.

@@ -65,6 +65,8 @@ pub(super) struct RawGuard {
 pub(super) struct RawKeeper {
     pub(super) store: RawStore,
     pub(super) key: Option<Secret>,
+    #[serde(default)]
+    pub(super) more_keys: Vec<Secret>,
     pub(super) heartbeat_key: Option<Secret>,
     pub(super) reports: Option<PathBuf>,
     pub(super) heartbeat_url: Option<Credential>,

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+use super::Credential;
 
 /// Where a signing key comes from. It holds no secret itself, so it may be printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,13 @@ pub enum Secret {
         path: PathBuf,
         /// Environment variable that holds its password.
         password_env: String,
+    },
+    /// A service that signs (web3signer, or another that speaks `eth_signTransaction`); the key never leaves it.
+    Service {
+        /// Where it listens: a URL, which may hold a token.
+        url: Credential,
+        /// The account that it signs for.
+        address: Address,
     },
 }
 
@@ -49,6 +59,14 @@ pub enum SecretError {
         reason: String,
         /// Where the password came from.
         password_env: String,
+    },
+    /// The key is not in reach of this command.
+    #[error(
+        "the key of {address} is held by a signing service, which only the keeper asks: name a key in the environment or a keystore"
+    )]
+    Elsewhere {
+        /// Its account.
+        address: Address,
     },
     /// The file of a credential could not be read.
     #[error("cannot read the secret in {path}: {reason}")]
@@ -88,6 +106,7 @@ impl Secret {
                     variable: variable.clone(),
                 })
             }
+            Self::Service { address, .. } => Err(SecretError::Elsewhere { address: *address }),
             Self::Keystore { path, password_env } => {
                 let password = env(password_env).ok_or_else(|| SecretError::Unset {
                     variable: password_env.clone(),
@@ -109,6 +128,7 @@ impl fmt::Display for Secret {
         match self {
             Self::Env(variable) => write!(f, "environment variable {variable}"),
             Self::Keystore { path, .. } => write!(f, "keystore {}", path.display()),
+            Self::Service { address, .. } => write!(f, "signing service for {address}"),
         }
     }
 }
@@ -122,6 +142,8 @@ struct RawSecret {
     env: Option<String>,
     keystore: Option<PathBuf>,
     password: Option<RawPassword>,
+    web3signer: Option<Credential>,
+    address: Option<Address>,
 }
 
 #[derive(Deserialize)]
@@ -150,11 +172,15 @@ impl<'de> Visitor<'de> for SecretVisitor {
                 env: Some(variable),
                 keystore: None,
                 password: None,
+                web3signer: None,
+                address: None,
             } => Ok(Secret::Env(variable)),
             RawSecret {
                 env: None,
                 keystore: Some(path),
                 password: Some(password),
+                web3signer: None,
+                address: None,
             } => Ok(Secret::Keystore {
                 path,
                 password_env: password.env,
@@ -163,9 +189,25 @@ impl<'de> Visitor<'de> for SecretVisitor {
                 env: None,
                 keystore: Some(_),
                 password: None,
+                web3signer: None,
+                address: None,
             } => Err(de::Error::custom("a keystore needs `password = { env = \"NAME\" }`")),
+            RawSecret {
+                env: None,
+                keystore: None,
+                password: None,
+                web3signer: Some(url),
+                address: Some(address),
+            } => Ok(Secret::Service { url, address }),
+            RawSecret {
+                web3signer: Some(_),
+                address: None,
+                ..
+            } => Err(de::Error::custom(
+                "a signing service needs `address = \"0x…\"`: the account that it signs for",
+            )),
             _ => Err(de::Error::custom(
-                "a secret is either { env = \"NAME\" } or { keystore = \"FILE\", password = { env = \"NAME\" } }",
+                "a secret is { env = \"NAME\" }, { keystore = \"FILE\", password = { env = \"NAME\" } }, or { web3signer = { env = \"NAME\" }, address = \"0x…\" }",
             )),
         }
     }

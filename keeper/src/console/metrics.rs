@@ -148,6 +148,15 @@ impl Metrics {
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+        let ready: Family<Label, Gauge> = Family::default();
+        for (rule, is_ready) in shown.readiness.rules() {
+            ready.get_or_create(&[("rule", rule)]).set(i64::from(is_ready));
+        }
+        registry.register(
+            "ready",
+            "1 while the rule's action would work if it were needed now",
+            ready,
+        );
         gauges(&mut registry, shown);
         recorded(&mut registry, shown).await?;
         let mut text = String::new();

@@ -27,6 +27,7 @@ use crate::chain::Heads;
 use crate::event::KeeperEvent;
 use crate::health::Progress;
 use crate::record::{Names, Store};
+use crate::respond::Readiness;
 
 pub(crate) use metrics::Metrics;
 
@@ -46,6 +47,7 @@ pub(crate) struct Shown {
     pub(crate) heads: Heads,
     pub(crate) progress: Progress,
     pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     /// Names besides this machine's are welcome in `Host`.
     pub(crate) remote: bool,
@@ -57,7 +59,7 @@ impl Shown {
     pub(crate) fn new(
         (store, names): (Store, Names),
         keeper: Address,
-        (heads, progress): (Heads, Progress),
+        (heads, progress, readiness): (Heads, Progress, Readiness),
         events: broadcast::Sender<KeeperEvent>,
         remote: bool,
     ) -> Self {
@@ -68,6 +70,7 @@ impl Shown {
             heads,
             progress,
             metrics: Metrics::default(),
+            readiness,
             events,
             remote,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),

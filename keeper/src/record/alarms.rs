@@ -23,6 +23,8 @@ pub enum AlarmKind {
     ActionRefused,
     /// A containment call, or the undoing of one, failed.
     ContainmentFailed,
+    /// A rule's action would fail if it were needed now.
+    NotReady,
     /// The guard's rulebook is not the one of the configuration.
     RulebookChanged,
     /// The heartbeat could not be sent.
@@ -57,6 +59,7 @@ impl AlarmKind {
             Self::ActionDelayed => "action-delayed",
             Self::ActionRefused => "action-refused",
             Self::ContainmentFailed => "containment-failed",
+            Self::NotReady => "not-ready",
             Self::RulebookChanged => "rulebook-changed",
             Self::Heartbeat => "heartbeat",
             Self::Record => "record",
@@ -86,6 +89,7 @@ impl AlarmKind {
             | Self::WatchUnknown
             | Self::Behind
             | Self::ActionDelayed
+            | Self::NotReady
             | Self::RulebookChanged
             | Self::Heartbeat => Severity::P2,
             Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint => Severity::P3,

@@ -151,6 +151,7 @@ impl Store {
         sightings::update_unwatched(connection, record.block, &record.sightings.unwatched).await?;
         if record.is_next {
             set_checkpoint(connection, record.block.hash).await?;
+            forget_root(connection, record.block).await?;
         }
         Ok(commit)
     }
@@ -202,6 +203,32 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.is_some())
+    }
+
+    /// Blocks that the record takes for canonical at the height of another one that is: what was evaluated ahead of its turn, on
+    /// a fork that was given up before the walk came there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn rivals(&self, block: &BlockRef) -> Result<Vec<BlockRef>, StoreError> {
+        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
+            query_as("SELECT hash, parent, timestamp FROM blocks WHERE number = ? AND hash <> ? AND canonical = 1 AND version <> ?")
+                .bind(int("block number", block.number)?)
+                .bind(block.hash.to_vec())
+                .bind(ROOT.to_vec())
+                .fetch_all(&self.pool)
+                .await?;
+        rows.into_iter()
+            .map(|(hash, parent, timestamp)| {
+                Ok(BlockRef {
+                    number: block.number,
+                    hash: word("block hash", &hash)?,
+                    parent: word("block hash", &parent)?,
+                    timestamp: uint("block timestamp", timestamp)?,
+                    base_fee: 0,
+                })
+            })
+            .collect()
     }
 
     /// Makes a block that is done already the checkpoint.
@@ -276,21 +303,23 @@ impl Store {
     pub async fn revert_blocks(&self, blocks: &[BlockRef]) -> Result<Vec<Intent>, StoreError> {
         let mut tx = self.begin().await?;
         let mut reopened = Vec::new();
+        let mut held_checkpoint = false;
         for block in blocks.iter().rev() {
             let hash = block.hash.to_vec();
             query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
                 .bind(hash.clone())
                 .execute(&mut *tx)
                 .await?;
-            query("DELETE FROM checkpoint WHERE hash = ?")
+            let checkpoint = query("DELETE FROM checkpoint WHERE hash = ?")
                 .bind(hash.clone())
                 .execute(&mut *tx)
                 .await?;
+            held_checkpoint |= checkpoint.rows_affected() > 0;
             reopened.extend(intents::reopen(&mut tx, block).await?);
             incidents::revert(&mut tx, block).await?;
             sightings::revert(&mut tx, block.hash).await?;
         }
-        if let Some(first) = blocks.first() {
+        if let Some(first) = blocks.first().filter(|_| held_checkpoint) {
             let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
                 .bind(first.parent.to_vec())
                 .fetch_optional(&mut *tx)
@@ -342,6 +371,22 @@ async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>) -> 
     Ok(())
 }
 
+/// Rulebook of a block that was never evaluated.
+const ROOT: B256 = B256::ZERO;
+
+/// Forgets the place to go on from once something follows it.
+async fn forget_root(connection: &mut Connection, next: &BlockRef) -> Result<(), StoreError> {
+    let number = int("block number", next.number)?;
+    query("DELETE FROM blocks WHERE number BETWEEN ? AND ? AND version = ? AND hash <> ?")
+        .bind(number.saturating_sub(1))
+        .bind(number)
+        .bind(ROOT.to_vec())
+        .bind(next.hash.to_vec())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Notes the parent of the oldest block of the record, which was taken back: the walk along the blocks that replace it begins
 /// there, however often it is interrupted. It was never evaluated, and has no verdicts.
 async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
@@ -353,7 +398,7 @@ async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<()
     .bind(int("block number", first.number.saturating_sub(1))?)
     .bind(B256::ZERO.to_vec())
     .bind(int("block timestamp", first.timestamp)?)
-    .bind(B256::ZERO.to_vec())
+    .bind(ROOT.to_vec())
     .bind(encode_verdicts(&[]))
     .bind(encode_scopes(&[]))
     .execute(connection)

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::consensus::TxEip1559;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, Bytes, TxKind, U256};
-use alloy::signers::SignerSync;
-use alloy::signers::local::PrivateKeySigner;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::deliver::Call;
+use super::signer::KeySigner;
 use crate::chain::{Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
@@ -51,11 +51,13 @@ impl Armed {
 /// A key, its address, and what is at hand for signing. Cheap to clone; clones share the nonce.
 #[derive(Debug, Clone)]
 pub struct Account {
-    signer: PrivateKeySigner,
+    signer: KeySigner,
     rpc: Rpc,
     armed: Arc<Mutex<Armed>>,
     /// Held while a transaction is on its way: one at a time.
     flight: Arc<Mutex<()>>,
+    /// Calls that were signed ahead.
+    ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
 }
@@ -74,14 +76,63 @@ pub(super) struct Draft {
 impl Account {
     /// An account that sends through `rpc`.
     #[must_use]
-    pub fn new(signer: PrivateKeySigner, rpc: Rpc) -> Self {
+    pub fn new(signer: impl Into<KeySigner>, rpc: Rpc) -> Self {
         Self {
-            signer,
+            signer: signer.into(),
             rpc,
             armed: Arc::default(),
             flight: Arc::default(),
+            ready: Arc::default(),
             turns: None,
         }
+    }
+
+    /// Signs a call with the next nonce and fees, unless a transaction is on its way or what was signed before will still do.
+    pub(super) async fn prepare(&self, call: &Call) -> Result<(), AccountError> {
+        let Ok(_flight) = self.flight.try_lock() else {
+            return Ok(());
+        };
+        let (nonce, armed) = self.armed().await?;
+        let draft = Draft {
+            to: call.to,
+            data: call.data.clone(),
+            gas: call.gas,
+            nonce,
+            // The base fee may rise for a while before it has to be signed anew.
+            max_fee: armed.max_fee().saturating_add(armed.max_fee() / 4),
+            priority_fee: armed.priority_fee,
+        };
+        let wanted = Draft {
+            max_fee: armed.max_fee(),
+            ..draft.clone()
+        };
+        if self.take_ready(&wanted).await.is_some() {
+            return Ok(());
+        }
+        let signed = self.sign(&draft).await?;
+        let mut ready = self.ready.lock().await;
+        ready.retain(|(held, _)| held != call);
+        ready.push((call.clone(), signed));
+        Ok(())
+    }
+
+    /// What was signed ahead for a draft: the same call and nonce, and no less than its fees.
+    pub(super) async fn take_ready(&self, draft: &Draft) -> Option<SentTransaction> {
+        let ready = self.ready.lock().await;
+        let fits = |(call, signed): &&(Call, SentTransaction)| {
+            call.to == draft.to
+                && call.data == draft.data
+                && call.gas == draft.gas
+                && signed.nonce == draft.nonce
+                && signed.max_fee >= draft.max_fee
+                && signed.priority_fee >= draft.priority_fee
+        };
+        ready.iter().find(fits).map(|(_, signed)| signed.clone())
+    }
+
+    /// Most wei per gas that a transaction would offer now.
+    pub(super) async fn max_fee(&self) -> u128 {
+        self.armed.lock().await.max_fee()
     }
 
     /// The same, sending only while nobody else of the fleet that shares `store` can have the turn.
@@ -171,7 +222,7 @@ impl Account {
         self.armed.lock().await.nonce = None;
     }
 
-    pub(super) fn sign(&self, draft: &Draft) -> Result<SentTransaction, AccountError> {
+    pub(super) async fn sign(&self, draft: &Draft) -> Result<SentTransaction, AccountError> {
         let tx = TxEip1559 {
             chain_id: self.rpc.chain_id(),
             nonce: draft.nonce,
@@ -183,14 +234,10 @@ impl Account {
             access_list: alloy::eips::eip2930::AccessList::default(),
             input: draft.data.clone(),
         };
-        let signature = self
-            .signer
-            .sign_hash_sync(&tx.signature_hash())
-            .map_err(|error| AccountError::Sign {
-                account: self.address(),
-                reason: error.to_string(),
-            })?;
-        let envelope = TxEnvelope::from(tx.into_signed(signature));
+        let envelope = self.signer.sign(tx).await.map_err(|reason| AccountError::Sign {
+            account: self.address(),
+            reason,
+        })?;
         Ok(SentTransaction {
             hash: *envelope.tx_hash(),
             sender: self.address(),

@@ -24,6 +24,8 @@ pub struct DeliverSettings {
     pub bump_after: Duration,
     /// How long to try in all.
     pub deadline: Duration,
+    /// With several keys, how long each waits for the one before it to get through: a block of Arbitrum.
+    pub hedge: Duration,
     /// Most wei per gas ever offered.
     pub fee_cap: u128,
 }
@@ -35,6 +37,7 @@ impl Default for DeliverSettings {
             rebroadcast: Duration::from_secs(1),
             bump_after: Duration::from_secs(3),
             deadline: Duration::from_secs(60),
+            hedge: Duration::from_millis(250),
             fee_cap: 1_000_000_000_000,
         }
     }
@@ -181,7 +184,11 @@ impl Delivery<'_> {
             let current = match self.sent.last() {
                 Some(last) if last.nonce == draft.nonce && last.max_fee >= draft.max_fee => last.clone(),
                 _ => {
-                    let signed = self.account.sign(&draft)?;
+                    let signed = match self.account.take_ready(&draft).await {
+                        Some(ready) => ready,
+                        None => self.account.sign(&draft).await?,
+                    };
+                    (draft.max_fee, draft.priority_fee) = (signed.max_fee, signed.priority_fee);
                     self.sent.push(signed.clone());
                     signed
                 }

@@ -3,6 +3,7 @@
 
 mod account;
 mod answer;
+mod armory;
 mod confirm;
 mod deliver;
 #[cfg(test)]
@@ -10,12 +11,15 @@ mod deliver_tests;
 mod heartbeat;
 mod queue;
 mod responder;
+mod signer;
 mod upkeep;
 
 pub use account::{Account, AccountError, Armed};
 pub use answer::{Refusal, classify_revert, describe_revert};
+pub(crate) use armory::{Armory, Readiness};
 pub use deliver::{Call, DeliverError, DeliverSettings, Delivered};
 pub use heartbeat::{Heartbeat, HeartbeatError};
 pub use queue::{Job, Queue};
 pub use responder::{GasPlan, Responder};
+pub use signer::{KeySigner, RemoteSigner};
 pub use upkeep::Upkeep;

@@ -6,6 +6,7 @@ use alloy::eips::BlockId;
 use alloy::primitives::{Address, Bytes};
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast;
 
 use super::account::Account;
@@ -61,7 +62,8 @@ pub(super) enum Step {
 pub struct Responder {
     pub(crate) rpc: Rpc,
     pub(crate) guard: Address,
-    pub(crate) account: Account,
+    /// The first sends at once, the others when it has not got through.
+    pub(crate) accounts: Vec<Account>,
     pub(crate) settings: DeliverSettings,
     pub(crate) gas: GasPlan,
     pub(crate) names: Names,
@@ -158,7 +160,8 @@ impl Responder {
         if let Some(delivered) = self.included(&sent).await? {
             return self.confirm(job, &delivered).await;
         }
-        let (sent, others): (Vec<_>, Vec<_>) = sent.into_iter().partition(|tx| tx.sender == self.account.address());
+        let is_ours = |tx: &SentTransaction| self.accounts.iter().any(|account| account.address() == tx.sender);
+        let (sent, others): (Vec<_>, Vec<_>) = sent.into_iter().partition(is_ours);
         if job.failures == 0
             && let Some(delivered) = self.carry_on(&others).await?
         {
@@ -167,28 +170,67 @@ impl Responder {
         if let Some(step) = self.rehearse(intent, &call).await? {
             return Ok(step);
         }
-        let delivery = Delivery {
-            account: &self.account,
-            settings: &self.settings,
-            ledger: Some((&self.store, intent)),
-            call: &call,
-            resumed: !sent.is_empty(),
-            sent,
-            accepted_at: None,
-        };
-        let delivered = delivery
-            .run(|sent, at| {
-                let decision_to_broadcast = job.decided_at.map(|decided| at.saturating_duration_since(decided));
-                let event = KeeperEvent::Broadcast {
-                    intent: intent.id,
-                    kind: intent.kind,
-                    tx: sent.hash,
-                    decision_to_broadcast,
-                };
-                let _ = self.events.send(event);
-            })
-            .await?;
+        let delivered = self.race(job, &call, &sent).await?;
         self.confirm(job, &delivered).await
+    }
+
+    /// Lets every key send the call, each a moment after the one before, until one has got through. The others stop.
+    async fn race(&self, job: &Job, call: &Call, sent: &[SentTransaction]) -> Result<Delivered, super::DeliverError> {
+        let on_accepted = |sent: &SentTransaction, at: Instant| {
+            let event = KeeperEvent::Broadcast {
+                intent: job.intent.id,
+                kind: job.intent.kind,
+                tx: sent.hash,
+                decision_to_broadcast: job.decided_at.map(|decided| at.saturating_duration_since(decided)),
+            };
+            let _ = self.events.send(event);
+        };
+        let mut wait = Duration::ZERO;
+        let mut runs = FuturesUnordered::new();
+        for account in &self.accounts {
+            let sent: Vec<_> = sent
+                .iter()
+                .filter(|tx| tx.sender == account.address())
+                .cloned()
+                .collect();
+            let delivery = Delivery {
+                account,
+                settings: &self.settings,
+                ledger: Some((&self.store, &job.intent)),
+                call,
+                resumed: !sent.is_empty(),
+                sent,
+                accepted_at: None,
+            };
+            runs.push(async move {
+                tokio::time::sleep(wait).await;
+                (account.address(), delivery.run(on_accepted).await)
+            });
+            wait = wait.saturating_add(self.settings.hedge);
+        }
+        let mut last = None;
+        while let Some((winner, result)) = runs.next().await {
+            let is_through = matches!(&result, Ok(delivered) if delivered.receipt.status());
+            last = Some(match (last, result) {
+                // That one key cannot send matters less than what became of another's transaction.
+                (Some(held @ Ok(_)), Err(_)) => held,
+                (_, result) => result,
+            });
+            if is_through {
+                drop(runs);
+                for account in self.accounts.iter().filter(|account| account.address() != winner) {
+                    // What it has sent may still take its nonce.
+                    account.disarm().await;
+                }
+                break;
+            }
+        }
+        last.unwrap_or(Err(super::DeliverError::NotOurTurn))
+    }
+
+    /// The account that reads and simulations are made for.
+    fn first(&self) -> Option<&Account> {
+        self.accounts.first()
     }
 
     /// The one of these that is in a block.
@@ -213,7 +255,7 @@ impl Responder {
         if others.is_empty() {
             return Ok(None);
         }
-        if !self.account.may_send() {
+        if !self.first().is_some_and(Account::may_send) {
             return Err(super::DeliverError::NotOurTurn);
         }
         for tx in others {
@@ -261,7 +303,7 @@ impl Responder {
     /// Reads the scope and simulates the call on the newest block: a step when there is nothing to send.
     async fn rehearse(&self, intent: &Intent, call: &Call) -> Result<Option<Step>, super::DeliverError> {
         let latest = BlockId::latest();
-        let from = Some(self.account.address());
+        let from = self.first().map(Account::address);
         let (scopes, simulated, newest) = futures::future::join3(
             self.readings(intent.scope, latest),
             self.rpc.call(from, call.to, call.data.clone(), Some(call.gas), latest),
@@ -350,7 +392,7 @@ pub(super) fn end(outcome: Outcome, detail: &str) -> Confirmation {
 }
 
 /// A level of ours as the ABI's.
-fn abi_level(level: cordon_core::level::Level) -> Guard::Level {
+pub(super) fn abi_level(level: cordon_core::level::Level) -> Guard::Level {
     use cordon_core::level::Level;
     match level {
         Level::Normal => Guard::Level::Normal,

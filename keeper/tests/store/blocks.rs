@@ -230,10 +230,22 @@ async fn a_reorg_of_all_that_is_known_leaves_the_place_to_go_on_from(f: Fixture)
         [(99, block(100, 1).parent)]
     );
     f.commit(&block(100, 2), Block::default()).await.unwrap();
-    assert_eq!(
-        f.store.window(10).await.unwrap().last().map(|b| b.hash),
-        Some(block(100, 2).hash)
-    );
+    let window = f.store.window(10).await.unwrap();
+    assert_eq!(window.iter().map(|b| b.hash).collect::<Vec<_>>(), [block(100, 2).hash]);
+}
+
+async fn what_was_evaluated_ahead_on_a_fork_that_was_given_up_is_taken_back(f: Fixture) {
+    f.commit(&block(100, 1), Block::default()).await.unwrap();
+    // The head of a fork, evaluated before the walk came there; then the chain went elsewhere.
+    f.ahead(&block(102, 1)).await;
+    assert_eq!(f.store.rivals(&block(102, 1)).await.unwrap(), []);
+    assert_eq!(f.store.rivals(&block(101, 1)).await.unwrap(), []);
+    let rivals = f.store.rivals(&block(102, 2)).await.unwrap();
+    assert_eq!(rivals.iter().map(|b| b.hash).collect::<Vec<_>>(), [block(102, 1).hash]);
+    f.store.revert_blocks(&rivals).await.unwrap();
+    assert!(!f.store.is_done(block(102, 1).hash).await.unwrap());
+    let tip = f.store.window(10).await.unwrap().pop().unwrap();
+    assert_eq!(tip.hash, block(100, 1).hash, "the checkpoint stays where it was");
 }
 
 async fn a_record_belongs_to_one_guard(f: Fixture) {
@@ -302,6 +314,7 @@ on_both! {
     the_same_decision_is_stored_once
     a_reorg_takes_back_what_its_blocks_did_and_reopens_actions
     a_reorg_of_all_that_is_known_leaves_the_place_to_go_on_from
+    what_was_evaluated_ahead_on_a_fork_that_was_given_up_is_taken_back
     a_record_belongs_to_one_guard
     old_verdicts_are_dropped_but_not_those_of_incidents
 }

@@ -190,6 +190,16 @@ impl Fixture {
         self.store.commit_block(&record, &names()).await
     }
 
+    /// Stores a block ahead of its turn.
+    pub(crate) async fn ahead(&self, block: &BlockRef) {
+        let none = Sightings::default();
+        let ahead = BlockRecord {
+            is_next: false,
+            ..record(block, Block::default(), &none)
+        };
+        self.store.commit_block(&ahead, &names()).await.unwrap();
+    }
+
     /// As a crash leaves it: no clean shutdown, a new process opens the record.
     pub(crate) async fn reopen(&self) -> Store {
         self.place.open(42_161, GUARD).await.unwrap()

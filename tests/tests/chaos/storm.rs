@@ -167,12 +167,10 @@ async fn no_incident_is_missed_or_invented_while_endpoints_fail_and_the_chain_is
         println!(
             "storm {storm}: {quiet} blocks, then a breach, {before_reorg} ms later a reorg of depth {depth}; survived: {survived}"
         );
-        let mut breaches = 1;
         if !survived {
             let pause = dice.between(0, 1_500);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             sea.world.set(GAUGE, 5_000).await;
-            breaches = 2;
         }
         sea.contained().await;
         sea.weather.set_calm();
@@ -185,7 +183,8 @@ async fn no_incident_is_missed_or_invented_while_endpoints_fail_and_the_chain_is
         let incidents = sea.store.incidents().await.unwrap();
         let contained = incidents.iter().filter(|i| i.state == IncidentState::Contained).count();
         assert_eq!(contained, 1, "{incidents:#?}");
-        assert!(incidents.len() <= breaches, "none is invented: {incidents:#?}");
+        // The breach stood on at most two forks, and was over in between.
+        assert!(incidents.len() <= 2, "none is invented: {incidents:#?}");
         let unfinished =
             |i: &&cordon_keeper::record::Incident| !matches!(i.state, IncidentState::Contained | IncidentState::Closed);
         assert_eq!(incidents.iter().filter(unfinished).count(), 0, "{incidents:#?}");

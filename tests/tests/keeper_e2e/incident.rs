@@ -89,10 +89,7 @@ async fn a_standing_breach_costs_one_transaction_and_a_second_keeper_none() {
 
     let path = world.dir.path().join("other.db");
     let store = Store::open(path, world.node.chain_id(), world.guard).await.unwrap();
-    let signers = Signers {
-        keeper: key(OTHER),
-        heartbeat: None,
-    };
+    let signers = Signers::local(key(OTHER), None);
     let mut other = world.keeper_with(world.options(), store, signers).await.unwrap();
     let height = world.height().await;
     other.done(height + 4).await;
@@ -111,10 +108,7 @@ async fn two_keepers_race_and_the_guard_is_tripped_once() {
     let mut keeper = world.keeper().await;
     let path = world.dir.path().join("other.db");
     let store = Store::open(path, world.node.chain_id(), world.guard).await.unwrap();
-    let signers = Signers {
-        keeper: key(OTHER),
-        heartbeat: None,
-    };
+    let signers = Signers::local(key(OTHER), None);
     let mut other = world.keeper_with(world.options(), store, signers).await.unwrap();
     let height = world.height().await;
     keeper.done(height).await;

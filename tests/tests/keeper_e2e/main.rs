@@ -12,6 +12,7 @@ mod console;
 mod crash;
 mod fleet;
 mod incident;
+mod keys;
 mod process;
 mod start;
 mod told;

@@ -64,10 +64,7 @@ async fn each_mistake_has_its_own_clear_error() {
     let error = refused(&world, not_a_guard, signers()).await;
     assert!(matches!(error, KeeperError::NotAGuard { .. }), "{error}");
 
-    let roleless = Signers {
-        keeper: key(KEEPER),
-        heartbeat: Some(key(USER)),
-    };
+    let roleless = Signers::local(key(KEEPER), Some(key(USER)));
     let error = refused(&world, world.options(), roleless).await;
     assert!(
         matches!(&error, KeeperError::MissingRole { role: "Heartbeat", .. }),
@@ -78,10 +75,7 @@ async fn each_mistake_has_its_own_clear_error() {
     // By its own authority a keeper acts only with the role, and with a heartbeat.
     let mut by_authority = world.compiled.clone();
     by_authority.rules[0].respond = Respond::Contain;
-    let signers_of = |keeper, heartbeat| Signers {
-        keeper: key(keeper),
-        heartbeat,
-    };
+    let signers_of = |keeper, heartbeat| Signers::local(key(keeper), heartbeat);
     let store = world.store().await;
     let roleless = signers_of(USER, Some(key(HEARTBEAT)));
     let error = Keeper::new(world.options(), &by_authority, store, roleless)
@@ -100,10 +94,7 @@ async fn each_mistake_has_its_own_clear_error() {
         "{error}"
     );
 
-    let poor = Signers {
-        keeper: alloy::signers::local::PrivateKeySigner::random(),
-        heartbeat: None,
-    };
+    let poor = Signers::local(alloy::signers::local::PrivateKeySigner::random(), None);
     let error = refused(&world, world.options(), poor).await;
     assert!(matches!(error, KeeperError::NoFunds { .. }), "{error}");
 

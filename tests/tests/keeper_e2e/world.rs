@@ -192,10 +192,7 @@ impl World {
     }
 
     pub(crate) fn signers() -> Signers {
-        Signers {
-            keeper: key(KEEPER),
-            heartbeat: Some(key(HEARTBEAT)),
-        }
+        Signers::local(key(KEEPER), Some(key(HEARTBEAT)))
     }
 
     pub(crate) async fn keeper(&self) -> Running {

@@ -187,6 +187,7 @@ impl Checker {
             },
             reports: self.source.directory().join(reports),
             key: raw.key,
+            more_keys: raw.more_keys,
             heartbeat_key: raw.heartbeat_key,
         }
     }

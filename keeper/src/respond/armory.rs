@@ -1,0 +1,200 @@
+//! Containment made ready beforehand: the trip of every rule is signed with the next nonce and fees that will do, simulated
+//! again and again, and what would keep it from working is known before it is needed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alloy::eips::BlockId;
+use alloy::primitives::{Bytes, U256};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard as Guard;
+
+use super::account::Account;
+use super::answer::{Refusal, classify_revert, describe_revert};
+use super::deliver::Call;
+use super::responder::Responder;
+use crate::chain::CallError;
+use crate::decide::{Response, RulePolicy};
+use crate::record::{AlarmKind, IntentKind};
+
+/// How often some of the rules are looked at: a few blocks.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Rules that are looked at in one period; more take turns.
+const AT_ONCE: usize = 8;
+/// Looks in a row at which a rule's action must be refused before people hear of it.
+const PATIENCE: u32 = 2;
+
+/// Why each rule's action would not work now; `None` when it would. Cheap to clone; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Readiness(Arc<Mutex<BTreeMap<String, Option<String>>>>);
+
+impl Readiness {
+    fn set(&self, rule: &str, trouble: Option<String>) {
+        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.insert(rule.to_owned(), trouble);
+    }
+
+    /// Rules that were looked at, and whether their action would work.
+    pub(crate) fn rules(&self) -> Vec<(String, bool)> {
+        let rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rules
+            .iter()
+            .map(|(rule, trouble)| (rule.clone(), trouble.is_none()))
+            .collect()
+    }
+}
+
+/// A rule whose action can be made ready: it needs no witness that is not known yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Armed {
+    rule: u16,
+    name: String,
+    call: Call,
+    kind: IntentKind,
+}
+
+/// Keeps containment ready.
+#[derive(Debug, Clone)]
+pub(crate) struct Armory {
+    responder: Responder,
+    rules: Vec<Armed>,
+    readiness: Readiness,
+}
+
+impl Armory {
+    /// For the actions of these rules, of which `plain` have no parameters.
+    pub(crate) fn new(responder: Responder, policies: &[RulePolicy], plain: &[u16], readiness: Readiness) -> Self {
+        let rules = policies
+            .iter()
+            .filter(|policy| plain.contains(&policy.index) && !policy.shadow)
+            .map(|policy| {
+                let (kind, data): (IntentKind, Bytes) = match policy.response {
+                    Response::Trip => {
+                        let call = Guard::tripCall {
+                            rule: policy.index,
+                            witness: Vec::new(),
+                        };
+                        (IntentKind::Trip, call.abi_encode().into())
+                    }
+                    Response::Contain => {
+                        let call = Guard::containCall {
+                            scope: policy.scope,
+                            level: super::responder::abi_level(policy.level),
+                            duration: policy.duration,
+                            evidence: alloy::primitives::B256::ZERO,
+                        };
+                        (IntentKind::Contain, call.abi_encode().into())
+                    }
+                };
+                Armed {
+                    rule: policy.index,
+                    name: policy.id.clone(),
+                    call: Call {
+                        to: responder.guard,
+                        data,
+                        gas: responder.gas.limit(policy.scope),
+                    },
+                    kind,
+                }
+            })
+            .collect();
+        Self {
+            responder,
+            rules,
+            readiness,
+        }
+    }
+
+    /// Works for ever.
+    pub(crate) async fn run(self) {
+        let mut refused: BTreeMap<u16, u32> = BTreeMap::new();
+        let mut turn = 0_usize;
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let most = self.rules.len().min(AT_ONCE);
+            let next = self.rules.iter().cycle().skip(turn).take(most);
+            turn = turn
+                .saturating_add(most)
+                .checked_rem(self.rules.len())
+                .unwrap_or_default();
+            for armed in next {
+                self.look(armed, refused.entry(armed.rule).or_default()).await;
+            }
+        }
+    }
+
+    async fn look(&self, armed: &Armed, refused: &mut u32) {
+        let mut trouble = None;
+        let mut able = 0_usize;
+        for account in &self.responder.accounts {
+            match self.prepare(account, armed).await {
+                Ok(Some(why)) => trouble = Some(why),
+                Ok(None) => able = able.saturating_add(1),
+                // Nobody answers: what was known before still is.
+                Err(error) => {
+                    tracing::debug!(rule = armed.name, %error, "its action could not be rehearsed");
+                    return;
+                }
+            }
+        }
+        // One key that would get through is enough.
+        let trouble = trouble.filter(|_| able == 0);
+        let alarms = &self.responder.alarms;
+        match &trouble {
+            None => {
+                if *refused >= PATIENCE {
+                    alarms.clear(AlarmKind::NotReady, &armed.name).await;
+                }
+                *refused = 0;
+            }
+            Some(why) => {
+                *refused = refused.saturating_add(1);
+                if *refused == PATIENCE {
+                    let text = format!(
+                        "if {} were breached now, its {} would fail: {why}",
+                        armed.name,
+                        armed.kind.name()
+                    );
+                    alarms.raise(AlarmKind::NotReady, &armed.name, &text, None).await;
+                }
+            }
+        }
+        self.readiness.set(&armed.name, trouble);
+    }
+
+    /// Signs the action for an account and rehearses it; answers why it would not work.
+    async fn prepare(&self, account: &Account, armed: &Armed) -> Result<Option<String>, CallError> {
+        if armed.kind == IntentKind::Trip
+            && let Err(error) = account.prepare(&armed.call).await
+        {
+            return Ok(Some(error.to_string()));
+        }
+        let rpc = account.rpc();
+        let (from, call) = (account.address(), &armed.call);
+        let needed = U256::from(account.max_fee().await).saturating_mul(U256::from(call.gas));
+        let held = rpc.balance(from).await?;
+        if held < needed {
+            return Ok(Some(format!(
+                "{from} holds {held} wei and may need {needed} to pay for it"
+            )));
+        }
+        match rpc
+            .call(
+                Some(from),
+                call.to,
+                call.data.clone(),
+                Some(call.gas),
+                BlockId::latest(),
+            )
+            .await
+        {
+            Ok(_) => Ok(None),
+            Err(CallError::Rpc(error)) => Err(error.into()),
+            Err(CallError::Reverted(data)) => Ok(match classify_revert(armed.kind, &data) {
+                Refusal::HoldsAgain | Refusal::AlreadyHeld | Refusal::NotBefore(_) => None,
+                Refusal::Retry | Refusal::Refused => Some(describe_revert(&data)),
+            }),
+        }
+    }
+}
