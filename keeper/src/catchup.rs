@@ -26,7 +26,7 @@ impl Pipeline {
         }
         let mut chosen = Vec::new();
         for block in blocks.iter().take(PROBE_EVERY) {
-            if self.store.is_done(block.hash).await? {
+            if self.store.is_done(block.hash).await? || !self.store.rivals(block).await?.is_empty() {
                 break;
             }
             chosen.push(*block);

@@ -76,6 +76,9 @@ impl Pipeline {
             let work = async {
                 while let Err(hindrance) = self.follow(&mut chain, target, &heads).await {
                     self.report(&hindrance, target.block.number).await;
+                    if matches!(&hindrance, Hindrance::Follow(FollowError::WrongBlock { .. })) {
+                        self.headers.forget();
+                    }
                     tokio::time::sleep(wait).await;
                     wait = wait.saturating_mul(2).min(LAST_RETRY);
                     // The record knows what is done; the rest is walked again from there, to the newest head.

@@ -36,6 +36,11 @@ impl<S> Headers<S> {
         }
     }
 
+    /// Forgets everything: an endpoint may have lied about what a hash names.
+    pub(crate) fn forget(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::default();
+    }
+
     fn get(&self, hash: B256) -> Option<BlockRef> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.by_hash.get(&hash).copied()
@@ -77,6 +82,10 @@ impl<S: BlockSource + Sync> BlockSource for Headers<S> {
 
     async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
         self.source.by_number(number).await
+    }
+
+    async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {
+        self.source.by_numbers(numbers).await
     }
 }
 
@@ -160,5 +169,7 @@ mod tests {
         assert_eq!(source.known.lock().unwrap().order.len(), MOST);
         assert_eq!(source.get(blocks[2_999].hash), Some(blocks[2_999]));
         assert_eq!(source.get(blocks[0].hash), None);
+        source.forget();
+        assert_eq!(source.get(blocks[2_999].hash), None);
     }
 }
