@@ -64,12 +64,10 @@ async fn a_key_that_cannot_sign_is_overtaken_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_wait_for_each_other_or_send_at_once_and_either_way_there_is_one_containment() {
-    let both = || Signers {
+async fn a_key_that_gets_through_keeps_the_others_from_sending() {
+    let both = Signers {
         more: vec![key(OTHER).into()],
         ..Signers::local(key(KEEPER), None)
     };
-    assert_eq!(contained_with(both(), Duration::from_secs(20)).await, (1, 0));
-    let (first, second) = contained_with(both(), Duration::ZERO).await;
-    assert!(first <= 1 && second <= 1 && first + second >= 1, "{first} {second}");
+    assert_eq!(contained_with(both, Duration::from_secs(20)).await, (1, 0));
 }
