@@ -1,5 +1,6 @@
 //! `cordon keeper`.
 
+mod record;
 mod replay;
 mod run;
 
@@ -35,6 +36,19 @@ pub(crate) enum Command {
     /// Evaluate blocks that have passed, as the keeper would have, and show what it would have decided. Nothing is sent or
     /// stored; the endpoint must have the blocks' states (an archive node for old ones).
     Replay(replay::ReplayArgs),
+    /// Write the evidence of an incident to standard output as JSON: every line of its timeline, hash-chained when it was written.
+    /// Fails when the record was changed since.
+    Export {
+        #[command(flatten)]
+        args: Args,
+        /// Number of the incident.
+        incident: i64,
+    },
+    /// Check an exported file of evidence: that nothing in it was changed, left out or put in.
+    Verify {
+        /// The file.
+        file: PathBuf,
+    },
     /// Acknowledge an incident or an alarm: it is escalated and repeated no more.
     Ack {
         #[command(flatten)]
@@ -61,7 +75,9 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::Check(args) => check(args).await,
         Command::NotifyTest { args, channel } => notify_test(args, channel.as_deref()).await,
         Command::Replay(wanted) => replay::replay(wanted).await,
-        Command::Ack { args, topic, by } => acknowledge(args, topic, by).await,
+        Command::Export { args, incident } => record::export(args, *incident).await,
+        Command::Verify { file } => record::verify(file),
+        Command::Ack { args, topic, by } => record::acknowledge(args, topic, by).await,
     }
 }
 
@@ -103,24 +119,6 @@ async fn notify_test(args: &Args, only: Option<&str>) -> eyre::Result<()> {
         }
     }
     eyre::ensure!(failed == 0, "{failed} of {} channels do not work", channels.len());
-    Ok(())
-}
-
-async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {
-    let config = Config::load(&args.config)?;
-    let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
-    let guard = Options::from_config(&config)?.guard;
-    if let StorePlace::File(path) = &section.store {
-        eyre::ensure!(
-            path.exists(),
-            "there is no record at {}: has the keeper run?",
-            path.display()
-        );
-    }
-    let store = Store::at(&section.store, config.source.directory(), config.chain.id, guard).await?;
-    let result = store.acknowledge(topic, by).await;
-    store.close().await;
-    println!("{} is acknowledged by {by}", result?);
     Ok(())
 }
 

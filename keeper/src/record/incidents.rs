@@ -6,6 +6,7 @@ use cordon_core::level::Level;
 
 use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, query, query_as};
+use super::evidence;
 use super::intents::Confirmation;
 use super::notices::{forget_containment, tell_incident};
 use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int};
@@ -36,9 +37,9 @@ impl<'a> Entry<'a> {
 
 /// Adds a line to the timeline of an incident. `false` when its mark is there already.
 pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &Entry<'_>) -> Result<bool, StoreError> {
-    let done = query(
+    let written: Option<(i64,)> = query_as(
         "INSERT INTO timeline (incident, at_ms, block_number, block_hash, block_time, kind, text, tx, mark)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
     )
     .bind(incident)
     .bind(connection.now_ms())
@@ -54,9 +55,12 @@ pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &En
     .bind(entry.text)
     .bind(entry.tx.map(|tx| tx.to_vec()))
     .bind(entry.mark.as_deref())
-    .execute(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    if let Some((id,)) = written {
+        evidence::append(connection, id).await?;
+    }
+    Ok(written.is_some())
 }
 
 /// The incident of a scope that is not closed.

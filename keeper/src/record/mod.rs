@@ -8,6 +8,7 @@ mod codec;
 mod db;
 mod dossier;
 mod events;
+mod evidence;
 mod fleet;
 mod follow;
 mod incidents;
@@ -34,6 +35,7 @@ pub use alarms::{Alarm, AlarmKind};
 pub use blocks::{BlockCommit, BlockRecord, Witnessed};
 pub use codec::{decode_verdicts, encode_verdicts};
 pub use db::{Lease, LeaseHolder};
+pub use evidence::{Evidence, EvidenceError, Line, Link};
 pub use incidents::OpenIncident;
 pub use intents::{Confirmation, NewIntent};
 pub use model::{
