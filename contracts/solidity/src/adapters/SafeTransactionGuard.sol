@@ -213,7 +213,8 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
                 to := shr(96, mload(add(part, 1)))
                 size := mload(add(part, 53))
             }
-            if (operation != CALL || to == safe) revert NotInBatch(to, operation);
+            // From version 1.5 on MultiSendCallOnly reads the zero address as the Safe itself.
+            if (operation != CALL || to == safe || to == address(0)) revert NotInBatch(to, operation);
             if (size > parts.length - at - PART_HEAD) revert MalformedBatch();
             at += PART_HEAD + size;
         }
