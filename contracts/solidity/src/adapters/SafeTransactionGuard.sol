@@ -35,11 +35,13 @@ interface ISafeGuard {
 /// through at once, as `Withdraw` of the Safe's scope. MultiSendCallOnly, named at deployment and recognised by its code, is an ordinary
 /// call when all of its parts are.
 /// @dev Liveness: an owner schedules `setGuard(0)` and after `leaveDelay` it passes without asking anybody, be the Cordon guard expired,
-/// silent or stolen. Modules are not seen by transaction guards: enabling one is a call of the Safe to itself, and waits.
+/// silent or stolen. The guard's guardians cancel that twice at most: then only the Safe does, which also gives them their cancels back. Modules are not seen by transaction guards: enabling one is a call of the Safe to itself, and waits.
 contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     error NotSafe(address caller);
     error NotOwner(address caller);
     error NotCanceller(address caller);
+    /// Guardians have cancelled the Safe's leaving as often as they may: only the Safe cancels it from now on.
+    error LeavingNotCancellable(address caller, uint256 cancelled);
     error BadDelay(uint256 delay);
     error AlreadyScheduled(bytes32 action);
     error NotScheduled(bytes32 action);
@@ -71,6 +73,8 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     uint256 public constant WINDOW = 7 days;
     /// How much longer than `delay` leaving takes: as long as the Cordon guard can hold anything without its governor.
     uint256 public constant CEILING = 7 days;
+    /// How often guardians of the Cordon guard cancel `setGuard(0)`: with a stolen guard they would do so for ever.
+    uint256 public constant MOST_LEAVE_CANCELS = 2;
 
     uint8 private constant CALL = 0;
     uint8 private constant DELEGATECALL = 1;
@@ -94,6 +98,9 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     mapping(bytes32 action => uint256 at) public readyAt;
     /// Scheduled actions that hand the Safe over: DELEGATECALLs, and leaving. A rule of one line: `safe_guard.handovers() == 0`.
     uint256 public handovers;
+
+    /// How often guardians cancelled `setGuard(0)` since the Safe itself last did, or left.
+    uint256 public leaveCancels;
 
     /// Transactions under way, for a Safe transaction may run another one.
     uint256 private transient depth;
@@ -125,11 +132,13 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     }
 
     /// Withdraws an action. The Safe may, by an ordinary transaction, and so may a guardian of the Cordon guard; not a single owner, who could
-    /// otherwise keep the others from removing him. The action is named in full, so that the count of handovers is right.
+    /// otherwise keep the others from removing him. Guardians cancel leaving `MOST_LEAVE_CANCELS` times at most. The action is named in full,
+    /// so that the count of handovers is right.
     function cancel(address to, uint256 value, bytes calldata data, uint8 operation) external {
         if (msg.sender != safe && !_isGuardian(msg.sender)) revert NotCanceller(msg.sender);
         bytes32 action = actionOf(to, value, data, operation);
         if (readyAt[action] == 0) revert NotScheduled(action);
+        if (_isLeaving(to, data, operation)) _countLeaveCancel();
         _forget(action, _handsOver(to, data, operation));
         emit Cancelled(action, msg.sender);
     }
@@ -172,8 +181,12 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
         bytes32 action = actionOf(to, value, data, operation);
         _consume(action, _handsOver(to, data, operation));
         // Nothing is asked of the Cordon guard on the way out.
-        if (_isLeaving(to, data, operation)) _push(0, ICordonGuard.Action.Loosen);
-        else _begin(ICordonGuard.Action.Loosen, uint256(action));
+        if (_isLeaving(to, data, operation)) {
+            leaveCancels = 0;
+            _push(0, ICordonGuard.Action.Loosen);
+            return;
+        }
+        _begin(ICordonGuard.Action.Loosen, uint256(action));
     }
 
     /// Called by the Safe after a transaction: the rules that are hooked to its action are checked.
@@ -229,6 +242,15 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     }
 
     // ---------------------------------------------------------------- state
+
+    function _countLeaveCancel() private {
+        if (msg.sender == safe) {
+            leaveCancels = 0;
+            return;
+        }
+        if (leaveCancels >= MOST_LEAVE_CANCELS) revert LeavingNotCancellable(msg.sender, leaveCancels);
+        leaveCancels += 1;
+    }
 
     function _consume(bytes32 action, bool handsOver) private {
         uint256 at = readyAt[action];

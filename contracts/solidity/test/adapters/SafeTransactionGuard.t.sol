@@ -201,6 +201,40 @@ contract SafeTransactionGuardTest is SafeSupport {
         ok(_code() == address(0xBAD), "free, for better or worse");
     }
 
+    function test_attack_a_stolen_guard_does_not_cancel_leaving_for_ever() public {
+        bytes memory leave = abi.encodeCall(IRealSafe.setGuard, (address(0)));
+        guard.setGuardian(address(0x6));
+        guard.setClosed(true);
+        for (uint256 i = 0; i < 2; ++i) {
+            _schedule(address(safe), leave, 0);
+            vm.prank(address(0x6));
+            adapter.cancel(address(safe), 0, leave, 0);
+        }
+        _schedule(address(safe), leave, 0);
+        vm.prank(address(0x6));
+        vm.expectRevert(
+            abi.encodeWithSelector(SafeTransactionGuard.LeavingNotCancellable.selector, address(0x6), uint256(2))
+        );
+        adapter.cancel(address(safe), 0, leave, 0);
+        vm.warp(block.timestamp + DELAY + 7 days);
+        execute(address(safe), 0, leave, 0);
+        execute(sink, 1, "", 0);
+        eq(sink.balance, 1, "the Safe is free");
+        eq(adapter.leaveCancels(), 0, "counted from the beginning, should it come back");
+    }
+
+    function test_the_safe_cancels_its_leaving_and_trusts_the_guardians_anew() public {
+        bytes memory leave = abi.encodeCall(IRealSafe.setGuard, (address(0)));
+        guard.setGuardian(address(0x6));
+        _schedule(address(safe), leave, 0);
+        vm.prank(address(0x6));
+        adapter.cancel(address(safe), 0, leave, 0);
+        eq(adapter.leaveCancels(), 1, "counted");
+        _schedule(address(safe), leave, 0);
+        execute(address(adapter), 0, abi.encodeCall(SafeTransactionGuard.cancel, (address(safe), 0, leave, 0)), 0);
+        eq(adapter.leaveCancels(), 0, "given back");
+    }
+
     function test_attack_one_owner_cannot_keep_the_others_from_removing_him() public {
         (address one, address two) = (files.addr(ONE), files.addr(TWO));
         bytes memory add = abi.encodeCall(IRealSafe.addOwnerWithThreshold, (address(0xACE), 1));
