@@ -47,6 +47,7 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     error NotScheduled(bytes32 action);
     error NotReady(bytes32 action, uint256 readyAt);
     error Expired(bytes32 action, uint256 expiredAt);
+    error NotExpired(bytes32 action, uint256 until);
     /// What waits pays nobody for its gas: the refund is not part of what was scheduled.
     error RefundNotAllowed();
     /// A batch that is not framed as MultiSendCallOnly reads it.
@@ -65,6 +66,7 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     );
     event Cancelled(bytes32 indexed action, address indexed by);
     event Executed(bytes32 indexed action);
+    event Forgotten(bytes32 indexed action, address indexed by);
 
     /// Bounds of `delay`, in seconds.
     uint256 public constant LEAST_DELAY = 1 hours;
@@ -78,7 +80,10 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
 
     uint8 private constant CALL = 0;
     uint8 private constant DELEGATECALL = 1;
-    /// `setGuard(address)` with the zero address.
+    /// `setGuard(address)` and `enableModule(address)`: whatever follows their argument is ignored by the Safe.
+    bytes4 private constant SET_GUARD = 0xe19a9dd9;
+    bytes4 private constant ENABLE_MODULE = 0x610b5925;
+    /// `setGuard(address)` with the zero address, and nothing behind it.
     bytes32 private constant LEAVING = keccak256(abi.encodeWithSignature("setGuard(address)", address(0)));
     /// `multiSend(bytes)`.
     bytes4 private constant MULTI_SEND = 0x8d80ff0a;
@@ -96,7 +101,7 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
 
     /// When a scheduled action may be executed; 0 when it is not scheduled.
     mapping(bytes32 action => uint256 at) public readyAt;
-    /// Scheduled actions that hand the Safe over: DELEGATECALLs, and leaving. A rule of one line: `safe_guard.handovers() == 0`.
+    /// Scheduled actions that hand the Safe over: DELEGATECALLs, other guards or none, modules. A rule of one line: `safe_guard.handovers() == 0`.
     uint256 public handovers;
 
     /// How often guardians cancelled `setGuard(0)` since the Safe itself last did, or left.
@@ -116,7 +121,7 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
 
     // ---------------------------------------------------------------- scheduling
 
-    /// Names an action in full; it may be executed after `delay`, leaving after `leaveDelay`.
+    /// Names an action in full; it may be executed after `delay`, a change of the Safe's guard after `leaveDelay`.
     function schedule(address to, uint256 value, bytes calldata data, uint8 operation)
         external
         returns (bytes32 action)
@@ -125,7 +130,7 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
         action = actionOf(to, value, data, operation);
         if (readyAt[action] != 0 && block.timestamp <= readyAt[action] + WINDOW) revert AlreadyScheduled(action);
         bool isNew = readyAt[action] == 0;
-        uint256 at = block.timestamp + (_isLeaving(to, data, operation) ? leaveDelay() : delay);
+        uint256 at = block.timestamp + (_isOwnCall(to, data, operation, SET_GUARD) ? leaveDelay() : delay);
         readyAt[action] = at;
         if (isNew && _handsOver(to, data, operation)) handovers += 1;
         emit Scheduled(action, to, value, data, operation, at, msg.sender);
@@ -141,6 +146,16 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
         if (_isLeaving(to, data, operation)) _countLeaveCancel();
         _forget(action, _handsOver(to, data, operation));
         emit Cancelled(action, msg.sender);
+    }
+
+    /// Removes an action whose time is over, so that it is not counted as a handover any longer. Anyone may.
+    function forget(address to, uint256 value, bytes calldata data, uint8 operation) external {
+        bytes32 action = actionOf(to, value, data, operation);
+        uint256 at = readyAt[action];
+        if (at == 0) revert NotScheduled(action);
+        if (block.timestamp <= at + WINDOW) revert NotExpired(action, at + WINDOW);
+        _forget(action, _handsOver(to, data, operation));
+        emit Forgotten(action, msg.sender);
     }
 
     function actionOf(address to, uint256 value, bytes calldata data, uint8 operation) public pure returns (bytes32) {
@@ -233,12 +248,19 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
         }
     }
 
+    /// The one action for which the Cordon guard is not asked: recognised by all of its bytes.
     function _isLeaving(address to, bytes calldata data, uint8 operation) private view returns (bool) {
         return operation == CALL && to == safe && keccak256(data) == LEAVING;
     }
 
     function _handsOver(address to, bytes calldata data, uint8 operation) private view returns (bool) {
-        return operation == DELEGATECALL || _isLeaving(to, data, operation);
+        return operation == DELEGATECALL || _isOwnCall(to, data, operation, SET_GUARD)
+            || _isOwnCall(to, data, operation, ENABLE_MODULE);
+    }
+
+    /// Whether the Safe would run this function of its own. By the selector, for decoders take any bytes behind the arguments.
+    function _isOwnCall(address to, bytes calldata data, uint8 operation, bytes4 selector) private view returns (bool) {
+        return operation == CALL && to == safe && data.length >= 4 && bytes4(data) == selector;
     }
 
     // ---------------------------------------------------------------- state

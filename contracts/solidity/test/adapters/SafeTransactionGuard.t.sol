@@ -223,6 +223,42 @@ contract SafeTransactionGuardTest is SafeSupport {
         eq(adapter.leaveCancels(), 0, "counted from the beginning, should it come back");
     }
 
+    function test_attack_bytes_behind_the_arguments_hide_no_handover() public {
+        bytes memory leave = bytes.concat(abi.encodeCall(IRealSafe.setGuard, (address(0))), hex"00");
+        bytes32 action = _schedule(address(safe), leave, 0);
+        eq(adapter.readyAt(action), block.timestamp + DELAY + 7 days, "the delay of leaving");
+        eq(adapter.handovers(), 1, "counted");
+        _schedule(address(safe), abi.encodeCall(IRealSafe.setGuard, (address(0xBAD))), 0);
+        eq(adapter.handovers(), 2, "another guard");
+        bytes memory module = bytes.concat(abi.encodeCall(IRealSafe.enableModule, (address(0xBAD))), hex"00");
+        _schedule(address(safe), module, 0);
+        eq(adapter.handovers(), 3, "a module");
+        _schedule(address(safe), abi.encodeCall(IRealSafe.addOwnerWithThreshold, (address(0xACE), 2)), 0);
+        eq(adapter.handovers(), 3, "an owner is none");
+        // The Safe would take the bytes for leaving; the Cordon guard is asked for all but the exact ones.
+        guard.setLevel(ICordonGuard.Level.ReduceOnly);
+        vm.warp(block.timestamp + DELAY + 7 days);
+        bytes memory closed =
+            abi.encodeWithSelector(ICordonGuard.ActionClosed.selector, uint8(SCOPE), ICordonGuard.Level.ReduceOnly, 10);
+        _refused(address(safe), 0, leave, 0, closed);
+        guard.setLevel(ICordonGuard.Level.Normal);
+        execute(address(safe), 0, leave, 0);
+        eq(adapter.handovers(), 2, "done");
+    }
+
+    function test_attack_an_expired_handover_does_not_alarm_for_ever() public {
+        bytes32 action = _schedule(trojan, _swap(), 1);
+        uint256 until = block.timestamp + DELAY + 7 days;
+        vm.warp(until);
+        vm.expectRevert(abi.encodeWithSelector(SafeTransactionGuard.NotExpired.selector, action, until));
+        adapter.forget(trojan, 0, _swap(), 1);
+        vm.warp(until + 1);
+        adapter.forget(trojan, 0, _swap(), 1);
+        eq(adapter.handovers(), 0, "anybody clears it");
+        vm.expectRevert(abi.encodeWithSelector(SafeTransactionGuard.NotScheduled.selector, action));
+        adapter.forget(trojan, 0, _swap(), 1);
+    }
+
     function test_the_safe_cancels_its_leaving_and_trusts_the_guardians_anew() public {
         bytes memory leave = abi.encodeCall(IRealSafe.setGuard, (address(0)));
         guard.setGuardian(address(0x6));
