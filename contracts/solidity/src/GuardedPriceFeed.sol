@@ -21,9 +21,11 @@ interface AggregatorV3Interface {
 /// how far they are apart, how far the price is from an anchor that is at least `anchorPeriod` old, and whether the L2's sequencer is up
 /// and has been for a while. Decided fallbacks: a primary that is unusable is replaced by the second feed; two usable feeds that disagree
 /// give no price. `latestRoundData` and `latestAnswer` are strict. `priceFor(true)` is for what lowers risk (repaying, liquidating, getting
-/// out): there the sequencer, the anchor and a disagreement do not stop the reader; of two prices that disagree it gets the lower one.
+/// out): there the anchor and a disagreement do not stop the reader, nor does the sequencer while the feeds agree; of two prices that
+/// disagree it gets the one nearer to the anchor, the primary's when there is none, and not before the sequencer has been up for a while.
 /// @dev Immutable, without roles: other bounds are another feed. The anchor cannot be poisoned faster than `anchorBps` per period, for it is
-/// only ever moved to a price that passed all checks, and it ends after two periods, so that a true jump stops readers for so long at most.
+/// only ever moved to a price that passed all checks, and it ends two periods after it was last moved, so that a true jump stops readers for so long at most. Who moves it at least every two
+/// periods is never without one.
 contract GuardedPriceFeed is AggregatorV3Interface {
     /// Why a feed is unusable.
     enum Fault {
@@ -162,12 +164,13 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     // ---------------------------------------------------------------- anchor
 
     /// Moves the anchor, at most once in a period: what was stored a period ago is compared with from now on. Anyone may, and only while
-    /// the price passes all checks.
+    /// the price passes all checks. One that had ended leaves none behind: what was stored then is too old to be compared with.
     function moveAnchor() external {
         uint256 ready = uint256(nextAnchor.at) + anchorPeriod;
         if (nextAnchor.at != 0 && block.timestamp < ready) revert AnchorTooYoung(ready);
         int256 answer = _checked(false).answer;
-        anchor = nextAnchor;
+        if (_anchorLives()) anchor = nextAnchor;
+        else delete anchor;
         nextAnchor = Anchor(uint128(uint256(answer)), uint64(block.timestamp));
         emit AnchorMoved(answer, block.timestamp);
     }
@@ -185,7 +188,8 @@ contract GuardedPriceFeed is AggregatorV3Interface {
             uint256 apart = _distance(one.answer, two.answer);
             if (apart > deviationBps) {
                 if (!lowersRisk) revert PricesDisagree(one.answer, two.answer, apart);
-                if (two.answer < one.answer) one = two;
+                _requireSequencer();
+                if (_nearerAnchor(two.answer, one.answer)) one = two;
             }
         }
         if (!lowersRisk) _requireNearAnchor(one.answer);
@@ -203,11 +207,26 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     }
 
     function _requireNearAnchor(int256 answer) private view {
-        Anchor memory held = anchor;
-        if (anchorBps == 0 || held.at == 0 || block.timestamp > uint256(held.at) + 2 * anchorPeriod) return;
-        int256 old = int256(uint256(held.answer));
+        (bool lives, int256 old) = _liveAnchor();
+        if (!lives) return;
         uint256 apart = _distance(answer, old);
         if (apart > anchorBps) revert PriceJumped(answer, old, apart);
+    }
+
+    /// Whether `one` is nearer to the anchor than `other`; never without an anchor.
+    function _nearerAnchor(int256 one, int256 other) private view returns (bool) {
+        (bool lives, int256 old) = _liveAnchor();
+        return lives && _distance(one, old) < _distance(other, old);
+    }
+
+    function _liveAnchor() private view returns (bool lives, int256 answer) {
+        lives = anchorBps != 0 && anchor.at != 0 && _anchorLives();
+        answer = int256(uint256(anchor.answer));
+    }
+
+    /// From the time at which it was last moved, which `nextAnchor` tells: it can be moved again a period later, so it ends a period after that.
+    function _anchorLives() private view returns (bool) {
+        return block.timestamp <= uint256(nextAnchor.at) + 2 * anchorPeriod;
     }
 
     /// Reads a feed without ever reverting because of it.

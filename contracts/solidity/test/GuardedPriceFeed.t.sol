@@ -101,7 +101,69 @@ contract GuardedPriceFeedTest is Real {
             )
         );
         (int256 answer,) = feed.priceFor(true);
-        eq(uint256(answer), 2_000e8, "what lowers risk gets the lower one");
+        eq(uint256(answer), 200_000e8, "without an anchor what lowers risk gets the primary's");
+    }
+
+    function test_attack_one_source_does_not_choose_the_price_of_liquidations() public {
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 10 minutes);
+        feed.moveAnchor();
+        _submit(second, 1_000e10);
+        (int256 answer,) = feed.priceFor(true);
+        eq(uint256(answer), 2_000e8, "the second runs down: nobody is liquidated by it");
+        _submit(second, 2_000e10);
+        _submit(primary, 1_000e8);
+        (answer,) = feed.priceFor(true);
+        eq(uint256(answer), 2_000e8, "the primary runs down");
+        _submit(primary, 200_000e8);
+        (answer,) = feed.priceFor(true);
+        eq(uint256(answer), 2_000e8, "the primary runs up");
+        vm.warp(block.timestamp + 20 minutes + 1);
+        (answer,) = feed.priceFor(true);
+        eq(uint256(answer), 200_000e8, "the anchor has ended: the primary's");
+    }
+
+    function test_attack_a_disagreement_just_after_an_outage_gives_no_price() public {
+        _submit(primary, 1_000e8);
+        uint256 now_ = block.timestamp;
+        uptime.updateRoundData(2, 1, now_, now_);
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, now_));
+        feed.priceFor(true);
+        uptime.updateRoundData(3, 0, now_, now_);
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.SequencerJustUp.selector, now_, now_ + 30 minutes));
+        feed.priceFor(true);
+        vm.warp(now_ + 30 minutes);
+        feed.priceFor(true);
+    }
+
+    function test_attack_there_is_no_gap_between_two_anchors() public {
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 10 minutes);
+        feed.moveAnchor();
+        // Moved a while later than it could be: until then the old one holds.
+        vm.warp(block.timestamp + 17 minutes);
+        _publish(1_500);
+        vm.expectPartialRevert(GuardedPriceFeed.PriceJumped.selector);
+        feed.latestRoundData();
+        _publish(1_900);
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 9 minutes);
+        _publish(1_500);
+        vm.expectPartialRevert(GuardedPriceFeed.PriceJumped.selector);
+        feed.latestRoundData();
+    }
+
+    function test_attack_an_anchor_that_ended_does_not_come_back() public {
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 10 minutes);
+        feed.moveAnchor();
+        vm.warp(block.timestamp + 1 days);
+        _publish(1_000);
+        feed.moveAnchor();
+        (, uint64 at) = feed.anchor();
+        eq(at, 0, "none");
+        (, int256 answer,,,) = feed.latestRoundData();
+        eq(uint256(answer), 1_000e8, "yesterday's price stops nobody");
     }
 
     function test_an_old_primary_is_replaced_by_the_second() public {
@@ -173,7 +235,7 @@ contract GuardedPriceFeedTest is Real {
                 GuardedPriceFeed.PriceJumped.selector, int256(1_500e8), int256(2_000e8), uint256(3_334)
             )
         );
-        vm.warp(block.timestamp + 10 minutes);
+        vm.warp(block.timestamp + 20 minutes);
         vm.expectPartialRevert(GuardedPriceFeed.PriceJumped.selector);
         feed.moveAnchor();
         vm.warp(block.timestamp + 1);
