@@ -46,12 +46,18 @@ contract ProxyFreezer is GuardBound {
     /// The owner has to upgrade once, so that it is known what to thaw to.
     error ImplementationUnknown();
     error AlreadyFrozen();
+    /// The owner has just mended the frozen code: containment that is retried must not freeze it again.
+    error JustMended(uint256 until);
     error NotFrozen();
 
     event Upgraded(address indexed implementation, bool whileFrozen);
     event FrozenByGuard(address indexed implementation);
     event Thawed(address indexed implementation);
     event HandedBack(address indexed newOwner);
+
+    /// For how long, in seconds, code is not frozen that the owner put there while the proxy was frozen: as long as the guard holds anything
+    /// without its governor, so that no containment call of that incident is left to be retried.
+    uint256 public constant MENDED_REST = 7 days;
 
     IProxyAdmin public immutable admin;
     address public immutable proxy;
@@ -65,6 +71,9 @@ contract ProxyFreezer is GuardBound {
 
     /// Whether the guard has frozen the proxy.
     bool public frozen;
+
+    /// Until when, in seconds since 1970, the guard cannot freeze; 0 when the owner never upgraded a frozen proxy.
+    uint256 public restsUntil;
 
     modifier onlyOwner() {
         if (msg.sender != owner) revert NotOwner(msg.sender);
@@ -80,10 +89,11 @@ contract ProxyFreezer is GuardBound {
         frozenCode = address(new Frozen());
     }
 
-    /// Puts the `Frozen` code behind the proxy.
+    /// Puts the `Frozen` code behind the proxy; not within `MENDED_REST` of an upgrade while it was frozen.
     function freeze() external onlyGuard {
         if (frozen) revert AlreadyFrozen();
         if (implementation == address(0)) revert ImplementationUnknown();
+        if (block.timestamp < restsUntil) revert JustMended(restsUntil);
         frozen = true;
         emit FrozenByGuard(implementation);
         admin.upgradeAndCall(proxy, frozenCode, "");
@@ -97,11 +107,13 @@ contract ProxyFreezer is GuardBound {
         admin.upgradeAndCall(proxy, implementation, "");
     }
 
-    /// Upgrades the proxy. An upgrade while it is frozen thaws it: the mended code works at once, and no later `thaw` brings the old code back.
+    /// Upgrades the proxy. An upgrade while it is frozen thaws it: the mended code works at once, no later `thaw` brings the old code back, and nobody
+    /// has it frozen again for `MENDED_REST` by retrying the containment of the old one.
     function upgrade(address implementation_, bytes calldata data) external payable onlyOwner {
         if (implementation_.code.length == 0) revert NotAnImplementation(implementation_);
         emit Upgraded(implementation_, frozen);
         implementation = implementation_;
+        if (frozen) restsUntil = block.timestamp + MENDED_REST;
         frozen = false;
         admin.upgradeAndCall{ value: msg.value }(proxy, implementation_, data);
     }

@@ -100,11 +100,42 @@ contract ProxyFreezerTest is Real {
         vm.prank(guard);
         vm.expectRevert(ProxyFreezer.NotFrozen.selector);
         freezer.thaw();
+        vm.warp(block.timestamp + 7 days);
         vm.startPrank(guard);
         freezer.freeze();
         freezer.thaw();
         vm.stopPrank();
         ok(_behind() == mended, "thawed to what the owner put there");
+    }
+
+    function test_attack_mended_code_is_not_frozen_again_by_retrying() public {
+        freezer.upgrade(address(code), "");
+        vm.prank(guard);
+        freezer.freeze();
+        address mended = address(new MendedCounter());
+        freezer.upgrade(mended, "");
+        uint256 until = block.timestamp + 7 days;
+        // What anybody's `retryContainment` makes the guard do.
+        vm.prank(guard);
+        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.JustMended.selector, until));
+        freezer.freeze();
+        vm.warp(until - 1);
+        vm.prank(guard);
+        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.JustMended.selector, until));
+        freezer.freeze();
+        ok(_behind() == mended, "mended it stays");
+        vm.warp(until);
+        vm.prank(guard);
+        freezer.freeze();
+        ok(freezer.frozen(), "for the next incident");
+    }
+
+    function test_an_upgrade_of_a_proxy_that_is_not_frozen_rests_nothing() public {
+        freezer.upgrade(address(code), "");
+        freezer.upgrade(address(new MendedCounter()), "");
+        vm.prank(guard);
+        freezer.freeze();
+        ok(freezer.frozen(), "frozen at once");
     }
 
     function test_nothing_is_frozen_that_could_not_be_thawed() public {
