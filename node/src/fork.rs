@@ -1,5 +1,7 @@
 //! The chain that is forked: finding it, reading its state, and passing on questions about its past.
 
+mod past;
+
 use std::sync::Arc;
 
 use alloy::{
@@ -23,6 +25,7 @@ use revm::context::BlockEnv;
 use serde_json::{Value, json};
 use url::Url;
 
+pub(crate) use self::past::Past;
 use crate::{
     chain::Tip,
     config::{ForkRequests, NodeConfig},
@@ -89,8 +92,8 @@ impl Fork {
         })
     }
 
-    /// Passes a question on; the answer, or the error, is the endpoint's.
-    pub(crate) async fn request(&self, method: &str, params: Vec<Value>) -> Result<Value, RpcError> {
+    /// Puts a question; the answer, or the error, is the endpoint's. Others ask by way of [`Past`].
+    async fn request(&self, method: &str, params: Value) -> Result<Value, RpcError> {
         self.provider
             .raw_request(method.to_owned().into(), params)
             .await

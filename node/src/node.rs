@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config::NodeConfig,
     evm::Env,
-    fork::SharedFork,
+    fork::{Past, SharedFork},
     pool::Pool,
     rpc::{RpcError, filters::Filters},
     state::{Base, Overlay, SharedStore, StateView, Version},
@@ -104,8 +104,8 @@ pub(crate) enum Place {
         /// State at its end; for `pending` the newest.
         version: Version,
     },
-    /// By the forked chain.
-    Upstream,
+    /// By the forked chain, before the fork.
+    Upstream(Past),
 }
 
 /// What outlives a reset.
@@ -248,7 +248,7 @@ impl Node {
     }
 
     /// Finds who knows the state of a block.
-    pub(crate) fn place(&self, id: Option<BlockId>) -> Result<Place, RpcError> {
+    pub(crate) async fn place(&self, id: Option<BlockId>) -> Result<Place, RpcError> {
         let id = id.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest));
         let number = match id {
             BlockId::Number(BlockNumberOrTag::Pending) => {
@@ -258,11 +258,18 @@ impl Node {
                 });
             }
             BlockId::Number(tag) => self.number_of(tag),
-            BlockId::Hash(hash) => match self.chain.read().number_of(&hash.block_hash) {
-                Some(number) => number,
-                None if self.fork.is_some() => return Ok(Place::Upstream),
-                None => return Err(RpcError::NotFound(format!("block {} is not known", hash.block_hash))),
-            },
+            BlockId::Hash(hash) => {
+                let number = self.chain.read().number_of(&hash.block_hash);
+                match number {
+                    Some(number) => number,
+                    None => {
+                        let past = self.past_block(id).await?;
+                        return past
+                            .map(Place::Upstream)
+                            .ok_or_else(|| RpcError::NotFound(format!("block {} is not known", hash.block_hash)));
+                    }
+                }
+            }
         };
         self.place_of(number)
     }
@@ -273,8 +280,9 @@ impl Node {
             (chain.tip_of(number), chain.base().number, chain.tip().number)
         };
         let Some(tip) = tip else {
-            if number < base && self.fork.is_some() {
-                return Ok(Place::Upstream);
+            let fork = self.fork.as_ref().filter(|_| number < base);
+            if let Some(past) = fork.and_then(|fork| Past::block_number(fork, number)) {
+                return Ok(Place::Upstream(past));
             }
             return Err(RpcError::NotFound(format!(
                 "block {number} does not exist; the head is {head}"

@@ -1,6 +1,9 @@
 //! Positional parameters of a method.
 
-use alloy::primitives::{U256, hex};
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::{U256, hex},
+};
 use jsonrpsee::types::Params;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,9 +16,9 @@ pub(crate) struct Args(Vec<Value>);
 
 impl Args {
     pub(crate) fn parse(params: &Params<'_>) -> Result<Self, RpcError> {
-        let values: Option<Vec<Value>> = params
-            .parse()
-            .map_err(|error| RpcError::Params(format!("parameters must be a list: {error}")))?;
+        let values: Option<Vec<Value>> = params.parse().map_err(|_| {
+            RpcError::Params("`params` must be a list, in the order of the method's parameters".to_owned())
+        })?;
         Ok(Self(values.unwrap_or_default()))
     }
 
@@ -31,15 +34,36 @@ impl Args {
 
     /// A parameter that may be missing or null.
     pub(crate) fn optional<T: DeserializeOwned>(&self, index: usize, name: &str) -> Result<Option<T>, RpcError> {
-        let Some(value) = self.raw(index) else { return Ok(None) };
-        serde_json::from_value(value.clone())
-            .map(Some)
-            .map_err(|error| RpcError::Params(format!("parameter {} (`{name}`): {error}", index.saturating_add(1))))
+        self.raw(index)
+            .map(|value| read(value.clone(), index, name))
+            .transpose()
     }
 
     /// A parameter that must be there.
     pub(crate) fn required<T: DeserializeOwned>(&self, index: usize, name: &str) -> Result<T, RpcError> {
         self.optional(index, name)?.ok_or_else(|| missing(index, name))
+    }
+
+    /// A block that may be missing, by number, tag or hash.
+    pub(crate) fn optional_block(&self, index: usize) -> Result<Option<BlockId>, RpcError> {
+        let block = self.raw(index).map(|value| read(as_quantity(value), index, "block"));
+        block.transpose()
+    }
+
+    /// A block that must be there, by number, tag or hash.
+    pub(crate) fn block(&self, index: usize) -> Result<BlockId, RpcError> {
+        self.optional_block(index)?.ok_or_else(|| missing(index, "block"))
+    }
+
+    /// The number or tag of a block that may be missing.
+    pub(crate) fn optional_tag(&self, index: usize, name: &str) -> Result<Option<BlockNumberOrTag>, RpcError> {
+        let tag = self.raw(index).map(|value| read(as_quantity(value), index, name));
+        tag.transpose()
+    }
+
+    /// The number or tag of a block that must be there.
+    pub(crate) fn tag(&self, index: usize, name: &str) -> Result<BlockNumberOrTag, RpcError> {
+        self.optional_tag(index, name)?.ok_or_else(|| missing(index, name))
     }
 
     /// A number that may be missing: hexadecimal or decimal text, or a JSON number.
@@ -75,6 +99,16 @@ impl Args {
     pub(crate) fn u64(&self, index: usize, name: &str) -> Result<u64, RpcError> {
         self.optional_u64(index, name)?.ok_or_else(|| missing(index, name))
     }
+}
+
+fn read<T: DeserializeOwned>(value: Value, index: usize, name: &str) -> Result<T, RpcError> {
+    serde_json::from_value(value)
+        .map_err(|error| RpcError::Params(format!("parameter {} (`{name}`): {error}", index.saturating_add(1))))
+}
+
+/// The number of a block as text, also where a client sends it as a JSON number.
+fn as_quantity(value: &Value) -> Value {
+    value.as_u64().map_or_else(|| value.clone(), quantity)
 }
 
 fn missing(index: usize, name: &str) -> RpcError {

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use super::{
     Answer, Args, Module, RpcError,
     args::{data, quantity},
-    method, render,
+    method, owner,
+    owner::Owner,
+    render,
 };
-use crate::{chain::Block, node::Node};
+use crate::node::Node;
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_blockNumber"], block_number)?;
@@ -42,46 +44,12 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_getTransactionReceipt"], receipt)
 }
 
-/// Who has a block.
-enum Found {
-    Local(Arc<Block>),
-    Upstream,
-    Nobody,
-}
-
-fn find(node: &Node, id: BlockId) -> Found {
-    let chain = node.chain.read();
-    let forked = node.fork.is_some();
-    match id {
-        BlockId::Hash(hash) => match chain.by_hash(&hash.block_hash) {
-            Some(block) => Found::Local(block),
-            None if forked => Found::Upstream,
-            None => Found::Nobody,
-        },
-        BlockId::Number(tag) => {
-            drop(chain);
-            let number = node.number_of(tag);
-            let chain = node.chain.read();
-            match chain.by_number(number) {
-                Some(block) => Found::Local(block),
-                None if forked && number < chain.first() => Found::Upstream,
-                None => Found::Nobody,
-            }
-        }
+/// What the forked chain tells of a transaction that it mined before the fork.
+async fn past_transaction(node: &Node, name: &str, args: Args, hash: B256) -> Answer {
+    match node.past_transaction(hash).await? {
+        Some(past) => past.request(name, args.into_values()).await,
+        None => Ok(Value::Null),
     }
-}
-
-/// Asks the forked chain the same question; tags are numbers there, because they mean another block.
-async fn upstream(node: &Node, name: &str, args: Args) -> Answer {
-    let Some(fork) = &node.fork else { return Ok(Value::Null) };
-    let mut params = args.into_values();
-    if let Some(first) = params.first_mut()
-        && let Ok(tag) = serde_json::from_value::<BlockNumberOrTag>(first.clone())
-        && first.as_str().is_some_and(|text| text.len() < 66)
-    {
-        *first = quantity(node.number_of(tag));
-    }
-    fork.request(name, params).await
 }
 
 async fn block_number(node: Arc<Node>, _: Args) -> Answer {
@@ -89,7 +57,7 @@ async fn block_number(node: Arc<Node>, _: Args) -> Answer {
 }
 
 async fn block(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
-    let id: BlockId = args.required(0, "block")?;
+    let id: BlockId = args.block(0)?;
     let full = args.optional(1, "full transactions")?.unwrap_or(false);
     if id == BlockId::Number(BlockNumberOrTag::Pending) {
         let pending = node
@@ -101,29 +69,29 @@ async fn block(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
             .await?;
         return render::block(&pending, full);
     }
-    match find(&node, id) {
-        Found::Local(block) => render::block(&block, full),
-        Found::Upstream => upstream(&node, name, args).await,
-        Found::Nobody => Ok(Value::Null),
+    match owner::find_block(&node, id).await? {
+        Some(Owner::Node(block)) => render::block(&block, full),
+        Some(Owner::Fork(past)) => past.request_at(name, args.into_values(), 0).await,
+        None => Ok(Value::Null),
     }
 }
 
 async fn transaction_count(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
-    match find(&node, args.required(0, "block")?) {
-        Found::Local(block) => Ok(quantity(block.transactions.len())),
-        Found::Upstream => upstream(&node, name, args).await,
-        Found::Nobody => Ok(Value::Null),
+    match owner::find_block(&node, args.block(0)?).await? {
+        Some(Owner::Node(block)) => Ok(quantity(block.transactions.len())),
+        Some(Owner::Fork(past)) => past.request_at(name, args.into_values(), 0).await,
+        None => Ok(Value::Null),
     }
 }
 
 async fn block_receipts(node: Arc<Node>, args: Args) -> Answer {
-    match find(&node, args.required(0, "block")?) {
-        Found::Local(block) => {
+    match owner::find_block(&node, args.block(0)?).await? {
+        Some(Owner::Node(block)) => {
             let receipts = (0..block.receipts.len()).map(|index| render::receipt(&block, index));
             Ok(Value::Array(receipts.collect::<Result<_, RpcError>>()?))
         }
-        Found::Upstream => upstream(&node, "eth_getBlockReceipts", args).await,
-        Found::Nobody => Ok(Value::Null),
+        Some(Owner::Fork(past)) => past.request_at("eth_getBlockReceipts", args.into_values(), 0).await,
+        None => Ok(Value::Null),
     }
 }
 
@@ -138,7 +106,7 @@ async fn transaction_by_hash(node: Arc<Node>, args: Args) -> Answer {
     let waiting = node.pool.lock().get(&hash);
     match waiting {
         Some(transaction) => Ok(serde_json::to_value(render::pending(&transaction))?),
-        None => upstream(&node, "eth_getTransactionByHash", args).await,
+        None => past_transaction(&node, "eth_getTransactionByHash", args, hash).await,
     }
 }
 
@@ -151,14 +119,14 @@ async fn raw_transaction(node: Arc<Node>, args: Args) -> Answer {
     };
     match known {
         Some(transaction) => Ok(data(&transaction.envelope.encoded_2718())),
-        None => upstream(&node, "eth_getRawTransactionByHash", args).await,
+        None => past_transaction(&node, "eth_getRawTransactionByHash", args, hash).await,
     }
 }
 
 async fn transaction_by_index(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
     let index = args.u64(1, "index")?;
-    match find(&node, args.required(0, "block")?) {
-        Found::Local(block) => {
+    match owner::find_block(&node, args.block(0)?).await? {
+        Some(Owner::Node(block)) => {
             let index = usize::try_from(index).unwrap_or(usize::MAX);
             let transaction = block.transactions.get(index);
             Ok(json!(transaction.map(|transaction| render::mined(
@@ -167,8 +135,8 @@ async fn transaction_by_index(node: Arc<Node>, args: Args, name: &'static str) -
                 transaction
             ))))
         }
-        Found::Upstream => upstream(&node, name, args).await,
-        Found::Nobody => Ok(Value::Null),
+        Some(Owner::Fork(past)) => past.request_at(name, args.into_values(), 0).await,
+        None => Ok(Value::Null),
     }
 }
 
@@ -178,6 +146,6 @@ async fn receipt(node: Arc<Node>, args: Args) -> Answer {
     match mined {
         Some((block, index)) => render::receipt(&block, index),
         None if node.pool.lock().get(&hash).is_some() => Ok(Value::Null),
-        None => upstream(&node, "eth_getTransactionReceipt", args).await,
+        None => past_transaction(&node, "eth_getTransactionReceipt", args, hash).await,
     }
 }

@@ -190,11 +190,11 @@ fn halt(reason: &HaltReason, gas_used: u64) -> RpcError {
 
 async fn call(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
-    let block: Option<BlockId> = args.optional(1, "block")?;
+    let block: Option<BlockId> = args.optional_block(1)?;
     let state: Option<StateOverride> = args.optional(2, "state overrides")?;
     let overrides: Option<BlockOverrides> = args.optional(3, "block overrides")?;
-    match node.place(block)? {
-        Place::Upstream => upstream(&node, "eth_call", args).await,
+    match node.place(block).await? {
+        Place::Upstream(past) => past.request_at("eth_call", args.into_values(), 1).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 if let Some(answer) = node_interface::answer(node, &tip, &request) {
@@ -213,20 +213,16 @@ async fn call(node: Arc<Node>, args: Args) -> Answer {
     }
 }
 
-pub(super) async fn upstream(node: &Node, name: &str, args: Args) -> Answer {
-    match &node.fork {
-        Some(fork) => fork.request(name, args.into_values()).await,
-        None => Err(RpcError::NotFound("the block is not known".to_owned())),
-    }
-}
-
 async fn estimate_gas(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
-    let block: Option<BlockId> = args.optional(1, "block")?;
+    let block: Option<BlockId> = args.optional_block(1)?;
     let state: Option<StateOverride> = args.optional(2, "state overrides")?;
     let overrides: Option<BlockOverrides> = args.optional(3, "block overrides")?;
-    match node.place(Some(block.unwrap_or(BlockId::Number(BlockNumberOrTag::Pending))))? {
-        Place::Upstream => upstream(&node, "eth_estimateGas", args).await,
+    match node
+        .place(Some(block.unwrap_or(BlockId::Number(BlockNumberOrTag::Pending))))
+        .await?
+    {
+        Place::Upstream(past) => past.request_at("eth_estimateGas", args.into_values(), 1).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let simulation = Simulation::new(node, (tip, version), request, state, overrides)?;
@@ -306,9 +302,9 @@ fn affordable(simulation: &Simulation) -> Result<u64, RpcError> {
 
 async fn create_access_list(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
-    let block: Option<BlockId> = args.optional(1, "block")?;
-    match node.place(block)? {
-        Place::Upstream => upstream(&node, "eth_createAccessList", args).await,
+    let block: Option<BlockId> = args.optional_block(1)?;
+    match node.place(block).await? {
+        Place::Upstream(past) => past.request_at("eth_createAccessList", args.into_values(), 1).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let given = request.access_list.clone().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy::{
     consensus::{Block as RlpBlock, TxEnvelope},
-    eips::{BlockId, BlockNumberOrTag},
+    eips::BlockId,
     primitives::{B256, Bytes},
     rlp::Decodable,
     rpc::types::{
@@ -23,10 +23,11 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Args, Module, RawAnswer, RpcError, calls, calls::Simulation, long_method};
+use super::{Args, Module, RawAnswer, RpcError, calls::Simulation, long_method, owner, owner::Owner};
 use crate::{
     chain::Block,
     evm::Session,
+    fork::Past,
     handle::MAX_MESSAGE,
     node::{Node, Place},
     signature::signer,
@@ -55,18 +56,20 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
 async fn trace_transaction(node: Arc<Node>, args: Args) -> RawAnswer {
     let hash: B256 = args.required(0, "hash")?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
-    let Some((block, index)) = mined(&node, hash)? else {
-        return upstream(&node, "debug_traceTransaction", args).await;
+    let (block, index) = match owner::mined(&node, hash).await? {
+        Owner::Node(found) => found,
+        Owner::Fork(past) => return upstream(&past, "debug_traceTransaction", args).await,
     };
     node.reading(move |node| {
         let traces = trace::replay(node, &block, Some(index), |replayed| trace(replayed, &options, &block))?;
-        traces.into_iter().next().ok_or_else(|| unknown(hash))
+        traces.into_iter().next().ok_or_else(|| owner::unknown(hash))
     })
     .await
 }
 
-async fn upstream(node: &Node, name: &str, args: Args) -> RawAnswer {
-    Ok(to_raw_value(&calls::upstream(node, name, args).await?)?)
+/// Passes on a question about a transaction, or about the block that is the first parameter.
+async fn upstream(past: &Past, name: &str, args: Args) -> RawAnswer {
+    Ok(to_raw_value(&past.request_at(name, args.into_values(), 0).await?)?)
 }
 
 /// The trace of a transaction of a block.
@@ -86,31 +89,12 @@ struct OfBlock {
     traces: Vec<OfTransaction>,
 }
 
-/// The block and position of a transaction of this node; `None` when the forked chain may have it.
-pub(super) fn mined(node: &Node, hash: B256) -> Result<Option<(Arc<Block>, usize)>, RpcError> {
-    let found = node.chain.read().transaction(&hash);
-    if found.is_some() {
-        return Ok(found);
-    }
-    if node.pool.lock().get(&hash).is_some() {
-        return Err(RpcError::NotFound(format!("transaction {hash} is not mined yet")));
-    }
-    if node.fork.is_some() {
-        Ok(None)
-    } else {
-        Err(unknown(hash))
-    }
-}
-
-pub(super) fn unknown(hash: B256) -> RpcError {
-    RpcError::NotFound(format!("transaction {hash} is not known"))
-}
-
 async fn trace_block(node: Arc<Node>, args: Args, name: &'static str) -> RawAnswer {
-    let id: BlockId = args.required(0, "block")?;
+    let id: BlockId = args.block(0)?;
     let options: GethDebugTracingOptions = args.optional(1, "options")?.unwrap_or_default();
-    let Some(block) = trace::local_block(&node, id) else {
-        return upstream(&node, name, args).await;
+    let block = match owner::block(&node, id).await? {
+        Owner::Node(block) => block,
+        Owner::Fork(past) => return upstream(&past, name, args).await,
     };
     node.reading(move |node| Ok(to_raw_value(&trace_all(node, &block, &options)?)?))
         .await
@@ -177,8 +161,8 @@ async fn trace_rlp_block(node: Arc<Node>, args: Args) -> RawAnswer {
 
 /// Traces the blocks after `start` up to `end`.
 async fn trace_chain(node: Arc<Node>, args: Args) -> RawAnswer {
-    let start: BlockNumberOrTag = args.required(0, "start")?;
-    let end: BlockNumberOrTag = args.required(1, "end")?;
+    let start = args.tag(0, "start")?;
+    let end = args.tag(1, "end")?;
     let options: GethDebugTracingOptions = args.optional(2, "options")?.unwrap_or_default();
     let (start, end) = (node.number_of(start), node.number_of(end));
     if end.saturating_sub(start) > MAX_CHAIN {
@@ -305,10 +289,12 @@ fn trace_programs(replayed: Replayed<'_, '_>) -> RawAnswer {
 
 async fn trace_call(node: Arc<Node>, args: Args) -> RawAnswer {
     let request: TransactionRequest = args.required(0, "call")?;
-    let id: Option<BlockId> = args.optional(1, "block")?;
+    let id: Option<BlockId> = args.optional_block(1)?;
     let options: GethDebugTracingCallOptions = args.optional(2, "options")?.unwrap_or_default();
-    match node.place(id)? {
-        Place::Upstream => upstream(&node, "debug_traceCall", args).await,
+    match node.place(id).await? {
+        Place::Upstream(past) => Ok(to_raw_value(
+            &past.request_at("debug_traceCall", args.into_values(), 1).await?,
+        )?),
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let index = options
@@ -353,8 +339,10 @@ async fn trace_call_many(node: Arc<Node>, args: Args) -> RawAnswer {
     let context: StateContext = args.optional(1, "state context")?.unwrap_or_default();
     let options: GethDebugTracingCallOptions = args.optional(2, "options")?.unwrap_or_default();
     let id = context.block_number;
-    match node.place(id)? {
-        Place::Upstream => upstream(&node, "debug_traceCallMany", args).await,
+    match node.place(id).await? {
+        Place::Upstream(past) => Ok(to_raw_value(
+            &past.request_at("debug_traceCallMany", args.into_values(), 1).await?,
+        )?),
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut overlay = match context.transaction_index {

@@ -6,8 +6,8 @@ use alloy::eips::BlockNumberOrTag;
 use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
-use super::{Answer, Args, Module, RpcError, args::quantity, calls, method};
-use crate::{chain::Block, node::Node};
+use super::{Answer, Args, Module, RpcError, args::quantity, method};
+use crate::{chain::Block, fork::Past, node::Node};
 
 /// The most blocks that one request about past fees covers.
 const MAX_FEE_HISTORY: u64 = 1_024;
@@ -32,7 +32,7 @@ struct Fees {
 
 async fn fee_history(node: Arc<Node>, args: Args) -> Answer {
     let count = args.u64(0, "block count")?.min(MAX_FEE_HISTORY);
-    let newest: BlockNumberOrTag = args.optional(1, "newest block")?.unwrap_or_default();
+    let newest: BlockNumberOrTag = args.optional_tag(1, "newest block")?.unwrap_or_default();
     let percentiles: Vec<f64> = args.optional(2, "reward percentiles")?.unwrap_or_default();
     if percentiles.iter().any(|percentile| !(0.0..=100.0).contains(percentile)) {
         return Err(RpcError::Params(
@@ -44,8 +44,9 @@ async fn fee_history(node: Arc<Node>, args: Args) -> Answer {
         let chain = node.chain.read();
         (chain.base().number, chain.tip().number)
     };
-    if last < base && node.fork.is_some() {
-        return calls::upstream(&node, "eth_feeHistory", args).await;
+    let fork = node.fork.as_ref().filter(|_| last < base);
+    if let Some(past) = fork.and_then(|fork| Past::block_number(fork, last)) {
+        return past.request_at("eth_feeHistory", args.into_values(), 1).await;
     }
     let last = last.min(head);
     // Blocks before the fork are left out, as if the chain were that young.

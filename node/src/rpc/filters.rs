@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use super::{Answer, Args, Module, RpcError, args::quantity, logs::Logs, long_method, method};
-use crate::node::{Event, Node};
+use crate::{
+    fork::Past,
+    node::{Event, Node},
+};
 
 /// The most filters at a time.
 const MAX_FILTERS: usize = 10_000;
@@ -88,14 +91,13 @@ async fn logs(node: &Node, filter: Box<Filter>) -> Result<Logs, RpcError> {
     if from > to {
         return Err(RpcError::Params(format!("invalid block range: {from} is after {to}")));
     }
-    let first = node.chain.read().first();
-    let upstream = match &node.fork {
-        Some(fork) if from < first => {
-            let to = to.min(first.saturating_sub(1));
-            let before = filter.clone().from_block(from).to_block(to);
-            list(fork.request("eth_getLogs", vec![serde_json::to_value(before)?]).await?)?
+    let past = node.fork.as_ref().map(|fork| Past::up_to(fork, to));
+    let upstream = match past.filter(|past| from <= past.number()) {
+        Some(past) => {
+            let before = filter.clone().from_block(from).to_block(past.number());
+            list(past.request("eth_getLogs", vec![serde_json::to_value(before)?]).await?)?
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     };
     let blocks = node.chain.read().range(from, to).to_vec();
     Ok(Logs {
@@ -107,23 +109,22 @@ async fn logs(node: &Node, filter: Box<Filter>) -> Result<Logs, RpcError> {
 
 async fn logs_of_block(node: &Node, hash: B256, filter: Box<Filter>) -> Result<Logs, RpcError> {
     let block = node.chain.read().by_hash(&hash);
-    match (block, &node.fork) {
-        (Some(block), _) => Ok(Logs {
+    if let Some(block) = block {
+        return Ok(Logs {
             filter,
             blocks: vec![block],
             ..Logs::default()
-        }),
-        (None, Some(fork)) => {
-            let found = fork
-                .request("eth_getLogs", vec![serde_json::to_value(&filter)?])
-                .await?;
-            Ok(Logs {
-                upstream: list(found)?,
-                ..Logs::default()
-            })
-        }
-        (None, None) => Err(RpcError::NotFound(format!("block {hash} is not known"))),
+        });
     }
+    let past = node.past_block(hash.into()).await?;
+    let past = past.ok_or_else(|| RpcError::NotFound(format!("block {hash} is not known")))?;
+    let found = past
+        .request("eth_getLogs", vec![serde_json::to_value(&filter)?])
+        .await?;
+    Ok(Logs {
+        upstream: list(found)?,
+        ..Logs::default()
+    })
 }
 
 fn list(answer: Value) -> Result<Vec<Value>, RpcError> {

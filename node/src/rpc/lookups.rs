@@ -14,7 +14,9 @@ use super::{
     Answer, Args, Module, RpcError,
     args::{data, quantity},
     calls::{self, Simulation},
-    method, render, transactions,
+    method, owner,
+    owner::Owner,
+    render, transactions,
 };
 use crate::{
     evm::Session,
@@ -87,17 +89,18 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
 }
 
 async fn header(node: Arc<Node>, args: Args, block_method: &str) -> Answer {
-    let id: BlockId = args.required(0, "block")?;
-    if let Some(block) = trace::local_block(&node, id) {
-        return render::header(&block);
-    }
-    let Some(fork) = &node.fork else { return Ok(Value::Null) };
+    let id: BlockId = args.block(0)?;
+    let past = match owner::find_block(&node, id).await? {
+        Some(Owner::Node(block)) => return render::header(&block),
+        Some(Owner::Fork(past)) => past,
+        None => return Ok(Value::Null),
+    };
     // Not every endpoint knows headers, but every one knows blocks.
     let place = match id {
-        BlockId::Number(tag) => quantity(node.number_of(tag)),
+        BlockId::Number(_) => quantity(past.number()),
         BlockId::Hash(hash) => render::hash(hash.block_hash),
     };
-    let mut block = fork.request(block_method, vec![place, json!(false)]).await?;
+    let mut block = past.request(block_method, vec![place, json!(false)]).await?;
     if let Some(fields) = block.as_object_mut() {
         fields.retain(|name, _| !BODY.contains(&name.as_str()));
     }
@@ -105,14 +108,14 @@ async fn header(node: Arc<Node>, args: Args, block_method: &str) -> Answer {
 }
 
 async fn raw_by_index(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
-    let id: BlockId = args.required(0, "block")?;
+    let id: BlockId = args.block(0)?;
     let index = usize::try_from(args.u64(1, "index")?).unwrap_or(usize::MAX);
-    match trace::local_block(&node, id) {
-        Some(block) => Ok(block
+    match owner::find_block(&node, id).await? {
+        Some(Owner::Node(block)) => Ok(block
             .transactions
             .get(index)
             .map_or(Value::Null, |transaction| data(&transaction.envelope.encoded_2718()))),
-        None if node.fork.is_some() => calls::upstream(&node, name, args).await,
+        Some(Owner::Fork(past)) => past.request_at(name, args.into_values(), 0).await,
         None => Ok(Value::Null),
     }
 }
@@ -165,8 +168,8 @@ async fn call_many(node: Arc<Node>, args: Args) -> Answer {
         )));
     }
     let id = context.block_number;
-    match node.place(id)? {
-        Place::Upstream => calls::upstream(&node, "eth_callMany", args).await,
+    match node.place(id).await? {
+        Place::Upstream(past) => past.request_at("eth_callMany", args.into_values(), 1).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut overlay = match context.transaction_index {

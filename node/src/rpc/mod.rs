@@ -13,6 +13,7 @@ mod lifecycle;
 mod logs;
 mod lookups;
 mod node_interface;
+mod owner;
 mod parity;
 mod proof;
 mod raw;

@@ -18,16 +18,12 @@ use revm::context::TxEnv;
 use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
 use serde_json::{Value, json};
 
-use super::{
-    Answer, Args, Module, RpcError,
-    args::quantity,
-    calls::{self, Simulation},
-    debug, method,
-};
+use super::{Answer, Args, Module, RpcError, args::quantity, calls::Simulation, method, owner, owner::Owner};
 use crate::{
     chain::Block,
     config::TRANSACTION_GAS_CAP,
     evm::Session,
+    fork::Past,
     node::{Node, Place},
     state::Overlay,
     trace::{self, Replayed, StepLimit},
@@ -73,12 +69,12 @@ fn localized(node: &Node, block: &Block, only: Option<usize>) -> Result<Vec<Loca
 
 async fn transaction(node: Arc<Node>, args: Args) -> Answer {
     let hash: B256 = args.required(0, "hash")?;
-    match debug::mined(&node, hash)? {
-        Some((block, index)) => {
+    match owner::mined(&node, hash).await? {
+        Owner::Node((block, index)) => {
             node.reading(move |node| Ok(serde_json::to_value(localized(node, &block, Some(index))?)?))
                 .await
         }
-        None => calls::upstream(&node, "trace_transaction", args).await,
+        Owner::Fork(past) => past.request_at("trace_transaction", args.into_values(), 0).await,
     }
 }
 
@@ -94,26 +90,26 @@ async fn get(node: Arc<Node>, args: Args) -> Answer {
             "parameter 2 (`indices`) must hold one index, that of a call in the order of trace_transaction".to_owned(),
         ));
     };
-    match debug::mined(&node, hash)? {
-        Some((block, index)) => {
+    match owner::mined(&node, hash).await? {
+        Owner::Node((block, index)) => {
             node.reading(move |node| {
                 let traces = localized(node, &block, Some(index))?;
                 Ok(json!(traces.get(position)))
             })
             .await
         }
-        None => calls::upstream(&node, "trace_get", args).await,
+        Owner::Fork(past) => past.request_at("trace_get", args.into_values(), 0).await,
     }
 }
 
 async fn block(node: Arc<Node>, args: Args) -> Answer {
-    let id: BlockId = args.required(0, "block")?;
-    match trace::local_block(&node, id) {
-        Some(block) => {
+    let id: BlockId = args.block(0)?;
+    match owner::block(&node, id).await? {
+        Owner::Node(block) => {
             node.reading(move |node| Ok(serde_json::to_value(localized(node, &block, None)?)?))
                 .await
         }
-        None => calls::upstream(&node, "trace_block", args).await,
+        Owner::Fork(past) => past.request_at("trace_block", args.into_values(), 0).await,
     }
 }
 
@@ -182,10 +178,13 @@ fn matching(node: &Node, block: &Block, matcher: &TraceFilterMatcher) -> Result<
 
 /// What the forked chain finds in its blocks.
 async fn before_fork(node: &Node, filter: &TraceFilter, from: u64, to: u64) -> Result<Vec<Value>, RpcError> {
-    let mut filter = filter.clone().from_block(from).to_block(to);
+    let past = node.fork.as_ref().map(|fork| Past::up_to(fork, to));
+    let Some(past) = past.filter(|past| from <= past.number()) else {
+        return Ok(Vec::new());
+    };
+    let mut filter = filter.clone().from_block(from).to_block(past.number());
     (filter.after, filter.count) = (None, None);
-    let Some(fork) = &node.fork else { return Ok(Vec::new()) };
-    let answer = fork
+    let answer = past
         .request("trace_filter", vec![serde_json::to_value(filter)?])
         .await?;
     match answer {
@@ -226,24 +225,24 @@ fn replayed(replayed: Replayed<'_, '_>, types: &TraceTypes) -> Result<TraceResul
 async fn replay_transaction(node: Arc<Node>, args: Args) -> Answer {
     let hash: B256 = args.required(0, "hash")?;
     let types: TraceTypes = args.required(1, "trace types")?;
-    match debug::mined(&node, hash)? {
-        Some((block, index)) => {
+    match owner::mined(&node, hash).await? {
+        Owner::Node((block, index)) => {
             node.reading(move |node| {
                 let results = trace::replay(node, &block, Some(index), |transaction| replayed(transaction, &types))?;
-                let result = results.into_iter().next().ok_or_else(|| debug::unknown(hash))?;
+                let result = results.into_iter().next().ok_or_else(|| owner::unknown(hash))?;
                 Ok(serde_json::to_value(result)?)
             })
             .await
         }
-        None => calls::upstream(&node, "trace_replayTransaction", args).await,
+        Owner::Fork(past) => past.request_at("trace_replayTransaction", args.into_values(), 0).await,
     }
 }
 
 async fn replay_block(node: Arc<Node>, args: Args) -> Answer {
-    let id: BlockId = args.required(0, "block")?;
+    let id: BlockId = args.block(0)?;
     let types: TraceTypes = args.required(1, "trace types")?;
-    match trace::local_block(&node, id) {
-        Some(block) => {
+    match owner::block(&node, id).await? {
+        Owner::Node(block) => {
             node.reading(move |node| {
                 let results = trace::replay(node, &block, None, |transaction| {
                     let transaction_hash = transaction.hash;
@@ -256,15 +255,18 @@ async fn replay_block(node: Arc<Node>, args: Args) -> Answer {
             })
             .await
         }
-        None => calls::upstream(&node, "trace_replayBlockTransactions", args).await,
+        Owner::Fork(past) => {
+            past.request_at("trace_replayBlockTransactions", args.into_values(), 0)
+                .await
+        }
     }
 }
 
 async fn call(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
     let types: TraceTypes = args.required(1, "trace types")?;
-    match node.place(args.optional(2, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "trace_call", args).await,
+    match node.place(args.optional_block(2)?).await? {
+        Place::Upstream(past) => past.request_at("trace_call", args.into_values(), 2).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut simulation = Simulation::new(node, (tip, version), request, None, None)?;
@@ -279,8 +281,8 @@ async fn call(node: Arc<Node>, args: Args) -> Answer {
 
 async fn call_many(node: Arc<Node>, args: Args) -> Answer {
     let requests: Vec<(TransactionRequest, TraceTypes)> = args.required(0, "calls")?;
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "trace_callMany", args).await,
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(past) => past.request_at("trace_callMany", args.into_values(), 1).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut overlay = Overlay::new(node.view(version));
@@ -307,8 +309,8 @@ async fn raw_transaction(node: Arc<Node>, args: Args) -> Answer {
     };
     let types: TraceTypes = args.required(1, "trace types")?;
     let transaction = SignedTransaction::decode(&raw)?;
-    match node.place(args.optional(2, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "trace_rawTransaction", args).await,
+    match node.place(args.optional_block(2)?).await? {
+        Place::Upstream(past) => past.request_at("trace_rawTransaction", args.into_values(), 2).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let env = node.env(&tip);

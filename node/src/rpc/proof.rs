@@ -17,8 +17,9 @@ use jsonrpsee::core::RegisterMethodError;
 use revm::{DatabaseRef, state::AccountInfo};
 use serde_json::{Value, json};
 
-use super::{Answer, Args, Module, RpcError, args::data, args::quantity, calls, method};
+use super::{Answer, Args, Module, RpcError, args::data, args::quantity, method};
 use crate::{
+    fork::Past,
     node::{Node, Place},
     state::{StateView, Version},
 };
@@ -131,10 +132,11 @@ async fn at_fork(node: &Node, name: &str, args: Args, block_index: usize) -> Ans
     let Some(fork) = &node.fork else {
         return Err(RpcError::NotFound("the block is not known".to_owned()));
     };
+    let past = Past::up_to(fork, fork.tip.number);
     let mut params = args.into_values();
     params.resize(block_index, Value::Null);
-    params.push(quantity(fork.tip.number));
-    fork.request(name, params).await
+    params.push(quantity(past.number()));
+    past.request(name, params).await
 }
 
 async fn proof(node: Arc<Node>, args: Args) -> Answer {
@@ -146,9 +148,9 @@ async fn proof(node: Arc<Node>, args: Args) -> Answer {
             asked.len()
         )));
     }
-    let id: Option<BlockId> = args.optional(2, "block")?;
-    let (tip, version) = match node.place(id)? {
-        Place::Upstream => return calls::upstream(&node, "eth_getProof", args).await,
+    let id: Option<BlockId> = args.optional_block(2)?;
+    let (tip, version) = match node.place(id).await? {
+        Place::Upstream(past) => return past.request_at("eth_getProof", args.into_values(), 2).await,
         Place::Local { tip, version } => (tip, version),
     };
     if as_forked(&node, address, version) {
@@ -194,8 +196,8 @@ async fn proof(node: Arc<Node>, args: Args) -> Answer {
 
 async fn account(node: Arc<Node>, args: Args) -> Answer {
     let address: Address = args.required(0, "address")?;
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "eth_getAccount", args).await,
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(past) => past.request_at("eth_getAccount", args.into_values(), 1).await,
         Place::Local { version, .. } if as_forked(&node, address, version) => {
             at_fork(&node, "eth_getAccount", args, 1).await
         }
@@ -213,8 +215,8 @@ async fn account(node: Arc<Node>, args: Args) -> Answer {
 
 async fn account_info(node: Arc<Node>, args: Args) -> Answer {
     let address: Address = args.required(0, "address")?;
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "eth_getAccountInfo", args).await,
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(past) => past.request_at("eth_getAccountInfo", args.into_values(), 1).await,
         Place::Local { version, .. } => {
             node.reading(move |node| {
                 let view = node.view(version);
@@ -238,8 +240,8 @@ async fn storage_values(node: Arc<Node>, args: Args) -> Answer {
             "{count} slots are too many; at most {MAX_KEYS}"
         )));
     }
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "eth_getStorageValues", args).await,
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(past) => past.request_at("eth_getStorageValues", args.into_values(), 1).await,
         Place::Local { version, .. } => {
             node.reading(move |node| {
                 let view = node.view(version);

@@ -12,7 +12,7 @@ use jsonrpsee::core::RegisterMethodError;
 use revm::DatabaseRef;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Args, Module, RpcError, args::data, calls, debug, method, render};
+use super::{Answer, Args, Module, RpcError, args::data, method, owner, owner::Owner, render};
 use crate::{
     chain::Block,
     node::{Node, Place},
@@ -67,10 +67,10 @@ fn rlp(block: &Block) -> Vec<u8> {
 }
 
 async fn of_block(node: Arc<Node>, args: Args, name: &'static str, encode: fn(&Block) -> Value) -> Answer {
-    let id: BlockId = args.required(0, "block")?;
-    match trace::local_block(&node, id) {
-        Some(block) => Ok(encode(&block)),
-        None => calls::upstream(&node, name, args).await,
+    let id: BlockId = args.block(0)?;
+    match owner::block(&node, id).await? {
+        Owner::Node(block) => Ok(encode(&block)),
+        Owner::Fork(past) => past.request_at(name, args.into_values(), 0).await,
     }
 }
 
@@ -80,19 +80,19 @@ async fn transaction(node: Arc<Node>, args: Args) -> Answer {
     if let Some(transaction) = waiting {
         return Ok(data(&transaction.envelope.encoded_2718()));
     }
-    match debug::mined(&node, hash)? {
-        Some((block, index)) => Ok(block
+    match owner::mined(&node, hash).await? {
+        Owner::Node((block, index)) => Ok(block
             .transactions
             .get(index)
             .map_or(Value::Null, |transaction| data(&transaction.envelope.encoded_2718()))),
-        None => calls::upstream(&node, "debug_getRawTransaction", args).await,
+        Owner::Fork(past) => past.request("debug_getRawTransaction", args.into_values()).await,
     }
 }
 
 async fn code_by_hash(node: Arc<Node>, args: Args) -> Answer {
     let hash: B256 = args.required(0, "code hash")?;
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "debug_codeByHash", args).await,
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(past) => past.request_at("debug_codeByHash", args.into_values(), 1).await,
         Place::Local { version, .. } => {
             let code = node.view(version).code_by_hash_ref(hash);
             // Code of the forked chain is known once an account with it was read.
@@ -110,8 +110,9 @@ async fn storage_range(node: Arc<Node>, args: Args) -> Answer {
     let limit = usize::try_from(args.u64(4, "limit")?)
         .unwrap_or(usize::MAX)
         .min(MAX_SLOTS);
-    let Some(block) = trace::local_block(&node, hash.into()) else {
-        return calls::upstream(&node, "debug_storageRangeAt", args).await;
+    let block = match owner::block(&node, hash.into()).await? {
+        Owner::Node(block) => block,
+        Owner::Fork(past) => return past.request("debug_storageRangeAt", args.into_values()).await,
     };
     node.reading(move |node| {
         let overlay = trace::state_after(node, &block, index)?;

@@ -63,8 +63,8 @@ async fn simulate(node: Arc<Node>, args: Args) -> Answer {
             "`blockStateCalls` is empty: nothing to simulate".to_owned(),
         ));
     }
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => calls::upstream(&node, "eth_simulateV1", args).await,
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(past) => past.request_at("eth_simulateV1", args.into_values(), 1).await,
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut simulator = Simulator {

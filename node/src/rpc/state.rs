@@ -41,16 +41,13 @@ where
     F: FnOnce(&StateView, Address, &Args) -> Result<Value, StateError> + Send + 'static,
 {
     let address: Address = args.required(0, "address")?;
-    let block: Option<BlockId> = args.optional(block_index, "block")?;
-    match node.place(block)? {
+    let block: Option<BlockId> = args.optional_block(block_index)?;
+    match node.place(block).await? {
         Place::Local { version, .. } => {
             node.reading(move |node| Ok(local(&node.view(version), address, &args)?))
                 .await
         }
-        Place::Upstream => match &node.fork {
-            Some(fork) => fork.request(name, args.into_values()).await,
-            None => Err(RpcError::NotFound("the block is not known".to_owned())),
-        },
+        Place::Upstream(past) => past.request_at(name, args.into_values(), block_index).await,
     }
 }
 
@@ -66,7 +63,7 @@ async fn storage(node: Arc<Node>, args: Args) -> Answer {
 }
 
 async fn transaction_count(node: Arc<Node>, args: Args) -> Answer {
-    let block: Option<BlockId> = args.optional(1, "block")?;
+    let block: Option<BlockId> = args.optional_block(1)?;
     if block != Some(BlockId::Number(BlockNumberOrTag::Pending)) {
         let nonce = |view: &StateView, address: Address, _: &Args| Ok(quantity(view.account(address)?.nonce));
         return read(node, args, "eth_getTransactionCount", 1, nonce).await;

@@ -6,7 +6,7 @@ use alloy::{primitives::B256, rpc::types::TransactionRequest};
 use jsonrpsee::core::RegisterMethodError;
 use serde_json::Value;
 
-use super::{Answer, Args, Module, RpcError, calls::Simulation, debug, method};
+use super::{Answer, Args, Module, RpcError, calls::Simulation, method, owner, owner::Owner};
 use crate::{
     evm::Session,
     node::{Node, Place},
@@ -26,7 +26,10 @@ fn not_here() -> RpcError {
 
 async fn transaction(node: Arc<Node>, args: Args) -> Answer {
     let hash: B256 = args.required(0, "hash")?;
-    let (block, index) = debug::mined(&node, hash)?.ok_or_else(not_here)?;
+    let (block, index) = match owner::mined(&node, hash).await? {
+        Owner::Node(found) => found,
+        Owner::Fork(_) => return Err(not_here()),
+    };
     node.reading(move |node| {
         let texts = trace::replay(node, &block, Some(index), |replayed| {
             let traced = trace::run(replayed.session, replayed.overlay, replayed.tx)?;
@@ -40,8 +43,8 @@ async fn transaction(node: Arc<Node>, args: Args) -> Answer {
 async fn call(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
     let state = args.optional(2, "state overrides")?;
-    match node.place(args.optional(1, "block")?)? {
-        Place::Upstream => Err(not_here()),
+    match node.place(args.optional_block(1)?).await? {
+        Place::Upstream(_) => Err(not_here()),
         Place::Local { tip, version } => {
             node.reading(move |node| {
                 let mut simulation = Simulation::new(node, (tip, version), request, state, None)?;

@@ -17,6 +17,7 @@ mod limits;
 mod methods;
 mod mining;
 mod parity;
+mod past;
 mod print;
 mod programs;
 mod proof;
