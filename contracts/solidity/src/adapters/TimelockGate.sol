@@ -160,7 +160,7 @@ contract TimelockGate is Guarded, GuardBound {
         _exit(ticket, ICordonGuard.Action.Loosen);
     }
 
-    /// Cancels a pending operation that nobody vetted, while the guard contains the scope. Anyone may.
+    /// Cancels a pending operation that nobody vetted, while the guard contains the scope or the whole protocol. Anyone may.
     function stop(bytes32 id) external {
         if (vetted[id]) revert Vetted(id);
         if (!timelock.isOperationPending(id)) revert NotPending(id);
@@ -179,8 +179,13 @@ contract TimelockGate is Guarded, GuardBound {
         return _enter(scope, ICordonGuard.Action.Loosen, address(0), uint256(id), msg.sender);
     }
 
+    /// The gate's scope, or the whole protocol.
     function _isContained() private view returns (bool) {
-        ICordonGuard.Level level = ICordonGuard(guard).scopeStatus(scope).level;
+        return _isContained(scope) || (scope != 0 && _isContained(0));
+    }
+
+    function _isContained(uint8 asked) private view returns (bool) {
+        ICordonGuard.Level level = ICordonGuard(guard).scopeStatus(asked).level;
         return level == ICordonGuard.Level.ReduceOnly || level == ICordonGuard.Level.Halted;
     }
 

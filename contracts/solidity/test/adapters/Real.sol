@@ -48,6 +48,7 @@ abstract contract Real is Checks {
 /// Stands for the guard where only its identity, a level and its answers to hooks matter; the real one is met in the Rust tests.
 contract GuardStandIn {
     ICordonGuard.Level public level;
+    ICordonGuard.Level public whole;
     bool public closed;
     uint64 public lastHeartbeat;
     address public guardian;
@@ -64,6 +65,11 @@ contract GuardStandIn {
 
     function setLevel(ICordonGuard.Level level_) external {
         level = level_;
+    }
+
+    /// The level of the whole protocol, scope 0, where it is stricter than the others'.
+    function setWhole(ICordonGuard.Level whole_) external {
+        whole = whole_;
     }
 
     function setClosed(bool closed_) external {
@@ -100,9 +106,9 @@ contract GuardStandIn {
         exited += 1;
     }
 
-    function scopeStatus(uint8) external view returns (ICordonGuard.ScopeStatus memory status) {
-        status.level = level;
-        if (level != ICordonGuard.Level.Normal) (status.since, status.incident) = (uint64(block.timestamp), 7);
+    function scopeStatus(uint8 scope) external view returns (ICordonGuard.ScopeStatus memory status) {
+        status.level = scope == 0 && whole != ICordonGuard.Level.Normal ? whole : level;
+        if (status.level != ICordonGuard.Level.Normal) (status.since, status.incident) = (uint64(block.timestamp), 7);
     }
 
     function hasRole(ICordonGuard.Role role, address account) external view returns (bool) {

@@ -146,6 +146,14 @@ contract TimelockGateTest is Real {
         eq(THIEF.balance, 0, "nothing taken");
     }
 
+    function test_attack_containment_of_the_whole_protocol_stops_it_too() public {
+        bytes32 id = _queueTheft();
+        guard.setWhole(ICordonGuard.Level.Halted);
+        vm.prank(address(0x99));
+        gate.stop(id);
+        ok(!timelock.isOperationPending(id), "stopped");
+    }
+
     function test_attack_nobody_passes_by_the_gate() public {
         _queueTheft();
         vm.warp(block.timestamp + DELAY);
