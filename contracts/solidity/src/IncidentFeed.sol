@@ -70,8 +70,9 @@ contract IncidentFeed {
         uint64 incident
     );
 
-    /// Gas of one question to a guard, and of one call of a subscriber.
-    uint256 private constant ASK_GAS = 300_000;
+    /// Gas of one question to a guard, and of one call of a subscriber. A scope's status reads one slot for each containment call that serves
+    /// the scope, and there may be 256: with less gas, a guard that has most in force would be the one that falls silent.
+    uint256 private constant ASK_GAS = 1_000_000;
     uint256 private constant TELL_GAS = 500_000;
     /// Words of an encoded `ICordonGuard.ScopeStatus` that are looked at.
     uint256 private constant STATUS_WORDS = 5;

@@ -65,6 +65,19 @@ contract StepGuard {
     }
 }
 
+/// Halted, and uses the gas of reading 256 slots and more before it says so, as the guard with the most containment calls in force.
+contract BusyGuard {
+    function scopeStatus(uint8) external view returns (ICordonGuard.ScopeStatus memory status) {
+        uint256 given = gasleft();
+        while (given - gasleft() < 750_000) { }
+        status.level = ICordonGuard.Level.Halted;
+    }
+
+    function lastHeartbeat() external pure returns (uint64) {
+        return 1;
+    }
+}
+
 contract IncidentFeedTest is Checks {
     IncidentFeed private feed;
     GuardStandIn private guard;
@@ -142,6 +155,17 @@ contract IncidentFeedTest is Checks {
                 eq(uint256(feed.levelOf(address(stepped), 3)), stricter, "the stricter of the two");
                 eq(uint256(feed.levelOf(address(stepped), 0)), uint256(levels[whole]), "the protocol's own");
             }
+        }
+    }
+
+    function test_attack_a_guard_with_many_calls_in_force_is_not_silent() public {
+        address busy = address(new BusyGuard());
+        eq(uint256(feed.statusOf(busy, 4, 0).notice), uint256(IncidentFeed.Notice.Contained), "contained");
+        eq(uint256(feed.levelOf(busy, 0)), uint256(ICordonGuard.Level.Halted), "level");
+        for (uint256 gas_ = 100_000; gas_ < 3_000_000; gas_ += 100_000) {
+            (bool done, bytes memory answer) =
+                address(feed).staticcall{ gas: gas_ }(abi.encodeCall(IncidentFeed.levelOf, (busy, 0)));
+            ok(done || bytes4(answer) == IncidentFeed.GasBelowFloor.selector, "starved, it says so");
         }
     }
 
