@@ -256,7 +256,10 @@ impl Dump {
             path: path.clone(),
             reason,
         })?;
-        Self::decode(&bytes).map_err(|error| DumpError::Format(format!("{}: {error}", path.display())))
+        Self::decode(&bytes).map_err(|error| match error {
+            DumpError::Format(reason) => DumpError::Format(format!("{}: {reason}", path.display())),
+            other => other,
+        })
     }
 
     /// Writes the file that a setting names, whole or not at all: whoever is killed while writing leaves the old one.

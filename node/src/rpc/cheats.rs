@@ -55,7 +55,11 @@ fn register_accounts(module: &mut Module) -> Result<(), RegisterMethodError> {
         &["anvil_setBalance", "hardhat_setBalance", "tenderly_setBalance"],
         set_balance,
     )?;
-    method(module, &["anvil_addBalance"], add_balance)?;
+    method(
+        module,
+        &["anvil_addBalance", "hardhat_addBalance", "tenderly_addBalance"],
+        add_balance,
+    )?;
     method(module, &["anvil_setCode", "hardhat_setCode"], set_code)?;
     method(module, &["cordon_deployStylus"], deploy_stylus)?;
     method(
@@ -170,10 +174,14 @@ fn register_chain(module: &mut Module) -> Result<(), RegisterMethodError> {
             ))
         },
     )?;
-    method(module, &["anvil_dropAllTransactions"], |node, _| async move {
-        node.pool.lock().clear();
-        Ok(Value::Null)
-    })?;
+    method(
+        module,
+        &["anvil_dropAllTransactions", "hardhat_dropAllTransactions"],
+        |node, _| async move {
+            node.pool.lock().clear();
+            Ok(Value::Null)
+        },
+    )?;
     method(module, &["anvil_removePoolTransactions"], |node, args| async move {
         let sender: Address = args.required(0, "address")?;
         node.pool.lock().remove_sender(&sender);

@@ -32,9 +32,11 @@ const MAX_CALLS: usize = 1_000;
 const BODY: [&str; 5] = ["transactions", "uncles", "withdrawals", "size", "totalDifficulty"];
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
-    method(module, &["eth_getHeaderByNumber"], |node, args| {
-        header(node, args, "eth_getBlockByNumber")
-    })?;
+    method(
+        module,
+        &["eth_getHeaderByNumber", "erigon_getHeaderByNumber"],
+        |node, args| header(node, args, "eth_getBlockByNumber"),
+    )?;
     method(module, &["eth_getHeaderByHash"], |node, args| {
         header(node, args, "eth_getBlockByHash")
     })?;

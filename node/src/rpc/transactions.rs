@@ -253,7 +253,7 @@ fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Res
     check_fee(node, transaction, next.base_fee)?;
     let account = node.head_view().account(transaction.sender)?;
     if fixed_nonce && transaction.nonce() < account.nonce {
-        return Err(RpcError::Rejected(format!(
+        return Err(invalid(format!(
             "nonce too low: next nonce {}, tx nonce {}",
             account.nonce,
             transaction.nonce()
@@ -261,12 +261,17 @@ fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Res
     }
     let cost = transaction.max_cost();
     if account.balance < cost {
-        return Err(RpcError::Rejected(format!(
+        return Err(invalid(format!(
             "insufficient funds for gas * price + value: address {} have {} want {cost}",
             transaction.sender, account.balance
         )));
     }
     Ok(())
+}
+
+/// Refuses a transaction that the state does not allow, with anvil's code.
+fn invalid(message: String) -> RpcError {
+    RpcError::Coded { code: -32_003, message }
 }
 
 fn check_fee(node: &Node, transaction: &SignedTransaction, base_fee: u64) -> Result<(), RpcError> {

@@ -215,3 +215,41 @@ async fn the_pool_is_summarised() {
         .unwrap_err();
     assert_eq!(error.as_error_resp().unwrap().code, -32_004);
 }
+
+#[tokio::test]
+async fn what_other_nodes_call_a_method_works_too() {
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    let before = provider.get_balance(BOB).await.unwrap();
+    for method in ["anvil_addBalance", "hardhat_addBalance", "tenderly_addBalance"] {
+        raw(&provider, method, json!([BOB, "0x2"])).await;
+    }
+    assert_eq!(provider.get_balance(BOB).await.unwrap(), before + U256::from(6));
+    let header = raw(&provider, "erigon_getHeaderByNumber", json!([0])).await;
+    assert_eq!(header, raw(&provider, "eth_getHeaderByNumber", json!(["0x0"])).await);
+    raw(&provider, "evm_setAutomine", json!([false])).await;
+    raw(&provider, "eth_sendTransaction", json!([transfer(ALICE, BOB, 1)])).await;
+    raw(&provider, "hardhat_dropAllTransactions", json!([])).await;
+    assert_eq!(
+        raw(&provider, "txpool_status", json!([])).await["pending"],
+        json!("0x0")
+    );
+}
+
+#[tokio::test]
+async fn what_the_state_does_not_allow_has_anvils_code() {
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    send(&provider, transfer(ALICE, BOB, 1)).await;
+    let poor = Address::repeat_byte(0x77);
+    raw(&provider, "anvil_impersonateAccount", json!([poor])).await;
+    for request in [
+        json!({ "from": ALICE, "to": BOB, "nonce": "0x0", "gas": "0x5208" }),
+        json!({ "from": poor, "to": BOB, "value": "0x1", "gas": "0x5208" }),
+    ] {
+        let refused = provider
+            .raw_request::<_, Value>("eth_sendTransaction".into(), json!([request]))
+            .await;
+        assert_eq!(refused.unwrap_err().as_error_resp().unwrap().code, -32_003, "{request}");
+    }
+}
