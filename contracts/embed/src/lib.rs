@@ -3,8 +3,8 @@
 //!
 //! What is embedded is what has to be fast and nothing that decides. The levels are set by the protocol's guard, a contract of its own,
 //! by containment calls of [`set_level`]: budgets, roles, proofs and records stay there. So the power that is embedded is small by
-//! construction: the guard can close actions by the level matrix (never repayment), for [`CEILING`] from the first raise at most, and
-//! nothing else; no call, no code and no funds of the protocol are its to use.
+//! construction: the guard can close actions by the level matrix (never repayment), for [`CEILING`] at a stretch at most, and nothing
+//! else; no call, no code and no funds of the protocol are its to use.
 //!
 //! `contracts/examples/embedded` is a contract that does so.
 //!
@@ -30,7 +30,7 @@ use alloy_sol_types::SolError;
 use cordon_core::{
     level::{permission, Permission},
     rule::Verdict,
-    scope::{CEILING, MAX_TIME, STEP},
+    scope::{CEILING, STEP},
     Action, Level,
 };
 use cordon_host::Host;
@@ -43,20 +43,27 @@ mod errors {
         error BadLevel(uint8 level);
         error NotTheGuard(address caller);
         error AlreadyBound(address guard);
+        error CeilingReached(uint8 scope);
         error RuleFailed(uint16 rule);
         error RuleUndecided(uint16 rule);
     }
 }
-pub use errors::{ActionClosed, AlreadyBound, BadLevel, BadScope, NotTheGuard, RuleFailed, RuleUndecided};
+pub use errors::{
+    ActionClosed, AlreadyBound, BadLevel, BadScope, CeilingReached, NotTheGuard, RuleFailed, RuleUndecided,
+};
 
 /// How many scopes a protocol can have; 0 is the whole protocol.
 pub const SCOPES: u8 = 5;
 
-/// Levels of all scopes: from the low end 48 bits each, the time at which it ends (40 bits) and the level (8). No slot that the SDK
-/// gives to a field, and no hash of one.
+/// Levels of all scopes: from the low end 48 bits each, see [`Held`]. No slot that the SDK gives to a field, and no hash of one.
 const LEVELS: B256 = B256::new(*b"cordon.embed levels\0\0\0\0\0\0\0\0\0\0\0\0\0");
 /// The guard's address.
 const GUARD: B256 = B256::new(*b"cordon.embed guard\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+
+const HOUR: u64 = 3600;
+/// Bits of a time, Unix seconds; they last for four thousand years.
+const TIME_BITS: u32 = 37;
+const MAX_TIME: u64 = (1 << TIME_BITS) - 1;
 
 /// Why a call is refused: revert data, one of the errors of this crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +153,7 @@ pub fn enter<H: Host>(host: &H, scopes: [u8; 3], action: Action) -> Result<Guard
 }
 
 /// When a call has acted: refuses it when one of its rules is breached, and when one could not be decided if the action adds risk.
+/// For a repayment hand in only conditions on what the call itself has done: one that others can keep breached would shut it.
 ///
 /// # Errors
 /// [`RuleFailed`], [`RuleUndecided`].
@@ -165,11 +173,12 @@ pub fn exit(call: Guarded, outcomes: impl IntoIterator<Item = Outcome>) -> Resul
 
 /// Sets the level of a scope. Only the guard, as a containment call (`Throttled`, `ReduceOnly`, `Halted`) or its undo (`Normal`).
 ///
-/// What was raised ends [`CEILING`] after the first raise, whatever the guard does or fails to do; raising it further, or lowering it to
-/// another raised level, does not prolong it. Undone, it is at `Grace` for as long as it was raised, one hour at most.
+/// What was raised ends [`CEILING`] after the first raise, whatever the guard does or fails to do: raising it further, lowering it to
+/// another raised level, or undoing it and raising it again do not prolong it. Only time at Normal gives back as much. Undone, it is at
+/// `Grace` for as long as it was raised, one hour at most.
 ///
 /// # Errors
-/// [`NotTheGuard`], [`BadScope`], [`BadLevel`].
+/// [`NotTheGuard`], [`BadScope`], [`BadLevel`], [`CeilingReached`].
 pub fn set_level<H: Host>(host: &mut H, scope: u8, level: u8) -> Result<(), Refusal> {
     let caller = host.sender();
     if caller == Address::ZERO || Address::from_word(host.load(&GUARD)) != caller {
@@ -185,15 +194,23 @@ pub fn set_level<H: Host>(host: &mut H, scope: u8, level: u8) -> Result<(), Refu
     let is_raised = held.level(now).is_raised();
     let next = match (wanted.is_raised(), is_raised) {
         (true, true) => Held { level: wanted, ..held },
-        (true, false) => Held {
-            level: wanted,
-            until: now.saturating_add(CEILING.into()).min(MAX_TIME),
-        },
+        (true, false) => {
+            let left = u64::from(CEILING).saturating_sub(whole_hours(held.spent(now)));
+            if left == 0 {
+                return Err(Refusal::new(&CeilingReached { scope }));
+            }
+            Held {
+                level: wanted,
+                until: now.saturating_add(left).min(MAX_TIME),
+                spent: 0,
+            }
+        }
         (false, true) => {
-            let raised_for = now.saturating_sub(held.until.saturating_sub(CEILING.into()));
+            let spent = held.spent(now);
             Held {
                 level: Level::Grace,
-                until: now.saturating_add(raised_for.min(STEP.into())).min(MAX_TIME),
+                until: now.saturating_add(spent.min(STEP.into())).min(MAX_TIME),
+                spent: whole_hours(spent),
             }
         }
         (false, false) => return Ok(()),
@@ -215,34 +232,57 @@ pub fn guard<H: Host>(host: &H) -> Address {
     Address::from_word(host.load(&GUARD))
 }
 
-/// What a scope's 48 bits say.
+/// Rounds up to whole hours, in seconds: against whoever raises often.
+const fn whole_hours(seconds: u64) -> u64 {
+    seconds.div_ceil(HOUR).saturating_mul(HOUR)
+}
+
+/// What a scope's 48 bits say: 3 of the level, 8 of hours, 37 of time.
 #[derive(Clone, Copy)]
 struct Held {
     level: Level,
     until: u64,
+    /// Seconds, whole hours, that it had been raised for when it was undone; 0 while it is raised, for then `until` tells.
+    spent: u64,
 }
 
 impl Held {
     fn of(word: &B256, scope: u8) -> Self {
         let end = 32usize.saturating_sub(6 * usize::from(scope));
         let bits = word.get(end.saturating_sub(6)..end).and_then(|bits| bits.first_chunk());
-        let [level, a, b, c, d, e] = bits.copied().unwrap_or_default();
+        let [a, b, c, d, e, f] = bits.copied().unwrap_or_default();
+        let bits = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
         Self {
             // A damaged word never opens anything.
-            level: Level::from_u8(level).unwrap_or(Level::Halted),
-            until: u64::from_be_bytes([0, 0, 0, a, b, c, d, e]),
+            level: u8::try_from(bits >> 45)
+                .ok()
+                .and_then(Level::from_u8)
+                .unwrap_or(Level::Halted),
+            spent: (bits >> TIME_BITS & 0xff).saturating_mul(HOUR),
+            until: bits & MAX_TIME,
         }
     }
 
     fn put(&self, word: &B256, scope: u8) -> B256 {
         let mut bytes = word.0;
-        let bits = (u64::from(self.level as u8) << 40 | self.until & MAX_TIME).to_be_bytes();
-        let [_, _, new @ ..] = bits;
+        let hours = (self.spent / HOUR).min(0xff);
+        let bits = u64::from(self.level as u8) << 45 | hours << TIME_BITS | self.until & MAX_TIME;
+        let [_, _, new @ ..] = bits.to_be_bytes();
         let end = 32usize.saturating_sub(6 * usize::from(scope));
         if let Some(place) = bytes.get_mut(end.saturating_sub(6)..end) {
             place.copy_from_slice(&new);
         }
         B256::new(bytes)
+    }
+
+    /// Seconds of [`CEILING`] that are used up: those for which it has been raised, less those at Normal since.
+    fn spent(&self, now: u64) -> u64 {
+        let used = if self.level.is_raised() {
+            u64::from(CEILING).saturating_sub(self.until.saturating_sub(now))
+        } else {
+            self.spent
+        };
+        used.saturating_sub(now.saturating_sub(self.until))
     }
 
     const fn level(&self, now: u64) -> Level {

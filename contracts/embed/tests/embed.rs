@@ -10,8 +10,8 @@ use cordon_core::{
     Action, Level,
 };
 use cordon_embed::{
-    bind, enter, exit, guard, level_of, set_level, ActionClosed, AlreadyBound, BadLevel, BadScope, NotTheGuard,
-    Refusal, RuleFailed, RuleUndecided, SCOPES,
+    bind, enter, exit, guard, level_of, set_level, ActionClosed, AlreadyBound, BadLevel, BadScope, CeilingReached,
+    NotTheGuard, Refusal, RuleFailed, RuleUndecided, SCOPES,
 };
 use cordon_host::{mock::MockHost, Host};
 
@@ -97,6 +97,48 @@ fn whatever_the_guard_does_a_level_ends_and_repayment_stays_open() {
     host.now = START + u64::from(CEILING);
     assert_eq!(level_of(&host, 0), Level::Normal as u8);
     assert!(enter(&host, [0; 3], Action::Withdraw).is_ok());
+}
+
+/// A thief undoes and raises again in one transaction, as often as he likes: that wins him nothing, and only time at Normal does.
+#[test]
+fn undoing_and_raising_again_does_not_prolong_what_ends() {
+    for every in [600, 3600, 24 * 3600, 6 * 24 * 3600] {
+        let mut host = bound();
+        set_level(&mut host, 0, 3).unwrap();
+        while host.now + every < START + u64::from(CEILING) {
+            host.now += every;
+            set_level(&mut host, 0, 0).unwrap();
+            if set_level(&mut host, 0, 3).is_err() {
+                break;
+            }
+        }
+        // Hours are counted whole: it may end up to one hour early for each undoing, never late.
+        host.now = START + u64::from(CEILING);
+        assert!(matches!(level_of(&host, 0), 0 | 4), "{every}");
+        assert!(enter(&host, [0; 3], Action::Withdraw).is_ok());
+        host.now += 3600;
+        assert_eq!(level_of(&host, 0), Level::Normal as u8);
+    }
+}
+
+#[test]
+fn time_at_normal_gives_back_what_was_used_up() {
+    let mut host = bound();
+    let ceiling = u64::from(CEILING);
+    set_level(&mut host, 1, 3).unwrap();
+    host.now += ceiling;
+    assert_eq!(level_of(&host, 1), Level::Normal as u8);
+    assert_eq!(refused::<CeilingReached, _>(set_level(&mut host, 1, 2)).scope, 1);
+    host.now += 2 * 3600;
+    set_level(&mut host, 1, 2).unwrap();
+    host.now += 2 * 3600 - 1;
+    assert_eq!(level_of(&host, 1), Level::ReduceOnly as u8);
+    host.now += 1;
+    assert_eq!(level_of(&host, 1), Level::Normal as u8);
+    host.now += ceiling;
+    set_level(&mut host, 1, 2).unwrap();
+    host.now += ceiling - 1;
+    assert_eq!(level_of(&host, 1), Level::ReduceOnly as u8);
 }
 
 #[test]

@@ -55,8 +55,10 @@ impl<H: Host> Guard<H> {
         let (halts, now) = (self.halts(scope), self.host.now());
         let runs = halts.count > 0 && halts.until >= now;
         let next = match (is, runs) {
+            // Not filed as it is now, even if `settle` has filed it at the very second of its end.
             (true, true) => Halts {
                 until: state.expires_at,
+                filed: false,
                 ..halts
             },
             (true, false) => {

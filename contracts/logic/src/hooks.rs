@@ -239,7 +239,11 @@ impl<H: Host> Guard<H> {
             Verdict::Holds => Ok(()),
             Verdict::Unknown if rule.shadow || !Action::RISK_INCREASING.contains(action) => Ok(()),
             Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
-            Verdict::Breached if rule.shadow || self.is_governed_by_level(index, rule, action, epoch) => {
+            Verdict::Breached
+                if rule.shadow
+                    || is_repayment_in_a_bad_state(rule, action)
+                    || self.is_governed_by_level(index, rule, action, epoch) =>
+            {
                 let mut state = self.rule_state(epoch, index);
                 state.shadowed = state.shadowed.saturating_add(1);
                 self.set_rule_state(epoch, index, &state);
@@ -272,6 +276,12 @@ impl<H: Host> Guard<H> {
         };
         matches!(state.raise(now, &again), Err(ScopeError::CeilingReached { .. }))
     }
+}
+
+/// Repayment never closes: a state that is bad, for as long as somebody keeps it so, must not refuse it. What a hook rule sees is this
+/// call's own doing, and may be refused.
+fn is_repayment_in_a_bad_state(rule: &RuleRecord, action: Action) -> bool {
+    action == Action::Repay && rule.class == Class::State
 }
 
 /// The error of a rule that is breached.

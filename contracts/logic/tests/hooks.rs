@@ -143,6 +143,27 @@ fn a_breached_state_rule_reverts_until_its_level_governs() {
     assert_eq!(world.guard.shadow_breaches(rules::SHADOW), 0);
 }
 
+/// Somebody keeps a state rule breached by a donation, so that borrowers cannot repay and are liquidated.
+#[test]
+fn a_state_that_stays_bad_does_not_shut_repayment() {
+    let mut world = World::new();
+    world.price.set(Some(101));
+    let repaying = world
+        .as_(VAULT)
+        .enter([1, 0, 0], REPAY, &Address::ZERO, B256::ZERO)
+        .unwrap();
+    assert_ne!(repaying, B256::ZERO, "the rule is checked");
+    world.as_(VAULT).exit(repaying).unwrap();
+    assert_eq!(world.guard.shadow_breaches(rules::PRICE), 1, "and counted");
+    // A hook rule is about what this very call has done.
+    let repaying = world
+        .as_(VAULT)
+        .enter([2, 0, 0], REPAY, &Address::ZERO, B256::ZERO)
+        .unwrap();
+    world.price.set(Some(110));
+    world.as_refused::<Abi::RuleBreached, _>(VAULT, |guard| guard.exit(repaying));
+}
+
 #[test]
 fn entry_values_are_those_of_the_outermost_call() {
     let mut world = World::new();

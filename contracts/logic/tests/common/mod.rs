@@ -139,7 +139,10 @@ pub fn book() -> Rulebook {
         ty: Type::Address,
     };
     let price = Rule {
-        check: ActionSet::EMPTY.with(Action::Increase).with(Action::Withdraw),
+        check: ActionSet::EMPTY
+            .with(Action::Increase)
+            .with(Action::Withdraw)
+            .with(Action::Repay),
         ..rule("feed.value() <= 100", &[], 1, Level::ReduceOnly)
     };
     let spot = Rule {
