@@ -19,6 +19,8 @@ mod historical;
 mod ipc;
 mod node;
 mod payment;
+mod pending;
+mod place;
 mod pool;
 mod producer;
 mod programs;

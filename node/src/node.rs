@@ -10,7 +10,6 @@ use std::{
 };
 
 use alloy::{
-    eips::{BlockId, BlockNumberOrTag},
     primitives::{Address, B256, Bytes, U256},
     signers::local::PrivateKeySigner,
 };
@@ -24,13 +23,16 @@ use crate::{
     clock::Clock,
     config::NodeConfig,
     evm::Env,
-    fork::{Past, SharedFork},
+    fork::SharedFork,
+    pending::PendingCache,
     pool::Pool,
     rpc::{RpcError, filters::Filters},
     state::{Base, Overlay, SharedStore, StateView, Version},
     trace::Names,
     transaction::SignedTransaction,
 };
+
+pub(crate) use crate::place::Place;
 
 /// When blocks are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,20 +96,6 @@ pub(crate) struct Accounts {
     pub(crate) keys: HashMap<Address, PrivateKeySigner>,
 }
 
-/// Where a question about the state is answered.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// By this node.
-    Local {
-        /// The block, or the next one for `pending`.
-        tip: Tip,
-        /// State at its end; for `pending` the newest.
-        version: Version,
-    },
-    /// By the forked chain, before the fork.
-    Upstream(Past),
-}
-
 /// What outlives a reset.
 #[derive(Clone, Debug)]
 pub(crate) struct Lasting {
@@ -162,6 +150,7 @@ pub(crate) struct Node {
     pub(crate) store: SharedStore,
     pub(crate) chain: RwLock<Chain>,
     pub(crate) pool: Mutex<Pool>,
+    pub(crate) pending: PendingCache,
     pub(crate) clock: Mutex<Clock>,
     pub(crate) cheats: RwLock<Cheats>,
     pub(crate) accounts: Accounts,
@@ -233,72 +222,6 @@ impl Node {
         Env::new(self.chain_id, tip, &self.config, self.programs.clone())
     }
 
-    /// Number that a tag or number means now. `pending` is one above the head.
-    pub(crate) fn number_of(&self, tag: BlockNumberOrTag) -> u64 {
-        let head = self.chain.read().tip().number;
-        let epoch = self.config.slots_in_an_epoch;
-        match tag {
-            BlockNumberOrTag::Latest => head,
-            BlockNumberOrTag::Pending => head.saturating_add(1),
-            BlockNumberOrTag::Earliest => 0,
-            BlockNumberOrTag::Safe => head.saturating_sub(epoch),
-            BlockNumberOrTag::Finalized => head.saturating_sub(epoch.saturating_mul(2)),
-            BlockNumberOrTag::Number(number) => number,
-        }
-    }
-
-    /// Finds who knows the state of a block.
-    pub(crate) async fn place(&self, id: Option<BlockId>) -> Result<Place, RpcError> {
-        let id = id.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest));
-        let number = match id {
-            BlockId::Number(BlockNumberOrTag::Pending) => {
-                return Ok(Place::Local {
-                    tip: self.next_tip(),
-                    version: self.store.read().head(),
-                });
-            }
-            BlockId::Number(tag) => self.number_of(tag),
-            BlockId::Hash(hash) => {
-                let number = self.chain.read().number_of(&hash.block_hash);
-                match number {
-                    Some(number) => number,
-                    None => {
-                        let past = self.past_block(id).await?;
-                        return past
-                            .map(Place::Upstream)
-                            .ok_or_else(|| RpcError::NotFound(format!("block {} is not known", hash.block_hash)));
-                    }
-                }
-            }
-        };
-        self.place_of(number)
-    }
-
-    fn place_of(&self, number: u64) -> Result<Place, RpcError> {
-        let (tip, base, head) = {
-            let chain = self.chain.read();
-            (chain.tip_of(number), chain.base().number, chain.tip().number)
-        };
-        let Some(tip) = tip else {
-            let fork = self.fork.as_ref().filter(|_| number < base);
-            if let Some(past) = fork.and_then(|fork| Past::block_number(fork, number)) {
-                return Ok(Place::Upstream(past));
-            }
-            return Err(RpcError::NotFound(format!(
-                "block {number} does not exist; the head is {head}"
-            )));
-        };
-        let store = self.store.read();
-        match store.version_of_block(number) {
-            Some(version) => Ok(Place::Local { tip, version }),
-            None => Err(RpcError::Rejected(format!(
-                "the state of block {number} is no longer held (the oldest is {}): the node keeps {} blocks, see its `history` setting",
-                store.oldest_block().unwrap_or(head),
-                self.config.history,
-            ))),
-        }
-    }
-
     /// Nonce of an account in the newest state.
     pub(crate) fn nonce(&self, address: Address) -> Result<u64, RpcError> {
         Ok(self.head_view().account(address)?.nonce)
@@ -312,7 +235,12 @@ impl Node {
 
     /// What a client should offer per gas: the next base fee and a quarter, so that it survives two full blocks.
     pub(crate) fn gas_price(&self) -> u128 {
-        let base_fee = u128::from(self.next_tip().base_fee);
+        self.gas_price_at(self.next_tip().base_fee)
+    }
+
+    /// As [`gas_price`](Self::gas_price), for a block with this base fee in wei per gas.
+    pub(crate) fn gas_price_at(&self, base_fee: u64) -> u128 {
+        let base_fee = u128::from(base_fee);
         self.config
             .gas_price
             .unwrap_or_else(|| base_fee.saturating_add(base_fee / 4))

@@ -39,6 +39,8 @@ pub(crate) struct Pool {
     senders: HashMap<Address, BTreeMap<u64, Entry>>,
     by_hash: HashMap<B256, (Address, u64)>,
     arrivals: u64,
+    /// Grows with every change.
+    generation: u64,
     capacity: usize,
     order: TransactionOrder,
 }
@@ -82,6 +84,7 @@ impl Pool {
             senders: HashMap::new(),
             by_hash: HashMap::new(),
             arrivals: 0,
+            generation: 0,
             capacity,
             order,
         }
@@ -109,6 +112,7 @@ impl Pool {
             None => {}
         }
         self.arrivals = self.arrivals.saturating_add(1);
+        self.touch();
         self.by_hash.insert(hash, (sender, nonce));
         let entry = Entry {
             transaction,
@@ -125,6 +129,7 @@ impl Pool {
 
     pub(crate) fn remove(&mut self, hash: &B256) -> Option<Arc<SignedTransaction>> {
         let (sender, nonce) = self.by_hash.remove(hash)?;
+        self.touch();
         let queue = self.senders.get_mut(&sender)?;
         let entry = queue.remove(&nonce)?;
         if queue.is_empty() {
@@ -135,21 +140,14 @@ impl Pool {
 
     /// Removes all transactions of a sender.
     pub(crate) fn remove_sender(&mut self, sender: &Address) {
+        self.touch();
         for entry in self.senders.remove(sender).unwrap_or_default().into_values() {
             self.by_hash.remove(&entry.transaction.hash());
         }
     }
 
-    /// Removes all transactions and answers them in the order in which they came.
-    pub(crate) fn take_all(&mut self) -> Vec<Arc<SignedTransaction>> {
-        self.by_hash.clear();
-        let senders = std::mem::take(&mut self.senders);
-        let mut entries: Vec<Entry> = senders.into_values().flat_map(BTreeMap::into_values).collect();
-        entries.sort_unstable_by_key(|entry| entry.arrival);
-        entries.into_iter().map(|entry| entry.transaction).collect()
-    }
-
     pub(crate) fn clear(&mut self) {
+        self.touch();
         self.senders.clear();
         self.by_hash.clear();
     }
@@ -159,6 +157,7 @@ impl Pool {
         let Some(queue) = self.senders.get_mut(sender) else {
             return;
         };
+        self.generation = self.generation.saturating_add(1);
         let waiting = queue.split_off(&nonce);
         for entry in std::mem::replace(queue, waiting).into_values() {
             self.by_hash.remove(&entry.transaction.hash());
@@ -209,6 +208,19 @@ impl Pool {
             }
         }
         ready
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+
+    /// Differs whenever the pool holds something else than before.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn touch(&mut self) {
+        self.generation = self.generation.saturating_add(1);
     }
 
     /// Whether a transaction waits.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Bytes};
 
 use crate::{
     chain::{Block, Tip},
@@ -11,15 +11,26 @@ use crate::{
     node::{Event, Mining, Node, Snapshot},
     rpc::RpcError,
     seal::{Executed, seal},
-    state::{ChangeSet, Overlay},
+    state::{ChangeSet, Overlay, Version},
     trace,
     transaction::SignedTransaction,
 };
 
+/// What a block is built on.
+pub(crate) struct Ground {
+    pub(crate) parent: Tip,
+    /// Commitment to the state.
+    pub(crate) root: B256,
+    /// What `state` lies over.
+    pub(crate) version: Version,
+    pub(crate) state: Overlay,
+    pub(crate) extra_data: Bytes,
+}
+
 /// A block before it is part of the chain.
 pub(crate) struct Built {
     pub(crate) block: Block,
-    changes: ChangeSet,
+    pub(crate) changes: ChangeSet,
     /// Transactions that can never be mined as they are, with the reason.
     invalid: Vec<(B256, String)>,
     /// The first failure to read the state, if any; the transaction stays in the pool.
@@ -32,17 +43,25 @@ impl Built {
         let invalid = self.invalid.first().map(|(_, reason)| reason.as_str());
         self.failure.as_deref().or(invalid)
     }
+
+    /// The first failure to read the state, if any.
+    pub(crate) fn state_failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
 }
 
 impl Node {
     /// Mines one block with what the pool has ready. The caller is the only one that changes the chain.
     pub(crate) fn mine(&self, timestamp: Option<u64>) -> Result<Arc<Block>, RpcError> {
-        let tip = self.tip();
+        let ground = self.ground();
+        let parent = ground.parent.timestamp;
         let timestamp = match timestamp {
-            Some(timestamp) => timestamp.max(tip.timestamp),
-            None => self.clock.lock().take(tip.timestamp),
+            Some(timestamp) => timestamp.max(parent),
+            None => self.clock.lock().take(parent),
         };
-        let built = self.build_printing(&tip, timestamp, self.config.print_traces)?;
+        let next = self.tip_after(&ground.parent, timestamp);
+        let ready = self.ready(&ground.state, &next)?;
+        let built = self.build_on(ground, next, ready, self.config.print_traces);
         self.cheats.write().next_base_fee = None;
         Ok(self.commit(built))
     }
@@ -50,15 +69,16 @@ impl Node {
     /// Mines blocks until nothing in the pool is ready, each with what fits. Answers the failure that kept a transaction out.
     pub(crate) fn mine_ready(&self) -> Result<(), RpcError> {
         loop {
-            let tip = self.tip();
-            let peeked = self.clock.lock().peek(tip.timestamp);
-            let ready = self.ready(&self.tip_after(&tip, peeked))?;
+            let ground = self.ground();
+            let parent = ground.parent.timestamp;
+            let peeked = self.clock.lock().peek(parent);
+            let ready = self.ready(&ground.state, &self.tip_after(&ground.parent, peeked))?;
             if ready.is_empty() {
                 return Ok(());
             }
-            let timestamp = self.clock.lock().take(tip.timestamp);
-            let print = self.config.print_traces;
-            let built = self.build_of(&tip, self.tip_after(&tip, timestamp), ready, print)?;
+            let timestamp = self.clock.lock().take(parent);
+            let next = self.tip_after(&ground.parent, timestamp);
+            let built = self.build_on(ground, next, ready, self.config.print_traces);
             if built.block.transactions.is_empty() && built.invalid.is_empty() {
                 return Err(RpcError::Internal(
                     built
@@ -75,10 +95,26 @@ impl Node {
         }
     }
 
-    fn ready(&self, next: &Tip) -> Result<Vec<Arc<SignedTransaction>>, RpcError> {
-        let view = self.head_view();
+    /// What the next block builds on: the head and the newest state.
+    pub(crate) fn ground(&self) -> Ground {
+        // Head and state change together under the store's lock.
+        let (parent, root, version) = {
+            let store = self.store.read();
+            (self.tip(), store.root(), store.head())
+        };
+        Ground {
+            parent,
+            root,
+            version,
+            state: Overlay::new(self.view(version)),
+            extra_data: self.cheats.read().extra_data.clone(),
+        }
+    }
+
+    /// What the pool has for the block described by `next` on top of `state`.
+    pub(crate) fn ready(&self, state: &Overlay, next: &Tip) -> Result<Vec<Arc<SignedTransaction>>, RpcError> {
         let mut failure = None;
-        let nonce_of = |sender: Address| match view.account(sender) {
+        let nonce_of = |sender: Address| match state.account(sender) {
             Ok(info) => info.nonce,
             Err(error) => {
                 failure = Some(error);
@@ -92,32 +128,19 @@ impl Node {
         }
     }
 
-    /// Builds the block after `tip` from the pool without changing anything.
-    pub(crate) fn build(&self, tip: &Tip, timestamp: u64) -> Result<Built, RpcError> {
-        self.build_printing(tip, timestamp, false)
-    }
-
-    /// As [`build`](Self::build), and prints the calls of each transaction if `print` asks for it.
-    fn build_printing(&self, tip: &Tip, timestamp: u64, print: bool) -> Result<Built, RpcError> {
-        let next = self.tip_after(tip, timestamp);
-        let ready = self.ready(&next)?;
-        self.build_of(tip, next, ready, print)
-    }
-
-    /// Builds the block described by `next` after `tip` from these transactions without changing anything; with `print` their
-    /// calls are printed.
-    pub(crate) fn build_of(
-        &self,
-        tip: &Tip,
-        next: Tip,
-        ready: Vec<Arc<SignedTransaction>>,
-        print: bool,
-    ) -> Result<Built, RpcError> {
-        let mut overlay = Overlay::new(self.head_view());
+    /// Builds the block described by `next` from these transactions without changing anything; with `print` their calls are
+    /// printed.
+    pub(crate) fn build_on(&self, ground: Ground, next: Tip, ready: Vec<Arc<SignedTransaction>>, print: bool) -> Built {
+        let Ground {
+            parent,
+            root,
+            state: mut overlay,
+            extra_data,
+            ..
+        } = ground;
         let executed = self.run_all(&mut overlay, &next, ready, print);
         let changes = overlay.into_changes();
-        let root = self.store.read().root_after(&changes);
-        let block = seal(tip, &next, &executed, root, self.cheats.read().extra_data.clone());
+        let block = seal(&parent, &next, &executed, changes.root_after(root), extra_data);
         let Executed {
             transactions,
             receipts,
@@ -132,12 +155,12 @@ impl Node {
             transactions,
             receipts,
         };
-        Ok(Built {
+        Built {
             block,
             changes,
             invalid,
             failure,
-        })
+        }
     }
 
     fn run_all(&self, overlay: &mut Overlay, next: &Tip, ready: Vec<Arc<SignedTransaction>>, print: bool) -> Executed {
@@ -282,6 +305,11 @@ impl Node {
 
     /// Takes back the newest `depth` blocks; answers them, oldest first.
     pub(crate) fn rollback(&self, depth: u64) -> Result<Vec<Arc<Block>>, RpcError> {
+        Ok(self.rollback_to(&self.point_before(depth)?))
+    }
+
+    /// Where the chain stands without its newest `depth` blocks.
+    pub(crate) fn point_before(&self, depth: u64) -> Result<Snapshot, RpcError> {
         let tip = self.tip();
         let target = tip.number.checked_sub(depth);
         let base = self.chain.read().base().number;
@@ -305,17 +333,23 @@ impl Node {
                 "cannot go back to block {number}: its state is no longer held"
             )));
         };
-        let dropped = self.go_back(&Snapshot {
+        Ok(Snapshot {
             number,
             hash,
             version,
             root,
-        });
+        })
+    }
+
+    /// Takes back the blocks after `point`, which [`point_before`](Self::point_before) found, and the snapshots taken since;
+    /// answers the blocks, oldest first.
+    pub(crate) fn rollback_to(&self, point: &Snapshot) -> Vec<Arc<Block>> {
+        let dropped = self.go_back(point);
         self.snapshots
             .lock()
             .taken
-            .retain(|_, snapshot| snapshot.version <= version);
-        Ok(dropped)
+            .retain(|_, snapshot| snapshot.version <= point.version);
+        dropped
     }
 
     fn go_back(&self, to: &Snapshot) -> Vec<Arc<Block>> {

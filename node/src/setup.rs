@@ -29,6 +29,7 @@ use crate::{
     error::NodeError,
     fork::{Fork, SharedFork},
     node::{Accounts, Cheats, Lasting, Mining, Node, Snapshots},
+    pending::PendingCache,
     pool::Pool,
     seal,
     state::{Base, Overlay, SharedStore, StateError, StateView},
@@ -98,6 +99,7 @@ pub(crate) async fn node(mut config: NodeConfig, before: Option<Lasting>) -> Res
         clock: Mutex::new(Clock::starting_at(now.max(start.timestamp))),
         chain: RwLock::new(chain),
         pool: Mutex::new(Pool::new(config.max_transactions, config.order)),
+        pending: PendingCache::default(),
         cheats: RwLock::new(Cheats {
             auto_impersonate: config.auto_impersonate,
             next_base_fee: config.base_fee,

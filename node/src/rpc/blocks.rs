@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::{
-    eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718},
+    eips::{BlockId, eip2718::Encodable2718},
     primitives::B256,
 };
 use jsonrpsee::core::RegisterMethodError;
@@ -59,16 +59,6 @@ async fn block_number(node: Arc<Node>, _: Args) -> Answer {
 async fn block(node: Arc<Node>, args: Args, name: &'static str) -> Answer {
     let id: BlockId = args.block(0)?;
     let full = args.optional(1, "full transactions")?.unwrap_or(false);
-    if id == BlockId::Number(BlockNumberOrTag::Pending) {
-        let pending = node
-            .reading(|node| {
-                let tip = node.tip();
-                let timestamp = node.clock.lock().peek(tip.timestamp);
-                Ok(node.build(&tip, timestamp)?.block)
-            })
-            .await?;
-        return render::block(&pending, full);
-    }
     match owner::find_block(&node, id).await? {
         Some(Owner::Node(block)) => render::block(&block, full),
         Some(Owner::Fork(past)) => past.request_at(name, args.into_values(), 0).await,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::{
-    eips::{BlockId, BlockNumberOrTag},
+    eips::BlockId,
     primitives::{Address, TxKind, U256},
     rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
 };
@@ -25,7 +25,7 @@ use crate::{
     config::TRANSACTION_GAS_CAP,
     evm::{Env, Session},
     node::{Node, Place},
-    state::{Overlay, Version},
+    state::{Overlay, StateView},
     trace::{self, Names},
 };
 
@@ -53,12 +53,12 @@ impl Simulation {
     /// Prepares `request` on top of the block described by `tip`.
     pub(crate) fn new(
         node: &Node,
-        (tip, version): (Tip, Version),
+        (tip, state): (Tip, StateView),
         request: TransactionRequest,
-        state: Option<StateOverride>,
+        overrides: Option<StateOverride>,
         block: Option<BlockOverrides>,
     ) -> Result<Self, RpcError> {
-        Self::on(node, &tip, Overlay::new(node.view(version)), request, state, block)
+        Self::on(node, &tip, Overlay::new(state), request, overrides, block)
     }
 
     /// Prepares `request` on top of `overlay` in the block described by `tip`.
@@ -191,16 +191,16 @@ fn halt(reason: &HaltReason, gas_used: u64) -> RpcError {
 async fn call(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
     let block: Option<BlockId> = args.optional_block(1)?;
-    let state: Option<StateOverride> = args.optional(2, "state overrides")?;
+    let accounts: Option<StateOverride> = args.optional(2, "state overrides")?;
     let overrides: Option<BlockOverrides> = args.optional(3, "block overrides")?;
     match node.place(block).await? {
         Place::Upstream(past) => past.request_at("eth_call", args.into_values(), 1).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 if let Some(answer) = node_interface::answer(node, &tip, &request) {
                     return Ok(data(&answer?));
                 }
-                let simulation = Simulation::new(node, (tip, version), request, state, overrides)?;
+                let simulation = Simulation::new(node, (tip, state), request, accounts, overrides)?;
                 let result = if node.config.print_traces {
                     simulation.run_and_print(&node.names)?
                 } else {
@@ -216,16 +216,18 @@ async fn call(node: Arc<Node>, args: Args) -> Answer {
 async fn estimate_gas(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
     let block: Option<BlockId> = args.optional_block(1)?;
-    let state: Option<StateOverride> = args.optional(2, "state overrides")?;
+    let accounts: Option<StateOverride> = args.optional(2, "state overrides")?;
     let overrides: Option<BlockOverrides> = args.optional(3, "block overrides")?;
-    match node
-        .place(Some(block.unwrap_or(BlockId::Number(BlockNumberOrTag::Pending))))
-        .await?
-    {
+    let place = match block {
+        Some(_) => node.place(block).await?,
+        // In the next block, but without what waits for it: sending many transactions would run all of them each time.
+        None => node.next_place(),
+    };
+    match place {
         Place::Upstream(past) => past.request_at("eth_estimateGas", args.into_values(), 1).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
-                let simulation = Simulation::new(node, (tip, version), request, state, overrides)?;
+                let simulation = Simulation::new(node, (tip, state), request, accounts, overrides)?;
                 Ok(quantity(estimate(&simulation)?))
             })
             .await
@@ -235,8 +237,7 @@ async fn estimate_gas(node: Arc<Node>, args: Args) -> Answer {
 
 /// Gas needed for a request on top of the newest state.
 pub(super) fn estimate_next(node: &Node, request: TransactionRequest) -> Result<u64, RpcError> {
-    let version = node.store.read().head();
-    let simulation = Simulation::new(node, (node.next_tip(), version), request, None, None)?;
+    let simulation = Simulation::new(node, (node.next_tip(), node.head_view()), request, None, None)?;
     estimate(&simulation)
 }
 
@@ -244,7 +245,7 @@ pub(super) fn estimate_next(node: &Node, request: TransactionRequest) -> Result<
 ///
 /// The first run has all the gas there can be: when that fails, its failure is the answer. Activation of a program burns
 /// everything when it fails, so searching below would only hide the reason.
-fn estimate(simulation: &Simulation) -> Result<u64, RpcError> {
+pub(super) fn estimate(simulation: &Simulation) -> Result<u64, RpcError> {
     let cap = affordable(simulation)?
         .min(TRANSACTION_GAS_CAP)
         .min(simulation.tx.gas_limit);
@@ -305,10 +306,10 @@ async fn create_access_list(node: Arc<Node>, args: Args) -> Answer {
     let block: Option<BlockId> = args.optional_block(1)?;
     match node.place(block).await? {
         Place::Upstream(past) => past.request_at("eth_createAccessList", args.into_values(), 1).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 let given = request.access_list.clone().unwrap_or_default();
-                let mut simulation = Simulation::new(node, (tip, version), request, None, None)?;
+                let mut simulation = Simulation::new(node, (tip, state), request, None, None)?;
                 let mut inspector = AccessListInspector::new(given);
                 let outcome = Session::new(&simulation.env).inspect(
                     &mut simulation.overlay,

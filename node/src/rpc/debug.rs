@@ -295,14 +295,14 @@ async fn trace_call(node: Arc<Node>, args: Args) -> RawAnswer {
         Place::Upstream(past) => Ok(to_raw_value(
             &past.request_at("debug_traceCall", args.into_values(), 1).await?,
         )?),
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 let index = options
                     .tx_index
                     .map(|index| usize::try_from(index).unwrap_or(usize::MAX));
                 let overlay = match index {
                     Some(index) => trace::state_inside(node, id, index)?,
-                    None => Overlay::new(node.view(version)),
+                    None => Overlay::new(state),
                 };
                 let (state, block) = (options.state_overrides, options.block_overrides);
                 let mut simulation = Simulation::on(node, &tip, overlay, request, state, block)?;
@@ -343,11 +343,11 @@ async fn trace_call_many(node: Arc<Node>, args: Args) -> RawAnswer {
         Place::Upstream(past) => Ok(to_raw_value(
             &past.request_at("debug_traceCallMany", args.into_values(), 1).await?,
         )?),
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 let mut overlay = match context.transaction_index {
                     Some(TransactionIndex::Index(index)) => trace::state_inside(node, id, index)?,
-                    Some(TransactionIndex::All) | None => Overlay::new(node.view(version)),
+                    Some(TransactionIndex::All) | None => Overlay::new(state),
                 };
                 if let Some(state) = options.state_overrides {
                     overlay.apply(state)?;

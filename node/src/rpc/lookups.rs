@@ -162,7 +162,7 @@ async fn fill(node: Arc<Node>, args: Args) -> Answer {
 async fn call_many(node: Arc<Node>, args: Args) -> Answer {
     let bundles: Vec<Bundle> = args.required(0, "bundles")?;
     let context: StateContext = args.optional(1, "state context")?.unwrap_or_default();
-    let state: Option<StateOverride> = args.optional(2, "state overrides")?;
+    let overrides: Option<StateOverride> = args.optional(2, "state overrides")?;
     let count: usize = bundles.iter().map(|bundle| bundle.transactions.len()).sum();
     if count > MAX_CALLS {
         return Err(RpcError::Params(format!(
@@ -172,14 +172,14 @@ async fn call_many(node: Arc<Node>, args: Args) -> Answer {
     let id = context.block_number;
     match node.place(id).await? {
         Place::Upstream(past) => past.request_at("eth_callMany", args.into_values(), 1).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 let mut overlay = match context.transaction_index {
                     Some(TransactionIndex::Index(index)) => trace::state_inside(node, id, index)?,
-                    Some(TransactionIndex::All) | None => Overlay::new(node.view(version)),
+                    Some(TransactionIndex::All) | None => Overlay::new(state),
                 };
-                if let Some(state) = state {
-                    calls::apply_state_overrides(&mut overlay, state)?;
+                if let Some(overrides) = overrides {
+                    calls::apply_state_overrides(&mut overlay, overrides)?;
                 }
                 let mut answers = Vec::new();
                 for bundle in bundles {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use alloy::{eips::BlockId, primitives::B256};
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::B256,
+};
 
 use super::RpcError;
 use crate::{chain::Block, fork::Past, node::Node, trace};
@@ -15,8 +18,12 @@ pub(super) enum Owner<T> {
     Fork(Past),
 }
 
-/// Finds a block; `None` if nobody has it.
-pub(super) async fn find_block(node: &Node, id: BlockId) -> Result<Option<Owner<Arc<Block>>>, RpcError> {
+/// Finds a block, or builds the one that would be mined now for `pending`; `None` if nobody has it.
+pub(super) async fn find_block(node: &Arc<Node>, id: BlockId) -> Result<Option<Owner<Arc<Block>>>, RpcError> {
+    if id == BlockId::Number(BlockNumberOrTag::Pending) {
+        let pending = node.reading(Node::pending).await?;
+        return Ok(Some(Owner::Node(pending.block.clone())));
+    }
     match trace::local_block(node, id) {
         Some(block) => Ok(Some(Owner::Node(block))),
         None => Ok(node.past_block(id).await?.map(Owner::Fork)),
@@ -24,7 +31,7 @@ pub(super) async fn find_block(node: &Node, id: BlockId) -> Result<Option<Owner<
 }
 
 /// Finds a block that there must be.
-pub(super) async fn block(node: &Node, id: BlockId) -> Result<Owner<Arc<Block>>, RpcError> {
+pub(super) async fn block(node: &Arc<Node>, id: BlockId) -> Result<Owner<Arc<Block>>, RpcError> {
     let found = find_block(node, id).await?;
     found.ok_or_else(|| match id {
         BlockId::Hash(hash) => RpcError::NotFound(format!("block {} is not known", hash.block_hash)),

@@ -267,9 +267,9 @@ async fn call(node: Arc<Node>, args: Args) -> Answer {
     let types: TraceTypes = args.required(1, "trace types")?;
     match node.place(args.optional_block(2)?).await? {
         Place::Upstream(past) => past.request_at("trace_call", args.into_values(), 2).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
-                let mut simulation = Simulation::new(node, (tip, version), request, None, None)?;
+                let mut simulation = Simulation::new(node, (tip, state), request, None, None)?;
                 let mut session = Session::new(&simulation.env);
                 let results = results(&mut simulation.overlay, &mut session, simulation.tx, &types)?;
                 Ok(serde_json::to_value(results)?)
@@ -283,9 +283,9 @@ async fn call_many(node: Arc<Node>, args: Args) -> Answer {
     let requests: Vec<(TransactionRequest, TraceTypes)> = args.required(0, "calls")?;
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(past) => past.request_at("trace_callMany", args.into_values(), 1).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
-                let mut overlay = Overlay::new(node.view(version));
+                let mut overlay = Overlay::new(state);
                 let mut all = Vec::new();
                 for (request, types) in requests {
                     let mut simulation = Simulation::on(node, &tip, overlay, request, None, None)?;
@@ -311,10 +311,10 @@ async fn raw_transaction(node: Arc<Node>, args: Args) -> Answer {
     let transaction = SignedTransaction::decode(&raw)?;
     match node.place(args.optional_block(2)?).await? {
         Place::Upstream(past) => past.request_at("trace_rawTransaction", args.into_values(), 2).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 let env = node.env(&tip);
-                let mut overlay = Overlay::new(node.view(version));
+                let mut overlay = Overlay::new(state);
                 let tx = transaction.to_env(TRANSACTION_GAS_CAP);
                 let results = results(&mut overlay, &mut Session::new(&env), tx, &types)?;
                 Ok(serde_json::to_value(results)?)

@@ -21,7 +21,7 @@ use super::{Answer, Args, Module, RpcError, args::data, args::quantity, method};
 use crate::{
     fork::Past,
     node::{Node, Place},
-    state::{StateView, Version},
+    state::StateView,
 };
 
 /// The most slots that one request proves or reads.
@@ -83,15 +83,13 @@ fn trie_account(info: &AccountInfo, storage_root: B256) -> TrieAccount {
 }
 
 /// The proof of an account in the trie of all accounts, which only a fresh chain knows.
-fn account_proof(node: &Node, version: Version, address: Address) -> Vec<Bytes> {
-    let store = node.store.read();
-    let mut storage = store.storage_at(version);
-    let accounts = store.accounts_at(version);
-    drop(store);
+fn account_proof(state: &StateView, address: Address) -> Vec<Bytes> {
+    let mut storage = state.own_storage();
+    let accounts = state.own_accounts();
     let existing = accounts.into_iter().filter(|(_, info)| !info.is_empty());
     let leaves = existing.map(|(address, info)| {
         let slots = storage.remove(&address).unwrap_or_default();
-        let root = storage_trie(slots.iter().map(|(slot, value)| (slot, value)), &[]).root;
+        let root = storage_trie(slots.iter(), &[]).root;
         (keccak256(address), encode(trie_account(&info, root)))
     });
     let proved = trie(leaves.collect(), &[keccak256(address)]);
@@ -123,8 +121,8 @@ fn proved_storage(
 }
 
 /// Whether the account is at the block as the forked chain has it at the fork block.
-fn as_forked(node: &Node, address: Address, version: Version) -> bool {
-    node.fork.is_some() && !node.store.read().is_touched(&address, version)
+fn as_forked(node: &Node, address: Address, state: &StateView) -> bool {
+    node.fork.is_some() && !state.is_touched(&address)
 }
 
 /// Asks the forked chain about the fork block.
@@ -149,11 +147,11 @@ async fn proof(node: Arc<Node>, args: Args) -> Answer {
         )));
     }
     let id: Option<BlockId> = args.optional_block(2)?;
-    let (tip, version) = match node.place(id).await? {
+    let (tip, view) = match node.place(id).await? {
         Place::Upstream(past) => return past.request_at("eth_getProof", args.into_values(), 2).await,
-        Place::Local { tip, version } => (tip, version),
+        Place::Local { tip, state } => (tip, state),
     };
-    if as_forked(&node, address, version) {
+    if as_forked(&node, address, &view) {
         let base = node.chain.read().base().number;
         if tip.number == base {
             return at_fork(&node, "eth_getProof", args, 2).await;
@@ -164,7 +162,6 @@ async fn proof(node: Arc<Node>, args: Args) -> Answer {
         )));
     }
     node.reading(move |node| {
-        let view = node.view(version);
         let info = view.account(address)?;
         let keys: Vec<B256> = asked.iter().map(JsonStorageKey::as_b256).collect();
         let (storage, slots) = proved_storage(&view, address, &keys)?;
@@ -184,7 +181,7 @@ async fn proof(node: Arc<Node>, args: Args) -> Answer {
             storage_hash: account.storage_root,
             // On a fork nobody here knows the accounts beside it.
             account_proof: match node.fork {
-                None => account_proof(node, version, address),
+                None => account_proof(&view, address),
                 Some(_) => Vec::new(),
             },
             storage_proof: proved.collect(),
@@ -198,12 +195,11 @@ async fn account(node: Arc<Node>, args: Args) -> Answer {
     let address: Address = args.required(0, "address")?;
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(past) => past.request_at("eth_getAccount", args.into_values(), 1).await,
-        Place::Local { version, .. } if as_forked(&node, address, version) => {
+        Place::Local { state, .. } if as_forked(&node, address, &state) => {
             at_fork(&node, "eth_getAccount", args, 1).await
         }
-        Place::Local { version, .. } => {
-            node.reading(move |node| {
-                let view = node.view(version);
+        Place::Local { state: view, .. } => {
+            node.reading(move |_| {
                 let info = view.account(address)?;
                 let (storage, _) = proved_storage(&view, address, &[])?;
                 Ok(serde_json::to_value(trie_account(&info, storage.root))?)
@@ -217,9 +213,8 @@ async fn account_info(node: Arc<Node>, args: Args) -> Answer {
     let address: Address = args.required(0, "address")?;
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(past) => past.request_at("eth_getAccountInfo", args.into_values(), 1).await,
-        Place::Local { version, .. } => {
-            node.reading(move |node| {
-                let view = node.view(version);
+        Place::Local { state: view, .. } => {
+            node.reading(move |_| {
                 let info = view.account(address)?;
                 Ok(json!({
                     "balance": quantity(info.balance),
@@ -242,9 +237,8 @@ async fn storage_values(node: Arc<Node>, args: Args) -> Answer {
     }
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(past) => past.request_at("eth_getStorageValues", args.into_values(), 1).await,
-        Place::Local { version, .. } => {
-            node.reading(move |node| {
-                let view = node.view(version);
+        Place::Local { state: view, .. } => {
+            node.reading(move |_| {
                 let mut answer = HashMap::<Address, Vec<B256>>::default();
                 for (address, slots) in asked {
                     let values = slots

@@ -93,8 +93,8 @@ async fn code_by_hash(node: Arc<Node>, args: Args) -> Answer {
     let hash: B256 = args.required(0, "code hash")?;
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(past) => past.request_at("debug_codeByHash", args.into_values(), 1).await,
-        Place::Local { version, .. } => {
-            let code = node.view(version).code_by_hash_ref(hash);
+        Place::Local { state, .. } => {
+            let code = state.code_by_hash_ref(hash);
             // Code of the forked chain is known once an account with it was read.
             Ok(code.map_or(Value::Null, |code| data(code.original_byte_slice())))
         }

@@ -65,11 +65,11 @@ async fn simulate(node: Arc<Node>, args: Args) -> Answer {
     }
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(past) => past.request_at("eth_simulateV1", args.into_values(), 1).await,
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
                 let mut simulator = Simulator {
                     node,
-                    overlay: Overlay::new(node.view(version)),
+                    overlay: Overlay::new(state),
                     tip,
                     validation: payload.validation,
                     trace_transfers: payload.trace_transfers,
@@ -249,7 +249,7 @@ impl Simulator<'_> {
     /// Completes the block and makes it the newest.
     fn seal(&mut self, next: &Tip, executed: Executed, mut results: Vec<SimCallResult>) -> Result<(), RpcError> {
         let changes = self.overlay.clone().into_changes();
-        let root = self.node.store.read().root_after(&changes);
+        let root = changes.root_after(self.node.store.read().root());
         let header = seal(&self.tip, next, &executed, root, Bytes::new());
         let block = Block {
             hash: header.hash_slow(),

@@ -43,10 +43,7 @@ where
     let address: Address = args.required(0, "address")?;
     let block: Option<BlockId> = args.optional_block(block_index)?;
     match node.place(block).await? {
-        Place::Local { version, .. } => {
-            node.reading(move |node| Ok(local(&node.view(version), address, &args)?))
-                .await
-        }
+        Place::Local { state, .. } => node.reading(move |_| Ok(local(&state, address, &args)?)).await,
         Place::Upstream(past) => past.request_at(name, args.into_values(), block_index).await,
     }
 }

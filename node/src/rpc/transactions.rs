@@ -10,12 +10,13 @@ use alloy::{
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use jsonrpsee::core::RegisterMethodError;
-use revm::context_interface::cfg::gas::calculate_initial_tx_gas_for_tx;
+use revm::{context_interface::cfg::gas::calculate_initial_tx_gas_for_tx, state::AccountInfo};
 use serde_json::json;
 use tokio::sync::broadcast;
 
 use super::{Answer, Args, Module, RpcError, args::data, calls, method, render};
 use crate::{
+    chain::Tip,
     config::TRANSACTION_GAS_CAP,
     node::{Event, Node},
     transaction::SignedTransaction,
@@ -96,10 +97,7 @@ async fn wait(node: &Node, hash: B256, mut events: broadcast::Receiver<Event>, t
 }
 
 /// Completes a request for an unlocked account, signs it and adds it to the pool.
-pub(super) async fn fill_and_admit(
-    node: &Arc<Node>,
-    request: TransactionRequest,
-) -> Result<Arc<SignedTransaction>, RpcError> {
+async fn fill_and_admit(node: &Arc<Node>, request: TransactionRequest) -> Result<Arc<SignedTransaction>, RpcError> {
     let (request, sender) = fill(node, request).await?;
     let fixed_nonce = request.nonce.is_some();
     node.reading_account(sender, move |node| {
@@ -135,12 +133,26 @@ async fn fill_and_submit(node: &Arc<Node>, request: TransactionRequest) -> Resul
     Ok(hash)
 }
 
-fn signing_key<'a>(node: &'a Node, sender: &Address) -> Option<&'a PrivateKeySigner> {
+pub(super) fn signing_key<'a>(node: &'a Node, sender: &Address) -> Option<&'a PrivateKeySigner> {
     node.accounts.keys.get(sender)
 }
 
 /// Adds what a request leaves out, except the nonce.
-async fn fill(node: &Arc<Node>, mut request: TransactionRequest) -> Result<(TransactionRequest, Address), RpcError> {
+async fn fill(node: &Arc<Node>, request: TransactionRequest) -> Result<(TransactionRequest, Address), RpcError> {
+    let (mut request, sender) = identify(node, request)?;
+    if request.gas.is_none() {
+        let call = request.clone();
+        request.gas = Some(node.reading(move |node| calls::estimate_next(node, call)).await?);
+    }
+    price(node, &mut request, node.next_tip().base_fee);
+    Ok((request, sender))
+}
+
+/// Adds sender, receiver and chain to a request.
+pub(super) fn identify(
+    node: &Node,
+    mut request: TransactionRequest,
+) -> Result<(TransactionRequest, Address), RpcError> {
     let sender = match request.from.or_else(|| node.accounts.order.first().copied()) {
         Some(sender) if node.unlocked(&sender) => sender,
         Some(sender) => {
@@ -167,27 +179,24 @@ async fn fill(node: &Arc<Node>, mut request: TransactionRequest) -> Result<(Tran
         request.to = Some(alloy::primitives::TxKind::Create);
     }
     request.normalize_input();
-    if request.gas.is_none() {
-        let call = request.clone();
-        request.gas = Some(node.reading(move |node| calls::estimate_next(node, call)).await?);
-    }
+    Ok((request, sender))
+}
+
+/// Adds what a request offers for a place in a block with this base fee, in wei per gas.
+pub(super) fn price(node: &Node, request: &mut TransactionRequest, base_fee: u64) {
     if request.gas_price.is_none() {
         let tip = request.max_priority_fee_per_gas.unwrap_or_default();
         request.max_priority_fee_per_gas = Some(tip);
         request
             .max_fee_per_gas
-            .get_or_insert_with(|| node.gas_price().saturating_add(tip));
+            .get_or_insert_with(|| node.gas_price_at(base_fee).saturating_add(tip));
     }
     request.value.get_or_insert(U256::ZERO);
     request.transaction_type = None;
-    Ok((request, sender))
 }
 
 /// Checks a signed transaction and adds it to the pool.
-pub(super) async fn admit(
-    node: &Arc<Node>,
-    transaction: SignedTransaction,
-) -> Result<Arc<SignedTransaction>, RpcError> {
+async fn admit(node: &Arc<Node>, transaction: SignedTransaction) -> Result<Arc<SignedTransaction>, RpcError> {
     node.reading_account(transaction.sender, move |node| {
         check(node, &transaction, true)?;
         let transaction = Arc::new(transaction);
@@ -216,6 +225,18 @@ async fn announce(node: &Arc<Node>, transaction: Arc<SignedTransaction>) -> Resu
 
 /// Refuses what could never be mined. A nonce that the node chooses may be taken meanwhile, and is chosen again.
 fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Result<(), RpcError> {
+    let account = node.head_view().account(transaction.sender)?;
+    check_for(node, transaction, &node.next_tip(), &account, fixed_nonce)
+}
+
+/// As [`check`], for the block described by `next` before which the sender's account is `account`.
+pub(super) fn check_for(
+    node: &Node,
+    transaction: &SignedTransaction,
+    next: &Tip,
+    account: &AccountInfo,
+    fixed_nonce: bool,
+) -> Result<(), RpcError> {
     let envelope = &transaction.envelope;
     if let Some(chain_id) = envelope.chain_id().filter(|chain_id| *chain_id != node.chain_id) {
         return Err(RpcError::Rejected(format!(
@@ -224,7 +245,6 @@ fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Res
         )));
     }
     let gas = envelope.gas_limit().min(TRANSACTION_GAS_CAP);
-    let next = node.next_tip();
     if gas > next.gas_limit && !node.config.disable_block_gas_limit {
         return Err(RpcError::Rejected(format!(
             "exceeds block gas limit: {gas} of {}",
@@ -251,7 +271,6 @@ fn check(node: &Node, transaction: &SignedTransaction, fixed_nonce: bool) -> Res
         )));
     }
     check_fee(node, transaction, next.base_fee)?;
-    let account = node.head_view().account(transaction.sender)?;
     if fixed_nonce && transaction.nonce() < account.nonce {
         return Err(invalid(format!(
             "nonce too low: next nonce {}, tx nonce {}",

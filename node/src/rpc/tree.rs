@@ -42,12 +42,12 @@ async fn transaction(node: Arc<Node>, args: Args) -> Answer {
 
 async fn call(node: Arc<Node>, args: Args) -> Answer {
     let request: TransactionRequest = args.required(0, "call")?;
-    let state = args.optional(2, "state overrides")?;
+    let overrides = args.optional(2, "state overrides")?;
     match node.place(args.optional_block(1)?).await? {
         Place::Upstream(_) => Err(not_here()),
-        Place::Local { tip, version } => {
+        Place::Local { tip, state } => {
             node.reading(move |node| {
-                let mut simulation = Simulation::new(node, (tip, version), request, state, None)?;
+                let mut simulation = Simulation::new(node, (tip, state), request, overrides, None)?;
                 let mut session = Session::new(&simulation.env);
                 let traced = trace::run(&mut session, &mut simulation.overlay, simulation.tx)?;
                 Ok(Value::String(trace::text(&traced, &node.names)))

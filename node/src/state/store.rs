@@ -49,7 +49,7 @@ impl<T> Versions<T> {
 }
 
 /// What one block or edit changes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ChangeSet {
     /// New balance, nonce and code. An empty account is one that is gone.
     pub(crate) accounts: FastMap<Address, AccountInfo>,
@@ -61,7 +61,7 @@ pub(crate) struct ChangeSet {
 
 impl ChangeSet {
     /// A digest that binds the changes, whatever the order they are held in.
-    pub(crate) fn digest(&self, hasher: &mut Keccak256) {
+    fn digest(&self, hasher: &mut Keccak256) {
         let mut accounts: Vec<_> = self.accounts.iter().collect();
         accounts.sort_unstable_by_key(|(address, _)| **address);
         for (address, info) in accounts {
@@ -77,6 +77,30 @@ impl ChangeSet {
             hasher.update(slot.to_be_bytes::<32>());
             hasher.update(value.to_be_bytes::<32>());
         }
+    }
+
+    /// Commitment to a state with commitment `root` after these changes, so that blocks of different states have different hashes.
+    pub(crate) fn root_after(&self, root: B256) -> B256 {
+        let mut hasher = Keccak256::new();
+        hasher.update(root);
+        self.digest(&mut hasher);
+        hasher.finalize()
+    }
+
+    /// Whether nothing is changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.storage.is_empty() && self.renewed.is_empty()
+    }
+
+    /// Adds what was changed after this.
+    pub(crate) fn extend(&mut self, newer: &Self) {
+        if !newer.renewed.is_empty() {
+            self.storage.retain(|(address, _), _| !newer.renewed.contains(address));
+        }
+        self.renewed.extend(&newer.renewed);
+        self.accounts
+            .extend(newer.accounts.iter().map(|(address, info)| (*address, info.clone())));
+        self.storage.extend(&newer.storage);
     }
 }
 
@@ -117,14 +141,6 @@ impl Store {
         self.root
     }
 
-    /// Commitment to the newest state after `changes`, so that blocks of different states have different hashes.
-    pub(crate) fn root_after(&self, changes: &ChangeSet) -> B256 {
-        let mut hasher = Keccak256::new();
-        hasher.update(self.root);
-        changes.digest(&mut hasher);
-        hasher.finalize()
-    }
-
     /// Sets the commitment that the first change builds on.
     pub(crate) fn set_root(&mut self, root: B256) {
         self.root = root;
@@ -134,7 +150,7 @@ impl Store {
     pub(crate) fn commit(&mut self, number: u64, changes: ChangeSet) -> Version {
         self.last = self.last.saturating_add(1);
         let version = self.last;
-        self.root = self.root_after(&changes);
+        self.root = changes.root_after(self.root);
         let mut touched = Touched::default();
         for address in changes.renewed {
             self.renewed.entry(address).or_insert(version);

@@ -144,14 +144,28 @@ async fn a_reorganisation_replaces_blocks() {
     }
     raw(&provider, "anvil_reorg", json!([2, []])).await;
     assert_eq!(provider.get_block_number().await.unwrap(), 4);
-    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(1));
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(alloy::eips::BlockId::latest())
+            .await
+            .unwrap(),
+        word(1)
+    );
     let now = async |number: u64| provider.get_block_by_number(number.into()).await.unwrap().unwrap();
     assert_eq!(now(2).await.header.hash, hashes[0]);
     assert_eq!(now(3).await.header.parent_hash, hashes[0]);
     assert_ne!(now(3).await.header.hash, hashes[1]);
     assert!(provider.get_block_by_hash(hashes[1]).await.unwrap().is_none());
     raw(&provider, "anvil_reorg", json!([1, [[count_up(counter), 0]]])).await;
-    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(2));
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(alloy::eips::BlockId::latest())
+            .await
+            .unwrap(),
+        word(2)
+    );
     assert_eq!(provider.get_block_number().await.unwrap(), 4);
     let deep = provider.anvil_rollback(Some(9)).await.unwrap_err();
     assert!(deep.to_string().contains("cannot go back 9 blocks"), "{deep}");

@@ -119,7 +119,23 @@ async fn a_reorganisation_puts_transactions_back() {
     let dropped = send(&provider, count_up(counter)).await;
     raw(&provider, "anvil_reorg", json!([1, []])).await;
     assert_eq!(provider.get_block_number().await.unwrap(), 2);
-    assert_eq!(provider.call(read_count(counter)).await.unwrap(), word(0));
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(alloy::eips::BlockId::latest())
+            .await
+            .unwrap(),
+        word(0)
+    );
+    // In the block to come what was dropped counts again.
+    assert_eq!(
+        provider
+            .call(read_count(counter))
+            .block(alloy::eips::BlockId::pending())
+            .await
+            .unwrap(),
+        word(1)
+    );
     let status = raw(&provider, "txpool_status", json!([])).await;
     assert_eq!(status["pending"], json!("0x1"), "the dropped transaction waits again");
     raw(&provider, "evm_mine", json!([])).await;

@@ -1,0 +1,111 @@
+//! Which block a request means, and who knows its state.
+
+use std::sync::Arc;
+
+use alloy::eips::{BlockId, BlockNumberOrTag};
+
+use crate::{chain::Tip, fork::Past, node::Node, rpc::RpcError, state::StateView};
+
+/// Where a question about the state is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// By this node.
+    Local {
+        /// The block, or the next one for `pending`.
+        tip: Tip,
+        /// State at its end.
+        state: StateView,
+    },
+    /// By the forked chain, before the fork.
+    Upstream(Past),
+}
+
+impl Node {
+    /// Number that a tag or number means now. `pending` is one above the head.
+    pub(crate) fn number_of(&self, tag: BlockNumberOrTag) -> u64 {
+        let head = self.chain.read().tip().number;
+        let epoch = self.config.slots_in_an_epoch;
+        match tag {
+            BlockNumberOrTag::Latest => head,
+            BlockNumberOrTag::Pending => head.saturating_add(1),
+            BlockNumberOrTag::Earliest => 0,
+            BlockNumberOrTag::Safe => head.saturating_sub(epoch),
+            BlockNumberOrTag::Finalized => head.saturating_sub(epoch.saturating_mul(2)),
+            BlockNumberOrTag::Number(number) => number,
+        }
+    }
+
+    /// Finds who knows the state of a block. The state at `pending` is that after the transactions that the pool has ready,
+    /// which are run for it unless they were before.
+    pub(crate) async fn place(self: &Arc<Self>, id: Option<BlockId>) -> Result<Place, RpcError> {
+        let id = id.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest));
+        let number = match id {
+            BlockId::Number(BlockNumberOrTag::Pending) => return self.pending_place().await,
+            BlockId::Number(tag) => self.number_of(tag),
+            BlockId::Hash(hash) => {
+                let number = self.chain.read().number_of(&hash.block_hash);
+                match number {
+                    Some(number) => number,
+                    None => {
+                        let past = self.past_block(id).await?;
+                        return past
+                            .map(Place::Upstream)
+                            .ok_or_else(|| RpcError::NotFound(format!("block {} is not known", hash.block_hash)));
+                    }
+                }
+            }
+        };
+        self.place_of(number)
+    }
+
+    async fn pending_place(self: &Arc<Self>) -> Result<Place, RpcError> {
+        // Nothing is built for clients that always ask for `pending`.
+        if self.pool.lock().is_empty() {
+            return Ok(self.next_place());
+        }
+        let pending = self.reading(Self::pending).await?;
+        Ok(Place::Local {
+            tip: pending.tip(),
+            state: pending.state.clone(),
+        })
+    }
+
+    /// The next block, still without transactions.
+    pub(crate) fn next_place(&self) -> Place {
+        Place::Local {
+            tip: self.next_tip(),
+            state: self.head_view(),
+        }
+    }
+
+    fn place_of(&self, number: u64) -> Result<Place, RpcError> {
+        let (tip, base, head) = {
+            let chain = self.chain.read();
+            (chain.tip_of(number), chain.base().number, chain.tip().number)
+        };
+        let Some(tip) = tip else {
+            let fork = self.fork.as_ref().filter(|_| number < base);
+            if let Some(past) = fork.and_then(|fork| Past::block_number(fork, number)) {
+                return Ok(Place::Upstream(past));
+            }
+            return Err(RpcError::NotFound(format!(
+                "block {number} does not exist; the head is {head}"
+            )));
+        };
+        let (version, oldest) = {
+            let store = self.store.read();
+            (store.version_of_block(number), store.oldest_block())
+        };
+        match version {
+            Some(version) => Ok(Place::Local {
+                tip,
+                state: self.view(version),
+            }),
+            None => Err(RpcError::Rejected(format!(
+                "the state of block {number} is no longer held (the oldest is {}): the node keeps {} blocks, see its `history` setting",
+                oldest.unwrap_or(head),
+                self.config.history,
+            ))),
+        }
+    }
+}
