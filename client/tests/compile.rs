@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use std::path::Path;
+mod common;
 
 use alloy::primitives::address;
 use alloy::sol_types::SolCall;
@@ -19,10 +19,8 @@ use cordon_core::{Action, Level};
 const FULL: &str = include_str!("data/full.toml");
 
 fn compile(text: &str) -> Result<CompiledConfig, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cordon.toml");
-    let prefix = format!("{}/tests/data/", env!("CARGO_MANIFEST_DIR"));
-    let config = Config::parse(text, path).map_err(|error| format!("not compiled: {error}"))?;
-    config.compile().map_err(|error| error.to_string().replace(&prefix, ""))
+    let config = Config::parse(text, common::path()).map_err(|error| format!("not compiled: {error}"))?;
+    config.compile().map_err(common::relative)
 }
 
 fn complaint(from: &str, to: &str) -> String {

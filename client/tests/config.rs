@@ -7,29 +7,20 @@
     missing_docs
 )]
 
-use std::path::Path;
+mod common;
 
 use alloy::primitives::{Address, B256, Log, LogData, address, b256};
 use alloy::sol_types::SolEvent;
 use cordon_client::config::{Audience, Config, Credential, MailSecurity, Secret, Severity, StorePlace, Via};
 use cordon_core::{Action, ActionSet, Level};
 
-const FULL: &str = include_str!("data/full.toml");
+use common::parse;
 
-fn parse(text: &str) -> Result<Config, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cordon.toml");
-    // Messages name the file relative to where the tests are, wherever that is.
-    let prefix = format!("{}/tests/data/", env!("CARGO_MANIFEST_DIR"));
-    Config::parse(text, path).map_err(|error| error.to_string().replace(&prefix, ""))
-}
+const FULL: &str = include_str!("data/full.toml");
 
 /// The complaint about the full example with `from` replaced by `to`.
 fn complaint(from: &str, to: &str) -> String {
-    assert!(FULL.contains(from), "the example has no {from}");
-    match parse(&FULL.replacen(from, to, 1)) {
-        Err(message) => message,
-        Ok(_) => panic!("nothing wrong with {to}"),
-    }
+    common::complaint(FULL, from, to)
 }
 
 #[test]

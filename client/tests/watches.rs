@@ -7,26 +7,18 @@
     missing_docs
 )]
 
-use std::path::Path;
+mod common;
 
 use alloy::primitives::{B256, U256, address};
-use cordon_client::config::{Config, Finality, Severity, Standard, Status, WatchKind};
+use cordon_client::config::{Finality, Severity, Standard, Status, WatchKind};
+
+use common::parse;
 
 const FULL: &str = include_str!("data/watches.toml");
 
-fn parse(text: &str) -> Result<Config, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cordon.toml");
-    let prefix = format!("{}/tests/data/", env!("CARGO_MANIFEST_DIR"));
-    Config::parse(text, path).map_err(|error| error.to_string().replace(&prefix, ""))
-}
-
 /// The complaint about the full example with `from` replaced by `to`.
 fn complaint(from: &str, to: &str) -> String {
-    assert!(FULL.contains(from), "the example has no {from}");
-    match parse(&FULL.replacen(from, to, 1)) {
-        Err(message) => message,
-        Ok(_) => panic!("nothing wrong with {to}"),
-    }
+    common::complaint(FULL, from, to)
 }
 
 #[test]
