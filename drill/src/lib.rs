@@ -20,6 +20,7 @@ mod market;
 mod outcome;
 mod play;
 mod progress;
+mod refusal;
 mod scenario;
 mod score;
 mod stage;

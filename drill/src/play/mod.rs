@@ -11,7 +11,6 @@ pub(crate) mod safe_patient;
 pub(crate) mod timelock;
 
 mod ours;
-mod refusal;
 
 use std::path::PathBuf;
 
@@ -29,6 +28,7 @@ use crate::{
     live::{Book, Builder},
     loss::{Loss, parts},
     outcome::{Detector, Latency, Order, Outcome, Run},
+    refusal,
     scenario::{Scenario, fresh_folder, latency, proven},
     score::Damage,
     stage::{Grant, Stage},
@@ -178,7 +178,7 @@ impl Guarded {
                 contained_ms = fork.millis_between(first_bad, raised.raised.block);
             }
         } else if !struck.refusable.succeeded {
-            incident = refusal::incident(&fork, &stage, &struck).await?;
+            incident = refusal::incident(&fork, &stage, struck.attack.change.block, &struck.refusable).await?;
             contained = incident.as_ref().map(|_| struck.refusable.block);
         }
         if let Some(incident) = &mut incident {

@@ -1,21 +1,12 @@
 //! `vault-inflation`: the first depositor of a vault without virtual shares takes the next depositor's assets.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use alloy::{
     primitives::{Address, Bytes},
-    providers::Provider,
-    sol_types::{SolCall, SolError},
+    sol_types::SolCall,
 };
-use cordon_client::guard::ICordonGuard;
-use cordon_core::{level::Level, rule::value::Int};
-use cordon_keeper::{
-    record::{Incident, IncidentState},
-    report::RuleTexts,
-};
+use cordon_keeper::{record::Incident, report::RuleTexts};
 
 use super::{fresh_folder, proven};
 use crate::{
@@ -27,8 +18,9 @@ use crate::{
     dossier::{self, Note},
     error::DrillError,
     fork::{Fork, Pace},
-    live::{CHAIN_ID, VaultMarket},
+    live::VaultMarket,
     outcome::{Detector, Latency, Order, Outcome, Run},
+    refusal,
     scenario::Scenario,
     score::{self, Damage},
     stage::{Grant, Stage},
@@ -102,7 +94,7 @@ async fn guarded(context: &Context<'_>, market: &VaultMarket, delay: u64) -> Res
     let incident = if attack.taking.succeeded {
         None
     } else {
-        refusal(&fork, &stage, &attack).await?
+        refused_deposit(&fork, &stage, &attack).await?
     };
     let texts = stage.texts.clone();
     stage.close().await?;
@@ -131,55 +123,13 @@ fn hooks(vaults: [Address; 2], guard: Address) -> Vec<Grant> {
 
 /// What the refused deposit was reverted with, as an incident that is over as soon as it began: a hook that reverts an attack
 /// has already held. `None` when something else than the rule refused it.
-async fn refusal(fork: &Fork, stage: &Stage, attack: &Attack) -> Result<Option<Incident>, DrillError> {
-    let Some(breach) = revert_reason(fork, attack).await? else {
+async fn refused_deposit(fork: &Fork, stage: &Stage, attack: &Attack) -> Result<Option<Incident>, DrillError> {
+    let refused = refusal::incident(fork, stage, attack.change.block, &attack.taking).await?;
+    let Some(mut incident) = refused else {
         return Ok(None);
     };
-    let Some((rule, scope, severity)) = stage.rules.get(usize::from(breach.rule)).cloned() else {
+    let Some(rule) = incident.rule_name.clone().filter(|_| incident.rule.is_some()) else {
         return Ok(None);
-    };
-    let (first_bad, refused) = (attack.change.block, attack.taking.block);
-    let first_bad_time = fork.chain.timestamp(first_bad).await?;
-    let refused_time = fork.chain.timestamp(refused).await?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
-    let mut incident = Incident {
-        id: 1,
-        chain_id: CHAIN_ID,
-        guard: stage.guard,
-        scope,
-        scope_name: stage.scopes.get(usize::from(scope)).cloned().unwrap_or_default(),
-        severity,
-        state: IncidentState::Closed,
-        chain_incident: None,
-        rule: Some(breach.rule),
-        rule_name: Some(rule.clone()),
-        witness: Vec::new(),
-        observed: Some(Int {
-            negative: breach.observedNegative,
-            magnitude: breach.observed,
-        }),
-        bound: Some(Int {
-            negative: breach.boundNegative,
-            magnitude: breach.bound,
-        }),
-        opened_ms: i64::try_from(now).unwrap_or(i64::MAX),
-        opened_block: refused,
-        opened_time: refused_time,
-        first_bad_block: first_bad,
-        first_bad_time,
-        level: Level::Normal,
-        contained_block: Some(refused),
-        contained_time: Some(refused_time),
-        ended_block: Some(refused),
-        ended_time: Some(refused_time),
-        head_to_decision: None,
-        decision_to_broadcast: None,
-        broadcast_to_contained: None,
-        timeline: Vec::new(),
-        transactions: Vec::new(),
-        closures: Vec::new(),
     };
     let held = format!(
         "the hook reverted the victim's deposit inside the transaction: `{rule}` was breached; nothing else was closed"
@@ -194,22 +144,6 @@ async fn refusal(fork: &Fork, stage: &Stage, attack: &Attack) -> Result<Option<I
     ];
     dossier::tell(&mut incident, &fork.chain, notes).await?;
     Ok(Some(incident))
-}
-
-/// The rule by which the guard reverted the victim's deposit, read from the transaction's trace.
-async fn revert_reason(fork: &Fork, attack: &Attack) -> Result<Option<ICordonGuard::RuleBreached>, DrillError> {
-    let tracer = serde_json::json!({"tracer": "callTracer", "tracerConfig": {"onlyTopCall": true}});
-    let trace: serde_json::Value = fork
-        .chain
-        .provider()
-        .raw_request("debug_traceTransaction".into(), (attack.taking.hash, tracer))
-        .await
-        .map_err(DrillError::rpc("tracing the victim's deposit"))?;
-    let output = trace.get("output").and_then(serde_json::Value::as_str);
-    let data = output
-        .and_then(|output| output.parse::<Bytes>().ok())
-        .unwrap_or_default();
-    Ok(ICordonGuard::RuleBreached::abi_decode(&data).ok())
 }
 
 impl Guarded {

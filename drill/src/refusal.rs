@@ -7,10 +7,9 @@ use cordon_client::{config::Severity, guard::ICordonGuard};
 use cordon_core::{level::Level, rule::value::Int};
 use cordon_keeper::record::{Incident, IncidentState};
 
-use super::Struck;
 use crate::{abi, attack::Landed, error::DrillError, fork::Fork, live::CHAIN_ID, stage::Stage};
 
-/// The scope of a play's protocol; 0 is the whole of it.
+/// The scope of a drill's protocol; 0 is the whole of it.
 const OWN_SCOPE: u8 = 1;
 
 /// Why a transaction was refused.
@@ -21,12 +20,18 @@ enum Why {
     Named(&'static str),
 }
 
-/// The incident; `None` when neither the guard nor an adapter of it was what refused the transaction.
-pub(super) async fn incident(fork: &Fork, stage: &Stage, struck: &Struck) -> Result<Option<Incident>, DrillError> {
-    let Some(why) = reason(fork, &struck.refusable).await? else {
+/// The incident of what was bad since the block `first_bad` and `transaction`, which was refused; `None` when neither the guard nor an
+/// adapter of it was what refused it. Its `rule` is `None` when it was no rule.
+pub(crate) async fn incident(
+    fork: &Fork,
+    stage: &Stage,
+    first_bad: u64,
+    transaction: &Landed,
+) -> Result<Option<Incident>, DrillError> {
+    let Some(why) = reason(fork, transaction).await? else {
         return Ok(None);
     };
-    let (first_bad, refused) = (struck.attack.change.block, struck.refusable.block);
+    let refused = transaction.block;
     let first_bad_time = fork.chain.timestamp(first_bad).await?;
     let refused_time = fork.chain.timestamp(refused).await?;
     let now = SystemTime::now()
