@@ -17,6 +17,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+/// As in other Ethereum nodes: blocks, states and logs are many small pieces, allocated on one thread and freed on another.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// On-chain incident management for DeFi protocols: guard, keeper, drills, and a node to try them on.
 #[derive(Parser)]
 #[command(name = "cordon", version, propagate_version = true)]
