@@ -205,7 +205,9 @@ impl Pipeline {
     async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
         if self.store.is_done(block.hash).await? {
             if is_next {
-                self.store.advance(block.hash).await?;
+                for intent in self.store.advance(block).await? {
+                    self.queue.push(Job::now(intent, None));
+                }
             }
             return Ok(());
         }
@@ -227,6 +229,9 @@ impl Pipeline {
             ..self.record(block, &reading)
         };
         let commit = self.store.commit_block(&record, &self.names).await?;
+        for intent in &commit.reopened {
+            self.queue.push(Job::now(intent.clone(), None));
+        }
         for intent in &commit.intents {
             self.queue.push(Job::now(intent.clone(), Some(decided_at)));
             let event = KeeperEvent::Decided {

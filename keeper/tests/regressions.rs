@@ -30,8 +30,6 @@
 )]
 
 mod common;
-#[path = "common/proxy.rs"]
-mod proxy;
 
 use std::time::Duration;
 
@@ -43,14 +41,14 @@ use cordon_keeper::rules::{Hooks, ReadError, Reader, Watched, Watches};
 use serde_json::json;
 
 use common::Anvil;
-use proxy::{Fault, Proxy};
+use cordon_testkit::{Fault, FaultyRpc};
 
 const TIMEOUT: Duration = Duration::from_millis(700);
 const GUARD: Address = Address::repeat_byte(0x11);
 
-async fn behind_proxy() -> (Anvil, Proxy, Rpc) {
+async fn behind_proxy() -> (Anvil, FaultyRpc, Rpc) {
     let anvil = Anvil::start(&[]).await;
-    let proxy = Proxy::start(&anvil.http()).await;
+    let proxy = FaultyRpc::start(&anvil.http()).await.unwrap();
     let rpc = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
     (anvil, proxy, rpc)
 }
@@ -69,10 +67,10 @@ async fn a_failed_read_of_logs_is_never_no_logs() {
     assert!(!reading.logs_read);
     // A node that does not answer, answers half, or is busy: the block waits.
     for fault in [
-        Fault::Status(429),
-        Fault::Status(502),
+        Fault::Http(429),
+        Fault::Http(502),
         Fault::Truncated,
-        Fault::Late(2 * TIMEOUT),
+        Fault::Slow(2 * TIMEOUT),
         Fault::Error(-32_005, "rate limit exceeded"),
     ] {
         proxy.fault("eth_getLogs", fault.clone());
@@ -119,7 +117,7 @@ async fn logs_that_one_endpoint_refuses_come_from_another() {
 async fn a_busy_endpoint_is_left_for_another() {
     let (anvil, proxy, _) = behind_proxy().await;
     for fault in [
-        Fault::Status(429),
+        Fault::Http(429),
         Fault::Error(-32_005, "daily request count exceeded, request rate limited"),
         Fault::Error(429, "Your app has exceeded its compute units per second capacity"),
     ] {
@@ -204,7 +202,7 @@ async fn receipts_are_read_at_once_and_only_where_hooks_are_called() {
         "a revert without the guard's words proves nothing"
     );
     // And one that gives no receipts at all keeps no block waiting.
-    proxy.fault("eth_getBlockReceipts", Fault::Status(500));
+    proxy.fault("eth_getBlockReceipts", Fault::Http(500));
     assert!(reader.read(&block, &[], &[]).await.unwrap().stopped.is_empty());
 }
 

@@ -10,8 +10,6 @@
 #[path = "common/boxes.rs"]
 mod boxes;
 mod common;
-#[path = "common/proxy.rs"]
-mod proxy;
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use boxes::{POISON, place, put_data, send};
 use common::Anvil;
-use proxy::{Fault, Proxy};
+use cordon_testkit::{Fault, FaultyRpc};
 
 const BOX: Address = address!("0x00000000000000000000000000000000b0000001");
 const OTHER: Address = address!("0x00000000000000000000000000000000b0000002");
@@ -489,7 +487,7 @@ when = "value > 10"
 #[tokio::test]
 async fn a_watch_that_cannot_look_is_an_alarm_and_not_silence() {
     let anvil = Anvil::start(&[]).await;
-    let proxy = Proxy::start(&anvil.http()).await;
+    let proxy = FaultyRpc::start(&anvil.http()).await.unwrap();
     let url = proxy.url();
     let watching = Watching::on(anvil, url, OTHERS).await;
     proxy.fault(

@@ -2,6 +2,7 @@
 //! endpoints that fail, and chance that can be repeated. No other code uses it.
 
 mod dice;
+mod faulty_rpc;
 mod inbox;
 mod link;
 mod postgres;
@@ -9,6 +10,7 @@ mod rpc_proxy;
 mod ws_proxy;
 
 pub use dice::Dice;
+pub use faulty_rpc::FaultyRpc;
 pub use inbox::Inbox;
 pub use link::Link;
 pub use postgres::{Postgres, PostgresError};

@@ -187,6 +187,7 @@ async fn an_incident_is_told_from_opening_to_close_in_order_and_once() {
         outcome: Outcome::Done,
         detail: "weth is ReduceOnly".into(),
         included: None,
+        judged_at: None,
         decision_to_broadcast: None,
         broadcast_to_contained: None,
     };

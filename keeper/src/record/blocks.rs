@@ -11,8 +11,8 @@ use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdict
 use super::db::{Connection, query, query_as};
 use super::intents::{self, NewIntent};
 use super::{
-    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, sightings, stopped, uint,
-    witnesses, word,
+    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, revert, sightings, stopped,
+    uint, witnesses, word,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading};
@@ -69,6 +69,8 @@ pub struct BlockCommit {
     pub known_again: Vec<u16>,
     /// Incidents that events of the block changed.
     pub changed: BTreeSet<i64>,
+    /// Actions that had ended in another block at this height: they are open again.
+    pub reopened: Vec<Intent>,
 }
 
 impl Store {
@@ -129,6 +131,9 @@ impl Store {
             witnesses::bound(connection, rule, record.witness_limit).await?;
         }
         let mut commit = BlockCommit::default();
+        if record.is_next {
+            commit.reopened = revert::settle_height(connection, record.block).await?;
+        }
         for event in record.events {
             commit
                 .changed
@@ -146,6 +151,7 @@ impl Store {
                 commit.intents.push(intent);
             }
         }
+        follow::find_raised(connection, record, names).await?;
         update_unknown(connection, record, names, &mut commit).await?;
         sightings::note(connection, record.block, &record.sightings.found).await?;
         sightings::update_unwatched(connection, record.block, &record.sightings.unwatched).await?;
@@ -205,40 +211,17 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Blocks that the record takes for canonical at the height of another one that is: what was evaluated ahead of its turn, on
-    /// a fork that was given up before the walk came there.
+    /// Makes a block that is done already the checkpoint. Returns the actions that are open again, because they had ended in
+    /// another block at its height.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn rivals(&self, block: &BlockRef) -> Result<Vec<BlockRef>, StoreError> {
-        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
-            query_as("SELECT hash, parent, timestamp FROM blocks WHERE number = ? AND hash <> ? AND canonical = 1 AND version <> ?")
-                .bind(int("block number", block.number)?)
-                .bind(block.hash.to_vec())
-                .bind(ROOT.to_vec())
-                .fetch_all(&self.pool)
-                .await?;
-        rows.into_iter()
-            .map(|(hash, parent, timestamp)| {
-                Ok(BlockRef {
-                    number: block.number,
-                    hash: word("block hash", &hash)?,
-                    parent: word("block hash", &parent)?,
-                    timestamp: uint("block timestamp", timestamp)?,
-                    base_fee: 0,
-                })
-            })
-            .collect()
-    }
-
-    /// Makes a block that is done already the checkpoint.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn advance(&self, hash: B256) -> Result<(), StoreError> {
+    pub async fn advance(&self, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
         let mut tx = self.begin().await?;
-        set_checkpoint(&mut tx, hash).await?;
-        tx.commit().await
+        let reopened = revert::settle_height(&mut tx, block).await?;
+        set_checkpoint(&mut tx, block.hash).await?;
+        tx.commit().await?;
+        Ok(reopened)
     }
 
     /// The newest canonical blocks up to the checkpoint, oldest first, at most `most`. Empty before the first block.
@@ -293,47 +276,6 @@ impl Store {
         row.map(|(bytes,)| decode_scopes(&bytes)).transpose()
     }
 
-    /// Takes back blocks that are canonical no more, newest last: their effects on incidents are undone, actions that were
-    /// carried out in them are open again, the checkpoint goes to the parent of the first.
-    ///
-    /// Returns the actions that are open again.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn revert_blocks(&self, blocks: &[BlockRef]) -> Result<Vec<Intent>, StoreError> {
-        let mut tx = self.begin().await?;
-        let mut reopened = Vec::new();
-        let mut held_checkpoint = false;
-        for block in blocks.iter().rev() {
-            let hash = block.hash.to_vec();
-            query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
-                .bind(hash.clone())
-                .execute(&mut *tx)
-                .await?;
-            let checkpoint = query("DELETE FROM checkpoint WHERE hash = ?")
-                .bind(hash.clone())
-                .execute(&mut *tx)
-                .await?;
-            held_checkpoint |= checkpoint.rows_affected() > 0;
-            reopened.extend(intents::reopen(&mut tx, block).await?);
-            incidents::revert(&mut tx, block).await?;
-            sightings::revert(&mut tx, block.hash).await?;
-        }
-        if let Some(first) = blocks.first().filter(|_| held_checkpoint) {
-            let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
-                .bind(first.parent.to_vec())
-                .fetch_optional(&mut *tx)
-                .await?;
-            if parent.is_none() {
-                insert_root(&mut tx, first).await?;
-            }
-            set_checkpoint(&mut tx, first.parent).await?;
-        }
-        super::commit(tx, "revert").await?;
-        self.news();
-        Ok(reopened)
-    }
-
     /// Drops the verdicts of blocks more than `keep` below the checkpoint, except those that an incident was opened at.
     /// Returns how many blocks were dropped.
     ///
@@ -372,7 +314,7 @@ async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>) -> 
 }
 
 /// Rulebook of a block that was never evaluated.
-const ROOT: B256 = B256::ZERO;
+pub(super) const ROOT: B256 = B256::ZERO;
 
 /// Forgets the place to go on from once something follows it.
 async fn forget_root(connection: &mut Connection, next: &BlockRef) -> Result<(), StoreError> {
@@ -387,26 +329,7 @@ async fn forget_root(connection: &mut Connection, next: &BlockRef) -> Result<(),
     Ok(())
 }
 
-/// Notes the parent of the oldest block of the record, which was taken back: the walk along the blocks that replace it begins
-/// there, however often it is interrupted. It was never evaluated, and has no verdicts.
-async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
-    query(
-        "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
-         ON CONFLICT (hash) DO UPDATE SET canonical = 1",
-    )
-    .bind(first.parent.to_vec())
-    .bind(int("block number", first.number.saturating_sub(1))?)
-    .bind(B256::ZERO.to_vec())
-    .bind(int("block timestamp", first.timestamp)?)
-    .bind(ROOT.to_vec())
-    .bind(encode_verdicts(&[]))
-    .bind(encode_scopes(&[]))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn set_checkpoint(connection: &mut Connection, hash: B256) -> Result<(), StoreError> {
+pub(super) async fn set_checkpoint(connection: &mut Connection, hash: B256) -> Result<(), StoreError> {
     query("INSERT INTO checkpoint (id, hash) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash")
         .bind(hash.to_vec())
         .execute(connection)

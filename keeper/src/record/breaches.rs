@@ -5,7 +5,9 @@ use cordon_core::rule::eval::Verdict;
 use super::codec::{decode_words, encode_words};
 use super::db::{Connection, query, query_as};
 use super::{BlockRecord, StoreError, int, small, uint};
+use crate::chain::BlockRef;
 use crate::decide::Past;
+use crate::rules::{GuardEvent, GuardEventKind as Kind};
 
 /// Notes new breaches of a block and strikes those whose rule holds. `Unknown` changes nothing.
 pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>) -> Result<(), StoreError> {
@@ -37,11 +39,52 @@ pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>
     Ok(())
 }
 
+/// Notes when people queue a release, or take it back. Noting it again changes nothing.
+pub(super) async fn note_release(
+    connection: &mut Connection,
+    block: &BlockRef,
+    event: &GuardEvent,
+) -> Result<(), StoreError> {
+    let (scope, queued) = match &event.kind {
+        Kind::ReleaseQueued { scope, .. } => (*scope, true),
+        Kind::ReleaseCancelled { scope, .. } => (*scope, false),
+        _ => return Ok(()),
+    };
+    query(
+        "INSERT INTO judgements (scope, block, hash, position, queued) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(i64::from(scope))
+    .bind(int("block number", block.number)?)
+    .bind(block.hash.to_vec())
+    .bind(int("log index", event.log_index)?)
+    .bind(i64::from(queued))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes back what people did in a block that is canonical no more, and breaches that it was the first to show: where they
+/// stand on the new branch too, its blocks say so.
+pub(super) async fn revert(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
+    query("DELETE FROM judgements WHERE hash = ?")
+        .bind(block.hash.to_vec())
+        .execute(&mut *connection)
+        .await?;
+    query("DELETE FROM breaches WHERE since >= ?")
+        .bind(int("block number", block.number)?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Loads what stands and what was released.
 pub(super) async fn load(connection: &mut Connection, past: &mut Past) -> Result<(), StoreError> {
-    let released: Vec<(i64, i64)> = query_as("SELECT scope, block FROM releases")
-        .fetch_all(&mut *connection)
-        .await?;
+    let released: Vec<(i64, i64)> = query_as(
+        "SELECT scope, block FROM judgements j WHERE queued = 1 AND NOT EXISTS (SELECT 1 FROM judgements k
+         WHERE k.scope = j.scope AND (k.block > j.block OR (k.block = j.block AND k.position > j.position)))",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     for (scope, block) in released {
         past.released
             .insert(small("scope", scope)?, uint("block number", block)?);

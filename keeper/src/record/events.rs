@@ -1,14 +1,13 @@
 //! What the guard logged, written into incidents: who raised or lowered what, which calls ran, what that closed.
 
-use cordon_client::config::Severity;
 use cordon_core::action::ActionSet;
 use cordon_core::level::Level;
 
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, query, query_as};
-use super::incidents::{self, Entry, Opening};
+use super::incidents::{self, Entry};
 use super::notices::{forget_containment, tell_incident};
-use super::{IncidentState, Names, NoticeKind, StoreError, int};
+use super::{IncidentState, Names, NoticeKind, StoreError, breaches, int, owner, transactions};
 use crate::chain::BlockRef;
 use crate::decide::ScopeReading;
 use crate::rules::{GuardEvent, GuardEventKind as Kind};
@@ -23,8 +22,9 @@ pub(super) async fn apply(
     block: &BlockRef,
     event: &GuardEvent,
 ) -> Result<Option<i64>, StoreError> {
-    note_release(connection, block, event).await?;
-    let Some(id) = incident_of(connection, names, block, event).await? else {
+    breaches::note_release(connection, block, event).await?;
+    transactions::seen(connection, event.tx, block).await?;
+    let Some(id) = owner::of_event(connection, names, block, event).await? else {
         return Ok(None);
     };
     let (kind, text) = describe(event, names);
@@ -40,6 +40,7 @@ pub(super) async fn apply(
     }
     match &event.kind {
         Kind::Raised { to, .. } => {
+            owner::go_on(connection, id, block).await?;
             incidents::contain(connection, id, *to, Some(block), 0).await?;
             level_closure(connection, names, id, *to, block).await?;
         }
@@ -69,72 +70,6 @@ pub(super) async fn apply(
     }
     if let Kind::Applied { call, .. } | Kind::NotNeeded { call, .. } = &event.kind {
         alarms::clear(connection, AlarmKind::ContainmentFailed, &names.containment(*call)).await?;
-    }
-    Ok(Some(id))
-}
-
-/// Notes when people queue a release, or take it back.
-async fn note_release(connection: &mut Connection, block: &BlockRef, event: &GuardEvent) -> Result<(), StoreError> {
-    match &event.kind {
-        Kind::ReleaseQueued { scope, .. } => {
-            query(
-                "INSERT INTO releases (scope, block) VALUES (?, ?) ON CONFLICT (scope) DO UPDATE SET block = excluded.block",
-            )
-            .bind(i64::from(*scope))
-            .bind(int("block number", block.number)?)
-            .execute(connection)
-            .await?;
-        }
-        Kind::ReleaseCancelled { scope, .. } => {
-            query("DELETE FROM releases WHERE scope = ?")
-                .bind(i64::from(*scope))
-                .execute(connection)
-                .await?;
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// The incident that an event belongs to: by the guard's number, else by scope, else, when somebody else raised a level,
-/// a new one.
-async fn incident_of(
-    connection: &mut Connection,
-    names: &Names,
-    block: &BlockRef,
-    event: &GuardEvent,
-) -> Result<Option<i64>, StoreError> {
-    let number = event.incident();
-    if let Some(number) = number {
-        let held: Option<(i64,)> = query_as("SELECT id FROM incidents WHERE chain_incident = ?")
-            .bind(int("incident number", number)?)
-            .fetch_optional(&mut *connection)
-            .await?;
-        if let Some((id,)) = held {
-            return Ok(Some(id));
-        }
-    }
-    let Some(scope) = event.scope() else { return Ok(None) };
-    let id = match (incidents::of_scope(connection, scope).await?, &event.kind) {
-        (Some(id), _) => id,
-        (None, Kind::Raised { .. } | Kind::Opened { .. }) => {
-            let opening = Opening {
-                scope,
-                scope_name: names.scope(scope),
-                severity: Severity::P2,
-                block,
-                decision: None,
-            };
-            incidents::open(connection, &opening).await?
-        }
-        (None, _) => return Ok(None),
-    };
-    if let Some(number) = number {
-        query("UPDATE incidents SET chain_incident = COALESCE(chain_incident, ?) WHERE id = ?")
-            .bind(int("incident number", number)?)
-            .bind(id)
-            .execute(connection)
-            .await?;
     }
     Ok(Some(id))
 }

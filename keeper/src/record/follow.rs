@@ -1,65 +1,173 @@
 //! What verdicts and levels of a block mean for incidents that are not closed.
 
+use alloy::primitives::B256;
+use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 
 use super::codec::decode_words;
-use super::db::{Connection, query, query_as};
-use super::incidents::close;
-use super::{BlockRecord, IncidentState, Names, StoreError, int};
+use super::db::{Connection, Row, query, query_as};
+use super::incidents::{self, close};
+use super::{BlockRecord, IncidentState, Names, StoreError, int, owner};
+use crate::decide::ScopeReading;
 
 const BACK_TO_NORMAL: &str = "the scope is back to Normal and nothing the guard did is in force";
 
+/// What is stored of an incident that is not closed.
+struct Held {
+    id: i64,
+    state: String,
+    scope: i64,
+    rule: Option<i64>,
+    witness: Vec<B256>,
+    first_bad: i64,
+    opened: i64,
+    contained: Option<i64>,
+    ended: Option<i64>,
+    level: Level,
+}
+
+impl Held {
+    fn of(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            state: row.try_get("state")?,
+            scope: row.try_get("scope")?,
+            rule: row.try_get("rule")?,
+            witness: decode_words(row.try_get("witness")?)?,
+            first_bad: row.try_get("first_bad_block")?,
+            opened: row.try_get("opened_block")?,
+            contained: row.try_get("contained_block")?,
+            ended: row.try_get("ended_block")?,
+            level: super::intents::level(row.try_get("level")?)?,
+        })
+    }
+
+    fn reading<'a>(&self, record: &BlockRecord<'a>) -> Option<&'a ScopeReading> {
+        let scopes = record.scopes?;
+        scopes.iter().find(|reading| i64::from(reading.scope) == self.scope)
+    }
+}
+
 /// Lets a block's verdicts and scopes speak: the first bad block moves back when an older block turns out to be bad, a
-/// breach that ended before anything was raised closes its incident, and a level that ran out ends its containment.
+/// breach that ended before anything was raised closes its incident, a level that ran out ends its containment, and a level
+/// that is raised is one, whatever was heard of it.
 pub(super) async fn follow_verdicts(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
     names: &Names,
 ) -> Result<(), StoreError> {
-    type Row = (i64, String, i64, Option<i64>, Vec<u8>, i64, i64, Option<i64>, i64);
-    let rows: Vec<Row> = query_as(
-        "SELECT id, state, scope, rule, witness, first_bad_block, opened_block, contained_block, level FROM incidents WHERE state <> 'closed'",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let rows = query("SELECT * FROM incidents WHERE state <> 'closed'")
+        .fetch_all(&mut *connection)
+        .await?;
     let number = int("block number", record.block.number)?;
-    for (id, state, scope, rule, witness, first_bad, opened, contained, level) in rows {
-        let witness = decode_words(&witness)?;
+    for row in rows {
+        let held = Held::of(&row)?;
         let verdict = record
             .verdicts
             .iter()
-            .find(|v| Some(i64::from(v.rule)) == rule && v.witness == witness)
+            .find(|v| Some(i64::from(v.rule)) == held.rule && v.witness == held.witness)
             .map(|v| v.reading.verdict);
-        if verdict == Some(Verdict::Breached) && number < first_bad {
+        if verdict == Some(Verdict::Breached) && number < held.first_bad {
             query("UPDATE incidents SET first_bad_block = ?, first_bad_time = ? WHERE id = ?")
                 .bind(number)
                 .bind(int("block timestamp", record.block.timestamp)?)
-                .bind(id)
+                .bind(held.id)
                 .execute(&mut *connection)
                 .await?;
         }
-        if state == IncidentState::Open.name() {
-            if verdict == Some(Verdict::Holds) && number > opened && open_intents(connection, id).await? == 0 {
-                close(
-                    connection,
-                    id,
-                    record.block,
-                    "the breach ended before anything was raised",
-                )
-                .await?;
-            }
-        } else if let (Some(scopes), Some(contained)) = (record.scopes, contained)
-            && number > contained
-        {
-            let held = super::intents::level(level)?;
-            match scopes.iter().find(|reading| i64::from(reading.scope) == scope) {
-                None => close(connection, id, record.block, BACK_TO_NORMAL).await?,
-                Some(reading) if reading.level.rank() < held.rank() => {
-                    super::events::stepped_down(connection, names, id, reading, record.block).await?;
-                }
-                Some(_) => {}
-            }
+        if held.state == IncidentState::Open.name() {
+            follow_open(connection, record, &held, verdict).await?;
+        } else {
+            follow_contained(connection, record, names, &held).await?;
         }
+    }
+    Ok(())
+}
+
+/// Nothing was raised for the incident yet, as far as is known.
+async fn follow_open(
+    connection: &mut Connection,
+    record: &BlockRecord<'_>,
+    held: &Held,
+    verdict: Option<Verdict>,
+) -> Result<(), StoreError> {
+    let number = int("block number", record.block.number)?;
+    if number <= held.opened || open_intents(connection, held.id).await? > 0 {
+        return Ok(());
+    }
+    match held.reading(record) {
+        Some(reading) if reading.level.is_raised() => {
+            incidents::contain(connection, held.id, reading.level, Some(record.block), 0).await
+        }
+        _ if verdict == Some(Verdict::Holds) => {
+            close(
+                connection,
+                held.id,
+                record.block,
+                "the breach ended before anything was raised",
+            )
+            .await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The level was raised for the incident; it may be over.
+async fn follow_contained(
+    connection: &mut Connection,
+    record: &BlockRecord<'_>,
+    names: &Names,
+    held: &Held,
+) -> Result<(), StoreError> {
+    let number = int("block number", record.block.number)?;
+    if record.scopes.is_none() || number <= held.contained.unwrap_or(held.opened) {
+        return Ok(());
+    }
+    match held.reading(record) {
+        None => close(connection, held.id, record.block, BACK_TO_NORMAL).await,
+        Some(reading) if reading.level.rank() < held.level.rank() => {
+            super::events::stepped_down(connection, names, held.id, reading, record.block).await
+        }
+        // A reorg took back what had lowered it, or the event that raised it was not served.
+        Some(reading)
+            if reading.level.is_raised()
+                && reading.level.rank() > held.level.rank()
+                && held.ended.is_none_or(|ended| number > ended) =>
+        {
+            incidents::contain(connection, held.id, reading.level, Some(record.block), 0).await
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Opens an incident for every scope that is raised and has none: the record of a keeper that is new, or was not served the
+/// event. One that ended later than this block is told of already.
+pub(super) async fn find_raised(
+    connection: &mut Connection,
+    record: &BlockRecord<'_>,
+    names: &Names,
+) -> Result<(), StoreError> {
+    for reading in record.scopes.unwrap_or_default() {
+        if !reading.level.is_raised() {
+            continue;
+        }
+        let told: Option<(i64,)> = query_as(
+            "SELECT id FROM incidents WHERE scope = ? AND (state <> 'closed' OR (ended_hash IS NOT NULL AND ended_block >= ?)) LIMIT 1",
+        )
+        .bind(i64::from(reading.scope))
+        .bind(int("block number", record.block.number)?)
+        .fetch_optional(&mut *connection)
+        .await?;
+        if told.is_some() {
+            continue;
+        }
+        let why = format!(
+            "{} is {}; the keeper has not seen who raised it",
+            names.scope(reading.scope),
+            reading.level.name()
+        );
+        let id = owner::open_unasked(connection, names, reading.scope, record.block, why).await?;
+        incidents::contain(connection, id, reading.level, Some(record.block), 0).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, query, query_as};
 use super::evidence;
 use super::intents::Confirmation;
-use super::notices::{forget_containment, tell_incident};
+use super::notices::tell_incident;
 use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int};
 use crate::chain::BlockRef;
 use crate::decide::Decision;
@@ -80,6 +80,8 @@ pub(super) struct Opening<'a> {
     pub(super) severity: Severity,
     pub(super) block: &'a BlockRef,
     pub(super) decision: Option<(&'a Decision, String)>,
+    /// What people are told when no decision opens it.
+    pub(super) why: Option<String>,
 }
 
 pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> Result<i64, StoreError> {
@@ -109,10 +111,7 @@ pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> 
     .await?;
     let text = match decision {
         Some((decision, name)) => breach_text(decision, name, opening.block.number),
-        None => format!(
-            "the level of {} was raised by an account, not by a rule",
-            opening.scope_name
-        ),
+        None => opening.why.clone().unwrap_or_default(),
     };
     let mark = (format!("incident:{id}:opened"), 0);
     let block = Some(opening.block.number);
@@ -147,6 +146,7 @@ pub(super) async fn detect(
                 severity: decision.severity,
                 block: record.block,
                 decision: Some((decision, name)),
+                why: None,
             };
             (open(connection, &opening).await?, "detected")
         }
@@ -248,7 +248,7 @@ pub(super) async fn contain(
     block: Option<&BlockRef>,
     wait_ms: i64,
 ) -> Result<(), StoreError> {
-    query(
+    let lives = query(
         "UPDATE incidents SET state = 'contained', level = ?, ended_block = NULL, ended_hash = NULL, ended_time = NULL
          WHERE id = ? AND state <> 'closed'",
     )
@@ -256,6 +256,10 @@ pub(super) async fn contain(
     .bind(id)
     .execute(&mut *connection)
     .await?;
+    if lives.rows_affected() == 0 {
+        // A block that is read late tells of what is over.
+        return Ok(());
+    }
     let (scope,): (String,) = query_as("SELECT scope_name FROM incidents WHERE id = ?")
         .bind(id)
         .fetch_one(&mut *connection)
@@ -308,7 +312,7 @@ pub(super) async fn finish_intent(
     end: &Confirmation,
 ) -> Result<(), StoreError> {
     let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
-    let block = end.included.as_ref().map(|(_, block, _, _)| block);
+    let block = end.block();
     let tx = end.included.as_ref().map(|(hash, _, _, _)| *hash);
     if raises && end.outcome == Outcome::Done {
         contain(connection, id, intent.level, block, STORY).await?;
@@ -322,7 +326,7 @@ pub(super) async fn finish_intent(
         .execute(&mut *connection)
         .await?;
     } else if raises && end.outcome == Outcome::AlreadyHeld {
-        contain(connection, id, intent.level, None, STORY).await?;
+        contain(connection, id, intent.level, end.judged_at.as_ref(), STORY).await?;
     }
     let kind = match (end.outcome, raises) {
         (Outcome::Done, true) => "contained",
@@ -338,63 +342,6 @@ pub(super) async fn finish_intent(
         },
     )
     .await?;
-    Ok(())
-}
-
-/// Takes back what a block did to incidents.
-pub(super) async fn revert(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
-    let hash = block.hash.to_vec();
-    let touched: Vec<(i64,)> =
-        query_as("SELECT DISTINCT incident FROM timeline WHERE block_hash = ? AND mark IS NOT NULL")
-            .bind(hash.clone())
-            .fetch_all(&mut *connection)
-            .await?;
-    reopen(connection, block).await?;
-    for sql in [
-        "UPDATE timeline SET mark = NULL WHERE block_hash = ?",
-        "DELETE FROM closures WHERE from_hash = ?",
-        "UPDATE closures SET to_block = NULL, to_hash = NULL, to_time = NULL WHERE to_hash = ?",
-        "UPDATE incidents SET state = 'contained', ended_block = NULL, ended_hash = NULL, ended_time = NULL
-         WHERE ended_hash = ? AND contained_block IS NOT NULL",
-        "UPDATE incidents SET state = 'open', ended_block = NULL, ended_hash = NULL, ended_time = NULL WHERE ended_hash = ?",
-        "UPDATE incidents SET state = 'open', level = 0, contained_block = NULL, contained_hash = NULL, contained_time = NULL
-         WHERE contained_hash = ?",
-    ] {
-        query(sql).bind(hash.clone()).execute(&mut *connection).await?;
-    }
-    for (id,) in touched {
-        let text = format!(
-            "block {} ({}) was reorganised away; its events count no more",
-            block.number, block.hash
-        );
-        entry(
-            connection,
-            id,
-            &Entry {
-                block: Some(block),
-                ..Entry::new("reorganised", &text)
-            },
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Tells that what was contained, or over, is not any more.
-async fn reopen(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
-    let ids: Vec<(i64,)> = query_as("SELECT id FROM incidents WHERE contained_hash = ?1 OR ended_hash = ?1")
-        .bind(block.hash.to_vec())
-        .fetch_all(&mut *connection)
-        .await?;
-    for (id,) in ids {
-        forget_containment(connection, id).await?;
-        let text = format!(
-            "block {} was reorganised away, and with it what was done there about the incident; the keeper does it again",
-            block.number
-        );
-        let told = (format!("incident:{id}:reorganised:{}", block.hash), 0);
-        tell_incident(connection, id, NoticeKind::Reorged, &text, Some(block.number), told).await?;
-    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use cordon_core::rule::value::Int;
 use super::codec::{decode_words, encode_words, int_from_text, int_text};
 use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
-use super::{Intent, IntentKind, Outcome, Store, StoreError, breaches, int, small, transactions, uint, word};
+use super::{Intent, IntentKind, Outcome, Store, StoreError, breaches, int, revert, small, transactions, uint, word};
 use crate::chain::BlockRef;
 use crate::decide::{Past, RulePast};
 
@@ -49,10 +49,21 @@ pub struct Confirmation {
     pub detail: String,
     /// The included transaction: hash, block, gas used, wei paid.
     pub included: Option<(B256, BlockRef, u64, u128)>,
+    /// The block on whose state it was found that nothing is to be sent.
+    pub judged_at: Option<BlockRef>,
     /// From the decision to the acceptance of the transaction by a node.
     pub decision_to_broadcast: Option<Duration>,
     /// From there to receipt, event and read-back.
     pub broadcast_to_contained: Option<Duration>,
+}
+
+impl Confirmation {
+    /// The block that the outcome stands and falls with.
+    #[must_use]
+    pub fn block(&self) -> Option<&BlockRef> {
+        let included = self.included.as_ref().map(|(_, block, _, _)| block);
+        included.or(self.judged_at.as_ref())
+    }
 }
 
 const COLUMNS: &str = "id, incident, kind, rule, scope, level, duration, witness, observed, bound, block_number, block_hash, \
@@ -141,13 +152,19 @@ impl Store {
         Ok(stored)
     }
 
-    /// Ends an intent: outcome, included transaction, latencies and the line in the timeline, in one transaction.
+    /// Ends an intent: outcome, included transaction, latencies and the line in the timeline, in one transaction. `false`, and
+    /// nothing is stored, when the record has another block at that height by now: the outcome vanished with its block.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn finish(&self, intent: &Intent, end: &Confirmation) -> Result<(), StoreError> {
+    pub async fn finish(&self, intent: &Intent, end: &Confirmation) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let block = end.included.as_ref().map(|(_, block, _, _)| block);
+        let block = end.block();
+        if let Some(block) = block
+            && revert::is_replaced(&mut tx, block).await?
+        {
+            return Ok(false);
+        }
         query("UPDATE intents SET outcome = ?, detail = ?, effect_hash = ?, effect_block = ?, effect_time = ? WHERE id = ?")
             .bind(end.outcome.name())
             .bind(&end.detail)
@@ -165,7 +182,7 @@ impl Store {
         }
         super::commit(tx, "finish").await?;
         self.news();
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -236,19 +253,29 @@ pub(super) async fn reopen(connection: &mut Connection, block: &BlockRef) -> Res
         .bind(hash.clone())
         .execute(&mut *connection)
         .await?;
-    let sql = format!(
+    let sql = format!("SELECT {COLUMNS} FROM intents WHERE effect_hash = ? ORDER BY id");
+    let rows = query(&sql).bind(hash.clone()).fetch_all(&mut *connection).await?;
+    let mut reopened = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
+    query(
         "UPDATE intents SET outcome = NULL, detail = NULL, effect_hash = NULL, effect_block = NULL, effect_time = NULL
-         WHERE effect_hash = ? RETURNING {COLUMNS}"
-    );
-    let rows = query(&sql).bind(hash).fetch_all(&mut *connection).await?;
-    let reopened = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
-    for intent in &reopened {
+         WHERE effect_hash = ?",
+    )
+    .bind(hash)
+    .execute(&mut *connection)
+    .await?;
+    for intent in &mut reopened {
+        let was = intent.outcome.take();
+        intent.detail = None;
         if let Some(incident) = intent.incident {
-            let text = format!(
-                "block {} was reorganised away and with it the {} of the keeper; it is carried out again",
-                block.number,
-                intent.kind.name()
-            );
+            let (number, kind) = (block.number, intent.kind.name());
+            let text = match was {
+                Some(Outcome::Done | Outcome::Observed) => format!(
+                    "block {number} was reorganised away and with it the {kind} of the keeper; it is carried out again"
+                ),
+                _ => format!(
+                    "block {number} was reorganised away, on which nothing was left to {kind}; it is looked at again"
+                ),
+            };
             incidents::entry(
                 connection,
                 incident,

@@ -16,6 +16,8 @@ mod intents;
 mod model;
 mod notices;
 mod outbox;
+mod owner;
+mod revert;
 mod sightings;
 mod stopped;
 mod transactions;

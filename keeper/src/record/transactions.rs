@@ -104,6 +104,21 @@ impl Store {
     }
 }
 
+/// Notes that an event of a block comes from this transaction, if it is one of ours whose end nobody has noted: its intent may
+/// have been given up before it was included.
+pub(super) async fn seen(connection: &mut Connection, hash: B256, block: &BlockRef) -> Result<(), StoreError> {
+    query(
+        "UPDATE transactions SET status = 'succeeded', block_number = ?, block_hash = ?
+         WHERE hash = ? AND status IN ('sent', 'orphaned')",
+    )
+    .bind(int("block number", block.number)?)
+    .bind(block.hash.to_vec())
+    .bind(hash.to_vec())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Notes the block that includes a transaction.
 pub(super) async fn include(
     connection: &mut Connection,

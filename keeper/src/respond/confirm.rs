@@ -53,15 +53,16 @@ impl Responder {
         };
         let included = Some((delivered.sent.hash, block, receipt.gas_used, fee));
         let accepted = delivered.accepted_at;
-        Ok(Step::Finished(Confirmation {
+        Ok(Step::Finished(Box::new(Confirmation {
             outcome,
             detail,
             included,
+            judged_at: None,
             decision_to_broadcast: accepted
                 .zip(job.decided_at)
                 .map(|(at, decided)| at.saturating_duration_since(decided)),
             broadcast_to_contained: accepted.map(|at| at.elapsed()),
-        }))
+        })))
     }
 
     /// What an included transaction means; the error says what does not fit together.
@@ -106,9 +107,12 @@ impl Responder {
         }
     }
 
-    pub(super) async fn finish(&self, job: &Job, end: &Confirmation) -> Result<(), StoreError> {
+    /// Stores the end of an intent and tells of it. `false` when the block that it was seen in was reorganised away meanwhile.
+    pub(super) async fn finish(&self, job: &Job, end: &Confirmation) -> Result<bool, StoreError> {
         let intent = &job.intent;
-        self.store.finish(intent, end).await?;
+        if !self.store.finish(intent, end).await? {
+            return Ok(false);
+        }
         tracing::info!(
             intent = intent.id,
             kind = intent.kind.name(),
@@ -150,6 +154,6 @@ impl Responder {
         if let Some(incident) = intent.incident {
             self.reports.write(&self.store, incident).await;
         }
-        Ok(())
+        Ok(true)
     }
 }

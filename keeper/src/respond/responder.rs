@@ -14,7 +14,7 @@ use super::answer::{Refusal, classify_revert, describe_revert};
 use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
 use super::queue::{Job, Queue};
 use crate::alarm::Alarms;
-use crate::chain::{CallError, Rpc};
+use crate::chain::{BlockRef, CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::{ScopeReading, held};
 use crate::event::KeeperEvent;
@@ -53,7 +53,7 @@ impl GasPlan {
 
 /// How an attempt ended.
 pub(super) enum Step {
-    Finished(Confirmation),
+    Finished(Box<Confirmation>),
     Later { after: Duration, why: String },
 }
 
@@ -87,12 +87,16 @@ impl Responder {
             let subject = format!("intent {}", job.intent.id);
             let (after, why) = match self.attempt(&job).await {
                 Ok(Step::Finished(end)) => match self.finish(&job, &end).await {
-                    Ok(()) => {
+                    Ok(true) => {
                         if job.failures >= PATIENCE {
                             self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
                         }
                         continue;
                     }
+                    Ok(false) => (
+                        FIRST_RETRY,
+                        "the block that it was seen in was reorganised away".to_owned(),
+                    ),
                     Err(error) => (FIRST_RETRY, error.to_string()),
                 },
                 Ok(Step::Later { after, why }) => (after, why),
@@ -135,7 +139,7 @@ impl Responder {
     async fn attempt(&self, job: &Job) -> Result<Step, super::DeliverError> {
         let intent = &job.intent;
         let Some(call) = self.call(intent) else {
-            return Ok(Step::Finished(end(Outcome::Recorded, "nothing to send")));
+            return Ok(Step::Finished(Box::new(end(Outcome::Recorded, "nothing to send"))));
         };
         // What an earlier attempt or run, or another keeper, has sent may be in a block already: the chain is asked before
         // anything is decided.
@@ -310,7 +314,8 @@ impl Responder {
             self.rpc.latest(),
         )
         .await;
-        let now = newest?.timestamp;
+        let newest = newest?;
+        let now = newest.timestamp;
         let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
         if raises
             && let Ok(scopes) = &scopes
@@ -321,7 +326,7 @@ impl Responder {
                 self.names.scope(intent.scope),
                 self.state(scopes, intent.scope)
             );
-            return Ok(Some(Step::Finished(end(Outcome::AlreadyHeld, &text))));
+            return Ok(Some(Step::Finished(judged(Outcome::AlreadyHeld, &text, newest))));
         }
         match simulated {
             Ok(_) => Ok(None),
@@ -330,13 +335,13 @@ impl Responder {
                 after: FIRST_RETRY,
                 why: error.to_string(),
             })),
-            Err(CallError::Reverted(data)) => Ok(Some(self.refused(intent, &data, now))),
+            Err(CallError::Reverted(data)) => Ok(Some(self.refused(intent, &data, newest))),
         }
     }
 
-    fn refused(&self, intent: &Intent, data: &Bytes, now: u64) -> Step {
+    fn refused(&self, intent: &Intent, data: &Bytes, newest: BlockRef) -> Step {
         let why = describe_revert(data);
-        let finished = |outcome| Step::Finished(end(outcome, &format!("{}: {why}", self.title(intent))));
+        let finished = |outcome| Step::Finished(judged(outcome, &format!("{}: {why}", self.title(intent)), newest));
         match classify_revert(intent.kind, data) {
             Refusal::HoldsAgain => finished(Outcome::HoldsAgain),
             Refusal::AlreadyHeld => finished(Outcome::AlreadyHeld),
@@ -346,7 +351,8 @@ impl Responder {
                 why,
             },
             Refusal::NotBefore(until) => {
-                let wait = Duration::from_secs(until.saturating_sub(now).min(5)).max(Duration::from_millis(200));
+                let wait =
+                    Duration::from_secs(until.saturating_sub(newest.timestamp).min(5)).max(Duration::from_millis(200));
                 Step::Later { after: wait, why }
             }
         }
@@ -386,9 +392,18 @@ pub(super) fn end(outcome: Outcome, detail: &str) -> Confirmation {
         outcome,
         detail: detail.to_owned(),
         included: None,
+        judged_at: None,
         decision_to_broadcast: None,
         broadcast_to_contained: None,
     }
+}
+
+/// What was found on the state of `block`, and is worth nothing without it.
+fn judged(outcome: Outcome, detail: &str, block: BlockRef) -> Box<Confirmation> {
+    Box::new(Confirmation {
+        judged_at: Some(block),
+        ..end(outcome, detail)
+    })
 }
 
 /// A level of ours as the ABI's.

@@ -215,6 +215,7 @@ pub(crate) fn done(block: BlockRef, tx: B256) -> Confirmation {
         outcome: Outcome::Done,
         detail: "weth is ReduceOnly".into(),
         included: Some((tx, block, 400_000, 12_345)),
+        judged_at: None,
         decision_to_broadcast: Some(Duration::from_millis(4)),
         broadcast_to_contained: Some(Duration::from_millis(250)),
     }

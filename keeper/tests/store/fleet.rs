@@ -90,7 +90,7 @@ async fn who_has_lost_the_turn_writes_nothing_though_it_does_not_know() {
     assert!(is_fenced(f.store.record_sent(&intent, &crate::fixture::sent(1)).await));
     let end = crate::fixture::done(block(11, 0), alloy::primitives::B256::repeat_byte(1));
     assert!(is_fenced(f.store.finish(&intent, &end).await));
-    assert!(is_fenced(f.store.advance(block(10, 0).hash).await));
+    assert!(is_fenced(f.store.advance(&block(10, 0)).await));
     assert!(is_fenced(f.store.revert_blocks(&[block(10, 0)]).await));
     assert!(is_fenced(f.store.fan_out(&[]).await));
     assert!(is_fenced(f.store.told("pager", &[(1, None)]).await));

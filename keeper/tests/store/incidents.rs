@@ -239,6 +239,7 @@ async fn a_breach_that_ends_by_itself_closes_its_incident(f: Fixture) {
         outcome: Outcome::HoldsAgain,
         detail: "the rule holds again".into(),
         included: None,
+        judged_at: None,
         decision_to_broadcast: None,
         broadcast_to_contained: None,
     };

@@ -16,5 +16,6 @@ mod fleet;
 mod incidents;
 mod outbox;
 mod past;
+mod reorgs;
 mod sightings;
 mod stopped;

@@ -108,6 +108,7 @@ async fn an_acknowledgement_holds_until_it_is_over(f: Fixture) {
     let intent = f.store.open_intents().await.unwrap().remove(0);
     let end = cordon_keeper::record::Confirmation {
         included: None,
+        judged_at: None,
         ..crate::fixture::done(block(10, 0), alloy::primitives::B256::ZERO)
     };
     f.store

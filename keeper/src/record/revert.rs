@@ -1,0 +1,196 @@
+//! What is taken back when blocks vanish: their marks on incidents, the actions that ended in them, the place to go on from.
+//! What the readings of later blocks say by themselves (levels, breaches) is left to them.
+
+use alloy::primitives::B256;
+
+use super::blocks::{ROOT, set_checkpoint};
+use super::codec::{encode_scopes, encode_verdicts};
+use super::db::{Connection, query, query_as};
+use super::incidents::{Entry, entry};
+use super::notices::{forget_containment, tell_incident};
+use super::{Intent, NoticeKind, Store, StoreError, breaches, int, intents, sightings, uint, word};
+use crate::chain::BlockRef;
+
+impl Store {
+    /// Blocks that the record takes for canonical at the height of another one that is: what was evaluated ahead of its turn, on
+    /// a fork that was given up before the walk came there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn rivals(&self, block: &BlockRef) -> Result<Vec<BlockRef>, StoreError> {
+        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
+            query_as("SELECT hash, parent, timestamp FROM blocks WHERE number = ? AND hash <> ? AND canonical = 1 AND version <> ?")
+                .bind(int("block number", block.number)?)
+                .bind(block.hash.to_vec())
+                .bind(ROOT.to_vec())
+                .fetch_all(&self.pool)
+                .await?;
+        rows.into_iter()
+            .map(|(hash, parent, timestamp)| {
+                Ok(BlockRef {
+                    number: block.number,
+                    hash: word("block hash", &hash)?,
+                    parent: word("block hash", &parent)?,
+                    timestamp: uint("block timestamp", timestamp)?,
+                    base_fee: 0,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes back blocks that are canonical no more, newest last: their effects on incidents are undone, actions that were
+    /// carried out in them are open again, the checkpoint goes to the parent of the first.
+    ///
+    /// Returns the actions that are open again.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn revert_blocks(&self, blocks: &[BlockRef]) -> Result<Vec<Intent>, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut reopened = Vec::new();
+        let mut held_checkpoint = false;
+        for block in blocks.iter().rev() {
+            let hash = block.hash.to_vec();
+            query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
+                .bind(hash.clone())
+                .execute(&mut *tx)
+                .await?;
+            let checkpoint = query("DELETE FROM checkpoint WHERE hash = ?")
+                .bind(hash.clone())
+                .execute(&mut *tx)
+                .await?;
+            held_checkpoint |= checkpoint.rows_affected() > 0;
+            reopened.extend(intents::reopen(&mut tx, block).await?);
+            revert_incidents(&mut tx, block).await?;
+            breaches::revert(&mut tx, block).await?;
+            sightings::revert(&mut tx, block.hash).await?;
+        }
+        if let Some(first) = blocks.first().filter(|_| held_checkpoint) {
+            let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
+                .bind(first.parent.to_vec())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if parent.is_none() {
+                insert_root(&mut tx, first).await?;
+            }
+            set_checkpoint(&mut tx, first.parent).await?;
+        }
+        super::commit(tx, "revert").await?;
+        self.news();
+        Ok(reopened)
+    }
+}
+
+/// Whether the record holds another block to be canonical at this height, so that this one is not.
+pub(super) async fn is_replaced(connection: &mut Connection, block: &BlockRef) -> Result<bool, StoreError> {
+    let (own, other): (i64, i64) = query_as(
+        "SELECT COUNT(*) FILTER (WHERE hash = ?1), COUNT(*) FILTER (WHERE hash <> ?1)
+         FROM blocks WHERE number = ?2 AND canonical = 1 AND version <> ?3",
+    )
+    .bind(block.hash.to_vec())
+    .bind(int("block number", block.number)?)
+    .bind(ROOT.to_vec())
+    .fetch_one(connection)
+    .await?;
+    Ok(own == 0 && other > 0)
+}
+
+/// Takes back what ended, or was contained, at the height of a block of the canonical chain in another block: one that was
+/// reorganised away before it was walked. Returns the actions that are open again.
+pub(super) async fn settle_height(connection: &mut Connection, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
+    let strangers: Vec<(Vec<u8>,)> = query_as(
+        "SELECT effect_hash FROM intents WHERE effect_block = ?1 AND effect_hash <> ?2
+         UNION SELECT contained_hash FROM incidents WHERE contained_block = ?1 AND contained_hash <> ?2",
+    )
+    .bind(int("block number", block.number)?)
+    .bind(block.hash.to_vec())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut reopened = Vec::new();
+    for (hash,) in strangers {
+        let gone = BlockRef {
+            hash: word("block hash", &hash)?,
+            ..*block
+        };
+        reopened.extend(intents::reopen(connection, &gone).await?);
+        revert_incidents(connection, &gone).await?;
+    }
+    Ok(reopened)
+}
+
+/// Notes the parent of the oldest block of the record, which was taken back: the walk along the blocks that replace it begins
+/// there, however often it is interrupted. It was never evaluated, and has no verdicts.
+async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
+         ON CONFLICT (hash) DO UPDATE SET canonical = 1",
+    )
+    .bind(first.parent.to_vec())
+    .bind(int("block number", first.number.saturating_sub(1))?)
+    .bind(B256::ZERO.to_vec())
+    .bind(int("block timestamp", first.timestamp)?)
+    .bind(ROOT.to_vec())
+    .bind(encode_verdicts(&[]))
+    .bind(encode_scopes(&[]))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes back what a block did to incidents.
+async fn revert_incidents(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
+    let hash = block.hash.to_vec();
+    let touched: Vec<(i64,)> =
+        query_as("SELECT DISTINCT incident FROM timeline WHERE block_hash = ? AND mark IS NOT NULL")
+            .bind(hash.clone())
+            .fetch_all(&mut *connection)
+            .await?;
+    reopen(connection, block).await?;
+    for sql in [
+        "UPDATE timeline SET mark = NULL WHERE block_hash = ?",
+        "DELETE FROM closures WHERE from_hash = ?",
+        "UPDATE closures SET to_block = NULL, to_hash = NULL, to_time = NULL WHERE to_hash = ?",
+        "UPDATE incidents SET state = 'contained', ended_block = NULL, ended_hash = NULL, ended_time = NULL
+         WHERE ended_hash = ? AND contained_block IS NOT NULL",
+        "UPDATE incidents SET state = 'open', ended_block = NULL, ended_hash = NULL, ended_time = NULL WHERE ended_hash = ?",
+        "UPDATE incidents SET state = 'open', level = 0, contained_block = NULL, contained_hash = NULL, contained_time = NULL
+         WHERE contained_hash = ?",
+        "UPDATE incidents SET chain_incident = NULL, chain_hash = NULL WHERE chain_hash = ?",
+    ] {
+        query(sql).bind(hash.clone()).execute(&mut *connection).await?;
+    }
+    for (id,) in touched {
+        let text = format!(
+            "block {} ({}) was reorganised away; its events count no more",
+            block.number, block.hash
+        );
+        entry(
+            connection,
+            id,
+            &Entry {
+                block: Some(block),
+                ..Entry::new("reorganised", &text)
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Tells that what was contained, or over, is not any more.
+async fn reopen(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
+    let ids: Vec<(i64,)> = query_as("SELECT id FROM incidents WHERE contained_hash = ?1 OR ended_hash = ?1")
+        .bind(block.hash.to_vec())
+        .fetch_all(&mut *connection)
+        .await?;
+    for (id,) in ids {
+        forget_containment(connection, id).await?;
+        let text = format!(
+            "block {} was reorganised away, and with it what was done there about the incident; the keeper does it again",
+            block.number
+        );
+        let told = (format!("incident:{id}:reorganised:{}", block.hash), 0);
+        tell_incident(connection, id, NoticeKind::Reorged, &text, Some(block.number), told).await?;
+    }
+    Ok(())
+}
