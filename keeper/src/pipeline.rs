@@ -14,7 +14,7 @@ use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
 use crate::health::Progress;
-use crate::record::{AlarmKind, BlockCommit, BlockRecord, Names, OpenIncident, Store, StoreError};
+use crate::record::{AlarmKind, BlockCommit, BlockRecord, Intent, Names, OpenIncident, Store, StoreError};
 use crate::report::Reports;
 use crate::respond::{Account, Job, Queue, Upkeep};
 use crate::rules::{BlockReading, GuardEventKind, ReadError, Reader};
@@ -28,6 +28,8 @@ pub(crate) const PROBE_EVERY: usize = 32;
 const BEHIND: u64 = 100;
 const RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
+/// The responder is reminded of all that is open once per so many blocks.
+const REMIND_EVERY: u64 = 32;
 /// Old verdicts are dropped once per so many blocks.
 const PRUNE_EVERY: u64 = 10_000;
 
@@ -182,6 +184,10 @@ impl Pipeline {
             if lag <= PROBE_LAG && block.number.is_multiple_of(16) {
                 self.alarms.clear(AlarmKind::Behind, "blocks").await;
             }
+            if block.number.is_multiple_of(REMIND_EVERY) {
+                // The record is the truth about what is to be done, whatever became of the queue.
+                self.resume(self.store.open_intents().await?);
+            }
             if block.number.is_multiple_of(PRUNE_EVERY) {
                 self.store.prune_blocks(self.keep_blocks).await?;
             }
@@ -195,19 +201,22 @@ impl Pipeline {
         for account in &self.accounts {
             account.disarm().await;
         }
-        for intent in self.store.revert_blocks(blocks).await? {
+        self.resume(self.store.revert_blocks(blocks).await?);
+        Ok(())
+    }
+
+    /// Hands on what is to be carried out again.
+    pub(crate) fn resume(&self, intents: Vec<Intent>) {
+        for intent in intents {
             self.queue.push(Job::now(intent, None));
         }
-        Ok(())
     }
 
     /// Reads, decides and stores one block, then hands its actions on. A block that is done is not done again.
     async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
         if self.store.is_done(block.hash).await? {
             if is_next {
-                for intent in self.store.advance(block).await? {
-                    self.queue.push(Job::now(intent, None));
-                }
+                self.resume(self.store.advance(block).await?);
             }
             return Ok(());
         }
@@ -229,9 +238,7 @@ impl Pipeline {
             ..self.record(block, &reading)
         };
         let commit = self.store.commit_block(&record, &self.names).await?;
-        for intent in &commit.reopened {
-            self.queue.push(Job::now(intent.clone(), None));
-        }
+        self.resume(commit.reopened.clone());
         for intent in &commit.intents {
             self.queue.push(Job::now(intent.clone(), Some(decided_at)));
             let event = KeeperEvent::Decided {

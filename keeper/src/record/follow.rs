@@ -50,7 +50,8 @@ impl Held {
 
 /// Lets a block's verdicts and scopes speak: the first bad block moves back when an older block turns out to be bad, a
 /// breach that ended before anything was raised closes its incident, a level that ran out ends its containment, and a level
-/// that is raised is one, whatever was heard of it.
+/// that is raised is one, whatever was heard of it. Nothing ends at a block that is evaluated ahead of its turn: what lies
+/// before it may be another branch than the one that is known.
 pub(super) async fn follow_verdicts(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
@@ -99,7 +100,7 @@ async fn follow_open(
         Some(reading) if reading.level.is_raised() => {
             incidents::contain(connection, held.id, reading.level, Some(record.block), 0).await
         }
-        _ if verdict == Some(Verdict::Holds) => {
+        _ if verdict == Some(Verdict::Holds) && record.is_next => {
             close(
                 connection,
                 held.id,
@@ -124,8 +125,8 @@ async fn follow_contained(
         return Ok(());
     }
     match held.reading(record) {
-        None => close(connection, held.id, record.block, BACK_TO_NORMAL).await,
-        Some(reading) if reading.level.rank() < held.level.rank() => {
+        None if record.is_next => close(connection, held.id, record.block, BACK_TO_NORMAL).await,
+        Some(reading) if record.is_next && reading.level.rank() < held.level.rank() => {
             super::events::stepped_down(connection, names, held.id, reading, record.block).await
         }
         // A reorg took back what had lowered it, or the event that raised it was not served.
@@ -136,7 +137,7 @@ async fn follow_contained(
         {
             incidents::contain(connection, held.id, reading.level, Some(record.block), 0).await
         }
-        Some(_) => Ok(()),
+        None | Some(_) => Ok(()),
     }
 }
 

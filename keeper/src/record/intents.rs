@@ -82,6 +82,18 @@ impl Store {
         Ok(intents)
     }
 
+    /// Whether an action is still to be carried out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn is_open(&self, intent: i64) -> Result<bool, StoreError> {
+        let row: Option<(i64,)> = query_as("SELECT 1 FROM intents WHERE id = ? AND outcome IS NULL")
+            .bind(intent)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Everything that was ever decided, oldest first.
     ///
     /// # Errors

@@ -153,8 +153,8 @@ async fn revert_incidents(connection: &mut Connection, block: &BlockRef) -> Resu
         "UPDATE incidents SET state = 'contained', ended_block = NULL, ended_hash = NULL, ended_time = NULL
          WHERE ended_hash = ? AND contained_block IS NOT NULL",
         "UPDATE incidents SET state = 'open', ended_block = NULL, ended_hash = NULL, ended_time = NULL WHERE ended_hash = ?",
-        "UPDATE incidents SET state = 'open', level = 0, contained_block = NULL, contained_hash = NULL, contained_time = NULL
-         WHERE contained_hash = ?",
+        "UPDATE incidents SET state = CASE WHEN state = 'closed' THEN 'closed' ELSE 'open' END, level = 0,
+         contained_block = NULL, contained_hash = NULL, contained_time = NULL WHERE contained_hash = ?",
         "UPDATE incidents SET chain_incident = NULL, chain_hash = NULL WHERE chain_hash = ?",
     ] {
         query(sql).bind(hash.clone()).execute(&mut *connection).await?;

@@ -54,7 +54,12 @@ impl GasPlan {
 /// How an attempt ended.
 pub(super) enum Step {
     Finished(Box<Confirmation>),
-    Later { after: Duration, why: String },
+    /// It has ended meanwhile.
+    Needless,
+    Later {
+        after: Duration,
+        why: String,
+    },
 }
 
 /// Carries out intents.
@@ -99,6 +104,7 @@ impl Responder {
                     ),
                     Err(error) => (FIRST_RETRY, error.to_string()),
                 },
+                Ok(Step::Needless) => continue,
                 Ok(Step::Later { after, why }) => (after, why),
                 Err(error) => (FIRST_RETRY, error.to_string()),
             };
@@ -138,6 +144,9 @@ impl Responder {
 
     async fn attempt(&self, job: &Job) -> Result<Step, super::DeliverError> {
         let intent = &job.intent;
+        if job.decided_at.is_none() && !self.store.is_open(intent.id).await? {
+            return Ok(Step::Needless);
+        }
         let Some(call) = self.call(intent) else {
             return Ok(Step::Finished(Box::new(end(Outcome::Recorded, "nothing to send"))));
         };

@@ -190,12 +190,17 @@ impl Fixture {
         self.store.commit_block(&record, &names()).await
     }
 
-    /// Stores a block ahead of its turn.
+    /// Stores an empty block ahead of its turn.
     pub(crate) async fn ahead(&self, block: &BlockRef) {
+        self.ahead_with(block, Block::default()).await;
+    }
+
+    /// Stores a block ahead of its turn.
+    pub(crate) async fn ahead_with(&self, block: &BlockRef, content: Block<'_>) {
         let none = Sightings::default();
         let ahead = BlockRecord {
             is_next: false,
-            ..record(block, Block::default(), &none)
+            ..record(block, content, &none)
         };
         self.store.commit_block(&ahead, &names()).await.unwrap();
     }

@@ -230,6 +230,31 @@ async fn an_end_in_a_block_that_is_gone_already_is_none(f: Fixture) {
     assert_eq!(reopened.iter().map(|i| i.id).collect::<Vec<_>>(), [intent.id]);
 }
 
+async fn nothing_ends_at_a_block_that_is_evaluated_ahead_of_its_turn(f: Fixture) {
+    let intent = f.breach().await;
+    // The receipt comes before the walk, the block vanishes, and the head of the new branch is looked at first.
+    assert!(f.store.finish(&intent, &done(block(101, 1), OURS)).await.unwrap());
+    let holds = [verdict(0, Verdict::Holds)];
+    let content = Block {
+        verdicts: &holds,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.ahead_with(&block(130, 2), content).await;
+    assert_eq!(f.only().await.state, IncidentState::Contained);
+    // The walk comes to where it had been contained: it is not, and is to be carried out again.
+    let commit = f.commit(&block(101, 2), content).await.unwrap();
+    assert_eq!(commit.reopened.len(), 1);
+    assert_eq!(f.only().await.state, IncidentState::Open);
+    f.ahead_with(&block(131, 2), content).await;
+    let end = nothing_to_do(Outcome::HoldsAgain, block(131, 2));
+    assert!(f.store.finish(&intent, &end).await.unwrap());
+    f.ahead_with(&block(132, 2), content).await;
+    assert_eq!(f.only().await.state, IncidentState::Open);
+    f.good(&block(102, 2)).await;
+    assert_eq!(f.only().await.state, IncidentState::Closed);
+}
+
 async fn a_level_that_a_vanished_block_had_lowered_is_held_again(f: Fixture) {
     f.breach().await;
     f.bad(&block(101, 1), &opened(OURS, 7, 1)).await;
@@ -312,6 +337,7 @@ on_both! {
     a_number_of_the_guard_is_another_incidents_on_another_branch
     what_was_judged_on_a_block_that_vanished_is_looked_at_again
     an_end_in_a_block_that_is_gone_already_is_none
+    nothing_ends_at_a_block_that_is_evaluated_ahead_of_its_turn
     a_level_that_a_vanished_block_had_lowered_is_held_again
     a_raised_scope_without_an_incident_gets_one_but_history_does_not
     a_release_that_was_queued_in_a_vanished_block_judges_nothing
