@@ -59,14 +59,15 @@ impl Pipeline {
         let mut waiting = blocks.iter();
         let mut reads = FuturesOrdered::new();
         for block in waiting.by_ref().take(READ_AHEAD) {
-            reads.push_back(self.reader.read(block, requests, &[]));
+            reads.push_back(self.reader.fetch(block, requests, &[]));
         }
         let mut readings = Vec::with_capacity(blocks.len());
-        while let Some(reading) = reads.next().await {
-            readings.push(reading?);
-            if let Some(block) = waiting.next() {
-                reads.push_back(self.reader.read(block, requests, &[]));
+        for block in blocks {
+            let Some(fetched) = reads.next().await else { break };
+            if let Some(next) = waiting.next() {
+                reads.push_back(self.reader.fetch(next, requests, &[]));
             }
+            readings.push(self.reader.complete(block, requests, fetched?).await?);
         }
         Ok(readings)
     }

@@ -111,6 +111,14 @@ pub enum KeeperError {
         /// Height of the block.
         number: u64,
     },
+    /// What the keeper evaluates by itself is not what the node says.
+    #[error(
+        "{text}; the verdicts before it may be wrong too: report it with the rule and the block, and replay with another endpoint"
+    )]
+    Differs {
+        /// The rule, the block, and both verdicts.
+        text: String,
+    },
     /// The console cannot listen.
     #[error("the console cannot listen at {address}: {reason}; choose another `listen` for `console` in [keeper]")]
     Console {

@@ -29,7 +29,7 @@ use crate::policy;
 use crate::record::{AlarmKind, Names, Store};
 use crate::report::{Reports, RuleTexts};
 use crate::respond::{Account, Armory, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
-use crate::rules::{Reader, Watched};
+use crate::rules::{HereStatus, Reader, Request, Watched};
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
 /// Events that a slow listener may lag behind.
@@ -118,9 +118,7 @@ impl Keeper {
             }
         };
         let names = policy::names(compiled);
-        let reader = Reader::new(rpc.clone(), options.guard, policy::watched(compiled, &options))
-            .with_hooks(policy::hooks(compiled))
-            .with_watches(options.watches.clone());
+        let reader = policy::reader(rpc.clone(), compiled, &options);
         let reports = Reports::new(options.reports.clone(), RuleTexts::of(compiled));
         let responder = Responder {
             rpc: rpc.clone(),
@@ -231,6 +229,25 @@ impl Keeper {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<KeeperEvent> {
         self.events.subscribe()
+    }
+
+    /// Evaluates every rule without parameters at the newest block and tells who does so how; `None` when the guard evaluates all
+    /// of them. Nothing is stored.
+    ///
+    /// # Errors
+    /// See [`KeeperError`].
+    pub async fn rehearse(&self) -> Result<Option<HereStatus>, KeeperError> {
+        if self.reader.here().is_none() {
+            return Ok(None);
+        }
+        let block = self.rpc.latest().await?;
+        let plain = self.reader.watched().plain.iter();
+        let requests: Vec<Request> = plain.map(|rule| Request::plain(*rule)).collect();
+        self.reader.read(&block, &requests, &[]).await?;
+        Ok(self.reader.here().map(|status| HereStatus {
+            guard: requests.len().saturating_sub(status.keeper),
+            ..status
+        }))
     }
 
     /// The record.
@@ -373,7 +390,7 @@ impl Keeper {
             let shown = Shown::new(
                 (self.store.clone(), self.names.clone()),
                 address,
-                (heads.clone(), progress.clone(), readiness.clone()),
+                (heads.clone(), progress.clone(), readiness.clone(), self.reader.clone()),
                 self.events.clone(),
                 remote,
             );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_client::Config;
-use cordon_client::config::Secret;
+use cordon_client::config::{Evaluate, Secret};
 
 use crate::chain::HeadSettings;
 use crate::error::KeeperError;
@@ -26,6 +26,8 @@ pub struct Options {
     pub guard: Address,
     /// What is looked for besides the rules.
     pub watches: Watches,
+    /// Who evaluates the rules without parameters.
+    pub evaluate: Evaluate,
     /// Directory for Markdown reports; `None` for none.
     pub reports: Option<PathBuf>,
     /// Deadline of each request at each endpoint.
@@ -63,6 +65,7 @@ impl Options {
             ws,
             guard,
             watches: Watches::default(),
+            evaluate: Evaluate::Auto,
             reports: None,
             rpc_timeout: Duration::from_secs(3),
             heads: HeadSettings::default(),
@@ -96,6 +99,7 @@ impl Options {
         Ok(Self {
             reports,
             watches: Watches::new(&config.watches, &config.maintenance),
+            evaluate: section.evaluate,
             ..Self::new(config.chain.id, rpc, ws, guard)
         })
     }

@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
 use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Headers, Heads, Rpc, Seen};
-use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, decide};
+use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, RuleVerdict, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
 use crate::health::Progress;
 use crate::record::{AlarmKind, BlockCommit, BlockRecord, Intent, Names, OpenIncident, Store, StoreError};
 use crate::report::Reports;
 use crate::respond::{Account, Job, Queue, Upkeep};
-use crate::rules::{BlockReading, GuardEventKind, ReadError, Reader};
+use crate::rules::{BlockReading, CHECK_EVERY, GuardEventKind, ReadError, Reader};
 
 /// Blocks that are kept in memory to recognise a reorg.
 const WINDOW: u32 = 256;
@@ -322,6 +322,14 @@ impl Pipeline {
             self.alarms
                 .announce_cleared(AlarmKind::RuleUnknown, &self.names.rule(*rule));
         }
+        if block.number.is_multiple_of(CHECK_EVERY) {
+            tokio::spawn(compare(
+                self.reader.clone(),
+                self.alarms.clone(),
+                *block,
+                reading.verdicts.clone(),
+            ));
+        }
         if let (Some(scopes), Some(upkeep)) = (&reading.scopes, &self.upkeep) {
             upkeep.note_block(block, scopes);
         }
@@ -384,5 +392,22 @@ impl Pipeline {
             number: block.number,
             hash: block.hash,
         });
+    }
+}
+
+/// Compares verdicts of a block with the guard's while the next block is waited for.
+async fn compare(reader: Reader, alarms: Alarms, block: BlockRef, verdicts: Vec<RuleVerdict>) {
+    match reader.check(&block, &verdicts).await {
+        Ok(None) => {
+            if reader.here().is_some_and(|status| status.off.is_none()) {
+                alarms.clear(AlarmKind::Evaluation, "rules").await;
+            }
+        }
+        Ok(Some(text)) => {
+            alarms
+                .raise(AlarmKind::Evaluation, "rules", &text, Some(block.number))
+                .await;
+        }
+        Err(error) => tracing::debug!(block = block.number, %error, "verdicts could not be compared"),
     }
 }

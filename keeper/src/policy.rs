@@ -1,15 +1,21 @@
 //! What a compiled configuration means for the keeper.
 
-use cordon_client::config::Respond;
+use std::sync::Arc;
+
+use cordon_client::config::{Evaluate, Respond};
 use cordon_client::{CompiledConfig, RuleMeta};
 use cordon_core::bounds::KEEPER;
 use cordon_core::rule::Class;
 
+use crate::chain::Rpc;
 use crate::decide::{Response, RulePolicy};
 use crate::options::Options;
 use crate::record::{NamedContainment, Names};
 use crate::respond::GasPlan;
-use crate::rules::{Hooks, Watched, WitnessRule};
+use crate::rules::{Hooks, Reader, Watched, WitnessRule};
+
+/// Rules that the guard evaluates as fast as anybody could read what they depend on.
+const FEW: usize = 16;
 
 /// The rules as policies, in the order of the rulebook. Hook rules are not among them: they hold inside a call only.
 pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Vec<RulePolicy> {
@@ -56,6 +62,30 @@ pub(crate) fn watched(compiled: &CompiledConfig, options: &Options) -> Watched {
         }
     }
     watched
+}
+
+/// The programs of all rules, by index.
+pub(crate) fn programs(compiled: &CompiledConfig) -> Arc<Vec<Vec<u8>>> {
+    let programs = compiled.rulebook.rules.iter().map(|rule| rule.program.clone());
+    Arc::new(programs.collect())
+}
+
+/// The reader of a guard's keeper.
+pub(crate) fn reader(rpc: Rpc, compiled: &CompiledConfig, options: &Options) -> Reader {
+    let watched = watched(compiled, options);
+    let here = match options.evaluate {
+        Evaluate::Auto => watched.plain.len() > FEW,
+        Evaluate::Guard => false,
+        Evaluate::Keeper => true,
+    };
+    let reader = Reader::new(rpc, options.guard, watched)
+        .with_hooks(hooks(compiled))
+        .with_watches(options.watches.clone());
+    if here {
+        reader.evaluating_here(programs(compiled))
+    } else {
+        reader
+    }
 }
 
 /// Where calls that a hook stopped are looked for.

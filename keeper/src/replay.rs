@@ -4,6 +4,7 @@
 //! Rules are evaluated here, by the evaluator that the guard has too, so that rules can be tried which no guard has adopted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use alloy::primitives::B256;
 use cordon_client::CompiledConfig;
@@ -16,7 +17,7 @@ use crate::error::KeeperError;
 use crate::options::Options;
 use crate::policy;
 use crate::record::Names;
-use crate::rules::{BlockReading, GuardEventKind, ReadError, Reader, Request, Sighting};
+use crate::rules::{BlockReading, CHECK_EVERY, Fetched, GuardEventKind, ReadError, Reader, Request, Sighting};
 
 /// Blocks that are read at the same time: what bounds the memory.
 const AHEAD: usize = 8;
@@ -90,23 +91,30 @@ impl Tried {
     fn new(rpc: &Rpc, options: &Options, compiled: &CompiledConfig) -> Self {
         let watched = policy::watched(compiled, options);
         let plain = watched.plain.iter().map(|rule| Request::plain(*rule)).collect();
-        let programs = compiled
-            .rulebook
-            .rules
-            .iter()
-            .map(|rule| rule.program.clone())
-            .collect();
+        let programs = policy::programs(compiled);
         Self {
             policies: policy::policies(compiled, options),
             names: policy::names(compiled),
             reader: Reader::new(rpc.clone(), options.guard, watched)
-                .with_programs(programs)
+                .with_programs(Arc::clone(&programs))
+                .evaluating_here(programs)
                 .with_watches(options.watches.clone()),
             plain,
             past: Past::default(),
             unknown: BTreeMap::new(),
             speaks: BTreeMap::new(),
         }
+    }
+
+    /// Reads what is left of a block, and compares samples of what was evaluated here with what the node says.
+    async fn complete(&self, block: &BlockRef, fetched: Fetched) -> Result<BlockReading, KeeperError> {
+        let reading = self.reader.complete(block, &self.plain, fetched).await?;
+        if block.number.is_multiple_of(CHECK_EVERY)
+            && let Some(text) = self.reader.check(block, &reading.verdicts).await?
+        {
+            return Err(KeeperError::Differs { text });
+        }
+        Ok(reading)
     }
 
     /// What this configuration makes of a block, in the order of names.
@@ -201,8 +209,8 @@ impl Tried {
     }
 }
 
-/// A block as it was read for each configuration.
-type Read = (BlockRef, BlockReading, Option<BlockReading>);
+/// A block as it was fetched for each configuration.
+type Read = (BlockRef, Fetched, Option<Fetched>);
 
 /// Evaluates the blocks `from` to `to` (both included) in order and tells `on_found` of every decision, of what watches found,
 /// and of every rule that begins to be `Unknown`. With `against`, its options and rules are tried on the same blocks, and what
@@ -230,18 +238,22 @@ pub async fn replay(
     let mut numbers = from..=to;
     let mut reads = FuturesOrdered::new();
     for number in numbers.by_ref().take(AHEAD) {
-        reads.push_back(read(&rpc, &readers, number));
+        reads.push_back(fetch(&rpc, &readers, number));
     }
     let mut replayed = Replayed::default();
     while let Some(held) = reads.next().await {
         if let Some(number) = numbers.next() {
-            reads.push_back(read(&rpc, &readers, number));
+            reads.push_back(fetch(&rpc, &readers, number));
         }
-        let (block, reading, others) = held?;
+        let (block, fetched, others) = held?;
+        let reading = own.complete(&block, fetched).await?;
         replayed.count(&reading);
         let mine = own.look(&block, reading);
         let theirs = match (&mut other, others) {
-            (Some(other), Some(reading)) => Some(other.look(&block, reading)),
+            (Some(other), Some(fetched)) => {
+                let reading = other.complete(&block, fetched).await?;
+                Some(other.look(&block, reading))
+            }
             _ => None,
         };
         for found in sides(&block, mine, theirs) {
@@ -326,12 +338,12 @@ fn sides(block: &BlockRef, mine: Vec<(String, What)>, theirs: Option<Vec<(String
 
 type Readers = ((Reader, Vec<Request>), Option<(Reader, Vec<Request>)>);
 
-async fn read(rpc: &Rpc, (own, other): &Readers, number: u64) -> Result<Read, KeeperError> {
+async fn fetch(rpc: &Rpc, (own, other): &Readers, number: u64) -> Result<Read, KeeperError> {
     let block = rpc.by_number(number).await?.ok_or(KeeperError::NoBlock { number })?;
-    let mine = own.0.read(&block, &own.1, &[]);
+    let mine = own.0.fetch(&block, &own.1, &[]);
     let theirs = async {
         match other {
-            Some((reader, plain)) => Ok::<_, ReadError>(Some(reader.read(&block, plain, &[]).await?)),
+            Some((reader, plain)) => Ok::<_, ReadError>(Some(reader.fetch(&block, plain, &[]).await?)),
             None => Ok(None),
         }
     };

@@ -13,6 +13,7 @@ use cordon_client::config::StorePlace;
 use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
 use cordon_keeper::record::Store;
+use cordon_keeper::rules::HereStatus;
 use cordon_keeper::{Keeper, KeeperError, Options, Signers};
 
 use crate::check::warn;
@@ -169,16 +170,32 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
 
 async fn check(args: &Args) -> eyre::Result<()> {
     let prepared = prepare(args)?;
-    let address = prepared.verify().await?;
+    let (address, rules) = prepared.verify(true).await?;
     let chain = prepared.config.chain.id;
     match prepared.signers {
-        Some(_) => println!(
-            "keeper {address} can serve guard {} on chain {chain}",
-            prepared.options.guard
-        ),
+        Some(_) => {
+            println!(
+                "keeper {address} can serve guard {} on chain {chain}",
+                prepared.options.guard
+            );
+            println!("{}", evaluation(rules.as_ref()));
+        }
         None => println!("{} watches can look at chain {chain}", prepared.config.watches.len()),
     }
     Ok(())
+}
+
+/// Who evaluates the rules without parameters.
+fn evaluation(status: Option<&HereStatus>) -> String {
+    match status {
+        None => "rules without parameters are evaluated by the guard at every block".to_owned(),
+        Some(HereStatus { off: Some(why), .. }) => {
+            format!("rules without parameters are evaluated by the guard at every block: {why}")
+        }
+        Some(HereStatus { keeper, guard, .. }) => format!(
+            "rules without parameters: {keeper} are evaluated by the keeper when something that they read has changed, {guard} by the guard at every block"
+        ),
+    }
 }
 
 /// A keeper of the guard, or one that only watches when there is none.
@@ -195,8 +212,9 @@ async fn keeper(
 }
 
 impl Prepared {
-    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made. Answers the keeper's address.
-    async fn verify(&self) -> eyre::Result<Address> {
+    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made. Answers the keeper's address,
+    /// and, when the rules are to be evaluated once, who evaluates them.
+    async fn verify(&self, evaluate: bool) -> eyre::Result<(Address, Option<HereStatus>)> {
         let folder = tempfile::tempdir()?;
         let place = match &self.store {
             StorePlace::File(path) if !path.exists() => StorePlace::File(folder.path().join("check.db")),
@@ -206,6 +224,8 @@ impl Prepared {
         let store = Store::at(&place, self.config.source.directory(), options.chain_id, options.guard).await?;
         let keeper = keeper(options, &self.compiled, store.clone(), self.signers.clone()).await;
         store.close().await;
-        Ok(keeper?.address())
+        let keeper = keeper?;
+        let status = if evaluate { keeper.rehearse().await? } else { None };
+        Ok((keeper.address(), status))
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut prepared = prepare(args)?;
     if !matches!(&prepared.store, StorePlace::File(path) if path.exists()) {
         // A record names its chain and guard for good: none is begun for a configuration that cannot work.
-        prepared.verify().await?;
+        prepared.verify(false).await?;
     }
     let mut interrupt = Interrupt::listen()?;
     let mut changes = Changes::of(args, prepared.config.source.text())?;
@@ -124,7 +124,7 @@ fn name(path: &Path) -> String {
 /// The configuration as it is now, when a keeper could start with it.
 async fn usable(args: &Args) -> eyre::Result<Prepared> {
     let prepared = prepare(args)?;
-    prepared.verify().await?;
+    prepared.verify(false).await?;
     Ok(prepared)
 }
 

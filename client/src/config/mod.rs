@@ -113,6 +113,19 @@ pub enum StorePlace {
     Postgres(Credential),
 }
 
+/// Who evaluates the rules without parameters at every block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evaluate {
+    /// The guard while the rules are few, else the keeper.
+    #[default]
+    Auto,
+    /// The guard.
+    Guard,
+    /// The keeper, on the words of the state that the rules depend on; only rules of which one has changed.
+    Keeper,
+}
+
 /// `[keeper]`; paths are resolved against the file's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeeperConfig {
@@ -130,6 +143,8 @@ pub struct KeeperConfig {
     pub heartbeat_url: Option<Credential>,
     /// Where the console listens; `None` for no console.
     pub console: Option<SocketAddr>,
+    /// Who evaluates the rules.
+    pub evaluate: Evaluate,
 }
 
 /// How bad a breach is, `P1` the worst.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
+use super::Evaluate;
 use super::credential::Credential;
 use super::secret::Secret;
 
@@ -71,6 +72,8 @@ pub(super) struct RawKeeper {
     pub(super) reports: Option<PathBuf>,
     pub(super) heartbeat_url: Option<Credential>,
     pub(super) console: Option<RawConsole>,
+    #[serde(default)]
+    pub(super) evaluate: Evaluate,
 }
 
 /// `store`: the path of a SQLite file, or `{ postgres = { env = "NAME" } }`.

@@ -6,7 +6,7 @@ use alloy::primitives::{Address, Bytes, U256, address};
 use super::{Answer, Question, Refusal};
 
 /// Where the code is put: nobody's address.
-const AT: Address = address!("0x00000000000000000000000000000000c02d0001");
+pub(super) const AT: Address = address!("0x00000000000000000000000000000000c02d0001");
 /// Calls per `eth_call`: their sum stays far below the gas that nodes give one.
 pub(super) const MOST: usize = 200;
 /// Calldata that nodes take without complaint, in bytes.
@@ -27,10 +27,7 @@ pub(super) fn question(questions: &[&Question]) -> Option<Question> {
         else {
             return None;
         };
-        data.extend(to.as_slice());
-        data.extend(u32::try_from(*gas).ok()?.to_be_bytes());
-        data.extend(u16::try_from(input.len()).ok()?.to_be_bytes());
-        data.extend(input);
+        add(&mut data, *to, u32::try_from(*gas).ok()?, input)?;
     }
     (data.len() <= LONGEST).then(|| Question::Call {
         to: AT,
@@ -38,6 +35,16 @@ pub(super) fn question(questions: &[&Question]) -> Option<Question> {
         gas: None,
         code: Some((code().into(), Vec::<(U256, _)>::new())),
     })
+}
+
+/// Adds a call to the calldata; `None`, and nothing is added, when its own calldata is too long.
+pub(super) fn add(data: &mut Vec<u8>, to: Address, gas: u32, input: &[u8]) -> Option<()> {
+    let length = u16::try_from(input.len()).ok()?;
+    data.extend(to.as_slice());
+    data.extend(gas.to_be_bytes());
+    data.extend(length.to_be_bytes());
+    data.extend(input);
+    Some(())
 }
 
 /// The answers to `count` calls; `None` when these are not so many.
@@ -61,7 +68,7 @@ pub(super) fn answers(output: &Bytes, count: usize) -> Option<Vec<Result<Answer,
 }
 
 /// The instructions. On the stack: position in the calldata, and above it the end of what is to be answered.
-fn code() -> Vec<u8> {
+pub(super) fn code() -> Vec<u8> {
     let head = u8::try_from(HEAD).unwrap_or_default();
     // push1 0, push1 0: nothing read, nothing answered
     let mut code = vec![0x60, 0x00, 0x60, 0x00];

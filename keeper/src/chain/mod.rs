@@ -13,6 +13,7 @@ mod heads;
 mod inspect;
 mod requests;
 mod rpc;
+mod words;
 
 pub use batch::{Answer, Question, Refusal};
 pub use canonical::{BlockSource, Canonical, FollowError};
@@ -24,3 +25,4 @@ pub(crate) use headers::Headers;
 pub use heads::{HeadSettings, Heads, Link, Seen, Via};
 pub use inspect::FailedTransaction;
 pub use rpc::Rpc;
+pub use words::{Inquiry, Key};

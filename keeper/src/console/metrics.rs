@@ -158,6 +158,7 @@ impl Metrics {
             ready,
         );
         gauges(&mut registry, shown);
+        evaluated(&mut registry, shown);
         recorded(&mut registry, shown).await?;
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -203,6 +204,28 @@ fn gauges(registry: &mut Registry, shown: &Shown) {
         "subscribed",
         "1 while heads come by subscription",
         Some(u64::from(link.subscribed)),
+    );
+}
+
+/// Who evaluates the rules. Nothing where the guard evaluates all of them.
+fn evaluated(registry: &mut Registry, shown: &Shown) {
+    let Some(status) = shown.reader.here() else { return };
+    let rules: Family<Label, Gauge> = Family::default();
+    let (keeper, guard) = match status.off {
+        None => (status.keeper, status.guard),
+        Some(_) => (0, status.keeper.saturating_add(status.guard)),
+    };
+    for (by, count) in [("keeper", keeper), ("guard", guard)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        rules.get_or_create(&[("by", by.to_owned())]).set(count);
+    }
+    registry.register("rules", "Rules without parameters, by who evaluates them", rules);
+    let made = Counter::<u64>::default();
+    made.inc_by(status.made);
+    registry.register(
+        "evaluations",
+        "Evaluations that the keeper made itself since the start",
+        made,
     );
 }
 

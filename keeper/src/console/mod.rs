@@ -28,6 +28,7 @@ use crate::event::KeeperEvent;
 use crate::health::Progress;
 use crate::record::{Names, Store};
 use crate::respond::Readiness;
+use crate::rules::Reader;
 
 pub(crate) use metrics::Metrics;
 
@@ -48,6 +49,7 @@ pub(crate) struct Shown {
     pub(crate) progress: Progress,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
+    pub(crate) reader: Reader,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     /// Names besides this machine's are welcome in `Host`.
     pub(crate) remote: bool,
@@ -59,7 +61,7 @@ impl Shown {
     pub(crate) fn new(
         (store, names): (Store, Names),
         keeper: Address,
-        (heads, progress, readiness): (Heads, Progress, Readiness),
+        (heads, progress, readiness, reader): (Heads, Progress, Readiness, Reader),
         events: broadcast::Sender<KeeperEvent>,
         remote: bool,
     ) -> Self {
@@ -71,6 +73,7 @@ impl Shown {
             progress,
             metrics: Metrics::default(),
             readiness,
+            reader,
             events,
             remote,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),

@@ -45,6 +45,8 @@ pub enum AlarmKind {
     ConfigChanged,
     /// A watch could not look at a block.
     WatchUnknown,
+    /// What the keeper evaluated is not what the guard says.
+    Evaluation,
 }
 
 impl AlarmKind {
@@ -70,6 +72,7 @@ impl AlarmKind {
             Self::NotifyFailed => "notify-failed",
             Self::ConfigChanged => "config-changed",
             Self::WatchUnknown => "watch-unknown",
+            Self::Evaluation => "evaluation",
         }
     }
 
@@ -87,6 +90,7 @@ impl AlarmKind {
             Self::RuleUnknown
             | Self::EventsUnread
             | Self::WatchUnknown
+            | Self::Evaluation
             | Self::Behind
             | Self::ActionDelayed
             | Self::NotReady

@@ -3,6 +3,7 @@
 
 mod evaluate;
 mod events;
+mod here;
 mod native;
 mod read;
 mod scopes;
@@ -11,7 +12,10 @@ mod watch;
 mod watches;
 
 pub use events::{GuardEvent, GuardEventKind};
+pub(crate) use here::CHECK_EVERY;
+pub use here::HereStatus;
 pub use native::{Evaluated, NativeState};
+pub(crate) use read::Fetched;
 pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, reason_text};
 pub use scopes::scope_at;
 pub use stopped::{Hooks, StoppedCall};

@@ -10,6 +10,7 @@ use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
+use super::here::{Begun, Here};
 use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
@@ -100,6 +101,18 @@ pub struct Reader {
     watches: Watches,
     /// Programs by rule: evaluated here instead of by the guard.
     pub(super) programs: Option<Arc<Vec<Vec<u8>>>>,
+    /// Evaluates what it can without asking anybody for verdicts.
+    pub(super) here: Option<Here>,
+}
+
+/// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    logs: Option<Vec<Log>>,
+    sightings: Sightings,
+    levels: Option<Vec<ScopeReading>>,
+    stopped: Vec<StoppedCall>,
+    begun: Begun,
 }
 
 impl Reader {
@@ -113,6 +126,7 @@ impl Reader {
             hooks: Hooks::default(),
             watches: Watches::default(),
             programs: None,
+            here: None,
         }
     }
 
@@ -133,8 +147,8 @@ impl Reader {
     /// The same, evaluating these programs here, by rule, and not asking the guard for verdicts: for rules that the guard has not
     /// adopted.
     #[must_use]
-    pub fn with_programs(mut self, programs: Vec<Vec<u8>>) -> Self {
-        self.programs = Some(Arc::new(programs));
+    pub fn with_programs(mut self, programs: Arc<Vec<Vec<u8>>>) -> Self {
+        self.programs = Some(programs);
         self
     }
 
@@ -156,19 +170,49 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]; a call that fails on a block that the node has is an `Unknown` verdict instead.
     pub async fn read(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<BlockReading, ReadError> {
+        let fetched = self.fetch(block, known, scopes).await?;
+        self.complete(block, known, fetched).await
+    }
+
+    /// The part of [`Reader::read`] that does not depend on the blocks before.
+    pub(crate) async fn fetch(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<Fetched, ReadError> {
         let looked = async {
             let logs = self.logs(block).await?;
             let sightings = self.watches.look(&self.rpc, block, logs.as_deref()).await?;
             Ok((logs, sightings))
         };
-        let (looked, verdicts, levels, stopped) = futures::future::join4(
+        let (looked, begun, levels, stopped) = futures::future::join4(
             looked,
-            self.evaluate(block, known),
+            self.begin(block, known),
             self.scopes(block, scopes),
             self.stopped(block),
         )
         .await;
-        let ((logs, sightings), mut verdicts, levels) = (looked?, verdicts?, levels?);
+        let ((logs, sightings), begun, levels) = (looked?, begun?, levels?);
+        Ok(Fetched {
+            logs,
+            sightings,
+            levels,
+            stopped,
+            begun,
+        })
+    }
+
+    /// The rest of [`Reader::read`]. Of several blocks that were fetched ahead, in their order.
+    pub(crate) async fn complete(
+        &self,
+        block: &BlockRef,
+        known: &[Request],
+        fetched: Fetched,
+    ) -> Result<BlockReading, ReadError> {
+        let Fetched {
+            logs,
+            sightings,
+            levels,
+            stopped,
+            begun,
+        } = fetched;
+        let mut verdicts = self.finish(block, known, begun).await?;
         let mut reading = BlockReading {
             scopes: levels,
             stopped,

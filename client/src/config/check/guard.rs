@@ -181,6 +181,7 @@ impl Checker {
         KeeperConfig {
             heartbeat_url: raw.heartbeat_url,
             console,
+            evaluate: raw.evaluate,
             store: match raw.store {
                 RawStore::File(path) => StorePlace::File(self.source.directory().join(path)),
                 RawStore::Postgres(url) => StorePlace::Postgres(url),
