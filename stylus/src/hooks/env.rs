@@ -208,9 +208,11 @@ impl Env {
             .map(|(_, code)| code.clone())
     }
 
-    /// Remembers code; since ArbOS 40 only if there is any.
+    /// Remembers code; since ArbOS 40 only if there is any, and what was remembered before stays.
     pub(super) fn remember_code(&mut self, account: Address, code: &Bytes) {
         let always = self.params.arbos_version < pricing::ARBOS_WASM_SIZE_PARAM;
-        self.last_code = (always || !code.is_empty()).then(|| (account, code.clone()));
+        if always || !code.is_empty() {
+            self.last_code = Some((account, code.clone()));
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::owner::owned;
 use crate::precompiles::{ask, with_args};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
+const CODE: Address = Address::with_last_byte(0x42);
 const NOBODY: Address = Address::with_last_byte(0x77);
 
 /// A change: the first version that has it, what it is, and whether a new chain has it.
@@ -106,6 +107,22 @@ fn each_change_comes_with_its_version_and_stays() {
             assert_eq!(has(arbos), arbos >= since, "{what}, ArbOS {arbos}");
         }
     }
+}
+
+#[test]
+fn an_account_without_code_does_not_end_what_is_remembered_since_arbos_40() {
+    let size = |at: u32| format!("call $account_code_size (i32.const {at})");
+    let setup = format!("(drop ({})) (drop ({}))", size(0), size(20));
+    let again = |arbos| {
+        let mut chain = Chain::new(arbos);
+        chain.set_code(CODE, &[0]);
+        let accounts = [CODE.into_array(), NOBODY.into_array()].concat();
+        measure(&mut chain, &accounts, &setup, &size(0)).ink
+    };
+    assert_eq!(again(60), 68_073);
+    assert_eq!(again(40), 68_073);
+    // Before, having no code was remembered in its place: the code is loaded again, from a warm account.
+    assert_eq!(again(39), 68_073 + (700 + 100) * 10_000);
 }
 
 #[test]
