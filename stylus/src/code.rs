@@ -17,6 +17,8 @@ const FRAGMENT: u8 = 1;
 const ROOT: u8 = 2;
 /// Prefix of compressed programs without a dictionary.
 const CLASSIC_PREFIX: [u8; 4] = [0xef, 0xf0, CLASSIC, 0];
+/// The dictionary for Stylus programs that chains have; it is not part of any package, and no tool compresses with it.
+pub const PROGRAM_DICTIONARY: u8 = 1;
 /// Bytes of a root before its addresses: prefix, dictionary, decompressed length.
 const ROOT_HEADER: usize = 8;
 

@@ -145,12 +145,18 @@ impl<DB: Database> Call<'_, DB> {
         Ok(fee)
     }
 
-    /// The module of the program with this code; errors keep the gas.
+    /// The module of the program with this code; errors keep the gas, but for a dictionary that is missing only here.
     fn decompress(&mut self, code: &Bytes, params: &Params) -> Result<Vec<u8>, Fault<DB>> {
         let limit = usize::try_from(params.max_wasm_size).unwrap_or(usize::MAX);
-        let revert = |error: CodeError| {
-            tracing::debug!(target: "stylus", %error, "program cannot be decompressed");
-            Fault::Revert(Vec::new())
+        let revert = |error: CodeError| match error {
+            // Chains have this dictionary, so that the program is a good one there: who activates it here learns what is missing.
+            CodeError::Dictionary(code::PROGRAM_DICTIONARY) => {
+                Fault::Halt(format!("program activation failed: {error}"))
+            }
+            _ => {
+                tracing::debug!(target: "stylus", %error, "program cannot be decompressed");
+                Fault::Revert(Vec::new())
+            }
         };
         match code::kind(code).filter(|kind| kind.is_known(params.arbos_version)) {
             Some(CodeKind::Classic { .. }) => code::decompress(code, limit).map_err(revert),
