@@ -14,6 +14,7 @@ use std::{
 use alloy::primitives::Address;
 use jsonrpsee::{
     Methods,
+    core::middleware::RpcServiceBuilder,
     server::{BatchRequestConfig, Server, ServerConfig, ServerHandle},
 };
 use tokio::{
@@ -27,7 +28,7 @@ use crate::{
     cors::Cors,
     error::NodeError,
     node::{Mining, Slot},
-    rpc::{self, HexIds},
+    rpc::{self, HexIds, detour::Bypass},
     save, setup,
     validate::validate,
 };
@@ -252,7 +253,8 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
         .build();
     let server = Server::builder()
         .set_config(server_config)
-        .set_http_middleware(tower::ServiceBuilder::new().layer(cors))
+        .set_http_middleware(tower::ServiceBuilder::new().layer(cors).layer(Bypass))
+        .set_rpc_middleware(RpcServiceBuilder::new().layer(Bypass))
         .build_from_tcp(listener)?;
     let module = rpc::module(slot.clone()).map_err(|error| NodeError::State {
         reason: error.to_string(),

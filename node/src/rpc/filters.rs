@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, Module, RpcError, args::quantity, logs::Logs, long_method, method};
+use super::{Answer, Args, Module, RpcError, args::quantity, detour::Long, logs::Logs, long_method, method};
 use crate::{
     fork::Past,
     node::{Event, Node},
@@ -176,6 +176,16 @@ enum Changes {
     /// Of blocks or transactions.
     Hashes(Vec<B256>),
     Logs(Logs),
+}
+
+impl Long for Changes {
+    fn into_text(self, limit: usize) -> Option<Vec<u8>> {
+        match self {
+            // One for each block or transaction: far below the limit.
+            Self::Hashes(hashes) => serde_json::to_vec(&hashes).ok().filter(|text| text.len() <= limit),
+            Self::Logs(logs) => logs.into_text(limit),
+        }
+    }
 }
 
 async fn changes(node: Arc<Node>, args: Args) -> Result<Changes, RpcError> {

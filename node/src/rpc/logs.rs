@@ -1,14 +1,15 @@
 //! Logs of blocks: which a filter lets through, and their text.
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use alloy::{
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B256, Bytes, hex},
     rpc::types::Filter,
 };
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::Value;
 
+use super::detour::Long;
 use crate::chain::Block;
 
 /// A log of a block, borrowed from it: answers may hold many thousands.
@@ -30,6 +31,53 @@ pub(crate) struct MinedLog<'b> {
     log_index: u64,
     /// Its block was taken back.
     pub(crate) removed: bool,
+}
+
+impl MinedLog<'_> {
+    /// Appends the log as [`Serialize`] would write it. Answers hold many thousands: this takes a fifth of the time.
+    fn write(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(br#"{"address":""#);
+        write_hex(text, self.address.as_slice());
+        text.extend_from_slice(br#"","topics":["#);
+        for (index, topic) in self.topics.iter().enumerate() {
+            text.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            write_hex(text, topic.as_slice());
+            text.push(b'"');
+        }
+        text.extend_from_slice(br#"],"data":""#);
+        write_hex(text, self.data);
+        text.extend_from_slice(br#"","blockHash":""#);
+        write_hex(text, self.block_hash.as_slice());
+        text.extend_from_slice(br#"","blockNumber":""#);
+        write_quantity(text, self.block_number);
+        text.extend_from_slice(br#"","blockTimestamp":""#);
+        write_quantity(text, self.block_timestamp);
+        text.extend_from_slice(br#"","transactionHash":""#);
+        write_hex(text, self.transaction_hash.as_slice());
+        text.extend_from_slice(br#"","transactionIndex":""#);
+        write_quantity(text, self.transaction_index);
+        text.extend_from_slice(br#"","logIndex":""#);
+        write_quantity(text, self.log_index);
+        text.extend_from_slice(if self.removed {
+            br#"","removed":true}"#
+        } else {
+            br#"","removed":false}"#
+        });
+    }
+}
+
+fn write_hex(text: &mut Vec<u8>, bytes: &[u8]) {
+    text.extend_from_slice(b"0x");
+    let start = text.len();
+    text.resize(start.saturating_add(bytes.len().saturating_mul(2)), b'0');
+    let digits = text.get_mut(start..).unwrap_or_default();
+    // There are two digits for each byte.
+    let _ = hex::encode_to_slice(bytes, digits);
+}
+
+fn write_quantity(text: &mut Vec<u8>, quantity: u64) {
+    // Writing into memory does not fail.
+    let _ = write!(text, "{quantity:#x}");
 }
 
 /// The logs of a block that `filter` lets through.
@@ -77,5 +125,65 @@ impl Serialize for Logs {
             list.serialize_element(&log)?;
         }
         list.end()
+    }
+}
+
+impl Long for Logs {
+    fn into_text(self, limit: usize) -> Option<Vec<u8>> {
+        let mut text = Vec::with_capacity(self.blocks.len().saturating_mul(640).min(limit));
+        text.push(b'[');
+        for log in &self.upstream {
+            serde_json::to_writer(&mut text, log).ok()?;
+            text.push(b',');
+            if text.len() > limit {
+                return None;
+            }
+        }
+        for log in self.blocks.iter().flat_map(|block| matching(block, &self.filter)) {
+            log.write(&mut text);
+            text.push(b',');
+            if text.len() > limit {
+                return None;
+            }
+        }
+        // The bracket takes the place of the last comma.
+        if text.len() > 1 {
+            text.pop();
+        }
+        text.push(b']');
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_written_as_it_is_serialised() {
+        let address = Address::repeat_byte(0xa1);
+        let data = Bytes::from((0..=255).collect::<Vec<u8>>());
+        for count in 0..=4 {
+            for (data, removed) in [(Bytes::new(), false), (data.clone(), true)] {
+                let topics = vec![B256::repeat_byte(0x0f); count];
+                let log = MinedLog {
+                    address: &address,
+                    topics: &topics,
+                    data: &data,
+                    block_hash: B256::repeat_byte(0x20),
+                    block_number: u64::MAX,
+                    block_timestamp: 1_700_000_000,
+                    transaction_hash: B256::repeat_byte(0x03),
+                    transaction_index: 0,
+                    log_index: 16,
+                    removed,
+                };
+                let mut text = Vec::new();
+                log.write(&mut text);
+                assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&log).unwrap());
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ mod blocks;
 mod calls;
 mod cheats;
 mod debug;
+pub(crate) mod detour;
 mod error;
 mod fees;
 pub(crate) mod filters;
@@ -30,7 +31,6 @@ mod txpool;
 use std::{future::Future, sync::Arc};
 
 use jsonrpsee::{RpcModule, core::RegisterMethodError, types::Params};
-use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use self::args::Args;
@@ -52,14 +52,15 @@ fn long_method<F, Fut, T>(module: &mut Module, name: &'static str, handler: F) -
 where
     F: Fn(Arc<Node>, Args) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<T, RpcError>> + Send + 'static,
-    T: Serialize + Clone + Send + 'static,
+    T: detour::Long,
 {
-    module.register_async_method(name, move |params: Params<'static>, slot, _| {
+    module.register_async_method(name, move |params: Params<'static>, slot, request| {
         let (handler, node) = (handler.clone(), slot.current());
         let args = Args::parse(&params);
         async move {
             let answer = async { handler(node.clone(), args?).await };
-            answer.await.map_err(|error| error.into_object(&node.names))
+            let answer = answer.await.map_err(|error| error.into_object(&node.names))?;
+            detour::send(answer, &request)
         }
     })?;
     Ok(())

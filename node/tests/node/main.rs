@@ -14,6 +14,7 @@ mod fees;
 mod fork;
 mod history;
 mod limits;
+mod long;
 mod methods;
 mod mining;
 mod parity;
