@@ -29,26 +29,35 @@ impl Client {
         })
     }
 
+    /// Where the node listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Another connection to the same node.
     pub(crate) fn another(&self) -> eyre::Result<Self> {
         Self::new(&self.url)
     }
 
-    /// Sends a request that is already text and answers the response as it came: decoding long ones is not the node's work.
-    pub(crate) async fn fetch(&self, body: String) -> eyre::Result<Vec<u8>> {
-        let response = self
-            .http
-            .post(&self.url)
-            .header("content-type", "application/json")
-            .body(body)
-            .send()
-            .await?;
-        Ok(response.bytes().await?.into())
+    async fn respond(&self, body: String) -> eyre::Result<reqwest::Response> {
+        let request = self.http.post(&self.url).header("content-type", "application/json");
+        Ok(request.body(body).send().await?)
     }
 
-    /// As [`fetch`](Self::fetch), as text.
+    /// Sends a request that is already text; the response as it came.
     pub(crate) async fn post(&self, body: String) -> eyre::Result<String> {
-        Ok(String::from_utf8(self.fetch(body).await?)?)
+        Ok(String::from_utf8(self.respond(body).await?.bytes().await?.into())?)
+    }
+
+    /// Sends a request that is already text and counts the bytes of the response: to gather and decode long ones is not the
+    /// node's work.
+    pub(crate) async fn weigh(&self, body: String) -> eyre::Result<usize> {
+        let mut response = self.respond(body).await?;
+        let mut bytes = 0usize;
+        while let Some(part) = response.chunk().await? {
+            bytes = bytes.saturating_add(part.len());
+        }
+        Ok(bytes)
     }
 
     /// The result of a method; its error is an error.

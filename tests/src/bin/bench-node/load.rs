@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Client, hash, number};
 use crate::peer::{Kind, Node, Programs};
+use crate::target::verdict;
 use crate::token::Token;
 use crate::workload::rate;
 
@@ -21,25 +22,92 @@ const DRAINING: Duration = Duration::from_secs(60);
 /// Transfers that each connection has ready when it sends signed ones; more than it can send.
 const SIGNED: u64 = 4_000;
 
+/// The most memory that a node may take meanwhile, in MiB.
+const MEMORY: f64 = 512.0;
+
+/// What stock anvil with a larger pool has mined per second, of transfers from unlocked accounts and of signed ones, on two cores
+/// that did nothing else.
+const UNLOCKED: f64 = 705.0;
+const SIGNED_RATE: f64 = 1_582.0;
+
+/// Loads both nodes, prints what came of it, and answers how many targets are missed.
+pub(crate) async fn loads(programs: &Programs, root: &Path) -> usize {
+    println!("Sixteen connections that send ERC-20 transfers for 10 s and wait for nothing, automine:\n");
+    println!(
+        "| node | transfers | accepted | refused | lost | mined twice | mined per s | drained after, s | most memory, MiB | |"
+    );
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    let mut missed = 0usize;
+    for signed in [false, true] {
+        let transfers = if signed { "signed" } else { "from unlocked accounts" };
+        let peer = run(programs, Kind::Anvil, root, signed).await;
+        let ours = run(programs, Kind::Cordon, root, signed).await;
+        let fast = if signed { SIGNED_RATE } else { UNLOCKED };
+        let least = peer.as_ref().map_or(fast, |peer| peer.rate.max(fast));
+        let met = ours.as_ref().is_ok_and(|load| load.holds(least));
+        if !met {
+            missed = missed.saturating_add(1);
+        }
+        for (name, load, verdict) in [
+            ("cordon node, default settings", ours, verdict(met)),
+            ("anvil, `--max-transactions 1000000`", peer, "-"),
+        ] {
+            match load {
+                Ok(load) => println!("| {name} | {transfers} | {} | {verdict} |", load.cells()),
+                Err(error) => println!("| {name} | {transfers} | failed: {error:#} | | | | | | | {verdict} |"),
+            }
+        }
+    }
+    println!(
+        "\nTarget: nothing refused, lost or mined twice, below {MEMORY} MiB, and faster than anvil, here and on a free machine.\n"
+    );
+    missed
+}
+
+impl Load {
+    /// Whether nothing went wrong and more than `least` were mined per second.
+    fn holds(&self, least: f64) -> bool {
+        self.accepted > 0
+            && self.refused == 0
+            && self.lost == 0
+            && self.twice == 0
+            && self.peak_mib < MEMORY
+            && self.rate > least
+    }
+
+    fn cells(&self) -> String {
+        format!(
+            "{} | {} | {} | {} | {:.0} | {:.1} | {:.0}",
+            self.accepted,
+            self.refused,
+            self.lost,
+            self.twice,
+            self.rate,
+            self.drained.as_secs_f64(),
+            self.peak_mib
+        )
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    pub(crate) accepted: u64,
-    pub(crate) refused: u64,
+struct Load {
+    accepted: u64,
+    refused: u64,
     /// Accepted, and not in a block in the end.
-    pub(crate) lost: u64,
+    lost: u64,
     /// In more than one block.
-    pub(crate) twice: u64,
+    twice: u64,
     /// Mined from the first send to the last block, per second.
-    pub(crate) rate: f64,
+    rate: f64,
     /// Time from the last send to an empty pool.
-    pub(crate) drained: Duration,
+    drained: Duration,
     /// The most memory that was seen, in MiB.
-    pub(crate) peak_mib: f64,
+    peak_mib: f64,
 }
 
 /// Loads a node; `signed` with transactions that the clients have signed beforehand.
-pub(crate) async fn run(programs: &Programs, kind: Kind, root: &Path, signed: bool) -> eyre::Result<Load> {
+async fn run(programs: &Programs, kind: Kind, root: &Path, signed: bool) -> eyre::Result<Load> {
     let args: &[&str] = match kind {
         Kind::Cordon => &[],
         // With its default it stops for good.

@@ -112,7 +112,8 @@ impl Token {
     }
 }
 
-fn signer(index: u32) -> eyre::Result<PrivateKeySigner> {
+/// A development account, of either node.
+pub(crate) fn signer(index: u32) -> eyre::Result<PrivateKeySigner> {
     let builder = MnemonicBuilder::<English>::default().phrase(cordon_node::DEFAULT_MNEMONIC);
     Ok(builder.index(index)?.build()?)
 }

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, hex};
 use alloy::sol;
 use alloy::sol_types::SolCall;
-use eyre::{OptionExt, WrapErr, ensure, eyre};
-use serde_json::{Value, json};
+use eyre::{OptionExt, WrapErr, bail, ensure};
+use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::client::{Client, number, request};
+use crate::client::{Client, request};
 use crate::peer::{Kind, Node, Programs};
+use crate::stylus;
+use crate::target::Target;
 use crate::token::Token;
+use crate::transfers::transfers;
 
 sol! {
     #[allow(missing_docs)]
@@ -33,6 +36,9 @@ const INTERVAL: [&str; 6] = [
     "--gas-limit",
     "1000000000",
 ];
+
+/// Queries of logs that are timed.
+const LOG_QUERIES: u64 = 100;
 
 /// The chain that is forked.
 #[derive(Clone, Debug)]
@@ -56,10 +62,12 @@ pub(crate) enum Workload {
     MineAtOnce,
     MineMany,
     Memory,
+    Enter,
+    FirstCall,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Automine,
         Self::Interval,
         Self::SendAndWait,
@@ -71,6 +79,8 @@ impl Workload {
         Self::MineAtOnce,
         Self::MineMany,
         Self::Memory,
+        Self::Enter,
+        Self::FirstCall,
     ];
 
     /// Name for the command line.
@@ -87,6 +97,8 @@ impl Workload {
             Self::MineAtOnce => "mine-2000",
             Self::MineMany => "mine-20000",
             Self::Memory => "memory",
+            Self::Enter => "enter",
+            Self::FirstCall => "first-call",
         }
     }
 
@@ -104,13 +116,15 @@ impl Workload {
             Self::MineAtOnce => "`anvil_mine(2000)`",
             Self::MineMany => "`anvil_mine(20000)` (anvil is not asked: it does not finish in 75 s)",
             Self::Memory => "memory after 10,000 transfers, each its own block",
+            Self::Enter => "guard's `enter` with a rule by `eth_call`, Stylus, 8 connections",
+            Self::FirstCall => "first `enter` after a start with native code on disk",
         }
     }
 
     /// Unit of the figures.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::ForkStart => "ms",
+            Self::ForkStart | Self::FirstCall => "ms",
             Self::MineOneByOne | Self::MineAtOnce | Self::MineMany => "s",
             Self::Memory => "MiB",
             _ => "per s",
@@ -122,9 +136,34 @@ impl Workload {
         self.unit() == "per s"
     }
 
-    /// Whether both nodes are measured.
+    /// Whether both nodes are measured: anvil does not finish the one and cannot run Stylus programs.
     pub(crate) fn has_peer(self) -> bool {
-        self != Self::MineMany
+        !matches!(self, Self::MineMany | Self::Enter | Self::FirstCall)
+    }
+
+    /// What must be reached.
+    pub(crate) fn target(self) -> Target {
+        match self {
+            Self::MineMany => Target::Below {
+                figure: 2.0,
+                short: 2.0,
+            },
+            Self::Enter => Target::AtLeast {
+                figure: 3_000.0,
+                short: 500.0,
+            },
+            Self::FirstCall => Target::Below {
+                figure: 20.0,
+                short: 100.0,
+            },
+            _ => Target::Peer,
+        }
+    }
+
+    /// Whether the short form has it. It measures development builds too, whose answers of megabytes and thousands of signatures
+    /// are no match for an optimised anvil's.
+    pub(crate) fn is_short(self) -> bool {
+        !matches!(self, Self::Interval | Self::Logs)
     }
 
     /// Measures once, on a node of its own.
@@ -134,6 +173,11 @@ impl Workload {
         kind: Kind,
         (root, upstream): (&Path, &Upstream),
     ) -> eyre::Result<f64> {
+        match self {
+            Self::Enter => return stylus::enters(programs, root).await,
+            Self::FirstCall => return stylus::first_call(programs, root).await,
+            _ => {}
+        }
         let fork = ["--fork-url", &upstream.endpoint, "--no-storage-caching"];
         let args: &[&str] = match self {
             Self::Interval => &INTERVAL,
@@ -164,6 +208,7 @@ impl Workload {
                 transfers(client, root, 625).await?;
                 node.resident_mib()
             }
+            Self::Enter | Self::FirstCall => bail!("{} starts its own nodes", self.id()),
         }
     }
 }
@@ -174,64 +219,12 @@ pub(crate) fn rate(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// Each of 16 connections sends `each` signed transfers of its own account, one after the other; the rate at which all are mined.
-async fn transfers(client: &Client, root: &Path, each: u64) -> eyre::Result<f64> {
-    let token = Token::deploy(client, root).await?;
-    let mut signed = Vec::new();
-    for sender in 0..token.senders.len() {
-        signed.push(token.signed(client, sender, each).await?);
-    }
-    let before = nonces(client, &token).await?;
-    let count = u64::try_from(signed.len())?.saturating_mul(each);
-    let begun = Instant::now();
-    let mut sending = JoinSet::new();
-    for requests in signed {
-        let client = client.another()?;
-        sending.spawn(async move {
-            for request in requests {
-                let answer = client.post(request).await?;
-                ensure!(answer.contains("\"result\""), "a transfer was refused: {answer}");
-            }
-            Ok(())
-        });
-    }
-    all(sending).await?;
-    loop {
-        let mined = nonces(client, &token).await?.saturating_sub(before);
-        if mined >= count {
-            break;
-        }
-        ensure!(
-            begun.elapsed() < Duration::from_secs(120),
-            "{mined} of {count} transfers are mined after 120 s"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(rate(count, begun.elapsed()))
-}
-
 /// Waits for all; the first failure is the error.
 pub(crate) async fn all(mut tasks: JoinSet<eyre::Result<()>>) -> eyre::Result<()> {
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
     Ok(())
-}
-
-/// Transactions that all senders have mined.
-async fn nonces(client: &Client, token: &Token) -> eyre::Result<u64> {
-    let requests: Vec<String> = token
-        .senders
-        .iter()
-        .map(|sender| request("eth_getTransactionCount", &json!([sender.address(), "latest"])))
-        .collect();
-    let answers: Vec<Value> = serde_json::from_str(&client.post(format!("[{}]", requests.join(","))).await?)?;
-    let mut sum = 0u64;
-    for answer in &answers {
-        let nonce = answer.get("result").ok_or_else(|| eyre!("no nonce: {answer}"))?;
-        sum = sum.saturating_add(number(nonce)?);
-    }
-    Ok(sum)
 }
 
 /// Each of 16 clients sends `each` transfers from an account of the node and waits for the receipt of one before the next.
@@ -282,7 +275,7 @@ async fn calls(client: &Client, upstream: &Upstream, connections: u64, each: u64
     Ok(rate(connections.saturating_mul(each), begun.elapsed()))
 }
 
-/// A thousand blocks with one transfer each, then all their logs at once, fifty times.
+/// A thousand blocks with one transfer each, then all their logs at once, over and over.
 async fn logs(client: &Client, root: &Path) -> eyre::Result<f64> {
     let token = Token::deploy(client, root).await?;
     client.call("evm_setAutomine", json!([false])).await?;
@@ -300,11 +293,15 @@ async fn logs(client: &Client, root: &Path) -> eyre::Result<f64> {
         "not a thousand logs: {found:.100}"
     );
     let body = request("eth_getLogs", &filter);
+    let whole = client.weigh(body.clone()).await?;
     let begun = Instant::now();
-    for _ in 0..50 {
-        client.fetch(body.clone()).await?;
+    for _ in 0..LOG_QUERIES {
+        ensure!(
+            client.weigh(body.clone()).await? == whole,
+            "two equal queries have two answers"
+        );
     }
-    Ok(rate(50, begun.elapsed()))
+    Ok(rate(LOG_QUERIES, begun.elapsed()))
 }
 
 async fn snapshots(client: &Client, root: &Path, cycles: u64) -> eyre::Result<f64> {
