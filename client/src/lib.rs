@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod guard;
 pub mod import;
 pub mod operate;
+pub mod playbook;
 pub mod precompiles;
 pub mod program;
 pub mod revert;

@@ -81,7 +81,7 @@ fn channels_are_read_with_their_defaults() {
     };
     assert_eq!(
         (chat.severity, chat.audience, chat.after, chat.repeat, chat.per_minute),
-        (Severity::P3, Audience::Technical, 0, None, 20)
+        (Some(Severity::P3), Audience::Technical, 0, None, 20)
     );
     assert!(
         matches!(&pager.via, Via::PagerDuty { server, .. } if server.host_str() == Some("events.eu.pagerduty.com"))
@@ -92,7 +92,7 @@ fn channels_are_read_with_their_defaults() {
     );
     assert!(matches!(&chief.via, Via::Email(mail) if mail.security == MailSecurity::StartTls && mail.port == 587));
     assert!(matches!(&bot.via, Via::Telegram { server, .. } if server.as_str() == "https://api.telegram.org/"));
-    assert_eq!((own.via.name(), own.severity), ("webhook", Severity::P4));
+    assert_eq!((own.via.name(), own.severity), ("webhook", Some(Severity::P4)));
 }
 
 alloy::sol! {

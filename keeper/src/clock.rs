@@ -29,6 +29,13 @@ pub fn utc_ms(ms: i64) -> String {
     format!("{}.{:03} UTC", date_time(ms / 1_000), ms % 1_000)
 }
 
+/// `2026-11-20T23:59:59.123Z` (RFC 3339) for milliseconds since the Unix epoch.
+#[must_use]
+pub fn rfc3339(ms: i64) -> String {
+    let ms = u64::try_from(ms).unwrap_or_default();
+    format!("{}.{:03}Z", date_time(ms / 1_000).replace(' ', "T"), ms % 1_000)
+}
+
 /// `2026-11-20 23:59:59 UTC` for seconds since the Unix epoch.
 #[must_use]
 pub fn utc(seconds: u64) -> String {

@@ -94,13 +94,13 @@ pub enum KeeperError {
         /// The chain.
         chain_id: u64,
     },
-    /// A rule is answered with `contain`, which the guard accepts only while the heartbeat is fresh.
+    /// A rule or a playbook contains, which the guard accepts only while the heartbeat is fresh.
     #[error(
-        "the rule `{rule}` is answered with `contain`, which the guard refuses without a fresh heartbeat: set `heartbeat_key` in [keeper], or leave `respond` out"
+        "the {who} uses `contain`, which the guard refuses without a fresh heartbeat: set `heartbeat_key` in [keeper], or let it do something else"
     )]
     NoHeartbeat {
-        /// Name of the rule.
-        rule: String,
+        /// The rule or playbook.
+        who: String,
     },
     /// A block of a replay could not be read.
     #[error(transparent)]

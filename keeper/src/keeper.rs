@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
 use crate::chain::{Headers, Heads, Rpc};
-use crate::console::{self, Shown};
+use crate::console::{self, Approvers, Shown};
 use crate::decide::{Response, RulePolicy};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
@@ -25,8 +25,9 @@ use crate::lookout::Lookout;
 use crate::notify::{Channel, DeadMan, Desk};
 use crate::options::{Options, Signers};
 use crate::pipeline::Pipeline;
+use crate::play;
 use crate::policy;
-use crate::record::{AlarmKind, Names, Store};
+use crate::record::{AlarmKind, Names, PlayPlan, Store};
 use crate::report::{Reports, RuleTexts};
 use crate::respond::{Account, Armory, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
 use crate::rules::{HereStatus, Reader, Request, Watched};
@@ -55,6 +56,7 @@ pub struct Keeper {
     events: broadcast::Sender<KeeperEvent>,
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
+    approvers: Approvers,
     config_digest: Option<B256>,
     /// Kept open between the turns of a fleet's keeper.
     console: Option<std::net::TcpListener>,
@@ -86,14 +88,19 @@ impl Keeper {
             .chain(signers.more)
             .map(|signer| Account::new(signer, rpc.clone()).only_in_turn(store.clone()))
             .collect();
-        let contains = policies.iter().find(|policy| policy.response == Response::Contain);
-        if let (Some(policy), None) = (contains, &signers.heartbeat) {
-            return Err(KeeperError::NoHeartbeat {
-                rule: policy.id.clone(),
+        let contains = policies
+            .iter()
+            .find(|policy| policy.response == Response::Contain)
+            .map(|policy| format!("rule `{}`", policy.id))
+            .or_else(|| {
+                let plays = options.playbooks.iter().find(|playbook| playbook.contains());
+                plays.map(|playbook| format!("playbook `{}`", playbook.id))
             });
+        if let (Some(who), None) = (&contains, &signers.heartbeat) {
+            return Err(KeeperError::NoHeartbeat { who: who.clone() });
         }
         for account in &accounts {
-            let role = contains.map(|_| Guard::Role::Keeper);
+            let role = contains.as_ref().map(|_| Guard::Role::Keeper);
             check_account(&rpc, options.guard, account.address(), role).await?;
         }
         let (events, _) = broadcast::channel(EVENTS);
@@ -148,6 +155,7 @@ impl Keeper {
             events,
             channels: Vec::new(),
             dead_man: None,
+            approvers: Approvers::default(),
             config_digest: None,
             console: None,
         })
@@ -182,6 +190,7 @@ impl Keeper {
             heartbeat: None,
             channels: Vec::new(),
             dead_man: None,
+            approvers: Approvers::default(),
             config_digest: None,
             console: None,
             options,
@@ -202,6 +211,13 @@ impl Keeper {
     #[must_use]
     pub fn with_dead_man(mut self, switch: DeadMan) -> Self {
         self.dead_man = Some(switch);
+        self
+    }
+
+    /// The same, with people who may approve steps of playbooks through the console.
+    #[must_use]
+    pub fn with_approvers(mut self, approvers: Approvers) -> Self {
+        self.approvers = approvers;
         self
     }
 
@@ -350,6 +366,16 @@ impl Keeper {
         if let Some(upkeep) = upkeep.clone() {
             tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep.run()));
         }
+        if responder.is_some() {
+            let plan = PlayPlan {
+                playbooks: self.options.playbooks.clone(),
+                channels: self.options.audiences.clone(),
+                names: self.names.clone(),
+                version: self.version,
+            };
+            let plays = play::run(plan, self.store.clone(), queue.clone(), self.reports.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(plays));
+        }
         for account in accounts.clone() {
             tasks.spawn(
                 stop.clone()
@@ -387,13 +413,14 @@ impl Keeper {
         }
         if let Some(listener) = self.listener() {
             let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
-            let shown = Shown::new(
+            let mut shown = Shown::new(
                 (self.store.clone(), self.names.clone()),
                 address,
                 (heads.clone(), progress.clone(), readiness.clone(), self.reader.clone()),
                 self.events.clone(),
                 remote,
             );
+            shown.approvers = self.approvers.clone();
             tasks.spawn(
                 stop.clone()
                     .run_until_cancelled_owned(console::serve(listener, Arc::new(shown))),

@@ -35,6 +35,7 @@ mod lookout;
 pub mod notify;
 mod options;
 mod pipeline;
+mod play;
 mod policy;
 pub mod record;
 mod replay;
@@ -44,6 +45,7 @@ pub mod rules;
 mod watchdog;
 
 pub use alarm::Alarms;
+pub use console::{Approvers, TokenError};
 pub use error::KeeperError;
 pub use event::KeeperEvent;
 pub use health::Health;

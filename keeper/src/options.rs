@@ -6,7 +6,8 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_client::Config;
-use cordon_client::config::{Evaluate, Secret};
+use cordon_client::config::{Audience, Evaluate, People, Secret};
+use cordon_client::playbook::Playbook;
 
 use crate::chain::HeadSettings;
 use crate::error::KeeperError;
@@ -51,6 +52,12 @@ pub struct Options {
     /// How long the turn of a keeper lasts that shares its record with others, unless it renews it: what a dead one is replaced
     /// within.
     pub term: Duration,
+    /// What is done at which incident.
+    pub playbooks: Vec<Playbook>,
+    /// Who may approve steps of playbooks.
+    pub people: People,
+    /// All channels, with whom they serve.
+    pub audiences: Vec<(String, Audience)>,
     /// How often the endpoints are compared with each other, when there are several.
     pub compare_every: Duration,
 }
@@ -77,6 +84,9 @@ impl Options {
             keep_blocks: 2_000_000,
             stale_head: Duration::from_secs(60),
             term: Duration::from_secs(4),
+            playbooks: Vec::new(),
+            people: People::default(),
+            audiences: Vec::new(),
             compare_every: Duration::from_secs(5),
         }
     }
@@ -100,6 +110,13 @@ impl Options {
             reports,
             watches: Watches::new(&config.watches, &config.maintenance),
             evaluate: section.evaluate,
+            playbooks: config.playbooks.clone(),
+            people: config.people.clone(),
+            audiences: config
+                .notify
+                .iter()
+                .map(|channel| (channel.id.clone(), channel.audience))
+                .collect(),
             ..Self::new(config.chain.id, rpc, ws, guard)
         })
     }

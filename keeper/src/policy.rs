@@ -110,6 +110,7 @@ pub(crate) fn names(compiled: &CompiledConfig) -> Names {
             })
             .collect(),
         hooked: !compiled.rulebook.callers.is_empty(),
+        channels: compiled.rules.iter().map(|rule| rule.channels.clone()).collect(),
     }
 }
 

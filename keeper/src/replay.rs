@@ -368,6 +368,7 @@ mod tests {
             tx: None,
             text: String::new(),
             facts: serde_json::Value::Null,
+            channels: Vec::new(),
         };
         (watch.to_owned(), What::Sighted(sighting))
     }

@@ -1,11 +1,12 @@
 //! `cordon keeper`.
 
+mod playbook;
 mod record;
 mod replay;
 mod run;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
 use clap::{Parser, Subcommand};
@@ -14,7 +15,7 @@ use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
 use cordon_keeper::record::Store;
 use cordon_keeper::rules::HereStatus;
-use cordon_keeper::{Keeper, KeeperError, Options, Signers};
+use cordon_keeper::{Approvers, Keeper, KeeperError, Options, Signers};
 
 use crate::check::warn;
 use crate::style::Style;
@@ -50,6 +51,13 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Look at playbooks, and exchange them as OASIS CACAO 2.0 JSON.
+    #[command(subcommand)]
+    Playbook(playbook::Command),
+    /// Approve a step of a playbook that waits for somebody of a role.
+    Approve(AnswerArgs),
+    /// Refuse a step of a playbook that waits for somebody of a role: it fails.
+    Refuse(AnswerArgs),
     /// Acknowledge an incident or an alarm: it is escalated and repeated no more.
     Ack {
         #[command(flatten)]
@@ -62,12 +70,32 @@ pub(crate) enum Command {
     },
 }
 
+/// What is answered, and by whom.
+#[derive(Parser)]
+pub(crate) struct AnswerArgs {
+    #[command(flatten)]
+    args: Args,
+    /// Number of the incident.
+    incident: i64,
+    /// Name of the step, or PLAYBOOK/STEP.
+    step: String,
+    /// Who answers; [roles] in the configuration says who may.
+    #[arg(long, value_name = "NAME")]
+    by: String,
+}
+
 /// Which keeper.
 #[derive(Parser)]
 pub(crate) struct Args {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "cordon.toml")]
     config: PathBuf,
+}
+
+impl Args {
+    fn config(&self) -> &Path {
+        &self.config
+    }
 }
 
 pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
@@ -78,6 +106,9 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::Replay(wanted) => replay::replay(wanted).await,
         Command::Export { args, incident } => record::export(args, *incident).await,
         Command::Verify { file } => record::verify(file),
+        Command::Playbook(command) => playbook::run(command).await,
+        Command::Approve(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, true).await,
+        Command::Refuse(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, false).await,
         Command::Ack { args, topic, by } => record::acknowledge(args, topic, by).await,
     }
 }
@@ -135,6 +166,7 @@ struct Prepared {
     channels: Vec<Channel>,
     dead_man: Option<DeadMan>,
     console: Option<SocketAddr>,
+    approvers: Approvers,
 }
 
 fn prepare(args: &Args) -> eyre::Result<Prepared> {
@@ -156,6 +188,7 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
     let url = config.keeper.as_ref().and_then(|keeper| keeper.heartbeat_url.as_ref());
     let dead_man = url.map(|url| url.read(directory)).transpose()?.map(DeadMan::new);
     let console = config.keeper.as_ref().and_then(|keeper| keeper.console);
+    let approvers = Approvers::new(&config.people, directory)?;
     Ok(Prepared {
         config,
         compiled,
@@ -165,6 +198,7 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
         channels,
         dead_man,
         console,
+        approvers,
     })
 }
 

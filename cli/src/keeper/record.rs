@@ -47,7 +47,7 @@ pub(super) async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Res
 }
 
 /// The record that a configuration names, which must be there.
-async fn open(args: &Args) -> eyre::Result<Store> {
+pub(super) async fn open(args: &Args) -> eyre::Result<Store> {
     let config = Config::load(&args.config)?;
     let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
     let guard = Options::from_config(&config)?.guard;

@@ -138,6 +138,7 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyr
         channels,
         dead_man,
         console,
+        approvers,
         ..
     } = prepared;
     let guard = options.guard;
@@ -145,6 +146,7 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyr
     let mut keeper = keeper(options, &compiled, store.clone(), signers)
         .await?
         .with_channels(channels)
+        .with_approvers(approvers)
         .with_config_text(config.source.text());
     if let Some(switch) = dead_man {
         keeper = keeper.with_dead_man(switch);

@@ -51,6 +51,8 @@ pub struct RuleMeta {
     pub severity: Severity,
     /// How the keeper answers a breach.
     pub respond: Respond,
+    /// Channels that are told of its incidents; those that want the severity when empty.
+    pub channels: Vec<String>,
     /// Its parameters, one witness word each.
     pub params: Vec<Parameter>,
     /// Event that supplies the parameters.

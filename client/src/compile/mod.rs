@@ -148,6 +148,7 @@ impl Compiler<'_> {
             check: invariant.check,
             severity: invariant.severity,
             respond: invariant.respond,
+            channels: invariant.channels.clone(),
             params: invariant.params.clone(),
             witness: invariant.witness.clone(),
             source: source.clone(),

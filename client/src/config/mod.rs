@@ -9,11 +9,13 @@ mod credential;
 mod duration;
 mod notify;
 mod schema;
+mod schema_playbook;
 mod secret;
 mod source;
 mod watch;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use toml::Spanned;
 use url::Url;
 
 use crate::abi::Contracts;
+use crate::playbook::Playbook;
 
 pub use credential::{Credential, SecretText};
 pub use duration::{DurationError, format_duration, parse_duration};
@@ -59,6 +62,10 @@ pub struct Config {
     pub watches: Vec<Watch>,
     /// Times in which what watches find is not told.
     pub maintenance: Vec<Maintenance>,
+    /// What is done at which incident: those of the file, then those of the folder that it names.
+    pub playbooks: Vec<Playbook>,
+    /// Who may approve what.
+    pub people: People,
     /// Doubtful things that do not keep the configuration from being used.
     pub warnings: Vec<Problem>,
 }
@@ -147,6 +154,24 @@ pub struct KeeperConfig {
     pub evaluate: Evaluate,
 }
 
+/// Who may approve steps of playbooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct People {
+    /// Names by role.
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// The token that somebody shows the console, by name. Who has none approves on the keeper's machine.
+    pub tokens: BTreeMap<String, Credential>,
+}
+
+impl People {
+    /// Whether somebody has a role.
+    pub fn has(&self, name: &str, role: &str) -> bool {
+        self.roles
+            .get(role)
+            .is_some_and(|members| members.iter().any(|member| member == name))
+    }
+}
+
 /// How bad a breach is, `P1` the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -231,6 +256,8 @@ pub struct Invariant {
     pub severity: Severity,
     /// How the keeper answers a breach.
     pub respond: Respond,
+    /// Channels that are told of its incidents, whatever their severity; those that want the severity when empty.
+    pub channels: Vec<String>,
     /// Place of the whole rule's name, for messages.
     pub(crate) id_at: Spanned<()>,
     pub(crate) level_at: Option<Spanned<()>>,

@@ -13,6 +13,19 @@ pub enum Audience {
     Management,
 }
 
+impl Audience {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Technical, Self::Management];
+
+    /// The name as written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Technical => "technical",
+            Self::Management => "management",
+        }
+    }
+}
+
 /// How a mail server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MailSecurity {
@@ -131,8 +144,8 @@ pub struct NotifyChannel {
     pub via: Via,
     /// For whom the messages are written.
     pub audience: Audience,
-    /// What is less severe than this is not told here.
-    pub severity: Severity,
+    /// What is less severe than this is not told here; `None` to tell only what names the channel.
+    pub severity: Option<Severity>,
     /// Seconds that somebody has to acknowledge before this channel is told; 0 to tell it at once.
     pub after: u32,
     /// Seconds after which what nobody has acknowledged is told again; `None` to tell it once.

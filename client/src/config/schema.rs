@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::Evaluate;
 use super::credential::Credential;
+use super::schema_playbook::RawPlaybook;
 use super::secret::Secret;
 
 pub(super) type Text = Spanned<String>;
@@ -34,6 +35,12 @@ pub(super) struct RawConfig {
     pub(super) watch: Vec<RawWatch>,
     #[serde(default)]
     pub(super) maintenance: Vec<RawMaintenance>,
+    #[serde(default)]
+    pub(super) playbook: Vec<RawPlaybook>,
+    #[serde(default)]
+    pub(super) roles: BTreeMap<Text, OneOrMany>,
+    #[serde(default)]
+    pub(super) people: BTreeMap<Text, RawPerson>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +81,13 @@ pub(super) struct RawKeeper {
     pub(super) console: Option<RawConsole>,
     #[serde(default)]
     pub(super) evaluate: Evaluate,
+    pub(super) playbooks: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPerson {
+    pub(super) token: Credential,
 }
 
 /// `store`: the path of a SQLite file, or `{ postgres = { env = "NAME" } }`.
@@ -158,6 +172,8 @@ pub(super) struct RawInvariant {
     pub(super) duration: Option<Text>,
     pub(super) severity: Option<Text>,
     pub(super) respond: Option<Text>,
+    pub(super) channels: Option<OneOrMany>,
+    pub(super) audience: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -258,6 +274,8 @@ pub(super) struct RawWatch {
     pub(super) shadow: bool,
     pub(super) event: Option<Text>,
     pub(super) function: Option<Text>,
+    pub(super) channels: Option<OneOrMany>,
+    pub(super) audience: Option<Text>,
     pub(super) at: Option<OneOrMany>,
     pub(super) from: Option<OneOrMany>,
     pub(super) to: Option<OneOrMany>,

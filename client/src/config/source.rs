@@ -67,6 +67,7 @@ impl Source {
             excerpt: line_text.trim_end().to_owned(),
             message: message.into(),
             help: None,
+            file: None,
         }
     }
 
@@ -110,9 +111,15 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The file, when it is another one than the configuration's.
+    pub file: Option<PathBuf>,
 }
 
 impl Problem {
+    pub(super) fn set_file(&mut self, file: &Path) {
+        self.file = Some(file.to_owned());
+    }
+
     /// The same with advice; `None` changes nothing.
     pub fn with_help(mut self, help: impl Into<Option<String>>) -> Self {
         if let Some(help) = help.into() {
@@ -136,6 +143,7 @@ impl Problem {
     fn render(&self, f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
         let gutter = self.line.to_string();
         let pad = " ".repeat(gutter.len());
+        let path = self.file.as_deref().unwrap_or(path);
         writeln!(f, "{}:{}:{}: {}", path.display(), self.line, self.column, self.message)?;
         writeln!(f, " {pad} |")?;
         writeln!(f, " {gutter} | {}", self.excerpt)?;
@@ -166,7 +174,7 @@ pub struct Report {
 impl Report {
     /// Sorts `problems` by place.
     pub fn new(path: impl Into<PathBuf>, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|p| (p.line, p.column));
+        problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         Self {
             path: path.into(),
             problems,

@@ -279,6 +279,8 @@ pub struct Watch {
     pub cooldown: u32,
     /// Recorded, never told.
     pub shadow: bool,
+    /// Channels that are told, whatever their severity; those that want the severity when empty.
+    pub channels: Vec<String>,
 }
 
 /// A time in which what is found is recorded and not told.

@@ -149,6 +149,13 @@ pub(super) async fn incident(State(shown): Shared, Path(id): Path<String>) -> Re
     Ok(Json(show::incident(&incident)))
 }
 
+pub(super) async fn playbooks(State(shown): Shared, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+    let id: i64 = parse("number of an incident", &id)?;
+    let runs = shown.store.playbook_runs(id).await?;
+    let list: Vec<Value> = runs.iter().map(show::playbook_run).collect();
+    Ok(Json(json!({ "playbooks": list })))
+}
+
 pub(super) async fn newest_verdicts(State(shown): Shared) -> Result<Json<Value>, Failure> {
     let window = shown.store.window(1).await?;
     let block = window.last().ok_or(Failure::NotFound("block yet"))?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clock::utc_ms;
 use crate::decide::RuleVerdict;
 use crate::event::KeeperEvent;
-use crate::record::{Alarm, Incident, Names, Notice};
+use crate::record::{Alarm, Incident, Names, Notice, PlaybookRun};
 use crate::rules::reason_text;
 
 fn int(int: Int) -> String {
@@ -35,6 +35,30 @@ pub(super) fn incident_in_short(incident: &Incident) -> Value {
         "first_bad_block": incident.first_bad_block,
         "contained_block": incident.contained_block,
         "ended_block": incident.ended_block,
+    })
+}
+
+pub(super) fn playbook_run(run: &PlaybookRun) -> Value {
+    let steps: Vec<Value> = run
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "step": step.step,
+                "status": step.status.name(),
+                "begun": utc_ms(step.began_ms),
+                "ended": step.ended_ms.map(utc_ms),
+                "by": step.person,
+                "detail": step.detail,
+            })
+        })
+        .collect();
+    json!({
+        "playbook": run.playbook,
+        "state": run.state,
+        "begun": utc_ms(run.began_ms),
+        "ended": run.ended_ms.map(utc_ms),
+        "steps": steps,
     })
 }
 

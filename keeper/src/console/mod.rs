@@ -1,11 +1,12 @@
-//! The console: what the keeper sees and has recorded, over HTTP, for reading only. Health, Prometheus metrics, incidents,
+//! The console: what the keeper sees and has recorded, over HTTP. Health, Prometheus metrics, incidents,
 //! verdicts and alarms as JSON with an OpenAPI document, and a stream of events.
 //!
 //! It listens on this machine unless told otherwise, has no passwords and needs none: nothing can be changed through it, and
-//! it holds no secret. A page that a browser loads from elsewhere cannot read it, because a name in the `Host` header that is
+//! it holds no secret; but for approvals, which need a token of `[people]`. A page that a browser loads from elsewhere cannot read it, because a name in the `Host` header that is
 //! not this machine's is refused.
 
 mod api;
+mod approvals;
 mod json;
 mod metrics;
 mod stream;
@@ -30,6 +31,7 @@ use crate::record::{Names, Store};
 use crate::respond::Readiness;
 use crate::rules::Reader;
 
+pub use approvals::{Approvers, TokenError};
 pub(crate) use metrics::Metrics;
 
 /// Requests that are served at the same time; more are turned away.
@@ -53,6 +55,8 @@ pub(crate) struct Shown {
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     /// Names besides this machine's are welcome in `Host`.
     pub(crate) remote: bool,
+    /// Who may approve.
+    pub(crate) approvers: Approvers,
     at_once: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -76,6 +80,7 @@ impl Shown {
             reader,
             events,
             remote,
+            approvers: Approvers::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }
@@ -121,6 +126,8 @@ fn router(shown: Arc<Shown>) -> Router {
         .route("/api/status", get(api::status))
         .route("/api/incidents", get(api::incidents))
         .route("/api/incidents/{id}", get(api::incident))
+        .route("/api/incidents/{id}/playbooks", get(api::playbooks))
+        .route("/api/approvals", get(approvals::open).post(approvals::answer))
         .route("/api/verdicts", get(api::newest_verdicts))
         .route("/api/blocks/{hash}/verdicts", get(api::verdicts))
         .route("/api/alarms", get(api::alarms))
@@ -211,6 +218,6 @@ mod tests {
             .map(String::as_str)
             .collect();
         assert_eq!(routes, described);
-        assert!(routes.len() >= 11);
+        assert!(routes.len() >= 13);
     }
 }

@@ -55,7 +55,7 @@ pub enum SendError {
 pub struct Channel {
     id: String,
     audience: Audience,
-    severity: Severity,
+    severity: Option<Severity>,
     after: Duration,
     repeat: Option<Duration>,
     per_minute: u32,
@@ -182,7 +182,7 @@ impl Channel {
             channel: self.id.clone(),
             severities: Severity::ALL
                 .into_iter()
-                .filter(|severity| *severity <= self.severity)
+                .filter(|severity| self.severity.is_some_and(|least| *severity <= least))
                 .map(Severity::name)
                 .collect(),
             after_ms: i64::try_from(self.after.as_millis()).unwrap_or(i64::MAX),

@@ -163,6 +163,7 @@ fn block(number: u64) -> BlockRef {
 
 fn names() -> Names {
     Names {
+        channels: vec![],
         scopes: vec!["protocol".into(), "weth".into()],
         rules: vec!["price".into()],
         containments: Vec::<NamedContainment>::new(),
@@ -433,7 +434,7 @@ async fn a_channel_that_is_added_later_is_not_told_of_what_happened_before_it() 
 async fn severity_decides_who_is_told_and_a_channel_that_is_gone_holds_nothing_back() {
     let office = Office::new().await;
     let only_worst = NotifyChannel {
-        severity: Severity::P1,
+        severity: Some(Severity::P1),
         ..notify("chief", office.services.slack(office.path()))
     };
     let gone = notify("gone", office.services.webhook(office.path()));

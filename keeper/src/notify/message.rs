@@ -167,15 +167,19 @@ fn key(origin: &Origin, topic: &str) -> String {
 fn event(notice: &Notice) -> Event {
     match notice.kind {
         _ if notice.ends => Event::Resolve,
-        NoticeKind::Opened | NoticeKind::Stopped | NoticeKind::Alarm | NoticeKind::Reorged | NoticeKind::Seen => {
-            Event::Trigger
-        }
+        NoticeKind::Opened
+        | NoticeKind::Stopped
+        | NoticeKind::Alarm
+        | NoticeKind::Reorged
+        | NoticeKind::Seen
+        | NoticeKind::Called => Event::Trigger,
         NoticeKind::Acknowledged => Event::Acknowledge,
         NoticeKind::Contained
         | NoticeKind::Released
         | NoticeKind::Settled
         | NoticeKind::Closed
         | NoticeKind::Cleared
+        | NoticeKind::Told
         | NoticeKind::Retracted => Event::Update,
     }
 }
@@ -197,7 +201,7 @@ fn title(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Alarm => format!("keeper alarm {}: {subject}", short(&notice.topic)),
         NoticeKind::Cleared => format!("keeper alarm {} cleared: {subject}", short(&notice.topic)),
         NoticeKind::Acknowledged => format!("{subject}: acknowledged"),
-        NoticeKind::Seen => format!("{subject}: {}", line(&notice.text)),
+        NoticeKind::Seen | NoticeKind::Told | NoticeKind::Called => format!("{subject}: {}", line(&notice.text)),
         NoticeKind::Retracted => format!("{subject}: what was seen was reorganised away"),
     };
     format!("[{severity}] {what}")
@@ -278,7 +282,7 @@ fn management(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Stopped => format!("An attempt on {subject} was stopped before it took effect."),
         NoticeKind::Alarm => format!("The monitoring itself needs care: {}.", short(&notice.topic)),
         NoticeKind::Cleared => format!("The monitoring is well again: {}.", short(&notice.topic)),
-        NoticeKind::Acknowledged => line(&notice.text),
+        NoticeKind::Acknowledged | NoticeKind::Told | NoticeKind::Called => line(&notice.text),
         NoticeKind::Seen => format!("The watch {subject} has seen what it looks for."),
         NoticeKind::Retracted => format!("The chain took back what the watch {subject} had seen."),
     };

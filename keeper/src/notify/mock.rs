@@ -219,7 +219,7 @@ pub(super) fn notify(id: &str, via: Via) -> NotifyChannel {
         id: id.to_owned(),
         via,
         audience: Audience::Technical,
-        severity: Severity::P4,
+        severity: Some(Severity::P4),
         after: 0,
         repeat: None,
         per_minute: 600,

@@ -233,6 +233,7 @@ pub(super) async fn raise(
             block_number,
             ends: false,
             delay_ms: 0,
+            channels: None,
         };
         tell(connection, &notice).await?;
     }
@@ -276,6 +277,7 @@ pub(super) async fn clear(connection: &mut Connection, kind: AlarmKind, subject:
             block_number: None,
             ends: left == 0,
             delay_ms: 0,
+            channels: None,
         };
         tell(connection, &notice).await?;
     }

@@ -9,7 +9,9 @@ use super::db::{Connection, query, query_as};
 use super::evidence;
 use super::intents::Confirmation;
 use super::notices::tell_incident;
-use super::{BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int};
+use super::{
+    BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int, route_text,
+};
 use crate::chain::BlockRef;
 use crate::decide::Decision;
 
@@ -82,6 +84,8 @@ pub(super) struct Opening<'a> {
     pub(super) decision: Option<(&'a Decision, String)>,
     /// What people are told when no decision opens it.
     pub(super) why: Option<String>,
+    /// Channels that are told of it; those that want the severity when there are none.
+    pub(super) channels: &'a [String],
 }
 
 pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> Result<i64, StoreError> {
@@ -90,8 +94,8 @@ pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> 
     let time = int("block timestamp", opening.block.timestamp)?;
     let (id,): (i64,) = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
-            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time)
-         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, channels)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(i64::from(opening.scope))
     .bind(&opening.scope_name)
@@ -107,6 +111,7 @@ pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> 
     .bind(time)
     .bind(number)
     .bind(time)
+    .bind(route_text(opening.channels))
     .fetch_one(&mut *connection)
     .await?;
     let text = match decision {
@@ -147,6 +152,7 @@ pub(super) async fn detect(
                 block: record.block,
                 decision: Some((decision, name)),
                 why: None,
+                channels: names.route(decision.rule),
             };
             (open(connection, &opening).await?, "detected")
         }

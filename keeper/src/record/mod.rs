@@ -17,6 +17,7 @@ mod model;
 mod notices;
 mod outbox;
 mod owner;
+mod playbook;
 mod revert;
 mod sightings;
 mod stopped;
@@ -46,6 +47,7 @@ pub use model::{
 };
 pub use notices::{AcknowledgeError, Notice, NoticeKind, OpenTopic};
 pub use outbox::{DeliveryEnd, Due, Subscription};
+pub use playbook::{ApproveError, Approved, OpenApproval, PlayPlan, PlaybookRun, PlaybookStep, Played};
 pub(crate) use sightings::MEMPOOL;
 pub use sightings::StoredSighting;
 pub use transactions::SentTransaction;
@@ -251,6 +253,12 @@ async fn commit(tx: Transaction, step: &str) -> Result<(), StoreError> {
     tx.commit().await?;
     reach(When::After, step);
     Ok(())
+}
+
+/// Channels as they are stored: each name between spaces, so that one is found without being part of another. `None` for none.
+fn route_text(channels: &[String]) -> Option<String> {
+    let names: String = channels.iter().map(|channel| format!(" {channel} ")).collect();
+    (!names.is_empty()).then_some(names)
 }
 
 fn int(what: &'static str, value: u64) -> Result<i64, StoreError> {

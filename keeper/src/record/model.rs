@@ -185,7 +185,7 @@ impl IncidentState {
         }
     }
 
-    pub(super) fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Open, Self::Contained, Self::Released, Self::Settled, Self::Closed]
             .into_iter()
             .find(|state| state.name() == name)
@@ -309,6 +309,8 @@ pub struct Names {
     pub containments: Vec<NamedContainment>,
     /// Whether a contract calls the guard's hooks, so that a level itself closes something.
     pub hooked: bool,
+    /// Channels that are told of a rule's incidents, by the rule's index; those that want the severity when there are none.
+    pub channels: Vec<Vec<String>>,
 }
 
 impl Names {
@@ -328,6 +330,12 @@ impl Names {
             .get(usize::from(index))
             .cloned()
             .unwrap_or_else(|| format!("rule {index}"))
+    }
+
+    /// Channels that are told of a rule's incidents; none when those that want the severity are.
+    #[must_use]
+    pub fn route(&self, index: u16) -> &[String] {
+        self.channels.get(usize::from(index)).map_or(&[], Vec::as_slice)
     }
 
     /// Name of a containment call, or its number.

@@ -32,10 +32,14 @@ pub enum NoticeKind {
     Seen,
     /// What a watch found was reorganised away.
     Retracted,
+    /// A playbook tells something.
+    Told,
+    /// A playbook calls people: it has a question, or the incident is worse.
+    Called,
 }
 
 impl NoticeKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Opened,
         Self::Contained,
         Self::Reorged,
@@ -48,6 +52,8 @@ impl NoticeKind {
         Self::Acknowledged,
         Self::Seen,
         Self::Retracted,
+        Self::Told,
+        Self::Called,
     ];
 
     /// Name in the record and in messages.
@@ -66,13 +72,18 @@ impl NoticeKind {
             Self::Acknowledged => "acknowledged",
             Self::Seen => "seen",
             Self::Retracted => "retracted",
+            Self::Told => "told",
+            Self::Called => "called",
         }
     }
 
     /// Whether it asks somebody to look: it is escalated and repeated until it is acknowledged.
     #[must_use]
     pub const fn calls(self) -> bool {
-        matches!(self, Self::Opened | Self::Alarm | Self::Reorged | Self::Seen)
+        matches!(
+            self,
+            Self::Opened | Self::Alarm | Self::Reorged | Self::Seen | Self::Called
+        )
     }
 
     pub(super) fn from_name(name: &str) -> Result<Self, StoreError> {
@@ -123,6 +134,8 @@ pub(super) struct NewNotice<'a> {
     pub(super) ends: bool,
     /// Milliseconds that the rest of the story is waited for.
     pub(super) delay_ms: i64,
+    /// The channels that are told, as `route_text` writes them; those that want the severity when `None`.
+    pub(super) channels: Option<String>,
 }
 
 /// Topic of an incident.
@@ -143,8 +156,8 @@ pub(super) async fn tell(connection: &mut Connection, notice: &NewNotice<'_>) ->
         .map(|number| int("block number", number))
         .transpose()?;
     query(
-        "INSERT INTO notices (mark, topic, kind, severity, incident, subject, text, block_number, ends, at_ms, due_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO notices (mark, topic, kind, severity, incident, subject, text, block_number, ends, at_ms, due_ms, channels)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (mark) DO UPDATE SET due_ms = CASE WHEN excluded.due_ms < notices.due_ms THEN excluded.due_ms ELSE notices.due_ms END",
     )
     .bind(&notice.mark)
@@ -158,6 +171,7 @@ pub(super) async fn tell(connection: &mut Connection, notice: &NewNotice<'_>) ->
     .bind(notice.ends)
     .bind(now)
     .bind(now.saturating_add(notice.delay_ms))
+    .bind(&notice.channels)
     .execute(&mut *connection)
     .await?;
     if notice.ends || notice.kind.calls() {
@@ -179,11 +193,14 @@ pub(super) async fn tell_incident(
     block_number: Option<u64>,
     (mark, delay_ms): (String, i64),
 ) -> Result<(), StoreError> {
-    let row: Option<(String, String)> = query_as("SELECT severity, scope_name FROM incidents WHERE id = ?")
-        .bind(id)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some((severity, scope)) = row else { return Ok(()) };
+    let row: Option<(String, String, Option<String>)> =
+        query_as("SELECT severity, scope_name, channels FROM incidents WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some((severity, scope, channels)) = row else {
+        return Ok(());
+    };
     let notice = NewNotice {
         mark: Some(mark),
         topic: incident_topic(id),
@@ -195,6 +212,7 @@ pub(super) async fn tell_incident(
         block_number,
         ends: kind == NoticeKind::Closed,
         delay_ms,
+        channels,
     };
     tell(connection, &notice).await
 }
@@ -324,12 +342,12 @@ impl Store {
 
 async fn acknowledged(connection: &mut Connection, topic: &str, by: &str) -> Result<(), StoreError> {
     let text = format!("{by} takes care of it");
-    let called: Option<(Option<i64>, String, String)> =
-        query_as("SELECT incident, severity, subject FROM notices WHERE topic = ? ORDER BY id DESC LIMIT 1")
+    let called: Option<(Option<i64>, String, String, Option<String>)> =
+        query_as("SELECT incident, severity, subject, channels FROM notices WHERE topic = ? ORDER BY id DESC LIMIT 1")
             .bind(topic)
             .fetch_optional(&mut *connection)
             .await?;
-    let Some((incident, severity, subject)) = called else {
+    let Some((incident, severity, subject, channels)) = called else {
         return Ok(());
     };
     if let Some(incident) = incident {
@@ -346,6 +364,7 @@ async fn acknowledged(connection: &mut Connection, topic: &str, by: &str) -> Res
         block_number: None,
         ends: false,
         delay_ms: 0,
+        channels,
     };
     tell(connection, &notice).await
 }

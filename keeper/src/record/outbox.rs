@@ -53,7 +53,7 @@ pub struct Due {
 pub struct Subscription {
     /// Name of the channel.
     pub channel: String,
-    /// Names of the severities that are told there.
+    /// Names of the severities that are told there, unless a notice names its channels.
     pub severities: Vec<&'static str>,
     /// Milliseconds between the event and the telling.
     pub after_ms: i64,
@@ -82,10 +82,13 @@ impl Store {
         let mut added = 0;
         for channel in channels {
             // The names are ours: no text of anybody else is in this statement.
-            let list: Vec<String> = channel.severities.iter().map(|name| format!("'{name}'")).collect();
+            // A list may not be empty: no severity has no name.
+            let names = channel.severities.iter().chain(&[""]);
+            let list: Vec<String> = names.map(|name| format!("'{name}'")).collect();
             let sql = format!(
                 "INSERT INTO deliveries (notice, channel, due_ms) SELECT id, ?1, CASE WHEN due_ms > at_ms + ?2 THEN due_ms ELSE at_ms + ?2 END FROM notices
-                 WHERE id > ?3 AND id <= ?4 AND severity IN ({}) AND NOT (topic = 'alarm:notify-failed' AND subject = ?5)
+                 WHERE id > ?3 AND id <= ?4 AND NOT (topic = 'alarm:notify-failed' AND subject = ?5)
+                    AND CASE WHEN channels IS NULL THEN severity IN ({}) ELSE replace(channels, ?6, '') <> channels END
                  ON CONFLICT DO NOTHING",
                 list.join(", ")
             );
@@ -95,6 +98,7 @@ impl Store {
                 .bind(done)
                 .bind(newest)
                 .bind(&channel.deaf_to)
+                .bind(format!(" {} ", channel.channel))
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
@@ -289,7 +293,7 @@ async fn fanned(connection: &mut Connection) -> Result<(i64, i64), StoreError> {
     Ok((held.and_then(|value| value.parse().ok()).unwrap_or_default(), newest))
 }
 
-async fn set(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
+pub(super) async fn set(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
     query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
         .bind(name)
         .bind(value)

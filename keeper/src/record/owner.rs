@@ -95,6 +95,7 @@ pub(super) async fn open_unasked(
         block,
         decision: None,
         why: Some(why),
+        channels: &[],
     };
     incidents::open(connection, &opening).await
 }

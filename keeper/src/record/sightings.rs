@@ -81,7 +81,7 @@ async fn insert(
     });
     let (id,): (i64,) = query_as(
         "INSERT INTO sightings (watch, block_hash, block_number, block_time, key, severity, finality, tx, text, facts,
-            canonical, state, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) RETURNING id",
+            canonical, state, at_ms, channels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) RETURNING id",
     )
     .bind(&sighting.watch)
     .bind(hash.to_vec())
@@ -95,6 +95,7 @@ async fn insert(
     .bind(facts.to_string())
     .bind(state)
     .bind(at_ms)
+    .bind(super::route_text(&sighting.channels))
     .fetch_one(&mut *connection)
     .await?;
     if state == "waiting" && sighting.finality == Finality::Latest {
@@ -136,9 +137,9 @@ async fn tell(connection: &mut Connection, id: i64, kind: NoticeKind) -> Result<
     };
     let now = connection.now_ms();
     query(
-        "INSERT INTO notices (mark, topic, kind, severity, subject, text, block_number, ends, at_ms, due_ms, facts)
+        "INSERT INTO notices (mark, topic, kind, severity, subject, text, block_number, ends, at_ms, due_ms, facts, channels)
          SELECT 'sighting:' || id || ':' || told, 'watch:' || watch, ?2, severity, watch, ?3 || text, block_number, 0, ?4, ?4,
-            facts
+            facts, channels
          FROM sightings WHERE id = ?1 ON CONFLICT (mark) DO NOTHING",
     )
     .bind(id)

@@ -85,8 +85,8 @@ async fn open(
     // No hash of an end: a reorg that takes the transaction back opens nothing again.
     let (id,): (i64,) = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
-            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, ended_block, ended_time)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, ended_block, ended_time, channels)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(i64::from(call.scope))
     .bind(names.scope(call.scope))
@@ -105,6 +105,7 @@ async fn open(
     .bind(time)
     .bind(number)
     .bind(time)
+    .bind(super::route_text(names.route(call.rule)))
     .fetch_one(&mut *connection)
     .await?;
     let text = format!(

@@ -28,6 +28,7 @@ pub(crate) fn names() -> Names {
             closes: ActionSet::EMPTY.with(Action::Increase),
         }],
         hooked: true,
+        channels: vec![],
     }
 }
 
@@ -156,7 +157,7 @@ pub(crate) struct Block<'a> {
     pub(crate) witnessed: &'a [Witnessed],
 }
 
-fn record<'a>(block: &'a BlockRef, content: Block<'a>, none: &'a Sightings) -> BlockRecord<'a> {
+pub(crate) fn record<'a>(block: &'a BlockRef, content: Block<'a>, none: &'a Sightings) -> BlockRecord<'a> {
     BlockRecord {
         block,
         version: B256::repeat_byte(5),

@@ -16,6 +16,8 @@ mod fleet;
 mod incidents;
 mod outbox;
 mod past;
+mod playbook;
 mod reorgs;
+mod route;
 mod sightings;
 mod stopped;

@@ -19,6 +19,7 @@ fn sighting(watch: &str, key: &str) -> Sighting {
         tx: Some(B256::repeat_byte(3)),
         text: format!("{watch} saw {key}"),
         facts: json!({ "value": "7" }),
+        channels: vec![],
     }
 }
 

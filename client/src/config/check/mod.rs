@@ -5,6 +5,8 @@ mod foundry;
 mod guard;
 mod maintenance;
 mod notify;
+mod playbook;
+mod route;
 mod rules;
 mod watch;
 
@@ -52,12 +54,19 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
         Some(guard) => checker.guard(guard, &contracts),
         None => checker.no_guard(&raw),
     };
-    let keeper = raw.keeper.map(|keeper| checker.keeper(keeper));
-    let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts);
-    let containments = checker.containments(&raw.containment, &guard.scopes);
-    let watches = checker.watches(&raw.watch, &contracts);
-    let maintenance = checker.maintenance(&raw.maintenance, &raw.watch);
     let notify = checker.notify(raw.notify);
+    let people = checker.people(&raw.roles, raw.people);
+    let around = playbook::Around {
+        scopes: &guard.scopes,
+        channels: &notify,
+        people: &people,
+    };
+    let playbooks = checker.playbooks((&raw.playbook, raw.keeper.as_ref()), &raw.invariant, &around);
+    let keeper = raw.keeper.map(|keeper| checker.keeper(keeper));
+    let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts, &notify);
+    let containments = checker.containments(&raw.containment, &guard.scopes);
+    let watches = checker.watches(&raw.watch, &contracts, &notify);
+    let maintenance = checker.maintenance(&raw.maintenance, &raw.watch);
     let Checker {
         source,
         problems,
@@ -75,6 +84,8 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
             notify,
             watches,
             maintenance,
+            playbooks,
+            people,
             warnings,
         }),
         _ => Err(Report::new(source.path(), problems)),

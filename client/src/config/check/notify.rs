@@ -63,11 +63,16 @@ impl Checker {
         self.foreign_keys(name, &raw);
         let before = self.problems.len();
         let audience = raw.audience.as_ref().map_or(Some(Audience::Technical), |text| {
-            let table = [("technical", Audience::Technical), ("management", Audience::Management)];
-            self.choice(text, "audience", &table)
+            self.choice(
+                text,
+                "audience",
+                &Audience::ALL.map(|audience| (audience.name(), audience)),
+            )
         });
-        let severity = raw.severity.as_ref().map_or(Some(Severity::P4), |text| {
-            self.choice(text, "severity", &Severity::ALL.map(|s| (s.name(), s)))
+        let severity = raw.severity.as_ref().map_or(Some(Some(Severity::P4)), |text| {
+            let named = ("none", None);
+            let [p1, p2, p3, p4] = Severity::ALL.map(|severity| (severity.name(), Some(severity)));
+            self.choice(text, "severity", &[p1, p2, p3, p4, named])
         });
         let after = self.duration(raw.after.as_ref(), 0);
         let repeat = raw.repeat.as_ref().map(|text| self.repeat(name, text));

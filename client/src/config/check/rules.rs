@@ -10,7 +10,8 @@ use cordon_core::scope::CEILING;
 
 use super::super::schema::{OneOrMany, RawContainment, RawInvariant, RawWitness, Text};
 use super::super::source::suggest;
-use super::super::{Containment, Invariant, Parameter, Respond, Severity, Undo, Witness};
+use super::super::{Containment, Invariant, NotifyChannel, Parameter, Respond, Severity, Undo, Witness};
+use super::route::Route;
 use super::{Checker, is_identifier, place};
 use crate::abi::{Contracts, SignatureError};
 
@@ -27,10 +28,20 @@ impl Checker {
         raws: &[RawInvariant],
         scopes: &[String],
         contracts: &Contracts,
+        channels: &[NotifyChannel],
     ) -> Vec<Invariant> {
         self.ids("an invariant", raws.iter().map(|raw| &raw.id));
         raws.iter()
-            .filter_map(|raw| self.invariant(raw, scopes, contracts))
+            .filter_map(|raw| {
+                let invariant = self.invariant(raw, scopes, contracts)?;
+                let route = Route {
+                    channels: raw.channels.as_ref(),
+                    audience: raw.audience.as_ref(),
+                    severity: invariant.severity,
+                };
+                let channels = self.route(&route, channels)?;
+                Some(Invariant { channels, ..invariant })
+            })
             .collect()
     }
 
@@ -75,6 +86,7 @@ impl Checker {
             duration,
             severity: severity?,
             respond,
+            channels: Vec::new(),
             id_at: place(&raw.id),
             level_at: raw.level.as_ref().map(place),
             rule: raw.rule.clone(),

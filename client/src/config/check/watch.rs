@@ -7,11 +7,12 @@ use alloy::json_abi::{Event, Function};
 use alloy::primitives::{Address, B256, U256};
 use cordon_core::rule::{Param, Type, compile};
 
-use super::super::Severity;
 use super::super::schema::{OneOrMany, RawWatch, Text};
 use super::super::source::suggest;
 use super::super::watch::{Condition, Finality, Standard, Status, Watch, WatchKind};
+use super::super::{NotifyChannel, Severity};
 use super::Checker;
+use super::route::Route;
 use crate::abi::{Contracts, SignatureError};
 
 /// Most watches of a file: each costs a look at every block.
@@ -38,12 +39,28 @@ const UINT: Type = Type::Int {
 };
 
 impl Checker {
-    pub(super) fn watches(&mut self, raws: &[RawWatch], contracts: &Contracts) -> Vec<Watch> {
+    pub(super) fn watches(
+        &mut self,
+        raws: &[RawWatch],
+        contracts: &Contracts,
+        channels: &[NotifyChannel],
+    ) -> Vec<Watch> {
         self.ids("a watch", raws.iter().map(|raw| &raw.id));
         if let Some(beyond) = raws.get(MOST) {
             self.error(beyond.id.span(), format!("a file has at most {MOST} watches"), None);
         }
-        raws.iter().filter_map(|raw| self.watch(raw, contracts)).collect()
+        raws.iter()
+            .filter_map(|raw| {
+                let watch = self.watch(raw, contracts)?;
+                let route = Route {
+                    channels: raw.channels.as_ref(),
+                    audience: raw.audience.as_ref(),
+                    severity: watch.severity,
+                };
+                let channels = self.route(&route, channels)?;
+                Some(Watch { channels, ..watch })
+            })
+            .collect()
     }
 
     fn watch(&mut self, raw: &RawWatch, contracts: &Contracts) -> Option<Watch> {
@@ -76,6 +93,7 @@ impl Checker {
             finality: finality?,
             cooldown,
             shadow: raw.shadow,
+            channels: Vec::new(),
         })
     }
 

@@ -48,6 +48,8 @@ pub struct Sighting {
     pub text: String,
     /// The same for machines.
     pub facts: Value,
+    /// Channels that are told; those that want the severity when there are none.
+    pub channels: Vec<String>,
 }
 
 /// A watch that could not be looked at in a block, and why: not the same as nothing found.
@@ -83,6 +85,7 @@ struct Subject {
     finality: Finality,
     cooldown: u32,
     shadow: bool,
+    channels: Vec<String>,
 }
 
 impl Subject {
@@ -93,6 +96,7 @@ impl Subject {
             finality: watch.finality,
             cooldown: watch.cooldown,
             shadow: watch.shadow,
+            channels: watch.channels.clone(),
         }
     }
 
@@ -107,6 +111,7 @@ impl Subject {
             tx,
             text,
             facts,
+            channels: self.channels.clone(),
         }
     }
 

@@ -1,0 +1,354 @@
+//! Steps carried out, as rows of the record.
+
+use cordon_client::config::{Severity, format_duration};
+use cordon_client::playbook::Act;
+use cordon_core::level::Level;
+use cordon_core::rule::value::Int;
+
+use super::{Open, PlayPlan, Played};
+use crate::chain::BlockRef;
+use crate::decide::playbook::StepStatus;
+use crate::record::db::{Connection, query, query_as};
+use crate::record::incidents::{self, Entry};
+use crate::record::intents::{self, NewIntent};
+use crate::record::notices::{NewNotice, incident_topic, tell};
+use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text, uint, word};
+
+/// Carries out steps of one run.
+pub(super) struct Desk<'a> {
+    pub(super) chain_id: u64,
+    pub(super) plan: &'a PlayPlan,
+    pub(super) run: &'a Open,
+}
+
+/// How a step stands when it was begun.
+enum Begun {
+    /// It takes its time.
+    Running { intent: Option<i64>, detail: String },
+    /// It is over.
+    Over { status: StepStatus, detail: String },
+    /// It cannot be begun at this block.
+    NotNow,
+}
+
+impl Begun {
+    fn done(detail: impl Into<String>) -> Self {
+        Self::Over {
+            status: StepStatus::Done,
+            detail: detail.into(),
+        }
+    }
+
+    fn failed(detail: impl Into<String>) -> Self {
+        Self::Over {
+            status: StepStatus::Failed,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl Desk<'_> {
+    /// Begins a step. `false` when it has to wait for another block.
+    pub(super) async fn begin(
+        &self,
+        connection: &mut Connection,
+        key: &str,
+        act: &Act,
+        played: &mut Played,
+    ) -> Result<bool, StoreError> {
+        let begun = match act {
+            Act::Contain { scope, level, seconds } => {
+                let wanted = (IntentKind::Contain, *level, *seconds);
+                self.intend(connection, scope.as_deref(), wanted, played).await?
+            }
+            Act::Retry { scope } => {
+                let wanted = (IntentKind::Retry, Level::Normal, 0);
+                self.intend(connection, scope.as_deref(), wanted, played).await?
+            }
+            Act::Notify { to, text } => {
+                self.tell(connection, key, NoticeKind::Told, (text, self.plan.route(to)))
+                    .await?;
+                Begun::done(text)
+            }
+            Act::Page { to, text } => {
+                self.tell(connection, key, NoticeKind::Called, (text, self.plan.route(to)))
+                    .await?;
+                Begun::done(text)
+            }
+            Act::Wait { seconds } => Begun::Running {
+                intent: None,
+                detail: format!("waits for {}", format_duration(u64::from(*seconds))),
+            },
+            Act::Until { condition, within } => Begun::Running {
+                intent: None,
+                detail: format!(
+                    "waits until {condition}, for {} at most",
+                    format_duration(u64::from(*within))
+                ),
+            },
+            Act::Approve { role, text, within } => self.ask(connection, key, (role, text, *within)).await?,
+            Act::Escalate { severity } => self.escalate(connection, key, *severity).await?,
+            Act::Note { text } => {
+                incidents::entry(connection, self.run.incident, &Entry::new("note", text)).await?;
+                Begun::done("noted")
+            }
+            Act::Close => self.close(connection).await?,
+        };
+        let (status, intent, detail) = match begun {
+            Begun::NotNow => return Ok(false),
+            Begun::Running { intent, detail } => (StepStatus::Running, intent, detail),
+            Begun::Over { status, detail } => (status, None, detail),
+        };
+        self.write(connection, (key, status, 0, &detail), intent).await?;
+        Ok(true)
+    }
+
+    /// Notes a new state of a step.
+    pub(super) async fn mark(
+        &self,
+        connection: &mut Connection,
+        key: &str,
+        status: StepStatus,
+        value: i64,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        self.write(connection, (key, status, value, text), None).await
+    }
+
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        (key, status, value, detail): (&str, StepStatus, i64, &str),
+        intent: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let now_ms = connection.now_ms();
+        let ended = (status != StepStatus::Running).then_some(now_ms);
+        query(
+            "INSERT INTO playbook_steps (run, step, status, value, began_ms, ended_ms, intent, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (run, step) DO UPDATE SET
+                status = excluded.status, value = excluded.value, ended_ms = excluded.ended_ms, detail = excluded.detail",
+        )
+        .bind(self.run.id)
+        .bind(key)
+        .bind(status.name())
+        .bind(value)
+        .bind(now_ms)
+        .bind(ended)
+        .bind(intent)
+        .bind(detail)
+        .execute(&mut *connection)
+        .await?;
+        let text = format!("{}: {key}: {}: {detail}", self.run.playbook.id, status.name());
+        incidents::entry(connection, self.run.incident, &Entry::new("playbook", &text)).await?;
+        Ok(())
+    }
+
+    /// Plans an action of the keeper.
+    async fn intend(
+        &self,
+        connection: &mut Connection,
+        scope: Option<&str>,
+        (kind, level, seconds): (IntentKind, Level, u32),
+        played: &mut Played,
+    ) -> Result<Begun, StoreError> {
+        let scope = match scope {
+            Some(name) => {
+                let at = self.plan.names.scopes.iter().position(|held| held == name);
+                let Some(id) = at.and_then(|at| u8::try_from(at).ok()) else {
+                    return Ok(Begun::failed(format!("the guard has no scope {name} any more")));
+                };
+                id
+            }
+            None => {
+                let (scope,): (i64,) = query_as("SELECT scope FROM incidents WHERE id = ?")
+                    .bind(self.run.incident)
+                    .fetch_one(&mut *connection)
+                    .await?;
+                crate::record::small("scope", scope)?
+            }
+        };
+        let Some(block) = newest(connection).await? else {
+            return Ok(Begun::NotNow);
+        };
+        let new = NewIntent {
+            kind,
+            rule: None,
+            scope,
+            level,
+            duration: seconds,
+            witness: &[],
+            observed: Int::ZERO,
+            bound: Int::ZERO,
+            block: &block,
+            version: self.plan.version,
+            incident: Some(self.run.incident),
+        };
+        let Some(intent) = intents::insert(connection, self.chain_id, &new).await? else {
+            // The same was planned at this block already: the next block shows what came of it.
+            return Ok(Begun::NotNow);
+        };
+        let name = self.plan.names.scope(scope);
+        let detail = match kind {
+            IntentKind::Contain => format!("{name} shall be {}", level.name()),
+            _ => format!("the failed calls of {name} are run again"),
+        };
+        let id = intent.id;
+        played.intents.push(intent);
+        Ok(Begun::Running {
+            intent: Some(id),
+            detail,
+        })
+    }
+
+    async fn tell(
+        &self,
+        connection: &mut Connection,
+        key: &str,
+        kind: NoticeKind,
+        (text, channels): (&str, Vec<String>),
+    ) -> Result<(), StoreError> {
+        let (severity, scope, own): (String, String, Option<String>) =
+            query_as("SELECT severity, scope_name, channels FROM incidents WHERE id = ?")
+                .bind(self.run.incident)
+                .fetch_one(&mut *connection)
+                .await?;
+        let notice = NewNotice {
+            mark: Some(format!("playbook:{}:{key}", self.run.id)),
+            topic: incident_topic(self.run.incident),
+            kind,
+            severity: dossier::severity_from(&severity)?,
+            incident: Some(self.run.incident),
+            subject: &scope,
+            text,
+            block_number: None,
+            ends: false,
+            delay_ms: 0,
+            channels: route_text(&channels).or(own),
+        };
+        tell(connection, &notice).await
+    }
+
+    /// Asks a role.
+    async fn ask(
+        &self,
+        connection: &mut Connection,
+        key: &str,
+        (role, text, within): (&str, &str, u32),
+    ) -> Result<Begun, StoreError> {
+        let time = format_duration(u64::from(within));
+        let question = format!(
+            "{role} is asked, within {time}: {text} (cordon keeper approve {} {key} --by NAME)",
+            self.run.incident
+        );
+        self.tell(connection, key, NoticeKind::Called, (&question, Vec::new()))
+            .await?;
+        Ok(Begun::Running {
+            intent: None,
+            detail: format!("{role} is asked: {text}"),
+        })
+    }
+
+    async fn escalate(&self, connection: &mut Connection, key: &str, severity: Severity) -> Result<Begun, StoreError> {
+        let (held,): (String,) = query_as("SELECT severity FROM incidents WHERE id = ?")
+            .bind(self.run.incident)
+            .fetch_one(&mut *connection)
+            .await?;
+        if dossier::severity_from(&held)? <= severity {
+            return Ok(Begun::done(format!("it is {held} already")));
+        }
+        query("UPDATE incidents SET severity = ? WHERE id = ?")
+            .bind(severity.name())
+            .bind(self.run.incident)
+            .execute(&mut *connection)
+            .await?;
+        let text = format!("the incident is {severity} now, it was {held}");
+        self.tell(connection, key, NoticeKind::Called, (&text, Vec::new()))
+            .await?;
+        // What is worse may have playbooks of its own.
+        super::start_at(connection, self.plan, self.run.incident).await?;
+        Ok(Begun::done(text))
+    }
+
+    async fn close(&self, connection: &mut Connection) -> Result<Begun, StoreError> {
+        let (state, scope): (String, String) = query_as("SELECT state, scope_name FROM incidents WHERE id = ?")
+            .bind(self.run.incident)
+            .fetch_one(&mut *connection)
+            .await?;
+        match IncidentState::from_name(&state) {
+            Some(IncidentState::Closed) => return Ok(Begun::done("it is closed already")),
+            Some(IncidentState::Contained) => {
+                return Ok(Begun::failed(format!("the guard still holds a level for {scope}")));
+            }
+            _ => {}
+        }
+        let Some(block) = newest(connection).await? else {
+            return Ok(Begun::NotNow);
+        };
+        let why = format!("closed by the playbook {}", self.run.playbook.id);
+        incidents::close(connection, self.run.incident, &block, &why).await?;
+        Ok(Begun::done("closed"))
+    }
+}
+
+/// The newest block up to which everything is done.
+async fn newest(connection: &mut Connection) -> Result<Option<BlockRef>, StoreError> {
+    let row: Option<(Vec<u8>, i64, Vec<u8>, i64)> = query_as(
+        "SELECT b.hash, b.number, b.parent, b.timestamp FROM checkpoint c JOIN blocks b ON b.hash = c.hash WHERE c.id = 1",
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|(hash, number, parent, timestamp)| {
+        Ok(BlockRef {
+            number: uint("block number", number)?,
+            hash: word("block hash", &hash)?,
+            parent: word("block hash", &parent)?,
+            timestamp: uint("block timestamp", timestamp)?,
+            base_fee: 0,
+        })
+    })
+    .transpose()
+}
+
+/// Whether an action that a step waits for is over.
+pub(super) async fn is_settled(connection: &mut Connection, run: i64) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = query_as(
+        "SELECT i.id FROM playbook_steps s JOIN intents i ON i.id = s.intent
+         WHERE s.run = ? AND s.status = 'running' AND i.outcome IS NOT NULL LIMIT 1",
+    )
+    .bind(run)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Ends the steps whose actions are over.
+pub(super) async fn settle(connection: &mut Connection, run: i64) -> Result<(), StoreError> {
+    type Over = (String, String, Option<String>, String, i64);
+    let over: Vec<Over> = query_as(
+        "SELECT s.step, i.outcome, i.detail, r.playbook, r.incident FROM playbook_steps s
+         JOIN intents i ON i.id = s.intent JOIN playbook_runs r ON r.id = s.run
+         WHERE s.run = ? AND s.status = 'running' AND i.outcome IS NOT NULL ORDER BY s.step",
+    )
+    .bind(run)
+    .fetch_all(&mut *connection)
+    .await?;
+    for (key, outcome, detail, playbook, incident) in over {
+        let status = if outcome == Outcome::Refused.name() {
+            StepStatus::Failed
+        } else {
+            StepStatus::Done
+        };
+        let detail = detail.unwrap_or(outcome);
+        query("UPDATE playbook_steps SET status = ?, ended_ms = ?, detail = ? WHERE run = ? AND step = ?")
+            .bind(status.name())
+            .bind(connection.now_ms())
+            .bind(&detail)
+            .bind(run)
+            .bind(&key)
+            .execute(&mut *connection)
+            .await?;
+        let text = format!("{playbook}: {key}: {}: {detail}", status.name());
+        incidents::entry(connection, incident, &Entry::new("playbook", &text)).await?;
+    }
+    Ok(())
+}
