@@ -20,9 +20,11 @@ interface AggregatorV3Interface {
 /// @notice Every read checks the primary feed (answering, positive, within hard bounds, young enough, not from the future), the second feed alike,
 /// how far they are apart, how far the price is from an anchor that is at least `anchorPeriod` old, and whether the L2's sequencer is up
 /// and has been for a while. Decided fallbacks: a primary that is unusable is replaced by the second feed; two usable feeds that disagree
-/// give no price. `latestRoundData` and `latestAnswer` are strict. `priceFor(true)` is for what lowers risk (repaying, liquidating, getting
-/// out): there the anchor and a disagreement do not stop the reader, nor does the sequencer while the feeds agree; of two prices that
+/// give no price. `latestRoundData` and `latestAnswer` are strict. `priceFor(true)` is for what lowers one's own risk (repaying, adding
+/// collateral, getting out): there the anchor and a disagreement do not stop the reader, nor does the sequencer while the feeds agree; of two prices that
 /// disagree it gets the one nearer to the anchor, the primary's when there is none, and not before the sequencer has been up for a while.
+/// `priceForLiquidation` is the same for those who act on somebody else's account, but never while the sequencer is down or has just come
+/// back: who could not repay in the meantime gets the grace to. An uptime feed that does not answer stops no liquidation.
 /// @dev Immutable, without roles: other bounds are another feed. The anchor cannot be poisoned faster than `anchorBps` per period, for it is
 /// only ever moved to a price that passed all checks, and it ends two periods after it was last moved, so that a true jump stops readers for so long at most. Who moves it at least every two
 /// periods is never without one.
@@ -148,6 +150,14 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         return (price.answer, price.updatedAt);
     }
 
+    /// The price at which others may be liquidated: as `priceFor(true)`, and only when the sequencer has been up for the grace period. What an
+    /// uptime feed does not say stops nothing: a false alarm must not hold liquidations up when they are needed most.
+    function priceForLiquidation() external view returns (int256 answer, uint256 updatedAt) {
+        _requireNoOutage();
+        Price memory price = _checked(true);
+        return (price.answer, price.updatedAt);
+    }
+
     /// The primary's history, unchecked.
     function getRoundData(uint80 roundId) external view override returns (uint80, int256, uint256, uint256, uint80) {
         return primary.getRoundData(roundId);
@@ -200,8 +210,19 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     function _requireSequencer() private view {
         if (address(sequencer) == address(0)) return;
         (bool answered, uint256[5] memory words) = _ask(sequencer);
-        uint256 since = words[2];
-        if (!answered || words[1] != 0 || since == 0) revert SequencerDown(since);
+        if (!answered || words[2] == 0) revert SequencerDown(words[2]);
+        _requireUp(words[1], words[2]);
+    }
+
+    /// The same, but a feed that says nothing says nothing of an outage.
+    function _requireNoOutage() private view {
+        if (address(sequencer) == address(0)) return;
+        (bool answered, uint256[5] memory words) = _ask(sequencer);
+        if (answered && words[2] != 0) _requireUp(words[1], words[2]);
+    }
+
+    function _requireUp(uint256 down, uint256 since) private view {
+        if (down != 0) revert SequencerDown(since);
         uint256 until = since + sequencerGrace;
         if (block.timestamp < until) revert SequencerJustUp(since, until);
     }

@@ -209,6 +209,30 @@ contract GuardedPriceFeedTest is Real {
         }
     }
 
+    /// Who could not repay during an outage has the grace period to do so: liquidations wait, also while both feeds agree.
+    function test_attack_liquidations_do_not_run_ahead_of_repayments_after_an_outage() public {
+        uint256 now_ = block.timestamp;
+        uptime.updateRoundData(2, 1, now_, now_);
+        (int256 answer,) = feed.priceFor(true);
+        eq(uint256(answer), 2_000e8, "repaying goes on");
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, now_));
+        feed.priceForLiquidation();
+        uptime.updateRoundData(3, 0, now_, now_);
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.SequencerJustUp.selector, now_, now_ + 30 minutes));
+        feed.priceForLiquidation();
+        vm.warp(now_ + 30 minutes);
+        (answer,) = feed.priceForLiquidation();
+        eq(uint256(answer), 2_000e8, "after the grace period");
+    }
+
+    /// A false alarm does not hold liquidations up: an uptime feed that is silent, or was never set, says nothing of an outage.
+    function test_a_silent_uptime_feed_stops_no_liquidation() public {
+        vm.etch(address(uptime), hex"fe");
+        (int256 answer,) = feed.priceForLiquidation();
+        eq(uint256(answer), 2_000e8, "liquidations run");
+        _refused(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, 0));
+    }
+
     function test_while_the_sequencer_was_down_and_just_after_there_is_no_strict_price() public {
         uint256 now_ = block.timestamp;
         uptime.updateRoundData(2, 1, now_, now_);

@@ -42,6 +42,8 @@ const TOKENS: u64 = 4_000_000;
 pub(super) const SCOPE: u8 = 1;
 /// Two days between scheduling and execution of what changes the Safe.
 pub(super) const DELAY: u64 = 172_800;
+/// How long what hands the Safe over has to wait: seven days longer.
+pub(super) const HANDOVER_DELAY: u64 = DELAY + 7 * 86_400;
 /// Waves of honest traffic, and what the owners and others send in each.
 const WAVES: u64 = 16;
 const PAYMENTS: u64 = 5;

@@ -1,5 +1,5 @@
 //! `safe-patient-thief`: the Safe of [`safe`](super::safe) again, and a thief who knows its transaction guard. With one owner's stolen key
-//! the swap of the master copy is scheduled as it has to be, and two days later it is executed with signatures that look routine.
+//! the swap of the master copy is scheduled as it has to be, and nine days later it is executed with signatures that look routine.
 
 use alloy::{
     eips::BlockId,
@@ -10,7 +10,7 @@ use alloy::{
 
 use super::{
     Holding, Play, Story, Struck,
-    safe::{self, DELAY, DELEGATECALL, SCOPE, SafeMasterCopy},
+    safe::{self, DELEGATECALL, HANDOVER_DELAY, SCOPE, SafeMasterCopy},
 };
 use crate::{
     abi::{IBackdoor, ISafe, ISafeTransactionGuard, ITokenDisguise},
@@ -40,7 +40,7 @@ impl Play for SafePatientThief {
     const DELAYS: &'static [u64] = &[2];
     const STORY: Story = Story {
         change: "with one owner's stolen key the thief scheduled the DELEGATECALL that replaces the Safe's code",
-        taking: "after two days the thief called `sweep` of the code that was to be there",
+        taking: "after nine days the thief called `sweep` of the code that was to be there",
         held: "the transaction guard refused the DELEGATECALL: it was not scheduled any more",
     };
 
@@ -82,7 +82,7 @@ impl Play for SafePatientThief {
         }
         fork.chain
             .provider()
-            .anvil_increase_time(DELAY)
+            .anvil_increase_time(HANDOVER_DELAY)
             .await
             .map_err(DrillError::rpc("moving the fork's clock"))?;
         if stage.is_some() {

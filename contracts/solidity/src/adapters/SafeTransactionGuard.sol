@@ -31,7 +31,8 @@ interface ISafeGuard {
 /// @title The transaction guard of a Safe: what changes the Safe itself waits in the open, and everything asks the Cordon guard.
 /// @notice Signatures prove that owners signed, not that they saw what. So DELEGATECALL, by which one transaction can replace the Safe's
 /// code, and calls of the Safe to itself (owners, threshold, modules, guard, fallback handler) must be scheduled by an owner, in full, and
-/// wait; meanwhile anybody can read what is coming, and the Safe or a guardian of the Cordon guard can cancel it. Ordinary calls go
+/// wait; meanwhile anybody can read what is coming, and the Safe or a guardian of the Cordon guard can cancel it. What hands the Safe
+/// over (DELEGATECALL, another guard or none, a module) waits a week longer than the rest. Ordinary calls go
 /// through at once, as `Withdraw` of the Safe's scope. MultiSendCallOnly, named at deployment and recognised by its code, is an ordinary
 /// call when all of its parts are.
 /// @dev Liveness: an owner schedules `setGuard(0)` and after `leaveDelay` it passes without asking anybody, be the Cordon guard expired,
@@ -48,6 +49,8 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     error NotReady(bytes32 action, uint256 readyAt);
     error Expired(bytes32 action, uint256 expiredAt);
     error NotExpired(bytes32 action, uint256 until);
+    /// The owner has scheduled as much as one owner may: one place is free again at that time, or once an action of his was executed.
+    error TooManyScheduled(address owner, uint256 until);
     /// What waits pays nobody for its gas: the refund is not part of what was scheduled.
     error RefundNotAllowed();
     /// A batch that is not framed as MultiSendCallOnly reads it.
@@ -73,8 +76,11 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     uint256 public constant MOST_DELAY = 14 days;
     /// For how long what is ready may be executed.
     uint256 public constant WINDOW = 7 days;
-    /// How much longer than `delay` leaving takes: as long as the Cordon guard can hold anything without its governor.
+    /// How much longer than `delay` a handover takes: as long as the Cordon guard can hold anything without its governor.
     uint256 public constant CEILING = 7 days;
+    /// How many actions of one owner can be scheduled at a time. One that was cancelled keeps its place until it would have been ready, so that
+    /// an owner does not outpace those who cancel.
+    uint256 public constant MOST_SCHEDULED = 8;
     /// How often guardians of the Cordon guard cancel `setGuard(0)`: with a stolen guard they would do so for ever.
     uint256 public constant MOST_LEAVE_CANCELS = 2;
 
@@ -99,8 +105,16 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     address public immutable multiSend;
     bytes32 public immutable multiSendHash;
 
-    /// When a scheduled action may be executed; 0 when it is not scheduled.
-    mapping(bytes32 action => uint256 at) public readyAt;
+    /// A scheduled action: when it may be executed (0: it is not scheduled), who scheduled it, and in which of his places.
+    struct Entry {
+        uint64 readyAt;
+        uint8 place;
+        address by;
+    }
+
+    mapping(bytes32 action => Entry) private entries;
+    /// Until when each of an owner's places is taken, 32 bits each: until the action in it expires, was executed or, cancelled, would have been ready.
+    mapping(address owner => uint256 packed) private places;
     /// Scheduled actions that hand the Safe over: DELEGATECALLs, other guards or none, modules. A rule of one line: `safe_guard.handovers() == 0`.
     uint256 public handovers;
 
@@ -121,18 +135,19 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
 
     // ---------------------------------------------------------------- scheduling
 
-    /// Names an action in full; it may be executed after `delay`, a change of the Safe's guard after `leaveDelay`.
+    /// Names an action in full; it may be executed after `delay`, a handover after `leaveDelay`. An owner has `MOST_SCHEDULED` places.
     function schedule(address to, uint256 value, bytes calldata data, uint8 operation)
         external
         returns (bytes32 action)
     {
         if (!ISafe(safe).isOwner(msg.sender)) revert NotOwner(msg.sender);
         action = actionOf(to, value, data, operation);
-        if (readyAt[action] != 0 && block.timestamp <= readyAt[action] + WINDOW) revert AlreadyScheduled(action);
-        bool isNew = readyAt[action] == 0;
-        uint256 at = block.timestamp + (_isOwnCall(to, data, operation, SET_GUARD) ? leaveDelay() : delay);
-        readyAt[action] = at;
-        if (isNew && _handsOver(to, data, operation)) handovers += 1;
+        uint256 before = entries[action].readyAt;
+        if (before != 0 && block.timestamp <= before + WINDOW) revert AlreadyScheduled(action);
+        bool handsOver = _handsOver(to, data, operation);
+        uint256 at = block.timestamp + (handsOver ? leaveDelay() : delay);
+        entries[action] = Entry(uint64(at), _takePlace(msg.sender, at + WINDOW), msg.sender);
+        if (before == 0 && handsOver) handovers += 1;
         emit Scheduled(action, to, value, data, operation, at, msg.sender);
     }
 
@@ -142,19 +157,20 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     function cancel(address to, uint256 value, bytes calldata data, uint8 operation) external {
         if (msg.sender != safe && !_isGuardian(msg.sender)) revert NotCanceller(msg.sender);
         bytes32 action = actionOf(to, value, data, operation);
-        if (readyAt[action] == 0) revert NotScheduled(action);
+        uint256 at = entries[action].readyAt;
+        if (at == 0) revert NotScheduled(action);
         if (_isLeaving(to, data, operation)) _countLeaveCancel();
-        _forget(action, _handsOver(to, data, operation));
+        _forget(action, _handsOver(to, data, operation), at);
         emit Cancelled(action, msg.sender);
     }
 
     /// Removes an action whose time is over, so that it is not counted as a handover any longer. Anyone may.
     function forget(address to, uint256 value, bytes calldata data, uint8 operation) external {
         bytes32 action = actionOf(to, value, data, operation);
-        uint256 at = readyAt[action];
+        uint256 at = entries[action].readyAt;
         if (at == 0) revert NotScheduled(action);
         if (block.timestamp <= at + WINDOW) revert NotExpired(action, at + WINDOW);
-        _forget(action, _handsOver(to, data, operation));
+        _forget(action, _handsOver(to, data, operation), 0);
         emit Forgotten(action, msg.sender);
     }
 
@@ -162,7 +178,13 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
         return keccak256(abi.encode(to, value, keccak256(data), operation));
     }
 
-    /// Seconds after which `setGuard(0)` passes without the Cordon guard.
+    /// When a scheduled action may be executed; 0 when it is not scheduled.
+    function readyAt(bytes32 action) external view returns (uint256) {
+        return entries[action].readyAt;
+    }
+
+    /// Seconds that a handover waits. `setGuard(0)` then passes without the Cordon guard; a module or other code would take the Safe out of
+    /// its sight as well, so that a shorter wait for these would be a shorter way out for a thief.
     function leaveDelay() public view returns (uint256) {
         return delay + CEILING;
     }
@@ -275,17 +297,46 @@ contract SafeTransactionGuard is ISafeGuard, Guarded, GuardBound {
     }
 
     function _consume(bytes32 action, bool handsOver) private {
-        uint256 at = readyAt[action];
+        uint256 at = entries[action].readyAt;
         if (at == 0) revert NotScheduled(action);
         if (block.timestamp < at) revert NotReady(action, at);
         if (block.timestamp > at + WINDOW) revert Expired(action, at + WINDOW);
-        _forget(action, handsOver);
+        _forget(action, handsOver, 0);
         emit Executed(action);
     }
 
-    function _forget(bytes32 action, bool handsOver) private {
-        readyAt[action] = 0;
+    /// Removes an action; its place stays taken until the time given.
+    function _forget(bytes32 action, bool handsOver, uint256 takenUntil) private {
+        Entry memory entry = entries[action];
+        delete entries[action];
         if (handsOver) handovers -= 1;
+        // The place may be another action's by now, when this one has expired.
+        uint256 held = _placeOf(places[entry.by], entry.place);
+        if (held == uint256(entry.readyAt) + WINDOW) _setPlace(entry.by, entry.place, takenUntil);
+    }
+
+    /// Takes a free place of an owner's until then.
+    function _takePlace(address owner, uint256 until) private returns (uint8) {
+        uint256 packed = places[owner];
+        uint256 first = type(uint256).max;
+        for (uint8 place = 0; place < MOST_SCHEDULED; ++place) {
+            uint256 taken = _placeOf(packed, place);
+            if (taken < block.timestamp) {
+                _setPlace(owner, place, until);
+                return place;
+            }
+            if (taken < first) first = taken;
+        }
+        revert TooManyScheduled(owner, first + 1);
+    }
+
+    function _placeOf(uint256 packed, uint8 place) private pure returns (uint256) {
+        return (packed >> (32 * uint256(place))) & type(uint32).max;
+    }
+
+    function _setPlace(address owner, uint8 place, uint256 until) private {
+        uint256 shift = 32 * uint256(place);
+        places[owner] = (places[owner] & ~(uint256(type(uint32).max) << shift)) | (uint256(uint32(until)) << shift);
     }
 
     function _begin(ICordonGuard.Action action, uint256 amount) private {

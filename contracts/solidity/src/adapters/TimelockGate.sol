@@ -165,11 +165,26 @@ contract TimelockGate is Guarded, GuardBound {
         if (vetted[id]) revert Vetted(id);
         if (!timelock.isOperationPending(id)) revert NotPending(id);
         if (!_isContained()) revert NotContained(scope);
-        emit OperationStopped(id, msg.sender);
-        timelock.cancel(id);
+        _stop(id);
+    }
+
+    /// The same for many: whoever floods the queue does not outpace those who empty it. What is vetted, or not pending any more, is passed over,
+    /// so that nobody stops the others by stopping one first.
+    function stopMany(bytes32[] calldata ids) external returns (uint256 stopped) {
+        if (!_isContained()) revert NotContained(scope);
+        for (uint256 i = 0; i < ids.length; ++i) {
+            if (vetted[ids[i]] || !timelock.isOperationPending(ids[i])) continue;
+            _stop(ids[i]);
+            ++stopped;
+        }
     }
 
     // ---------------------------------------------------------------- inside
+
+    function _stop(bytes32 id) private {
+        emit OperationStopped(id, msg.sender);
+        timelock.cancel(id);
+    }
 
     /// Asks the guard, unless the operation has been ready for longer than the guard may hold it.
     function _admit(bytes32 id) private returns (uint256 ticket) {

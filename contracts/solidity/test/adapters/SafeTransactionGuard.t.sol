@@ -127,7 +127,7 @@ contract SafeTransactionGuardTest is SafeSupport {
         _schedule(trojan, _swap(), 1);
         eq(adapter.handovers(), 1, "seen by a rule of one line");
         guard.setLevel(ICordonGuard.Level.ReduceOnly);
-        vm.warp(block.timestamp + DELAY);
+        vm.warp(block.timestamp + DELAY + 7 days);
         bytes memory closed =
             abi.encodeWithSelector(ICordonGuard.ActionClosed.selector, uint8(SCOPE), ICordonGuard.Level.ReduceOnly, 10);
         _refused(trojan, 0, _swap(), 1, closed);
@@ -248,7 +248,7 @@ contract SafeTransactionGuardTest is SafeSupport {
 
     function test_attack_an_expired_handover_does_not_alarm_for_ever() public {
         bytes32 action = _schedule(trojan, _swap(), 1);
-        uint256 until = block.timestamp + DELAY + 7 days;
+        uint256 until = block.timestamp + DELAY + 7 days + 7 days;
         vm.warp(until);
         vm.expectRevert(abi.encodeWithSelector(SafeTransactionGuard.NotExpired.selector, action, until));
         adapter.forget(trojan, 0, _swap(), 1);
@@ -295,6 +295,66 @@ contract SafeTransactionGuardTest is SafeSupport {
         bytes memory proof = signed(address(safe), 0, add, 0, 1 ether);
         vm.expectRevert(SafeTransactionGuard.RefundNotAllowed.selector);
         safe.execTransaction(address(safe), 0, add, 0, 0, 0, 1 ether, address(0), payable(address(this)), proof);
+    }
+
+    /// A module or other code takes the Safe out of the guard's sight as much as `setGuard(0)` does: no shorter way out.
+    function test_attack_a_module_or_other_code_is_no_shorter_way_out() public {
+        bytes memory module = abi.encodeCall(IRealSafe.enableModule, (address(0xBAD)));
+        bytes32 action = _schedule(address(safe), module, 0);
+        bytes32 swap = _schedule(trojan, _swap(), 1);
+        uint256 ready = block.timestamp + DELAY + 7 days;
+        vm.warp(ready - 1);
+        _refused(
+            address(safe), 0, module, 0, abi.encodeWithSelector(SafeTransactionGuard.NotReady.selector, action, ready)
+        );
+        _refused(trojan, 0, _swap(), 1, abi.encodeWithSelector(SafeTransactionGuard.NotReady.selector, swap, ready));
+        vm.warp(ready);
+        execute(address(safe), 0, module, 0);
+    }
+
+    function _spam(uint256 number) private pure returns (bytes memory) {
+        return abi.encodeCall(IRealSafe.addOwnerWithThreshold, (address(uint160(0xACE00 + number)), 2));
+    }
+
+    function test_attack_one_owner_does_not_flood_the_queue() public {
+        address one = files.addr(ONE);
+        uint256 start = block.timestamp;
+        for (uint256 i = 0; i < 8; ++i) {
+            _schedule(address(safe), _spam(i), 0);
+        }
+        bytes memory full =
+            abi.encodeWithSelector(SafeTransactionGuard.TooManyScheduled.selector, one, start + DELAY + 7 days + 1);
+        vm.prank(one);
+        vm.expectRevert(full);
+        adapter.schedule(address(safe), 0, _spam(8), 0);
+        // The other owner has places of her own.
+        vm.prank(files.addr(TWO));
+        adapter.schedule(address(safe), 0, _spam(8), 0);
+        // What guardians cancel keeps its place until it would have been ready: he does not outpace them.
+        guard.setGuardian(address(0x6));
+        vm.prank(address(0x6));
+        adapter.cancel(address(safe), 0, _spam(0), 0);
+        vm.prank(one);
+        vm.expectRevert(abi.encodeWithSelector(SafeTransactionGuard.TooManyScheduled.selector, one, start + DELAY + 1));
+        adapter.schedule(address(safe), 0, _spam(0), 0);
+        vm.warp(start + DELAY);
+        // What was executed gives its place back at once.
+        execute(address(safe), 0, _spam(1), 0);
+        _schedule(address(safe), _spam(9), 0);
+        vm.warp(start + DELAY + 1);
+        _schedule(address(safe), _spam(0), 0);
+        vm.prank(one);
+        vm.expectPartialRevert(SafeTransactionGuard.TooManyScheduled.selector);
+        adapter.schedule(address(safe), 0, _spam(10), 0);
+        // What has expired is in nobody's way, forgotten or not.
+        vm.warp(start + DELAY + 7 days + 1);
+        for (uint256 i = 10; i < 16; ++i) {
+            _schedule(address(safe), _spam(i), 0);
+        }
+        adapter.forget(address(safe), 0, _spam(2), 0);
+        vm.prank(one);
+        vm.expectPartialRevert(SafeTransactionGuard.TooManyScheduled.selector);
+        adapter.schedule(address(safe), 0, _spam(16), 0);
     }
 
     function test_attack_strangers_schedule_and_check_nothing() public {

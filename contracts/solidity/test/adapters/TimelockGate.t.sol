@@ -154,6 +154,24 @@ contract TimelockGateTest is Real {
         ok(!timelock.isOperationPending(id), "stopped");
     }
 
+    function test_attack_a_flood_of_operations_is_emptied_in_one_transaction() public {
+        bytes32[] memory ids = new bytes32[](32);
+        for (uint256 i = 0; i < ids.length; ++i) {
+            timelock.schedule(THIEF, i, "", 0, 0, DELAY);
+            ids[i] = timelock.hashOperation(THIEF, i, "", 0, 0);
+        }
+        vm.expectRevert(abi.encodeWithSelector(TimelockGate.NotContained.selector, SCOPE));
+        gate.stopMany(ids);
+        vm.prank(COUNCIL);
+        gate.approve(ids[3]);
+        guard.setLevel(ICordonGuard.Level.Halted);
+        // Somebody stops one of them first, to make the batch fail.
+        gate.stop(ids[0]);
+        vm.prank(address(0x99));
+        eq(gate.stopMany(ids), 30, "all but the vetted one and the one that was stopped before");
+        ok(!timelock.isOperationPending(ids[31]) && timelock.isOperationPending(ids[3]), "and no other");
+    }
+
     function test_attack_nobody_passes_by_the_gate() public {
         _queueTheft();
         vm.warp(block.timestamp + DELAY);
