@@ -150,11 +150,11 @@ impl Incident {
         };
         let first = U256::from_limbs([
             time(self.opened_at)
-                | (self.state as u64) << 40
+                | (self.state as u64) << STATE
                 | u64::from(self.scope) << 44
                 | u64::from(self.noted) << 52
-                | (self.peak as u64) << 53
-                | u64::from(self.raises) << 56,
+                | (self.peak as u64) << PEAK
+                | u64::from(self.raises) << RAISES,
             time(self.closed_at) | cause << 40,
             time(self.released_at),
             u64::from(self.number) | u64::from(self.block) << 32,
@@ -191,9 +191,9 @@ impl Incident {
         Some(Incident {
             number: (number & 0xffff_ffff) as u32,
             scope: (first >> 44 & 0xff) as u8,
-            state: State::from_u8((first >> 40 & 0xf) as u8)?,
-            peak: Level::from_u8((first >> 53 & 7) as u8)?,
-            raises: (first >> 56) as u8,
+            state: State::from_u8((first >> STATE & 0xf) as u8)?,
+            peak: Level::from_u8((first >> PEAK & 7) as u8)?,
+            raises: (first >> RAISES) as u8,
             noted: first >> 52 & 1 == 1,
             opened_at: first & MAX_TIME,
             released_at: released & MAX_TIME,
@@ -202,19 +202,67 @@ impl Incident {
             finding,
         })
     }
+}
 
-    /// The record after its scope was raised to, or extended at, `level`.
+/// The first word of a record: all that a response changes of one, in place, so that a program that responds has no need to take records
+/// apart and put them together again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head([u64; 4]);
+
+const STATE: u32 = 40;
+const PEAK: u32 = 53;
+const RAISES: u32 = 56;
+
+impl Head {
+    /// The word, when it is that of the incident with this number.
     #[must_use]
-    pub fn raised(self, level: Level) -> Self {
-        let peak = if level.rank() > self.peak.rank() {
-            level
-        } else {
-            self.peak
-        };
-        Incident {
-            peak,
-            raises: self.raises.saturating_add(1),
-            ..self
+    pub const fn of(word: U256, number: u32) -> Option<Self> {
+        let limbs = word.into_limbs();
+        let [first, _, _, known] = limbs;
+        let is_known = known & 0xffff_ffff == number as u64 && State::from_u8((first >> STATE & 0xf) as u8).is_some();
+        if is_known { Some(Head(limbs)) } else { None }
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn word(&self) -> U256 {
+        U256::from_limbs(self.0)
+    }
+
+    /// Whether the incident has come so far.
+    #[must_use]
+    pub const fn is(&self, state: State) -> bool {
+        let [first, ..] = self.0;
+        first >> STATE & 0xf == state as u64
+    }
+
+    /// The record when its incident has come so far, at `now` in Unix seconds.
+    #[must_use]
+    pub const fn moved(self, state: State, now: u64) -> Self {
+        let [mut first, mut closed, mut released, number] = self.0;
+        first = first & !(0xf << STATE) | (state as u64) << STATE;
+        match state {
+            State::Released => released = released & !MAX_TIME | now & MAX_TIME,
+            State::Closed => closed = closed & !MAX_TIME | now & MAX_TIME,
+            State::Open | State::Contained | State::FalsePositive => {}
         }
+        Head([first, closed, released, number])
+    }
+
+    /// The record after its scope was raised to, or extended at, `level`. The number of raises saturates.
+    #[must_use]
+    pub const fn raised(self, level: Level) -> Self {
+        let [mut first, closed, released, number] = self.0;
+        let is_peak = match Level::from_u8((first >> PEAK & 7) as u8) {
+            Some(peak) => level.rank() > peak.rank(),
+            None => true,
+        };
+        if is_peak {
+            first = first & !(7 << PEAK) | (level as u64) << PEAK;
+        }
+        if first >> RAISES < 0xff {
+            first += 1 << RAISES;
+        }
+        Head([first, closed, released, number])
     }
 }

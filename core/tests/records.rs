@@ -4,7 +4,7 @@
 use alloy_primitives::{B256, U256};
 use cordon_core::Level;
 use cordon_core::bounds::{Actor, Bucket};
-use cordon_core::incident::{Finding, Incident, RING, Reading, State};
+use cordon_core::incident::{Finding, Head, Incident, RING, Reading, State};
 use cordon_core::ledger::Ledger;
 use cordon_core::rule::Int;
 use proptest::prelude::*;
@@ -124,6 +124,25 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A record that is edited in place is the one that is taken apart, changed and put together again.
+    #[test]
+    fn a_head_moves_as_its_record_does(record in incident(), to in 1u8..=5, now in 0..TIME) {
+        let (word, second) = record.pack();
+        let state = State::from_u8(to).unwrap();
+        let head = Head::of(word, record.number).unwrap();
+        prop_assert_eq!(head.word(), word);
+        prop_assert_eq!(head.is(state), record.state == state);
+        let mut moved = Incident { state, ..record };
+        match state {
+            State::Released => moved.released_at = now,
+            State::Closed => moved.closed_at = now,
+            _ => {}
+        }
+        prop_assert_eq!(Incident::unpack(head.moved(state, now).word(), second), Some(moved));
+    }
+}
+
 #[test]
 fn an_incident_keeps_its_peak_and_the_ring_goes_round() {
     let opened = Incident {
@@ -142,8 +161,22 @@ fn an_incident_keeps_its_peak_and_the_ring_goes_round() {
             evidence: B256::repeat_byte(9),
         },
     };
-    let raised = opened.raised(Level::Halted).raised(Level::Throttled);
+    let (word, evidence) = opened.pack();
+    assert_eq!(Head::of(word, 2), None, "another incident's");
+    assert_eq!(Head::of(U256::from(1), 0), None, "a word that was only prepared");
+    let head = Head::of(word, 1).unwrap();
+    let raised = head.raised(Level::Halted).raised(Level::Throttled);
+    let raised = Incident::unpack(raised.word(), evidence).unwrap();
     assert_eq!((raised.peak, raised.raises), (Level::Halted, 255));
+    assert_eq!(
+        Incident {
+            peak: opened.peak,
+            raises: opened.raises,
+            ..raised
+        },
+        opened,
+        "nothing else"
+    );
     assert_eq!(Incident::unpack(U256::ZERO, B256::ZERO), None);
     assert_eq!([1, RING, RING + 1].map(Incident::slot), [0, 63, 0]);
 }

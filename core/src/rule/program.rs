@@ -226,6 +226,13 @@ impl<'a> Program<'a> {
         self.header[0] == CONTEXT_VERSION
     }
 
+    /// Whether the program says by its very code the opposite of another: who knows what one of them evaluates to knows the other too.
+    #[must_use]
+    pub fn negates(&self, other: &Program<'_>) -> bool {
+        let (own, others) = (self.code(), other.code());
+        own.split_last() == Some((&op::NOT, others)) || others.split_last() == Some((&op::NOT, own))
+    }
+
     /// What sort of value the program leaves; a rule leaves a boolean.
     #[must_use]
     pub const fn result(&self) -> Option<Kind> {
