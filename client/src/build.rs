@@ -48,7 +48,7 @@ pub enum BuildError {
 pub struct Artifacts {
     /// The hot path; its account is the guard.
     pub gate: Program,
-    /// Answers incidents.
+    /// Answers breaches.
     pub respond: Program,
     /// Answers hooks where the gate does not.
     pub hooks: Program,
@@ -56,12 +56,14 @@ pub struct Artifacts {
     pub recover: Program,
     /// Administration and views.
     pub admin: Program,
+    /// Contains by authority.
+    pub contain: Program,
 }
 
 impl Artifacts {
-    /// The programs behind the gate, in the order in which the guard names them: respond, hooks, recover, admin.
-    pub fn behind_the_gate(&self) -> [&Program; 4] {
-        [&self.respond, &self.hooks, &self.recover, &self.admin]
+    /// The programs behind the gate, in the order in which the guard names them: respond, hooks, recover, admin, contain.
+    pub fn behind_the_gate(&self) -> [&Program; 5] {
+        [&self.respond, &self.hooks, &self.recover, &self.admin, &self.contain]
     }
 
     /// Reads and checks `NAME.bin` of each program in `directory`.
@@ -79,12 +81,20 @@ impl Artifacts {
             hooks: load("hooks")?,
             recover: load("recover")?,
             admin: load("admin")?,
+            contain: load("contain")?,
         })
     }
 
     /// All programs, the gate first.
-    pub const fn all(&self) -> [&Program; 5] {
-        [&self.gate, &self.respond, &self.hooks, &self.recover, &self.admin]
+    pub const fn all(&self) -> [&Program; 6] {
+        [
+            &self.gate,
+            &self.respond,
+            &self.hooks,
+            &self.recover,
+            &self.admin,
+            &self.contain,
+        ]
     }
 
     /// Where a project's build puts its programs.

@@ -22,8 +22,8 @@ pub struct GuardStatus {
     pub block: u64,
     /// Its time, Unix seconds.
     pub timestamp: u64,
-    /// Accounts of the programs behind the gate: respond, hooks, recover, admin.
-    pub accounts: [Address; 4],
+    /// Accounts of the programs behind the gate: respond, hooks, recover, admin, contain.
+    pub accounts: [Address; 5],
     /// The governor.
     pub governor: Address,
     /// A governor that was proposed; zero when none.
@@ -45,7 +45,7 @@ pub struct GuardStatus {
     /// Every configured account with its role, and whether the guard agrees.
     pub roles: Vec<(Role, Address, bool)>,
     /// Seconds until each program expires unless it is kept alive; `None` when it is not active.
-    pub programs: [(&'static str, Option<u64>); 5],
+    pub programs: [(&'static str, Option<u64>); 6],
 }
 
 /// State of one scope.
@@ -127,7 +127,7 @@ pub async fn status<P: Provider>(
         .call()
         .await
         .map_err(failed("reading the guard's programs"))?;
-    let [respond, hooks, recover, admin] = accounts;
+    let [respond, hooks, recover, admin, contain] = accounts;
     let book = contract
         .rulebook()
         .block(at)
@@ -203,6 +203,7 @@ pub async fn status<P: Provider>(
             ("hooks", left(hooks).await),
             ("recover", left(recover).await),
             ("admin", left(admin).await),
+            ("contain", left(contain).await),
         ],
     })
 }

@@ -55,7 +55,10 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     let style = Style::of_stdout();
     let how = if deployment.created { "deployed" } else { "found" };
     println!("guard     {} ({how})", style.bold(&deployment.guard.to_string()));
-    for (name, account) in ["respond", "hooks", "recover", "admin"].iter().zip(deployment.programs) {
+    for (name, account) in ["respond", "hooks", "recover", "admin", "contain"]
+        .iter()
+        .zip(deployment.programs)
+    {
         println!("{name:<9} {account}");
     }
     println!("rulebook  {} (code hash {})", deployment.rulebook, compiled.code_hash());

@@ -32,7 +32,10 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
         style.bold(&status.guard.to_string()),
         status.block
     );
-    for (name, account) in ["respond", "hooks", "recover", "admin"].iter().zip(status.accounts) {
+    for (name, account) in ["respond", "hooks", "recover", "admin", "contain"]
+        .iter()
+        .zip(status.accounts)
+    {
         println!("{name:<9} {account}");
     }
     let sealed = if status.is_sealed {

@@ -41,8 +41,8 @@ impl Default for GuardOptions {
 pub struct Deployment {
     /// The guard: the gate's account.
     pub guard: Address,
-    /// The accounts of the programs behind the gate: respond, hooks, recover, admin.
-    pub programs: [Address; 4],
+    /// The accounts of the programs behind the gate: respond, hooks, recover, admin, contain.
+    pub programs: [Address; 5],
     /// The account of its rulebook.
     pub rulebook: Address,
     /// Whether the guard was made now, rather than found.
@@ -115,7 +115,7 @@ async fn deploy_programs<P: Provider>(
     artifacts: &Artifacts,
     options: GuardOptions,
 ) -> Result<(Address, bool), DeployError> {
-    let mut programs = [Address::ZERO; 4];
+    let mut programs = [Address::ZERO; 5];
     for (address, program) in programs.iter_mut().zip(artifacts.behind_the_gate()) {
         (*address, _) = deploy_at_fixed_address(provider, from, program, Default::default(), options.salt).await?;
     }
@@ -131,7 +131,7 @@ async fn predicted<P: Provider>(
     artifacts: &Artifacts,
     options: GuardOptions,
 ) -> Result<Address, DeployError> {
-    let mut programs = [Address::ZERO; 4];
+    let mut programs = [Address::ZERO; 5];
     for (address, program) in programs.iter_mut().zip(artifacts.behind_the_gate()) {
         *address = fixed_address(provider, program, &Bytes::new(), options.salt).await?;
     }
@@ -139,7 +139,7 @@ async fn predicted<P: Provider>(
     fixed_address(provider, &artifacts.gate, &initialize, options.salt).await
 }
 
-fn initialize_call(programs: [Address; 4], governor: Address, config: &GuardConfig) -> Bytes {
+fn initialize_call(programs: [Address; 5], governor: Address, config: &GuardConfig) -> Bytes {
     let call = ICordonGuard::initializeCall {
         programs,
         governor,
@@ -148,8 +148,8 @@ fn initialize_call(programs: [Address; 4], governor: Address, config: &GuardConf
     call.abi_encode().into()
 }
 
-/// The accounts of the programs behind the gate: respond, hooks, recover, admin.
-pub(super) async fn programs_of<P: Provider>(provider: &P, guard: Address) -> Result<[Address; 4], DeployError> {
+/// The accounts of the programs behind the gate: respond, hooks, recover, admin, contain.
+pub(super) async fn programs_of<P: Provider>(provider: &P, guard: Address) -> Result<[Address; 5], DeployError> {
     ICordonGuard::new(guard, provider)
         .programs()
         .call()

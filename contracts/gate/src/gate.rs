@@ -66,6 +66,8 @@ pub fn run<H: Host>(host: &mut H, input: &[u8]) -> Outcome {
         selector::ENTER => enter(host, input),
         selector::EXIT => exit(host, input),
         selector::IS_ALLOWED => is_allowed(host, input),
+        selector::LEVEL_OF => told(host, input, false),
+        selector::LAST_HEARTBEAT => told(host, input, true),
         _ => None,
     };
     decided.unwrap_or_else(|| forward(host, *selector, input))
@@ -126,6 +128,19 @@ fn is_allowed<H: Host>(host: &H, input: &[u8]) -> Option<Outcome> {
     (known && normal()).then(|| Outcome::Word(B256::with_last_byte(1)))
 }
 
+/// `levelOf` while every scope is Normal, and `lastHeartbeat`: what the ledger tells, of a guard that was set up.
+fn told<H: Host>(host: &H, input: &[u8], heartbeat: bool) -> Option<Outcome> {
+    let ledger = host.load(&layout::LEDGER);
+    if ledger == B256::ZERO {
+        return None;
+    }
+    if heartbeat {
+        return Some(Outcome::Word(layout::heartbeat(&ledger)));
+    }
+    let scope = abi::small(&abi::argument(input, 0)?)?;
+    (scope < u32::from(layout::MAX_SCOPES) && layout::is_quiet(&ledger)).then_some(Outcome::Word(B256::ZERO))
+}
+
 fn scopes_and_action(input: &[u8]) -> Option<([u8; 3], u8)> {
     let [none, a, b, c] = abi::small(&abi::argument(input, 0)?)?.to_be_bytes();
     let action = abi::small(&abi::argument(input, 1)?)?;
@@ -142,14 +157,16 @@ fn are_normal<H: Host>(host: &H, scopes: [u8; 3]) -> bool {
         .all(|scope| layout::is_normal(&host.load(&layout::scope(*scope))))
 }
 
-/// Runs the logic on the same calldata: for hooks the program that answers them, else the one that responds. Before `initialize`
-/// there is no logic: that call names it, and nobody else gets in.
+/// Runs the logic on the same calldata: for hooks the program that answers them, for containment by authority the one that is made for
+/// it, else the one that responds. Before `initialize` there is no logic: that call names it, and nobody else gets in.
 fn forward<H: Host>(host: &mut H, selector: [u8; 4], input: &[u8]) -> Outcome {
-    let key = match selector {
-        selector::ENTER | selector::EXIT | selector::IS_ALLOWED => &layout::HOOKS,
-        _ => &layout::LOGIC,
+    let program = match selector {
+        selector::ENTER | selector::EXIT | selector::IS_ALLOWED | selector::LEVEL_OF => layout::program::HOOKS,
+        selector::CONTAIN | selector::CONTAIN_MANY | selector::RETRY_CONTAINMENT => layout::program::CONTAIN,
+        selector::HEARTBEAT => layout::program::ADMIN,
+        _ => layout::program::LOGIC,
     };
-    let logic = abi::address(&host.load(key));
+    let logic = abi::address(&host.load(&layout::config(program)));
     if logic != Address::ZERO {
         return Outcome::Forwarded {
             success: host.call(CallKind::Delegate, &logic, input, u64::MAX),

@@ -64,6 +64,15 @@ fn the_selectors_are_those_of_the_abi() {
     assert_eq!(selector::ENTER, ICordonGuard::enterCall::SELECTOR);
     assert_eq!(selector::EXIT, ICordonGuard::exitCall::SELECTOR);
     assert_eq!(selector::IS_ALLOWED, ICordonGuard::isAllowedCall::SELECTOR);
+    assert_eq!(selector::CONTAIN, ICordonGuard::containCall::SELECTOR);
+    assert_eq!(selector::CONTAIN_MANY, ICordonGuard::containManyCall::SELECTOR);
+    assert_eq!(
+        selector::RETRY_CONTAINMENT,
+        ICordonGuard::retryContainmentCall::SELECTOR
+    );
+    assert_eq!(selector::LEVEL_OF, ICordonGuard::levelOfCall::SELECTOR);
+    assert_eq!(selector::LAST_HEARTBEAT, ICordonGuard::lastHeartbeatCall::SELECTOR);
+    assert_eq!(selector::HEARTBEAT, ICordonGuard::heartbeatCall::SELECTOR);
     assert_eq!(selector::INITIALIZE, ICordonGuard::initializeCall::SELECTOR);
     assert_eq!(selector::NOT_REGISTERED, ICordonGuard::NotRegistered::SELECTOR);
     assert_eq!(selector::NOT_INITIALIZED, ICordonGuard::NotInitialized::SELECTOR);
@@ -168,6 +177,32 @@ fn a_level_elsewhere_does_not_slow_a_scope_down() {
     assert_eq!(run(&mut host, &allowed), Outcome::Word(B256::with_last_byte(1)));
 }
 
+/// What a counterparty asks is answered without the logic while it and the whole protocol are Normal, and never when it is not known.
+#[test]
+fn levels_and_heartbeats_are_told_by_the_gate_on_a_quiet_day() {
+    let mut host = gate();
+    let ask = |host: &mut MockHost, scope: u8| run(host, &ICordonGuard::levelOfCall { scope }.abi_encode());
+    let beat = ICordonGuard::lastHeartbeatCall {}.abi_encode();
+    let forwarded = Outcome::Forwarded { success: true };
+    assert_eq!(ask(&mut host, 1), forwarded, "a guard that was not set up");
+    assert_eq!(run(&mut host, &beat), forwarded);
+    let ledger: U256 = U256::from(1) << 255 | U256::from(1_700_000_000u64);
+    host.storage.insert(layout::LEDGER, ledger.into());
+    assert_eq!(ask(&mut host, 1), Outcome::Word(B256::ZERO));
+    assert_eq!(
+        run(&mut host, &beat),
+        Outcome::Word(U256::from(1_700_000_000u64).into())
+    );
+    assert_eq!(ask(&mut host, 128), forwarded, "no such scope");
+    assert_eq!(run(&mut host, &[0x73, 0xe3, 0x5a, 0xf0]), forwarded, "no argument");
+    raise(&mut host, 2);
+    assert_eq!(
+        ask(&mut host, 1),
+        forwarded,
+        "left to the logic while anything is raised"
+    );
+}
+
 #[test]
 fn strangers_and_value_are_refused() {
     let mut host = gate();
@@ -194,7 +229,7 @@ fn before_set_up_only_initialize_gets_through() {
     };
     assert_eq!(refusal.as_slice(), ICordonGuard::NotInitialized {}.abi_encode());
     let initialize = ICordonGuard::initializeCall {
-        programs: [LOGIC, VAULT, VAULT, VAULT],
+        programs: [LOGIC, VAULT, VAULT, VAULT, VAULT],
         governor: VAULT,
         governorDelay: 1,
     }

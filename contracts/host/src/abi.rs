@@ -10,8 +10,20 @@ pub mod selector {
     pub const EXIT: [u8; 4] = [0x7f, 0x86, 0x61, 0xa1];
     /// `isAllowed(uint24,uint8)`
     pub const IS_ALLOWED: [u8; 4] = [0x8e, 0x4e, 0x55, 0xb6];
-    /// `initialize(address[4],address,uint32)`
-    pub const INITIALIZE: [u8; 4] = [0x9f, 0x12, 0x61, 0x74];
+    /// `levelOf(uint8)`
+    pub const LEVEL_OF: [u8; 4] = [0x73, 0xe3, 0x5a, 0xf0];
+    /// `lastHeartbeat()`
+    pub const LAST_HEARTBEAT: [u8; 4] = [0x69, 0xc1, 0xa7, 0x12];
+    /// `contain(uint8,uint8,uint32,bytes32)`
+    pub const CONTAIN: [u8; 4] = [0x3a, 0xa6, 0xdd, 0x4a];
+    /// `containMany(uint8[],uint8,uint32,bytes32)`
+    pub const CONTAIN_MANY: [u8; 4] = [0x0e, 0x5c, 0x3b, 0xcd];
+    /// `retryContainment(uint8)`
+    pub const RETRY_CONTAINMENT: [u8; 4] = [0x98, 0xdf, 0xe1, 0x96];
+    /// `heartbeat()`
+    pub const HEARTBEAT: [u8; 4] = [0x3d, 0xef, 0xb9, 0x62];
+    /// `initialize(address[5],address,uint32)`
+    pub const INITIALIZE: [u8; 4] = [0x70, 0xd2, 0xf6, 0x8c];
     /// Error `NotRegistered(address)`
     pub const NOT_REGISTERED: [u8; 4] = [0xbf, 0xc6, 0xc3, 0x37];
     /// Error `NotInitialized()`

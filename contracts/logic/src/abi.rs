@@ -259,8 +259,12 @@ impl<'a> Arguments<'a> {
     }
 
     /// The addresses of the programs behind the gate.
-    pub fn programs(&mut self) -> Answer<[Address; 4]> {
-        Ok([self.address()?, self.address()?, self.address()?, self.address()?])
+    pub fn programs(&mut self) -> Answer<[Address; 5]> {
+        let mut programs = [Address::ZERO; 5];
+        for program in &mut programs {
+            *program = self.address()?;
+        }
+        Ok(programs)
     }
 
     /// A dynamic array of words.

@@ -28,11 +28,11 @@ const PROGRAM_PREFIXES: [[u8; 3]; 2] = [[0xef, 0xf0, 0x00], [0xef, 0xf0, 0x02]];
 const PROBE_GAS: u64 = 300_000;
 
 /// Most bytes that are looked at of what they answer.
-const PROBE_ANSWER: usize = 128;
+const PROBE_ANSWER: usize = 160;
 
 impl<H: Host> Guard<H> {
     /// Sets the guard up, once.
-    pub fn initialize(&mut self, programs: &[Address; 4], governor: Address, delay: u32) -> Answer<()> {
+    pub fn initialize(&mut self, programs: &[Address; 5], governor: Address, delay: u32) -> Answer<()> {
         if self.host.load(&layout::LOGIC) != B256::ZERO {
             return Err(refusal!(AlreadyInitialized));
         }
@@ -47,7 +47,7 @@ impl<H: Host> Guard<H> {
         self.set_ledger(&Ledger::default());
         self.host
             .store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
-        let [respond, hooks, recover, admin] = programs;
+        let [respond, hooks, recover, admin, contain] = programs;
         emit!(
             self.host,
             Initialized,
@@ -56,6 +56,7 @@ impl<H: Host> Guard<H> {
             hooks,
             recover,
             admin,
+            contain,
             governor,
             delay
         );
@@ -223,22 +224,23 @@ impl<H: Host> Guard<H> {
 
     /// Replaces the programs, as one unit. They must show that they work together in this storage: programs that do not
     /// would lock the guard for good.
-    pub fn set_logic(&mut self, programs: &[Address; 4]) -> Answer<()> {
+    pub fn set_logic(&mut self, programs: &[Address; 5]) -> Answer<()> {
         self.begin_governor_call()?;
-        let [respond, hooks, recover, admin] = programs;
+        let [respond, hooks, recover, admin, contain] = programs;
         self.require_announced(&encode!(
             &ICordonGuard::setLogicCall::SELECTOR,
             respond,
             hooks,
             recover,
-            admin
+            admin,
+            contain
         ))?;
         self.store_programs(programs)?;
-        emit!(self.host, LogicSet, [respond], respond, hooks, recover, admin);
+        emit!(self.host, LogicSet, [respond], respond, hooks, recover, admin, contain);
         self.host.flush(true);
-        // Asked as the gate will ask from now on: the new respond program must get to the two behind it, and the hooks program must
-        // answer. Run by delegation, but the governor has just given them all power over this storage.
-        let shown = answer!(respond, hooks, recover, admin);
+        // Asked as the gate will ask from now on: the new respond program must get to the two behind it, and the hooks and contain
+        // programs must answer. Run by delegation, but the governor has just given them all power over this storage.
+        let shown = answer!(respond, hooks, recover, admin, contain);
         if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != (true, shown) {
             return Err(refusal!(NotAProgram, admin));
         }
@@ -252,6 +254,11 @@ impl<H: Host> Guard<H> {
         if self.probe(hooks, &asked)? != (false, encode!(&ICordonGuard::BadAction::SELECTOR, Action::COUNT)) {
             return Err(refusal!(NotAProgram, hooks));
         }
+        // The governor, who asks here, may contain; not to raise to no level at all.
+        let asked = encode!(&ICordonGuard::containCall::SELECTOR, 0u8, 0u8, 0u8, 0u8);
+        if self.probe(contain, &asked)? != (false, encode!(&ICordonGuard::BadLevel::SELECTOR, 0u8)) {
+            return Err(refusal!(NotAProgram, contain));
+        }
         Ok(())
     }
 
@@ -264,7 +271,7 @@ impl<H: Host> Guard<H> {
         Ok((success, answer))
     }
 
-    fn store_programs(&mut self, programs: &[Address; 4]) -> Answer<()> {
+    fn store_programs(&mut self, programs: &[Address; 5]) -> Answer<()> {
         for (key, program) in layout::PROGRAMS.iter().zip(programs) {
             self.require_program(program)?;
             self.host.store(key, &program.into_word());

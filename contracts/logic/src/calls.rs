@@ -197,7 +197,8 @@ impl<H: Host> Guard<H> {
         let Some(mut doing) = known.started(record, incident, self.host.now()) else {
             return Ok(false);
         };
-        if self.holds(&body.done)? == Verdict::Holds {
+        let before = self.holds(&body.done)?;
+        if before == Verdict::Holds {
             if !known.because_of(scope) {
                 emit!(self.host, ContainmentNotNeeded, [index, incident]);
             }
@@ -205,13 +206,14 @@ impl<H: Host> Guard<H> {
         }
         let mut undone_before = 0u64;
         for (bit, undo) in body.undo().enumerate() {
-            undone_before |= u64::from(self.holds(&undo.undone)? == Verdict::Holds) << bit;
+            undone_before |= u64::from(self.undone(body, &undo, before)? == Verdict::Holds) << bit;
         }
         let reason = self.call_out(&body.target, body.calldata, record.gas)?;
-        let done = self.holds(&body.done)? == Verdict::Holds;
+        let after = self.holds(&body.done)?;
+        let done = after == Verdict::Holds;
         for (bit, undo) in body.undo().enumerate() {
             // Ours only when it was not so before and is so now: what others had closed stays closed.
-            if undone_before >> bit & 1 == 1 && self.holds(&undo.undone)? == Verdict::Breached {
+            if undone_before >> bit & 1 == 1 && self.undone(body, &undo, after)? == Verdict::Breached {
                 doing.ours |= 1 << bit;
             }
         }
@@ -227,10 +229,23 @@ impl<H: Host> Guard<H> {
         Ok(done)
     }
 
+    /// Whether an undo item is undone, when this is what the call's read-back says. Most items say no more than its opposite: then nobody
+    /// has to be asked.
+    fn undone(&mut self, body: &ContainmentBody<'_>, undo: &UndoView<'_>, done: Verdict) -> Answer<Verdict> {
+        if !undo.undone.negates(&body.done) {
+            return self.holds(&undo.undone);
+        }
+        Ok(match done {
+            Verdict::Holds => Verdict::Breached,
+            Verdict::Breached => Verdict::Holds,
+            Verdict::Unknown => Verdict::Unknown,
+        })
+    }
+
     /// Calls a target as the guard; answers the revert data, empty on success.
     pub(crate) fn call_out(&mut self, target: &Address, calldata: &[u8], gas: u32) -> Answer<Vec<u8>> {
         self.require_gas(gas.into())?;
-        self.host.flush(true);
+        self.host.flush(false);
         if self.host.call(CallKind::Call, target, calldata, gas.into()) {
             return Ok(Vec::new());
         }

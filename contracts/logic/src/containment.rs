@@ -215,12 +215,12 @@ impl<H: Host> Guard<H> {
         Ok(incidents)
     }
 
-    /// Runs the containment calls of a scope whose level was raised, and notes when all have their effect.
+    /// Runs the containment calls of a scope whose level was raised, and notes whether all have their effect: an incident that was
+    /// contained or released before is open again when one has not.
     fn respond_in(&mut self, epoch: u32, view: &View<'_>, scope: u8) -> Answer<()> {
         let state = self.scope(scope);
-        if self.run_calls(epoch, view, scope, &state)? {
-            self.move_incident(state.incident, State::Contained);
-        }
+        let contained = self.run_calls(epoch, view, scope, &state)?;
+        self.move_incident(state.incident, if contained { State::Contained } else { State::Open });
         Ok(())
     }
 

@@ -43,6 +43,7 @@ selectors! {
     EVALUATE = evaluateCall,
     EVALUATE_MANY = evaluateManyCall,
     SCOPE_STATUS = scopeStatusCall,
+    LEVEL_OF = levelOfCall,
     LEVELS = levelsCall,
     RULEBOOK = rulebookCall,
     HAS_ROLE = hasRoleCall,
@@ -78,6 +79,48 @@ pub fn hook<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
             Ok(Vec::new())
         }
         IS_ALLOWED => Ok(answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?)),
+        LEVEL_OF => Ok(answer!(guard.level_of(arguments.u8()?)?)),
+        EVALUATE => {
+            let (rule, witness) = (arguments.u16()?, arguments.words()?);
+            let mut data = Vec::new();
+            push(&mut data, &guard.evaluate(rule, &witness)?);
+            Ok(data)
+        }
+        EVALUATE_MANY => {
+            let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
+            let mut data = answer!(32u8, rules.len() as u64);
+            for (place, rule) in rules.iter().enumerate() {
+                let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
+                push(&mut data, &guard.evaluate(*rule, witness)?);
+            }
+            Ok(data)
+        }
+        _ => Err(Refusal::malformed()),
+    }
+}
+
+/// Answers a call of the contain program, or refuses it with revert data. The guard takes no value.
+///
+/// # Errors
+/// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
+pub fn contain<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
+    let (selector, mut arguments) = begin(guard, input)?;
+    let arguments = &mut arguments;
+    match selector {
+        CONTAIN => {
+            let (scope, level, duration) = (arguments.u8()?, arguments.u8()?, arguments.u32()?);
+            let evidence = arguments.word()?;
+            Ok(answer!(guard.contain(scope, level, duration, evidence)?))
+        }
+        CONTAIN_MANY => {
+            let (scopes, level, duration) = (arguments.u8s()?, arguments.u8()?, arguments.u32()?);
+            let evidence = arguments.word()?;
+            Ok(numbers(&guard.contain_many(&scopes, level, duration, evidence)?))
+        }
+        RETRY_CONTAINMENT => {
+            guard.retry_containment(arguments.u8()?)?;
+            Ok(Vec::new())
+        }
         _ => Err(Refusal::malformed()),
     }
 }
@@ -92,42 +135,14 @@ pub fn respond<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Option<Vec
     match selector {
         TRIP => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
-            return Ok(Some(answer!(guard.trip(rule, &witness)?)));
+            Ok(Some(answer!(guard.trip(rule, &witness)?)))
         }
         TRIP_MANY => {
             let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
-            return Ok(Some(numbers(&guard.trip_many(&rules, &witnesses)?)));
+            Ok(Some(numbers(&guard.trip_many(&rules, &witnesses)?)))
         }
-        CONTAIN => {
-            let (scope, level, duration) = (arguments.u8()?, arguments.u8()?, arguments.u32()?);
-            let evidence = arguments.word()?;
-            return Ok(Some(answer!(guard.contain(scope, level, duration, evidence)?)));
-        }
-        CONTAIN_MANY => {
-            let (scopes, level, duration) = (arguments.u8s()?, arguments.u8()?, arguments.u32()?);
-            let evidence = arguments.word()?;
-            return Ok(Some(numbers(&guard.contain_many(&scopes, level, duration, evidence)?)));
-        }
-        RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
-        HEARTBEAT => guard.heartbeat()?,
-        EVALUATE => {
-            let (rule, witness) = (arguments.u16()?, arguments.words()?);
-            let mut data = Vec::new();
-            push(&mut data, &guard.evaluate(rule, &witness)?);
-            return Ok(Some(data));
-        }
-        EVALUATE_MANY => {
-            let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
-            let mut data = answer!(32u8, rules.len() as u64);
-            for (place, rule) in rules.iter().enumerate() {
-                let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
-                push(&mut data, &guard.evaluate(*rule, witness)?);
-            }
-            return Ok(Some(data));
-        }
-        _ => return Ok(None),
+        _ => Ok(None),
     }
-    Ok(Some(Vec::new()))
 }
 
 /// Answers a call as the respond program does: itself, or by one of the other programs.
@@ -160,12 +175,13 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
     Ok(Vec::new())
 }
 
-/// Whether a call is the recover program's.
-pub(crate) const fn is_recovery(selector: u32) -> bool {
-    matches!(
-        selector,
-        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH
-    )
+/// Which program answers a call that is none of the respond program's functions: its place among [`layout::PROGRAMS`].
+pub(crate) const fn place_of(selector: u32) -> usize {
+    match selector {
+        EVALUATE | EVALUATE_MANY => 1,
+        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH => 2,
+        _ => 3,
+    }
 }
 
 /// Answers a call of the admin program, or refuses it with revert data. The guard takes no value.
@@ -180,6 +196,7 @@ pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>
             let programs = arguments.programs()?;
             guard.initialize(&programs, arguments.address()?, arguments.u32()?)?;
         }
+        HEARTBEAT => guard.heartbeat()?,
         SEAL => guard.seal()?,
         ANNOUNCE => guard.announce(arguments.word()?)?,
         CANCEL_ANNOUNCEMENT => guard.cancel_announcement(arguments.word()?)?,
@@ -237,8 +254,8 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
         LOGIC => answer!(guard.logic()),
         PROGRAMS => {
-            let [respond, hooks, recover, admin] = guard.programs();
-            answer!(respond, hooks, recover, admin)
+            let [respond, hooks, recover, admin, contain] = guard.programs();
+            answer!(respond, hooks, recover, admin, contain)
         }
         INCIDENT => guard.incident(arguments.u64()?)?,
         INCIDENTS => {

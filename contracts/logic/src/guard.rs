@@ -1,7 +1,7 @@
 //! The guard's state: what each word means, and the checks that most calls begin with.
 
 use crate::abi::{emit, refusal, refuse, Answer, Refusal};
-use crate::dispatch::is_recovery;
+use crate::dispatch::place_of;
 use crate::reader::{gas_needed, ChainReader};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
@@ -210,9 +210,10 @@ impl<H: Host> Guard<H> {
         Err(refusal!(Locked))
     }
 
-    /// Persists all writes and locks the guard, so that it can call out.
+    /// Persists all writes and locks the guard, so that it can call out. What was read stays in the VM's cache: while the guard is locked
+    /// only hooks change its storage, in words (breaches that were let pass, announcements) that no program reads again after it called out.
     pub(crate) fn lock(&mut self) {
-        self.host.flush(true);
+        self.host.flush(false);
         self.host.store_transient(&layout::lock(), &LOCKED);
     }
 
@@ -248,11 +249,8 @@ impl<H: Host> Guard<H> {
     /// Runs another program on the same calldata. Before `initialize` there is none: that call names it.
     pub(crate) fn hand_on(&mut self, input: &[u8]) -> Answer<Vec<u8>> {
         let head = input.first_chunk().copied().unwrap_or_default();
-        let (place, key) = if is_recovery(u32::from_be_bytes(head)) {
-            (2, &layout::RECOVER)
-        } else {
-            (3, &layout::ADMIN)
-        };
+        let place = place_of(u32::from_be_bytes(head));
+        let key = layout::PROGRAMS.get(place).unwrap_or(&layout::ADMIN);
         let mut program = self.address_at(key);
         if program == Address::ZERO && head == selector::INITIALIZE {
             program = abi::argument(input, place)

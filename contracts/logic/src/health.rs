@@ -35,10 +35,9 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let (last, now) = (self.ledger().heartbeat, self.host.now());
         let age = if last == 0 { u64::MAX } else { now.saturating_sub(last) };
-        let [respond, hooks, recover, admin] = self.programs();
-        let left = [self.host.address(), respond, hooks, recover, admin].map(|program| self.time_left(&program));
         let mut data = answer!(age);
-        for seconds in left {
+        for program in self.all_programs() {
+            let seconds = self.time_left(&program);
             data.extend_from_slice(&answer!(seconds));
         }
         let (_, hash) = self.rulebook();
@@ -47,11 +46,16 @@ impl<H: Host> Guard<H> {
         Ok(data)
     }
 
+    /// The gate and the programs behind it.
+    fn all_programs(&self) -> [Address; 6] {
+        let [respond, hooks, recover, admin, contain] = self.programs();
+        [self.host.address(), respond, hooks, recover, admin, contain]
+    }
+
     /// Which programs are cached (bit per program, the gate first), and the hash of all that the guard is configured with.
     fn configuration(&mut self, rulebook: &B256) -> (u8, B256) {
-        let [respond, hooks, recover, admin] = self.programs();
         let (mut cached, mut all) = (0, Vec::new());
-        for (bit, program) in [self.host.address(), respond, hooks, recover, admin].iter().enumerate() {
+        for (bit, program) in self.all_programs().iter().enumerate() {
             let hash = self.host.code_hash(program);
             let asked = encode!(&CODEHASH_IS_CACHED, hash);
             cached |= u8::from(self.asked(&ARB_WASM_CACHE, &asked) == Some(1)) << bit;
@@ -121,12 +125,12 @@ impl<H: Host> Guard<H> {
         if self.holds(&body.done)? == Verdict::Holds {
             return Ok(outcome::IN_FORCE);
         }
-        let ours = self.undone(body)?;
+        let ours = self.undone_items(body)?;
         self.call_out(&body.target, body.calldata, record.gas)?;
         if self.holds(&body.done)? != Verdict::Holds {
             return Ok(outcome::FAILS);
         }
-        let ours = ours & !self.undone(body)?;
+        let ours = ours & !self.undone_items(body)?;
         for (bit, undo) in body.undo().enumerate() {
             if ours >> bit & 1 == 1 && self.undo_one(record, &undo)?.is_some() {
                 return Ok(outcome::UNDO_FAILS);
@@ -136,7 +140,7 @@ impl<H: Host> Guard<H> {
     }
 
     /// Which undo items are not in force (bit per item).
-    fn undone(&mut self, body: &ContainmentBody<'_>) -> Answer<u64> {
+    fn undone_items(&mut self, body: &ContainmentBody<'_>) -> Answer<u64> {
         let mut bits = 0u64;
         for (bit, undo) in body.undo().enumerate() {
             bits |= u64::from(self.holds(&undo.undone)? == Verdict::Holds) << bit;

@@ -119,6 +119,15 @@ impl<H: Host> Guard<H> {
         Ok(self.strictest(scopes, action).2.passes())
     }
 
+    /// The stricter of the levels that hold in a scope and in the whole protocol now.
+    pub fn level_of(&self, scope: u8) -> Answer<Level> {
+        if scope >= layout::MAX_SCOPES {
+            return Err(refusal!(BadScope, scope));
+        }
+        let (whole, own) = (self.level(0), self.level(scope));
+        Ok(if own.rank() > whole.rank() { own } else { whole })
+    }
+
     fn registered(&self) -> Answer<(Address, Caller)> {
         let sender = self.host.sender();
         let caller = Caller::unpack(&self.host.load(&layout::caller(&sender)));

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
     bounds::Actor,
-    incident::{Finding, Incident, State, RING},
+    incident::{Finding, Head, Incident, State, RING},
     rule::Int,
     Level,
 };
@@ -54,16 +54,26 @@ impl<H: Host> Guard<H> {
 
     /// Notes that the level of an incident was raised or extended.
     pub(crate) fn raise_incident(&mut self, number: u32, level: Level) {
-        if let Some(incident) = self.recorded(number) {
-            self.rewrite(&incident.raised(level));
+        if let Some(head) = self.head(number) {
+            self.set_head(number, &head.raised(level));
         }
+    }
+
+    /// The word of a record that changes after it was opened, while it is among the latest ones.
+    fn head(&self, number: u32) -> Option<Head> {
+        let word = self.host.load(&layout::incident(Incident::slot(number), 0));
+        Head::of(layout::to_number(word), number)
+    }
+
+    fn set_head(&mut self, number: u32, head: &Head) {
+        let key = layout::incident(Incident::slot(number), 0);
+        self.host.store(&key, &layout::from_number(&head.word()));
     }
 
     /// Notes how far an incident has come, and says so.
     pub(crate) fn move_incident(&mut self, number: u32, state: State) {
-        let now = self.host.now();
-        let known = self.recorded(number);
-        if known.as_ref().is_some_and(|incident| incident.state == state) {
+        let known = self.head(number);
+        if known.is_some_and(|head| head.is(state)) {
             return;
         }
         match state {
@@ -72,16 +82,11 @@ impl<H: Host> Guard<H> {
                 let by = self.host.sender();
                 emit!(self.host, IncidentReleased, [number, by]);
             }
-            _ => {}
+            State::Open | State::Closed | State::FalsePositive => {}
         }
-        if let Some(incident) = known {
-            let mut moved = Incident { state, ..incident };
-            match state {
-                State::Released => moved.released_at = now,
-                State::Closed => moved.closed_at = now,
-                _ => {}
-            }
-            self.rewrite(&moved);
+        if let Some(head) = known {
+            let moved = head.moved(state, self.host.now());
+            self.set_head(number, &moved);
         }
     }
 

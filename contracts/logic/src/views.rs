@@ -145,9 +145,9 @@ impl<H: Host> Guard<H> {
         self.address_at(&layout::LOGIC)
     }
 
-    /// The programs behind the gate: respond, hooks, recover, admin.
+    /// The programs behind the gate: respond, hooks, recover, admin, contain.
     #[must_use]
-    pub fn programs(&self) -> [Address; 4] {
+    pub fn programs(&self) -> [Address; 5] {
         layout::PROGRAMS.map(|key| self.address_at(&key))
     }
 }

@@ -7,9 +7,9 @@ use alloy_primitives::{aliases::U24, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};
 use common::{rules, Abi, World, ANYONE, BEATER, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, PROGRAMS, START, VAULT};
 use cordon_host::mock::MockHost;
-use cordon_logic::{abi::Answer, administer, hook, recover, respond, Guard};
+use cordon_logic::{abi::Answer, administer, contain, hook, recover, respond, Guard};
 
-/// What the programs do together: the first hands on to the others what is none of its functions.
+/// What the programs do together: the gate knows hooks and containment, the respond program hands on what is none of its functions.
 fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
     let recovery = [
         Abi::queueReleaseCall::SELECTOR,
@@ -24,9 +24,20 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::enterCall::SELECTOR,
         Abi::exitCall::SELECTOR,
         Abi::isAllowedCall::SELECTOR,
+        Abi::levelOfCall::SELECTOR,
+        Abi::evaluateCall::SELECTOR,
+        Abi::evaluateManyCall::SELECTOR,
     ];
     if hooks.iter().any(|selector| input.starts_with(selector)) {
         return hook(guard, input);
+    }
+    let containment = [
+        Abi::containCall::SELECTOR,
+        Abi::containManyCall::SELECTOR,
+        Abi::retryContainmentCall::SELECTOR,
+    ];
+    if containment.iter().any(|selector| input.starts_with(selector)) {
+        return contain(guard, input);
     }
     match respond(guard, input)? {
         Some(data) => Ok(data),
@@ -140,6 +151,10 @@ fn a_life_of_a_guard_through_its_abi() {
             action: 3
         }
     ));
+    let level = call(&mut world, ANYONE, &Abi::levelOfCall { scope: 1 });
+    assert_eq!(level as u8, Abi::Level::ReduceOnly as u8);
+    assert_eq!(call(&mut world, ANYONE, &Abi::levelOfCall { scope: 2 }) as u8, 0);
+    refused::<Abi::BadScope>(&mut world, ANYONE, &Abi::levelOfCall { scope: 128 }.abi_encode());
     let status = call(&mut world, ANYONE, &Abi::scopeStatusCall { scope: 1 });
     assert_eq!(
         (status.level as u8, status.incident, status.since),

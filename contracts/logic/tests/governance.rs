@@ -6,7 +6,7 @@ mod common;
 use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::SolCall;
 use common::{
-    rules, Abi, World, ADMIN, ANYONE, BOOK, GOVERNOR, GUARDIAN, HOOKS, KEEPER, LOGIC, PROGRAMS, RECOVER, VAULT,
+    rules, Abi, World, ADMIN, ANYONE, BOOK, CONTAIN, GOVERNOR, GUARDIAN, HOOKS, KEEPER, LOGIC, PROGRAMS, RECOVER, VAULT,
 };
 use cordon_core::rule::Verdict;
 use cordon_host::mock::MockHost;
@@ -24,14 +24,16 @@ fn set_up_happens_once_and_wants_a_program_and_a_governor() {
         host.data_account(ADMIN, &[0xef, 0xf0, 0, 0, 2]);
         host.data_account(RECOVER, &[0xef, 0xf0, 0, 0, 3]);
         host.data_account(HOOKS, &[0xef, 0xf0, 0, 0, 4]);
+        host.data_account(CONTAIN, &[0xef, 0xf0, 0, 0, 5]);
         host.data_account(BOOK, &[0x60, 0x00]);
         Guard::new(host)
     };
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[ANYONE, HOOKS, RECOVER, ADMIN], GOVERNOR, 0));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[BOOK, HOOKS, RECOVER, ADMIN], GOVERNOR, 0));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[ANYONE, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 0));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[BOOK, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 0));
     world.refused::<Abi::NotGovernor, _>(fresh().initialize(&PROGRAMS, Address::ZERO, 0));
     world.refused::<Abi::DurationBeyondRole, _>(fresh().initialize(&PROGRAMS, GOVERNOR, 31 * 24 * 3600));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ANYONE], GOVERNOR, 0));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ANYONE, CONTAIN], GOVERNOR, 0));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ADMIN, ANYONE], GOVERNOR, 0));
     fresh().initialize(&PROGRAMS, GOVERNOR, 0).unwrap();
 }
 
@@ -98,9 +100,9 @@ fn a_governor_is_proposed_and_accepts() {
 fn programs_that_do_not_work_together_are_refused() {
     let mut world = World::new();
     let code = [0xef, 0xf0, 0, 0, 2];
-    let replace = |guard: &mut Guard<MockHost>| guard.set_logic(&[NEW, HOOKS, RECOVER, ADMIN]);
+    let replace = |guard: &mut Guard<MockHost>| guard.set_logic(&[NEW, HOOKS, RECOVER, ADMIN, CONTAIN]);
     world.announce(&Abi::setLogicCall {
-        programs: [NEW, HOOKS, RECOVER, ADMIN],
+        programs: [NEW, HOOKS, RECOVER, ADMIN, CONTAIN],
     });
     world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
     // In turn: does not run; answers nothing; does not get to the new admin program.
@@ -115,7 +117,7 @@ fn programs_that_do_not_work_together_are_refused() {
         .host
         .contract(NEW, &code, |_, input, _| Ok(common::probed(input, PROGRAMS)));
     world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
-    let programs = [NEW, HOOKS, RECOVER, ADMIN];
+    let programs = [NEW, HOOKS, RECOVER, ADMIN, CONTAIN];
     world
         .guard
         .host

@@ -81,6 +81,33 @@ fn an_incident_is_contained_only_when_every_call_has_had_its_effect() {
     assert!(world.events::<Abi::IncidentContained>().is_empty(), "said once");
 }
 
+/// What was released and is raised anew, out of Grace, is no released incident any more: also when a call fails, which is when people
+/// look at the record.
+#[test]
+fn an_incident_raised_again_is_open_until_every_call_has_its_effect() {
+    let mut world = World::new();
+    world.as_(GUARDIAN).contain(1, 2, 1800, B256::ZERO).unwrap();
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.pass(900);
+    world.as_(GUARDIAN).release(1).unwrap();
+    assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::Released as u8);
+    world.market.mood.set(Mood::Reverts);
+    world.as_(GUARDIAN).contain(1, 2, 600, B256::ZERO).unwrap();
+    assert_eq!(world.events::<Abi::LevelRaised>()[0].incident, 1, "the same incident");
+    let again = record(&mut world, 1);
+    assert!(again.state as u8 == Abi::IncidentState::Open as u8);
+    assert_eq!((again.raises, again.releasedAt), (1, START + 900));
+
+    world.market.mood.set(Mood::Obeys);
+    world.as_(ANYONE).retry_containment(1).unwrap();
+    assert_eq!(world.events::<Abi::IncidentContained>().len(), 1);
+    // A stricter level whose call fails: what was contained is not any more.
+    world.market.closed.set(false);
+    world.market.mood.set(Mood::Pretends);
+    world.as_(GUARDIAN).contain(1, 3, 600, B256::ZERO).unwrap();
+    assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::Open as u8);
+}
+
 #[test]
 fn notes_are_chained_and_a_verdict_moves_no_level() {
     let mut world = World::new();

@@ -9,6 +9,9 @@ contract HookProbe {
     /// Gas of `enter`, then of `exit`, as the caller pays it: the call itself, the access of a cold account included.
     event Measured(uint256 enterGas, uint256 exitGas);
 
+    /// Gas of a question to another contract, as the asker pays it.
+    event Asked(uint256 gas);
+
     /// What rules read. Breached above 100 in the benchmark's configuration.
     uint256 public gauge;
     /// What containment sets.
@@ -35,6 +38,15 @@ contract HookProbe {
     /// The gauge as another reading of it: rules that want several reads.
     function scaled(uint256 factor) external view returns (uint256) {
         return gauge * factor;
+    }
+
+    /// One question, to an account that is cold.
+    function ask(address whom, bytes calldata question) external {
+        uint256 before = gasleft();
+        (bool answered,) = whom.staticcall(question);
+        uint256 spent = before - gasleft();
+        require(answered);
+        emit Asked(spent);
     }
 
     /// One guarded call around nothing.

@@ -96,10 +96,10 @@ interface ICordonGuard {
     /// Whether the guard could do its work now.
     struct Health {
         uint64 heartbeatAge; // seconds since the latest heartbeat; the greatest number when there was none
-        uint64[5] timeLeft; // seconds until gate, respond, hooks, recover and admin program expire; 0 when one cannot run
+        uint64[6] timeLeft; // seconds until gate, respond, hooks, recover, admin and contain program expire; 0 when one cannot run
         uint8 cached; // bit i: program i of these is in the cache of programs, so that entering it is cheap
         bytes32 rulebook; // code hash of the rulebook in force; zero when none
-        bytes32 configuration; // keccak256(abi.encode(code hashes of the five programs, that of the rulebook, governor, delay))
+        bytes32 configuration; // keccak256(abi.encode(code hashes of the six programs, that of the rulebook, governor, delay))
         uint256 failing; // bit i: containment call i would fail, or could not be undone
     }
 
@@ -191,9 +191,9 @@ interface ICordonGuard {
     // ---------------------------------------------------------------- administration (governor)
 
     /// Sets the guard up, once, in the transaction that deploys it. `programs` are those behind the gate: the one that answers
-    /// incidents, to which the gate hands on everything but hooks, the one that answers hooks, the one that leads out of incidents, and
-    /// the one for administration and views.
-    function initialize(address[4] calldata programs, address governor, uint32 governorDelay) external;
+    /// breaches, to which the gate hands on what is none of the others', the one that answers hooks, the one that leads out of incidents,
+    /// the one for administration and views, and the one that contains by authority.
+    function initialize(address[5] calldata programs, address governor, uint32 governorDelay) external;
 
     /// Ends set-up. From then on every call of the governor that loosens must have been announced `governorDelay` before.
     function seal() external;
@@ -213,7 +213,7 @@ interface ICordonGuard {
     function adoptRulebook(address book) external;
 
     /// Replaces the programs behind the gate, as one unit. The gate is never replaced.
-    function setLogic(address[4] calldata programs) external;
+    function setLogic(address[5] calldata programs) external;
 
     // ---------------------------------------------------------------- views
 
@@ -226,6 +226,10 @@ interface ICordonGuard {
         returns (Evaluation[] memory);
 
     function scopeStatus(uint8 scope) external view returns (ScopeStatus memory);
+
+    /// The level that holds in a scope, or in the whole protocol when that is stricter. For contracts that ask at the point of use: while
+    /// all is Normal the gate answers by itself, as it does `lastHeartbeat`.
+    function levelOf(uint8 scope) external view returns (Level);
 
     /// All effective levels, three bits per scope: scopes 0 to 84 in the first word, the rest in the second.
     function levels() external view returns (uint256, uint256);
@@ -248,7 +252,7 @@ interface ICordonGuard {
     /// ERC-165: `type(ICordonGuard).interfaceId`, and the one of this function.
     function supportsInterface(bytes4 interfaceId) external view returns (bool);
     function logic() external view returns (address);
-    function programs() external view returns (address[4] memory);
+    function programs() external view returns (address[5] memory);
 
     /// Seconds since `since` in which the scope, or the whole protocol, was Halted: by so much a protocol moves deadlines and
     /// leaves out interest and funding. Of a scope the latest 64 halts count.
@@ -300,7 +304,7 @@ interface ICordonGuard {
     event UndoFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
     event ReleaseQueued(uint8 indexed scope, uint64 releaseAt, address indexed by);
     event ReleaseCancelled(uint8 indexed scope, address indexed by);
-    event Initialized(address[4] programs, address governor, uint32 governorDelay);
+    event Initialized(address[5] programs, address governor, uint32 governorDelay);
     event Sealed();
     event Announced(bytes32 indexed actionHash, uint64 executableAt);
     event AnnouncementCancelled(bytes32 indexed actionHash);
@@ -308,7 +312,7 @@ interface ICordonGuard {
     event GovernorProposed(address indexed governor);
     event GovernorAccepted(address indexed governor);
     event RulebookAdopted(address indexed book, bytes32 codeHash);
-    event LogicSet(address indexed logic, address[4] programs);
+    event LogicSet(address indexed logic, address[5] programs);
     event Heartbeat(uint64 at);
 
     // ---------------------------------------------------------------- errors

@@ -70,9 +70,11 @@ contract IncidentFeed {
         uint64 incident
     );
 
-    /// Gas of one question to a guard, and of one call of a subscriber. A scope's status reads one slot for each containment call that serves
-    /// the scope, and there may be 256: with less gas, a guard that has most in force would be the one that falls silent.
+    /// Gas of the question for a status, of that for a level or a heartbeat, and of one call of a subscriber. A scope's status reads one slot for
+    /// each containment call that serves the scope, and there may be 256: with less gas, a guard that has most in force would be the one that
+    /// falls silent. The other two never read more than a few.
     uint256 private constant ASK_GAS = 1_000_000;
+    uint256 private constant WORD_GAS = 200_000;
     uint256 private constant TELL_GAS = 500_000;
     /// Words of an encoded `ICordonGuard.ScopeStatus` that are looked at.
     uint256 private constant STATUS_WORDS = 5;
@@ -125,24 +127,24 @@ contract IncidentFeed {
         return statusOf(guard, found.scope, maxHeartbeatAge);
     }
 
-    /// The level alone, of a guard that answers.
+    /// The level alone, of a guard that answers: cheap, for while all is Normal the guard's gate says so itself.
     function levelOf(address guard, uint8 scope) external view returns (ICordonGuard.Level) {
-        (bool answered, Status memory status) = _stricterStatus(guard, scope);
+        (bool answered, ICordonGuard.Level level) = _level(guard, scope);
         if (!answered) revert GuardSilent(guard);
-        return status.level;
+        return level;
     }
 
     /// Reverts unless all is calm: for the point at which a counterparty adds risk. Never use it where somebody gets out or repays.
     /// Cheaper when the heartbeat does not matter (0), for then it is not asked for.
     function requireCalm(address guard, uint8 scope, uint64 maxHeartbeatAge) external view {
-        (bool answered, Status memory status) = _stricterStatus(guard, scope);
+        (bool answered, ICordonGuard.Level level) = _level(guard, scope);
         bytes32 last;
         if (answered && maxHeartbeatAge != 0) (answered, last) = _lastHeartbeat(guard);
         Notice notice = Notice.Calm;
         if (!answered) notice = Notice.Silent;
-        else if (status.level != ICordonGuard.Level.Normal) notice = Notice.Contained;
+        else if (level != ICordonGuard.Level.Normal) notice = Notice.Contained;
         else if (maxHeartbeatAge != 0 && _age(uint256(last)) > maxHeartbeatAge) notice = Notice.Stale;
-        if (notice != Notice.Calm) revert NotCalm(guard, scope, notice, status.level);
+        if (notice != Notice.Calm) revert NotCalm(guard, scope, notice, level);
     }
 
     // ---------------------------------------------------------------- telling
@@ -191,7 +193,9 @@ contract IncidentFeed {
     /// The first words of the guard's answer; what later versions of a guard add behind them does not matter here.
     function _scopeStatus(address guard, uint8 scope) private view returns (bool answered, Status memory status) {
         bytes memory answer;
-        (answered, answer) = _ask(guard, abi.encodeCall(ICordonGuard.scopeStatus, (scope)), STATUS_WORDS);
+        uint256 size;
+        (size, answer) = _ask(guard, abi.encodeCall(ICordonGuard.scopeStatus, (scope)), STATUS_WORDS, ASK_GAS);
+        answered = size >= answer.length;
         if (!answered) return (false, status);
         // Level, since, expiresAt, ceilingAt, incident.
         uint256[5] memory words = abi.decode(answer, (uint256[5]));
@@ -206,26 +210,35 @@ contract IncidentFeed {
         status.incident = uint64(words[4]);
     }
 
+    /// The stricter of the scope's level and the whole protocol's, as the guard tells it. Nothing but one word is such an answer.
+    function _level(address guard, uint8 scope) private view returns (bool answered, ICordonGuard.Level level) {
+        (uint256 size, bytes memory answer) = _ask(guard, abi.encodeCall(ICordonGuard.levelOf, (scope)), 1, WORD_GAS);
+        if (size != answer.length) return (false, level);
+        uint256 word = abi.decode(answer, (uint256));
+        answered = word <= uint256(type(ICordonGuard.Level).max);
+        if (answered) level = ICordonGuard.Level(word);
+    }
+
     function _lastHeartbeat(address guard) private view returns (bool answered, bytes32 last) {
-        bytes memory answer;
-        (answered, answer) = _ask(guard, abi.encodeCall(ICordonGuard.lastHeartbeat, ()), 1);
+        (uint256 size, bytes memory answer) = _ask(guard, abi.encodeCall(ICordonGuard.lastHeartbeat, ()), 1, WORD_GAS);
+        answered = size >= answer.length;
         if (answered) last = abi.decode(answer, (bytes32));
     }
 
     /// Asks with capped gas, and looks at no more of the answer than there is to know.
-    function _ask(address guard, bytes memory request, uint256 words)
+    /// @return size how many bytes were answered; 0 when the guard failed.
+    function _ask(address guard, bytes memory request, uint256 words, uint256 gas_)
         private
         view
-        returns (bool answered, bytes memory answer)
+        returns (uint256 size, bytes memory answer)
     {
-        _requireGas(ASK_GAS);
+        _requireGas(gas_);
         answer = new bytes(words * 32);
-        uint256 size;
         assembly ("memory-safe") {
-            answered := staticcall(ASK_GAS, guard, add(request, 32), mload(request), add(answer, 32), mload(answer))
-            size := returndatasize()
+            if staticcall(gas_, guard, add(request, 32), mload(request), add(answer, 32), mload(answer)) {
+                size := returndatasize()
+            }
         }
-        answered = answered && size >= answer.length;
     }
 
     /// Without this floor whoever sends the transaction could starve a guard into silence.

@@ -60,8 +60,21 @@ contract StepGuard {
         (whole, own) = (whole_, own_);
     }
 
+    function lastHeartbeat() external pure returns (uint64) {
+        return 1;
+    }
+
     function scopeStatus(uint8 scope) external view returns (ICordonGuard.ScopeStatus memory status) {
         status.level = scope == 0 ? whole : own;
+    }
+
+    function levelOf(uint8 scope) external view returns (ICordonGuard.Level) {
+        return scope != 0 && _rank(own) > _rank(whole) ? own : whole;
+    }
+
+    function _rank(ICordonGuard.Level level) private pure returns (uint256) {
+        if (level == ICordonGuard.Level.Normal) return 0;
+        return level == ICordonGuard.Level.Grace ? 1 : 1 + uint256(level);
     }
 }
 
@@ -153,6 +166,7 @@ contract IncidentFeedTest is Checks {
                 stepped.set(levels[whole], levels[own]);
                 uint256 stricter = uint256(levels[own > whole ? own : whole]);
                 eq(uint256(feed.levelOf(address(stepped), 3)), stricter, "the stricter of the two");
+                eq(uint256(feed.statusOf(address(stepped), 3, 0).level), stricter, "and so in the status");
                 eq(uint256(feed.levelOf(address(stepped), 0)), uint256(levels[whole]), "the protocol's own");
             }
         }
@@ -161,11 +175,11 @@ contract IncidentFeedTest is Checks {
     function test_attack_a_guard_with_many_calls_in_force_is_not_silent() public {
         address busy = address(new BusyGuard());
         eq(uint256(feed.statusOf(busy, 4, 0).notice), uint256(IncidentFeed.Notice.Contained), "contained");
-        eq(uint256(feed.levelOf(busy, 0)), uint256(ICordonGuard.Level.Halted), "level");
         for (uint256 gas_ = 100_000; gas_ < 3_000_000; gas_ += 100_000) {
             (bool done, bytes memory answer) =
-                address(feed).staticcall{ gas: gas_ }(abi.encodeCall(IncidentFeed.levelOf, (busy, 0)));
-            ok(done || bytes4(answer) == IncidentFeed.GasBelowFloor.selector, "starved, it says so");
+                address(feed).staticcall{ gas: gas_ }(abi.encodeCall(IncidentFeed.statusOf, (busy, 0, 0)));
+            bool told = done && abi.decode(answer, (IncidentFeed.Status)).notice == IncidentFeed.Notice.Contained;
+            ok(told || bytes4(answer) == IncidentFeed.GasBelowFloor.selector, "starved, it says so");
         }
     }
 
@@ -174,6 +188,11 @@ contract IncidentFeedTest is Checks {
             address(feed).staticcall{ gas: 200_000 }(abi.encodeCall(IncidentFeed.statusOf, (address(guard), 4, 0)));
         ok(!done, "refused");
         ok(bytes4(answer) == IncidentFeed.GasBelowFloor.selector, "with the named error");
+        bytes memory question = abi.encodeCall(IncidentFeed.levelOf, (address(guard), 4));
+        for (uint256 gas_ = 10_000; gas_ < 400_000; gas_ += 10_000) {
+            (done, answer) = address(feed).staticcall{ gas: gas_ }(question);
+            ok(done || bytes4(answer) != IncidentFeed.GuardSilent.selector, "never the guard's fault");
+        }
     }
 
     function test_attack_only_the_governor_says_what_a_scope_covers() public {

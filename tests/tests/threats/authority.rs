@@ -186,10 +186,10 @@ async fn t17_a_hook_does_not_use_what_was_announced_for_the_governor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
     let world = World::sealed().await;
-    let [logic, hooks, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let [logic, hooks, recover, admin, contain] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
     let calls = [
         ICordonGuard::setLogicCall {
-            programs: [logic, hooks, recover, admin],
+            programs: [logic, hooks, recover, admin, contain],
         }
         .abi_encode(),
         ICordonGuard::adoptRulebookCall { book: world.price }.abi_encode(),
@@ -228,7 +228,7 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
     }
     // And it cannot set the guard up anew.
     let again = ICordonGuard::initializeCall {
-        programs: [logic, hooks, recover, admin],
+        programs: [logic, hooks, recover, admin, contain],
         governor: ANYONE,
         governorDelay: 0,
     };
@@ -242,17 +242,20 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_programs_that_do_not_work_together_cannot_brick_the_guard() {
     let world = World::sealed().await;
-    let [logic, hooks, recover, admin] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let [logic, hooks, recover, admin, contain] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
     let wrong = [
-        [admin, hooks, recover, logic],
-        [logic, hooks, admin, recover],
-        [recover, hooks, recover, admin],
-        [world.guard, hooks, recover, admin],
-        [logic, hooks, recover, world.price],
-        [logic, admin, recover, admin],
-        [logic, world.guard, recover, admin],
+        [admin, hooks, recover, logic, contain],
+        [logic, hooks, admin, recover, contain],
+        [recover, hooks, recover, admin, contain],
+        [world.guard, hooks, recover, admin, contain],
+        [logic, hooks, recover, world.price, contain],
+        [logic, admin, recover, admin, contain],
+        [logic, world.guard, recover, admin, contain],
+        [logic, hooks, recover, admin, logic],
+        [logic, hooks, recover, admin, hooks],
+        [logic, hooks, recover, admin, world.guard],
     ];
-    let right = [logic, hooks, recover, admin];
+    let right = [logic, hooks, recover, admin, contain];
     for programs in wrong.into_iter().chain([right]) {
         let call = || ICordonGuard::setLogicCall { programs };
         let action_hash = keccak256(call().abi_encode());

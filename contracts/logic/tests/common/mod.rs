@@ -34,7 +34,8 @@ pub const LOGIC: Address = Address::repeat_byte(0x68);
 pub const HOOKS: Address = Address::repeat_byte(0x6c);
 pub const RECOVER: Address = Address::repeat_byte(0x6b);
 pub const ADMIN: Address = Address::repeat_byte(0x6a);
-pub const PROGRAMS: [Address; 4] = [LOGIC, HOOKS, RECOVER, ADMIN];
+pub const CONTAIN: Address = Address::repeat_byte(0x6d);
+pub const PROGRAMS: [Address; 5] = [LOGIC, HOOKS, RECOVER, ADMIN, CONTAIN];
 pub const BOOK: Address = Address::repeat_byte(0x69);
 
 pub const START: u64 = 1_700_000_000;
@@ -267,6 +268,10 @@ impl World {
             assert!(input.starts_with(&Abi::isAllowedCall::SELECTOR));
             Err(Abi::BadAction { action: 11 }.abi_encode())
         });
+        host.contract(CONTAIN, &[0xef, 0xf0, 0, 0, 5], |_, input, _| {
+            assert!(input.starts_with(&Abi::containCall::SELECTOR));
+            Err(Abi::BadLevel { level: 0 }.abi_encode())
+        });
         host.data_account(BOOK, &book().encode().unwrap());
         let answer = price.clone();
         host.contract(FEED, &[1], move |_, _, _| {
@@ -411,7 +416,7 @@ impl World {
 }
 
 /// What programs that work answer to the questions of `set_logic`.
-pub fn probed(input: &[u8], programs: [Address; 4]) -> Vec<u8> {
+pub fn probed(input: &[u8], programs: [Address; 5]) -> Vec<u8> {
     if input.starts_with(&Abi::programsCall::SELECTOR) {
         Abi::programsCall::abi_encode_returns(&programs)
     } else {

@@ -111,6 +111,10 @@ contract GuardStandIn {
         if (status.level != ICordonGuard.Level.Normal) (status.since, status.incident) = (uint64(block.timestamp), 7);
     }
 
+    function levelOf(uint8 scope) external view returns (ICordonGuard.Level) {
+        return scope == 0 && whole != ICordonGuard.Level.Normal ? whole : level;
+    }
+
     function hasRole(ICordonGuard.Role role, address account) external view returns (bool) {
         return role == ICordonGuard.Role.Guardian && account == guardian;
     }

@@ -5,6 +5,7 @@
 
 mod gas;
 mod keeper;
+mod questions;
 mod response;
 mod start;
 mod stylus;
@@ -35,7 +36,9 @@ async fn main() -> eyre::Result<()> {
     let bench = Bench::new(&root, NodeConfig::default()).await?;
     bench.programs().await?;
     bench.gas().await?;
+    bench.questions().await?;
     bench.responses().await?;
+    bench.questions_contained().await?;
     bench.node.stop().await?;
     if std::env::args().any(|argument| argument == "gas") {
         return Ok(());

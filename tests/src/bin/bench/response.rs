@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use alloy::providers::ext::DebugApi;
 use alloy::rpc::types::TransactionReceipt;
 use alloy::rpc::types::trace::geth::{GethDebugTracerType, GethDebugTracingOptions, GethTrace};
@@ -55,13 +55,20 @@ impl Bench {
             call.abi_encode()
         };
         let mut rows = Vec::new();
-        let mut measure = async |name: &'static str, from, input: Vec<u8>| {
+        let [respond, _, _, _, contain_program] = self.programs;
+        let mut measure = async |name: &'static str, from, program, input: Vec<u8>| {
             let receipt = self.send(from, self.guard, input.clone()).await?;
-            rows.push((name, self.budget(&receipt, &input.into()).await?));
+            rows.push((name, self.budget(&receipt, program, &input.into()).await?));
             eyre::Ok(())
         };
-        measure("`contain`", GUARDIAN, contain(2, Level::ReduceOnly)).await?;
-        measure("`contain`, Halted", GUARDIAN, contain(3, Level::Halted)).await?;
+        measure("`contain`", GUARDIAN, contain_program, contain(2, Level::ReduceOnly)).await?;
+        measure(
+            "`contain`, Halted",
+            GUARDIAN,
+            contain_program,
+            contain(3, Level::Halted),
+        )
+        .await?;
         let raised = HookProbe::setGaugeCall {
             value: 101_u64.try_into()?,
         };
@@ -71,8 +78,8 @@ impl Bench {
             witness: vec![],
         }
         .abi_encode();
-        measure("`trip`, 4 reads", USER, trip.clone()).await?;
-        measure("`trip` again", USER, trip).await?;
+        measure("`trip`, 4 reads", USER, respond, trip.clone()).await?;
+        measure("`trip` again", USER, respond, trip).await?;
         self.print(&rows);
         Ok(())
     }
@@ -87,7 +94,7 @@ impl Bench {
         println!("| --- |{}", " ---: |".repeat(rows.len()));
         let lines: [(&str, Line); 13] = [
             ("transaction and calldata", |of| of.intrinsic),
-            ("entry of gate and respond program", |of| of.entries),
+            ("entry of the gate and of the program behind it", |of| of.entries),
             ("storage read", |of| of.loads),
             ("storage written", |of| of.stores),
             ("transient storage: the lock", |of| of.transient),
@@ -128,8 +135,8 @@ impl Bench {
         );
     }
 
-    /// Adds up the host calls of a transaction to the guard.
-    async fn budget(&self, receipt: &TransactionReceipt, input: &Bytes) -> eyre::Result<Budget> {
+    /// Adds up the host calls of a transaction to the guard, which runs this program for it.
+    async fn budget(&self, receipt: &TransactionReceipt, program: Address, input: &Bytes) -> eyre::Result<Budget> {
         let options = GethDebugTracingOptions {
             tracer: Some(GethDebugTracerType::JsTracer("stylusTracer".to_owned())),
             ..GethDebugTracingOptions::default()
@@ -139,8 +146,7 @@ impl Bench {
             eyre::bail!("the node does not know stylusTracer");
         };
         let paid: u64 = input.iter().map(|byte| if *byte == 0 { 4 } else { 16 }).sum();
-        let (gate, [respond, ..]) = (self.entry(self.guard).await?, self.programs);
-        let respond = self.entry(respond).await?;
+        let (gate, respond) = (self.entry(self.guard).await?, self.entry(program).await?);
         let mut budget = Budget {
             intrinsic: paid.saturating_add(21_000),
             entries: gate.gas.saturating_add(respond.gas),

@@ -1,6 +1,6 @@
 //! A node with a contract that measures what hooks cost it, and its guard.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alloy::network::{EthereumWallet, TransactionBuilder};
 use alloy::primitives::{Address, Bytes};
@@ -21,6 +21,8 @@ sol! {
     #[allow(missing_docs)]
     interface HookProbe {
         event Measured(uint256 enterGas, uint256 exitGas);
+        event Asked(uint256 gas);
+        function ask(address whom, bytes calldata question) external;
         function setGauge(uint256 value) external;
         function probe(address guard, uint24 scopes, uint8 action) external;
     }
@@ -43,8 +45,9 @@ pub(crate) struct Bench {
     pub(crate) provider: DynProvider,
     pub(crate) probe: Address,
     pub(crate) guard: Address,
-    pub(crate) programs: [Address; 4],
+    pub(crate) programs: [Address; 5],
     pub(crate) artifacts: Artifacts,
+    root: PathBuf,
 }
 
 fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
@@ -89,6 +92,7 @@ impl Bench {
             guard: deployed.guard,
             programs: deployed.programs,
             artifacts,
+            root: root.to_owned(),
         })
     }
 
@@ -101,6 +105,16 @@ impl Bench {
         ensure!(receipt.status(), "a transaction of the benchmark reverted");
         Ok(receipt)
     }
+
+    /// A feed of incidents.
+    pub(crate) async fn feed(&self) -> eyre::Result<Address> {
+        let creation = TransactionRequest::default()
+            .with_from(key(USER)?.address())
+            .with_deploy_code(creation_code(&self.root, "IncidentFeed")?);
+        let receipt = self.provider.send_transaction(creation).await?.get_receipt().await?;
+        receipt.contract_address.ok_or_eyre("the feed was not created")
+    }
+
     /// What entering a program costs.
     pub(crate) async fn entry(&self, program: Address) -> eyre::Result<EntryCost::programInitGasReturn> {
         let call = EntryCost::programInitGasCall { program }.abi_encode();
