@@ -25,7 +25,10 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
         0x2d91_25e9 => entry(Purity::View, 0, |call| root(call, ROOT_NETWORK_FEE_ACCOUNT)),
         0xee95_a824 => entry(Purity::View, 5, |call| root(call, ROOT_INFRA_FEE_ACCOUNT)),
         // Brotli level of batches.
-        0x22d4_99c7 => entry(Purity::View, 20, |_| Ok(abi::word(U256::ONE))),
+        0x22d4_99c7 => entry(Purity::View, 20, |call| {
+            call.burn_reads(1)?;
+            Ok(abi::word(U256::ONE))
+        }),
         // The scheduled upgrade, zeros once it is made.
         0x81ef_944c => entry(Purity::View, 20, |call| {
             let version = call.read(Space::Root.word(ROOT_UPGRADE_VERSION))?;
@@ -34,7 +37,10 @@ pub(super) fn method<DB: Database>(selector: u32) -> Option<Method<DB>> {
             Ok(abi::words(if is_made { [U256::ZERO; 2] } else { [version, time] }))
         }),
         // Calldata price increase, parent gas floor, native token management, collected tips: off.
-        0x2aa9_551e | 0x49cc_daff | 0x3fec_bab0 | 0x8e34_a64d => entry(Purity::View, 40, |_| Ok(abi::word(U256::ZERO))),
+        0x2aa9_551e | 0x49cc_daff | 0x3fec_bab0 | 0x8e34_a64d => entry(Purity::View, 40, |call| {
+            call.burn_reads(1)?;
+            Ok(abi::word(U256::ZERO))
+        }),
         0xe5a7_f893 => entry(Purity::View, ARBOS_FRAGMENTS, |call| {
             call.params().map(|params| abi::word(U256::from(params.max_fragments)))
         }),

@@ -57,6 +57,7 @@ fn set_cached<DB: Database>(call: &mut Call<'_, DB>, code_hash: B256, cached: bo
     let record = if cached {
         call.active_program(code_hash)?.1
     } else {
+        call.params()?;
         call.program(code_hash)?
     };
     if record.cached == cached {

@@ -174,6 +174,11 @@ impl<DB: Database> Call<'_, DB> {
         }
     }
 
+    /// Charges for so many words of ArbOS state, whose values are the same on every chain made here.
+    pub(super) fn burn_reads(&mut self, count: u64) -> Result<(), Fault<DB>> {
+        self.burn(READ_GAS.saturating_mul(count))
+    }
+
     /// Gas left.
     pub(super) fn gas_left(&self) -> u64 {
         self.gas.remaining()
@@ -293,8 +298,7 @@ impl<DB: Database> Call<'_, DB> {
     /// Members of a set of addresses.
     pub(super) fn members(&mut self, set: Space, limit: u64) -> Result<Vec<Address>, Fault<DB>> {
         let members = self.state().members(set, limit).map_err(Fault::Database)?;
-        let reads = u64::try_from(members.len()).unwrap_or(u64::MAX).saturating_add(1);
-        self.burn(READ_GAS.saturating_mul(reads))?;
+        self.burn_reads(u64::try_from(members.len()).unwrap_or(u64::MAX).saturating_add(1))?;
         Ok(members)
     }
 

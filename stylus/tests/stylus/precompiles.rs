@@ -7,7 +7,7 @@ use cordon_stylus::precompile::{
 };
 use revm::context::result::ExecutionResult;
 
-use crate::common::{Chain, SENDER, entry};
+use crate::common::{Chain, SENDER, entry, intrinsic};
 
 const PROGRAM: Address = Address::with_last_byte(0x99);
 const EVM: Address = Address::with_last_byte(0x43);
@@ -117,60 +117,99 @@ fn arb_info_reads_accounts() {
     );
 }
 
-/// The methods that answer numbers of a new chain: signature, and what a chain of ArbOS 60 answers at 0.1 gwei.
+/// The methods that answer numbers of a new chain: signature, gas of what they read (a word of the state 800, the parameters of Stylus
+/// 100), and what a chain of ArbOS 60 answers at 0.1 gwei.
 #[rustfmt::skip]
-const ANSWERS: [(Address, &str, &[u64]); 42] = [
-    (ARB_SYS, "arbChainID()", &[412_346]),
-    (ARB_SYS, "arbOSVersion()", &[115]),
-    (ARB_SYS, "getStorageGasAvailable()", &[0]),
-    (ARB_SYS, "isTopLevelCall()", &[1]),
-    (ARB_SYS, "wasMyCallersAddressAliased()", &[0]),
-    (ARB_GAS_INFO, "getPricesInWei()", &[0, 0, 2_000_000_000_000, 100_000_000, 0, 100_000_000]),
-    (ARB_GAS_INFO, "getPricesInArbGas()", &[0, 0, 20_000]),
-    (ARB_GAS_INFO, "getGasAccountingParams()", &[7_000_000, 32_000_000, 32_000_000]),
-    (ARB_GAS_INFO, "getMaxTxGasLimit()", &[32_000_000]),
-    (ARB_GAS_INFO, "getMaxBlockGasLimit()", &[32_000_000]),
-    (ARB_GAS_INFO, "getMinimumGasPrice()", &[100_000_000]),
-    (ARB_GAS_INFO, "getL1BaseFeeEstimate()", &[0]),
-    (ARB_GAS_INFO, "getL1GasPriceEstimate()", &[0]),
-    (ARB_GAS_INFO, "getL1BaseFeeEstimateInertia()", &[10]),
-    (ARB_GAS_INFO, "getCurrentTxL1GasFees()", &[0]),
-    (ARB_GAS_INFO, "getGasBacklog()", &[0]),
-    (ARB_GAS_INFO, "getPricingInertia()", &[102]),
-    (ARB_GAS_INFO, "getGasBacklogTolerance()", &[10]),
-    (ARB_GAS_INFO, "getPerBatchGasCharge()", &[210_000]),
-    (ARB_GAS_INFO, "getL1RewardRate()", &[10]),
-    (ARB_GAS_INFO, "getL1RewardRecipient()", &[0]),
-    (ARB_GAS_INFO, "getL1PricingSurplus()", &[0]),
-    (ARB_GAS_INFO, "getL1FeesAvailable()", &[0]),
-    (ARB_OWNER_PUBLIC, "getNetworkFeeAccount()", &[0]),
-    (ARB_OWNER_PUBLIC, "getInfraFeeAccount()", &[0]),
-    (ARB_OWNER_PUBLIC, "getBrotliCompressionLevel()", &[1]),
-    (ARB_OWNER_PUBLIC, "getScheduledUpgrade()", &[0, 0]),
-    (ARB_OWNER_PUBLIC, "getMaxStylusContractFragments()", &[4]),
-    (ARB_OWNER_PUBLIC, "isCalldataPriceIncreaseEnabled()", &[0]),
-    (ARB_OWNER_PUBLIC, "getParentGasFloorPerToken()", &[0]),
-    (ARB_OWNER_PUBLIC, "getNativeTokenManagementFrom()", &[0]),
-    (ARB_OWNER_PUBLIC, "getCollectTips()", &[0]),
-    (ARB_WASM, "stylusVersion()", &[3]),
-    (ARB_WASM, "inkPrice()", &[10_000]),
-    (ARB_WASM, "maxStackDepth()", &[22_000]),
-    (ARB_WASM, "freePages()", &[2]),
-    (ARB_WASM, "pageGas()", &[1_000]),
-    (ARB_WASM, "pageRamp()", &[620_674_314]),
-    (ARB_WASM, "pageLimit()", &[128]),
-    (ARB_WASM, "minInitGas()", &[8_832, 352]),
-    (ARB_WASM, "expiryDays()", &[365]),
-    (ARB_WASM_CACHE, "allCacheManagers()", &[32, 0]),
+const ANSWERS: [(Address, &str, u64, &[u64]); 42] = [
+    (ARB_SYS, "arbChainID()", 0, &[412_346]),
+    (ARB_SYS, "arbOSVersion()", 0, &[115]),
+    (ARB_SYS, "getStorageGasAvailable()", 0, &[0]),
+    (ARB_SYS, "isTopLevelCall()", 0, &[1]),
+    (ARB_SYS, "wasMyCallersAddressAliased()", 0, &[0]),
+    (ARB_GAS_INFO, "getPricesInWei()", 1600, &[0, 0, 2_000_000_000_000, 100_000_000, 0, 100_000_000]),
+    (ARB_GAS_INFO, "getPricesInArbGas()", 800, &[0, 0, 20_000]),
+    (ARB_GAS_INFO, "getGasAccountingParams()", 1600, &[7_000_000, 32_000_000, 32_000_000]),
+    (ARB_GAS_INFO, "getMaxTxGasLimit()", 800, &[32_000_000]),
+    (ARB_GAS_INFO, "getMaxBlockGasLimit()", 800, &[32_000_000]),
+    (ARB_GAS_INFO, "getMinimumGasPrice()", 800, &[100_000_000]),
+    (ARB_GAS_INFO, "getL1BaseFeeEstimate()", 800, &[0]),
+    (ARB_GAS_INFO, "getL1GasPriceEstimate()", 800, &[0]),
+    (ARB_GAS_INFO, "getL1BaseFeeEstimateInertia()", 800, &[10]),
+    (ARB_GAS_INFO, "getCurrentTxL1GasFees()", 0, &[0]),
+    (ARB_GAS_INFO, "getGasBacklog()", 800, &[0]),
+    (ARB_GAS_INFO, "getPricingInertia()", 800, &[102]),
+    (ARB_GAS_INFO, "getGasBacklogTolerance()", 800, &[10]),
+    (ARB_GAS_INFO, "getPerBatchGasCharge()", 800, &[210_000]),
+    (ARB_GAS_INFO, "getL1RewardRate()", 800, &[10]),
+    (ARB_GAS_INFO, "getL1RewardRecipient()", 800, &[0]),
+    (ARB_GAS_INFO, "getL1PricingSurplus()", 2400, &[0]),
+    (ARB_GAS_INFO, "getL1FeesAvailable()", 800, &[0]),
+    (ARB_OWNER_PUBLIC, "getNetworkFeeAccount()", 800, &[0]),
+    (ARB_OWNER_PUBLIC, "getInfraFeeAccount()", 800, &[0]),
+    (ARB_OWNER_PUBLIC, "getBrotliCompressionLevel()", 800, &[1]),
+    (ARB_OWNER_PUBLIC, "getScheduledUpgrade()", 1600, &[0, 0]),
+    (ARB_OWNER_PUBLIC, "getMaxStylusContractFragments()", 100, &[4]),
+    (ARB_OWNER_PUBLIC, "isCalldataPriceIncreaseEnabled()", 800, &[0]),
+    (ARB_OWNER_PUBLIC, "getParentGasFloorPerToken()", 800, &[0]),
+    (ARB_OWNER_PUBLIC, "getNativeTokenManagementFrom()", 800, &[0]),
+    (ARB_OWNER_PUBLIC, "getCollectTips()", 800, &[0]),
+    (ARB_WASM, "stylusVersion()", 100, &[3]),
+    (ARB_WASM, "inkPrice()", 100, &[10_000]),
+    (ARB_WASM, "maxStackDepth()", 100, &[22_000]),
+    (ARB_WASM, "freePages()", 100, &[2]),
+    (ARB_WASM, "pageGas()", 100, &[1_000]),
+    (ARB_WASM, "pageRamp()", 100, &[620_674_314]),
+    (ARB_WASM, "pageLimit()", 100, &[128]),
+    (ARB_WASM, "minInitGas()", 100, &[8_832, 352]),
+    (ARB_WASM, "expiryDays()", 100, &[365]),
+    (ARB_WASM_CACHE, "allCacheManagers()", 800, &[32, 0]),
 ];
+
+/// Gas of a transaction that calls a method which is not pure: 3 for each word of arguments and answer, 800 to open the state, and
+/// what the method reads or does.
+fn gas(data: &[u8], own: u64, output: &[u8]) -> u64 {
+    let words = data.len().saturating_sub(4).div_ceil(32) + output.len().div_ceil(32);
+    intrinsic(data) + 3 * words as u64 + 800 + own
+}
+
+#[test]
+fn methods_with_arguments_cost_what_they_read() {
+    let mut chain = Chain::default();
+    chain.install(PROGRAM, &entry("i32.const 0"));
+    chain.set_code(EVM, &[0x5b; 65]);
+    let program = account(PROGRAM);
+    let hash = chain.install(PROGRAM, &entry("i32.const 0")).code_hash;
+    let hash = U256::from_be_bytes(hash.0);
+    for (precompile, signature, argument, own) in [
+        (ARB_INFO, "getBalance(address)", program, 700),
+        (ARB_INFO, "getCode(address)", account(EVM), 2_100 + 3 * 3),
+        (ARB_OWNER_PUBLIC, "isChainOwner(address)", program, 800),
+        (ARB_WASM, "codehashVersion(bytes32)", hash, 100 + 800),
+        (ARB_WASM, "codehashAsmSize(bytes32)", hash, 100 + 800),
+        (ARB_WASM, "programVersion(address)", program, 2_600 + 100 + 800),
+        (ARB_WASM, "programInitGas(address)", program, 2_600 + 100 + 800),
+        (ARB_WASM, "programMemoryFootprint(address)", program, 2_600 + 100 + 800),
+        (ARB_WASM, "programTimeLeft(address)", program, 2_600 + 100 + 800),
+        (ARB_WASM_CACHE, "isCacheManager(address)", program, 800),
+        (ARB_WASM_CACHE, "codehashIsCached(bytes32)", hash, 800),
+        (ARB_AGGREGATOR, "getPreferredAggregator(address)", program, 0),
+    ] {
+        let data = with_args(keccak256(signature)[..4].try_into().unwrap(), &[argument]);
+        let outcome = chain.send(precompile, &data);
+        assert!(outcome.success(), "{signature}: {outcome:?}");
+        assert_eq!(outcome.gas(), gas(&data, own, &outcome.output()), "{signature}");
+    }
+}
 
 #[test]
 fn a_new_chain_answers_what_was_published() {
     let mut chain = Chain::default();
-    for (precompile, signature, expected) in ANSWERS {
+    for (precompile, signature, reads, expected) in ANSWERS {
         let selector = &keccak256(signature)[..4];
         let expected: Vec<_> = expected.iter().copied().map(U256::from).collect();
-        assert_eq!(ask(&mut chain, precompile, selector), expected, "{signature}");
+        let outcome = chain.send(precompile, selector);
+        assert_eq!(words(&outcome.output()), expected, "{signature}");
+        assert_eq!(outcome.gas(), gas(selector, reads, &outcome.output()), "{signature}");
     }
     let poster = address!("A4B000000000000000000073657175656e636572");
     let preferred = [
