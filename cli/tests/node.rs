@@ -85,6 +85,9 @@ async fn pay(provider: &DynProvider) {
     raw(provider, "eth_sendTransaction", transfer).await;
 }
 
+/// What stands for a folder in which nothing can be made, by nobody: a file.
+const NOWHERE: &str = "NOWHERE";
+
 /// Values with which each flag of anvil is tried; `None`: a switch.
 fn sample(flag: &str) -> Option<Option<&'static str>> {
     let hash = "0x0101010101010101010101010101010101010101010101010101010101010101";
@@ -94,7 +97,7 @@ fn sample(flag: &str) -> Option<Option<&'static str>> {
         "balance" | "slots-in-an-epoch" | "transaction-block-keeper" | "number" | "prune-history" => Some("7"),
         "hardfork" => Some("cancun"),
         "derivation-path" => Some("m/44'/60'/1'/0/"),
-        "ipc" => Some("/nonexistent/socket"),
+        "ipc" => Some("NOWHERE/socket"),
         "threads" | "max-persisted-states" | "retries" | "mnemonic-seed-unsafe" => Some("2"),
         "mnemonic" => Some("test test test test test test test test test test test junk"),
         "mnemonic-random" => Some("12"),
@@ -105,8 +108,8 @@ fn sample(flag: &str) -> Option<Option<&'static str>> {
         "port" => Some("0"),
         "host" => Some("127.0.0.1"),
         "allow-origin" => Some("http://localhost"),
-        "cache-path" | "dump-state" | "state" => Some("/nonexistent/folder"),
-        "init" | "load-state" => Some("/nonexistent/file"),
+        "cache-path" | "dump-state" | "state" => Some("NOWHERE/folder"),
+        "init" | "load-state" => Some("NOWHERE/file"),
         "state-interval" => Some("60"),
         "color" => Some("never"),
         "fork-url" => Some("http://127.0.0.1:1"),
@@ -158,9 +161,10 @@ fn flags_of_anvil() -> Vec<String> {
         .collect()
 }
 
-/// Runs a node with one flag up to the point where it has started, and lets it fail there.
-fn started_with(flag: &str, value: Option<&str>) -> Output {
-    let mut command = node(&["--config-out", "/nonexistent/folder/config.json"]);
+/// Runs a node with one flag up to the point where it has started, and lets it fail there: at `nowhere`.
+fn started_with(flag: &str, value: Option<&str>, nowhere: &Path) -> Output {
+    let nowhere = nowhere.to_str().unwrap();
+    let mut command = node(&["--config-out", &format!("{nowhere}/config.json")]);
     if flag != "port" {
         command.args(["--port", "0"]);
     }
@@ -168,14 +172,14 @@ fn started_with(flag: &str, value: Option<&str>) -> Output {
         "fork-url" => drop(command.args(["--retries", "0"])),
         "retries" | "timeout" | "no-rate-limit" => drop(command.args(["--fork-url", "http://127.0.0.1:1"])),
         "mixed-mining" => drop(command.args(["--block-time", "1"])),
-        "state-interval" => drop(command.args(["--dump-state", "/nonexistent/folder"])),
+        "state-interval" => drop(command.args(["--dump-state", &format!("{nowhere}/folder")])),
         _ if flag.starts_with("fork-") || flag == "compute-units-per-second" => {
             command.args(["--fork-url", "http://127.0.0.1:1", "--retries", "0"]);
         }
         _ => {}
     }
     command.arg(format!("--{flag}"));
-    command.args(value);
+    command.args(value.map(|value| value.replace(NOWHERE, nowhere)));
     command.output().unwrap()
 }
 
@@ -183,17 +187,21 @@ fn started_with(flag: &str, value: Option<&str>) -> Output {
 fn every_flag_of_anvil_is_taken_or_refused_by_name() {
     let flags = flags_of_anvil();
     assert!(flags.len() > 60, "anvil's help was not understood: {flags:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("file");
+    std::fs::write(&nowhere, "").unwrap();
+    let shown = nowhere.to_str().unwrap();
     let mut refused = Vec::new();
     for flag in &flags {
         let value = sample(flag).unwrap_or_else(|| panic!("anvil has a flag that nobody thought of: --{flag}"));
-        let output = started_with(flag, value);
+        let output = started_with(flag, value, &nowhere);
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         // 2: the command was written wrongly. 1: it ran into the end prepared for it, or refuses the flag.
         assert_eq!(output.status.code(), Some(1), "--{flag}: {message}");
         if message.contains(&format!("--{flag}")) {
             refused.push(flag.as_str());
         } else {
-            let expected = ["--config-out", "does not answer", "/nonexistent/"];
+            let expected = ["--config-out", "does not answer", shown];
             assert!(
                 expected.iter().any(|part| message.contains(part)),
                 "--{flag}: {message}"
@@ -202,7 +210,7 @@ fn every_flag_of_anvil_is_taken_or_refused_by_name() {
     }
     assert_eq!(refused, ["json", "disable-pool-balance-checks", "celo"]);
     for network in ["optimism", "tempo"] {
-        let output = started_with("network", Some(network));
+        let output = started_with("network", Some(network), &nowhere);
         assert!(
             String::from_utf8_lossy(&output.stderr).contains("--network"),
             "{network}"
@@ -261,20 +269,63 @@ async fn a_killed_node_leaves_nothing_on_disk() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// Sends a signal to the node.
+fn signal(running: &Running, name: &str) {
+    let id = running.child.id().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
 #[tokio::test]
 async fn an_ended_node_has_written_all() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut first = Running::start(&["--dump-state", folder.path().to_str().unwrap()]);
-    pay(&first.provider()).await;
-    let id = first.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let begun = Instant::now();
-    while first.child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the node does not end");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for name in ["-TERM", "-HUP", "-INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        // What a node left that was killed while it wrote, and a file that only looks like it.
+        std::fs::write(folder.path().join("state.json.1234567"), "{").unwrap();
+        std::fs::write(folder.path().join("state.json.old"), "{}").unwrap();
+        let mut first = Running::start(&["--dump-state", folder.path().to_str().unwrap()]);
+        pay(&first.provider()).await;
+        signal(&first, name);
+        let begun = Instant::now();
+        while first.child.try_wait().unwrap().is_none() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{name}: the node does not end"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let state = folder.path().join("state.json");
+        let second = Running::start(&["--load-state", state.to_str().unwrap()]);
+        assert_eq!(second.provider().get_block_number().await.unwrap(), 1, "{name}");
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["state.json", "state.json.old"], "{name}");
     }
-    let second = Running::start(&["--load-state", folder.path().join("state.json").to_str().unwrap()]);
-    assert_eq!(second.provider().get_block_number().await.unwrap(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_node_under_nohup_outlives_its_terminal() {
+    let mut child = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_cordon"))
+        .args(["node", "--port", "0", "--no-program-cache"])
+        .env_remove("CORDON_NODE_MNEMONIC")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("Listening on ")?.to_owned()));
+    let running = Running {
+        child,
+        endpoint: format!("http://{}", address.unwrap()),
+    };
+    signal(&running, "-HUP");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    pay(&running.provider()).await;
 }
 
 #[tokio::test]

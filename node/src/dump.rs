@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     chain::{Block, Receipt},
     historical::Snapshot,
+    replace,
     rpc::number,
     state::raw_bytecode,
     transaction::SignedTransaction,
@@ -270,17 +271,7 @@ impl Dump {
             reason,
         };
         let text = serde_json::to_vec(self).map_err(|error| DumpError::Format(error.to_string()))?;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(fail)?;
-        }
-        let mut unfinished = path.clone().into_os_string();
-        unfinished.push(format!(".{}", std::process::id()));
-        let mut written = std::fs::File::create(&unfinished).map_err(fail)?;
-        written
-            .write_all(&text)
-            .and_then(|()| written.sync_all())
-            .map_err(fail)?;
-        std::fs::rename(&unfinished, &path).map_err(fail)
+        replace::write(&path, &text).map_err(fail)
     }
 }
 

@@ -242,6 +242,7 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
     let listener = listen(wanted)?;
     let address = listener.local_addr()?;
     let ipc = config.ipc.clone();
+    save::clear(&config).await;
     let cors = Cors::new(config.allow_origin.as_deref());
     let slot = Arc::new(Slot::new(Arc::new(setup::node(config, None).await?)));
     let server_config = ServerConfig::builder()

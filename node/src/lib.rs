@@ -24,6 +24,7 @@ mod place;
 mod pool;
 mod producer;
 mod programs;
+mod replace;
 mod restore;
 mod rpc;
 mod save;

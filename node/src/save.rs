@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    config::NodeConfig,
     dump::file,
     node::{Node, Slot},
+    replace,
     rpc::RpcError,
 };
 
@@ -20,6 +22,17 @@ pub(crate) async fn now(node: &Arc<Node>) -> Result<(), RpcError> {
     let written = tokio::task::spawn_blocking(move || dump.write(&path)).await;
     written.map_err(|error| RpcError::Internal(error.to_string()))??;
     Ok(())
+}
+
+/// Removes what nodes left beside the file of the settings when they were killed while they wrote it.
+pub(crate) async fn clear(config: &NodeConfig) {
+    let Some(path) = config.state.dump.clone() else {
+        return;
+    };
+    let cleared = tokio::task::spawn_blocking(move || replace::clear(&file(&path))).await;
+    if let Ok(Err(error)) = cleared {
+        tracing::warn!(%error, "unfinished state files could not be removed");
+    }
 }
 
 /// Writes the state at the interval of the settings, if there is one and something changed.

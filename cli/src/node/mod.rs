@@ -14,9 +14,9 @@ use self::wallet::Wallet;
 use crate::signals::Interrupt;
 use crate::style::Style;
 
-/// Runs a node until Ctrl-C or SIGTERM.
+/// Runs a node until Ctrl-C, SIGTERM or SIGHUP.
 pub(crate) async fn run(args: Args) -> eyre::Result<()> {
-    let mut interrupt = Interrupt::listen()?;
+    let mut interrupt = Interrupt::listen_with_hangup()?;
     let wallet = args.wallet()?;
     let config = args.config(&wallet)?;
     let node = tokio::select! {
