@@ -31,6 +31,7 @@ use crate::{
     rpc::{self, HexIds, detour::Bypass},
     save, setup,
     validate::validate,
+    wire::{Strict, Wire},
 };
 
 /// Threads that serve requests; the EVM has others.
@@ -46,7 +47,7 @@ pub(crate) const MAX_MESSAGE: u32 = 64 << 20;
 const MAX_CONNECTIONS: u32 = 2_048;
 
 /// The most requests of a batch.
-const MAX_BATCH: u32 = 10_000;
+pub(crate) const MAX_BATCH: u32 = 10_000;
 
 /// How long a stopping node waits for work that cannot be interrupted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -254,8 +255,8 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
         .build();
     let server = Server::builder()
         .set_config(server_config)
-        .set_http_middleware(tower::ServiceBuilder::new().layer(cors).layer(Bypass))
-        .set_rpc_middleware(RpcServiceBuilder::new().layer(Bypass))
+        .set_http_middleware(tower::ServiceBuilder::new().layer(cors).layer(Wire).layer(Bypass))
+        .set_rpc_middleware(RpcServiceBuilder::new().layer(Bypass).layer_fn(Strict))
         .build_from_tcp(listener)?;
     let module = rpc::module(slot.clone()).map_err(|error| NodeError::State {
         reason: error.to_string(),

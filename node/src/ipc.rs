@@ -6,26 +6,37 @@ use std::{
     sync::Arc,
 };
 
-use jsonrpsee::Methods;
-use serde_json::{Value, value::RawValue};
+use jsonrpsee::{
+    BatchResponseBuilder, ConnectionId, Extensions, MethodCallback, MethodResponse, MethodSink, Methods,
+    core::server::{BoundedSubscriptions, SubscriptionState},
+    types::{ErrorCode, ErrorObject, Id, InvalidRequest, Params, Request},
+};
+use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::{Mutex, Semaphore},
+    sync::{Semaphore, mpsc},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
-/// The most bytes of one request.
-const MAX_REQUEST: usize = 64 << 20;
-
-/// The most requests of a batch.
-const MAX_BATCH: usize = 10_000;
+use crate::{
+    handle::{MAX_BATCH, MAX_MESSAGE},
+    rpc::HexIds,
+    wire::{has_id, invalid_request, subscribes},
+};
 
 /// The most requests of one connection that are worked on at a time; further ones wait in the socket.
-const MAX_PENDING: usize = 1_024;
+const MAX_PENDING: u32 = 256;
 
-/// Events that a subscription may be behind.
-const SUBSCRIPTION_BACKLOG: usize = 1_024;
+/// Answers and events of one connection that may wait to be written.
+const MAX_UNWRITTEN: usize = 256;
+
+/// The most subscriptions of one connection, as over a WebSocket.
+const MAX_SUBSCRIPTIONS: u32 = 1_024;
+
+/// The most bytes of a request or an answer.
+const MAX_BYTES: usize = MAX_MESSAGE as usize;
 
 /// A socket that is listened on; its file goes with the value.
 #[derive(Debug)]
@@ -62,11 +73,16 @@ impl Socket {
 
     /// Serves connections until it is dropped.
     pub(crate) async fn serve(self, methods: Methods) {
+        let ids = Arc::new(HexIds::default());
         let mut connections = JoinSet::new();
+        let mut next = 0usize;
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => drop(connections.spawn(serve(stream, methods.clone()))),
+                    Ok((stream, _)) => {
+                        next = next.wrapping_add(1);
+                        connections.spawn(serve(stream, methods.clone(), ids.clone(), ConnectionId(next)));
+                    }
                     Err(error) => tracing::warn!(%error, "a connection over IPC failed"),
                 },
                 Some(_) = connections.join_next() => {}
@@ -75,37 +91,76 @@ impl Socket {
     }
 }
 
-async fn serve(stream: UnixStream, methods: Methods) {
+/// Serves a connection until it ends or something comes that is no JSON. What runs for it, subscriptions included, ends with it.
+async fn serve(stream: UnixStream, methods: Methods, ids: Arc<HexIds>, id: ConnectionId) {
     let (mut reader, writer) = stream.into_split();
-    let writer = Arc::new(Mutex::new(writer));
-    let pending = Arc::new(Semaphore::new(MAX_PENDING));
+    let (unwritten, outgoing) = mpsc::channel(MAX_UNWRITTEN);
+    // Dropping the set ends the writer, and that all subscriptions.
     let mut running = JoinSet::new();
+    let finish = CancellationToken::new();
+    running.spawn(write(writer, outgoing, finish.clone()));
+    let connection = Connection {
+        methods,
+        ids,
+        id,
+        sink: MethodSink::new_with_limit(unwritten, MAX_MESSAGE),
+        subscriptions: BoundedSubscriptions::new(MAX_SUBSCRIPTIONS),
+    };
+    let pending = Arc::new(Semaphore::new(MAX_PENDING as usize));
     let mut received = Vec::new();
     loop {
-        match reader.read_buf(&mut received).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+        tokio::select! {
+            read = reader.read_buf(&mut received) => if !read.is_ok_and(|bytes| bytes > 0) {
+                break;
+            },
+            // The other end does not read any more.
+            () = connection.sink.closed() => return,
         }
-        let (requests, rest) = split(&received);
-        let broken = rest.is_none() || received.len() > MAX_REQUEST;
-        for request in requests {
+        let (messages, rest) = split(&received);
+        for message in messages {
             let Ok(permit) = pending.clone().acquire_owned().await else {
                 return;
             };
-            let (methods, writer) = (methods.clone(), writer.clone());
+            let connection = connection.clone();
             running.spawn(async move {
-                answer(&methods, &writer, request).await;
+                connection.answer(message).await;
                 drop(permit);
             });
         }
-        if broken {
-            let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#;
-            write(&writer, error).await;
+        let error = match rest {
+            None => ErrorObject::from(ErrorCode::ParseError),
+            Some(bytes) if bytes > MAX_BYTES => ErrorObject::from(ErrorCode::OversizedRequest),
+            Some(bytes) => {
+                received.drain(..received.len().saturating_sub(bytes));
+                while running.try_join_next().is_some() {}
+                continue;
+            }
+        };
+        // Where the next message begins cannot be known: the connection ends, as geth's.
+        connection.send(MethodResponse::error(Id::Null, error)).await;
+        break;
+    }
+    // What was asked before is still answered, unless nobody reads it.
+    drop(pending.acquire_many(MAX_PENDING).await);
+    finish.cancel();
+    while running.join_next().await.is_some() {}
+}
+
+/// Writes what comes, one value a line, until nobody reads any more or `finish` says that what waits now is the last.
+async fn write(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Box<RawValue>>, finish: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            next = outgoing.recv() => next,
+            () = finish.cancelled(), if !outgoing.is_closed() => {
+                outgoing.close();
+                continue;
+            }
+        };
+        let Some(value) = next else { return };
+        let written = writer.write_all(value.get().as_bytes()).await;
+        if written.is_err() || writer.write_all(b"\n").await.is_err() {
             return;
         }
-        let used = received.len().saturating_sub(rest.unwrap_or_default());
-        received.drain(..used);
-        while running.try_join_next().is_some() {}
     }
 }
 
@@ -127,53 +182,125 @@ fn split(bytes: &[u8]) -> (Vec<Box<RawValue>>, Option<usize>) {
     }
 }
 
-async fn answer(methods: &Methods, writer: &Arc<Mutex<OwnedWriteHalf>>, request: Box<RawValue>) {
-    if !request.get().starts_with('[') {
-        if let Some(answer) = single(methods, writer, request.get()).await {
-            write(writer, answer.get()).await;
+/// What answers the messages of a connection.
+#[derive(Clone)]
+struct Connection {
+    methods: Methods,
+    ids: Arc<HexIds>,
+    id: ConnectionId,
+    sink: MethodSink,
+    subscriptions: BoundedSubscriptions,
+}
+
+impl Connection {
+    async fn send(&self, response: MethodResponse) {
+        let (json, sent, _) = response.into_parts();
+        let delivered = self.sink.send(json).await.is_ok();
+        if let Some(sent) = sent {
+            sent.notify(delivered);
         }
-        return;
     }
-    let batch: Vec<Box<RawValue>> = serde_json::from_str(request.get()).unwrap_or_default();
-    if batch.is_empty() || batch.len() > MAX_BATCH {
-        let error =
-            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"a batch has 1 to 10,000 requests"}}"#;
-        write(writer, error).await;
-        return;
-    }
-    let mut answers = Vec::with_capacity(batch.len());
-    for request in batch {
-        answers.extend(single(methods, writer, request.get()).await);
-    }
-    let texts: Vec<&str> = answers.iter().map(|answer| answer.get()).collect();
-    write(writer, &format!("[{}]", texts.join(","))).await;
-}
 
-/// The answer to one request; none to a notification. What it subscribes to is written as it comes.
-async fn single(methods: &Methods, writer: &Arc<Mutex<OwnedWriteHalf>>, request: &str) -> Option<Box<RawValue>> {
-    let parsed: Value = serde_json::from_str(request).ok()?;
-    let invalid = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request"}}"#;
-    let Ok((answer, mut events)) = methods.raw_json_request(request, SUBSCRIPTION_BACKLOG).await else {
-        return RawValue::from_string(invalid.to_owned()).ok();
-    };
-    if parsed.get("method").and_then(Value::as_str) == Some("eth_subscribe") {
-        let writer = writer.clone();
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if !write(&writer, event.get()).await {
-                    return;
-                }
+    /// Answers a request or a batch.
+    async fn answer(&self, message: Box<RawValue>) {
+        if !message.get().starts_with('[') {
+            // Whoever subscribes has the answer already.
+            if let Some(response) = self
+                .single(message.get())
+                .await
+                .filter(|response| !response.is_subscription())
+            {
+                self.send(response).await;
             }
-        });
+            return;
+        }
+        let batch: Vec<&RawValue> = serde_json::from_str(message.get()).unwrap_or_default();
+        if batch.is_empty() || batch.len() > MAX_BATCH as usize {
+            let message = format!("a batch has 1 to {MAX_BATCH} requests");
+            let code = ErrorCode::InvalidRequest.code();
+            self.send(MethodResponse::error(
+                Id::Null,
+                ErrorObject::owned(code, message, None::<()>),
+            ))
+            .await;
+            return;
+        }
+        let mut answers = BatchResponseBuilder::new_with_limit(MAX_BYTES);
+        for message in batch {
+            let Some(response) = self.single(message.get()).await else {
+                continue;
+            };
+            if let Err(too_long) = answers.append(response) {
+                self.send(too_long).await;
+                return;
+            }
+        }
+        if !answers.is_empty() {
+            self.send(MethodResponse::from_batch(answers.finish())).await;
+        }
     }
-    parsed.get("id").is_some().then_some(answer)
+
+    /// The answer to one request; none to a notification.
+    async fn single(&self, message: &str) -> Option<MethodResponse> {
+        if let Ok(request) = serde_json::from_str::<Request<'_>>(message) {
+            return Some(self.call(request).await);
+        }
+        let named = serde_json::from_str::<Named<'_>>(message)
+            .ok()
+            .filter(|_| !has_id(message));
+        let Some(notification) = named else {
+            return Some(match serde_json::from_str::<InvalidRequest<'_>>(message) {
+                Ok(known) => MethodResponse::error(known.id, ErrorObject::from(ErrorCode::InvalidRequest)),
+                Err(_) => invalid_request(),
+            });
+        };
+        if !subscribes(&notification.method) {
+            let Named { method, params, .. } = notification;
+            self.call(Request::owned(
+                method.into_owned(),
+                params.map(ToOwned::to_owned),
+                Id::Null,
+            ))
+            .await;
+        }
+        None
+    }
+
+    async fn call(&self, request: Request<'_>) -> MethodResponse {
+        let params = Params::new(request.params.as_ref().map(|params| params.get())).into_owned();
+        let id = request.id.into_owned();
+        match self.methods.method(&request.method) {
+            None => MethodResponse::error(id, ErrorObject::from(ErrorCode::MethodNotFound)),
+            Some(MethodCallback::Sync(callback)) => callback(id, params, MAX_BYTES, Extensions::new()),
+            Some(MethodCallback::Async(callback)) => callback(id, params, self.id, MAX_BYTES, Extensions::new()).await,
+            Some(MethodCallback::Unsubscription(callback)) => {
+                callback(id, params, self.id, MAX_BYTES, Extensions::new())
+            }
+            Some(MethodCallback::Subscription(callback)) => {
+                let Some(subscription_permit) = self.subscriptions.acquire() else {
+                    let error = jsonrpsee::types::error::reject_too_many_subscriptions(MAX_SUBSCRIPTIONS);
+                    return MethodResponse::error(id, error);
+                };
+                let state = SubscriptionState {
+                    conn_id: self.id,
+                    id_provider: &*self.ids,
+                    subscription_permit,
+                };
+                callback(id, params, self.sink.clone(), state, Extensions::new()).await
+            }
+        }
+    }
 }
 
-/// Writes one value; false when nobody reads any more.
-async fn write(writer: &Mutex<OwnedWriteHalf>, text: &str) -> bool {
-    let mut writer = writer.lock().await;
-    let written = writer.write_all(text.as_bytes()).await;
-    written.is_ok() && writer.write_all(b"\n").await.is_ok()
+/// What has a method: a notification, where it has no id.
+#[derive(serde::Deserialize)]
+struct Named<'a> {
+    #[serde(rename = "jsonrpc")]
+    _version: jsonrpsee::types::TwoPointZero,
+    #[serde(borrow)]
+    method: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod trace;
 mod transaction;
 mod upstream;
 mod validate;
+mod wire;
 
 pub use config::{
     DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, DEFAULT_MNEMONIC, EngineChoice, ForkRequests, Hardfork, KeptPrograms,

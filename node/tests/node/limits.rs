@@ -1,7 +1,7 @@
 //! Malformed and oversized requests: bounded answers, and the node goes on.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// Posts a body; the whole response.
-fn post(node: &NodeHandle, body: &str) -> String {
+pub(crate) fn post(node: &NodeHandle, body: &str) -> String {
     let mut stream = TcpStream::connect(node.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let head = format!(
@@ -125,57 +125,4 @@ async fn a_page_in_a_browser_may_ask_unless_told_otherwise() {
     .await
     .unwrap();
     assert!(!post(&closed, one).to_lowercase().contains("access-control"));
-}
-
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_socket_answers_requests_batches_and_subscriptions() {
-    use std::os::unix::net::UnixStream;
-
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("node.ipc");
-    // A socket that a killed node left behind does not stand in the way.
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let node = spawn(NodeConfig {
-        ipc: Some(path.clone()),
-        ..NodeConfig::default()
-    })
-    .await
-    .unwrap();
-    let mut stream = UnixStream::connect(&path).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    // Two values in three pieces.
-    stream
-        .write_all(br#"{"jsonrpc":"2.0","id":1,"method":"eth_cha"#)
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(50));
-    stream
-        .write_all(br#"inId","params":[]}[{"jsonrpc":"2.0","id":2,"method":"eth_blockNumber"},"#)
-        .unwrap();
-    stream
-        .write_all(br#"{"jsonrpc":"2.0","id":3,"method":"nothing"}]"#)
-        .unwrap();
-    let (first, second) = (next(), next());
-    let (single, batch) = if first.is_array() {
-        (second, first)
-    } else {
-        (first, second)
-    };
-    assert_eq!(single["result"], json!("0x7a69"));
-    assert_eq!(batch[0]["result"], json!("0x0"));
-    assert_eq!(batch[1]["error"]["code"], json!(-32601));
-    stream
-        .write_all(br#"{"jsonrpc":"2.0","id":4,"method":"eth_subscribe","params":["newHeads"]}"#)
-        .unwrap();
-    let id = next()["result"].clone();
-    raw(&plain(&node.http_endpoint()), "evm_mine", json!([])).await;
-    let head = next();
-    assert_eq!(head["params"]["subscription"], id);
-    assert_eq!(head["params"]["result"]["number"], json!("0x1"));
-    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    assert_eq!(next()["error"]["code"], json!(-32700));
-    node.stop().await.unwrap();
-    assert!(!path.exists(), "the socket goes with the node");
 }

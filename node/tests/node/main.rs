@@ -13,6 +13,8 @@ mod errors;
 mod fees;
 mod fork;
 mod history;
+#[cfg(unix)]
+mod ipc;
 mod limits;
 mod long;
 mod methods;
@@ -36,3 +38,4 @@ mod tools;
 mod tracing;
 mod transactions;
 mod upstream;
+mod wire;
