@@ -1,12 +1,18 @@
 //! Endpoints of the forked chain as messages may name them.
 
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 use url::Url;
 
-/// The endpoint as messages may name it: paths and credentials of providers' URLs are secrets.
+/// The endpoint as messages may name it: paths and credentials of providers' URLs are secrets. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
+pub(crate) struct Endpoint(Arc<RwLock<Names>>);
+
+#[derive(Clone, Debug)]
+struct Names {
     /// Scheme, host and port; of several endpoints, all.
-    pub(crate) name: String,
+    shown: String,
     /// Whole URLs and what stands for them.
     full: Vec<(String, String)>,
 }
@@ -23,9 +29,24 @@ impl Endpoint {
             .map(|url| (url.to_string(), shown(url)))
             .collect();
         let names: Vec<_> = full.iter().map(|(_, name)| name.as_str()).collect();
-        Self {
-            name: names.join(" and "),
-            full,
+        let shown = names.join(" and ");
+        Self(Arc::new(RwLock::new(Names { shown, full })))
+    }
+
+    /// The name for messages.
+    pub(crate) fn name(&self) -> String {
+        self.0.read().shown.clone()
+    }
+
+    /// Takes the name of another endpoint. Requests on the way may still fail with the old URL, which stays secret.
+    pub(crate) fn rename(&self, other: &Self) {
+        let other = other.0.read().clone();
+        let mut names = self.0.write();
+        names.shown = other.shown;
+        for known in other.full {
+            if !names.full.contains(&known) {
+                names.full.push(known);
+            }
         }
     }
 
@@ -40,7 +61,9 @@ impl Endpoint {
             }
             cause = error.source();
         }
-        self.full
+        let names = self.0.read();
+        names
+            .full
             .iter()
             .fold(text, |text, (full, name)| text.replace(full, name))
     }

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use alloy::primitives::B256;
+
 /// A node could not be started, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -58,6 +60,20 @@ pub enum NodeError {
         number: u64,
         /// Newest block of the endpoint.
         newest: u64,
+    },
+    /// The upstream endpoint has another block than the one that is forked.
+    #[error(
+        "{endpoint} has block {found} at {number}, where the forked chain has {expected}: give an endpoint of the same chain, or fork anew with anvil_reset"
+    )]
+    WrongBlock {
+        /// The endpoint without path and credentials.
+        endpoint: String,
+        /// Number of the forked block.
+        number: u64,
+        /// Hash of the forked block.
+        expected: B256,
+        /// Hash of the endpoint's block.
+        found: B256,
     },
     /// The upstream endpoint answered something that the node cannot use.
     #[error("the RPC to fork, {endpoint}, gave an answer to {method} that is not understood: {reason}")]

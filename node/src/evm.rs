@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::primitives::{B256, U256};
-use cordon_stylus::{BlockContext, ProgramCache, StylusContext, StylusEvm, hooks::HostTrace};
+use cordon_stylus::{BlockContext, ProgramCache, Signatures, StylusContext, StylusEvm, hooks::HostTrace};
 use revm::{
     Inspector,
     context::{BlockEnv, CfgEnv, TxEnv},
@@ -26,6 +26,8 @@ pub(crate) struct Env {
     /// Height of the chain, which NUMBER does not tell on Arbitrum.
     pub(crate) l2_number: u64,
     programs: Arc<ProgramCache>,
+    /// Signatures that are impersonated.
+    signatures: Arc<Signatures>,
 }
 
 impl Env {
@@ -52,7 +54,14 @@ impl Env {
             block,
             l2_number: tip.number,
             programs,
+            signatures: Arc::default(),
         }
+    }
+
+    /// Lets the precompile for signatures answer these accounts.
+    pub(crate) fn with_signatures(mut self, signatures: Arc<Signatures>) -> Self {
+        self.signatures = signatures;
+        self
     }
 
     /// Relaxes what only transactions in blocks must meet: nonce, and a fee when none is offered.
@@ -149,10 +158,17 @@ impl<'e> Session<'e> {
 
     fn evm<'a, I>(&mut self, database: &'a mut Overlay, inspector: I) -> StylusEvm<&'a mut Overlay, I> {
         let Env {
-            cfg, block, programs, ..
+            cfg,
+            block,
+            programs,
+            signatures,
+            ..
         } = self.env;
         let arb = std::mem::take(&mut self.block);
         let mut evm = StylusEvm::new(database, cfg.clone(), block.clone(), arb, programs.clone(), inspector);
+        if !signatures.is_empty() {
+            evm.accept_signatures(signatures.clone());
+        }
         if let Some(trace) = &self.programs {
             evm.trace_programs(trace.clone());
         }

@@ -34,6 +34,7 @@ mod signature;
 mod state;
 mod trace;
 mod transaction;
+mod typed_data;
 mod upstream;
 mod validate;
 mod wire;

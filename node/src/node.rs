@@ -13,7 +13,7 @@ use alloy::{
     primitives::{Address, B256, Bytes, U256},
     signers::local::PrivateKeySigner,
 };
-use cordon_stylus::ProgramCache;
+use cordon_stylus::{ProgramCache, Signatures};
 use parking_lot::{Mutex, RwLock};
 use revm::state::AccountInfo;
 use tokio::sync::{OwnedMutexGuard, Semaphore, broadcast, watch};
@@ -63,6 +63,8 @@ pub(crate) enum Event {
 pub(crate) struct Cheats {
     pub(crate) impersonated: HashSet<Address>,
     pub(crate) auto_impersonate: bool,
+    /// Accounts that the precompile for signatures answers for these, whatever was signed.
+    pub(crate) signatures: Arc<Signatures>,
     /// For one block.
     pub(crate) next_base_fee: Option<u64>,
     pub(crate) coinbase: Address,
@@ -220,6 +222,7 @@ impl Node {
     /// The rules of the chain in the block described by `tip`.
     pub(crate) fn env(&self, tip: &Tip) -> Env {
         Env::new(self.chain_id, tip, &self.config, self.programs.clone())
+            .with_signatures(self.cheats.read().signatures.clone())
     }
 
     /// Nonce of an account in the newest state.

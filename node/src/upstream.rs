@@ -15,7 +15,7 @@ use alloy::transports::{
     layers::{RateLimitRetryPolicy, RetryPolicy},
 };
 use alloy_json_rpc::{ErrorPayload, RequestPacket, ResponsePacket};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tower::Service;
 
 /// The longest wait between two attempts.
@@ -44,7 +44,7 @@ pub(crate) struct Upstreams(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    endpoints: Vec<BoxTransport>,
+    endpoints: RwLock<Vec<BoxTransport>>,
     next: AtomicUsize,
     policy: Policy,
     /// When the next request may be sent, where requests are limited.
@@ -55,11 +55,16 @@ impl Upstreams {
     /// At least one endpoint is needed; without any every request fails.
     pub(crate) fn new(endpoints: Vec<BoxTransport>, policy: Policy) -> Self {
         Self(Arc::new(Inner {
-            endpoints,
+            endpoints: RwLock::new(endpoints),
             next: AtomicUsize::new(0),
             policy,
             free_at: Mutex::new(Instant::now()),
         }))
+    }
+
+    /// Puts other endpoints in the place of all.
+    pub(crate) fn replace(&self, endpoints: Vec<BoxTransport>) {
+        *self.0.endpoints.write() = endpoints;
     }
 }
 
@@ -80,7 +85,9 @@ impl Service<RequestPacket> for Upstreams {
 
 impl Inner {
     async fn send(&self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
-        let count = self.endpoints.len();
+        // Endpoints that are replaced meanwhile still answer what was asked of them.
+        let endpoints = self.endpoints.read().clone();
+        let count = endpoints.len();
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut wait = self.policy.backoff;
         let mut unconnected = 0usize;
@@ -90,7 +97,7 @@ impl Inner {
         for attempt in 0..=attempts {
             self.pace().await;
             let chosen = first.wrapping_add(attempt).checked_rem(count).unwrap_or_default();
-            let Some(endpoint) = self.endpoints.get(chosen) else {
+            let Some(endpoint) = endpoints.get(chosen) else {
                 break;
             };
             let outcome = endpoint.clone().call(request.clone()).await;

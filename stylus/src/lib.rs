@@ -19,3 +19,4 @@ pub mod run;
 
 pub use cache::{CacheOptions, EngineChoice, ProgramCache};
 pub use evm::{BlockContext, RecentPrograms, StylusContext, StylusEvm};
+pub use precompile::Signatures;

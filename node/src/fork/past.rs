@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy::{eips::BlockId, primitives::B256};
 use serde_json::{Value, json};
 
-use super::{Fork, quantity};
+use super::{Fork, find::quantity};
 use crate::{node::Node, rpc::RpcError};
 
 /// A block of the forked chain that is the fork's base or before it. Questions reach the forked chain through this alone, so that
@@ -49,13 +49,25 @@ impl Past {
     /// The block whose number is in `field` of an answer.
     async fn containing(fork: &Arc<Fork>, method: &str, params: Value, field: &str) -> Result<Option<Self>, RpcError> {
         let answer = fork.request(method, params).await?;
-        let number = quantity(&answer, field).map_err(|reason| {
+        Self::in_field(fork, method, &answer, field)
+    }
+
+    fn in_field(fork: &Arc<Fork>, method: &str, answer: &Value, field: &str) -> Result<Option<Self>, RpcError> {
+        let number = quantity(answer, field).map_err(|reason| {
             RpcError::Internal(format!(
                 "the forked RPC {} gave an answer to {method} that is not understood: {reason}",
-                fork.endpoint.name
+                fork.endpoint.name()
             ))
         })?;
         Ok(number.and_then(|number| Self::block_number(fork, number)))
+    }
+
+    /// Asks for a transaction, or its receipt: the answer itself tells its block. Null if the forked chain has none such before the
+    /// fork.
+    pub(crate) async fn mined(fork: &Arc<Fork>, method: &str, params: Vec<Value>) -> Result<Value, RpcError> {
+        let answer = fork.request(method, Value::Array(params)).await?;
+        let block = Self::in_field(fork, method, &answer, "blockNumber")?;
+        Ok(block.map_or(Value::Null, |_| answer))
     }
 
     pub(crate) fn number(&self) -> u64 {

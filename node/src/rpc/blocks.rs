@@ -16,7 +16,7 @@ use super::{
     owner::Owner,
     render,
 };
-use crate::node::Node;
+use crate::{fork::Past, node::Node};
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_blockNumber"], block_number)?;
@@ -44,10 +44,10 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_getTransactionReceipt"], receipt)
 }
 
-/// What the forked chain tells of a transaction that it mined before the fork.
-async fn past_transaction(node: &Node, name: &str, args: Args, hash: B256) -> Answer {
-    match node.past_transaction(hash).await? {
-        Some(past) => past.request(name, args.into_values()).await,
+/// What the forked chain tells of a transaction that it mined before the fork, in an answer that has its block.
+async fn past_transaction(node: &Node, name: &str, args: Args) -> Answer {
+    match &node.fork {
+        Some(fork) => Past::mined(fork, name, args.into_values()).await,
         None => Ok(Value::Null),
     }
 }
@@ -96,7 +96,7 @@ async fn transaction_by_hash(node: Arc<Node>, args: Args) -> Answer {
     let waiting = node.pool.lock().get(&hash);
     match waiting {
         Some(transaction) => Ok(serde_json::to_value(render::pending(&transaction))?),
-        None => past_transaction(&node, "eth_getTransactionByHash", args, hash).await,
+        None => past_transaction(&node, "eth_getTransactionByHash", args).await,
     }
 }
 
@@ -107,9 +107,12 @@ async fn raw_transaction(node: Arc<Node>, args: Args) -> Answer {
         Some((block, index)) => block.transactions.get(index).cloned(),
         None => node.pool.lock().get(&hash),
     };
-    match known {
-        Some(transaction) => Ok(data(&transaction.envelope.encoded_2718())),
-        None => past_transaction(&node, "eth_getRawTransactionByHash", args, hash).await,
+    if let Some(transaction) = known {
+        return Ok(data(&transaction.envelope.encoded_2718()));
+    }
+    match node.past_transaction(hash).await? {
+        Some(past) => past.request("eth_getRawTransactionByHash", args.into_values()).await,
+        None => Ok(Value::Null),
     }
 }
 
@@ -136,6 +139,6 @@ async fn receipt(node: Arc<Node>, args: Args) -> Answer {
     match mined {
         Some((block, index)) => render::receipt(&block, index),
         None if node.pool.lock().get(&hash).is_some() => Ok(Value::Null),
-        None => past_transaction(&node, "eth_getTransactionReceipt", args, hash).await,
+        None => past_transaction(&node, "eth_getTransactionReceipt", args).await,
     }
 }

@@ -65,7 +65,16 @@ struct Forking {
 async fn reset(slot: &Slot, args: &Args) -> Answer {
     let options: ResetOptions = args.optional(0, "options")?.unwrap_or_default();
     let old = slot.current();
-    let config = after_reset(&old.config, options.forking)?;
+    let mut config = old.config.clone();
+    // The endpoint may be another one by now.
+    if let Some(fork) = &old.fork {
+        let url = fork.url();
+        if config.fork_url.as_ref() != Some(&url) {
+            config.fork_requests.fallbacks.clear();
+            config.fork_url = Some(url);
+        }
+    }
+    let config = after_reset(config, options.forking)?;
     let _producing = old.producing.clone().lock_owned().await;
     let node = setup::node(config, Some(old.lasting()))
         .await
@@ -82,8 +91,7 @@ async fn reset(slot: &Slot, args: &Args) -> Answer {
     Ok(Value::Null)
 }
 
-fn after_reset(config: &NodeConfig, forking: Option<Forking>) -> Result<NodeConfig, RpcError> {
-    let mut config = config.clone();
+fn after_reset(mut config: NodeConfig, forking: Option<Forking>) -> Result<NodeConfig, RpcError> {
     config.state.load = None;
     config.fork_block_number = None;
     config.fork_blocks_back = None;

@@ -7,6 +7,7 @@ mod cheats;
 mod debug;
 pub(crate) mod detour;
 mod error;
+mod eth_config;
 mod fees;
 pub(crate) mod filters;
 mod info;
@@ -14,12 +15,14 @@ mod lifecycle;
 mod logs;
 mod lookups;
 mod node_interface;
+mod otterscan;
 mod owner;
 mod parity;
 mod proof;
 mod raw;
 mod render;
 mod reorg;
+mod sign;
 mod simulate;
 mod state;
 mod subscribe;
@@ -90,11 +93,13 @@ where
 pub(crate) fn module(slot: Arc<Slot>) -> Result<Module, RegisterMethodError> {
     let mut module = RpcModule::from_arc(slot);
     info::register(&mut module)?;
+    eth_config::register(&mut module)?;
     blocks::register(&mut module)?;
     state::register(&mut module)?;
     calls::register(&mut module)?;
     fees::register(&mut module)?;
     transactions::register(&mut module)?;
+    sign::register(&mut module)?;
     filters::register(&mut module)?;
     subscribe::register(&mut module)?;
     txpool::register(&mut module)?;
@@ -108,5 +113,6 @@ pub(crate) fn module(slot: Arc<Slot>) -> Result<Module, RegisterMethodError> {
     tree::register(&mut module)?;
     lookups::register(&mut module)?;
     tokens::register(&mut module)?;
+    otterscan::register(&mut module)?;
     Ok(module)
 }

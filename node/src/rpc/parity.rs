@@ -48,7 +48,11 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
 }
 
 /// The calls of a block's transactions, or of one of them, in the order in which they began.
-fn localized(node: &Node, block: &Block, only: Option<usize>) -> Result<Vec<LocalizedTransactionTrace>, RpcError> {
+pub(super) fn localized(
+    node: &Node,
+    block: &Block,
+    only: Option<usize>,
+) -> Result<Vec<LocalizedTransactionTrace>, RpcError> {
     let traces = trace::replay(node, block, only, |replayed| {
         let mut inspector = TracingInspector::new(TracingInspectorConfig::default_parity());
         let outcome = replayed

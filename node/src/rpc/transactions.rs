@@ -1,20 +1,18 @@
-//! Methods that send transactions, or sign.
+//! Methods that send transactions.
 
 use std::{sync::Arc, time::Duration};
 
 use alloy::{
     consensus::Transaction as _,
-    eips::eip2718::Encodable2718,
     primitives::{Address, B256, Bytes, U256},
     rpc::types::TransactionRequest,
-    signers::{SignerSync, local::PrivateKeySigner},
+    signers::local::PrivateKeySigner,
 };
 use jsonrpsee::core::RegisterMethodError;
 use revm::{context_interface::cfg::gas::calculate_initial_tx_gas_for_tx, state::AccountInfo};
-use serde_json::json;
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, Module, RpcError, args::data, calls, method, render};
+use super::{Answer, Args, Module, RpcError, calls, method, render};
 use crate::{
     chain::Tip,
     config::TRANSACTION_GAS_CAP,
@@ -33,9 +31,7 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_sendRawTransactionSync"], send_raw_sync)?;
     method(module, &["eth_sendTransaction"], send)?;
     method(module, &["eth_sendTransactionSync"], send_sync)?;
-    method(module, &["eth_signTransaction"], sign_transaction)?;
-    method(module, &["personal_sign"], |node, args| sign(node, args, 1, 0))?;
-    method(module, &["eth_sign"], |node, args| sign(node, args, 0, 1))
+    method(module, &["eth_sendUnsignedTransaction"], send_unsigned)
 }
 
 async fn send_raw(node: Arc<Node>, args: Args) -> Answer {
@@ -57,15 +53,20 @@ async fn send_raw_sync(node: Arc<Node>, args: Args) -> Answer {
 }
 
 async fn send(node: Arc<Node>, args: Args) -> Answer {
-    Ok(render::hash(
-        fill_and_submit(&node, args.required(0, "transaction")?).await?,
-    ))
+    let hash = fill_and_submit(&node, args.required(0, "transaction")?, By::Holder).await?;
+    Ok(render::hash(hash))
+}
+
+/// Sends in the name of any account, which need not be unlocked.
+async fn send_unsigned(node: Arc<Node>, args: Args) -> Answer {
+    let hash = fill_and_submit(&node, args.required(0, "transaction")?, By::Anyone).await?;
+    Ok(render::hash(hash))
 }
 
 async fn send_sync(node: Arc<Node>, args: Args) -> Answer {
     let timeout = timeout(&args)?;
     let events = node.events.subscribe();
-    let hash = fill_and_submit(&node, args.required(0, "transaction")?).await?;
+    let hash = fill_and_submit(&node, args.required(0, "transaction")?, By::Holder).await?;
     wait(&node, hash, events, timeout).await
 }
 
@@ -96,12 +97,30 @@ async fn wait(node: &Node, hash: B256, mut events: broadcast::Receiver<Event>, t
     })
 }
 
-/// Completes a request for an unlocked account, signs it and adds it to the pool.
-async fn fill_and_admit(node: &Arc<Node>, request: TransactionRequest) -> Result<Arc<SignedTransaction>, RpcError> {
-    let (request, sender) = fill(node, request).await?;
+/// Who may send in the name of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A client of the node where the account is unlocked: the node signs if it has the key.
+    Holder,
+    /// Anybody, and nothing is signed.
+    Anyone,
+}
+
+/// Completes a request, signs it where that is due, and adds it to the pool.
+async fn fill_and_admit(
+    node: &Arc<Node>,
+    request: TransactionRequest,
+    by: By,
+) -> Result<Arc<SignedTransaction>, RpcError> {
+    if by == By::Anyone && request.from.is_none() {
+        return Err(RpcError::Params(
+            "`from` is missing: in whose name is the transaction sent?".to_owned(),
+        ));
+    }
+    let (request, sender) = fill(node, request, by).await?;
     let fixed_nonce = request.nonce.is_some();
     node.reading_account(sender, move |node| {
-        let key = signing_key(node, &sender);
+        let key = signing_key(node, &sender).filter(|_| by == By::Holder);
         let signed = |nonce| {
             let request = TransactionRequest {
                 nonce: Some(nonce),
@@ -126,8 +145,8 @@ async fn fill_and_admit(node: &Arc<Node>, request: TransactionRequest) -> Result
 }
 
 /// As [`fill_and_admit`], and mines it if that is the way of the node.
-async fn fill_and_submit(node: &Arc<Node>, request: TransactionRequest) -> Result<B256, RpcError> {
-    let transaction = fill_and_admit(node, request).await?;
+async fn fill_and_submit(node: &Arc<Node>, request: TransactionRequest, by: By) -> Result<B256, RpcError> {
+    let transaction = fill_and_admit(node, request, by).await?;
     let hash = transaction.hash();
     announce(node, transaction).await?;
     Ok(hash)
@@ -138,8 +157,15 @@ pub(super) fn signing_key<'a>(node: &'a Node, sender: &Address) -> Option<&'a Pr
 }
 
 /// Adds what a request leaves out, except the nonce.
-async fn fill(node: &Arc<Node>, request: TransactionRequest) -> Result<(TransactionRequest, Address), RpcError> {
-    let (mut request, sender) = identify(node, request)?;
+async fn fill(
+    node: &Arc<Node>,
+    request: TransactionRequest,
+    by: By,
+) -> Result<(TransactionRequest, Address), RpcError> {
+    let (mut request, sender) = match by {
+        By::Holder => identify(node, request)?,
+        By::Anyone => identify_as(node, request, |_| true)?,
+    };
     if request.gas.is_none() {
         let call = request.clone();
         request.gas = Some(node.reading(move |node| calls::estimate_next(node, call)).await?);
@@ -148,13 +174,18 @@ async fn fill(node: &Arc<Node>, request: TransactionRequest) -> Result<(Transact
     Ok((request, sender))
 }
 
-/// Adds sender, receiver and chain to a request.
-pub(super) fn identify(
+/// Adds sender, receiver and chain to a request of an unlocked account.
+pub(super) fn identify(node: &Node, request: TransactionRequest) -> Result<(TransactionRequest, Address), RpcError> {
+    identify_as(node, request, |sender| node.unlocked(sender))
+}
+
+fn identify_as(
     node: &Node,
     mut request: TransactionRequest,
+    may_send: impl Fn(&Address) -> bool,
 ) -> Result<(TransactionRequest, Address), RpcError> {
     let sender = match request.from.or_else(|| node.accounts.order.first().copied()) {
-        Some(sender) if node.unlocked(&sender) => sender,
+        Some(sender) if may_send(&sender) => sender,
         Some(sender) => {
             return Err(RpcError::Rejected(format!(
                 "no signer for account {sender}: it is no development account; anvil_impersonateAccount unlocks it"
@@ -318,21 +349,9 @@ fn check_fee(node: &Node, transaction: &SignedTransaction, base_fee: u64) -> Res
     Ok(())
 }
 
-async fn sign_transaction(node: Arc<Node>, args: Args) -> Answer {
-    let request: TransactionRequest = args.required(0, "transaction")?;
-    let transaction = complete(&node, request).await?;
-    if signing_key(&node, &transaction.sender).is_none() {
-        return Err(RpcError::Rejected(format!(
-            "the node has no key of {}",
-            transaction.sender
-        )));
-    }
-    Ok(data(&transaction.envelope.encoded_2718()))
-}
-
 /// The transaction that a request would become if it were sent now; signed if the node has the key.
 pub(super) async fn complete(node: &Arc<Node>, request: TransactionRequest) -> Result<SignedTransaction, RpcError> {
-    let (mut request, sender) = fill(node, request).await?;
+    let (mut request, sender) = fill(node, request, By::Holder).await?;
     if request.nonce.is_none() {
         request.nonce = Some(node.reading(move |node| node.nonce(sender)).await?);
     }
@@ -341,16 +360,4 @@ pub(super) async fn complete(node: &Arc<Node>, request: TransactionRequest) -> R
         sender,
         signing_key(node, &sender),
     )?)
-}
-
-async fn sign(node: Arc<Node>, args: Args, address_index: usize, data_index: usize) -> Answer {
-    let address: Address = args.required(address_index, "address")?;
-    let message: Bytes = args.required(data_index, "data")?;
-    let Some(key) = signing_key(&node, &address) else {
-        return Err(RpcError::Rejected(format!("the node has no key of {address}")));
-    };
-    let signature = key
-        .sign_message_sync(&message)
-        .map_err(|error| RpcError::Internal(error.to_string()))?;
-    Ok(json!(Bytes::from(signature.as_bytes().to_vec())))
 }

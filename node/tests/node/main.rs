@@ -9,6 +9,7 @@
 
 mod calls;
 mod cheats;
+mod drop_in;
 mod errors;
 mod fees;
 mod fork;

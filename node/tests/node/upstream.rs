@@ -1,150 +1,33 @@
 //! A fork of a chain whose endpoint is slow, fails, limits the rate or goes over to another chain.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use alloy::{
-    primitives::{Address, U256},
+    primitives::{Address, B256, U256},
     providers::Provider,
 };
 use cordon_node::{ForkRequests, NodeConfig, spawn};
+use cordon_testkit::{Fault, RpcProxy};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
 
 use crate::support::*;
 
-/// What a proxy does with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    None,
-    Slow(Duration),
-    /// No answer ever.
-    Hang,
-    /// The connection ends without an answer.
-    Cut,
-    Http(u16),
-    /// A JSON-RPC error as providers give it above their limit.
-    RateLimit,
-    /// A page instead of an answer.
-    Page,
-}
-
-/// In front of an endpoint; request number n (from 0) meets the fault that the plan has for it.
-struct Proxy {
-    address: SocketAddr,
-    requests: Arc<AtomicUsize>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Proxy {
-    async fn start(upstream: &str, plan: impl Fn(usize, &str) -> Fault + Clone + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (counter, upstream) = (requests.clone(), upstream.trim_start_matches("http://").to_owned());
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, upstream.clone(), counter.clone(), plan.clone()));
-            }
-        });
-        Self {
-            address,
-            requests,
-            task,
-        }
-    }
-
-    fn config(&self) -> NodeConfig {
-        NodeConfig {
-            fork_url: Some(format!("http://{}", self.address).parse().unwrap()),
-            fork_requests: ForkRequests {
-                backoff: Duration::from_millis(20),
-                timeout: Duration::from_millis(500),
-                ..ForkRequests::default()
-            },
-            ..NodeConfig::default()
-        }
-    }
-}
-
-/// Reads one HTTP message; answers its body.
-async fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
-            if bytes.len() >= end + 4 + length.unwrap_or(0usize) {
-                return Some(bytes.split_off(end + 4));
-            }
-        }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    }
-}
-
-async fn respond(stream: &mut TcpStream, status: u16, body: &[u8]) -> Option<()> {
-    let head = format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.ok()?;
-    stream.write_all(body).await.ok()
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    upstream: String,
-    counter: Arc<AtomicUsize>,
-    plan: impl Fn(usize, &str) -> Fault,
-) -> Option<()> {
-    loop {
-        let body = read_message(&mut stream).await?;
-        let text = String::from_utf8_lossy(&body).into_owned();
-        let fault = plan(counter.fetch_add(1, Ordering::SeqCst), &text);
-        match fault {
-            Fault::Hang => std::future::pending().await,
-            Fault::Cut => return None,
-            Fault::Http(status) => respond(&mut stream, status, b"no").await?,
-            Fault::Page => respond(&mut stream, 200, b"<html>maintenance</html>").await?,
-            Fault::RateLimit => {
-                let request: Value = serde_json::from_slice(&body).unwrap();
-                let error = json!({ "jsonrpc": "2.0", "id": request["id"], "error": { "code": -32005, "message": "rate limit exceeded" } });
-                respond(&mut stream, 200, error.to_string().as_bytes()).await?;
-            }
-            Fault::None | Fault::Slow(_) => {
-                if let Fault::Slow(time) = fault {
-                    tokio::time::sleep(time).await;
-                }
-                let mut up = TcpStream::connect(&upstream).await.ok()?;
-                let head = format!(
-                    "POST / HTTP/1.1\r\nhost: {upstream}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                    body.len()
-                );
-                up.write_all(head.as_bytes()).await.ok()?;
-                up.write_all(&body).await.ok()?;
-                let answer = read_message(&mut up).await?;
-                respond(&mut stream, 200, &answer).await?;
-            }
-        }
+/// A fork by way of the proxy, that is impatient.
+fn impatient(proxy: &RpcProxy) -> NodeConfig {
+    NodeConfig {
+        fork_url: Some(proxy.url().parse().unwrap()),
+        fork_requests: ForkRequests {
+            backoff: Duration::from_millis(20),
+            timeout: Duration::from_millis(500),
+            ..ForkRequests::default()
+        },
+        ..NodeConfig::default()
     }
 }
 
@@ -167,14 +50,16 @@ async fn every_third_answer_failing_is_not_noticed() {
         Fault::Slow(Duration::from_millis(50)),
     ] {
         let (anvil, somebody) = upstream().await;
-        let proxy = Proxy::start(
+        let met = fault.clone();
+        let proxy = RpcProxy::start(
             &anvil.endpoint,
             move |number, _| {
-                if number % 3 == 0 { fault } else { Fault::None }
+                if number % 3 == 0 { met.clone() } else { Fault::None }
             },
         )
-        .await;
-        let node = spawn(proxy.config())
+        .await
+        .unwrap();
+        let node = spawn(impatient(&proxy))
             .await
             .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         let provider = plain(&node.http_endpoint());
@@ -192,7 +77,7 @@ async fn every_third_answer_failing_is_not_noticed() {
             U256::from(8),
             "{fault:?}"
         );
-        assert!(proxy.requests.load(Ordering::SeqCst) > 3);
+        assert!(proxy.requests() > 3);
     }
 }
 
@@ -200,17 +85,18 @@ async fn every_third_answer_failing_is_not_noticed() {
 async fn an_endpoint_that_never_answers_is_a_clear_error_in_bounded_time() {
     for fault in [Fault::Hang, Fault::Http(503), Fault::RateLimit, Fault::Page] {
         let (anvil, somebody) = upstream().await;
-        let healthy = Arc::new(std::sync::atomic::AtomicBool::new(true));
-        let is_healthy = healthy.clone();
-        let proxy = Proxy::start(&anvil.endpoint, move |_, _| {
+        let healthy = Arc::new(AtomicBool::new(true));
+        let (is_healthy, met) = (healthy.clone(), fault.clone());
+        let proxy = RpcProxy::start(&anvil.endpoint, move |_, _| {
             if is_healthy.load(Ordering::SeqCst) {
                 Fault::None
             } else {
-                fault
+                met.clone()
             }
         })
-        .await;
-        let mut config = proxy.config();
+        .await
+        .unwrap();
+        let mut config = impatient(&proxy);
         config.fork_requests.retries = 2;
         config.fork_requests.timeout = Duration::from_millis(200);
         let node = spawn(config).await.unwrap();
@@ -237,12 +123,12 @@ async fn an_endpoint_that_never_answers_is_a_clear_error_in_bounded_time() {
 #[tokio::test]
 async fn another_endpoint_answers_for_one_that_fails() {
     let (anvil, somebody) = upstream().await;
-    let dead = Proxy::start(&anvil.endpoint, |_, _| Fault::Http(500)).await;
+    let dead = RpcProxy::start(&anvil.endpoint, |_, _| Fault::Http(500)).await.unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut config = dead.config();
+    let mut config = impatient(&dead);
     config.fork_requests.fallbacks = vec![
         anvil.endpoint.parse().unwrap(),
         format!("http://{nobody}").parse().unwrap(),
@@ -278,22 +164,115 @@ async fn an_upstream_reorganisation_is_an_error_and_not_another_state() {
 #[tokio::test]
 async fn headers_reach_the_endpoint_and_requests_are_paced() {
     let (anvil, _) = upstream().await;
-    let proxy = Proxy::start(&anvil.endpoint, |_, _| Fault::None).await;
-    let mut config = proxy.config();
+    let proxy = RpcProxy::start(&anvil.endpoint, |_, _| Fault::None).await.unwrap();
+    let mut config = impatient(&proxy);
     // 100 units a second are 5 requests a second.
     config.fork_requests.units_per_second = Some(100);
     config.accounts = 0;
     let begun = Instant::now();
     let node = spawn(config).await.unwrap();
-    let requests = proxy.requests.load(Ordering::SeqCst);
+    let requests = proxy.requests();
     assert!(
         begun.elapsed() >= Duration::from_millis(200) * u32::try_from(requests - 1).unwrap(),
         "{requests} requests in {:?}",
         begun.elapsed()
     );
     drop(node);
-    let mut config = proxy.config();
+    let mut config = impatient(&proxy);
     config.fork_requests.headers = vec![("x-key".into(), "a\nb".into())];
     let error = spawn(config).await.unwrap_err().to_string();
     assert!(error.contains("x-key") && !error.contains("a\nb"), "{error}");
+}
+
+#[tokio::test]
+async fn the_past_of_the_forked_chain_is_asked_for_once() {
+    let (anvil, _) = upstream().await;
+    let up = anvil.provider();
+    let hash: B256 = up
+        .raw_request("eth_sendTransaction".into(), (transfer(ALICE, BOB, 1),))
+        .await
+        .unwrap();
+    let block = eventually("the block", async || {
+        up.get_transaction_receipt(hash).await.unwrap()?.block_hash
+    })
+    .await;
+    let proxy = RpcProxy::start(&anvil.endpoint, |_, _| Fault::None).await.unwrap();
+    let node = spawn(impatient(&proxy)).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    for (method, params, requests) in [
+        ("eth_getTransactionReceipt", json!([hash]), 1),
+        ("eth_getTransactionByHash", json!([hash]), 1),
+        ("eth_getBlockByHash", json!([block, true]), 1),
+        ("eth_getBlockByNumber", json!(["0x1", true]), 1),
+        ("eth_getBlockReceipts", json!(["0x1"]), 1),
+    ] {
+        let before = proxy.requests();
+        let first = raw(&provider, method, params.clone()).await;
+        assert_ne!(first, Value::Null, "{method}");
+        assert!(
+            proxy.requests() - before <= requests,
+            "{method}: {} requests",
+            proxy.requests() - before
+        );
+        let asked = proxy.requests();
+        for _ in 0..3 {
+            assert_eq!(raw(&provider, method, params.clone()).await, first, "{method}");
+        }
+        assert_eq!(proxy.requests(), asked, "{method} is known by now");
+    }
+    // What does not exist may come to exist: it is asked for again.
+    let nothing = json!([B256::repeat_byte(9)]);
+    for _ in 0..2 {
+        let before = proxy.requests();
+        assert_eq!(
+            raw(&provider, "eth_getTransactionReceipt", nothing.clone()).await,
+            Value::Null
+        );
+        assert!(proxy.requests() > before);
+    }
+}
+
+#[tokio::test]
+async fn the_forked_chain_can_move_to_another_endpoint() {
+    let (anvil, somebody) = upstream().await;
+    let healthy = Arc::new(AtomicBool::new(true));
+    let is_healthy = healthy.clone();
+    let proxy = RpcProxy::start(&anvil.endpoint, move |_, _| {
+        if is_healthy.load(Ordering::SeqCst) {
+            Fault::None
+        } else {
+            Fault::Http(503)
+        }
+    })
+    .await
+    .unwrap();
+    let mut config = impatient(&proxy);
+    config.fork_requests.retries = 1;
+    let node = spawn(config).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    healthy.store(false, Ordering::SeqCst);
+    provider.get_balance(somebody).await.unwrap_err();
+    // Another chain is refused, and so is a chain with other blocks.
+    let other = Anvil::start(&["--chain-id", "5"]).await;
+    let twin = Anvil::start(&["--chain-id", "42161", "--timestamp", "1700000000"]).await;
+    raw(&twin.provider(), "anvil_mine", json!(["0x3"])).await;
+    for (wrong, told) in [(&other, "serves chain 5"), (&twin, "where the forked chain has")] {
+        let error = provider
+            .raw_request::<_, Value>("anvil_setRpcUrl".into(), json!([wrong.endpoint]))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    raw(&provider, "anvil_setRpcUrl", json!([anvil.endpoint])).await;
+    assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(7));
+    let info = raw(&provider, "anvil_nodeInfo", json!([])).await;
+    assert_eq!(info["forkConfig"]["forkUrl"], json!(anvil.endpoint));
+    // A reset goes on with it.
+    raw(&provider, "anvil_reset", json!([{ "forking": {} }])).await;
+    assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(7));
+    let fresh = fresh().await;
+    let refused = plain(&fresh.http_endpoint())
+        .raw_request::<_, Value>("anvil_setRpcUrl".into(), json!([anvil.endpoint]))
+        .await;
+    assert!(refused.unwrap_err().to_string().contains("forks no chain"));
 }

@@ -7,6 +7,7 @@ use alloy_primitives::Address;
 use super::BlockContext;
 use crate::cache::ProgramCache;
 use crate::hooks::{HostTrace, PageCounters};
+use crate::precompile::Signatures;
 
 /// A call or creation in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct ArbChain {
     pub(crate) calls: Vec<Call>,
     /// Who hears of what programs do, if anybody does.
     pub(crate) trace: Option<HostTrace>,
+    /// Signatures whose account is given instead of recovered.
+    pub(crate) signatures: Option<Arc<Signatures>>,
 }
 
 impl ArbChain {
@@ -40,6 +43,7 @@ impl ArbChain {
             pages: Arc::default(),
             calls: Vec::new(),
             trace: None,
+            signatures: None,
         }
     }
 

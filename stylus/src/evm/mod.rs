@@ -25,7 +25,7 @@ pub use chain::ArbChain;
 
 use crate::cache::ProgramCache;
 use crate::hooks::HostTrace;
-use crate::precompile::ArbPrecompiles;
+use crate::precompile::{ArbPrecompiles, Signatures};
 
 /// The context that frames, precompiles and inspectors see.
 pub type StylusContext<DB> = Context<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>, ArbChain>;
@@ -114,6 +114,12 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
     /// Lets `trace` hear of what programs do in the transactions from now on.
     pub fn trace_programs(&mut self, trace: HostTrace) {
         self.inner.ctx.chain.trace = Some(trace);
+    }
+
+    /// Lets the precompile that recovers signers (0x1) answer these accounts for these signatures, whatever was signed, as test
+    /// nodes offer it.
+    pub fn accept_signatures(&mut self, signatures: Arc<Signatures>) {
+        self.inner.ctx.chain.signatures = Some(signatures);
     }
 
     /// The inspector.

@@ -12,6 +12,8 @@ mod arb_wasm;
 mod arb_wasm_cache;
 mod call;
 
+use std::collections::HashMap;
+
 use alloy_primitives::{Address, address};
 use revm::Database;
 use revm::handler::{EthPrecompiles, PrecompileProvider};
@@ -54,6 +56,12 @@ pub const ADDRESSES: [Address; 9] = [
     ARB_DEBUG,
 ];
 
+/// Ethereum's precompile that recovers the signer of a hash.
+const ECRECOVER: Address = address!("0000000000000000000000000000000000000001");
+
+/// Accounts by the signature (r, s, v) that [`StylusEvm::accept_signatures`](crate::StylusEvm::accept_signatures) takes as theirs.
+pub type Signatures = HashMap<[u8; 65], Address>;
+
 /// Ethereum's precompiles and Arbitrum's.
 #[derive(Clone, Debug)]
 pub struct ArbPrecompiles {
@@ -69,6 +77,20 @@ impl ArbPrecompiles {
         warm.extend(ADDRESSES);
         Self { ethereum, warm }
     }
+}
+
+/// The account that is to be answered for the signature in the input of ECRECOVER, if there is one.
+fn accepted<DB: Database>(context: &StylusContext<DB>, inputs: &CallInputs) -> Option<Address> {
+    let signatures = context.chain.signatures.as_ref()?;
+    if inputs.bytecode_address != ECRECOVER {
+        return None;
+    }
+    let input = inputs.input.bytes(context);
+    let mut signature = [0u8; 65];
+    let (signed, v) = signature.split_at_mut_checked(64)?;
+    signed.copy_from_slice(input.get(64..128)?);
+    v.copy_from_slice(input.get(63..64)?);
+    signatures.get(&signature).copied()
 }
 
 fn methods<DB: Database>(address: &Address) -> Option<Lookup<DB>> {
@@ -105,7 +127,15 @@ impl<DB: Database> PrecompileProvider<StylusContext<DB>> for ArbPrecompiles {
     ) -> Result<Option<InterpreterResult>, String> {
         match methods(&inputs.bytecode_address) {
             Some(lookup) => call::execute(context, inputs, lookup),
-            None => self.ethereum.run(context, inputs),
+            None => {
+                let mut result = self.ethereum.run(context, inputs)?;
+                if let Some(result) = result.as_mut().filter(|result| result.result.is_ok())
+                    && let Some(signer) = accepted(context, inputs)
+                {
+                    result.output = signer.into_word().into();
+                }
+                Ok(result)
+            }
         }
     }
 
