@@ -285,3 +285,103 @@ fn endless_loops_end_with_their_gas_and_their_traces_at_the_limit() {
     assert!(answer.contains("\"gasUsed\":\"0x2faf080\""), "{answer:.300}");
     node.is_well(2_048);
 }
+
+/// A message in a frame of a client: text, masked with zeros.
+fn frame(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap();
+    let [high, low] = length.to_be_bytes();
+    let head = [0x81, 0x80 | 126, high, low, 0, 0, 0, 0];
+    [&head, text.as_bytes()].concat()
+}
+
+/// A WebSocket to the node.
+fn websocket(node: &Running) -> TcpStream {
+    let mut stream = node.connect();
+    let handshake = "GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+    stream.write_all(handshake.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream
+}
+
+/// The text of the next frame of the node.
+fn answer(stream: &mut TcpStream) -> Value {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[0], 0x81);
+    assert!(head[1] < 126, "a short answer");
+    let mut text = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut text).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+#[test]
+fn a_websocket_tells_what_is_wrong_and_goes_on() {
+    let node = Running::start();
+    let mut stream = websocket(&node);
+    for (message, code) in [
+        ("nonsense", -32_700),
+        ("{\"jsonrpc\"", -32_700),
+        ("1", -32_600),
+        ("[]", -32_600),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}"#, -32_600),
+        (r#"{"jsonrpc":"2.0","id":-1,"method":"eth_chainId"}"#, -32_600),
+    ] {
+        stream.write_all(&frame(message)).unwrap();
+        let answer = answer(&mut stream);
+        assert_eq!(answer["error"]["code"], json!(code), "{message}: {answer}");
+        assert_eq!(answer["id"], Value::Null, "{message}");
+    }
+    // A notification is carried out and not answered.
+    for message in [
+        r#"{"jsonrpc":"2.0","method":"evm_mine"}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId"}"#,
+    ] {
+        stream.write_all(&frame(message)).unwrap();
+    }
+    assert_eq!(answer(&mut stream)["id"], json!(7));
+    let begun = Instant::now();
+    while node.call("eth_blockNumber", &json!([])) != json!("0x1") {
+        assert!(begun.elapsed() < PATIENCE, "the notification was not carried out");
+    }
+}
+
+#[test]
+fn clients_that_never_read_are_not_read_from() {
+    let mut node = Running::start();
+    node.call(
+        "anvil_setCode",
+        &json!([CONTRACT, format!("0x{}", "00".repeat(20_000))]),
+    );
+    // 40 KB of answer to each, 1.2 GB in all.
+    let ask = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getCode", "params": [CONTRACT, "latest"] });
+    let question = frame(&ask.to_string());
+    let mut greedy: Vec<_> = (0..3).map(|_| websocket(&node)).collect();
+    for stream in &mut greedy {
+        let taken = (0..10_000).take_while(|_| stream.write_all(&question).is_ok()).count();
+        assert!(taken > 100, "{taken}");
+    }
+    // Subscribers of what happens 20,000 times.
+    let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"] });
+    let mut deaf: Vec<_> = (0..20).map(|_| websocket(&node)).collect();
+    for stream in &mut deaf {
+        stream.write_all(&frame(&subscribe.to_string())).unwrap();
+    }
+    node.call("anvil_mine", &json!(["0x4e20"]));
+    // Who only listens is no burden.
+    let idle: Vec<_> = (0..500).map(|_| websocket(&node)).collect();
+    node.is_well(500);
+    // A greedy client that reads after all gets its answers.
+    let mut received = vec![0; 200_000];
+    greedy[0].read_exact(&mut received).unwrap();
+    assert!(received.windows(8).filter(|window| window == b"\"result\"").count() > 3);
+    drop((greedy, deaf, idle));
+    node.is_well(500);
+}

@@ -13,7 +13,6 @@ use std::{
 
 use alloy::primitives::Address;
 use jsonrpsee::{
-    Methods,
     core::middleware::RpcServiceBuilder,
     server::{BatchRequestConfig, Server, ServerConfig, ServerHandle},
 };
@@ -28,8 +27,10 @@ use crate::{
     cors::Cors,
     error::NodeError,
     node::{Mining, Slot},
-    rpc::{self, HexIds, detour::Bypass},
-    save, setup,
+    rpc::{self, detour::Bypass},
+    save,
+    session::Sessions,
+    setup,
     validate::validate,
     wire::{Strict, Wire},
 };
@@ -246,22 +247,29 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
     save::clear(&config).await;
     let cors = Cors::new(config.allow_origin.as_deref());
     let slot = Arc::new(Slot::new(Arc::new(setup::node(config, None).await?)));
+    let module = rpc::module(slot.clone()).map_err(|error| NodeError::State {
+        reason: error.to_string(),
+    })?;
+    let sessions = Sessions::new(module.clone(), MAX_CONNECTIONS);
     let server_config = ServerConfig::builder()
         .max_request_body_size(MAX_MESSAGE)
         .max_response_body_size(MAX_MESSAGE)
         .max_connections(MAX_CONNECTIONS)
         .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
-        .set_id_provider(HexIds::default())
+        // WebSockets are served by sessions.
+        .http_only()
         .build();
     let server = Server::builder()
         .set_config(server_config)
-        .set_http_middleware(tower::ServiceBuilder::new().layer(cors).layer(Wire).layer(Bypass))
+        .set_http_middleware(
+            tower::ServiceBuilder::new()
+                .layer(cors)
+                .layer(Wire::new(sessions.clone()))
+                .layer(Bypass),
+        )
         .set_rpc_middleware(RpcServiceBuilder::new().layer(Bypass).layer_fn(Strict))
         .build_from_tcp(listener)?;
-    let module = rpc::module(slot.clone()).map_err(|error| NodeError::State {
-        reason: error.to_string(),
-    })?;
-    let socket = ipc.map(|path| open_socket(path, module.clone())).transpose()?;
+    let socket = ipc.map(|path| open_socket(path, sessions)).transpose()?;
     Ok(Served {
         slot,
         server: server.start(module),
@@ -271,15 +279,15 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
 }
 
 #[cfg(unix)]
-fn open_socket(path: PathBuf, methods: Methods) -> Result<Pin<Box<dyn Future<Output = ()> + Send>>, NodeError> {
+fn open_socket(path: PathBuf, sessions: Sessions) -> Result<Pin<Box<dyn Future<Output = ()> + Send>>, NodeError> {
     match crate::ipc::Socket::listen(&path) {
-        Ok(socket) => Ok(Box::pin(socket.serve(methods))),
+        Ok(socket) => Ok(Box::pin(socket.serve(sessions))),
         Err(source) => Err(NodeError::Ipc { path, source }),
     }
 }
 
 #[cfg(not(unix))]
-fn open_socket(path: PathBuf, _: Methods) -> Result<Pin<Box<dyn Future<Output = ()> + Send>>, NodeError> {
+fn open_socket(path: PathBuf, _: Sessions) -> Result<Pin<Box<dyn Future<Output = ()> + Send>>, NodeError> {
     let source = io::ErrorKind::Unsupported.into();
     Err(NodeError::Ipc { path, source })
 }

@@ -3,40 +3,20 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use jsonrpsee::{
-    BatchResponseBuilder, ConnectionId, Extensions, MethodCallback, MethodResponse, MethodSink, Methods,
-    core::server::{BoundedSubscriptions, SubscriptionState},
-    types::{ErrorCode, ErrorObject, Id, InvalidRequest, Params, Request},
-};
+use jsonrpsee::types::ErrorCode;
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::{Semaphore, mpsc},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    handle::{MAX_BATCH, MAX_MESSAGE},
-    rpc::HexIds,
-    wire::{has_id, invalid_request, subscribes},
-};
+use crate::session::{MAX_BYTES, Outgoing, Session, Sessions};
 
-/// The most requests of one connection that are worked on at a time; further ones wait in the socket.
-const MAX_PENDING: u32 = 256;
-
-/// Answers and events of one connection that may wait to be written.
-const MAX_UNWRITTEN: usize = 256;
-
-/// The most subscriptions of one connection, as over a WebSocket.
-const MAX_SUBSCRIPTIONS: u32 = 1_024;
-
-/// The most bytes of a request or an answer.
-const MAX_BYTES: usize = MAX_MESSAGE as usize;
+/// Bytes up to which an unfinished message is looked at with each piece of it.
+const CHECKED_AS_IT_COMES: usize = 64 << 10;
 
 /// A socket that is listened on; its file goes with the value.
 #[derive(Debug)]
@@ -72,18 +52,20 @@ impl Socket {
     }
 
     /// Serves connections until it is dropped.
-    pub(crate) async fn serve(self, methods: Methods) {
-        let ids = Arc::new(HexIds::default());
+    pub(crate) async fn serve(self, sessions: Sessions) {
         let mut connections = JoinSet::new();
-        let mut next = 0usize;
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        next = next.wrapping_add(1);
-                        connections.spawn(serve(stream, methods.clone(), ids.clone(), ConnectionId(next)));
+                accepted = self.listener.accept() => match (accepted, sessions.admit()) {
+                    (Ok((stream, _)), Some(permit)) => {
+                        let sessions = sessions.clone();
+                        connections.spawn(async move {
+                            serve(stream, &sessions).await;
+                            drop(permit);
+                        });
                     }
-                    Err(error) => tracing::warn!(%error, "a connection over IPC failed"),
+                    (Ok(_), None) => tracing::warn!("a connection over IPC is refused: there are too many"),
+                    (Err(error), _) => tracing::warn!(%error, "a connection over IPC failed"),
                 },
                 Some(_) = connections.join_next() => {}
             }
@@ -91,216 +73,112 @@ impl Socket {
     }
 }
 
-/// Serves a connection until it ends or something comes that is no JSON. What runs for it, subscriptions included, ends with it.
-async fn serve(stream: UnixStream, methods: Methods, ids: Arc<HexIds>, id: ConnectionId) {
+/// Serves a connection until it ends or something comes that is no JSON: where the next message begins cannot be known then, and the
+/// connection ends, as geth's.
+async fn serve(stream: UnixStream, sessions: &Sessions) {
     let (mut reader, writer) = stream.into_split();
-    let (unwritten, outgoing) = mpsc::channel(MAX_UNWRITTEN);
-    // Dropping the set ends the writer, and that all subscriptions.
-    let mut running = JoinSet::new();
-    let finish = CancellationToken::new();
-    running.spawn(write(writer, outgoing, finish.clone()));
-    let connection = Connection {
-        methods,
-        ids,
-        id,
-        sink: MethodSink::new_with_limit(unwritten, MAX_MESSAGE),
-        subscriptions: BoundedSubscriptions::new(MAX_SUBSCRIPTIONS),
-    };
-    let pending = Arc::new(Semaphore::new(MAX_PENDING as usize));
-    let mut received = Vec::new();
-    loop {
+    let mut session = Session::begin(sessions, Lines(writer));
+    let mut received = Received::default();
+    let refusal = 'reading: loop {
         tokio::select! {
-            read = reader.read_buf(&mut received) => if !read.is_ok_and(|bytes| bytes > 0) {
-                break;
+            read = reader.read_buf(&mut received.bytes) => if !read.is_ok_and(|bytes| bytes > 0) {
+                break None;
             },
-            // The other end does not read any more.
-            () = connection.sink.closed() => return,
+            () = session.closed() => return,
         }
-        let (messages, rest) = split(&received);
-        for message in messages {
-            let Ok(permit) = pending.clone().acquire_owned().await else {
-                return;
-            };
-            let connection = connection.clone();
-            running.spawn(async move {
-                connection.answer(message).await;
-                drop(permit);
-            });
-        }
-        let error = match rest {
-            None => ErrorObject::from(ErrorCode::ParseError),
-            Some(bytes) if bytes > MAX_BYTES => ErrorObject::from(ErrorCode::OversizedRequest),
-            Some(bytes) => {
-                received.drain(..received.len().saturating_sub(bytes));
-                while running.try_join_next().is_some() {}
-                continue;
+        loop {
+            match received.next() {
+                Ok(Some(message)) => session.take(message).await,
+                Ok(None) => break,
+                Err(NoJson) => break 'reading Some(ErrorCode::ParseError),
             }
+        }
+        if received.bytes.len() > MAX_BYTES {
+            break Some(ErrorCode::OversizedRequest);
+        }
+    };
+    if let Some(code) = refusal {
+        session.refuse(code).await;
+    }
+    session.end().await;
+}
+
+/// Each message a line.
+struct Lines(OwnedWriteHalf);
+
+impl Outgoing for Lines {
+    async fn write(&mut self, message: &str) -> bool {
+        self.0.write_all(message.as_bytes()).await.is_ok() && self.0.write_all(b"\n").await.is_ok()
+    }
+}
+
+/// What came is no JSON, or neither a request nor a batch.
+#[derive(Debug)]
+struct NoJson;
+
+/// What came and is not taken yet. Each byte is looked at once to find where a message ends.
+#[derive(Debug, Default)]
+struct Received {
+    bytes: Vec<u8>,
+    /// Bytes that were looked at, and where they left off.
+    seen: usize,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    /// Bytes of an unfinished message that could be the start of one.
+    checked: usize,
+}
+
+impl Received {
+    /// Takes the next whole message; `None` when the rest of it is still to come.
+    fn next(&mut self) -> Result<Option<Box<RawValue>>, NoJson> {
+        let Some(end) = self.end()? else {
+            self.check_unfinished()?;
+            return Ok(None);
         };
-        // Where the next message begins cannot be known: the connection ends, as geth's.
-        connection.send(MethodResponse::error(Id::Null, error)).await;
-        break;
-    }
-    // What was asked before is still answered, unless nobody reads it.
-    drop(pending.acquire_many(MAX_PENDING).await);
-    finish.cancel();
-    while running.join_next().await.is_some() {}
-}
-
-/// Writes what comes, one value a line, until nobody reads any more or `finish` says that what waits now is the last.
-async fn write(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Box<RawValue>>, finish: CancellationToken) {
-    loop {
-        let next = tokio::select! {
-            next = outgoing.recv() => next,
-            () = finish.cancelled(), if !outgoing.is_closed() => {
-                outgoing.close();
-                continue;
-            }
-        };
-        let Some(value) = next else { return };
-        let written = writer.write_all(value.get().as_bytes()).await;
-        if written.is_err() || writer.write_all(b"\n").await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The whole JSON values at the start of `bytes`, and how many bytes are left of an unfinished one; `None` when what follows
-/// is no JSON.
-fn split(bytes: &[u8]) -> (Vec<Box<RawValue>>, Option<usize>) {
-    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Box<RawValue>>();
-    let mut whole = Vec::new();
-    let mut end = 0usize;
-    loop {
-        match values.next() {
-            Some(Ok(value)) => {
-                whole.push(value);
-                end = values.byte_offset();
-            }
-            Some(Err(error)) if !error.is_eof() => return (whole, None),
-            Some(Err(_)) | None => return (whole, Some(bytes.len().saturating_sub(end))),
-        }
-    }
-}
-
-/// What answers the messages of a connection.
-#[derive(Clone)]
-struct Connection {
-    methods: Methods,
-    ids: Arc<HexIds>,
-    id: ConnectionId,
-    sink: MethodSink,
-    subscriptions: BoundedSubscriptions,
-}
-
-impl Connection {
-    async fn send(&self, response: MethodResponse) {
-        let (json, sent, _) = response.into_parts();
-        let delivered = self.sink.send(json).await.is_ok();
-        if let Some(sent) = sent {
-            sent.notify(delivered);
-        }
+        let message = self.bytes.get(..end).unwrap_or_default();
+        let message = serde_json::from_slice(message).map_err(|_| NoJson)?;
+        self.bytes.drain(..end);
+        (self.seen, self.checked) = (0, 0);
+        Ok(Some(message))
     }
 
-    /// Answers a request or a batch.
-    async fn answer(&self, message: Box<RawValue>) {
-        if !message.get().starts_with('[') {
-            // Whoever subscribes has the answer already.
-            if let Some(response) = self
-                .single(message.get())
-                .await
-                .filter(|response| !response.is_subscription())
-            {
-                self.send(response).await;
-            }
-            return;
-        }
-        let batch: Vec<&RawValue> = serde_json::from_str(message.get()).unwrap_or_default();
-        if batch.is_empty() || batch.len() > MAX_BATCH as usize {
-            let message = format!("a batch has 1 to {MAX_BATCH} requests");
-            let code = ErrorCode::InvalidRequest.code();
-            self.send(MethodResponse::error(
-                Id::Null,
-                ErrorObject::owned(code, message, None::<()>),
-            ))
-            .await;
-            return;
-        }
-        let mut answers = BatchResponseBuilder::new_with_limit(MAX_BYTES);
-        for message in batch {
-            let Some(response) = self.single(message.get()).await else {
-                continue;
-            };
-            if let Err(too_long) = answers.append(response) {
-                self.send(too_long).await;
-                return;
+    /// Where the first object or list ends, if it does.
+    fn end(&mut self) -> Result<Option<usize>, NoJson> {
+        for byte in self.bytes.get(self.seen..).unwrap_or_default() {
+            self.seen = self.seen.saturating_add(1);
+            match (byte, self.in_text) {
+                (_, true) if self.escaped => self.escaped = false,
+                (b'\\', true) => self.escaped = true,
+                (b'"', true) => self.in_text = false,
+                (_, true) => {}
+                (b'"', false) if self.depth > 0 => self.in_text = true,
+                (b'{' | b'[', false) => self.depth = self.depth.saturating_add(1),
+                (b'}' | b']', false) => {
+                    self.depth = self.depth.checked_sub(1).ok_or(NoJson)?;
+                    if self.depth == 0 {
+                        return Ok(Some(self.seen));
+                    }
+                }
+                (_, false) if self.depth > 0 || byte.is_ascii_whitespace() => {}
+                _ => return Err(NoJson),
             }
         }
-        if !answers.is_empty() {
-            self.send(MethodResponse::from_batch(answers.finish())).await;
-        }
+        Ok(None)
     }
 
-    /// The answer to one request; none to a notification.
-    async fn single(&self, message: &str) -> Option<MethodResponse> {
-        if let Ok(request) = serde_json::from_str::<Request<'_>>(message) {
-            return Some(self.call(request).await);
+    /// Finds out early that an unfinished message will never be one: as it comes while it is short, and each time that it has doubled.
+    fn check_unfinished(&mut self) -> Result<(), NoJson> {
+        let length = self.bytes.len();
+        if length > CHECKED_AS_IT_COMES && length < self.checked.saturating_mul(2) {
+            return Ok(());
         }
-        let named = serde_json::from_str::<Named<'_>>(message)
-            .ok()
-            .filter(|_| !has_id(message));
-        let Some(notification) = named else {
-            return Some(match serde_json::from_str::<InvalidRequest<'_>>(message) {
-                Ok(known) => MethodResponse::error(known.id, ErrorObject::from(ErrorCode::InvalidRequest)),
-                Err(_) => invalid_request(),
-            });
-        };
-        if !subscribes(&notification.method) {
-            let Named { method, params, .. } = notification;
-            self.call(Request::owned(
-                method.into_owned(),
-                params.map(ToOwned::to_owned),
-                Id::Null,
-            ))
-            .await;
-        }
-        None
-    }
-
-    async fn call(&self, request: Request<'_>) -> MethodResponse {
-        let params = Params::new(request.params.as_ref().map(|params| params.get())).into_owned();
-        let id = request.id.into_owned();
-        match self.methods.method(&request.method) {
-            None => MethodResponse::error(id, ErrorObject::from(ErrorCode::MethodNotFound)),
-            Some(MethodCallback::Sync(callback)) => callback(id, params, MAX_BYTES, Extensions::new()),
-            Some(MethodCallback::Async(callback)) => callback(id, params, self.id, MAX_BYTES, Extensions::new()).await,
-            Some(MethodCallback::Unsubscription(callback)) => {
-                callback(id, params, self.id, MAX_BYTES, Extensions::new())
-            }
-            Some(MethodCallback::Subscription(callback)) => {
-                let Some(subscription_permit) = self.subscriptions.acquire() else {
-                    let error = jsonrpsee::types::error::reject_too_many_subscriptions(MAX_SUBSCRIPTIONS);
-                    return MethodResponse::error(id, error);
-                };
-                let state = SubscriptionState {
-                    conn_id: self.id,
-                    id_provider: &*self.ids,
-                    subscription_permit,
-                };
-                callback(id, params, self.sink.clone(), state, Extensions::new()).await
-            }
+        self.checked = length;
+        match serde_json::from_slice::<&RawValue>(&self.bytes) {
+            Err(error) if !error.is_eof() => Err(NoJson),
+            _ => Ok(()),
         }
     }
-}
-
-/// What has a method: a notification, where it has no id.
-#[derive(serde::Deserialize)]
-struct Named<'a> {
-    #[serde(rename = "jsonrpc")]
-    _version: jsonrpsee::types::TwoPointZero,
-    #[serde(borrow)]
-    method: std::borrow::Cow<'a, str>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
 }
 
 #[cfg(test)]
@@ -309,23 +187,58 @@ mod tests {
 
     use super::*;
 
-    fn texts(bytes: &[u8]) -> (Vec<String>, Option<usize>) {
-        let (whole, rest) = split(bytes);
-        (whole.iter().map(|value| value.get().to_owned()).collect(), rest)
+    /// What is taken of bytes that come in pieces of `size`; the error where there is one.
+    fn taken(bytes: &[u8], size: usize) -> Vec<Result<String, ()>> {
+        let mut received = Received::default();
+        let mut taken = Vec::new();
+        for piece in bytes.chunks(size) {
+            received.bytes.extend_from_slice(piece);
+            loop {
+                match received.next() {
+                    Ok(Some(message)) => taken.push(Ok(message.get().to_owned())),
+                    Ok(None) => break,
+                    Err(NoJson) => {
+                        taken.push(Err(()));
+                        return taken;
+                    }
+                }
+            }
+        }
+        taken
     }
 
     #[test]
-    fn values_are_told_apart_wherever_they_are_cut() {
-        assert_eq!(
-            texts(br#"{"a":1}[2] {"b""#),
-            (vec![r#"{"a":1}"#.into(), "[2]".into()], Some(5))
-        );
-        assert_eq!(texts(b""), (vec![], Some(0)));
-        assert_eq!(texts(br#"{"a":"}"#), (vec![], Some(7)));
+    fn messages_are_told_apart_wherever_they_are_cut() {
+        let bytes = br#" {"a":"}\"]{"}[2,[{}]]
+            {"b": "\\"} {"c""#;
+        for size in 1..bytes.len() {
+            let expected = [r#"{"a":"}\"]{"}"#, "[2,[{}]]", r#"{"b": "\\"}"#];
+            assert_eq!(taken(bytes, size), expected.map(|text| Ok(text.to_owned())), "{size}");
+        }
     }
 
     #[test]
-    fn what_is_no_json_is_told() {
-        assert_eq!(texts(b"{}GET / HTTP/1.1").1, None);
+    fn what_is_no_json_is_told_as_soon_as_that_is_clear() {
+        for garbage in [
+            "GET / HTTP/1.1",
+            "{}GET",
+            "1",
+            "}",
+            "{\"a\" 1",
+            "{\n{",
+            "[1,,",
+            "{\"a\":\"\n",
+            "nonsense",
+        ] {
+            assert_eq!(taken(garbage.as_bytes(), 3).pop(), Some(Err(())), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_in_small_pieces_is_read_in_linear_time() {
+        let long = format!(r#"{{"a":"{}"}}"#, "}".repeat(4 << 20));
+        let begun = std::time::Instant::now();
+        assert_eq!(taken(long.as_bytes(), 512), [Ok(long.clone())]);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
     }
 }

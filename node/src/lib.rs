@@ -29,6 +29,7 @@ mod restore;
 mod rpc;
 mod save;
 mod seal;
+mod session;
 mod setup;
 mod signature;
 mod state;
@@ -38,6 +39,7 @@ mod typed_data;
 mod upstream;
 mod validate;
 mod wire;
+mod ws;
 
 pub use config::{
     DEFAULT_CHAIN_ID, DEFAULT_DERIVATION_PATH, DEFAULT_MNEMONIC, EngineChoice, ForkRequests, Hardfork, KeptPrograms,

@@ -1,6 +1,6 @@
 //! What the specification of JSON-RPC wants of a server beyond what the library does by itself: a notification is carried out and gets
 //! no answer, not even `null`; a request whose id is neither text, a whole number nor null is told that it is wrong; and
-//! subscriptions do not exist where nothing can be pushed.
+//! subscriptions do not exist where nothing can be pushed. This is HTTP's side; connections have [`session`](crate::session).
 
 use std::{
     future::{Future, ready},
@@ -27,9 +27,10 @@ use jsonrpsee::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use soketto::handshake::http::is_upgrade_request;
 use tower::{Layer, Service};
 
-use crate::handle::MAX_MESSAGE;
+use crate::{handle::MAX_MESSAGE, session::Sessions, ws};
 
 /// The methods that need a connection to push to.
 const SUBSCRIPTIONS: [&str; 2] = ["eth_subscribe", "eth_unsubscribe"];
@@ -64,15 +65,24 @@ pub(crate) fn subscribes(method: &str) -> bool {
     SUBSCRIPTIONS.contains(&method)
 }
 
-/// Keeps the body of HTTP requests for [`Strict`], and sends nothing for a notification.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wire;
+/// Keeps the body of HTTP requests for [`Strict`], sends nothing for a notification, and hands WebSockets to their sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire(Sessions);
+
+impl Wire {
+    pub(crate) fn new(sessions: Sessions) -> Self {
+        Self(sessions)
+    }
+}
 
 impl<S> Layer<S> for Wire {
     type Service = WireService<S>;
 
     fn layer(&self, inner: S) -> WireService<S> {
-        WireService { inner }
+        WireService {
+            inner,
+            sessions: self.0.clone(),
+        }
     }
 }
 
@@ -80,6 +90,7 @@ impl<S> Layer<S> for Wire {
 #[derive(Clone, Debug)]
 pub(crate) struct WireService<S> {
     inner: S,
+    sessions: Sessions,
 }
 
 impl<S> Service<HttpRequest> for WireService<S>
@@ -97,7 +108,11 @@ where
     }
 
     fn call(&mut self, request: HttpRequest) -> Self::Future {
-        // Everything else is a WebSocket's handshake, or refused.
+        if is_upgrade_request(&request) {
+            let answer = ws::upgrade(&self.sessions, request);
+            return Box::pin(ready(Ok(answer)));
+        }
+        // Everything else is refused.
         if request.method() != Method::POST || !content_type_is_json(&request) {
             return Box::pin(self.inner.call(request));
         }
@@ -164,8 +179,7 @@ where
     type BatchResponse = MethodResponse;
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let pushes = request.extensions().get::<Received>().is_none();
-        if !pushes && subscribes(request.method_name()) {
+        if subscribes(request.method_name()) {
             let error = MethodResponse::error(request.id, ErrorObject::from(ErrorCode::MethodNotFound));
             return Either::Left(ready(error.with_extensions(request.extensions)));
         }
@@ -219,7 +233,7 @@ where
     }
 }
 
-/// Which entries of a batch have an id; none is known over a WebSocket.
+/// Which entries of a batch have an id.
 fn ids(body: Option<&Received>) -> Vec<bool> {
     let entries = body.and_then(|Received(body)| serde_json::from_slice::<Vec<&RawValue>>(body).ok());
     let entries = entries.unwrap_or_default();

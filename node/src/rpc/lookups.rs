@@ -73,7 +73,8 @@ pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     })?;
     method(module, &["rpc_modules"], |_, _| async {
         let names = [
-            "anvil", "cordon", "debug", "eth", "evm", "net", "rpc", "trace", "txpool", "web3",
+            "anvil", "cordon", "debug", "erigon", "eth", "evm", "hardhat", "net", "ots", "personal", "rpc", "tenderly",
+            "trace", "txpool", "web3",
         ];
         let versions = names.iter().map(|name| ((*name).to_owned(), json!("1.0")));
         Ok(Value::Object(versions.collect()))
