@@ -240,6 +240,51 @@ fn playbooks_of_a_folder_are_read_and_their_problems_name_their_file() {
     );
 }
 
+const FALLBACK: &str = r#"
+[[fallback]]
+id = "council"
+scopes = ["vault"]
+safe = "0x00000000000000000000000000000000000000a9"
+deadline = "20 seconds"
+signed = ["halt.json"]
+service = "https://api.safe.global/tx-service/arb1"
+service_key = { env = "SAFE_KEY" }
+for = "2 hours"
+"#;
+
+#[test]
+fn fallbacks_are_read_and_checked() {
+    let config = parse(FALLBACK).unwrap();
+    let fallback = &config.fallbacks[0];
+    assert_eq!(
+        (fallback.deadline, fallback.patience, fallback.scopes.as_slice()),
+        (20, 120, &[1_u8][..])
+    );
+    assert!(fallback.serves(1) && !fallback.serves(0));
+    assert!(fallback.signed[0].ends_with("tests/data/halt.json"));
+    assert_eq!(fallback.proposal.as_ref().unwrap().duration, 7_200);
+    let messages: Vec<String> = [
+        ("scopes = [\"vault\"]", "scopes = [\"valt\"]"),
+        ("00a9\"", "00\""),
+        ("deadline = \"20 seconds\"", "deadline = \"1 second\""),
+        ("\"https://api.safe.global/tx-service/arb1\"", "\"safe.global\""),
+        ("for = \"2 hours\"", "for = \"3 days\""),
+        ("service = \"https://api.safe.global/tx-service/arb1\"\n", ""),
+        ("service_key = { env = \"SAFE_KEY\" }", "service_key = \"s3cret\""),
+        (
+            "signed = [\"halt.json\"]\nservice = \"https://api.safe.global/tx-service/arb1\"\nservice_key = { env = \"SAFE_KEY\" }\nfor = \"2 hours\"\n",
+            "",
+        ),
+    ]
+    .into_iter()
+    .map(|(from, to)| {
+        assert!(FALLBACK.contains(from), "{from}");
+        parse(&FALLBACK.replacen(from, to, 1)).err().unwrap_or_else(|| panic!("nothing wrong with {to}"))
+    })
+    .collect();
+    insta::assert_snapshot!("fallback_complaints", messages.join("\n\n---\n\n"));
+}
+
 fn step(id: &str, does: Does) -> Step {
     Step {
         id: id.into(),

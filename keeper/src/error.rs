@@ -7,6 +7,7 @@ use cordon_client::config::SecretError;
 
 use crate::chain::{CallError, RpcError};
 use crate::record::StoreError;
+use crate::respond::FallbackError;
 use crate::rules::ReadError;
 
 /// Why a keeper cannot be set up or go on.
@@ -26,6 +27,9 @@ pub enum KeeperError {
     /// A signing key could not be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A fallback cannot be set up.
+    #[error(transparent)]
+    Fallback(#[from] FallbackError),
     /// No HTTP client could be made.
     #[error("no HTTP client for the signing service can be made: {reason}")]
     Client {

@@ -29,7 +29,7 @@ use crate::play;
 use crate::policy;
 use crate::record::{AlarmKind, Names, PlayPlan, Store};
 use crate::report::{Reports, RuleTexts};
-use crate::respond::{Account, Armory, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
+use crate::respond::{Account, Armory, Climber, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
 use crate::rules::{HereStatus, Reader, Request, Watched};
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
@@ -354,6 +354,7 @@ impl Keeper {
         });
         let progress = Progress::new(self.options.stale_head);
         let readiness = Readiness::default();
+        let fallbacks = Readiness::default();
         let alarms = self.alarms.clone();
         let address = self.address();
         let mut tasks = tokio::task::JoinSet::new();
@@ -362,6 +363,11 @@ impl Keeper {
             let armory = Armory::new(responder.clone(), &self.policies, plain, readiness.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(armory.run()));
             tasks.spawn(stop.clone().run_until_cancelled_owned(responder.run()));
+        }
+        if let Some(responder) = responder.clone() {
+            let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone());
+            let climber = Climber::new(responder, self.options.fallbacks.clone(), heartbeat);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(climber.run(fallbacks.clone())));
         }
         if let Some(upkeep) = upkeep.clone() {
             tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep.run()));
@@ -421,6 +427,7 @@ impl Keeper {
                 remote,
             );
             shown.approvers = self.approvers.clone();
+            shown.fallbacks = fallbacks;
             tasks.spawn(
                 stop.clone()
                     .run_until_cancelled_owned(console::serve(listener, Arc::new(shown))),

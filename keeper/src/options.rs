@@ -11,7 +11,7 @@ use cordon_client::playbook::Playbook;
 
 use crate::chain::HeadSettings;
 use crate::error::KeeperError;
-use crate::respond::{DeliverSettings, KeySigner, RemoteSigner};
+use crate::respond::{DeliverSettings, KeySigner, RemoteSigner, SafeFallback};
 use crate::rules::Watches;
 
 /// Settings of a keeper. [`Options::new`] has the defaults of docs/keeper.md.
@@ -52,6 +52,8 @@ pub struct Options {
     /// How long the turn of a keeper lasts that shares its record with others, unless it renews it: what a dead one is replaced
     /// within.
     pub term: Duration,
+    /// What is tried when the keeper's own way does not contain an incident.
+    pub fallbacks: Vec<SafeFallback>,
     /// What is done at which incident.
     pub playbooks: Vec<Playbook>,
     /// Who may approve steps of playbooks.
@@ -84,6 +86,7 @@ impl Options {
             keep_blocks: 2_000_000,
             stale_head: Duration::from_secs(60),
             term: Duration::from_secs(4),
+            fallbacks: Vec::new(),
             playbooks: Vec::new(),
             people: People::default(),
             audiences: Vec::new(),
@@ -95,7 +98,7 @@ impl Options {
     ///
     /// # Errors
     /// [`KeeperError::NoSection`] and [`KeeperError::NoGuard`] for what the file lacks. A file with watches and no invariants
-    /// needs no guard.
+    /// needs no guard. [`KeeperError::Fallback`] when a fallback cannot be set up.
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
         let only_watches = config.invariants.is_empty() && !config.watches.is_empty();
@@ -106,10 +109,16 @@ impl Options {
         let rpc = config.chain.rpc.iter().map(|url| url.as_str().to_owned()).collect();
         let ws = Some(config.chain.ws.as_str().to_owned());
         let reports = Some(section.reports.clone());
+        let fallbacks = config
+            .fallbacks
+            .iter()
+            .map(|fallback| SafeFallback::new(fallback.clone(), config.source.directory()))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             reports,
             watches: Watches::new(&config.watches, &config.maintenance),
             evaluate: section.evaluate,
+            fallbacks,
             playbooks: config.playbooks.clone(),
             people: config.people.clone(),
             audiences: config

@@ -7,6 +7,7 @@
 mod check;
 mod credential;
 mod duration;
+mod fallback;
 mod notify;
 mod schema;
 mod schema_playbook;
@@ -33,6 +34,7 @@ use crate::playbook::Playbook;
 
 pub use credential::{Credential, SecretText};
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use fallback::{Fallback, SafeService};
 pub use notify::{Audience, Email, MailSecurity, NotifyChannel, Via};
 pub use secret::{Secret, SecretError};
 pub use source::{Problem, Report, Source, nearest, suggest};
@@ -66,6 +68,8 @@ pub struct Config {
     pub playbooks: Vec<Playbook>,
     /// Who may approve what.
     pub people: People,
+    /// What is tried when the keeper's own way does not contain an incident, in the order of the file.
+    pub fallbacks: Vec<Fallback>,
     /// Doubtful things that do not keep the configuration from being used.
     pub warnings: Vec<Problem>,
 }

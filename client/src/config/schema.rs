@@ -36,6 +36,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) maintenance: Vec<RawMaintenance>,
     #[serde(default)]
+    pub(super) fallback: Vec<RawFallback>,
+    #[serde(default)]
     pub(super) playbook: Vec<RawPlaybook>,
     #[serde(default)]
     pub(super) roles: BTreeMap<Text, OneOrMany>,
@@ -82,6 +84,21 @@ pub(super) struct RawKeeper {
     #[serde(default)]
     pub(super) evaluate: Evaluate,
     pub(super) playbooks: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFallback {
+    pub(super) id: Text,
+    pub(super) scopes: Option<OneOrMany>,
+    pub(super) safe: Text,
+    pub(super) deadline: Option<Text>,
+    pub(super) patience: Option<Text>,
+    pub(super) signed: Option<OneOrMany>,
+    pub(super) service: Option<Text>,
+    pub(super) service_key: Option<Spanned<Credential>>,
+    #[serde(rename = "for")]
+    pub(super) duration: Option<Text>,
 }
 
 #[derive(Deserialize)]

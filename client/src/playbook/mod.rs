@@ -4,6 +4,7 @@
 
 pub mod cacao;
 mod condition;
+mod condition_text;
 mod text;
 
 use std::collections::BTreeSet;

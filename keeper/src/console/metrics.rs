@@ -148,6 +148,17 @@ impl Metrics {
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+        let fallbacks: Family<Label, Gauge> = Family::default();
+        for (fallback, is_ready) in shown.fallbacks.rules() {
+            fallbacks
+                .get_or_create(&[("fallback", fallback)])
+                .set(i64::from(is_ready));
+        }
+        registry.register(
+            "fallback_ready",
+            "Whether a transaction that a Safe's owners have signed ahead would work now, by fallback",
+            fallbacks,
+        );
         let ready: Family<Label, Gauge> = Family::default();
         for (rule, is_ready) in shown.readiness.rules() {
             ready.get_or_create(&[("rule", rule)]).set(i64::from(is_ready));

@@ -57,6 +57,8 @@ pub(crate) struct Shown {
     pub(crate) remote: bool,
     /// Who may approve.
     pub(crate) approvers: Approvers,
+    /// Fallbacks, and whether one of their signed transactions would work.
+    pub(crate) fallbacks: Readiness,
     at_once: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -81,6 +83,7 @@ impl Shown {
             events,
             remote,
             approvers: Approvers::default(),
+            fallbacks: Readiness::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }

@@ -3,6 +3,7 @@
 
 mod facts;
 mod judge;
+pub mod ladder;
 pub mod playbook;
 
 pub use facts::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};

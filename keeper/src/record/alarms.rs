@@ -45,6 +45,10 @@ pub enum AlarmKind {
     ConfigChanged,
     /// A watch could not look at a block.
     WatchUnknown,
+    /// What a Safe's owners have signed ahead would not be executed if it were needed now.
+    FallbackNotReady,
+    /// Neither the keeper nor a fallback has contained an incident.
+    NotContained,
     /// What the keeper evaluated is not what the guard says.
     Evaluation,
 }
@@ -72,6 +76,8 @@ impl AlarmKind {
             Self::NotifyFailed => "notify-failed",
             Self::ConfigChanged => "config-changed",
             Self::WatchUnknown => "watch-unknown",
+            Self::FallbackNotReady => "fallback-not-ready",
+            Self::NotContained => "not-contained",
             Self::Evaluation => "evaluation",
         }
     }
@@ -86,7 +92,8 @@ impl AlarmKind {
             | Self::Disagreement
             | Self::Record
             | Self::ActionRefused
-            | Self::ContainmentFailed => Severity::P1,
+            | Self::ContainmentFailed
+            | Self::NotContained => Severity::P1,
             Self::RuleUnknown
             | Self::EventsUnread
             | Self::WatchUnknown
@@ -94,6 +101,7 @@ impl AlarmKind {
             | Self::Behind
             | Self::ActionDelayed
             | Self::NotReady
+            | Self::FallbackNotReady
             | Self::RulebookChanged
             | Self::Heartbeat => Severity::P2,
             Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint => Severity::P3,

@@ -198,6 +198,13 @@ impl Store {
     }
 }
 
+/// One intent; `None` when there is none of that number.
+pub(super) async fn one(connection: &mut Connection, id: i64) -> Result<Option<Intent>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM intents WHERE id = ?");
+    let row = query(&sql).bind(id).fetch_optional(connection).await?;
+    row.as_ref().map(intent).transpose()
+}
+
 /// Stores an intent unless its key is there already.
 pub(super) async fn insert(
     connection: &mut Connection,

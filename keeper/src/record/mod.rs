@@ -13,6 +13,7 @@ mod fleet;
 mod follow;
 mod incidents;
 mod intents;
+mod ladder;
 mod model;
 mod notices;
 mod outbox;
@@ -41,6 +42,7 @@ pub use db::{Lease, LeaseHolder};
 pub use evidence::{Evidence, EvidenceError, Line, Link};
 pub use incidents::OpenIncident;
 pub use intents::{Confirmation, NewIntent};
+pub use ladder::{Ladder, LadderRule};
 pub use model::{
     Closure, Incident, IncidentState, Intent, IntentKind, NamedContainment, Names, Outcome, TimelineEntry,
     TransactionRecord,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy::consensus::TxEip1559;
 use alloy::eips::eip2718::Encodable2718;
-use alloy::primitives::{Address, Bytes, TxKind, U256};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
@@ -220,6 +220,11 @@ impl Account {
     /// The nonce at hand may be wrong: the chain is asked next time.
     pub async fn disarm(&self) {
         self.armed.lock().await.nonce = None;
+    }
+
+    /// The signature of a hash. The error is a sentence without secrets.
+    pub(super) async fn sign_hash(&self, hash: B256) -> Result<Bytes, String> {
+        self.signer.sign_hash(&hash).await
     }
 
     pub(super) async fn sign(&self, draft: &Draft) -> Result<SentTransaction, AccountError> {

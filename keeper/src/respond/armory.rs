@@ -30,7 +30,7 @@ const PATIENCE: u32 = 2;
 pub(crate) struct Readiness(Arc<Mutex<BTreeMap<String, Option<String>>>>);
 
 impl Readiness {
-    fn set(&self, rule: &str, trouble: Option<String>) {
+    pub(super) fn set(&self, rule: &str, trouble: Option<String>) {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         rules.insert(rule.to_owned(), trouble);
     }

@@ -9,6 +9,7 @@ mod deliver;
 #[cfg(test)]
 mod deliver_tests;
 mod heartbeat;
+mod ladder;
 mod queue;
 mod responder;
 mod signer;
@@ -19,6 +20,8 @@ pub use answer::{Refusal, classify_revert, describe_revert};
 pub(crate) use armory::{Armory, Readiness};
 pub use deliver::{Call, DeliverError, DeliverSettings, Delivered};
 pub use heartbeat::{Heartbeat, HeartbeatError};
+pub(crate) use ladder::Climber;
+pub use ladder::{FallbackError, SafeFallback};
 pub use queue::{Job, Queue};
 pub use responder::{GasPlan, Responder};
 pub use signer::{KeySigner, RemoteSigner};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy::consensus::transaction::SignerRecoverable;
 use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Decodable2718;
-use alloy::primitives::{Address, Bytes, hex};
+use alloy::primitives::{Address, B256, Bytes, hex};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_client::config::SecretText;
@@ -40,6 +40,20 @@ impl KeySigner {
         match self {
             Self::Local(signer) => signer.address(),
             Self::Remote(signer) => signer.address,
+        }
+    }
+
+    /// The signature of a hash, 65 bytes with v 27 or 28. The error is a sentence without secrets.
+    pub(super) async fn sign_hash(&self, hash: &B256) -> Result<Bytes, String> {
+        match self {
+            Self::Local(signer) => {
+                let signature = signer.sign_hash_sync(hash).map_err(|error| error.to_string())?;
+                Ok(signature.as_bytes().to_vec().into())
+            }
+            Self::Remote(signer) => Err(format!(
+                "the service that holds the key of {} signs transactions only",
+                signer.address
+            )),
         }
     }
 

@@ -14,6 +14,7 @@ mod blocks;
 mod evidence;
 mod fleet;
 mod incidents;
+mod ladder;
 mod outbox;
 mod past;
 mod playbook;

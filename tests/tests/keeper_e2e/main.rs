@@ -13,6 +13,8 @@ mod crash;
 mod fleet;
 mod incident;
 mod keys;
+mod ladder;
+mod playbook;
 mod process;
 mod start;
 mod told;

@@ -1,11 +1,13 @@
 //! From the text to a [`Config`]: every name resolved, every problem collected.
 
 mod contracts;
+mod fallback;
 mod foundry;
 mod guard;
 mod maintenance;
 mod notify;
 mod playbook;
+mod playbook_step;
 mod route;
 mod rules;
 mod watch;
@@ -62,6 +64,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
         people: &people,
     };
     let playbooks = checker.playbooks((&raw.playbook, raw.keeper.as_ref()), &raw.invariant, &around);
+    let fallbacks = checker.fallbacks(&raw.fallback, &guard.scopes);
     let keeper = raw.keeper.map(|keeper| checker.keeper(keeper));
     let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts, &notify);
     let containments = checker.containments(&raw.containment, &guard.scopes);
@@ -86,6 +89,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
             maintenance,
             playbooks,
             people,
+            fallbacks,
             warnings,
         }),
         _ => Err(Report::new(source.path(), problems)),

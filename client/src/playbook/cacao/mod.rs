@@ -9,6 +9,8 @@ mod export;
 mod import;
 mod pattern;
 mod reader;
+mod step;
+mod workflow;
 
 use alloy::primitives::{hex, keccak256};
 

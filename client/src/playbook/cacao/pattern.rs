@@ -6,7 +6,8 @@
 use cordon_core::level::Level;
 
 use crate::config::Severity;
-use crate::playbook::condition::{LEVELS, joined};
+use crate::playbook::condition::LEVELS;
+use crate::playbook::condition_text::joined;
 use crate::playbook::{Condition, Relation, RuleSays, Standing};
 
 const OBJECT: &str = "x-cordon-incident:";

@@ -24,6 +24,7 @@ impl<'a, 'p> Object<'a, 'p> {
     /// `value` as an object; a problem when it is none.
     pub(super) fn of(place: &str, value: &'a Value, problems: &'p mut Problems) -> Option<Self> {
         let Value::Object(map) = value else {
+            let place = if place.is_empty() { "the file" } else { place };
             problems.found.push(format!("{place}: an object is wanted"));
             return None;
         };

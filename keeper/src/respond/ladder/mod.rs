@@ -1,0 +1,408 @@
+//! The fallback ladder, climbed: when the keeper's own way does not contain an incident in time, a transaction that a Safe's
+//! owners have signed ahead is sent, then one is proposed to them, then people are called.
+//!
+//! Each rung is noted in the record before it is tried. What a crash interrupts is carried on: the Safe's own nonce lets a signed
+//! transaction have one effect whoever sends it how often, and a proposal is known by its hash.
+
+mod ready;
+mod safe;
+mod service;
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, Bytes, U256};
+use alloy::sol_types::SolCall;
+use cordon_client::config::{Fallback, SecretError, SecretText};
+use cordon_client::guard::ICordonGuard as Guard;
+use futures::future::join_all;
+
+use super::account::Account;
+use super::armory::Readiness;
+use super::deliver::{Call, Delivery};
+use super::responder::{Responder, abi_level};
+use crate::decide::ladder::{Move, Rung, RungStatus, climb};
+use crate::record::{AlarmKind, Ladder, LadderRule, StoreError};
+use safe::{SafeState, SignedSafeTx, hash, plain, state};
+use service::{Proposal, SafeClient, ServiceError};
+
+/// How often it is looked whether a ladder is due.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Gas around what the Safe's transaction does.
+const SAFE_GAS: u64 = 500_000;
+/// Between two tries of a rung that may pass later.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Why a fallback cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum FallbackError {
+    /// The key of the service could not be had.
+    #[error("fallback `{id}`: {source}")]
+    Key {
+        /// Name of the fallback.
+        id: String,
+        /// Why.
+        source: SecretError,
+    },
+    /// No HTTP client could be made.
+    #[error("fallback `{id}`: no HTTP client can be made: {reason}")]
+    Client {
+        /// Name of the fallback.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A fallback with what it is asked through.
+#[derive(Debug, Clone)]
+pub struct SafeFallback {
+    config: Fallback,
+    service: Option<SafeClient>,
+}
+
+impl SafeFallback {
+    /// A configured fallback; the service's key is read. `directory` is where relative paths of credentials start.
+    ///
+    /// # Errors
+    /// See [`FallbackError`].
+    pub fn new(config: Fallback, directory: &std::path::Path) -> Result<Self, FallbackError> {
+        let service = match &config.proposal {
+            None => None,
+            Some(service) => {
+                let key: Option<SecretText> = service
+                    .key
+                    .as_ref()
+                    .map(|key| key.read(directory))
+                    .transpose()
+                    .map_err(|source| FallbackError::Key {
+                        id: config.id.clone(),
+                        source,
+                    })?;
+                let client = SafeClient::new(service.url.clone(), key).map_err(|error| FallbackError::Client {
+                    id: config.id.clone(),
+                    reason: error.without_url().to_string(),
+                })?;
+                Some(client)
+            }
+        };
+        Ok(Self { config, service })
+    }
+
+    fn rungs(&self) -> Vec<Rung> {
+        let signed = (!self.config.signed.is_empty()).then_some(Rung::Signed);
+        let proposal = self.service.as_ref().map(|_| Rung::Proposal);
+        signed.into_iter().chain(proposal).chain([Rung::Page]).collect()
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.config.patience))
+    }
+}
+
+/// Climbs ladders. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Climber {
+    responder: Responder,
+    fallbacks: Vec<SafeFallback>,
+    /// Who may pay for a Safe's transaction: anybody can send it.
+    payers: Vec<Account>,
+}
+
+impl Climber {
+    pub(crate) fn new(responder: Responder, fallbacks: Vec<SafeFallback>, heartbeat: Option<Account>) -> Self {
+        let payers = responder.accounts.iter().cloned().chain(heartbeat).collect();
+        Self {
+            responder,
+            fallbacks,
+            payers,
+        }
+    }
+
+    /// Works for ever: climbs what is due, and keeps signed transactions ready.
+    pub(crate) async fn run(self, readiness: Readiness) {
+        futures::future::join(self.clone().climb(), self.stay_ready(readiness)).await;
+    }
+
+    async fn climb(self) {
+        if self.fallbacks.is_empty() {
+            return;
+        }
+        let rules: Vec<LadderRule> = self
+            .fallbacks
+            .iter()
+            .map(|fallback| LadderRule {
+                fallback: fallback.config.id.clone(),
+                scopes: fallback.config.scopes.clone(),
+                deadline_ms: i64::from(fallback.config.deadline).saturating_mul(1_000),
+            })
+            .collect();
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let store = &self.responder.store;
+            match store.ladders(&rules).await {
+                Ok(ladders) => {
+                    let steps = ladders.iter().map(|ladder| self.step(ladder));
+                    for result in join_all(steps).await {
+                        if let Err(error) = result {
+                            tracing::error!(%error, "a fallback could not be carried on; it is tried again");
+                        }
+                    }
+                }
+                Err(StoreError::Fenced { .. }) => {}
+                Err(error) => tracing::error!(%error, "fallbacks could not be looked at"),
+            }
+        }
+    }
+
+    async fn step(&self, ladder: &Ladder) -> Result<(), StoreError> {
+        let store = &self.responder.store;
+        let subject = self.responder.names.scope(ladder.intent.scope);
+        let found = self
+            .fallbacks
+            .iter()
+            .find(|fallback| fallback.config.id == ladder.fallback);
+        let Some(fallback) = found else {
+            // It is configured no more: people are left.
+            return match climb(&[Rung::Page], &ladder.rungs, ladder.held, 0, store.now_ms()) {
+                Move::Begin(_) => self.call_people(ladder, &subject).await,
+                Move::Held => store.end_ladder(ladder, &subject, true).await,
+                _ => store.end_ladder(ladder, &subject, false).await,
+            };
+        };
+        let patience_ms = i64::from(fallback.config.patience).saturating_mul(1_000);
+        let next = climb(
+            &fallback.rungs(),
+            &ladder.rungs,
+            ladder.held,
+            patience_ms,
+            store.now_ms(),
+        );
+        match next {
+            Move::Wait => Ok(()),
+            Move::Held => store.end_ladder(ladder, &subject, true).await,
+            Move::Exhausted => store.end_ladder(ladder, &subject, false).await,
+            Move::Begin(Rung::Page) | Move::CarryOn(Rung::Page) | Move::GiveUp(Rung::Page) => {
+                self.call_people(ladder, &subject).await
+            }
+            Move::GiveUp(rung) => {
+                let text = format!("not within {} s", fallback.config.patience);
+                store.end_rung(ladder, rung, RungStatus::Failed, &text).await
+            }
+            Move::Begin(rung) => {
+                let text = format!("for the {} of {subject}", ladder.intent.kind.name());
+                store.begin_rung(ladder, rung, &text).await?;
+                self.attempt(ladder, fallback, rung).await
+            }
+            Move::CarryOn(rung) => self.attempt(ladder, fallback, rung).await,
+        }
+    }
+
+    async fn call_people(&self, ladder: &Ladder, subject: &str) -> Result<(), StoreError> {
+        let text = self.call_for(ladder);
+        if self.responder.store.call_people(ladder, subject, &text).await? {
+            self.responder.alarms.announce(AlarmKind::NotContained, subject, &text);
+        }
+        Ok(())
+    }
+
+    fn call_for(&self, ladder: &Ladder) -> String {
+        let intent = &ladder.intent;
+        let tried: Vec<String> = ladder
+            .rungs
+            .iter()
+            .map(|rung| format!("{} {}", rung.rung.name(), rung.status.name()))
+            .collect();
+        let tried = if tried.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", tried.join(", "))
+        };
+        format!(
+            "incident {} is not contained: {} should be {}, the keeper could not do it, and neither did the fallback {}{tried}: a guardian has to act now",
+            ladder.incident,
+            self.responder.names.scope(intent.scope),
+            intent.level.name(),
+            ladder.fallback
+        )
+    }
+
+    /// Tries a rung for as long as it has; what may pass later is tried again within that time.
+    async fn attempt(&self, ladder: &Ladder, fallback: &SafeFallback, rung: Rung) -> Result<(), StoreError> {
+        let store = &self.responder.store;
+        if !store.may_act() {
+            return Ok(());
+        }
+        let tried = match rung {
+            Rung::Signed => {
+                let sending = self.send_signed(fallback, ladder.intent.scope);
+                match tokio::time::timeout(fallback.patience(), sending).await {
+                    Ok(tried) => tried,
+                    Err(_) => Tried::Later("it was not included in time".to_owned()),
+                }
+            }
+            Rung::Proposal => self.propose(fallback, ladder).await,
+            Rung::Page => return Ok(()),
+        };
+        match tried {
+            Tried::Done(text) => store.end_rung(ladder, rung, RungStatus::Done, &text).await,
+            Tried::Failed(text) => store.end_rung(ladder, rung, RungStatus::Failed, &text).await,
+            Tried::Later(text) => {
+                tracing::warn!(fallback = ladder.fallback, rung = rung.name(), "tried again: {text}");
+                tokio::time::sleep(AGAIN).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends the signed transaction that the Safe would execute now.
+    async fn send_signed(&self, fallback: &SafeFallback, scope: u8) -> Tried {
+        let safe = fallback.config.safe;
+        let state = match state(&self.responder.rpc, safe).await {
+            Ok(state) => state,
+            Err(error) => return Tried::Later(error.to_string()),
+        };
+        let mut troubles = Vec::new();
+        for file in &fallback.config.signed {
+            let name = file.display();
+            match SignedSafeTx::read(file, self.responder.rpc.chain_id(), safe) {
+                Err(error) => troubles.push(format!("{name}: {error}")),
+                Ok(signed) => match signed.trouble(&state) {
+                    Some(why) => troubles.push(format!("{name}: {why}")),
+                    None => match self.deliver(&signed, scope).await {
+                        Ok(text) => return Tried::Done(format!("{name}: {text}")),
+                        Err(Tried::Failed(why)) => troubles.push(format!("{name}: {why}")),
+                        Err(tried) => return tried,
+                    },
+                },
+            }
+        }
+        Tried::Failed(troubles.join("; "))
+    }
+
+    /// Lets whoever can pay send the Safe's transaction.
+    async fn deliver(&self, signed: &SignedSafeTx, scope: u8) -> Result<String, Tried> {
+        let call = Call {
+            to: signed.safe,
+            data: signed.call(),
+            gas: self.responder.gas.limit(scope).saturating_add(SAFE_GAS),
+        };
+        let mut why = "nobody can pay for it".to_owned();
+        for account in &self.payers {
+            match ready::rehearse(account, &call).await {
+                Ok(None) => {}
+                Ok(Some(trouble)) => {
+                    why = trouble;
+                    continue;
+                }
+                Err(error) => return Err(Tried::Later(error.to_string())),
+            }
+            let delivery = Delivery {
+                account,
+                settings: &self.responder.settings,
+                ledger: None,
+                call: &call,
+                sent: Vec::new(),
+                resumed: false,
+                accepted_at: None,
+            };
+            match delivery.run(|_, _| {}).await {
+                Ok(delivered) if delivered.receipt.status() => {
+                    let hash = delivered.receipt.transaction_hash;
+                    return Ok(format!("executed in {hash}"));
+                }
+                Ok(delivered) => why = format!("{} was reverted", delivered.receipt.transaction_hash),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(Tried::Failed(why))
+    }
+
+    /// Proposes to the owners what the keeper could not do.
+    async fn propose(&self, fallback: &SafeFallback, ladder: &Ladder) -> Tried {
+        let (Some(service), Some(client)) = (&fallback.config.proposal, &fallback.service) else {
+            return Tried::Failed("no service is configured".to_owned());
+        };
+        let safe = fallback.config.safe;
+        let SafeState { nonce, .. } = match state(&self.responder.rpc, safe).await {
+            Ok(state) => state,
+            Err(error) => return Tried::Later(error.to_string()),
+        };
+        let tx = plain(self.responder.guard, self.containment(ladder, service.duration), nonce);
+        let hash = hash(&tx, self.responder.rpc.chain_id(), safe);
+        let done = || Tried::Done(format!("{hash} waits for the owners of {safe}"));
+        match client.has(hash).await {
+            Ok(true) => return done(),
+            Ok(false) => {}
+            Err(error) => return error.into(),
+        }
+        let mut why = "no key at hand can sign it".to_owned();
+        for account in &self.responder.accounts {
+            let signature = match account.sign_hash(hash).await {
+                Ok(signature) => signature,
+                Err(reason) => {
+                    why = reason;
+                    continue;
+                }
+            };
+            let proposal = Proposal {
+                safe,
+                tx: tx.clone(),
+                hash,
+                sender: account.address(),
+                signature,
+            };
+            match client.propose(&proposal).await {
+                Ok(()) => return done(),
+                // Another key may be the one that the owners have made a delegate.
+                Err(ServiceError::Refused(reason)) => why = reason,
+                Err(error) => return error.into(),
+            }
+        }
+        Tried::Failed(why)
+    }
+
+    /// What the Safe, as a guardian, is to call.
+    fn containment(&self, ladder: &Ladder, seconds: u32) -> Bytes {
+        let intent = &ladder.intent;
+        Guard::containCall {
+            scope: intent.scope,
+            level: abi_level(intent.level),
+            duration: seconds,
+            evidence: intent.block_hash,
+        }
+        .abi_encode()
+        .into()
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+enum Tried {
+    Done(String),
+    Failed(String),
+    Later(String),
+}
+
+impl From<ServiceError> for Tried {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Later(why) => Self::Later(why),
+            ServiceError::Refused(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// A payer needs this much for a call.
+fn cost(max_fee: u128, gas: u64) -> U256 {
+    U256::from(max_fee).saturating_mul(U256::from(gas))
+}
+
+/// The accounts that could pay are whoever has the money; their addresses are for messages.
+fn names(payers: &[Account]) -> String {
+    let names: Vec<String> = payers
+        .iter()
+        .map(Account::address)
+        .map(|a: Address| a.to_string())
+        .collect();
+    names.join(", ")
+}
