@@ -68,6 +68,42 @@ pub enum Finding {
     },
 }
 
+/// What a finding leaves in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    cause: u64,
+    /// The second word of the record.
+    pub word: B256,
+    /// The evidence that the event of an opened incident carries.
+    pub evidence: B256,
+}
+
+impl Finding {
+    /// What the finding leaves in a record. Inlined, so that a program that knows one kind of finding has no code for the other.
+    #[inline(always)]
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        match self {
+            Finding::Breach { rule, observed, bound } => {
+                let mut word = B256::ZERO;
+                let (left, right) = word.split_at_mut(16);
+                left.copy_from_slice(&observed.0.to_be_bytes());
+                right.copy_from_slice(&bound.0.to_be_bytes());
+                Opening {
+                    cause: RULE | u64::from(*rule),
+                    word,
+                    evidence: B256::ZERO,
+                }
+            }
+            Finding::Authority { actor, evidence } => Opening {
+                cause: *actor as u64,
+                word: *evidence,
+                evidence: *evidence,
+            },
+        }
+    }
+}
+
 /// A number in half a word: sign, exponent, and the highest bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading(u128);
@@ -138,24 +174,17 @@ impl Incident {
     #[must_use]
     pub fn pack(&self) -> (U256, B256) {
         let time = |value: u64| value & MAX_TIME;
-        let (cause, second) = match &self.finding {
-            Finding::Breach { rule, observed, bound } => {
-                let mut word = B256::ZERO;
-                let (left, right) = word.split_at_mut(16);
-                left.copy_from_slice(&observed.0.to_be_bytes());
-                right.copy_from_slice(&bound.0.to_be_bytes());
-                (RULE | u64::from(*rule), word)
-            }
-            Finding::Authority { actor, evidence } => (*actor as u64, *evidence),
-        };
+        let Opening {
+            cause, word: second, ..
+        } = self.finding.opening();
         let first = U256::from_limbs([
             time(self.opened_at)
                 | (self.state as u64) << STATE
-                | u64::from(self.scope) << 44
+                | u64::from(self.scope) << SCOPE
                 | u64::from(self.noted) << 52
                 | (self.peak as u64) << PEAK
                 | u64::from(self.raises) << RAISES,
-            time(self.closed_at) | cause << 40,
+            time(self.closed_at) | cause << CAUSE,
             time(self.released_at),
             u64::from(self.number) | u64::from(self.block) << 32,
         ]);
@@ -166,7 +195,7 @@ impl Incident {
     #[must_use]
     pub fn unpack(word: U256, second: B256) -> Option<Self> {
         let [first, closed, released, number] = word.into_limbs();
-        let cause = closed >> 40;
+        let cause = closed >> CAUSE;
         let finding = if cause & RULE == 0 {
             Finding::Authority {
                 actor: match cause & 3 {
@@ -190,7 +219,7 @@ impl Incident {
         };
         Some(Incident {
             number: (number & 0xffff_ffff) as u32,
-            scope: (first >> 44 & 0xff) as u8,
+            scope: (first >> SCOPE & 0xff) as u8,
             state: State::from_u8((first >> STATE & 0xf) as u8)?,
             peak: Level::from_u8((first >> PEAK & 7) as u8)?,
             raises: (first >> RAISES) as u8,
@@ -209,11 +238,24 @@ impl Incident {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head([u64; 4]);
 
+const CAUSE: u32 = 40;
 const STATE: u32 = 40;
+const SCOPE: u32 = 44;
 const PEAK: u32 = 53;
 const RAISES: u32 = 56;
 
 impl Head {
+    /// The word of an incident that is opened at `now` (Unix seconds), in this block.
+    #[must_use]
+    pub const fn opened(number: u32, scope: u8, level: Level, opening: &Opening, now: u64, block: u32) -> Self {
+        Head([
+            now & MAX_TIME | (State::Open as u64) << STATE | (scope as u64) << SCOPE | (level as u64) << PEAK,
+            opening.cause << CAUSE,
+            0,
+            number as u64 | (block as u64) << 32,
+        ])
+    }
+
     /// The word, when it is that of the incident with this number.
     #[must_use]
     pub const fn of(word: U256, number: u32) -> Option<Self> {

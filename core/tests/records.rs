@@ -132,6 +132,17 @@ proptest! {
         let state = State::from_u8(to).unwrap();
         let head = Head::of(word, record.number).unwrap();
         prop_assert_eq!(head.word(), word);
+        let fresh = Incident {
+            state: State::Open,
+            raises: 0,
+            noted: false,
+            released_at: 0,
+            closed_at: 0,
+            ..record
+        };
+        let opening = record.finding.opening();
+        let opened = Head::opened(record.number, record.scope, record.peak, &opening, record.opened_at, record.block);
+        prop_assert_eq!((opened.word(), opening.word), fresh.pack());
         prop_assert_eq!(head.is(state), record.state == state);
         let mut moved = Incident { state, ..record };
         match state {

@@ -18,6 +18,8 @@
 //! undo  = [{ call = "till.setLevel(1, 0)", undone = "till.levelOf(1) == 0 || till.levelOf(1) == 4" }]
 //! ```
 //!
+//! A call for `Halted` comes after it and is undone to `ReduceOnly` (`docs/guard.md`), so that the protocol steps down with the guard.
+//!
 //! Rules are the protocol's own conditions, in Rust, handed to [`exit`] as verdicts. Storage is written to the VM's cache, as the SDK
 //! does: it is persisted when the program ends.
 #![cfg_attr(target_arch = "wasm32", no_std)]

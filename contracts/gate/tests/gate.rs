@@ -66,10 +66,6 @@ fn the_selectors_are_those_of_the_abi() {
     assert_eq!(selector::IS_ALLOWED, ICordonGuard::isAllowedCall::SELECTOR);
     assert_eq!(selector::CONTAIN, ICordonGuard::containCall::SELECTOR);
     assert_eq!(selector::CONTAIN_MANY, ICordonGuard::containManyCall::SELECTOR);
-    assert_eq!(
-        selector::RETRY_CONTAINMENT,
-        ICordonGuard::retryContainmentCall::SELECTOR
-    );
     assert_eq!(selector::LEVEL_OF, ICordonGuard::levelOfCall::SELECTOR);
     assert_eq!(selector::LAST_HEARTBEAT, ICordonGuard::lastHeartbeatCall::SELECTOR);
     assert_eq!(selector::HEARTBEAT, ICordonGuard::heartbeatCall::SELECTOR);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
     bounds::{self, Actor, BoundError, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
-    incident::{Finding, Reading, State},
+    incident::{Finding, Opening, Reading, State},
     rule::{Class, Evaluation, Inputs, Verdict},
     rulebook::{RuleBody, RuleRecord, View},
     scope::{Change, ScopeError, ScopeState},
@@ -149,7 +149,7 @@ impl<H: Host> Guard<H> {
                 observed: Reading::new(&evaluation.observed),
                 bound: Reading::new(&evaluation.bound),
             };
-            match self.raise(Actor::Trip, rule.scope, rule.level, rule.duration, finding) {
+            match self.raise(Actor::Trip, rule.scope, rule.level, rule.duration, &finding.opening()) {
                 Ok(raised) => raised,
                 Err(error) => return Ok(Err(Obstacle::Bound(rule.scope, error))),
             }
@@ -190,8 +190,8 @@ impl<H: Host> Guard<H> {
             if !view.level_has_effect(*scope, wanted) {
                 return Err(refusal!(LevelHasNoEffect, scope, wanted));
             }
-            let finding = Finding::Authority { actor, evidence };
-            match self.raise(actor, *scope, wanted, duration, finding) {
+            let opening = Finding::Authority { actor, evidence }.opening();
+            match self.raise(actor, *scope, wanted, duration, &opening) {
                 Ok((next, change)) => {
                     any = true;
                     incidents.push(u64::from(next.incident));
@@ -312,7 +312,7 @@ impl<H: Host> Guard<H> {
         scope: u8,
         level: Level,
         duration: u32,
-        finding: Finding,
+        opening: &Opening,
     ) -> Result<(ScopeState, Change), BoundError> {
         let (state, now) = (self.scope(scope), self.host.now());
         let mut ledger = self.ledger();
@@ -356,7 +356,7 @@ impl<H: Host> Guard<H> {
                     if state.incident != 0 {
                         self.close_incident(scope, state.incident);
                     }
-                    self.open_incident(scope, incident, level, finding);
+                    self.open_incident(scope, incident, level, opening);
                 } else {
                     self.raise_incident(incident, level);
                 }

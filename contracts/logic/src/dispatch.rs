@@ -117,10 +117,6 @@ pub fn contain<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
             let evidence = arguments.word()?;
             Ok(numbers(&guard.contain_many(&scopes, level, duration, evidence)?))
         }
-        RETRY_CONTAINMENT => {
-            guard.retry_containment(arguments.u8()?)?;
-            Ok(Vec::new())
-        }
         _ => Err(Refusal::malformed()),
     }
 }
@@ -167,6 +163,7 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
         CANCEL_RELEASE => guard.cancel_release(arguments.u8()?)?,
         RELEASE => guard.release(arguments.u8()?)?,
         SETTLE => guard.settle(arguments.u8()?)?,
+        RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
         HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(arguments.u8()?, arguments.u64()?)?)),
         REHEARSE => guard.rehearse(arguments.u16()?)?,
         HEALTH => return guard.health(),
@@ -179,7 +176,7 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
 pub(crate) const fn place_of(selector: u32) -> usize {
     match selector {
         EVALUATE | EVALUATE_MANY => 1,
-        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH => 2,
+        RETRY_CONTAINMENT | QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH => 2,
         _ => 3,
     }
 }

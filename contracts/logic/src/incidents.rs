@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
     bounds::Actor,
-    incident::{Finding, Head, Incident, State, RING},
+    incident::{Finding, Head, Incident, Opening, State, RING},
     rule::Int,
     Level,
 };
@@ -28,27 +28,13 @@ impl<H: Host> Guard<H> {
     }
 
     /// Opens an incident.
-    pub(crate) fn open_incident(&mut self, scope: u8, number: u32, level: Level, finding: Finding) {
-        let evidence = match &finding {
-            Finding::Authority { evidence, .. } => *evidence,
-            Finding::Breach { .. } => B256::ZERO,
-        };
-        let incident = Incident {
-            number,
-            scope,
-            state: State::Open,
-            peak: level,
-            raises: 0,
-            noted: false,
-            opened_at: self.host.now(),
-            released_at: 0,
-            closed_at: 0,
-            block: (self.host.block() & 0xffff_ffff) as u32,
-            finding,
-        };
-        self.rewrite(&incident);
+    pub(crate) fn open_incident(&mut self, scope: u8, number: u32, level: Level, opening: &Opening) {
+        let block = (self.host.block() & 0xffff_ffff) as u32;
+        let head = Head::opened(number, scope, level, opening, self.host.now(), block);
+        self.set_head(number, &head);
         let key = layout::incident(Incident::slot(number), 1);
-        self.host.store(&key, &incident.pack().1);
+        self.host.store(&key, &opening.word);
+        let evidence = opening.evidence;
         emit!(self.host, IncidentOpened, [number, scope], evidence);
     }
 

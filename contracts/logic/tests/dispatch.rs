@@ -16,6 +16,7 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::cancelReleaseCall::SELECTOR,
         Abi::releaseCall::SELECTOR,
         Abi::settleCall::SELECTOR,
+        Abi::retryContainmentCall::SELECTOR,
         Abi::haltedSecondsCall::SELECTOR,
         Abi::rehearseCall::SELECTOR,
         Abi::healthCall::SELECTOR,
@@ -31,11 +32,7 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
     if hooks.iter().any(|selector| input.starts_with(selector)) {
         return hook(guard, input);
     }
-    let containment = [
-        Abi::containCall::SELECTOR,
-        Abi::containManyCall::SELECTOR,
-        Abi::retryContainmentCall::SELECTOR,
-    ];
+    let containment = [Abi::containCall::SELECTOR, Abi::containManyCall::SELECTOR];
     if containment.iter().any(|selector| input.starts_with(selector)) {
         return contain(guard, input);
     }
