@@ -1,7 +1,7 @@
 //! The state of a chain as a file, in the format that anvil writes and reads.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io::{Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     chain::{Block, Receipt},
     historical::Snapshot,
+    lineage::lineage,
     replace,
     rpc::number,
     state::raw_bytecode,
@@ -169,26 +170,43 @@ impl Dump {
         Some((best, time))
     }
 
-    /// The blocks, oldest first. `l1_number` tells the number of the layer below.
+    /// The blocks that lead to the best one, oldest first. `l1_number` tells the number of the layer below.
     pub(crate) fn blocks(&self, l1_number: impl Fn(&Header) -> u64) -> Result<Vec<Block>, DumpError> {
-        let known: BTreeMap<B256, &DumpedTransaction> = self
-            .transactions
-            .iter()
+        let headers = self.blocks.iter().map(|block| &block.header);
+        let headers: Vec<(B256, &Header)> = headers.map(|header| (header.hash_slow(), header)).collect();
+        let chain = lineage(&headers, self.head().map(|(number, _)| number))?;
+        let mut others: HashSet<B256> = headers.iter().map(|(hash, _)| *hash).collect();
+        let mut dumped = Vec::with_capacity(chain.len());
+        for index in chain {
+            if let (Some((hash, _)), Some(block)) = (headers.get(index), self.blocks.get(index)) {
+                others.remove(hash);
+                dumped.push((*hash, block));
+            }
+        }
+        if !others.is_empty() {
+            tracing::info!(
+                blocks = others.len(),
+                "the dump holds blocks that are no part of its chain: they are left out"
+            );
+        }
+        let transactions = || {
+            let all = self.transactions.iter();
+            all.filter(|transaction| !others.contains(&transaction.block_hash))
+        };
+        let known: BTreeMap<B256, &DumpedTransaction> = transactions()
             .filter_map(|transaction| Some((hash_of(&transaction.info)?, transaction)))
             .collect();
         // Impersonated transactions have another hash than their encoding: they are found by their place.
-        let placed: BTreeMap<(u64, u64), &DumpedTransaction> = self
-            .transactions
-            .iter()
+        let placed: BTreeMap<(u64, u64), &DumpedTransaction> = transactions()
             .filter_map(|transaction| {
                 let index = transaction.info.get("transaction_index")?.as_u64()?;
                 Some(((transaction.block_number, index), transaction))
             })
             .collect();
-        let mut blocks = Vec::with_capacity(self.blocks.len());
-        for dumped in &self.blocks {
+        let mut blocks = Vec::with_capacity(dumped.len());
+        for (hash, dumped) in dumped {
             let mut block = Block {
-                hash: dumped.header.hash_slow(),
+                hash,
                 l1_number: l1_number(&dumped.header),
                 header: dumped.header.clone(),
                 transactions: Vec::new(),
@@ -224,7 +242,6 @@ impl Dump {
             }
             blocks.push(block);
         }
-        blocks.sort_by_key(|block| block.header.number);
         Ok(blocks)
     }
 

@@ -17,6 +17,7 @@ mod handle;
 mod historical;
 #[cfg(unix)]
 mod ipc;
+mod lineage;
 mod node;
 mod payment;
 mod pending;

@@ -84,7 +84,6 @@ impl Node {
         let l1_number =
             |header: &alloy::consensus::Header| self.chain.read().l1_number(header.number, header.timestamp);
         let blocks: Vec<Arc<Block>> = dump.blocks(l1_number)?.into_iter().map(Arc::new).collect();
-        check_order(&blocks)?;
         let root = self.store.read().root();
         let chain = self.loaded_chain(dump, blocks, root);
         // Only of blocks that are part of the chain now: on a fork they may not be.
@@ -117,9 +116,9 @@ impl Node {
     fn loaded_chain(&self, dump: &Dump, blocks: Vec<Arc<Block>>, root: B256) -> Chain {
         let present = self.chain.read();
         match (&self.fork, blocks.first()) {
-            (Some(fork), Some(first)) if first.header.parent_hash == fork.tip.hash => {
+            (Some(fork), Some(_)) if following(&blocks, fork.tip.hash).next().is_some() => {
                 let mut chain = Chain::forked(fork.tip.clone());
-                blocks.into_iter().for_each(|block| chain.push(block));
+                following(&blocks, fork.tip.hash).for_each(|block| chain.push(block.clone()));
                 chain
             }
             (Some(fork), _) => {
@@ -189,15 +188,7 @@ fn changes(before: &Accounts, after: &Accounts) -> ChangeSet {
     changes
 }
 
-/// Blocks must follow each other.
-fn check_order(blocks: &[Arc<Block>]) -> Result<(), DumpError> {
-    for (block, next) in blocks.iter().zip(blocks.iter().skip(1)) {
-        if block.header.number.checked_add(1) != Some(next.header.number) {
-            return Err(DumpError::Format(format!(
-                "block {} is followed by block {}",
-                block.header.number, next.header.number
-            )));
-        }
-    }
-    Ok(())
+/// The blocks after the one with this hash, which may be among them.
+fn following(blocks: &[Arc<Block>], hash: B256) -> impl Iterator<Item = &Arc<Block>> {
+    blocks.iter().skip_while(move |block| block.header.parent_hash != hash)
 }

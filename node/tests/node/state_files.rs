@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use alloy::{
-    primitives::{B256, U256},
+    primitives::{B256, Bytes, U256},
     providers::Provider,
 };
 use cordon_node::{NodeConfig, StateFiles, spawn};
@@ -317,4 +317,40 @@ async fn anvils_states_of_older_blocks_are_read() {
         provider.get_balance(ALICE).block_id(2.into()).await.unwrap(),
         up.get_balance(ALICE).block_id(2.into()).await.unwrap()
     );
+}
+
+/// Anvil keeps the genesis that it made before it loaded a dump, and writes it among the blocks of that dump.
+#[tokio::test]
+async fn a_dump_of_an_anvil_that_was_itself_started_from_one_loads_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.json");
+    let ours = fresh().await;
+    send(&plain(&ours.http_endpoint()), transfer(ALICE, BOB, 5)).await;
+    // Another time, or both would make the same genesis.
+    let theirs = Anvil::start(&["--timestamp", "1700000000"]).await;
+    raw(&theirs.provider(), "anvil_mine", json!(["0x2"])).await;
+    for origin in [theirs.provider(), plain(&ours.http_endpoint())] {
+        let head = origin.get_block_number().await.unwrap();
+        let packed: Bytes = serde_json::from_value(raw(&origin, "anvil_dumpState", json!([])).await).unwrap();
+        std::fs::write(&file, packed).unwrap();
+        let second = Anvil::start(&["--load-state", file.to_str().unwrap()]).await;
+        let up = second.provider();
+        raw(&up, "anvil_mine", json!(["0x1"])).await;
+        let packed = raw(&up, "anvil_dumpState", json!([])).await;
+        let node = fresh().await;
+        let provider = plain(&node.http_endpoint());
+        raw(&provider, "anvil_loadState", json!([packed])).await;
+        assert_eq!(provider.get_block_number().await.unwrap(), head + 1);
+        for number in 0..=head {
+            let hash = async |chain: &alloy::providers::DynProvider| {
+                let block = chain.get_block_by_number(number.into()).await.unwrap();
+                block.map(|block| block.header.hash)
+            };
+            assert_eq!(hash(&provider).await, hash(&origin).await, "block {number}");
+        }
+        assert_eq!(
+            provider.get_balance(BOB).await.unwrap(),
+            up.get_balance(BOB).await.unwrap()
+        );
+    }
 }
