@@ -75,6 +75,14 @@ pub enum NodeError {
         /// Hash of the endpoint's block.
         found: B256,
     },
+    /// The upstream endpoints have different blocks.
+    #[error("the RPCs to fork do not serve the same chain: of block {number}, {blocks}; give endpoints of one chain")]
+    EndpointsDiffer {
+        /// Number of the block.
+        number: u64,
+        /// Which endpoint has which.
+        blocks: String,
+    },
     /// The upstream endpoint answered something that the node cannot use.
     #[error("the RPC to fork, {endpoint}, gave an answer to {method} that is not understood: {reason}")]
     ForkAnswer {

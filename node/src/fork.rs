@@ -69,7 +69,8 @@ impl Fork {
     pub(crate) async fn connect(url: &Url, config: &NodeConfig) -> Result<Self, NodeError> {
         let requests = &config.fork_requests;
         let named = Endpoint::new(url, &requests.fallbacks);
-        let upstreams = open::open_all(url, requests, &named, config.chain_id).await?;
+        let opened = open::open_all(url, requests, &named, config.chain_id).await?;
+        let upstreams = open::together(&opened, requests);
         let provider = open::provider(upstreams.clone());
         let found = Finder {
             provider: &provider,
@@ -82,7 +83,7 @@ impl Fork {
         };
         let meta = BlockchainDbMeta::new(BlockEnv::default(), named.name());
         let database = BlockchainDb::new(meta, None);
-        let pinned = found.pin(&tip).await;
+        let pinned = open::pin_all(&opened, &upstreams, requests, &tip).await?;
         let backend = SharedBackend::spawn_backend(provider.clone(), database, Some(pinned)).await;
         // Only blocking threads read the state, so they may simply block.
         let backend = backend.with_blocking_mode(BlockingMode::Block);

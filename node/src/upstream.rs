@@ -16,6 +16,7 @@ use alloy::transports::{
 };
 use alloy_json_rpc::{ErrorPayload, RequestPacket, ResponsePacket};
 use parking_lot::{Mutex, RwLock};
+use serde_json::value::RawValue;
 use tower::Service;
 
 /// The longest wait between two attempts.
@@ -101,6 +102,7 @@ impl Inner {
                 break;
             };
             let outcome = endpoint.clone().call(request.clone()).await;
+            let outcome = outcome.and_then(|response| with_number(&request, response));
             let failure = match &outcome {
                 Ok(response) => response.as_error().and_then(refusal),
                 Err(error) => failure(error),
@@ -140,6 +142,55 @@ impl Inner {
     }
 }
 
+/// Questions about the state whose answers are numbers.
+const NUMBERS: [&str; 3] = ["eth_getBalance", "eth_getStorageAt", "eth_getTransactionCount"];
+
+/// An answer with nothing in the place of a number: what some proxies give when they have lost the node behind them.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} was answered with {answer}, which is no number")]
+struct NoNumber {
+    method: String,
+    answer: String,
+}
+
+/// The response, unless it is empty where a number of the state was asked for: that must not be taken for zero.
+fn with_number(request: &RequestPacket, response: ResponsePacket) -> Result<ResponsePacket, TransportError> {
+    let RequestPacket::Single(asked) = request else {
+        return Ok(response);
+    };
+    let payload = response.single_payload().and_then(|payload| payload.as_success());
+    let answer = payload.map(|answer| answer.get()).unwrap_or("0");
+    let numbers = match asked.method() {
+        method if NUMBERS.contains(&method) => vec![answer],
+        // Not of the standard: balance and nonce at once.
+        "eth_getAccountInfo" => match serde_json::from_str::<Account<'_>>(answer) {
+            Ok(account) => vec![account.balance.get(), account.nonce.get()],
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    let empty = numbers
+        .into_iter()
+        .find(|number| matches!(*number, "\"0x\"" | "\"\"" | "null"))
+        .map(str::to_owned);
+    match empty {
+        Some(answer) => Err(TransportErrorKind::custom(NoNumber {
+            method: asked.method().to_owned(),
+            answer,
+        })),
+        None => Ok(response),
+    }
+}
+
+/// The numbers of an account.
+#[derive(serde::Deserialize)]
+struct Account<'a> {
+    #[serde(borrow)]
+    balance: &'a RawValue,
+    #[serde(borrow)]
+    nonce: &'a RawValue,
+}
+
 /// A failure after which trying again makes sense.
 #[derive(Clone, Copy, Debug)]
 struct Failure {
@@ -176,7 +227,7 @@ fn failure(error: &TransportError) -> Option<Failure> {
         RpcError::Transport(TransportErrorKind::BackendGone) => connects(false),
         RpcError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast_ref::<reqwest::Error>() {
             Some(cause) => connects(!cause.is_connect()),
-            None => None,
+            None => connects(true).filter(|_| cause.is::<NoNumber>()),
         },
         // An answer that was cut off, or a page of a proxy instead of an answer.
         RpcError::DeserError { .. } | RpcError::NullResp => connects(true),

@@ -1,6 +1,6 @@
 //! Finding the block to fork, and reading of it what the node needs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use alloy::{
     network::AnyNetwork,
@@ -13,8 +13,16 @@ use serde_json::{Value, json};
 
 use super::Replay;
 use crate::{
-    chain::Tip, config::NodeConfig, endpoint::Endpoint, error::NodeError, rpc::number, transaction::SignedTransaction,
+    chain::Tip,
+    config::{ForkRequests, NodeConfig},
+    endpoint::Endpoint,
+    error::NodeError,
+    rpc::number,
+    transaction::SignedTransaction,
 };
+
+/// The longest wait between two attempts of the same question.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// Finds the block to fork.
 pub(super) struct Finder<'a> {
@@ -132,15 +140,45 @@ impl Finder<'_> {
     }
 
     /// How the state is asked for: by hash where that is understood, so that an endpoint that has gone over to another chain
-    /// gives an error and not another state.
-    pub(super) async fn pin(&self, tip: &Tip) -> BlockId {
+    /// gives an error and not another state. Only an endpoint that says that it does not understand is asked by number: any other
+    /// error may be gone the next time.
+    pub(super) async fn pin(&self, tip: &Tip, requests: &ForkRequests) -> Result<BlockId, NodeError> {
         let by_hash = BlockId::hash(tip.hash);
-        let answer = self.provider.get_balance(Address::ZERO).block_id(by_hash).await;
-        match answer {
-            Ok(_) => by_hash,
-            Err(_) => BlockId::number(tip.number),
+        let mut wait = requests.backoff;
+        let mut left = requests.retries;
+        loop {
+            match self.provider.get_balance(Address::ZERO).block_id(by_hash).await {
+                Ok(_) => return Ok(by_hash),
+                Err(error) if misses_form(&error) => return Ok(BlockId::number(tip.number)),
+                Err(error) if left == 0 => {
+                    return Err(match error.as_error_resp() {
+                        Some(payload) => self.not_understood("eth_getBalance", payload.to_string()),
+                        None => self.unreachable(&error),
+                    });
+                }
+                Err(_) => tokio::time::sleep(wait.min(MAX_WAIT)).await,
+            }
+            left = left.saturating_sub(1);
+            wait = wait.saturating_mul(2);
         }
     }
+}
+
+/// Whether an endpoint says that it does not take a block hash where others do.
+fn misses_form(error: &TransportError) -> bool {
+    let Some(payload) = error.as_error_resp() else {
+        return false;
+    };
+    let message = payload.message.to_lowercase();
+    let unknown_form = [
+        "unmarshal",
+        "invalid param",
+        "invalid argument",
+        "invalid type",
+        "invalid block",
+        "parse",
+    ];
+    matches!(payload.code, -32_700 | -32_602 | -32_600) || unknown_form.iter().any(|said| message.contains(said))
 }
 
 /// The transactions of a block up to `last`. Arbitrum's own, at the start of each block, are left out.
@@ -186,4 +224,40 @@ pub(super) fn quantity(block: &Value, field: &str) -> Result<Option<u64>, String
     u64::try_from(number)
         .map(Some)
         .map_err(|_| format!("`{field}` ({value}) does not fit 64 bits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::transports::TransportErrorKind;
+    use alloy_json_rpc::ErrorPayload;
+
+    use super::*;
+
+    fn says(code: i64, message: &'static str) -> TransportError {
+        TransportError::ErrorResp(ErrorPayload {
+            code,
+            message: message.into(),
+            data: None,
+        })
+    }
+
+    #[test]
+    fn only_who_says_so_does_not_understand() {
+        for (code, message) in [
+            (-32_602, "bad params"),
+            (-32_000, "json: cannot unmarshal object into Go value of type string"),
+            (-32_603, "Invalid argument 1: hex string expected"),
+        ] {
+            assert!(misses_form(&says(code, message)), "{message}");
+        }
+        for (code, message) in [
+            (-32_000, "internal error, try again"),
+            (-32_000, "header not found"),
+            (-32_005, "limit exceeded"),
+            (-32_603, "internal error"),
+        ] {
+            assert!(!misses_form(&says(code, message)), "{message}");
+        }
+        assert!(!misses_form(&TransportErrorKind::custom_str("cannot connect")));
+    }
 }

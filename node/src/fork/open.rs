@@ -4,7 +4,7 @@ use alloy::{
     network::AnyNetwork,
     providers::{DynProvider, Provider, ProviderBuilder, WsConnect},
     pubsub::PubSubConnect,
-    rpc::client::RpcClient,
+    rpc::{client::RpcClient, types::BlockId},
     transports::{BoxTransport, TransportErrorKind, http, http::reqwest},
 };
 use futures::future::join_all;
@@ -12,6 +12,7 @@ use url::Url;
 
 use super::find::Finder;
 use crate::{
+    chain::Tip,
     config::ForkRequests,
     endpoint::Endpoint,
     error::NodeError,
@@ -27,20 +28,29 @@ pub(super) fn policy(requests: &ForkRequests) -> Policy {
     }
 }
 
+/// An endpoint that answers.
+pub(super) struct Opened {
+    named: Endpoint,
+    transport: BoxTransport,
+}
+
 /// Opens all endpoints. One that does not answer is left out while another does; all must serve the same chain.
 pub(super) async fn open_all(
     url: &Url,
     requests: &ForkRequests,
     named: &Endpoint,
     expected: Option<u64>,
-) -> Result<Upstreams, NodeError> {
-    let policy = policy(requests);
+) -> Result<Vec<Opened>, NodeError> {
     let urls: Vec<&Url> = std::iter::once(url).chain(&requests.fallbacks).collect();
     if urls.len() == 1 {
-        let only = open(url, requests, named).await?;
-        return Ok(Upstreams::new(vec![only], policy));
+        let transport = open(url, requests, named).await?;
+        let named = named.clone();
+        return Ok(vec![Opened { named, transport }]);
     }
-    let once = Policy { retries: 0, ..policy };
+    let once = Policy {
+        retries: 0,
+        ..policy(requests)
+    };
     let asked = urls.iter().map(|url| async move {
         let named = Endpoint::new(url, &[]);
         let transport = open(url, requests, &named).await?;
@@ -51,7 +61,7 @@ pub(super) async fn open_all(
         };
         Ok::<_, NodeError>((finder.chain_id(expected).await?, named, transport))
     });
-    let mut usable: Vec<BoxTransport> = Vec::new();
+    let mut usable = Vec::new();
     let (mut chain, mut failure) = (None, None);
     for outcome in join_all(asked).await {
         match outcome {
@@ -62,7 +72,7 @@ pub(super) async fn open_all(
                     found,
                 });
             }
-            Ok((_, _, transport)) => usable.push(transport),
+            Ok((_, named, transport)) => usable.push(Opened { named, transport }),
             Err(error @ NodeError::ForkUnreachable { .. }) => {
                 tracing::warn!(%error, "an endpoint is left out");
                 failure = Some(error);
@@ -72,7 +82,71 @@ pub(super) async fn open_all(
     }
     match failure {
         Some(error) if usable.is_empty() => Err(error),
-        _ => Ok(Upstreams::new(usable, policy)),
+        _ => Ok(usable),
+    }
+}
+
+/// All of them as one.
+pub(super) fn together(opened: &[Opened], requests: &ForkRequests) -> Upstreams {
+    let transports = opened.iter().map(|opened| opened.transport.clone());
+    Upstreams::new(transports.collect(), policy(requests))
+}
+
+/// Lets only those endpoints answer from now on that have the block `tip` and its state, and answers how these are asked for it. One
+/// that is not as far yet is left out.
+///
+/// # Errors
+///
+/// When they have different blocks there, or none has this one.
+pub(super) async fn pin_all(
+    opened: &[Opened],
+    upstreams: &Upstreams,
+    requests: &ForkRequests,
+    tip: &Tip,
+) -> Result<BlockId, NodeError> {
+    let asked = opened.iter().map(|Opened { named, transport }| async move {
+        let single = provider(Upstreams::new(vec![transport.clone()], policy(requests)));
+        let finder = Finder {
+            provider: &single,
+            named,
+        };
+        if opened.len() > 1 {
+            finder.has(tip).await?;
+        }
+        finder.pin(tip, requests).await
+    });
+    let (mut usable, mut names, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pinned, mut failure) = (None, None);
+    for (outcome, opened) in join_all(asked).await.into_iter().zip(opened) {
+        match outcome {
+            Ok(found) => {
+                // By number as soon as one of them needs it.
+                let by_hash = pinned.filter(|_| found.is_hash());
+                pinned = Some(by_hash.unwrap_or(found));
+                names.push(format!("{} has {}", opened.named.name(), tip.hash));
+                usable.push(opened.transport.clone());
+            }
+            Err(NodeError::WrongBlock { endpoint, found, .. }) => others.push(format!("{endpoint} has {found}")),
+            Err(error) => {
+                tracing::warn!(%error, "an endpoint is left out");
+                failure = Some(error);
+            }
+        }
+    }
+    if !others.is_empty() {
+        names.extend(others);
+        return Err(NodeError::EndpointsDiffer {
+            number: tip.number,
+            blocks: names.join(", "),
+        });
+    }
+    match (pinned, failure) {
+        (Some(pinned), _) => {
+            upstreams.replace(usable);
+            Ok(pinned)
+        }
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(NodeError::Ended),
     }
 }
 

@@ -276,3 +276,138 @@ async fn the_forked_chain_can_move_to_another_endpoint() {
         .await;
     assert!(refused.unwrap_err().to_string().contains("forks no chain"));
 }
+
+/// Answers the first question about a state in its own way.
+async fn first_state(endpoint: &str, method: &'static str, fault: Fault) -> RpcProxy {
+    let met = Arc::new(AtomicBool::new(false));
+    RpcProxy::start(endpoint, move |_, request| {
+        if request.contains(method) && !met.swap(true, Ordering::SeqCst) {
+            fault.clone()
+        } else {
+            Fault::None
+        }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_error_that_passes_does_not_change_how_the_state_is_asked_for() {
+    let (anvil, somebody) = upstream().await;
+    let up = anvil.provider();
+    let trouble = Fault::Error(-32_000, "internal error, try again");
+    let proxy = first_state(&anvil.endpoint, "eth_getBalance", trouble).await;
+    let node = spawn(impatient(&proxy)).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    raw(&up, "anvil_reorg", json!([1, []])).await;
+    raw(&up, "anvil_setBalance", json!([somebody, "0x9"])).await;
+    let answer = provider.get_balance(somebody).await;
+    assert!(
+        answer.as_ref().is_err() || answer.as_ref().unwrap() == &U256::from(7),
+        "{answer:?}"
+    );
+
+    // One that does not know the form is asked by number.
+    let proxy = RpcProxy::start(&anvil.endpoint, |_, request| {
+        if request.contains("blockHash") {
+            Fault::Error(-32_602, "cannot unmarshal object into Go value of type string")
+        } else {
+            Fault::None
+        }
+    })
+    .await
+    .unwrap();
+    let node = spawn(impatient(&proxy)).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(9));
+
+    // One that never knows the state is no endpoint to fork from.
+    let proxy = RpcProxy::start(&anvil.endpoint, |_, request| {
+        if request.contains("eth_getBalance") {
+            Fault::Error(-32_000, "missing trie node")
+        } else {
+            Fault::None
+        }
+    })
+    .await
+    .unwrap();
+    let mut config = impatient(&proxy);
+    config.fork_requests.retries = 1;
+    let error = spawn(config).await.unwrap_err().to_string();
+    assert!(error.contains("missing trie node"), "{error}");
+}
+
+#[tokio::test]
+async fn endpoints_with_other_blocks_are_refused_together() {
+    let (anvil, somebody) = upstream().await;
+    let twin = Anvil::start(&["--chain-id", "42161", "--timestamp", "1700000000"]).await;
+    raw(&twin.provider(), "anvil_mine", json!(["0x8"])).await;
+    let behind = Anvil::start(&["--chain-id", "42161"]).await;
+    let mut config = anvil.fork_config();
+    config.fork_block_number = Some(3);
+    config.fork_requests.fallbacks = vec![twin.endpoint.parse().unwrap()];
+    let error = spawn(config.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("do not serve the same chain"), "{error}");
+    for endpoint in [&anvil.endpoint, &twin.endpoint] {
+        assert!(error.contains(endpoint.as_str()), "{error}");
+    }
+    // One that is not as far yet is left out.
+    config.fork_requests.fallbacks = vec![behind.endpoint.parse().unwrap()];
+    let node = spawn(config).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    for _ in 0..3 {
+        assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(7));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_no_zero() {
+    let (anvil, somebody) = upstream().await;
+    raw(
+        &anvil.provider(),
+        "anvil_setStorageAt",
+        json!([somebody, B256::ZERO, B256::with_last_byte(5)]),
+    )
+    .await;
+    raw(&anvil.provider(), "anvil_mine", json!(["0x1"])).await;
+    let empty = Arc::new(AtomicBool::new(false));
+    let is_empty = empty.clone();
+    let proxy = RpcProxy::start(&anvil.endpoint, move |_, _| {
+        if is_empty.load(Ordering::SeqCst) {
+            Fault::Answer(json!("0x"))
+        } else {
+            Fault::None
+        }
+    })
+    .await
+    .unwrap();
+    let mut config = impatient(&proxy);
+    config.fork_requests.retries = 1;
+    let node = spawn(config.clone()).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    empty.store(true, Ordering::SeqCst);
+    provider.get_balance(somebody).await.unwrap_err();
+    let error = provider
+        .get_storage_at(somebody, U256::ZERO)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("could not be read"), "{error}");
+    empty.store(false, Ordering::SeqCst);
+    assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(7));
+    assert_eq!(
+        provider.get_storage_at(somebody, U256::ZERO).await.unwrap(),
+        U256::from(5)
+    );
+
+    // Another endpoint answers instead.
+    config.fork_requests.fallbacks = vec![anvil.endpoint.parse().unwrap()];
+    let node = spawn(config).await.unwrap();
+    let provider = plain(&node.http_endpoint());
+    empty.store(true, Ordering::SeqCst);
+    assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(7));
+    assert_eq!(
+        provider.get_storage_at(somebody, U256::ZERO).await.unwrap(),
+        U256::from(5)
+    );
+}
