@@ -290,7 +290,6 @@ impl Node {
             snapshot
         };
         self.go_back(&snapshot);
-        self.pool.lock().clear();
         true
     }
 
@@ -353,11 +352,14 @@ impl Node {
     }
 
     fn go_back(&self, to: &Snapshot) -> Vec<Arc<Block>> {
+        // Whoever holds the filters may read the chain.
+        let mut filters = self.filters.lock();
         let mut store = self.store.write();
         store.revert(to.number, to.version, to.root);
         let mut chain = self.chain.write();
         let dropped = chain.truncate(to.number);
         self.clock.lock().set(chain.tip().timestamp);
+        filters.take_back(&dropped);
         for block in dropped.iter().rev() {
             // Nobody may be listening.
             let _ = self.events.send(Event::Removed(block.clone()));

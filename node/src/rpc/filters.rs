@@ -16,14 +16,24 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::{Answer, Args, Module, RpcError, args::quantity, detour::Long, logs::Logs, long_method, method};
+use super::{
+    Answer, Args, Module, RpcError,
+    args::quantity,
+    detour::Long,
+    logs::{self, Logs},
+    long_method, method,
+};
 use crate::{
+    chain::Block,
     fork::Past,
     node::{Event, Node},
 };
 
 /// The most filters at a time.
 const MAX_FILTERS: usize = 10_000;
+
+/// The most blocks that a filter keeps to take their logs back.
+const MAX_REMOVED: usize = 10_000;
 
 /// A filter that nobody polls for this long is removed.
 const FILTER_LIFETIME: Duration = Duration::from_secs(300);
@@ -57,6 +67,24 @@ impl Filters {
             filter.next_block = head.saturating_add(1);
         }
     }
+
+    /// Blocks, oldest first, are no longer part of the chain: what was told of their logs is taken back, and what comes in their place
+    /// will be told.
+    pub(crate) fn take_back(&mut self, blocks: &[Arc<Block>]) {
+        let Some(first) = blocks.first().map(|block| block.header.number) else {
+            return;
+        };
+        for filter in self.installed.values_mut() {
+            let next = filter.next_block;
+            if let Kind::Logs { filter, removed } = &mut filter.kind {
+                let told = blocks.iter().rev().filter(|block| block.header.number < next);
+                let with_logs = told.filter(|block| logs::matching(block, filter).next().is_some());
+                let room = MAX_REMOVED.saturating_sub(removed.len());
+                removed.extend(with_logs.take(room).cloned());
+            }
+            filter.next_block = next.min(first);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,7 +97,11 @@ struct Installed {
 
 #[derive(Debug)]
 enum Kind {
-    Logs(Box<Filter>),
+    Logs {
+        filter: Box<Filter>,
+        /// Blocks that were told of and taken back since.
+        removed: Vec<Arc<Block>>,
+    },
     Blocks,
     Pending(broadcast::Receiver<Event>),
 }
@@ -104,6 +136,7 @@ async fn logs(node: &Node, filter: Box<Filter>) -> Result<Logs, RpcError> {
         filter,
         upstream,
         blocks,
+        ..Logs::default()
     })
 }
 
@@ -138,7 +171,8 @@ fn list(answer: Value) -> Result<Vec<Value>, RpcError> {
 
 async fn new_filter(node: Arc<Node>, args: Args) -> Answer {
     let filter: Filter = args.required(0, "filter")?;
-    install(&node, Kind::Logs(Box::new(filter)))
+    let (filter, removed) = (Box::new(filter), Vec::new());
+    install(&node, Kind::Logs { filter, removed })
 }
 
 fn install(node: &Node, kind: Kind) -> Answer {
@@ -194,7 +228,6 @@ async fn changes(node: Arc<Node>, args: Args) -> Result<Changes, RpcError> {
     let mut filters = node.filters.lock();
     let filter = filters.installed.get_mut(&id).ok_or_else(|| unknown(id))?;
     filter.polled = Instant::now();
-    // After a revert the head is below what was told; what comes in its place is told again.
     let from = filter.next_block.min(head.saturating_add(1));
     filter.next_block = head.saturating_add(1);
     let chain = node.chain.read();
@@ -202,8 +235,9 @@ async fn changes(node: Arc<Node>, args: Args) -> Result<Changes, RpcError> {
     Ok(match &mut filter.kind {
         Kind::Blocks => Changes::Hashes(new.iter().map(|block| block.hash).collect()),
         Kind::Pending(events) => Changes::Hashes(drain(events)),
-        Kind::Logs(filter) => Changes::Logs(Logs {
+        Kind::Logs { filter, removed } => Changes::Logs(Logs {
             filter: filter.clone(),
+            removed: std::mem::take(removed),
             blocks: new.to_vec(),
             ..Logs::default()
         }),
@@ -229,7 +263,7 @@ async fn filter_logs(node: Arc<Node>, args: Args) -> Result<Logs, RpcError> {
         let installed = filters.installed.get_mut(&id).ok_or_else(|| unknown(id))?;
         installed.polled = Instant::now();
         match &installed.kind {
-            Kind::Logs(filter) => filter.clone(),
+            Kind::Logs { filter, .. } => filter.clone(),
             _ => return Err(RpcError::Rejected(format!("filter {id:#x} is no log filter"))),
         }
     };

@@ -106,22 +106,38 @@ pub(crate) fn matching<'b>(block: &'b Block, filter: &'b Filter) -> impl Iterato
         })
 }
 
-/// An answer: logs of the forked chain, then those of blocks of this node. They are looked for while the answer is written, which
+/// An answer: logs that are taken back, then logs of the forked chain, then those of blocks of this node. They are looked for while the answer is written, which
 /// ends where an answer becomes too long.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) filter: Box<Filter>,
+    /// Blocks that are no longer part of the chain, in the order in which they were taken back.
+    pub(crate) removed: Vec<Arc<Block>>,
     pub(crate) upstream: Vec<Value>,
     pub(crate) blocks: Vec<Arc<Block>>,
+}
+
+impl Logs {
+    fn taken_back(&self) -> impl Iterator<Item = MinedLog<'_>> {
+        let removed = self.removed.iter().flat_map(|block| matching(block, &self.filter));
+        removed.map(|log| MinedLog { removed: true, ..log })
+    }
+
+    fn mined(&self) -> impl Iterator<Item = MinedLog<'_>> {
+        self.blocks.iter().flat_map(|block| matching(block, &self.filter))
+    }
 }
 
 impl Serialize for Logs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
+        for log in self.taken_back() {
+            list.serialize_element(&log)?;
+        }
         for log in &self.upstream {
             list.serialize_element(log)?;
         }
-        for log in self.blocks.iter().flat_map(|block| matching(block, &self.filter)) {
+        for log in self.mined() {
             list.serialize_element(&log)?;
         }
         list.end()
@@ -132,6 +148,13 @@ impl Long for Logs {
     fn into_text(self, limit: usize) -> Option<Vec<u8>> {
         let mut text = Vec::with_capacity(self.blocks.len().saturating_mul(640).min(limit));
         text.push(b'[');
+        for log in self.taken_back() {
+            log.write(&mut text);
+            text.push(b',');
+            if text.len() > limit {
+                return None;
+            }
+        }
         for log in &self.upstream {
             serde_json::to_writer(&mut text, log).ok()?;
             text.push(b',');
@@ -139,7 +162,7 @@ impl Long for Logs {
                 return None;
             }
         }
-        for log in self.blocks.iter().flat_map(|block| matching(block, &self.filter)) {
+        for log in self.mined() {
             log.write(&mut text);
             text.push(b',');
             if text.len() > limit {

@@ -26,10 +26,10 @@ async fn a_refused_reorganisation_leaves_the_chain_alone() {
     let poor = json!({ "from": ALICE, "to": lucky, "gas": "0x1" });
     let rich = json!({ "from": ALICE, "to": lucky, "value": U256::MAX });
     let early = json!({ "from": ALICE, "to": lucky, "nonce": "0x9" });
-    for bad in [poor, rich, early] {
+    for (bad, code) in [(poor, -32_000), (rich, -32_003), (early, -32_000)] {
         assert_eq!(
             refused(&provider, json!([2, [[good, 0], [bad, 1]]])).await,
-            -32_000,
+            code,
             "{bad}"
         );
     }
@@ -124,4 +124,38 @@ async fn nobody_mines_between_the_new_blocks() {
     let run: Vec<usize> = (0..blocks.len()).filter(|index| blocks[*index]).collect();
     assert_eq!(run.len(), 8, "{blocks:?}");
     assert_eq!(run[7] - run[0], 7, "{blocks:?}");
+}
+
+#[tokio::test]
+async fn a_polled_filter_takes_back_the_logs_of_dropped_blocks() {
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    let counter = deploy_counter(&provider).await;
+    let logs = raw(&provider, "eth_newFilter", json!([{ "address": counter }])).await;
+    let late = raw(&provider, "eth_newFilter", json!([{ "address": BOB }])).await;
+    let blocks = raw(&provider, "eth_newBlockFilter", json!([])).await;
+    let poll = async |filter: &Value| raw(&provider, "eth_getFilterChanges", json!([filter])).await;
+    send(&provider, count_up(counter)).await;
+    send(&provider, count_up(counter)).await;
+    let told = poll(&logs).await;
+    assert_eq!(told.as_array().unwrap().len(), 2);
+    poll(&blocks).await;
+    // A third that nobody was told of.
+    send(&provider, count_up(counter)).await;
+    let pairs = json!([[count_up(counter), 0]]);
+    raw(&provider, "anvil_reorg", json!([3, pairs])).await;
+    let changes = poll(&logs).await;
+    let expected = |log: &Value| {
+        let mut log = log.clone();
+        log["removed"] = json!(true);
+        log
+    };
+    assert_eq!(changes[0], expected(&told[1]));
+    assert_eq!(changes[1], expected(&told[0]));
+    assert_eq!(changes[2]["removed"], json!(false));
+    assert_eq!(changes[2]["blockNumber"], json!("0x2"));
+    assert_eq!(changes.as_array().unwrap().len(), 3);
+    assert_eq!(poll(&late).await, json!([]));
+    assert_eq!(poll(&blocks).await.as_array().unwrap().len(), 3);
+    assert_eq!(poll(&logs).await, json!([]));
 }
