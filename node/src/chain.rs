@@ -91,6 +91,8 @@ pub(crate) struct Chain {
     tip: Tip,
     by_hash: HashMap<B256, u64>,
     transactions: HashMap<B256, (u64, usize)>,
+    /// The newest block that came out of a dump, if any did.
+    loaded: Option<u64>,
 }
 
 impl Chain {
@@ -128,7 +130,18 @@ impl Chain {
             blocks: Vec::new(),
             by_hash: HashMap::new(),
             transactions: HashMap::new(),
+            loaded: None,
         }
+    }
+
+    /// The newest block that came out of a dump, if any did.
+    pub(crate) fn newest_loaded(&self) -> Option<u64> {
+        self.loaded
+    }
+
+    /// Notes that the blocks so far came out of a dump.
+    pub(crate) fn mark_loaded(&mut self) {
+        self.loaded = Some(self.tip.number);
     }
 
     /// The forked block, or the genesis.

@@ -92,20 +92,30 @@ impl Node {
                 "block {number} does not exist; the head is {head}"
             )));
         };
-        let (version, oldest) = {
-            let store = self.store.read();
-            (store.version_of_block(number), store.oldest_block())
-        };
+        let version = self.store.read().version_of_block(number);
         match version {
             Some(version) => Ok(Place::Local {
                 tip,
                 state: self.view(version),
             }),
-            None => Err(RpcError::Rejected(format!(
-                "the state of block {number} is no longer held (the oldest is {}): the node keeps {} blocks, see its `history` setting",
-                oldest.unwrap_or(head),
-                self.config.history,
-            ))),
+            None => Err(self.not_held(number)),
         }
+    }
+
+    /// Why the state of a block of this node cannot be read.
+    pub(crate) fn not_held(&self, number: u64) -> RpcError {
+        let loaded = self.chain.read().newest_loaded();
+        if let Some(newest) = loaded.filter(|newest| number < *newest) {
+            return RpcError::Rejected(format!(
+                "the state of block {number} is not held: the dump that was loaded has the state of block {newest}, and not of this one; \
+                 dumps with the older states come from --preserve-historical-states and anvil_dumpState [true]"
+            ));
+        }
+        let oldest = self.store.read().oldest_block();
+        RpcError::Rejected(format!(
+            "the state of block {number} is no longer held (the oldest is {}): the node keeps {} blocks, see its `history` setting",
+            oldest.unwrap_or(number),
+            self.config.history,
+        ))
     }
 }

@@ -85,7 +85,8 @@ impl Node {
             |header: &alloy::consensus::Header| self.chain.read().l1_number(header.number, header.timestamp);
         let blocks: Vec<Arc<Block>> = dump.blocks(l1_number)?.into_iter().map(Arc::new).collect();
         let root = self.store.read().root();
-        let chain = self.loaded_chain(dump, blocks, root);
+        let mut chain = self.loaded_chain(dump, blocks, root);
+        chain.mark_loaded();
         // Only of blocks that are part of the chain now: on a fork they may not be.
         let historical = dump.historical(chain.blocks())?;
         let tip = chain.tip().clone();

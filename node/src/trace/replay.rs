@@ -40,13 +40,9 @@ pub(crate) fn local_block(node: &Node, id: BlockId) -> Option<Arc<Block>> {
 /// State before the first transaction of a block.
 fn before(node: &Node, block: &Block) -> Result<Overlay, RpcError> {
     let number = block.header.number;
-    let version = node.store.read().version_of_block(number.saturating_sub(1));
-    let version = version.ok_or_else(|| {
-        RpcError::Rejected(format!(
-            "the state before block {number} is no longer held: the node keeps {} blocks, see its `history` setting",
-            node.config.history
-        ))
-    })?;
+    let parent = number.saturating_sub(1);
+    let version = node.store.read().version_of_block(parent);
+    let version = version.ok_or_else(|| node.not_held(parent))?;
     Ok(Overlay::new(node.view(version)))
 }
 

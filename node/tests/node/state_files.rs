@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use alloy::{
-    primitives::{B256, Bytes, U256},
+    primitives::{B256, U256},
     providers::Provider,
 };
 use cordon_node::{NodeConfig, StateFiles, spawn};
@@ -283,7 +283,7 @@ async fn states_of_older_blocks_are_kept_if_wanted_here_and_in_anvil() {
     let provider = plain(&newest_only.http_endpoint());
     raw(&provider, "anvil_loadState", json!([without])).await;
     let old = provider.get_balance(BOB).block_id(1.into()).await.unwrap_err();
-    assert!(old.to_string().contains("no longer held"), "{old}");
+    assert!(old.to_string().contains("the dump that was loaded"), "{old}");
 
     let anvil = Anvil::start(&["--load-state", file.to_str().unwrap()]).await;
     assert_eq!(counts(&anvil.provider(), counter, 5).await, expected);
@@ -321,9 +321,7 @@ async fn anvils_states_of_older_blocks_are_read() {
 
 /// Anvil keeps the genesis that it made before it loaded a dump, and writes it among the blocks of that dump.
 #[tokio::test]
-async fn a_dump_of_an_anvil_that_was_itself_started_from_one_loads_here() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("state.json");
+async fn a_dump_of_an_anvil_that_had_loaded_one_loads_here() {
     let ours = fresh().await;
     send(&plain(&ours.http_endpoint()), transfer(ALICE, BOB, 5)).await;
     // Another time, or both would make the same genesis.
@@ -331,10 +329,10 @@ async fn a_dump_of_an_anvil_that_was_itself_started_from_one_loads_here() {
     raw(&theirs.provider(), "anvil_mine", json!(["0x2"])).await;
     for origin in [theirs.provider(), plain(&ours.http_endpoint())] {
         let head = origin.get_block_number().await.unwrap();
-        let packed: Bytes = serde_json::from_value(raw(&origin, "anvil_dumpState", json!([])).await).unwrap();
-        std::fs::write(&file, packed).unwrap();
-        let second = Anvil::start(&["--load-state", file.to_str().unwrap()]).await;
+        let packed = raw(&origin, "anvil_dumpState", json!([])).await;
+        let second = Anvil::start(&[]).await;
         let up = second.provider();
+        raw(&up, "anvil_loadState", json!([packed])).await;
         raw(&up, "anvil_mine", json!(["0x1"])).await;
         let packed = raw(&up, "anvil_dumpState", json!([])).await;
         let node = fresh().await;
