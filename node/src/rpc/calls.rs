@@ -12,8 +12,6 @@ use revm::{
     context::TxEnv,
     context_interface::result::{ExecutionResult, HaltReason, OutOfGasError},
 };
-use revm_inspectors::access_list::AccessListInspector;
-use serde_json::json;
 
 use super::{
     Answer, Args, Module, RpcError,
@@ -37,8 +35,7 @@ const ESTIMATE_TOLERANCE: u64 = 15;
 
 pub(super) fn register(module: &mut Module) -> Result<(), RegisterMethodError> {
     method(module, &["eth_call"], call)?;
-    method(module, &["eth_estimateGas"], estimate_gas)?;
-    method(module, &["eth_createAccessList"], create_access_list)
+    method(module, &["eth_estimateGas"], estimate_gas)
 }
 
 /// A call to be run in the context of a block.
@@ -88,6 +85,17 @@ impl Simulation {
         Ok(trace::run_and_print(&mut Session::new(&env), &mut overlay, tx, &title, names)?.result)
     }
 
+    /// The call without ether and without a price.
+    fn for_free(&self) -> Self {
+        let tx = TxEnv {
+            value: U256::ZERO,
+            gas_price: 0,
+            gas_priority_fee: None,
+            ..self.tx.clone()
+        };
+        Self { tx, ..self.clone() }
+    }
+
     /// Runs the call with `gas`, leaving this as it was.
     fn run(&self, gas: u64) -> Result<ExecutionResult, RpcError> {
         let mut overlay = self.overlay.clone();
@@ -107,6 +115,14 @@ pub(super) fn apply_state_overrides(overlay: &mut Overlay, overrides: StateOverr
     {
         return Err(RpcError::Unsupported(format!(
             "movePrecompileToAddress of {address}: precompiles cannot be moved here"
+        )));
+    }
+    if let Some((address, _)) = overrides
+        .iter()
+        .find(|(_, account)| account.state.is_some() && account.state_diff.is_some())
+    {
+        return Err(RpcError::Params(format!(
+            "state override of {address}: `state` is all of its storage and `stateDiff` a part, so only one of them can be given"
         )));
     }
     Ok(overlay.apply(overrides)?)
@@ -241,17 +257,64 @@ pub(super) fn estimate_next(node: &Node, request: TransactionRequest) -> Result<
     estimate(&simulation)
 }
 
+/// Gas for a request that is to be sent: what it needs on top of the newest state, or all that a block has where it fails whatever it
+/// gets. Whoever sends it without a limit wants it mined, and finds the failure in the receipt.
+pub(super) fn gas_to_send(node: &Node, request: TransactionRequest) -> Result<u64, RpcError> {
+    let next = node.next_tip();
+    let gas_limit = next.gas_limit;
+    let simulation = Simulation::new(node, (next, node.head_view()), request, None, None)?;
+    match attempt(&simulation)? {
+        Attempt::Succeeds(gas) => Ok(gas),
+        Attempt::Fails(_) => Ok(gas_limit.min(TRANSACTION_GAS_CAP)),
+    }
+}
+
 /// The least gas with which the call succeeds.
+pub(super) fn estimate(simulation: &Simulation) -> Result<u64, RpcError> {
+    match attempt(simulation)? {
+        Attempt::Succeeds(gas) => Ok(gas),
+        Attempt::Fails(error) => Err(error),
+    }
+}
+
+/// How a call ends.
+enum Attempt {
+    /// The least gas with which it succeeds.
+    Succeeds(u64),
+    /// It fails with all the gas there can be.
+    Fails(RpcError),
+}
+
+/// Looks for the least gas with which the call succeeds.
 ///
 /// The first run has all the gas there can be: when that fails, its failure is the answer. Activation of a program burns
 /// everything when it fails, so searching below would only hide the reason.
-pub(super) fn estimate(simulation: &Simulation) -> Result<u64, RpcError> {
-    let cap = affordable(simulation)?
-        .min(TRANSACTION_GAS_CAP)
-        .min(simulation.tx.gas_limit);
-    let first = simulation.run(cap)?;
+fn attempt(simulation: &Simulation) -> Result<Attempt, RpcError> {
+    if is_transfer(simulation)? {
+        return attempt(&simulation.for_free());
+    }
+    let affordable = affordable(simulation)?;
+    let cap = affordable.min(TRANSACTION_GAS_CAP).min(simulation.tx.gas_limit);
+    let first = match simulation.run(cap) {
+        // Too little even to begin with.
+        Err(RpcError::Rejected(_)) if cap == affordable => return Err(exceeds_allowance(simulation, cap)),
+        outcome => outcome?,
+    };
+    if cap == affordable
+        && matches!(
+            first,
+            ExecutionResult::Halt {
+                reason: HaltReason::OutOfGas(_),
+                ..
+            }
+        )
+    {
+        return Err(exceeds_allowance(simulation, cap));
+    }
     let (spent, used) = (first.gas().total_gas_spent(), first.tx_gas_used());
-    output(first)?;
+    if let Err(error) = output(first) {
+        return Ok(Attempt::Fails(error));
+    }
     let (mut low, mut high) = (used.saturating_sub(1), cap);
     // Refunds count only at the end, and each call keeps back a 64th.
     let likely = spent.saturating_add(2_300).saturating_mul(64) / 63;
@@ -272,7 +335,30 @@ pub(super) fn estimate(simulation: &Simulation) -> Result<u64, RpcError> {
             low = middle;
         }
     }
-    Ok(high)
+    Ok(Attempt::Succeeds(high))
+}
+
+/// Whether nothing but ether is sent, to an account without code. What that costs does not depend on what the sender has.
+fn is_transfer(simulation: &Simulation) -> Result<bool, RpcError> {
+    let tx = &simulation.tx;
+    let TxKind::Call(to) = tx.kind else { return Ok(false) };
+    let plain = tx.data.is_empty() && tx.access_list.0.is_empty() && tx.authorization_list.is_empty();
+    let pays = !tx.value.is_zero() || tx.gas_price > 0;
+    Ok(plain && pays && simulation.overlay.account(to)?.is_empty_code_hash())
+}
+
+/// The sender's ether pays for no more than `gas`, which is too little.
+fn exceeds_allowance(simulation: &Simulation, gas: u64) -> RpcError {
+    let tx = &simulation.tx;
+    insufficient(format!(
+        "gas required exceeds allowance: {gas} gas are all that the ether of {} pays for at {} wei per gas",
+        tx.caller, tx.gas_price
+    ))
+}
+
+/// An account has too little ether; the code is anvil's.
+fn insufficient(message: String) -> RpcError {
+    RpcError::Coded { code: -32_003, message }
 }
 
 fn succeeds(simulation: &Simulation, gas: u64) -> Result<bool, RpcError> {
@@ -292,40 +378,11 @@ fn affordable(simulation: &Simulation) -> Result<u64, RpcError> {
     }
     let balance = simulation.overlay.account(tx.caller)?.balance;
     let Some(rest) = balance.checked_sub(tx.value) else {
-        return Err(RpcError::Rejected(format!(
-            "insufficient funds for transfer: have {balance}, want {}",
-            tx.value
+        return Err(insufficient(format!(
+            "insufficient funds for transfer: address {} has {balance}, want {}",
+            tx.caller, tx.value
         )));
     };
     let gas = rest.checked_div(U256::from(tx.gas_price)).unwrap_or_default();
     Ok(u64::try_from(gas).unwrap_or(u64::MAX))
-}
-
-async fn create_access_list(node: Arc<Node>, args: Args) -> Answer {
-    let request: TransactionRequest = args.required(0, "call")?;
-    let block: Option<BlockId> = args.optional_block(1)?;
-    match node.place(block).await? {
-        Place::Upstream(past) => past.request_at("eth_createAccessList", args.into_values(), 1).await,
-        Place::Local { tip, state } => {
-            node.reading(move |node| {
-                let given = request.access_list.clone().unwrap_or_default();
-                let mut simulation = Simulation::new(node, (tip, state), request, None, None)?;
-                let mut inspector = AccessListInspector::new(given);
-                let outcome = Session::new(&simulation.env).inspect(
-                    &mut simulation.overlay,
-                    simulation.tx.clone(),
-                    &mut inspector,
-                )?;
-                let gas_used = outcome.result.tx_gas_used();
-                let error = output(outcome.result).err().map(|error| error.to_string());
-                let list = inspector.into_access_list();
-                let mut answer = json!({ "accessList": list, "gasUsed": quantity(gas_used) });
-                if let (Some(error), Some(fields)) = (error, answer.as_object_mut()) {
-                    fields.insert("error".to_owned(), json!(error));
-                }
-                Ok(answer)
-            })
-            .await
-        }
-    }
 }

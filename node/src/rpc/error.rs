@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::{evm::ExecutionError, pool::PoolError, state::StateError, trace::Names, transaction::TransactionError};
 
+/// The most bytes of an unknown error's arguments that a message shows; the error's data has them all.
+const MAX_SHOWN: usize = 256;
+
 /// Why a method has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum RpcError {
@@ -79,7 +82,21 @@ fn revert_message(data: &Bytes) -> String {
     if let Ok(panic) = Panic::abi_decode(data) {
         return format!("execution reverted: {panic}");
     }
-    "execution reverted".to_owned()
+    unnamed_revert(data)
+}
+
+/// The message of a revert whose data has no known name. Clients such as `cast` take the reason out of a message, so that it says
+/// which error it is.
+pub(crate) fn unnamed_revert(data: &Bytes) -> String {
+    match data.split_first_chunk::<4>() {
+        Some((selector, [])) => format!("execution reverted: custom error {}", hex::encode_prefixed(selector)),
+        Some((selector, arguments)) => format!(
+            "execution reverted: custom error {}: {}",
+            hex::encode_prefixed(selector),
+            hex::encode(arguments.get(..MAX_SHOWN).unwrap_or(arguments))
+        ),
+        None => "execution reverted".to_owned(),
+    }
 }
 
 impl From<RpcError> for ErrorObjectOwned {
@@ -114,9 +131,11 @@ impl From<TransactionError> for RpcError {
 impl From<ExecutionError> for RpcError {
     fn from(error: ExecutionError) -> Self {
         match error {
-            ExecutionError::Invalid(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => Self::Rejected(
-                format!("insufficient funds for gas * price + value: have {balance} want {fee}"),
-            ),
+            // With anvil's code.
+            ExecutionError::Invalid(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => Self::Coded {
+                code: -32_003,
+                message: format!("insufficient funds for gas * price + value: have {balance} want {fee}"),
+            },
             ExecutionError::Invalid(reason) => Self::Rejected(reason.to_string()),
             ExecutionError::State(error) => error.into(),
             ExecutionError::Failed(_) => Self::Internal(error.to_string()),

@@ -1,5 +1,6 @@
 //! The JSON-RPC interface: what each method takes and answers.
 
+mod access_list;
 mod args;
 mod blocks;
 mod calls;
@@ -38,7 +39,10 @@ use serde_json::{Value, value::RawValue};
 
 use self::args::Args;
 pub(crate) use self::args::number;
-pub(crate) use self::{error::RpcError, subscribe::HexIds};
+pub(crate) use self::{
+    error::{RpcError, unnamed_revert},
+    subscribe::HexIds,
+};
 use crate::node::{Node, Slot};
 
 /// What a method answers.
@@ -97,6 +101,7 @@ pub(crate) fn module(slot: Arc<Slot>) -> Result<Module, RegisterMethodError> {
     blocks::register(&mut module)?;
     state::register(&mut module)?;
     calls::register(&mut module)?;
+    access_list::register(&mut module)?;
     fees::register(&mut module)?;
     transactions::register(&mut module)?;
     sign::register(&mut module)?;

@@ -119,7 +119,8 @@ pub(crate) fn receipt(block: &Block, index: usize) -> Result<Value, RpcError> {
         gas_used: receipt.gas_used,
         effective_gas_price: receipt.effective_gas_price,
         blob_gas_used: None,
-        blob_gas_price: None,
+        // There are no blobs, as on Arbitrum.
+        blob_gas_price: Some(0),
         from: transaction.sender,
         to: transaction.envelope.to(),
         contract_address: receipt.created,
@@ -129,6 +130,8 @@ pub(crate) fn receipt(block: &Block, index: usize) -> Result<Value, RpcError> {
         // The layer below is not simulated, so nothing is paid for it.
         fields.insert("gasUsedForL1".to_owned(), quantity(0u64));
         fields.insert("l1BlockNumber".to_owned(), quantity(block.l1_number));
+        // Anvil writes it as a number and not as a quantity.
+        fields.insert("blockTimestamp".to_owned(), Value::from(block.header.timestamp));
     }
     Ok(value)
 }

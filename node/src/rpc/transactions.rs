@@ -117,7 +117,7 @@ async fn fill_and_admit(
             "`from` is missing: in whose name is the transaction sent?".to_owned(),
         ));
     }
-    let (request, sender) = fill(node, request, by).await?;
+    let (request, sender) = fill(node, request, by, calls::gas_to_send).await?;
     let fixed_nonce = request.nonce.is_some();
     node.reading_account(sender, move |node| {
         let key = signing_key(node, &sender).filter(|_| by == By::Holder);
@@ -156,11 +156,12 @@ pub(super) fn signing_key<'a>(node: &'a Node, sender: &Address) -> Option<&'a Pr
     node.accounts.keys.get(sender)
 }
 
-/// Adds what a request leaves out, except the nonce.
+/// Adds what a request leaves out, except the nonce; `gas` tells how much it needs.
 async fn fill(
     node: &Arc<Node>,
     request: TransactionRequest,
     by: By,
+    gas: fn(&Node, TransactionRequest) -> Result<u64, RpcError>,
 ) -> Result<(TransactionRequest, Address), RpcError> {
     let (mut request, sender) = match by {
         By::Holder => identify(node, request)?,
@@ -168,7 +169,7 @@ async fn fill(
     };
     if request.gas.is_none() {
         let call = request.clone();
-        request.gas = Some(node.reading(move |node| calls::estimate_next(node, call)).await?);
+        request.gas = Some(node.reading(move |node| gas(node, call)).await?);
     }
     price(node, &mut request, node.next_tip().base_fee);
     Ok((request, sender))
@@ -351,7 +352,7 @@ fn check_fee(node: &Node, transaction: &SignedTransaction, base_fee: u64) -> Res
 
 /// The transaction that a request would become if it were sent now; signed if the node has the key.
 pub(super) async fn complete(node: &Arc<Node>, request: TransactionRequest) -> Result<SignedTransaction, RpcError> {
-    let (mut request, sender) = fill(node, request, By::Holder).await?;
+    let (mut request, sender) = fill(node, request, By::Holder, calls::estimate_next).await?;
     if request.nonce.is_none() {
         request.nonce = Some(node.reading(move |node| node.nonce(sender)).await?);
     }

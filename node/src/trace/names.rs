@@ -10,6 +10,8 @@ use alloy::{
 };
 use serde_json::Value;
 
+use crate::rpc::unnamed_revert;
+
 /// The signatures that are known without an ABI.
 const BUILT_IN: &str = include_str!("signatures.txt");
 
@@ -186,7 +188,7 @@ impl Names {
     pub(crate) fn revert_message(&self, data: &Bytes) -> String {
         match self.revert(data) {
             Some(reason) => format!("execution reverted: {reason}"),
-            None => "execution reverted".to_owned(),
+            None => unnamed_revert(data),
         }
     }
 }
@@ -343,7 +345,15 @@ mod tests {
         assert_eq!(names.call(&[1, 2, 3]), None);
         assert_eq!(names.call(&hex!("a9059cbb00")), None, "the arguments are missing");
         assert_eq!(
-            names.revert_message(&Bytes::from_static(&[1, 2, 3, 4])),
+            names.revert_message(&Bytes::from(hex!("5a80ad6f").to_vec())),
+            "execution reverted: custom error 0x5a80ad6f"
+        );
+        assert_eq!(
+            names.revert_message(&Bytes::from(hex!("5a80ad6f0007").to_vec())),
+            "execution reverted: custom error 0x5a80ad6f: 0007"
+        );
+        assert_eq!(
+            names.revert_message(&Bytes::from_static(&[1, 2, 3])),
             "execution reverted"
         );
         assert_eq!(names.revert_message(&Bytes::new()), "execution reverted");

@@ -16,6 +16,7 @@ mod fork;
 mod history;
 #[cfg(unix)]
 mod ipc;
+mod like_anvil;
 mod limits;
 mod long;
 mod methods;

@@ -2,7 +2,7 @@
 
 use alloy::{
     network::TransactionBuilder,
-    primitives::{Address, Bytes, U256, address, bytes, keccak256},
+    primitives::{Address, B256, Bytes, U256, address, bytes, keccak256},
     providers::{DynProvider, Provider},
     rpc::types::TransactionRequest,
     sol,
@@ -15,7 +15,10 @@ use cordon_stylus::{
 };
 use serde_json::{Value, json};
 
-use crate::{stylus::word_program, support::*};
+use crate::{
+    stylus::{deployed, word_program},
+    support::*,
+};
 
 sol! {
     function programVersion(address program) external view returns (uint16 version);
@@ -131,6 +134,36 @@ async fn deploying_by_one_request_does_what_a_creation_does() {
 fn forwarder() -> Bytes {
     // calldatacopy(0, 0, size); call(gas, 0xa9, 0, 0, size, 0, 0); returndatacopy(0, 0, size); return(0, size)
     bytes!("36600060003760006000366000600060a95af1503d600060003e3d6000f3")
+}
+
+/// As [`forwarder`], in the name and with the storage of whoever calls it.
+fn proxy(program: Address) -> Bytes {
+    let mut code = bytes!("363d3d373d3d3d363d73").to_vec();
+    code.extend(program);
+    code.extend(bytes!("5af43d82803e903d91602b57fd5bf3"));
+    code.into()
+}
+
+#[tokio::test]
+async fn an_access_list_names_what_a_program_touches() {
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    let program = deployed(&provider, &word_program()).await;
+    let proxied = Address::repeat_byte(0xd1);
+    raw(&provider, "anvil_setCode", json!([proxied, proxy(program)])).await;
+    for target in [program, proxied] {
+        let call = to(target, U256::from(5).to_be_bytes::<32>()).with_from(ALICE);
+        let listed = provider.create_access_list(&call).await.unwrap();
+        let entry = |address: Address| listed.access_list.0.iter().find(|item| item.address == address);
+        assert_eq!(entry(target).unwrap().storage_keys, [B256::ZERO]);
+        assert!(entry(program).is_some());
+        assert!(entry(cordon_stylus::arbos::STATE_ADDRESS).is_none());
+        // What is told is what the call costs with the list.
+        let mut with_list = call.clone();
+        with_list.access_list = Some(listed.access_list.clone());
+        let receipt = send(&provider, with_list).await;
+        assert_eq!(receipt.gas_used, listed.gas_used.to::<u64>());
+    }
 }
 
 #[tokio::test]

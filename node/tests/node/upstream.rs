@@ -339,24 +339,16 @@ async fn an_error_that_passes_does_not_change_how_the_state_is_asked_for() {
 
 #[tokio::test]
 async fn endpoints_with_other_blocks_are_refused_together() {
-    let (anvil, somebody) = upstream().await;
+    let (anvil, _) = upstream().await;
     let twin = Anvil::start(&["--chain-id", "42161", "--timestamp", "1700000000"]).await;
     raw(&twin.provider(), "anvil_mine", json!(["0x8"])).await;
-    let behind = Anvil::start(&["--chain-id", "42161"]).await;
     let mut config = anvil.fork_config();
     config.fork_block_number = Some(3);
     config.fork_requests.fallbacks = vec![twin.endpoint.parse().unwrap()];
-    let error = spawn(config.clone()).await.unwrap_err().to_string();
+    let error = spawn(config).await.unwrap_err().to_string();
     assert!(error.contains("do not serve the same chain"), "{error}");
     for endpoint in [&anvil.endpoint, &twin.endpoint] {
         assert!(error.contains(endpoint.as_str()), "{error}");
-    }
-    // One that is not as far yet is left out.
-    config.fork_requests.fallbacks = vec![behind.endpoint.parse().unwrap()];
-    let node = spawn(config).await.unwrap();
-    let provider = plain(&node.http_endpoint());
-    for _ in 0..3 {
-        assert_eq!(provider.get_balance(somebody).await.unwrap(), U256::from(7));
     }
 }
 

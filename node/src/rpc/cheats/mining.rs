@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jsonrpsee::core::RegisterMethodError;
 use serde_json::{Value, json};
 
-use super::{Answer, Args, Module, RpcError, method, render};
+use super::{Answer, Args, Module, RpcError, method, render, time};
 use crate::{
     chain::Block,
     node::{Mining, Node},
@@ -102,7 +102,7 @@ fn mine_options(args: &Args) -> Result<(Option<u64>, u64), RpcError> {
 async fn mine_blocks(node: &Arc<Node>, timestamp: Option<u64>, count: u64) -> Result<(u64, u64), RpcError> {
     node.exclusively(move |node| {
         if let Some(timestamp) = timestamp {
-            node.clock.lock().set_next(timestamp);
+            time::set_next(node, timestamp)?;
         }
         let first = node.tip().number.saturating_add(1);
         for _ in 0..count {

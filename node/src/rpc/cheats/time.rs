@@ -33,7 +33,16 @@ async fn increase_time(node: Arc<Node>, args: Args) -> Answer {
 }
 
 async fn set_next_timestamp(node: Arc<Node>, args: Args) -> Answer {
-    let timestamp = args.u64(0, "timestamp")?;
+    set_next(&node, args.u64(0, "timestamp")?)?;
+    Ok(Value::Null)
+}
+
+/// The next block gets this time.
+///
+/// # Errors
+///
+/// When that is before the newest block's.
+pub(super) fn set_next(node: &Node, timestamp: u64) -> Result<(), RpcError> {
     let parent = node.tip().timestamp;
     if timestamp < parent {
         return Err(RpcError::Params(format!(
@@ -41,7 +50,7 @@ async fn set_next_timestamp(node: Arc<Node>, args: Args) -> Answer {
         )));
     }
     node.clock.lock().set_next(timestamp);
-    Ok(Value::Null)
+    Ok(())
 }
 
 async fn set_time(node: Arc<Node>, args: Args) -> Answer {
