@@ -1,6 +1,6 @@
 //! The client that both nodes are measured with: JSON-RPC over HTTP, one connection each, no work beyond what is asked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, Bytes};
 use eyre::{OptionExt, bail};
@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 /// Longest wait for one answer. A node that needs longer has failed the workload.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Longest wait for a receipt.
+const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One connection to a node.
 #[derive(Clone, Debug)]
@@ -75,10 +78,15 @@ impl Client {
         hash(&self.call("eth_sendTransaction", transaction).await?)
     }
 
-    /// Polls until a transaction is mined; answers its receipt.
+    /// Polls until a transaction is mined; answers its receipt. A node that has lost the transaction has failed the workload.
     pub(crate) async fn receipt(&self, hash: B256) -> eyre::Result<Value> {
         let body = request("eth_getTransactionReceipt", &json!([hash]));
+        let begun = Instant::now();
         loop {
+            if begun.elapsed() > RECEIPT_PATIENCE {
+                let pool = self.call("txpool_status", json!([])).await?;
+                bail!("{hash} is not mined after {RECEIPT_PATIENCE:?}; pool {pool}");
+            }
             let answer: Value = serde_json::from_str(&self.post(body.clone()).await?)?;
             match answer.get("result") {
                 Some(Value::Null) => tokio::time::sleep(Duration::from_millis(1)).await,
