@@ -404,3 +404,61 @@ async fn a_genesis_file_fills_the_chain() {
         (0x6553_f100, 50_000_000)
     );
 }
+
+#[tokio::test]
+async fn what_contracts_print_is_printed_unless_it_is_not_wanted() {
+    // log(string) with "hello".
+    let hello = "0x41304fac0000000000000000000000000000000000000000000000000000000000000020\
+                 000000000000000000000000000000000000000000000000000000000000000568656c6c6f000000000000000000000000000000000000000000000000000000";
+    let request = json!({ "from": ALICE, "to": "0x000000000000000000636F6e736F6c652e6c6f67", "data": hello });
+    for (flags, expected) in [
+        (&[][..], 2),
+        (&["--disable-console-log"], 0),
+        (&["--silent"], 0),
+        (&["--print-traces"], 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let printed = folder.path().join("stdout");
+        let config = folder.path().join("config.json");
+        let child = node(&["--port", "0", "--config-out", config.to_str().unwrap()])
+            .args(flags)
+            .stdout(std::fs::File::create(&printed).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let endpoint = loop {
+            let text = std::fs::read(&config).unwrap_or_default();
+            if let Ok(config) = serde_json::from_slice::<Value>(&text) {
+                break config["endpoint"].as_str().unwrap().to_owned();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "the node does not start");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let running = Running { endpoint, child };
+        let provider = running.provider();
+        let _: Value = provider
+            .raw_request("eth_call".into(), (request.clone(), "latest"))
+            .await
+            .unwrap();
+        let _: Value = provider
+            .raw_request("eth_sendTransaction".into(), (request.clone(),))
+            .await
+            .unwrap();
+        drop(running);
+        let lines = std::fs::read_to_string(&printed).unwrap();
+        let found = lines.lines().filter(|line| *line == "hello").count();
+        assert_eq!(found, expected, "{flags:?}: {lines}");
+    }
+}
+
+#[tokio::test]
+async fn it_listens_on_every_host_that_is_given() {
+    let by_flags = Running::start(&["--host", "127.0.0.1", "--host", "127.0.0.2"]);
+    let port = by_flags.endpoint.rsplit(':').next().unwrap().to_owned();
+    for host in ["127.0.0.1", "127.0.0.2"] {
+        let url = format!("http://{host}:{port}").parse().unwrap();
+        let provider = ProviderBuilder::new().connect_http(url);
+        assert_eq!(provider.get_chain_id().await.unwrap(), 31_337, "{host}");
+    }
+}

@@ -10,7 +10,7 @@ use alloy::{
 
 use crate::transaction::SignedTransaction;
 
-/// The base fee never falls below this, 0.1 gwei, as ArbGasInfo's minimum says.
+/// The base fee never falls below this, 0.1 gwei, as ArbGasInfo's minimum says, unless the chain starts with a lower one.
 pub(crate) const MIN_BASE_FEE: u64 = 100_000_000;
 
 /// Seconds between two blocks of the layer below, by which its number is carried on after a fork.
@@ -33,15 +33,15 @@ pub(crate) struct Tip {
 }
 
 impl Tip {
-    /// Base fee of the block after this one by EIP-1559, in wei per gas.
-    pub(crate) fn next_base_fee(&self) -> u64 {
+    /// Base fee of the block after this one by EIP-1559, at least `least`, in wei per gas.
+    pub(crate) fn next_base_fee(&self, least: u64) -> u64 {
         let fee = calc_next_block_base_fee(
             self.gas_used,
             self.gas_limit.max(1),
             self.base_fee,
             BaseFeeParams::ethereum(),
         );
-        fee.max(MIN_BASE_FEE)
+        fee.max(least)
     }
 }
 

@@ -141,6 +141,8 @@ pub struct NodeConfig {
     pub fork_requests: ForkRequests,
     /// Address to listen on.
     pub host: IpAddr,
+    /// Further addresses to listen on, at the same port.
+    pub more_hosts: Vec<IpAddr>,
     /// Port for HTTP and WebSocket alike; 0 takes a free one, which the handle tells.
     pub port: u16,
     /// Time between blocks, at least one millisecond. `None`: a block for every transaction as it comes (automine).
@@ -206,6 +208,9 @@ pub struct NodeConfig {
     pub stylus_console: bool,
     /// Print the call tree of each transaction that is mined, and of each `eth_call`, to the standard output.
     pub print_traces: bool,
+    /// Print what contracts print by calling the console (`console.log` of Foundry and Hardhat) in transactions that are mined and in
+    /// each `eth_call` to the standard output, unless the node is silent. The call tree shows it anyway.
+    pub console_log: bool,
     /// Where to find names of functions, events and errors for traces and revert messages: ABIs or compilers' artifacts
     /// (`.json`), or directories of such.
     pub abis: Vec<PathBuf>,
@@ -217,6 +222,29 @@ pub struct NodeConfig {
     pub program_cache: KeptPrograms,
 }
 
+/// What of a transaction goes to the standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Print {
+    Nothing,
+    /// What contracts print by calling the console.
+    Console,
+    /// The tree of its calls.
+    Tree,
+}
+
+impl NodeConfig {
+    /// What of transactions that are mined, and of calls, goes to the standard output.
+    pub(crate) fn print(&self) -> Print {
+        if self.print_traces {
+            Print::Tree
+        } else if self.console_log && !self.silent {
+            Print::Console
+        } else {
+            Print::Nothing
+        }
+    }
+}
+
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
@@ -226,6 +254,7 @@ impl Default for NodeConfig {
             fork_transaction_hash: None,
             fork_requests: ForkRequests::default(),
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            more_hosts: Vec::new(),
             port: 0,
             block_time: None,
             chain_id: None,
@@ -258,6 +287,7 @@ impl Default for NodeConfig {
             arbos_version: 60,
             stylus_console: false,
             print_traces: false,
+            console_log: true,
             abis: Vec::new(),
             activate_on_first_call: false,
             wasm_engine: EngineChoice::default(),

@@ -16,6 +16,7 @@ use crate::{
     config::NodeConfig,
     payment::{Receivers, without_tip},
     state::{Overlay, StateError},
+    trace::{CONSOLE, print_logged},
 };
 
 /// Settings and block in which transactions run.
@@ -103,6 +104,8 @@ pub(crate) struct Session<'e> {
     block: BlockContext,
     /// Who hears of what programs do, if anybody does.
     programs: Option<HostTrace>,
+    /// Whether what contracts print by calling the console goes to standard output.
+    console: bool,
 }
 
 impl<'e> Session<'e> {
@@ -111,6 +114,15 @@ impl<'e> Session<'e> {
             env,
             block: BlockContext::new(env.l2_number),
             programs: None,
+            console: false,
+        }
+    }
+
+    /// Prints what contracts print by calling the console, if `wanted`.
+    pub(crate) fn with_console(self, wanted: bool) -> Self {
+        Self {
+            console: wanted,
+            ..self
         }
     }
 
@@ -171,6 +183,9 @@ impl<'e> Session<'e> {
         }
         if let Some(trace) = &self.programs {
             evm.trace_programs(trace.clone());
+        }
+        if self.console {
+            evm.listen_to(CONSOLE, print_logged);
         }
         evm
     }

@@ -12,7 +12,9 @@ use std::{
 };
 
 use alloy::primitives::Address;
+use futures::future::join_all;
 use jsonrpsee::{
+    Methods,
     core::middleware::RpcServiceBuilder,
     server::{BatchRequestConfig, Server, ServerConfig, ServerHandle},
 };
@@ -192,7 +194,7 @@ async fn run(
     };
     let Served {
         slot,
-        server,
+        servers,
         address,
         socket,
     } = match served {
@@ -220,10 +222,10 @@ async fn run(
         let _ = stop.changed().await;
     }
     tasks.shutdown().await;
-    if server.stop().is_ok() {
-        // Open connections are closed with the runtime when they do not end by themselves.
-        let _ = tokio::time::timeout(STOP_TIMEOUT, server.stopped()).await;
-    }
+    let stopping = servers.into_iter().filter(|server| server.stop().is_ok());
+    let stopped = join_all(stopping.map(ServerHandle::stopped));
+    // Open connections are closed with the runtime when they do not end by themselves.
+    let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
     save::now(&slot.current()).await.map_err(|error| NodeError::NotSaved {
         reason: error.to_string(),
     })
@@ -232,7 +234,9 @@ async fn run(
 /// A node that answers.
 struct Served {
     slot: Arc<Slot>,
-    server: ServerHandle,
+    /// One for each address.
+    servers: Vec<ServerHandle>,
+    /// The first of them.
     address: SocketAddr,
     /// Answers on the socket of the settings, if there is one.
     socket: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -240,9 +244,12 @@ struct Served {
 
 async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
     // The port is taken first: finding it in use costs nothing yet.
-    let wanted = SocketAddr::new(config.host, config.port);
-    let listener = listen(wanted)?;
+    let listener = listen(SocketAddr::new(config.host, config.port))?;
     let address = listener.local_addr()?;
+    let mut listeners = vec![listener];
+    for host in &config.more_hosts {
+        listeners.push(listen(SocketAddr::new(*host, address.port()))?);
+    }
     let ipc = config.ipc.clone();
     save::clear(&config).await;
     let cors = Cors::new(config.allow_origin.as_deref());
@@ -251,7 +258,27 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
         reason: error.to_string(),
     })?;
     let sessions = Sessions::new(module.clone(), MAX_CONNECTIONS);
-    let server_config = ServerConfig::builder()
+    let servers = listeners
+        .into_iter()
+        .map(|listener| start(listener, module.clone(), cors.clone(), sessions.clone()))
+        .collect::<Result<_, NodeError>>()?;
+    let socket = ipc.map(|path| open_socket(path, sessions)).transpose()?;
+    Ok(Served {
+        slot,
+        servers,
+        address,
+        socket,
+    })
+}
+
+/// Serves HTTP and WebSocket on a listener.
+fn start(
+    listener: TcpListener,
+    methods: impl Into<Methods>,
+    cors: Cors,
+    sessions: Sessions,
+) -> Result<ServerHandle, NodeError> {
+    let config = ServerConfig::builder()
         .max_request_body_size(MAX_MESSAGE)
         .max_response_body_size(MAX_MESSAGE)
         .max_connections(MAX_CONNECTIONS)
@@ -259,23 +286,16 @@ async fn serve(config: NodeConfig) -> Result<Served, NodeError> {
         // WebSockets are served by sessions.
         .http_only()
         .build();
+    let layers = tower::ServiceBuilder::new()
+        .layer(cors)
+        .layer(Wire::new(sessions))
+        .layer(Bypass);
     let server = Server::builder()
-        .set_config(server_config)
-        .set_http_middleware(
-            tower::ServiceBuilder::new()
-                .layer(cors)
-                .layer(Wire::new(sessions.clone()))
-                .layer(Bypass),
-        )
+        .set_config(config)
+        .set_http_middleware(layers)
         .set_rpc_middleware(RpcServiceBuilder::new().layer(Bypass).layer_fn(Strict))
         .build_from_tcp(listener)?;
-    let socket = ipc.map(|path| open_socket(path, sessions)).transpose()?;
-    Ok(Served {
-        slot,
-        server: server.start(module),
-        address,
-        socket,
-    })
+    Ok(server.start(methods))
 }
 
 #[cfg(unix)]

@@ -146,6 +146,8 @@ impl Slot {
 pub(crate) struct Node {
     pub(crate) config: NodeConfig,
     pub(crate) chain_id: u64,
+    /// The base fee never falls below this, in wei per gas.
+    pub(crate) least_base_fee: u64,
     pub(crate) instance: B256,
     pub(crate) fork: SharedFork,
     pub(crate) base: Base,
@@ -211,7 +213,9 @@ impl Node {
             number,
             hash: B256::ZERO,
             timestamp,
-            base_fee: cheats.next_base_fee.unwrap_or_else(|| tip.next_base_fee()),
+            base_fee: cheats
+                .next_base_fee
+                .unwrap_or_else(|| tip.next_base_fee(self.least_base_fee)),
             gas_used: 0,
             gas_limit: cheats.gas_limit,
             l1_number: self.chain.read().l1_number(number, timestamp),

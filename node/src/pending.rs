@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     chain::{Block, Tip},
+    config::Print,
     node::Node,
     rpc::RpcError,
     state::{StateView, Version},
@@ -61,7 +62,7 @@ impl Node {
             return Ok(known.clone());
         }
         let ready = self.ready(&ground.state, &next)?;
-        let built = self.build_on(ground, next, ready, false);
+        let built = self.build_on(ground, next, ready, Print::Nothing);
         if let Some(failure) = built.state_failure() {
             return Err(RpcError::Internal(format!(
                 "the pending block cannot be built: {failure}"

@@ -23,14 +23,20 @@ pub(crate) enum Place {
 impl Node {
     /// Number that a tag or number means now. `pending` is one above the head.
     pub(crate) fn number_of(&self, tag: BlockNumberOrTag) -> u64 {
-        let head = self.chain.read().tip().number;
+        let (head, base) = {
+            let chain = self.chain.read();
+            (chain.tip().number, chain.base().number)
+        };
+        // A fresh chain may begin late; of a forked one, all blocks are there.
+        let earliest = if self.fork.is_some() { 0 } else { base };
+        let behind = |blocks: u64| head.saturating_sub(blocks).max(earliest);
         let epoch = self.config.slots_in_an_epoch;
         match tag {
             BlockNumberOrTag::Latest => head,
             BlockNumberOrTag::Pending => head.saturating_add(1),
-            BlockNumberOrTag::Earliest => 0,
-            BlockNumberOrTag::Safe => head.saturating_sub(epoch),
-            BlockNumberOrTag::Finalized => head.saturating_sub(epoch.saturating_mul(2)),
+            BlockNumberOrTag::Earliest => earliest,
+            BlockNumberOrTag::Safe => behind(epoch),
+            BlockNumberOrTag::Finalized => behind(epoch.saturating_mul(2)),
             BlockNumberOrTag::Number(number) => number,
         }
     }

@@ -6,7 +6,7 @@ use alloy::primitives::{Address, B256, Bytes};
 
 use crate::{
     chain::{Block, Tip},
-    config::TRANSACTION_GAS_CAP,
+    config::{Print, TRANSACTION_GAS_CAP},
     evm::{ExecutionError, Session},
     node::{Event, Mining, Node, Snapshot},
     rpc::RpcError,
@@ -61,7 +61,7 @@ impl Node {
         };
         let next = self.tip_after(&ground.parent, timestamp);
         let ready = self.ready(&ground.state, &next)?;
-        let built = self.build_on(ground, next, ready, self.config.print_traces);
+        let built = self.build_on(ground, next, ready, self.config.print());
         self.cheats.write().next_base_fee = None;
         Ok(self.commit(built))
     }
@@ -78,7 +78,7 @@ impl Node {
             }
             let timestamp = self.clock.lock().take(parent);
             let next = self.tip_after(&ground.parent, timestamp);
-            let built = self.build_on(ground, next, ready, self.config.print_traces);
+            let built = self.build_on(ground, next, ready, self.config.print());
             if built.block.transactions.is_empty() && built.invalid.is_empty() {
                 return Err(RpcError::Internal(
                     built
@@ -130,7 +130,13 @@ impl Node {
 
     /// Builds the block described by `next` from these transactions without changing anything; with `print` their calls are
     /// printed.
-    pub(crate) fn build_on(&self, ground: Ground, next: Tip, ready: Vec<Arc<SignedTransaction>>, print: bool) -> Built {
+    pub(crate) fn build_on(
+        &self,
+        ground: Ground,
+        next: Tip,
+        ready: Vec<Arc<SignedTransaction>>,
+        print: Print,
+    ) -> Built {
         let Ground {
             parent,
             root,
@@ -163,9 +169,9 @@ impl Node {
         }
     }
 
-    fn run_all(&self, overlay: &mut Overlay, next: &Tip, ready: Vec<Arc<SignedTransaction>>, print: bool) -> Executed {
+    fn run_all(&self, overlay: &mut Overlay, next: &Tip, ready: Vec<Arc<SignedTransaction>>, print: Print) -> Executed {
         let env = self.env(next);
-        let mut session = Session::new(&env);
+        let mut session = Session::new(&env).with_console(print == Print::Console);
         let mut executed = Executed::default();
         // When one transaction of a sender is left out, those after it cannot be mined either.
         let mut skipped = HashSet::new();
@@ -179,7 +185,7 @@ impl Node {
                 skipped.insert(transaction.sender);
                 continue;
             }
-            let outcome = if print {
+            let outcome = if print == Print::Tree {
                 let title = format!("transaction {}", transaction.hash());
                 trace::run_and_print(&mut session, overlay, tx, &title, &self.names)
             } else {

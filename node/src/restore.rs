@@ -7,6 +7,7 @@ use revm::state::AccountInfo;
 
 use crate::{
     chain::{Block, Chain},
+    config::Print,
     dump::{Accounts, Dump, DumpError, DumpedAccount},
     fork::Replay,
     historical::Snapshot,
@@ -145,7 +146,7 @@ impl Node {
         let mut next = replay.tip.clone();
         next.hash = B256::ZERO;
         next.gas_used = 0;
-        let built = self.build_on(self.ground(), next, replay.transactions.clone(), false);
+        let built = self.build_on(self.ground(), next, replay.transactions.clone(), Print::Nothing);
         if let Some(reason) = built.failure() {
             return Err(RpcError::Internal(format!(
                 "the transactions before the one to start from cannot be run again: {reason}"

@@ -91,6 +91,7 @@ pub(crate) async fn node(mut config: NodeConfig, before: Option<Lasting>) -> Res
     };
     let node = Node {
         chain_id,
+        least_base_fee: MIN_BASE_FEE.min(config.base_fee.unwrap_or(start.base_fee)),
         instance: instance(),
         fork,
         base,
@@ -218,6 +219,10 @@ fn prepare(
     let found = view.storage_ref(STATE_ADDRESS, genesis::version_slot())?;
     if !genesis::is_arbitrum(found) {
         let mut alloc = genesis::alloc(config.arbos_version);
+        let state = alloc.iter_mut().find(|account| account.address == STATE_ADDRESS);
+        if let (Some(state), Some(owner)) = (state, accounts.first()) {
+            state.storage.extend(genesis::owned_by(*owner));
+        }
         if config.disable_create2_factory {
             alloc.retain(|account| account.address != genesis::CREATE2_FACTORY);
         }

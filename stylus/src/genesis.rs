@@ -47,6 +47,16 @@ impl GenesisAccount {
     }
 }
 
+/// The slots of [`arbos::STATE_ADDRESS`] by which `owner` alone is a chain owner, who may call ArbOwner.
+pub fn owned_by(owner: Address) -> [(U256, U256); 3] {
+    let owners = Space::ChainOwners;
+    [
+        (owners.word(0), U256::ONE),
+        (owners.word(1), owner.into_word().into()),
+        (owners.member(owner), U256::ONE),
+    ]
+}
+
 /// The accounts that `arbos_version` (60 is the current one) needs.
 pub fn alloc(arbos_version: u64) -> Vec<GenesisAccount> {
     let mut accounts = vec![GenesisAccount {

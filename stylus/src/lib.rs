@@ -18,5 +18,5 @@ pub mod pricing;
 pub mod run;
 
 pub use cache::{CacheOptions, EngineChoice, ProgramCache};
-pub use evm::{BlockContext, RecentPrograms, StylusContext, StylusEvm};
+pub use evm::{BlockContext, Listener, RecentPrograms, StylusContext, StylusEvm};
 pub use precompile::Signatures;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     chain::Tip,
-    config::TRANSACTION_GAS_CAP,
+    config::{Print, TRANSACTION_GAS_CAP},
     evm::{Env, Session},
     node::{Node, Place},
     state::{Overlay, StateView},
@@ -78,11 +78,17 @@ impl Simulation {
         Ok(Self { env, overlay, tx })
     }
 
-    /// Runs the call and prints the tree of its calls.
-    fn run_and_print(self, names: &Names) -> Result<ExecutionResult, RpcError> {
+    /// Runs the call as it is and prints what is to be printed of it.
+    fn run_and_print(self, print: Print, names: &Names) -> Result<ExecutionResult, RpcError> {
         let Self { env, mut overlay, tx } = self;
-        let title = format!("call from {}", tx.caller);
-        Ok(trace::run_and_print(&mut Session::new(&env), &mut overlay, tx, &title, names)?.result)
+        let mut session = Session::new(&env).with_console(print == Print::Console);
+        let outcome = if print == Print::Tree {
+            let title = format!("call from {}", tx.caller);
+            trace::run_and_print(&mut session, &mut overlay, tx, &title, names)?
+        } else {
+            session.execute(&mut overlay, tx)?
+        };
+        Ok(outcome.result)
     }
 
     /// The call without ether and without a price.
@@ -217,11 +223,7 @@ async fn call(node: Arc<Node>, args: Args) -> Answer {
                     return Ok(data(&answer?));
                 }
                 let simulation = Simulation::new(node, (tip, state), request, accounts, overrides)?;
-                let result = if node.config.print_traces {
-                    simulation.run_and_print(&node.names)?
-                } else {
-                    simulation.run(simulation.tx.gas_limit)?
-                };
+                let result = simulation.run_and_print(node.config.print(), &node.names)?;
                 Ok(data(&output(result)?))
             })
             .await

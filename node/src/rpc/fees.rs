@@ -59,7 +59,7 @@ async fn fee_history(node: Arc<Node>, args: Args) -> Answer {
         .chain
         .read()
         .tip_of(last)
-        .map(|tip| tip.next_base_fee())
+        .map(|tip| tip.next_base_fee(node.least_base_fee))
         .unwrap_or_default();
     let base_fees = fees.iter().map(|fee| fee.base_fee).chain([next]).map(quantity);
     let mut answer = json!({

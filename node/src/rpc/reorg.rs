@@ -20,7 +20,7 @@ use super::{
 use crate::{
     chain::{Block, Tip},
     clock::Clock,
-    config::TRANSACTION_GAS_CAP,
+    config::{Print, TRANSACTION_GAS_CAP},
     evm::Session,
     node::{Event, Node, Snapshot},
     producer::{Built, Ground},
@@ -145,7 +145,7 @@ impl<'n> Plan<'n> {
         let mut next = self.node.tip_after(&self.parent, timestamp);
         if !self.blocks.is_empty() {
             // A base fee that was set is for one block.
-            next.base_fee = self.parent.next_base_fee();
+            next.base_fee = self.parent.next_base_fee(self.node.least_base_fee);
         }
         let transactions = self.sign(&next, asked)?;
         let wanted = transactions.len();
@@ -156,7 +156,7 @@ impl<'n> Plan<'n> {
             state: self.state(),
             extra_data: self.extra_data.clone(),
         };
-        let built = self.node.build_on(ground, next, transactions, false);
+        let built = self.node.build_on(ground, next, transactions, Print::Nothing);
         if built.block.transactions.len() != wanted {
             return Err(RpcError::Rejected(match built.failure() {
                 Some(reason) => format!("a transaction cannot be mined: {reason}"),

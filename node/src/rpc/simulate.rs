@@ -183,7 +183,11 @@ impl Simulator<'_> {
             ));
         }
         // Without validation nobody has to pay.
-        let base_fee = if self.validation { self.tip.next_base_fee() } else { 0 };
+        let base_fee = if self.validation {
+            self.tip.next_base_fee(self.node.least_base_fee)
+        } else {
+            0
+        };
         Ok(Tip {
             number,
             hash: B256::ZERO,

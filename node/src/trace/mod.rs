@@ -13,6 +13,7 @@ use std::io::Write;
 use cordon_stylus::hooks::HostTrace;
 use revm::{context::TxEnv, context_interface::result::ResultAndState};
 
+pub(crate) use console::CONSOLE;
 pub(crate) use limit::StepLimit;
 pub(crate) use names::Names;
 pub(crate) use replay::{Replayed, local_block, replay, state_after, state_inside};
@@ -59,6 +60,14 @@ pub(crate) fn text(traced: &Traced, names: &Names) -> String {
         text.push_str(&format!("  … {} host calls are left out\n", traced.dropped));
     }
     text
+}
+
+/// Prints what a call to the console says.
+pub(crate) fn print_logged(input: &[u8]) {
+    if let Some(text) = console::text(input) {
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
 }
 
 /// Runs a transaction and prints the tree of its calls under `title`.

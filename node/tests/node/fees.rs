@@ -127,3 +127,45 @@ async fn a_dump_remembers_what_was_paid() {
         .unwrap();
     assert_eq!(again.effective_gas_price, receipt.effective_gas_price);
 }
+
+async fn base_fees(provider: &DynProvider) -> Vec<Option<u64>> {
+    let mut fees = Vec::new();
+    for number in 0..=3u64 {
+        if number > 0 {
+            raw(provider, "evm_mine", json!([])).await;
+        }
+        let block = provider.get_block_by_number(Default::default()).await.unwrap().unwrap();
+        fees.push(block.header.base_fee_per_gas);
+    }
+    fees
+}
+
+#[tokio::test]
+async fn a_chain_that_starts_below_the_least_base_fee_stays_there() {
+    for start in [0, 10_000_000] {
+        let node = spawn(NodeConfig {
+            base_fee: Some(start),
+            ..NodeConfig::default()
+        })
+        .await
+        .unwrap();
+        let provider = plain(&node.http_endpoint());
+        assert_eq!(base_fees(&provider).await, [Some(start); 4]);
+        if start == 0 {
+            let free = transfer(ALICE, PRICE, 7).with_gas_limit(100_000).with_gas_price(0);
+            assert!(send(&provider, free.clone()).await.status());
+            assert!(send(&provider, free).await.status(), "the second one as well");
+        }
+        let fork = spawn(NodeConfig {
+            fork_url: Some(node.http_endpoint().parse().unwrap()),
+            ..NodeConfig::default()
+        })
+        .await
+        .unwrap();
+        let forked = plain(&fork.http_endpoint());
+        assert_eq!(base_fees(&forked).await, [Some(start); 4], "and so does its fork");
+    }
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(base_fees(&provider).await, [Some(100_000_000); 4]);
+}

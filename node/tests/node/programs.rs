@@ -11,7 +11,7 @@ use alloy::{
 use cordon_node::{NodeConfig, spawn};
 use cordon_stylus::{
     code,
-    precompile::{ARB_DEBUG, ARB_OWNER, ARB_OWNER_PUBLIC, ARB_SYS, ARB_WASM},
+    precompile::{ARB_OWNER, ARB_OWNER_PUBLIC, ARB_SYS, ARB_WASM},
 };
 use serde_json::{Value, json};
 
@@ -23,7 +23,8 @@ use crate::{
 sol! {
     function programVersion(address program) external view returns (uint16 version);
     function activateProgram(address program) external payable returns (uint16 version, uint256 dataFee);
-    function becomeChainOwner() external;
+    function setInkPrice(uint32 price) external;
+    function getAllChainOwners() external view returns (address[] memory);
     function scheduleArbOSUpgrade(uint64 version, uint64 time) external;
     function getScheduledUpgrade() external view returns (uint64 version, uint64 time);
     function arbOSVersion() external view returns (uint256);
@@ -210,7 +211,6 @@ async fn arbos(provider: &DynProvider) -> u64 {
 async fn a_scheduled_upgrade_takes_effect_at_its_time() {
     let node = spawn(NodeConfig {
         arbos_version: 51,
-        stylus_console: true,
         ..NodeConfig::default()
     })
     .await
@@ -223,11 +223,12 @@ async fn a_scheduled_upgrade_takes_effect_at_its_time() {
     )
     .await;
     assert_eq!((arbos(&provider).await, version(&provider, PROGRAM).await), (51, Ok(2)));
-    assert!(
-        send(&provider, to(ARB_DEBUG, becomeChainOwnerCall {}.abi_encode()))
-            .await
-            .status()
-    );
+    // The first account owns the chain, the second one nothing.
+    let ink = || to(ARB_OWNER, setInkPriceCall { price: 10_001 }.abi_encode()).with_gas_limit(1_000_000);
+    assert!(send(&provider, ink()).await.status());
+    assert!(!send(&provider, ink().with_from(BOB)).await.status());
+    let owners = ask(&provider, ARB_OWNER_PUBLIC, getAllChainOwnersCall {}).await;
+    assert_eq!(owners, [ALICE]);
     let now = provider
         .get_block(Default::default())
         .await

@@ -33,7 +33,12 @@ pub struct ArbChain {
     pub(crate) trace: Option<HostTrace>,
     /// Signatures whose account is given instead of recovered.
     pub(crate) signatures: Option<Arc<Signatures>>,
+    /// An address, and who hears the input of each call to it.
+    pub(crate) listener: Option<(Address, Listener)>,
 }
+
+/// Hears the input of a call, before it runs.
+pub type Listener = fn(&[u8]);
 
 impl ArbChain {
     pub(crate) fn new(block: BlockContext, cache: Arc<ProgramCache>) -> Self {
@@ -44,6 +49,7 @@ impl ArbChain {
             calls: Vec::new(),
             trace: None,
             signatures: None,
+            listener: None,
         }
     }
 

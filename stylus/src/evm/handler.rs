@@ -59,6 +59,7 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
             begin_transaction(&mut self.inner.ctx)?;
         }
         self.inner.ctx.chain.calls.push(Call::of(&init.frame_input));
+        tell_listener(&self.inner.ctx, &init.frame_input);
         if let ItemOrResult::Result(result) = self.inner.frame_init(init)?.map_item(|_| ()) {
             // It ended at once, as a precompile or for want of code, funds or depth.
             self.inner.ctx.chain.calls.pop();
@@ -112,6 +113,15 @@ impl<DB: Database, INSP> EvmTr for StylusEvm<DB, INSP> {
             None => frame.return_result::<_, Failure<DB>>(&mut inner.ctx, result)?,
         }
         Ok(None)
+    }
+}
+
+/// Lets who listens to an address hear of a call to it.
+fn tell_listener<DB: Database>(context: &StylusContext<DB>, input: &FrameInput) {
+    if let (Some((address, listener)), FrameInput::Call(call)) = (&context.chain.listener, input)
+        && call.target_address == *address
+    {
+        listener(&call.input.bytes(context));
     }
 }
 

@@ -9,6 +9,7 @@ mod serve;
 
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use revm::bytecode::opcode::SELFDESTRUCT;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, ResultAndState};
 use revm::context::{BlockEnv, CfgEnv, Context, ContextSetters, Evm, FrameStack, Journal, JournalTr, TxEnv};
@@ -21,7 +22,7 @@ use revm::interpreter::interpreter::EthInterpreter;
 use revm::{Database, Inspector};
 
 pub use block::{BlockContext, RecentPrograms};
-pub use chain::ArbChain;
+pub use chain::{ArbChain, Listener};
 
 use crate::cache::ProgramCache;
 use crate::hooks::HostTrace;
@@ -120,6 +121,12 @@ impl<DB: Database, INSP> StylusEvm<DB, INSP> {
     /// nodes offer it.
     pub fn accept_signatures(&mut self, signatures: Arc<Signatures>) {
         self.inner.ctx.chain.signatures = Some(signatures);
+    }
+
+    /// Lets `listener` hear the input of each call to `address` in the transactions from now on, whether it succeeds or not: how contracts
+    /// print, without the price of an inspector.
+    pub fn listen_to(&mut self, address: Address, listener: Listener) {
+        self.inner.ctx.chain.listener = Some((address, listener));
     }
 
     /// The inspector.

@@ -26,8 +26,6 @@ pub(super) struct Unused {
     /// Struct logs are always there.
     #[arg(long, alias = "tracing", hide = true)]
     steps_tracing: bool,
-    #[arg(long, alias = "no-console-log", hide = true)]
-    disable_console_log: bool,
     /// No tip is asked for.
     #[arg(long, alias = "no-priority-fee", hide = true)]
     disable_min_priority_fee: bool,
@@ -40,6 +38,27 @@ pub(super) struct Unused {
     md: bool,
     #[arg(short = 'v', long, action = clap::ArgAction::Count, hide = true)]
     verbosity: u8,
+    #[arg(long, hide = true)]
+    disable_pool_balance_checks: bool,
+    #[arg(long, hide = true)]
+    json: bool,
+}
+
+impl Unused {
+    /// What to know about flags whose wish is not met, though nothing goes wrong without.
+    pub(super) fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if self.disable_pool_balance_checks {
+            warnings.push(
+                "--disable-pool-balance-checks has no effect: a transaction that its sender cannot pay for is never mined here; give \
+                 the sender a balance with anvil_setBalance",
+            );
+        }
+        if self.json {
+            warnings.push("--json has no effect: --config-out FILE writes accounts and settings as JSON");
+        }
+        warnings
+    }
 }
 
 /// Flags of anvil that cannot be met. Ignoring them would give wrong results, so they are refused by name.
@@ -49,25 +68,12 @@ pub(super) struct Refused {
     celo: bool,
     #[arg(short = 'n', long, value_name = "NETWORK", hide = true)]
     network: Option<String>,
-    #[arg(long, hide = true)]
-    disable_pool_balance_checks: bool,
-    #[arg(long, hide = true)]
-    json: bool,
 }
 
 impl Refused {
     pub(super) fn check(&self) -> eyre::Result<()> {
         if self.celo || self.network.as_deref().is_some_and(|network| network != "ethereum") {
             bail!("--celo and --network: this node follows the rules of Arbitrum; use anvil for another network");
-        }
-        if self.disable_pool_balance_checks {
-            bail!(
-                "--disable-pool-balance-checks: a transaction that its sender cannot pay for is never mined here; give the \
-                 sender a balance with anvil_setBalance"
-            );
-        }
-        if self.json {
-            bail!("--json: use --config-out FILE for accounts and settings as JSON");
         }
         Ok(())
     }

@@ -44,6 +44,9 @@ impl Args {
 
     pub(in crate::node) fn config(&self, wallet: &Wallet) -> eyre::Result<NodeConfig> {
         self.refused.check()?;
+        for warning in self.unused.warnings() {
+            tracing::warn!("{warning}");
+        }
         let default = NodeConfig::default();
         let endpoints = self.fork_url.iter().map(|text| endpoint(text));
         let endpoints: Vec<_> = endpoints.collect::<eyre::Result<_>>()?;
@@ -80,7 +83,8 @@ impl Args {
                 timeout: Duration::from_millis(self.timeout),
                 units_per_second: self.compute_units_per_second.filter(|_| !self.no_rate_limit),
             },
-            host: self.host,
+            host: self.host.first().copied().unwrap_or(default.host),
+            more_hosts: self.host.iter().skip(1).copied().collect(),
             port: self.port,
             ipc: self.ipc.clone(),
             allow_origin: (!self.no_cors).then(|| self.allow_origin.clone()),
@@ -135,6 +139,7 @@ impl Args {
             },
             stylus_console: self.stylus_console,
             print_traces: self.print_traces,
+            console_log: !self.disable_console_log,
             abis: self.abis.clone(),
         })
     }

@@ -3,7 +3,7 @@
 mod anvil;
 mod config;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,9 +22,15 @@ pub(crate) struct Args {
     /// Port for HTTP and WebSocket; 0 takes a free one.
     #[arg(short, long, value_name = "NUM", default_value_t = 8545)]
     port: u16,
-    /// Address to listen on.
-    #[arg(long, value_name = "IP_ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    host: IpAddr,
+    /// Addresses to listen on.
+    #[arg(
+        long,
+        value_name = "IP_ADDR",
+        env = "ANVIL_IP_ADDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1"
+    )]
+    host: Vec<IpAddr>,
     /// Listen on a Unix socket as well [default path: /tmp/anvil.ipc].
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_IPC, visible_alias = "ipcpath")]
     ipc: Option<PathBuf>,
@@ -133,7 +139,7 @@ pub(crate) struct Args {
     /// Accept transactions whose gas limit is above the block's.
     #[arg(long, help_heading = "Chain")]
     disable_block_gas_limit: bool,
-    /// Base fee of the first block in wei per gas.
+    /// Base fee of the first block in wei per gas. It falls below 0.1 gwei only where the chain starts lower.
     #[arg(long, value_name = "WEI", visible_alias = "base-fee", help_heading = "Chain")]
     block_base_fee_per_gas: Option<u64>,
     /// Wei per gas that `eth_gasPrice` answers.
@@ -236,6 +242,9 @@ pub(crate) struct Args {
     /// Print the tree of calls of every transaction that is mined and every eth_call.
     #[arg(long, visible_alias = "enable-trace-printing", help_heading = "Output")]
     print_traces: bool,
+    /// Do not print what contracts print with console.log.
+    #[arg(long, visible_alias = "no-console-log", help_heading = "Output")]
+    disable_console_log: bool,
     /// ABI or artifact, or a directory of such, that names functions, events and errors in traces and messages (repeatable).
     #[arg(long = "abi", value_name = "PATH", help_heading = "Output")]
     abis: Vec<PathBuf>,
