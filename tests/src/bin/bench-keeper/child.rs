@@ -75,10 +75,19 @@ impl Process {
 }
 
 fn peak_mib(process: u32) -> eyre::Result<f64> {
+    memory_mib(process, "VmHWM:")
+}
+
+/// The memory that a process has now, in MiB.
+pub(crate) fn resident_mib(process: u32) -> eyre::Result<f64> {
+    memory_mib(process, "VmRSS:")
+}
+
+fn memory_mib(process: u32, what: &str) -> eyre::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let kib: f64 = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(what))
         .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok())
         .ok_or_eyre("the system does not tell the keeper's memory")?;
     Ok(kib / 1_024.0)

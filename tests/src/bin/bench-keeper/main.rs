@@ -2,13 +2,15 @@
 //! twice when the endpoint stalls or the chain reorganises. `scripts/bench keeper` runs it.
 //!
 //! Prints Markdown. The keeper runs as a process of its own, so that its memory is its own; the chain is a stock anvil, the
-//! receiver of its webhooks is here. Usage: `bench-keeper ANVIL [ROW...]`.
+//! receiver of its webhooks is here. Usage: `bench-keeper ANVIL [ROW...]`, or `bench-keeper soak SECONDS [--check]` for a keeper
+//! with a guard on our own node: with `--check` growth is an error.
 
 mod chain;
 mod child;
 mod hook;
 mod proxy;
 mod rows;
+mod soak;
 
 use std::path::PathBuf;
 
@@ -26,6 +28,15 @@ async fn main() -> eyre::Result<()> {
     }
     if first == child::REPLAY {
         return child::replay(&args.collect::<Vec<_>>()).await;
+    }
+    if first == soak::WORD {
+        return soak::keep(args.next().ok_or_eyre("the child needs its configuration")?).await;
+    }
+    if first == "soak" {
+        let seconds = args.next().ok_or_eyre("usage: bench-keeper soak SECONDS [--check]")?;
+        let checks = args.next().is_some_and(|word| word == "--check");
+        println!("{}", soak::soak(seconds.parse()?, checks).await?);
+        return Ok(());
     }
     let anvil = PathBuf::from(first);
     let names: Vec<String> = args.collect();
