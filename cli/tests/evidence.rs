@@ -1,0 +1,122 @@
+//! `cordon keeper export` and `verify`: what leaves the record can be checked anywhere, and no change to it passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use alloy::primitives::{Address, B256};
+use cordon_client::config::Severity;
+use cordon_keeper::chain::BlockRef;
+use cordon_keeper::decide::ScopeReading;
+use cordon_keeper::record::{BlockRecord, Names, Store};
+use cordon_keeper::rules::Sightings;
+
+const GUARD: Address = Address::repeat_byte(0x11);
+
+fn cordon(directory: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cordon"))
+        .current_dir(directory)
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    let bytes = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// A record with one incident, which was noted upon, and the configuration that names it.
+async fn record(directory: &Path) {
+    let text = format!(
+        "[chain]\nid = 42161\nrpc = [\"http://127.0.0.1:1\"]\n\n[guard]\naddress = \"{GUARD}\"\nscopes = [\"protocol\"]\n\n[keeper]\nstore = \"cordon.db\"\nkey = {{ env = \"NONE\" }}\n"
+    );
+    std::fs::write(directory.join("cordon.toml"), text).unwrap();
+    let store = Store::open(directory.join("cordon.db"), 42_161, GUARD).await.unwrap();
+    let block = BlockRef {
+        number: 10,
+        hash: B256::repeat_byte(1),
+        parent: B256::ZERO,
+        timestamp: 1_000,
+        base_fee: 0,
+    };
+    let raised = [ScopeReading {
+        level: cordon_core::level::Level::ReduceOnly,
+        ..ScopeReading::default()
+    }];
+    let record = BlockRecord {
+        block: &block,
+        version: B256::repeat_byte(5),
+        verdicts: &[],
+        scopes: Some(&raised),
+        decisions: &[],
+        waiting: &[],
+        events: &[],
+        stopped: &[],
+        sightings: &Sightings::default(),
+        witnessed: &[],
+        witness_limit: 1,
+        head_to_decision: None,
+        is_next: true,
+    };
+    store.commit_block(&record, &Names::default()).await.unwrap();
+    let incident = store.incidents().await.unwrap().remove(0);
+    assert_eq!(incident.severity, Severity::P2);
+    store
+        .note(incident.id, "call", "the war room was opened")
+        .await
+        .unwrap();
+    store
+        .note(incident.id, "decision", "no release before the fix is reviewed")
+        .await
+        .unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_was_exported_is_verified_and_no_change_passes() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path();
+    record(directory).await;
+    let exported = cordon(directory, &["keeper", "export", "1"]);
+    assert!(exported.status.success(), "{}", said(&exported));
+    let text = String::from_utf8(exported.stdout).unwrap();
+    std::fs::write(directory.join("incident-1.json"), &text).unwrap();
+    let verified = cordon(directory, &["keeper", "verify", "incident-1.json"]);
+    assert!(verified.status.success(), "{}", said(&verified));
+    assert!(
+        said(&verified).contains("of incident 1 of guard"),
+        "{}",
+        said(&verified)
+    );
+    // Another word, and a line left out.
+    let changed = text.replace("no release before", "release before");
+    assert_ne!(changed, text);
+    let mut fewer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let links = fewer["links"].as_array_mut().unwrap();
+    let whole = links.len();
+    links.remove(whole - 2);
+    for (name, text, why) in [
+        ("changed.json", changed, "its digest differs"),
+        ("fewer.json", fewer.to_string(), "left out"),
+        ("none.json", "{}".to_owned(), "no exported evidence"),
+    ] {
+        std::fs::write(directory.join(name), text).unwrap();
+        let refused = cordon(directory, &["keeper", "verify", name]);
+        assert!(!refused.status.success(), "{name}");
+        assert!(said(&refused).contains(why), "{name}: {}", said(&refused));
+    }
+    let missing = cordon(directory, &["keeper", "export", "7"]);
+    assert!(!missing.status.success());
+    assert!(
+        said(&missing).contains("no evidence of an incident 7"),
+        "{}",
+        said(&missing)
+    );
+}
