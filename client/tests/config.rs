@@ -74,6 +74,25 @@ fn the_full_example_is_read() {
 }
 
 #[test]
+fn a_quorum_is_read_and_a_maintenance_names_its_invariants() {
+    let text = FULL
+        .replacen("reports = \"incidents\"", "quorum = { endpoints = 2 }", 1)
+        .replacen(
+            "[contracts]",
+            "[[maintenance]]\nfrom = \"1970-01-01T00:00:10Z\"\nto = \"1970-01-01T00:00:20Z\"\ninvariants = \"account-solvent\"\nreason = \"x\"\n\n[contracts]",
+            1,
+        );
+    let config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    let quorum = config.keeper.unwrap().quorum;
+    assert_eq!((quorum.rules, quorum.endpoints, quorum.keepers), (1, 2, 1));
+    let [window] = config.maintenance.as_slice() else {
+        panic!("one window")
+    };
+    assert!(window.names("account-solvent") && !window.names("weth-price-near-reference"));
+    assert!(!window.covers("any-watch", 15), "watches are not named");
+}
+
+#[test]
 fn channels_are_read_with_their_defaults() {
     let config = parse(FULL).unwrap();
     let [chat, pager, chief, bot, own] = config.notify.as_slice() else {
@@ -344,6 +363,37 @@ const WRONG: &[(&str, &str, &str)] = &[
         "database_url_in_the_file",
         "\"cordon.db\"",
         "\"postgres://keeper:hunter2@db/cordon\"",
+    ),
+    ("quorum_of_none", "reports = \"incidents\"", "quorum = { rules = 0 }"),
+    (
+        "quorum_beyond_the_rules",
+        "reports = \"incidents\"",
+        "quorum = { rules = 2 }",
+    ),
+    (
+        "quorum_beyond_the_endpoints",
+        "reports = \"incidents\"",
+        "quorum = { endpoints = 3 }",
+    ),
+    (
+        "quorum_of_keepers_with_a_file",
+        "reports = \"incidents\"",
+        "quorum = { keepers = 2 }",
+    ),
+    (
+        "quorum_of_an_unknown_kind",
+        "reports = \"incidents\"",
+        "quorum = { rule = 2 }",
+    ),
+    (
+        "maintenance_of_an_unknown_invariant",
+        "[[invariant]]\nid = \"weth-price-near-reference\"",
+        "[[maintenance]]\nfrom = \"2026-11-21T08:00:00Z\"\nto = \"2026-11-21T09:00:00Z\"\ninvariants = \"account-solvnt\"\nreason = \"x\"\n\n[[invariant]]\nid = \"weth-price-near-reference\"",
+    ),
+    (
+        "maintenance_of_an_invariant_for_days",
+        "[[invariant]]\nid = \"weth-price-near-reference\"",
+        "[[maintenance]]\nfrom = \"2026-11-21T08:00:00Z\"\nto = \"2026-11-22T08:00:01Z\"\ninvariants = [\"account-solvent\"]\nreason = \"x\"\n\n[[invariant]]\nid = \"weth-price-near-reference\"",
     ),
     (
         "store_of_another_kind",

@@ -3,12 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use cordon_core::rule::eval::Verdict;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Heads;
 use crate::console;
 use crate::keeper::Keeper;
+use crate::pipeline::Hindrance;
 use crate::record::Store;
+use crate::rules::{ReadError, Reader};
 
 /// A keeper that sees nothing gives its turn to one that may see.
 const BLIND: Duration = Duration::from_secs(3);
@@ -60,6 +63,12 @@ async fn stand_by(keeper: &Keeper) {
             tokio::time::sleep(keeper.term() / 8).await;
         }
     };
+    let campaign = async {
+        tokio::select! {
+            () = campaign => {}
+            () = bear_witness(keeper) => {}
+        }
+    };
     match keeper.listener() {
         Some(listener) => {
             tokio::select! {
@@ -69,6 +78,42 @@ async fn stand_by(keeper: &Keeper) {
         }
         None => campaign.await,
     }
+}
+
+/// Looks, while it waits, at the breaches that the keeper with the turn has found, through its own endpoints at its own newest
+/// block, and says what it finds: for what several keepers have to agree on. Never ends.
+async fn bear_witness(keeper: &Keeper) {
+    const PERIOD: Duration = Duration::from_millis(250);
+    if !keeper.wants_witnesses() {
+        std::future::pending::<()>().await;
+    }
+    let (name, reader) = (keeper.name(), keeper.asked());
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        if let Err(error) = look(keeper, &name, &reader).await {
+            tracing::warn!(%error, "this keeper cannot say what it finds of a breach");
+        }
+    }
+}
+
+async fn look(keeper: &Keeper, name: &str, reader: &Reader) -> Result<(), Hindrance> {
+    let asked = keeper.store().asked_by_others(name).await?;
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let block = keeper.rpc().latest().await.map_err(ReadError::Unreachable)?;
+    for verdict in reader.evaluate(&block, &asked).await? {
+        let breached = match verdict.reading.verdict {
+            Verdict::Breached => true,
+            Verdict::Holds => false,
+            Verdict::Unknown => continue,
+        };
+        keeper
+            .store()
+            .vote(name, verdict.rule, &verdict.witness, &block, breached)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Renews the lease until `turn` ends, and ends it when the lease is lost, or may be.

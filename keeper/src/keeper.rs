@@ -31,6 +31,7 @@ use crate::record::{AlarmKind, Names, PlayPlan, Store};
 use crate::report::{Reports, RuleTexts};
 use crate::respond::{Account, Armory, Climber, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
 use crate::rules::{HereStatus, Reader, Request, Watched};
+use crate::second::SecondLook;
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
 /// Events that a slow listener may lag behind.
@@ -48,6 +49,8 @@ pub struct Keeper {
     names: Names,
     version: B256,
     reader: Reader,
+    /// Evaluates a second time what was evaluated; nothing in a keeper that only watches.
+    second: Option<SecondLook>,
     /// Who acts; nobody in a keeper that only watches.
     responder: Option<Responder>,
     alarms: Alarms,
@@ -126,6 +129,15 @@ impl Keeper {
         };
         let names = policy::names(compiled);
         let reader = policy::reader(rpc.clone(), compiled, &options);
+        let asked = Reader::new(rpc.clone(), options.guard, Watched::default());
+        let second = SecondLook {
+            native: asked.clone().with_programs(policy::programs(compiled)),
+            reader: asked,
+            rpc: rpc.clone(),
+            store: store.clone(),
+            names: names.clone(),
+            alarms: alarms.clone(),
+        };
         let reports = Reports::new(options.reports.clone(), RuleTexts::of(compiled));
         let responder = Responder {
             rpc: rpc.clone(),
@@ -148,6 +160,7 @@ impl Keeper {
             names,
             version,
             reader,
+            second: Some(second),
             responder: Some(responder),
             alarms,
             reports,
@@ -181,6 +194,7 @@ impl Keeper {
         let (events, _) = broadcast::channel(EVENTS);
         Ok(Self {
             reader: Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(options.watches.clone()),
+            second: None,
             responder: None,
             alarms: Alarms::new(store.clone(), events.clone()),
             reports: Reports::new(None, RuleTexts::of(compiled)),
@@ -299,6 +313,20 @@ impl Keeper {
         format!("{} (process {})", self.address(), std::process::id())
     }
 
+    /// Asks the guard for single verdicts.
+    pub(crate) fn asked(&self) -> Reader {
+        Reader::new(self.rpc.clone(), self.options.guard, Watched::default())
+    }
+
+    pub(crate) fn rpc(&self) -> &Rpc {
+        &self.rpc
+    }
+
+    /// Whether keepers have to agree.
+    pub(crate) fn wants_witnesses(&self) -> bool {
+        self.options.quorum.keepers > 1
+    }
+
     /// How long a turn lasts that is not renewed.
     pub(crate) fn term(&self) -> Duration {
         self.options.term
@@ -413,6 +441,10 @@ impl Keeper {
             alarms.clone(),
             self.options.compare_every,
         )));
+        if let Some(second) = self.second.clone() {
+            let look = second.run(self.options.compare_every);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(look));
+        }
         if self.store.is_shared() {
             let watch = fleet::step_down_when_blind(heads.clone(), stop.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
@@ -449,7 +481,11 @@ impl Keeper {
         let pipeline = Pipeline {
             headers: Headers::of(self.rpc.clone()),
             store: self.store.clone(),
+            name: self.name(),
+            rpc: self.rpc.clone(),
             reader: self.reader.clone(),
+            asked: self.asked(),
+            quorum: self.options.quorum,
             policies: self.policies.clone(),
             names: self.names.clone(),
             version: self.version,

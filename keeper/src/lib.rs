@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod agreement;
 mod alarm;
 mod catchup;
 pub mod chain;
@@ -42,6 +43,7 @@ mod replay;
 pub mod report;
 pub mod respond;
 pub mod rules;
+mod second;
 mod watchdog;
 
 pub use alarm::Alarms;

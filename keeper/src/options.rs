@@ -6,10 +6,11 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_client::Config;
-use cordon_client::config::{Audience, Evaluate, People, Secret};
+use cordon_client::config::{Audience, Evaluate, Maintenance, People, Secret};
 use cordon_client::playbook::Playbook;
 
 use crate::chain::HeadSettings;
+use crate::decide::Quorum;
 use crate::error::KeeperError;
 use crate::respond::{DeliverSettings, KeySigner, RemoteSigner, SafeFallback};
 use crate::rules::Watches;
@@ -29,6 +30,10 @@ pub struct Options {
     pub watches: Watches,
     /// Who evaluates the rules without parameters.
     pub evaluate: Evaluate,
+    /// Times in which invariants are only recorded.
+    pub maintenance: Vec<Maintenance>,
+    /// How many have to agree before the whole protocol is raised.
+    pub quorum: Quorum,
     /// Directory for Markdown reports; `None` for none.
     pub reports: Option<PathBuf>,
     /// Deadline of each request at each endpoint.
@@ -75,6 +80,8 @@ impl Options {
             guard,
             watches: Watches::default(),
             evaluate: Evaluate::Auto,
+            maintenance: Vec::new(),
+            quorum: Quorum::default(),
             reports: None,
             rpc_timeout: Duration::from_secs(3),
             heads: HeadSettings::default(),
@@ -126,6 +133,12 @@ impl Options {
                 .iter()
                 .map(|channel| (channel.id.clone(), channel.audience))
                 .collect(),
+            maintenance: config.maintenance.clone(),
+            quorum: Quorum {
+                rules: section.quorum.rules,
+                endpoints: section.quorum.endpoints,
+                keepers: section.quorum.keepers,
+            },
             ..Self::new(config.chain.id, rpc, ws, guard)
         })
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
 use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Headers, Heads, Rpc, Seen};
-use crate::decide::{Act, BlockFacts, Decision, Past, RulePolicy, RuleVerdict, decide};
+use crate::decide::{Act, BlockFacts, Decision, Past, Quorum, RulePolicy, RuleVerdict, Waiting, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
 use crate::health::Progress;
@@ -49,7 +49,13 @@ pub(crate) enum Hindrance {
 pub(crate) struct Pipeline {
     pub(crate) headers: Headers<Rpc>,
     pub(crate) store: Store,
+    /// Name of this keeper among those that share the record.
+    pub(crate) name: String,
+    pub(crate) rpc: Rpc,
     pub(crate) reader: Reader,
+    /// Asks the guard for single verdicts.
+    pub(crate) asked: Reader,
+    pub(crate) quorum: Quorum,
     pub(crate) policies: Vec<RulePolicy>,
     pub(crate) names: Names,
     pub(crate) version: B256,
@@ -228,11 +234,12 @@ impl Pipeline {
         let scopes: BTreeSet<u8> = open.iter().map(|incident| incident.scope).collect();
         let scopes: Vec<u8> = scopes.into_iter().collect();
         let reading = self.reader.read(block, &requests, &scopes).await?;
-        let decisions = self.decide(block, &reading).await?;
+        let (decisions, waiting) = self.decide(block, &reading).await?;
         let decided_at = Instant::now();
         let head_to_decision = decided_at.saturating_duration_since(seen_at);
         let record = BlockRecord {
             decisions: &decisions,
+            waiting: &waiting,
             head_to_decision: (!decisions.is_empty()).then_some(head_to_decision),
             is_next,
             ..self.record(block, &reading)
@@ -264,6 +271,7 @@ impl Pipeline {
             verdicts: &reading.verdicts,
             scopes: reading.scopes.as_deref(),
             decisions: &[],
+            waiting: &[],
             events: &reading.events,
             stopped: &reading.stopped,
             sightings: &reading.sightings,
@@ -274,7 +282,12 @@ impl Pipeline {
         }
     }
 
-    async fn decide(&self, block: &BlockRef, reading: &BlockReading) -> Result<Vec<Decision>, StoreError> {
+    /// What is done about the block's breaches, and what waits for others to agree.
+    async fn decide(
+        &self,
+        block: &BlockRef,
+        reading: &BlockReading,
+    ) -> Result<(Vec<Decision>, Vec<Waiting>), StoreError> {
         let breached: BTreeSet<u16> = reading
             .verdicts
             .iter()
@@ -282,7 +295,7 @@ impl Pipeline {
             .map(|v| v.rule)
             .collect();
         if breached.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let breached: Vec<u16> = breached.into_iter().collect();
         let past: Past = self.store.past(&breached).await?;
@@ -291,7 +304,8 @@ impl Pipeline {
             verdicts: &reading.verdicts,
             scopes: reading.scopes.as_deref().unwrap_or_default(),
         };
-        Ok(decide(&self.policies, &facts, &past))
+        let decisions = decide(&self.policies, &facts, &past);
+        self.agreed(&facts, &past, decisions).await
     }
 
     /// What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
@@ -332,6 +346,17 @@ impl Pipeline {
         }
         if let (Some(scopes), Some(upkeep)) = (&reading.scopes, &self.upkeep) {
             upkeep.note_block(block, scopes);
+        }
+        match &reading.logs_doubted {
+            Some(text) => {
+                self.alarms
+                    .raise(AlarmKind::LogsIncomplete, "logs", text, Some(block.number))
+                    .await;
+            }
+            None if block.number.is_multiple_of(REMIND_EVERY) => {
+                self.alarms.clear(AlarmKind::LogsIncomplete, "logs").await;
+            }
+            None => {}
         }
         if reading.logs_read {
             self.alarms.clear(AlarmKind::EventsUnread, "logs").await;

@@ -36,6 +36,12 @@ pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Vec<Rule
                 shadow: rule.shadow,
                 response,
                 cooldown: options.cooldown,
+                maintenance: options
+                    .maintenance
+                    .iter()
+                    .filter(|window| window.names(&rule.id))
+                    .map(|window| window.from..window.to)
+                    .collect(),
             }
         })
         .collect()

@@ -8,6 +8,7 @@
 //! | OZM: the checkpoint is saved without waiting for the alert, which a crash loses | `notify::desk_tests::what_was_to_be_told_outlives_any_number_of_kills_and_makes_one_page`; e2e `told` |
 //! | OZM: a crash before the checkpoint sends alerts again; overlapping runs duplicate them (#293) | `watches::nothing_is_missed_or_told_twice_over_restarts`; `store::sightings::a_block_that_is_begun_again_tells_nothing_twice`; `store::fleet` |
 //! | OZM: `status` is assumed to be success, so that failures never match and successes match reverted transactions | `watches::calls_and_transactions_are_told_by_how_they_ended`; `chain::contents::a_transaction_without_its_receipt_is_no_success` |
+//! | an endpoint answers with no logs, or some of them, although the header speaks of more | `logs_that_an_endpoint_leaves_out_are_taken_from_receipts` |
 //! | OZM: receipts are fetched one by one, per monitor and transaction | `a_block_is_fetched_once_however_many_watches_look_at_it` |
 //! | OZM: blocks of a downtime are skipped (#487); no reorg is seen | e2e `crash::blocks_that_passed_meanwhile_are_evaluated`; `chain::canonical::long_gap_is_filled_in_steps_without_a_hole`; `watches::what_a_reorg_takes_back_is_told_and_its_replacement_is_seen` |
 //! | OZM: an argument of another event with the same topic is matched (#465) | `rules::watches::events::a_transfer_of_a_token_is_no_transfer_of_a_collectible` |
@@ -246,4 +247,56 @@ async fn a_block_is_fetched_once_however_many_watches_look_at_it() {
         "eth_getTransactionReceipt",
     ];
     assert_eq!(asked.map(|method| proxy.count(method)), [1, 1, 1, 0]);
+}
+
+/// An answer without logs is no failure, and looks like a block in which nothing happened. The header knows better.
+#[tokio::test]
+async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
+    let (anvil, proxy, rpc) = behind_proxy().await;
+    let emitter = Address::repeat_byte(0x55);
+    // log1(0, 0, topic) with topic = keccak256("E(uint256)"), twice, so that half of an answer can be left out.
+    let topic = alloy::primitives::keccak256("E(uint256)");
+    let mut code = Vec::new();
+    for _ in 0..2 {
+        code.push(0x7f);
+        code.extend(topic);
+        code.extend([0x60, 0x20, 0x5f, 0xa1]);
+    }
+    anvil
+        .rpc("anvil_setCode", json!([emitter, hex::encode_prefixed(&code)]))
+        .await;
+    let tx = json!({ "from": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "to": emitter });
+    anvil.rpc("eth_sendTransaction", json!([tx])).await;
+    let text = format!(
+        "[chain]\nid = 31337\nrpc = [\"{}\"]\n[[watch]]\nid = \"e\"\non = \"event\"\nevent = \"event E(uint256 a)\"\nat = \"{emitter}\"\n",
+        anvil.http()
+    );
+    let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
+    let block = rpc.latest().await.unwrap();
+    let reader =
+        Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(Watches::new(&config.watches, &[]));
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert_eq!((reading.sightings.found.len(), reading.logs_doubted), (2, None));
+    assert_eq!(
+        proxy.count("eth_getBlockReceipts"),
+        0,
+        "an answer that fits costs nothing"
+    );
+    proxy.fault("eth_getLogs", Fault::Answer(json!([])));
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert_eq!(reading.sightings.found.len(), 2);
+    assert!(reading.logs_doubted.unwrap().contains("answered 0 of the 2 logs"));
+    // Receipts that lack them too prove nothing, and it is told.
+    proxy.fault("eth_getBlockReceipts", Fault::Answer(json!([])));
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert!(reading.logs_doubted.unwrap().contains("in any endpoint's receipts"));
+    // Another endpoint has them.
+    let both = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let block = both.latest().await.unwrap();
+    let reading = Reader::new(both, Address::ZERO, Watched::default())
+        .with_watches(Watches::new(&config.watches, &[]))
+        .read(&block, &[], &[])
+        .await
+        .unwrap();
+    assert_eq!(reading.sightings.found.len(), 2);
 }

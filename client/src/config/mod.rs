@@ -156,6 +156,29 @@ pub struct KeeperConfig {
     pub console: Option<SocketAddr>,
     /// Who evaluates the rules.
     pub evaluate: Evaluate,
+    /// How many have to agree before the whole protocol is raised.
+    pub quorum: QuorumConfig,
+}
+
+/// `[keeper.quorum]`: each at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// Rules of the scope `protocol` that are breached in the same block.
+    pub rules: u32,
+    /// Endpoints that say so of the same block.
+    pub endpoints: u32,
+    /// Keepers of the fleet that found it by themselves.
+    pub keepers: u32,
+}
+
+impl Default for QuorumConfig {
+    fn default() -> Self {
+        Self {
+            rules: 1,
+            endpoints: 1,
+            keepers: 1,
+        }
+    }
 }
 
 /// Who may approve steps of playbooks.

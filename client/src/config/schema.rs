@@ -84,6 +84,7 @@ pub(super) struct RawKeeper {
     #[serde(default)]
     pub(super) evaluate: Evaluate,
     pub(super) playbooks: Option<Text>,
+    pub(super) quorum: Option<RawQuorum>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +106,14 @@ pub(super) struct RawFallback {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPerson {
     pub(super) token: Credential,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawQuorum {
+    pub(super) rules: Option<Spanned<u32>>,
+    pub(super) endpoints: Option<Spanned<u32>>,
+    pub(super) keepers: Option<Spanned<u32>>,
 }
 
 /// `store`: the path of a SQLite file, or `{ postgres = { env = "NAME" } }`.
@@ -338,6 +347,7 @@ pub(super) struct RawMaintenance {
     pub(super) from: Text,
     pub(super) to: Text,
     pub(super) watches: Option<OneOrMany>,
+    pub(super) invariants: Option<OneOrMany>,
     pub(super) reason: Text,
 }
 

@@ -283,15 +283,17 @@ pub struct Watch {
     pub channels: Vec<String>,
 }
 
-/// A time in which what is found is recorded and not told.
+/// A time in which what is found is recorded, and neither told nor acted on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maintenance {
     /// Unix seconds at which it begins.
     pub from: u64,
     /// Unix seconds at which it is over.
     pub to: u64,
-    /// Names of the watches that it is about; all when empty.
+    /// Names of the watches that it is about; all when neither watches nor invariants are named.
     pub watches: Vec<String>,
+    /// Names of the invariants that it is about; none unless named.
+    pub invariants: Vec<String>,
     /// Why, for the record.
     pub reason: String,
 }
@@ -299,6 +301,12 @@ pub struct Maintenance {
 impl Maintenance {
     /// Whether a watch is quiet at this time, in Unix seconds.
     pub fn covers(&self, watch: &str, at: u64) -> bool {
-        (self.from..self.to).contains(&at) && (self.watches.is_empty() || self.watches.iter().any(|id| id == watch))
+        let all = self.watches.is_empty() && self.invariants.is_empty();
+        (self.from..self.to).contains(&at) && (all || self.watches.iter().any(|id| id == watch))
+    }
+
+    /// Whether it is about an invariant.
+    pub fn names(&self, invariant: &str) -> bool {
+        self.invariants.iter().any(|id| id == invariant)
     }
 }

@@ -204,7 +204,17 @@ impl Rpc {
                 batch.send().await?;
                 let mut blocks = Vec::with_capacity(waiters.len());
                 for waiter in waiters {
-                    blocks.extend(waiter.await?.as_ref().and_then(BlockRef::from_json));
+                    let header = waiter.await?;
+                    let Some(block) = header.as_ref().and_then(BlockRef::from_json) else {
+                        continue;
+                    };
+                    let bloom = header
+                        .as_ref()
+                        .and_then(|header| header.get("logsBloom")?.as_str()?.parse().ok());
+                    if let Some(bloom) = bloom {
+                        self.blooms().note(block.hash, bloom);
+                    }
+                    blocks.push(block);
                 }
                 Ok(blocks)
             })

@@ -127,7 +127,7 @@ impl Heads {
                 .run_until_cancelled_owned(poll_loop(rpc.clone(), settings, Arc::clone(&shared))),
         );
         if let Some(url) = ws {
-            tokio::spawn(stop.run_until_cancelled_owned(subscribe_loop(url, rpc.chain_id(), settings, shared)));
+            tokio::spawn(stop.run_until_cancelled_owned(subscribe_loop(url, rpc, settings, shared)));
         }
         Self {
             heads: heads_rx,
@@ -246,11 +246,11 @@ async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
     }
 }
 
-async fn subscribe_loop(url: String, chain_id: u64, settings: HeadSettings, shared: Arc<Shared>) {
+async fn subscribe_loop(url: String, rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
     let mut backoff = FIRST_RECONNECT;
     loop {
         let started = Instant::now();
-        let reason = subscribe_once(&url, chain_id, &shared).await;
+        let reason = subscribe_once(&url, &rpc, &shared).await;
         if shared.subscribed.swap(false, Ordering::AcqRel) {
             tracing::warn!(%reason, "the head subscription ended; polling until it is back");
         }
@@ -267,9 +267,10 @@ async fn subscribe_loop(url: String, chain_id: u64, settings: HeadSettings, shar
 }
 
 /// Subscribes and forwards heads until the connection is of no more use; says why.
-async fn subscribe_once(url: &str, chain_id: u64, shared: &Shared) -> String {
+async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
     // One attempt per connection: alloy's own reconnect would hide the gap from us.
     let connect = WsConnect::new(url).with_max_retries(1);
+    let chain_id = rpc.chain_id();
     let setup = async {
         let provider = ProviderBuilder::new()
             .disable_recommended_fillers()
@@ -303,7 +304,7 @@ async fn subscribe_once(url: &str, chain_id: u64, shared: &Shared) -> String {
         };
         match received {
             Ok(header) => {
-                let block = BlockRef::from(&header);
+                let block = rpc.block(&header);
                 shared.announced.store(block.number, Ordering::Release);
                 shared.generation.fetch_add(1, Ordering::AcqRel);
                 shared.publish(block, Via::Subscription);

@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod batch;
+mod bloom;
 mod canonical;
 mod compare;
 mod contents;
@@ -16,6 +17,7 @@ mod rpc;
 mod words;
 
 pub use batch::{Answer, Question, Refusal};
+pub use bloom::{Wanted, may_lack};
 pub use canonical::{BlockSource, Canonical, FollowError};
 pub use compare::{Comparison, Opinion, compare};
 pub use contents::{BlockTransaction, Transaction};

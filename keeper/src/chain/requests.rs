@@ -21,7 +21,7 @@ impl Rpc {
             })
             .await?;
         block
-            .map(|block| BlockRef::from(&block.header))
+            .map(|block| self.block(&block.header))
             .ok_or(RpcError::Unreachable {
                 method: "eth_getBlockByNumber",
                 reason: "the node has no latest block".into(),
@@ -78,7 +78,7 @@ impl Rpc {
                 p.get_block_by_number(tag).hashes().await
             })
             .await?;
-        Ok(block.map(|block| BlockRef::from(&block.header)))
+        Ok(block.map(|block| self.block(&block.header)))
     }
 
     /// Calls as a transaction would, on the state of a block.
@@ -201,7 +201,7 @@ impl BlockSource for Rpc {
                 p.get_block_by_hash(hash).hashes().await
             })
             .await?;
-        Ok(block.map(|block| BlockRef::from(&block.header)))
+        Ok(block.map(|block| self.block(&block.header)))
     }
 
     async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
@@ -211,7 +211,7 @@ impl BlockSource for Rpc {
                 p.get_block_by_number(tag).hashes().await
             })
             .await?;
-        Ok(block.map(|block| BlockRef::from(&block.header)))
+        Ok(block.map(|block| self.block(&block.header)))
     }
 
     async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::rpc::types::Header;
 use alloy::transports::{TransportError, TransportResult};
 
-use super::RpcError;
+use super::bloom::Blooms;
+use super::{BlockRef, RpcError};
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -33,8 +35,9 @@ impl Endpoint {
 /// Several endpoints of one chain. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rpc {
-    endpoints: Arc<Vec<Endpoint>>,
+    endpoints: Arc<Vec<Arc<Endpoint>>>,
     current: Arc<AtomicUsize>,
+    blooms: Arc<Blooms>,
     chain_id: u64,
     timeout: Duration,
 }
@@ -70,15 +73,16 @@ impl Rpc {
                 .disable_recommended_fillers()
                 .connect_http(url)
                 .erased();
-            endpoints.push(Endpoint {
+            endpoints.push(Arc::new(Endpoint {
                 name,
                 provider,
                 verified: AtomicBool::new(false),
-            });
+            }));
         }
         Ok(Self {
             endpoints: Arc::new(endpoints),
             current: Arc::new(AtomicUsize::new(0)),
+            blooms: Arc::default(),
             chain_id,
             timeout,
         })
@@ -114,7 +118,37 @@ impl Rpc {
     }
 
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.iter()
+        self.endpoints.iter().map(Arc::as_ref)
+    }
+
+    pub(super) fn blooms(&self) -> &Blooms {
+        &self.blooms
+    }
+
+    /// A header as the keeper uses it; what it says of its logs is remembered.
+    pub(super) fn block(&self, header: &Header) -> BlockRef {
+        self.blooms.note(header.hash, header.logs_bloom);
+        BlockRef::from(header)
+    }
+
+    /// Every endpoint by itself, with its name.
+    pub(crate) fn each(&self) -> Vec<(String, Self)> {
+        let alone = |endpoint: &Arc<Endpoint>| Self {
+            endpoints: Arc::new(vec![Arc::clone(endpoint)]),
+            current: Arc::default(),
+            ..self.clone()
+        };
+        self.endpoints
+            .iter()
+            .map(|endpoint| (endpoint.name.clone(), alone(endpoint)))
+            .collect()
+    }
+
+    /// Asks this endpoint first from now on.
+    pub(crate) fn prefer(&self, name: &str) {
+        if let Some(index) = self.endpoints.iter().position(|endpoint| endpoint.name == name) {
+            self.current.store(index, Ordering::Relaxed);
+        }
     }
 
     pub(super) async fn verify_endpoint(&self, endpoint: &Endpoint) -> Result<(), RpcError> {

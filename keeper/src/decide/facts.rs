@@ -42,6 +42,8 @@ pub struct RulePolicy {
     pub response: Response,
     /// Least seconds between two decisions on this rule.
     pub cooldown: u32,
+    /// Times in Unix seconds at which a breach is only recorded.
+    pub maintenance: Vec<std::ops::Range<u64>>,
 }
 
 impl RulePolicy {
@@ -49,6 +51,12 @@ impl RulePolicy {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.shadow || !self.level.is_raised()
+    }
+
+    /// Whether a breach is only recorded at this time, in Unix seconds.
+    #[must_use]
+    pub fn is_silent_at(&self, now: u64) -> bool {
+        self.is_silent() || self.maintenance.iter().any(|window| window.contains(&now))
     }
 
     /// The level that a trip of this rule reaches: a spot rule goes to `ReduceOnly` at most.

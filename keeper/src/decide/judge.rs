@@ -17,7 +17,7 @@ pub const RENEW_FRACTION: u32 = 4;
 /// Decides what to do about the breaches of one block: strictest level first, robust rules before spot rules, then by
 /// severity and index. The order of `policies` and of the verdicts does not matter.
 ///
-/// `Unknown` and `Holds` decide nothing; a shadow rule never acts; a rule whose earlier decision is still being carried out,
+/// `Unknown` and `Holds` decide nothing; a shadow rule never acts, nor does one in maintenance; a rule whose earlier decision is still being carried out,
 /// or whose level is already held for long enough, is left alone; so is a breach that people had before them when they
 /// queued a release.
 #[must_use]
@@ -53,7 +53,7 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
     if own.open || is_cooling(policy, &own, now) {
         return None;
     }
-    let act = match (policy.is_silent(), policy.response) {
+    let act = match (policy.is_silent_at(now), policy.response) {
         (true, _) => Act::Shadow,
         (false, _) if held(facts.scopes, policy.scope, policy.reachable(), now, policy.duration) => return None,
         (false, Response::Trip) => Act::Trip,

@@ -39,6 +39,7 @@ fn policy(index: u16) -> RulePolicy {
         shadow: false,
         response: Response::Trip,
         cooldown: 10,
+        maintenance: Vec::new(),
     }
 }
 
@@ -112,6 +113,22 @@ fn shadow_only_records() {
         &Past::default(),
     );
     assert_eq!(decisions[0].act, Act::Shadow);
+}
+
+#[test]
+fn maintenance_only_records_and_ends_by_itself() {
+    let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
+    for (window, act) in [
+        (NOW..NOW + 1, Act::Shadow),
+        (NOW - 9..NOW, Act::Trip),
+        (NOW + 1..NOW + 9, Act::Trip),
+    ] {
+        let rule = RulePolicy {
+            maintenance: vec![window.clone()],
+            ..policy(0)
+        };
+        assert_eq!(run(&[rule], &breach, &[], &Past::default())[0].act, act, "{window:?}");
+    }
 }
 
 #[test]
@@ -288,7 +305,7 @@ fn any_level() -> impl Strategy<Value = Level> {
 prop_compose! {
     fn any_policy(index: u16)(scope in 0u8..3, level in any_level(), duration in 60u32..7_200, robust: bool, shadow: bool,
         contain: bool, cooldown in 0u32..100, p1: bool) -> RulePolicy {
-        RulePolicy { index, id: String::new(), scope, level, duration, robust, shadow, cooldown,
+        RulePolicy { index, id: String::new(), scope, level, duration, robust, shadow, cooldown, maintenance: Vec::new(),
             severity: if p1 { Severity::P1 } else { Severity::P3 },
             response: if contain { Response::Contain } else { Response::Trip } }
     }

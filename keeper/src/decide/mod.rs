@@ -5,6 +5,8 @@ mod facts;
 mod judge;
 pub mod ladder;
 pub mod playbook;
+mod quorum;
 
 pub use facts::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
 pub use judge::{RENEW_FRACTION, decide, held};
+pub use quorum::{Quorum, Support, Waiting, protocol_breaches};

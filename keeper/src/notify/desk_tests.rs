@@ -98,6 +98,7 @@ impl Office {
             verdicts: &verdicts,
             scopes: Some(&[]),
             decisions: &decisions,
+            waiting: &[],
             events: &[],
             stopped: &[],
             sightings: &Sightings::default(),

@@ -35,10 +35,18 @@ pub enum AlarmKind {
     Stale,
     /// The endpoints do not have the same blocks.
     Disagreement,
+    /// An endpoint answers otherwise than another on the same state.
+    WrongAnswer,
+    /// A breach is not acted on, because too few agree on it.
+    QuorumShort,
+    /// The guard's evaluation and the native one differ.
+    SecondOpinion,
     /// An endpoint does not answer, or lags behind.
     Endpoint,
     /// The node refuses the logs of blocks: what the guard logged there is not known.
     EventsUnread,
+    /// An endpoint leaves logs of a block out.
+    LogsIncomplete,
     /// A channel through which people are told does not work.
     NotifyFailed,
     /// The configuration is not the one of the run before.
@@ -71,8 +79,12 @@ impl AlarmKind {
             Self::Record => "record",
             Self::Stale => "stale",
             Self::Disagreement => "rpc-disagreement",
+            Self::WrongAnswer => "rpc-answers",
+            Self::QuorumShort => "quorum-short",
+            Self::SecondOpinion => "second-opinion",
             Self::Endpoint => "rpc-endpoint",
             Self::EventsUnread => "events-unread",
+            Self::LogsIncomplete => "logs-incomplete",
             Self::NotifyFailed => "notify-failed",
             Self::ConfigChanged => "config-changed",
             Self::WatchUnknown => "watch-unknown",
@@ -90,12 +102,16 @@ impl AlarmKind {
             Self::Blind
             | Self::Stale
             | Self::Disagreement
+            | Self::WrongAnswer
+            | Self::SecondOpinion
+            | Self::QuorumShort
             | Self::Record
             | Self::ActionRefused
             | Self::ContainmentFailed
             | Self::NotContained => Severity::P1,
             Self::RuleUnknown
             | Self::EventsUnread
+            | Self::LogsIncomplete
             | Self::WatchUnknown
             | Self::Evaluation
             | Self::Behind

@@ -12,10 +12,10 @@ use super::db::{Connection, query, query_as};
 use super::intents::{self, NewIntent};
 use super::{
     Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, revert, sightings, stopped,
-    uint, witnesses, word,
+    uint, waiting, witnesses, word,
 };
 use crate::chain::BlockRef;
-use crate::decide::{Act, Decision, RuleVerdict, ScopeReading};
+use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
 use crate::rules::{GuardEvent, Sightings, StoppedCall};
 
 /// A witness that was evaluated at a block.
@@ -42,6 +42,8 @@ pub struct BlockRecord<'a> {
     pub scopes: Option<&'a [ScopeReading]>,
     /// What was decided.
     pub decisions: &'a [Decision],
+    /// Breaches that are not acted on yet, because others have to agree.
+    pub waiting: &'a [Waiting],
     /// What the guard logged in the block.
     pub events: &'a [GuardEvent],
     /// Calls that the guard's hooks stopped.
@@ -151,6 +153,7 @@ impl Store {
                 commit.intents.push(intent);
             }
         }
+        waiting::note(connection, record, names).await?;
         follow::find_raised(connection, record, names).await?;
         update_unknown(connection, record, names, &mut commit).await?;
         sightings::note(connection, record.block, &record.sightings.found).await?;

@@ -23,6 +23,8 @@ mod revert;
 mod sightings;
 mod stopped;
 mod transactions;
+mod votes;
+mod waiting;
 mod witnesses;
 
 use std::path::{Path, PathBuf};

@@ -147,6 +147,7 @@ async fn intent(store: &Store) -> Intent {
         verdicts: &[],
         scopes: None,
         decisions: &[decision],
+        waiting: &[],
         events: &[],
         stopped: &[],
         sightings: &Sightings::default(),

@@ -4,6 +4,7 @@
 mod evaluate;
 mod events;
 mod here;
+mod logs;
 mod native;
 mod read;
 mod scopes;

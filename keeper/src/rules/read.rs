@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use alloy::rpc::types::{Filter, Log};
+use alloy::rpc::types::Log;
 use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
 use super::here::{Begun, Here};
+use super::logs::Logs;
 use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
@@ -57,6 +58,8 @@ pub struct BlockReading {
     pub events: Vec<GuardEvent>,
     /// Whether the node gave the block's logs. Where it did not, nothing is known of what the guard logged.
     pub logs_read: bool,
+    /// Why the logs may not be all that there are, or came another way.
+    pub logs_doubted: Option<String>,
     /// Calls that the guard's hooks stopped.
     pub stopped: Vec<StoppedCall>,
     /// What the watches say.
@@ -108,7 +111,7 @@ pub struct Reader {
 /// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    logs: Option<Vec<Log>>,
+    logs: Logs,
     sightings: Sightings,
     levels: Option<Vec<ScopeReading>>,
     stopped: Vec<StoppedCall>,
@@ -152,6 +155,13 @@ impl Reader {
         self
     }
 
+    /// The same, reading through other endpoints.
+    #[must_use]
+    pub(crate) fn through(mut self, rpc: Rpc) -> Self {
+        self.rpc = rpc;
+        self
+    }
+
     /// What is looked for besides the rules.
     #[must_use]
     pub fn watches(&self) -> &Watches {
@@ -178,7 +188,7 @@ impl Reader {
     pub(crate) async fn fetch(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<Fetched, ReadError> {
         let looked = async {
             let logs = self.logs(block).await?;
-            let sightings = self.watches.look(&self.rpc, block, logs.as_deref()).await?;
+            let sightings = self.watches.look(&self.rpc, block, logs.wanted.as_deref()).await?;
             Ok((logs, sightings))
         };
         let (looked, begun, levels, stopped) = futures::future::join4(
@@ -217,6 +227,7 @@ impl Reader {
             scopes: levels,
             stopped,
             sightings,
+            logs_doubted: logs.doubt,
             ..BlockReading::default()
         };
         reading.witnessed = known
@@ -228,7 +239,7 @@ impl Reader {
                 named: false,
             })
             .collect();
-        match logs {
+        match logs.wanted {
             Some(logs) => {
                 reading.logs_read = true;
                 reading.events = (0..)
@@ -321,56 +332,7 @@ impl Reader {
         (named.into_iter().collect(), overflowing)
     }
 
-    /// The logs of the block that matter; `None` when the node refuses them.
-    async fn logs(&self, block: &BlockRef) -> Result<Option<Vec<Log>>, ReadError> {
-        let mut addresses = Vec::new();
-        let mut topics = Vec::new();
-        if self.has_guard() {
-            addresses.push(self.guard);
-            topics.extend(GuardEvent::TOPICS);
-        }
-        for witness in self.watched.witnessed.iter().filter_map(|rule| rule.witness.as_ref()) {
-            addresses.push(witness.address);
-            topics.push(witness.topic());
-        }
-        if let Some((emitters, wanted)) = self.watches.logs_wanted() {
-            if emitters.is_empty() {
-                // Somebody wants those of anybody.
-                addresses.clear();
-            } else {
-                addresses.extend(emitters);
-            }
-            topics.extend(wanted);
-        }
-        if topics.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        let mut filter = Filter::new().at_block_hash(block.hash).event_signature(topics);
-        if !addresses.is_empty() {
-            filter = filter.address(addresses);
-        }
-        for attempt in 1..=ATTEMPTS {
-            match self.rpc.logs(&filter).await {
-                Ok(logs) => return Ok(Some(logs)),
-                Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
-                Err(error) => {
-                    // What one endpoint refuses, another may give.
-                    if let Ok(logs) = self.rpc.logs_elsewhere(&filter).await {
-                        return Ok(Some(logs));
-                    }
-                    tracing::warn!(block = block.number, attempt, %error, "the logs of a block could not be read");
-                    self.pause_or_gone(block, attempt).await?;
-                }
-            }
-        }
-        tracing::error!(
-            block = block.number,
-            "the logs of a block could not be read; rules on accounts are Unknown there"
-        );
-        Ok(None)
-    }
-
-    fn has_guard(&self) -> bool {
+    pub(super) fn has_guard(&self) -> bool {
         !self.guard.is_zero()
     }
 

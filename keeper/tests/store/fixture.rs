@@ -9,7 +9,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 use cordon_keeper::chain::BlockRef;
-use cordon_keeper::decide::{Act, Decision, Reading, RuleVerdict, ScopeReading};
+use cordon_keeper::decide::{Act, Decision, Reading, RuleVerdict, ScopeReading, Waiting};
 use cordon_keeper::record::{
     BlockCommit, BlockRecord, Confirmation, NamedContainment, Names, Outcome, SentTransaction, Store, StoreError,
     Witnessed,
@@ -151,6 +151,7 @@ pub(crate) struct Block<'a> {
     pub(crate) verdicts: &'a [RuleVerdict],
     pub(crate) scopes: Option<&'a [ScopeReading]>,
     pub(crate) decisions: &'a [Decision],
+    pub(crate) waiting: &'a [Waiting],
     pub(crate) events: &'a [GuardEvent],
     pub(crate) stopped: &'a [StoppedCall],
     pub(crate) sightings: Option<&'a Sightings>,
@@ -164,6 +165,7 @@ pub(crate) fn record<'a>(block: &'a BlockRef, content: Block<'a>, none: &'a Sigh
         verdicts: content.verdicts,
         scopes: content.scopes,
         decisions: content.decisions,
+        waiting: content.waiting,
         events: content.events,
         stopped: content.stopped,
         sightings: content.sightings.unwrap_or(none),

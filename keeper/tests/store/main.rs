@@ -18,6 +18,7 @@ mod ladder;
 mod outbox;
 mod past;
 mod playbook;
+mod quorum;
 mod reorgs;
 mod route;
 mod sightings;

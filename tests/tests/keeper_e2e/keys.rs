@@ -71,3 +71,14 @@ async fn a_key_that_gets_through_keeps_the_others_from_sending() {
     };
     assert_eq!(contained_with(both, Duration::from_secs(20)).await, (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keys_that_send_at_the_same_time_raise_once_and_are_both_of_use_afterwards() {
+    let both = Signers {
+        more: vec![key(OTHER).into()],
+        ..Signers::local(key(KEEPER), None)
+    };
+    let (first, second) = contained_with(both, Duration::ZERO).await;
+    // Both may be in a block: the second then finds the level held, and reverts or changes nothing.
+    assert!(first <= 1 && second <= 1 && first + second >= 1, "{first} and {second}");
+}

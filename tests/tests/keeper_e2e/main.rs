@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod answers;
 mod board;
 mod console;
 mod crash;

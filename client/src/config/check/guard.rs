@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::schema::{RawChain, RawConfig, RawConsole, RawGuard, RawKeeper, RawStore, Text};
 use super::super::source::suggest;
-use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, StorePlace, format_duration};
+use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, QuorumConfig, StorePlace, format_duration};
 use super::{Checker, is_identifier};
 use crate::abi::Contracts;
 
@@ -190,6 +190,7 @@ impl Checker {
             key: raw.key,
             more_keys: raw.more_keys,
             heartbeat_key: raw.heartbeat_key,
+            quorum: QuorumConfig::default(),
         }
     }
 }

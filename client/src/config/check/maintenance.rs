@@ -2,37 +2,57 @@
 
 use std::collections::BTreeSet;
 
-use super::super::schema::{RawMaintenance, RawWatch, Text};
+use super::super::schema::{OneOrMany, RawInvariant, RawMaintenance, RawWatch, Text};
 use super::super::source::suggest;
 use super::super::watch::Maintenance;
 use super::Checker;
 
+/// An invariant may be silent for so many seconds: what protects nothing is forgotten easily.
+const SILENT: u64 = 24 * 3_600;
+
 impl Checker {
-    pub(super) fn maintenance(&mut self, raws: &[RawMaintenance], watches: &[RawWatch]) -> Vec<Maintenance> {
-        let ids: BTreeSet<&str> = watches.iter().map(|watch| watch.id.get_ref().as_str()).collect();
+    pub(super) fn maintenance(
+        &mut self,
+        raws: &[RawMaintenance],
+        watches: &[RawWatch],
+        invariants: &[RawInvariant],
+    ) -> Vec<Maintenance> {
+        let watches: BTreeSet<&str> = watches.iter().map(|watch| watch.id.get_ref().as_str()).collect();
+        let rules: BTreeSet<&str> = invariants.iter().map(|rule| rule.id.get_ref().as_str()).collect();
         raws.iter()
             .filter_map(|raw| {
                 let (from, to) = (self.time(&raw.from), self.time(&raw.to));
-                let named = raw.watches.as_ref().map(|raw| raw.0.as_slice()).unwrap_or_default();
-                for text in named {
-                    if !ids.contains(text.get_ref().as_str()) {
-                        let help = suggest(text.get_ref(), ids.iter().copied());
-                        self.error(text.span(), format!("unknown watch `{}`", text.get_ref()), help);
-                    }
-                }
+                let named = self.named("watch", raw.watches.as_ref(), &watches);
+                let silent = self.named("invariant", raw.invariants.as_ref(), &rules);
                 let (from, to) = (from?, to?);
                 if from >= to {
                     self.error(raw.to.span(), "the maintenance ends before it begins", None);
                     return None;
                 }
+                if !silent.is_empty() && to.saturating_sub(from) > SILENT {
+                    let help = "write several, each for the day on which it is needed".to_owned();
+                    self.error(raw.to.span(), "an invariant is silent for 24 hours at most", help);
+                }
                 Some(Maintenance {
                     from,
                     to,
-                    watches: named.iter().map(|text| text.get_ref().clone()).collect(),
+                    watches: named,
+                    invariants: silent,
                     reason: raw.reason.get_ref().clone(),
                 })
             })
             .collect()
+    }
+
+    fn named(&mut self, what: &str, raw: Option<&OneOrMany>, known: &BTreeSet<&str>) -> Vec<String> {
+        let texts = raw.map(|raw| raw.0.as_slice()).unwrap_or_default();
+        for text in texts {
+            if !known.contains(text.get_ref().as_str()) {
+                let help = suggest(text.get_ref(), known.iter().copied());
+                self.error(text.span(), format!("unknown {what} `{}`", text.get_ref()), help);
+            }
+        }
+        texts.iter().map(|text| text.get_ref().clone()).collect()
     }
 
     fn time(&mut self, text: &Text) -> Option<u64> {

@@ -8,6 +8,7 @@ mod maintenance;
 mod notify;
 mod playbook;
 mod playbook_step;
+mod quorum;
 mod route;
 mod rules;
 mod watch;
@@ -65,11 +66,16 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     };
     let playbooks = checker.playbooks((&raw.playbook, raw.keeper.as_ref()), &raw.invariant, &around);
     let fallbacks = checker.fallbacks(&raw.fallback, &guard.scopes);
-    let keeper = raw.keeper.map(|keeper| checker.keeper(keeper));
+    let mut raw_keeper = raw.keeper;
+    let quorum = raw_keeper.as_mut().and_then(|keeper| keeper.quorum.take());
+    let mut keeper = raw_keeper.map(|keeper| checker.keeper(keeper));
     let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts, &notify);
+    if let Some(keeper) = &mut keeper {
+        keeper.quorum = checker.quorum(quorum.as_ref(), keeper, chain.as_ref(), &invariants);
+    }
     let containments = checker.containments(&raw.containment, &guard.scopes);
     let watches = checker.watches(&raw.watch, &contracts, &notify);
-    let maintenance = checker.maintenance(&raw.maintenance, &raw.watch);
+    let maintenance = checker.maintenance(&raw.maintenance, &raw.watch, &raw.invariant);
     let Checker {
         source,
         problems,

@@ -54,24 +54,19 @@ impl EventWatch {
         });
     }
 
-    /// Emitters and first topics; no emitters when one of the watches takes anybody's.
-    pub(super) fn wanted(&self) -> Option<(Vec<Address>, Vec<B256>)> {
-        if self.wanted.is_empty() {
-            return None;
+    /// Emitters and first topics; no emitter where a watch takes anybody's.
+    pub(super) fn wanted(&self) -> Vec<crate::chain::Wanted> {
+        let mut all = Vec::new();
+        for wanted in &self.wanted {
+            let topic = wanted.event.selector();
+            if wanted.at.is_empty() {
+                all.push((None, topic));
+            }
+            all.extend(wanted.at.iter().map(|at| (Some(*at), topic)));
         }
-        let mut addresses: Vec<Address> = if self.wanted.iter().any(|wanted| wanted.at.is_empty()) {
-            Vec::new()
-        } else {
-            self.wanted
-                .iter()
-                .flat_map(|wanted| wanted.at.iter().copied())
-                .collect()
-        };
-        addresses.sort_unstable();
-        addresses.dedup();
-        let mut topics: Vec<B256> = self.by_topic.keys().copied().collect();
-        topics.sort_unstable();
-        Some((addresses, topics))
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     pub(super) async fn look(&self, rpc: &Rpc, block: &BlockRef, logs: Option<&[Log]>) -> Result<Sightings, ReadError> {

@@ -11,7 +11,7 @@ mod transactions;
 
 use std::sync::Arc;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::B256;
 use alloy::rpc::types::Log;
 use cordon_client::config::{Finality, Maintenance, Severity, Watch, WatchKind};
 use serde_json::Value;
@@ -222,9 +222,8 @@ impl Watches {
         &self.0.finalities
     }
 
-    /// Emitters and first topics of the events that are looked for. Without emitters, those of anybody.
-    #[must_use]
-    pub(super) fn logs_wanted(&self) -> Option<(Vec<Address>, Vec<B256>)> {
+    /// Emitters and first topics of the events that are looked for; without an emitter, those of anybody.
+    pub(super) fn logs_wanted(&self) -> Vec<crate::chain::Wanted> {
         self.0.events.wanted()
     }
 

@@ -1,0 +1,71 @@
+//! Breaches that others have to agree on before they are acted on: people are told at once, and see what is missing.
+
+use std::collections::BTreeSet;
+
+use super::alarms::{self, AlarmKind};
+use super::db::{Connection, query_as};
+use super::incidents::{self, Entry, Opening};
+use super::{BlockRecord, Names, StoreError};
+
+/// Notes what waits at a block, and what does not any more.
+pub(super) async fn note(
+    connection: &mut Connection,
+    record: &BlockRecord<'_>,
+    names: &Names,
+) -> Result<(), StoreError> {
+    for waiting in record.waiting {
+        let decision = &waiting.decision;
+        let name = names.rule(decision.rule);
+        let id = match incidents::of_scope(connection, decision.scope).await? {
+            Some(id) => id,
+            None => {
+                let opening = Opening {
+                    scope: decision.scope,
+                    scope_name: names.scope(decision.scope),
+                    severity: decision.severity,
+                    block: record.block,
+                    decision: Some((decision, name.clone())),
+                    why: None,
+                    channels: names.route(decision.rule),
+                };
+                incidents::open(connection, &opening).await?
+            }
+        };
+        let text = format!(
+            "rule {name} is breached; {} is not raised to {} yet: {}",
+            names.scope(decision.scope),
+            decision.level.name(),
+            waiting.why
+        );
+        let entry = Entry {
+            block: Some(record.block),
+            mark: Some(format!("waiting:{id}:{}:{}", decision.rule, waiting.why)),
+            ..Entry::new("waiting", &text)
+        };
+        incidents::entry(connection, id, &entry).await?;
+        alarms::raise(
+            connection,
+            AlarmKind::QuorumShort,
+            &name,
+            &text,
+            Some(record.block.number),
+        )
+        .await?;
+    }
+    if record.verdicts.is_empty() {
+        return Ok(());
+    }
+    let waiting: BTreeSet<String> = record
+        .waiting
+        .iter()
+        .map(|held| names.rule(held.decision.rule))
+        .collect();
+    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
+        .bind(AlarmKind::QuorumShort.name())
+        .fetch_all(&mut *connection)
+        .await?;
+    for (subject,) in open.into_iter().filter(|(subject,)| !waiting.contains(subject)) {
+        alarms::clear(connection, AlarmKind::QuorumShort, &subject).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What waits for others to agree, and who has voted.
+
+use alloy::primitives::B256;
+use cordon_core::rule::eval::Verdict;
+use cordon_keeper::decide::{Decision, Waiting};
+use cordon_keeper::record::{IncidentState, NoticeKind};
+use cordon_keeper::rules::Request;
+
+use crate::fixture::*;
+
+fn waiting(why: &str) -> Waiting {
+    Waiting {
+        decision: Decision { scope: 0, ..trip(0) },
+        why: why.to_owned(),
+    }
+}
+
+async fn what_waits_is_told_once_and_ends_with_its_reason(f: Fixture) {
+    let breached = [verdict(0, Verdict::Breached)];
+    for (number, why) in [(10, "1 of 2 rules"), (11, "1 of 2 rules"), (12, "1 of 2 keepers")] {
+        let held = [waiting(why)];
+        let content = Block {
+            verdicts: &breached,
+            waiting: &held,
+            ..Block::default()
+        };
+        f.commit(&block(number, 0), content).await.unwrap();
+    }
+    assert!(f.store.intents().await.unwrap().is_empty(), "nothing is done");
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!((incident.scope, incident.state), (0, IncidentState::Open));
+    assert_eq!(
+        incident
+            .timeline
+            .iter()
+            .map(|line| line.kind.as_str())
+            .collect::<Vec<_>>(),
+        ["waiting", "waiting"],
+        "each thing that is missing once"
+    );
+    let told: Vec<NoticeKind> = f.store.notices(9).await.unwrap().iter().map(|n| n.kind).collect();
+    assert_eq!(told, [NoticeKind::Alarm, NoticeKind::Opened]);
+    let holds = [verdict(0, Verdict::Holds)];
+    let content = Block {
+        verdicts: &holds,
+        ..Block::default()
+    };
+    f.commit(&block(13, 0), content).await.unwrap();
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!(incident.state, IncidentState::Closed);
+    assert!(
+        f.store
+            .alarms()
+            .await
+            .unwrap()
+            .iter()
+            .all(|alarm| alarm.cleared_ms.is_some())
+    );
+}
+
+async fn votes_are_counted_by_keeper_and_can_be_taken_back(f: Fixture) {
+    let words = [B256::repeat_byte(9)];
+    let vote = |keeper: &'static str, breached| {
+        let store = f.store.clone();
+        async move { store.vote(keeper, 3, &words, &block(10, 0), breached).await.unwrap() }
+    };
+    vote("a", true).await;
+    vote("a", true).await;
+    assert_eq!(f.store.voters(3, &words).await.unwrap(), 1);
+    assert_eq!(f.store.voters(3, &[]).await.unwrap(), 0, "of another account");
+    assert!(f.store.asked_by_others("a").await.unwrap().is_empty());
+    let asked = Request {
+        rule: 3,
+        witness: words.to_vec(),
+    };
+    assert_eq!(f.store.asked_by_others("b").await.unwrap(), [asked]);
+    vote("b", true).await;
+    assert_eq!(f.store.voters(3, &words).await.unwrap(), 2);
+    vote("b", false).await;
+    assert_eq!(f.store.voters(3, &words).await.unwrap(), 1);
+}
+
+on_both! {
+    what_waits_is_told_once_and_ends_with_its_reason
+    votes_are_counted_by_keeper_and_can_be_taken_back
+}

@@ -1,0 +1,240 @@
+//! Endpoints that give wrong answers, and what several have to agree on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alloy::primitives::{U256, hex};
+use alloy::sol_types::SolCall;
+use cordon_client::config::SecretText;
+use cordon_client::guard::ICordonGuard as Guard;
+use cordon_keeper::record::{AlarmKind, IncidentState, Outcome, Store};
+use cordon_keeper::{Options, Signers};
+use cordon_testkit::{Fault, Postgres, RpcProxy};
+use serde_json::json;
+
+use crate::board::GAUGE;
+use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, key, until};
+
+const AUTHORITY: Rules = Rules(
+    r#"
+[[invariant]]
+id       = "gauge-low"
+scope    = "market"
+rule     = "board.get(0) <= 100"
+robust   = true
+level    = "ReduceOnly"
+severity = "P1"
+respond  = "contain"
+
+[[containment]]
+id     = "stop-board"
+scope  = "market"
+level  = "ReduceOnly"
+call   = "board.set(1, 1)"
+done   = "board.get(1) == 1"
+closes = ["Increase"]
+undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#,
+);
+
+const PROTOCOL: Rules = Rules(
+    r#"
+[[invariant]]
+id       = "gauge-low"
+scope    = "protocol"
+rule     = "board.get(0) <= 100"
+robust   = true
+level    = "ReduceOnly"
+severity = "P1"
+
+[[invariant]]
+id       = "other-low"
+scope    = "protocol"
+rule     = "board.get(2) <= 100"
+robust   = true
+level    = "ReduceOnly"
+severity = "P1"
+
+[[containment]]
+id     = "stop-board"
+scope  = "protocol"
+level  = "ReduceOnly"
+call   = "board.set(1, 1)"
+done   = "board.get(1) == 1"
+closes = ["Increase"]
+undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#,
+);
+
+/// An endpoint that says of the one rule whatever it is told to say, while it lies.
+struct Liar {
+    proxy: RpcProxy,
+    lies: Arc<AtomicBool>,
+}
+
+impl Liar {
+    async fn start(world: &World, verdict: Guard::Verdict) -> Self {
+        let lies = Arc::new(AtomicBool::new(false));
+        let told = Guard::Evaluation {
+            verdict,
+            reason: 0,
+            observedNegative: false,
+            observed: U256::from(5_000),
+            boundNegative: false,
+            bound: U256::from(100),
+        };
+        let answer = hex::encode_prefixed(Guard::evaluateManyCall::abi_encode_returns(&vec![told]));
+        let selector = hex::encode(Guard::evaluateManyCall::SELECTOR);
+        let switch = Arc::clone(&lies);
+        let plan = move |_: usize, body: &str| match switch.load(Ordering::SeqCst) && body.contains(&selector) {
+            true => Fault::Answer(json!(answer)),
+            false => Fault::None,
+        };
+        let proxy = RpcProxy::start(&world.node.http_endpoint(), plan).await.unwrap();
+        Self { proxy, lies }
+    }
+
+    /// A keeper that asks the liar first, and an honest endpoint when it looks a second time.
+    fn options(&self, world: &World) -> Options {
+        Options {
+            rpc: vec![self.proxy.url(), world.node.http_endpoint()],
+            compare_every: Duration::from_millis(300),
+            ..world.options()
+        }
+    }
+}
+
+async fn alarmed(store: &Store, kind: AlarmKind) -> bool {
+    store
+        .alarms()
+        .await
+        .unwrap()
+        .iter()
+        .any(|alarm| alarm.kind == kind.name())
+}
+
+async fn is_open(store: &Store, kind: AlarmKind) -> bool {
+    let alarms = store.alarms().await.unwrap();
+    alarms
+        .iter()
+        .any(|alarm| alarm.kind == kind.name() && alarm.cleared_ms.is_none())
+}
+
+async fn started(world: &World, options: Options, store: Store, signers: Signers) -> Running {
+    let mut keeper = world
+        .keeper_with(options, store, signers)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let height = world.height().await;
+    keeper.done(height).await;
+    keeper
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breach_that_one_endpoint_hides_is_found_through_another() {
+    let world = World::new(&GAUGE_RULE).await;
+    let liar = Liar::start(&world, Guard::Verdict::Holds).await;
+    let store = world.store().await;
+    let mut keeper = started(&world, liar.options(&world), store.clone(), World::signers()).await;
+    assert!(!alarmed(&store, AlarmKind::WrongAnswer).await);
+    liar.lies.store(true, Ordering::SeqCst);
+    world.set(GAUGE, 5_000).await;
+    keeper.contained().await;
+    assert!(
+        alarmed(&store, AlarmKind::WrongAnswer).await,
+        "somebody has to look at it"
+    );
+    assert!(
+        alarmed(&store, AlarmKind::SecondOpinion).await,
+        "and the values read said otherwise"
+    );
+    liar.lies.store(false, Ordering::SeqCst);
+    until("all agree again", || async {
+        !is_open(&store, AlarmKind::WrongAnswer).await && !is_open(&store, AlarmKind::SecondOpinion).await
+    })
+    .await;
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_contained_by_authority_on_the_word_of_one_endpoint() {
+    let world = World::new(&AUTHORITY).await;
+    let liar = Liar::start(&world, Guard::Verdict::Breached).await;
+    let store = world.store().await;
+    let keeper = started(&world, liar.options(&world), store.clone(), World::signers()).await;
+    liar.lies.store(true, Ordering::SeqCst);
+    until("the lie is looked into", || async {
+        let intents = store.intents().await.unwrap();
+        intents.iter().any(|intent| intent.outcome == Some(Outcome::HoldsAgain))
+    })
+    .await;
+    assert!(alarmed(&store, AlarmKind::WrongAnswer).await);
+    let height = world.height().await;
+    world.reach(height + 4).await;
+    assert_eq!(world.level(1).await, Guard::Level::Normal);
+    assert_eq!(world.nonce(KEEPER).await, 0, "no transaction was sent");
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_protocol_waits_for_as_many_rules_as_have_to_agree() {
+    let world = World::new(&PROTOCOL).await;
+    let store = world.store().await;
+    let mut options = world.options();
+    options.quorum.rules = 2;
+    let mut keeper = started(&world, options, store.clone(), World::signers()).await;
+    let bad = world.set(GAUGE, 5_000).await;
+    keeper.done(bad + 4).await;
+    assert_eq!(world.level(0).await, Guard::Level::Normal);
+    let incident = keeper.incident().await;
+    assert_eq!(incident.state, IncidentState::Open, "people are told at once");
+    let waiting: Vec<&str> = incident
+        .timeline
+        .iter()
+        .filter(|line| line.kind == "waiting")
+        .map(|line| line.text.as_str())
+        .collect();
+    assert_eq!(
+        waiting,
+        ["rule gauge-low is breached; protocol is not raised to ReduceOnly yet: 1 of 2 rules are breached"]
+    );
+    assert!(is_open(&store, AlarmKind::QuorumShort).await);
+    world.set(U256::from(2), 5_000).await;
+    keeper.contained().await;
+    assert_eq!(world.level(0).await, Guard::Level::ReduceOnly);
+    until("nothing waits any more", || async {
+        !is_open(&store, AlarmKind::QuorumShort).await
+    })
+    .await;
+    assert_eq!(keeper.incident().await.state, IncidentState::Contained, "one incident");
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_protocol_waits_for_another_keeper_that_finds_it_too() {
+    let world = World::new(&PROTOCOL).await;
+    let database = Postgres::start().unwrap_or_else(|e| panic!("{e}"));
+    let connect = || async {
+        Store::connect(&SecretText::new(database.url()), world.node.chain_id(), world.guard)
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    };
+    let mut options = world.options();
+    options.quorum.keepers = 2;
+    let mut first = started(&world, options.clone(), connect().await, World::signers()).await;
+    let bad = world.set(GAUGE, 5_000).await;
+    first.done(bad + 4).await;
+    assert_eq!(world.level(0).await, Guard::Level::Normal);
+    assert!(is_open(&first.store, AlarmKind::QuorumShort).await);
+    // The second one waits for its turn, and looks meanwhile.
+    let second = world
+        .keeper_with(options, connect().await, Signers::local(key(OTHER), None))
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    first.contained().await;
+    assert_eq!(world.level(0).await, Guard::Level::ReduceOnly);
+    assert_eq!(world.nonce(OTHER).await, 0, "the first one acts");
+    second.stop().await;
+    first.stop().await;
+}
