@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast;
 
 use super::account::Account;
-use super::answer::{Refusal, classify_revert, describe_revert};
+use super::answer::{Refusal, classify_revert, describe_revert, effects};
 use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
 use super::queue::{Job, Queue};
 use crate::alarm::Alarms;
@@ -184,7 +184,32 @@ impl Responder {
             return Ok(step);
         }
         let delivered = self.race(job, &call, &sent).await?;
+        let delivered = self.effective(intent, delivered).await?;
         self.confirm(job, &delivered).await
+    }
+
+    /// Of several of our transactions that are in blocks, the one that raised the level: the others found it raised.
+    async fn effective(&self, intent: &Intent, delivered: Delivered) -> Result<Delivered, super::DeliverError> {
+        let raised = |held: &Delivered| effects(&held.receipt, self.guard, intent.scope).raised;
+        if self.accounts.len() < 2 || raised(&delivered) {
+            return Ok(delivered);
+        }
+        for tx in self.store.transactions_of(intent.id).await? {
+            let sent = SentTransaction {
+                hash: tx.hash,
+                sender: tx.sender,
+                nonce: tx.nonce,
+                raw: tx.raw,
+                max_fee: tx.max_fee,
+                priority_fee: tx.priority_fee,
+            };
+            if let Some(other) = self.included(&[sent]).await?
+                && raised(&other)
+            {
+                return Ok(other);
+            }
+        }
+        Ok(delivered)
     }
 
     /// Lets every key send the call, each a moment after the one before, until one has got through. The others stop.

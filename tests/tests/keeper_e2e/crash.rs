@@ -98,6 +98,12 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
         world.level(1).await == ICordonGuard::Level::ReduceOnly
     })
     .await;
+    // It is recorded while it is sent; what was never recorded is somebody else's to the next run.
+    until("the transaction is in the record", || async {
+        let intents = store.intents().await.unwrap();
+        !store.transactions_of(intents[0].id).await.unwrap().is_empty()
+    })
+    .await;
     process.kill();
     // Whatever the kill has interrupted, the next run ends it.
     let _process = Process::start(&world, &[]);
