@@ -60,13 +60,19 @@ fn print(compiled: &CompiledConfig) {
         let scope = compiled.scope_name(rule.scope).unwrap_or_default();
         let class = match (rule.class, rule.robust) {
             (Class::Hook, _) => "hook",
+            (Class::Keeper, _) => "keeper",
             (_, true) => "state, robust",
             (_, false) => "state, spot",
         };
         let mut effects = Vec::new();
         if rule.level != Level::Normal {
+            let verb = if rule.class == Class::Keeper {
+                "contains by"
+            } else {
+                "trips"
+            };
             effects.push(format!(
-                "trips {} for {}",
+                "{verb} {} for {}",
                 rule.level.name(),
                 format_duration(rule.duration.into())
             ));

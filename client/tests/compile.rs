@@ -261,3 +261,63 @@ fn known_traps_are_warnings() {
         "{warnings:?}"
     );
 }
+
+#[test]
+fn rules_that_only_the_keeper_has_are_numbered_after_the_guards() {
+    let text = FULL.replacen(
+        "id = \"account-solvent\"\n",
+        "id = \"account-solvent\"\nheld_by = \"keeper\"\n",
+        1,
+    );
+    let (whole, compiled) = (compile(FULL).unwrap(), compile(&text).unwrap());
+    let summary: Vec<_> = compiled
+        .rules
+        .iter()
+        .map(|rule| (rule.id.as_str(), rule.index))
+        .collect();
+    assert_eq!(
+        summary,
+        [
+            ("weth-price-near-reference", 0),
+            ("share-price-steady", 1),
+            ("vault-backed", 2),
+            ("account-solvent", 3)
+        ]
+    );
+    let solvent = compiled.rule("account-solvent").unwrap();
+    assert_eq!(
+        (solvent.class, solvent.respond),
+        (Class::Keeper, cordon_client::config::Respond::Contain)
+    );
+    assert_eq!(compiled.rulebook.rules.len(), 3);
+    assert_eq!(compiled.outside, [whole.rulebook.rules[1].program.clone()]);
+}
+
+#[test]
+fn what_a_keeper_alone_cannot_do_with_a_rule_is_refused() {
+    let checked = complaint(
+        "id = \"share-price-steady\"\n",
+        "id = \"share-price-steady\"\nheld_by = \"keeper\"\n",
+    );
+    assert!(
+        checked.contains("a hook cannot check a rule that the guard does not have"),
+        "{checked}"
+    );
+    let hook = complaint(
+        "id = \"share-price-steady\"\nscope = \"vault\"\ncheck = [\"Deposit\", \"Withdraw\"]\nin_call = \"revert\"\n",
+        "id = \"share-price-steady\"\nscope = \"vault\"\nheld_by = \"keeper\"\n",
+    );
+    assert!(
+        hook.contains("`entry` makes this a hook rule, which a keeper cannot evaluate"),
+        "{hook}"
+    );
+    let trip = complaint(
+        "id = \"account-solvent\"\n",
+        "id = \"account-solvent\"\nheld_by = \"keeper\"\nrespond = \"trip\"\n",
+    );
+    assert!(
+        trip.contains("a rule that the guard does not have cannot be tripped"),
+        "{trip}"
+    );
+    assert!(trip.contains("respond = \"contain\""), "{trip}");
+}

@@ -47,8 +47,9 @@ pub(crate) fn policies(compiled: &CompiledConfig, options: &Options) -> Vec<Rule
         .collect()
 }
 
+/// Rules that can be evaluated on the state of a block.
 fn state_rules(compiled: &CompiledConfig) -> impl Iterator<Item = &RuleMeta> {
-    compiled.rules.iter().filter(|rule| rule.class == Class::State)
+    compiled.rules.iter().filter(|rule| rule.class != Class::Hook)
 }
 
 /// What is evaluated at every block.
@@ -72,8 +73,8 @@ pub(crate) fn watched(compiled: &CompiledConfig, options: &Options) -> Watched {
 
 /// The programs of all rules, by index.
 pub(crate) fn programs(compiled: &CompiledConfig) -> Arc<Vec<Vec<u8>>> {
-    let programs = compiled.rulebook.rules.iter().map(|rule| rule.program.clone());
-    Arc::new(programs.collect())
+    let held = compiled.rulebook.rules.iter().map(|rule| &rule.program);
+    Arc::new(held.chain(&compiled.outside).cloned().collect())
 }
 
 /// The reader of a guard's keeper.
@@ -84,14 +85,13 @@ pub(crate) fn reader(rpc: Rpc, compiled: &CompiledConfig, options: &Options) -> 
         Evaluate::Guard => false,
         Evaluate::Keeper => true,
     };
+    let programs = programs(compiled);
+    let held = compiled.rulebook.rules.len();
     let reader = Reader::new(rpc, options.guard, watched)
+        .with_programs(Arc::clone(&programs), held)
         .with_hooks(hooks(compiled))
         .with_watches(options.watches.clone());
-    if here {
-        reader.evaluating_here(programs(compiled))
-    } else {
-        reader
-    }
+    if here { reader.evaluating_here(programs) } else { reader }
 }
 
 /// Where calls that a hook stopped are looked for.

@@ -96,7 +96,7 @@ impl Tried {
             policies: policy::policies(compiled, options),
             names: policy::names(compiled),
             reader: Reader::new(rpc.clone(), options.guard, watched)
-                .with_programs(Arc::clone(&programs))
+                .with_programs(Arc::clone(&programs), 0)
                 .evaluating_here(programs)
                 .with_watches(options.watches.clone()),
             plain,

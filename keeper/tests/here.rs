@@ -122,7 +122,7 @@ impl World {
             .map(Request::plain)
             .collect();
         let programs = Arc::new(programs);
-        let plain = Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_programs(Arc::clone(&programs));
+        let plain = Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_programs(Arc::clone(&programs), 0);
         let here = plain.clone().evaluating_here(programs);
         Self {
             anvil,

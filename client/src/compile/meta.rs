@@ -16,8 +16,10 @@ pub struct CompiledConfig {
     pub code: Bytes,
     /// Names of the scopes by id.
     pub scopes: Vec<String>,
-    /// The rules by number.
+    /// The rules by number: those of the guard, then those that only the keeper has.
     pub rules: Vec<RuleMeta>,
+    /// The programs of the rules that only the keeper has, in their order.
+    pub outside: Vec<Vec<u8>>,
     /// The containment calls by number.
     pub containments: Vec<ContainmentMeta>,
     /// Doubtful things, such as known traps that a rule walks into.
@@ -29,11 +31,12 @@ pub struct CompiledConfig {
 pub struct RuleMeta {
     /// Its name.
     pub id: String,
-    /// Its number in the rulebook.
+    /// Its number in the rulebook; for one that only the keeper has, counted on from there.
     pub index: u16,
     /// The scope that a trip raises.
     pub scope: u8,
-    /// What it needs: state rules are checked by hooks, trips and keeper alike, hook rules by hooks only.
+    /// What it needs: state rules are checked by hooks, trips and keeper alike, hook rules by hooks only, keeper rules by the
+    /// keeper only.
     pub class: Class,
     /// The word that made it a hook rule.
     pub class_reason: Option<String>,

@@ -25,6 +25,7 @@ impl Config {
             problems: Vec::new(),
             warnings: self.warnings.clone(),
             rules: Vec::new(),
+            outside: Vec::new(),
         };
         let mut book = Rulebook {
             scopes: (0..self.guard.scopes.len())
@@ -39,8 +40,15 @@ impl Config {
             callers: self.guard.callers.iter().map(|caller| caller.address).collect(),
             ..Rulebook::default()
         };
-        for invariant in &self.invariants {
+        // Rules that the guard does not have are numbered after those that it has.
+        let (outside, inside): (Vec<_>, Vec<_>) = self.invariants.iter().partition(|rule| rule.keeper_only);
+        for invariant in &inside {
             book.rules.extend(compiler.rule(invariant));
+        }
+        for invariant in &outside {
+            if let Some(rule) = compiler.rule(invariant) {
+                compiler.outside.push(rule.program);
+            }
         }
         for containment in &self.containments {
             book.containments.extend(compiler.containment(containment));
@@ -49,11 +57,12 @@ impl Config {
             mut problems,
             warnings,
             rules,
+            outside,
             ..
         } = compiler;
         let code = if problems.is_empty() {
             book.encode()
-                .map_err(|error| problems.push(self.refusal(&error)))
+                .map_err(|error| problems.push(self.refusal(&error, &inside)))
                 .unwrap_or_default()
         } else {
             Vec::new()
@@ -70,15 +79,16 @@ impl Config {
             code: code.into(),
             scopes: self.guard.scopes.clone(),
             rules,
+            outside,
             containments,
             warnings,
         })
     }
 
     /// The place in the file of what makes a guard refuse the rulebook.
-    fn refusal(&self, error: &RulebookError) -> Problem {
+    fn refusal(&self, error: &RulebookError, rules: &[&Invariant]) -> Problem {
         let span = match error.item {
-            Item::Rule(index) => self.invariants.get(usize::from(index)).map(|rule| rule.id_at.span()),
+            Item::Rule(index) => rules.get(usize::from(index)).map(|rule| rule.id_at.span()),
             Item::Containment(index) => self.containments.get(usize::from(index)).map(|call| call.id_at.span()),
             Item::Book | Item::Scope(_) | Item::Caller(_) => None,
         };
@@ -95,6 +105,8 @@ struct Compiler<'a> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     rules: Vec<RuleMeta>,
+    /// Programs of the rules that only the keeper has.
+    outside: Vec<Vec<u8>>,
 }
 
 impl Compiler<'_> {
@@ -139,7 +151,11 @@ impl Compiler<'_> {
             id: invariant.id.clone(),
             index: u16::try_from(self.rules.len()).ok()?,
             scope: invariant.scope,
-            class: compiled.class,
+            class: if invariant.keeper_only {
+                Class::Keeper
+            } else {
+                compiled.class
+            },
             class_reason: compiled.class_reason.map(|(word, _)| word),
             robust: invariant.robust,
             shadow: invariant.shadow,
@@ -197,6 +213,11 @@ impl Compiler<'_> {
                 let message = format!("`{word}` makes this a keeper rule, which a guard cannot hold");
                 self.error(at_word, message, None);
             }
+            (Class::Hook, _) if invariant.keeper_only => {
+                let message = format!("`{word}` makes this a hook rule, which a keeper cannot evaluate");
+                let help = "leave `held_by` out, and name the hooks: check = [\"Withdraw\"]".to_owned();
+                self.error(at_word, message, help);
+            }
             (Class::Hook, Some(level)) => {
                 let message = format!(
                     "`{word}` makes this a hook rule, which raises no level: only hooks know the value when the guarded call began"
@@ -236,7 +257,11 @@ impl Compiler<'_> {
                 self.error(at.span(), message, help.to_owned());
             }
             (None, _) if compiled.class == Class::State && invariant.check.is_empty() => {
-                let help = "give it a `level` that a trip raises, or the hooks that `check` it".to_owned();
+                let help = match invariant.keeper_only {
+                    true => "give it a `level` that the keeper raises",
+                    false => "give it a `level` that a trip raises, or the hooks that `check` it",
+                };
+                let help = help.to_owned();
                 self.error(invariant.id_at.span(), "the rule would have no effect", help);
             }
             _ => {}

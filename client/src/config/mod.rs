@@ -285,6 +285,8 @@ pub struct Invariant {
     pub respond: Respond,
     /// Channels that are told of its incidents, whatever their severity; those that want the severity when empty.
     pub channels: Vec<String>,
+    /// The guard does not have the rule: only the keeper evaluates it.
+    pub keeper_only: bool,
     /// Place of the whole rule's name, for messages.
     pub(crate) id_at: Spanned<()>,
     pub(crate) level_at: Option<Spanned<()>>,

@@ -200,6 +200,7 @@ pub(super) struct RawInvariant {
     pub(super) respond: Option<Text>,
     pub(super) channels: Option<OneOrMany>,
     pub(super) audience: Option<Text>,
+    pub(super) held_by: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! The decision itself.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use alloy::primitives::U256;
 use cordon_core::bounds::OBSERVATION_GAP;
@@ -22,8 +23,16 @@ pub const RENEW_FRACTION: u32 = 4;
 /// queued a release.
 #[must_use]
 pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> Vec<Decision> {
+    // Rules may be a thousand, breaches are few.
+    let breached: BTreeSet<u16> = facts
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.reading.verdict == Verdict::Breached)
+        .map(|verdict| verdict.rule)
+        .collect();
     let mut chosen: Vec<(&RulePolicy, Decision)> = policies
         .iter()
+        .filter(|policy| breached.contains(&policy.index))
         .filter_map(|policy| Some((policy, decide_rule(policy, facts, past)?)))
         .collect();
     chosen.sort_by_key(|(policy, decision)| {

@@ -1,4 +1,4 @@
-//! Verdicts of a block: from the guard in one call, or from the native evaluator for rules that no guard has adopted.
+//! Verdicts of a block: from the guard in one call, or from the native evaluator for rules that the guard does not have.
 
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
@@ -20,9 +20,18 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn evaluate(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
-        if let Some(programs) = &self.programs {
-            return self.evaluate_here(block, requests, programs).await;
+        if requests.iter().any(|request| usize::from(request.rule) >= self.held) {
+            let is_held = |request: &Request| usize::from(request.rule) < self.held;
+            let (held, others): (Vec<Request>, Vec<Request>) = requests.iter().cloned().partition(is_held);
+            let both = futures::future::try_join(self.ask_guard(block, &held), self.evaluate_natively(block, &others));
+            let (mut verdicts, others) = both.await?;
+            verdicts.extend(others);
+            return Ok(verdicts);
         }
+        self.ask_guard(block, requests).await
+    }
+
+    async fn ask_guard(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
         let batches = futures::future::join_all(requests.chunks(BATCH).map(|batch| self.batch(block, batch))).await;
         let mut verdicts = Vec::with_capacity(requests.len());
         for batch in batches {
@@ -31,16 +40,14 @@ impl Reader {
         Ok(verdicts)
     }
 
-    async fn evaluate_here(
-        &self,
-        block: &BlockRef,
-        requests: &[Request],
-        programs: &[Vec<u8>],
-    ) -> Result<Vec<RuleVerdict>, ReadError> {
+    async fn evaluate_natively(&self, block: &BlockRef, requests: &[Request]) -> Result<Vec<RuleVerdict>, ReadError> {
         let evaluated: Vec<Evaluated<'_>> = requests
             .iter()
             .map(|request| Evaluated {
-                program: programs.get(usize::from(request.rule)).map_or(&[][..], Vec::as_slice),
+                program: self
+                    .programs
+                    .get(usize::from(request.rule))
+                    .map_or(&[][..], Vec::as_slice),
                 words: &request.witness,
             })
             .collect();

@@ -102,8 +102,9 @@ pub struct Reader {
     watched: Watched,
     hooks: Hooks,
     watches: Watches,
-    /// Programs by rule: evaluated here instead of by the guard.
-    pub(super) programs: Option<Arc<Vec<Vec<u8>>>>,
+    /// Programs by rule; the guard has the first of them.
+    pub(super) programs: Arc<Vec<Vec<u8>>>,
+    pub(super) held: usize,
     /// Evaluates what it can without asking anybody for verdicts.
     pub(super) here: Option<Here>,
 }
@@ -128,7 +129,8 @@ impl Reader {
             watched,
             hooks: Hooks::default(),
             watches: Watches::default(),
-            programs: None,
+            programs: Arc::default(),
+            held: usize::MAX,
             here: None,
         }
     }
@@ -147,11 +149,12 @@ impl Reader {
         self
     }
 
-    /// The same, evaluating these programs here, by rule, and not asking the guard for verdicts: for rules that the guard has not
-    /// adopted.
+    /// The same, with the programs by rule, of which the guard has the first `held`: the others are evaluated by the keeper on the
+    /// node's answers.
     #[must_use]
-    pub fn with_programs(mut self, programs: Arc<Vec<Vec<u8>>>) -> Self {
-        self.programs = Some(programs);
+    pub fn with_programs(mut self, programs: Arc<Vec<Vec<u8>>>, held: usize) -> Self {
+        self.programs = programs;
+        self.held = held;
         self
     }
 

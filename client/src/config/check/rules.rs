@@ -56,7 +56,8 @@ impl Checker {
             Some(text) => self.choice(text, "severity", &Severity::ALL.map(|s| (s.name(), s))),
             None => Some(Severity::P2),
         };
-        let respond = self.respond(raw, level);
+        let keeper_only = self.keeper_only(raw);
+        let respond = self.respond(raw, level, keeper_only);
         let params = self.params(raw.param.as_ref());
         let witness = match &raw.witness {
             Some(witness) => self.witness(witness, raw.param.is_some(), &params, contracts),
@@ -87,6 +88,7 @@ impl Checker {
             severity: severity?,
             respond,
             channels: Vec::new(),
+            keeper_only,
             id_at: place(&raw.id),
             level_at: raw.level.as_ref().map(place),
             rule: raw.rule.clone(),
@@ -107,10 +109,36 @@ impl Checker {
             .unwrap_or_default()
     }
 
-    fn respond(&mut self, raw: &RawInvariant, level: Option<Level>) -> Respond {
-        let Some(text) = &raw.respond else { return Respond::Trip };
+    /// Whether the keeper alone has the rule; what only a guard can do with one is refused then.
+    fn keeper_only(&mut self, raw: &RawInvariant) -> bool {
+        let Some(text) = &raw.held_by else { return false };
+        let known = [("guard", false), ("keeper", true)];
+        let keeper_only = self.choice(text, "value of `held_by`", &known).unwrap_or_default();
+        if let (true, Some(check)) = (keeper_only, raw.check.first()) {
+            let help = "leave `check` or `held_by` out".to_owned();
+            self.error(
+                check.span(),
+                "a hook cannot check a rule that the guard does not have",
+                help,
+            );
+        }
+        keeper_only
+    }
+
+    fn respond(&mut self, raw: &RawInvariant, level: Option<Level>, keeper_only: bool) -> Respond {
+        let Some(text) = &raw.respond else {
+            return if keeper_only { Respond::Contain } else { Respond::Trip };
+        };
         let known = [("trip", Respond::Trip), ("contain", Respond::Contain)];
         let respond = self.choice(text, "value of `respond`", &known).unwrap_or_default();
+        if keeper_only && respond == Respond::Trip {
+            let help = "respond = \"contain\", by the keeper's own authority".to_owned();
+            self.error(
+                text.span(),
+                "a rule that the guard does not have cannot be tripped",
+                help,
+            );
+        }
         if raw.level.is_none() {
             let help = "name what the keeper raises the scope to: level = \"ReduceOnly\"".to_owned();
             self.error(text.span(), "`respond` needs `level`", help);
