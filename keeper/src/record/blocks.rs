@@ -1,14 +1,16 @@
 //! Blocks: the one transaction that makes a block done, the checkpoint, and what is taken back when blocks vanish.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
 
 use super::alarms::{self, AlarmKind};
-use super::codec::{decode_scopes, decode_verdicts, encode_scopes, encode_verdicts};
+use super::codec::{decode_scopes, encode_scopes};
 use super::db::{Connection, query, query_as};
+use super::frames::{self, Framed};
 use super::intents::{self, NewIntent};
 use super::{
     Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, revert, sightings, stopped,
@@ -97,11 +99,16 @@ impl Store {
     ) -> Result<Vec<BlockCommit>, StoreError> {
         let mut tx = self.begin().await?;
         let mut commits = Vec::with_capacity(records.len());
+        let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for record in records {
+            let framed = frames::store(&mut tx, &mut frame, record.verdicts).await?;
+            insert_block(&mut tx, record, framed).await?;
             commits.push(self.commit_one(&mut tx, record, names).await?);
         }
         let decides = commits.iter().any(|commit| !commit.intents.is_empty());
         super::commit(tx, if decides { "decision" } else { "block" }).await?;
+        // Not before: a frame that was not stored is none.
+        *self.frame.lock().unwrap_or_else(PoisonError::into_inner) = frame;
         self.news();
         Ok(commits)
     }
@@ -112,7 +119,6 @@ impl Store {
         record: &BlockRecord<'_>,
         names: &Names,
     ) -> Result<BlockCommit, StoreError> {
-        insert_block(connection, record).await?;
         for witnessed in record.witnessed {
             witnesses::note(
                 connection,
@@ -255,18 +261,6 @@ impl Store {
             .collect()
     }
 
-    /// Verdicts of a block; `None` when the record has no such block.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn verdicts(&self, hash: B256) -> Result<Option<Vec<RuleVerdict>>, StoreError> {
-        let row: Option<(Vec<u8>,)> = query_as("SELECT verdicts FROM blocks WHERE hash = ?")
-            .bind(hash.to_vec())
-            .fetch_optional(&self.pool)
-            .await?;
-        row.map(|(bytes,)| decode_verdicts(&bytes)).transpose()
-    }
-
     /// Scopes of a block that were not `Normal`; `None` when the record has no such block.
     ///
     /// # Errors
@@ -293,23 +287,25 @@ impl Store {
         .bind(int("block count", keep)?)
         .execute(&mut *tx)
         .await?;
+        frames::prune(&mut tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected())
     }
 }
 
-async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>) -> Result<(), StoreError> {
+async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, framed: Framed) -> Result<(), StoreError> {
     let block = record.block;
     query(
-        "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
-         ON CONFLICT (hash) DO UPDATE SET canonical = 1, version = excluded.version, verdicts = excluded.verdicts, scopes = excluded.scopes",
+        "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, frame, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)
+         ON CONFLICT (hash) DO UPDATE SET canonical = 1, version = excluded.version, verdicts = excluded.verdicts, frame = excluded.frame, scopes = excluded.scopes",
     )
     .bind(block.hash.to_vec())
     .bind(int("block number", block.number)?)
     .bind(block.parent.to_vec())
     .bind(int("block timestamp", block.timestamp)?)
     .bind(record.version.to_vec())
-    .bind(encode_verdicts(record.verdicts))
+    .bind(framed.verdicts)
+    .bind(framed.frame.map(|digest| digest.to_vec()))
     .bind(encode_scopes(record.scopes.unwrap_or_default()))
     .execute(connection)
     .await?;

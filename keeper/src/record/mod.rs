@@ -11,6 +11,7 @@ mod events;
 mod evidence;
 mod fleet;
 mod follow;
+mod frames;
 mod incidents;
 mod intents;
 mod ladder;
@@ -28,7 +29,7 @@ mod waiting;
 mod witnesses;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use alloy::primitives::{Address, B256};
 use cordon_client::config::{SecretText, StorePlace};
@@ -138,6 +139,8 @@ pub struct Store {
     /// Wakes whoever tells people.
     fresh: Arc<Notify>,
     lease: Arc<LeaseState>,
+    /// What the verdicts of the next block are compared with.
+    frame: Arc<Mutex<Option<frames::Frame>>>,
 }
 
 impl Store {
@@ -175,6 +178,7 @@ impl Store {
             guard,
             fresh: Arc::default(),
             lease: Arc::default(),
+            frame: Arc::default(),
         };
         store.claim().await?;
         Ok(store)

@@ -7,7 +7,7 @@ use cordon_client::config::SecretText;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::chain::BlockRef;
-use cordon_keeper::decide::ScopeReading;
+use cordon_keeper::decide::{RuleVerdict, ScopeReading};
 use cordon_keeper::record::{IncidentState, Store, StoreError};
 use cordon_keeper::rules::GuardEventKind;
 
@@ -307,7 +307,58 @@ async fn old_verdicts_are_dropped_but_not_those_of_incidents(f: Fixture) {
     assert_eq!(f.store.window(100).await.unwrap().len(), 7);
 }
 
+async fn what_does_not_change_is_stored_once(f: Fixture) {
+    let all = |other: Option<u16>| -> Vec<RuleVerdict> {
+        let of = |rule| match other == Some(rule) {
+            true => verdict(rule, Verdict::Unknown),
+            false => verdict(rule, Verdict::Holds),
+        };
+        (0..100).map(of).collect()
+    };
+    let witnessed = RuleVerdict {
+        witness: vec![B256::repeat_byte(7)],
+        ..verdict(3, Verdict::Breached)
+    };
+    let mut expected = Vec::new();
+    for number in 10..=40 {
+        let mut verdicts = all((number % 3 == 0).then_some(u16::try_from(number).unwrap()));
+        if number % 4 == 0 {
+            verdicts.push(witnessed.clone());
+        }
+        let content = Block {
+            verdicts: &verdicts,
+            ..Block::default()
+        };
+        f.commit(&block(number, 0), content).await.unwrap();
+        expected.push((block(number, 0), verdicts));
+    }
+    // One that is stored again, when a branch comes back, has its verdicts of then.
+    let (again, _) = expected[5];
+    let other = all(Some(99));
+    let content = Block {
+        verdicts: &other,
+        ..Block::default()
+    };
+    f.commit(&again, content).await.unwrap();
+    expected[5].1 = other;
+    let reopened = f.reopen().await;
+    for (block, verdicts) in &expected {
+        assert_eq!(
+            reopened.verdicts(block.hash).await.unwrap().as_ref(),
+            Some(verdicts),
+            "{}",
+            block.number
+        );
+    }
+    // Frames stay as long as a block needs them.
+    f.commit(&block(41, 0), Block::default()).await.unwrap();
+    assert_eq!(reopened.prune_blocks(3).await.unwrap(), 28);
+    let (newest, verdicts) = expected.last().unwrap();
+    assert_eq!(reopened.verdicts(newest.hash).await.unwrap().as_ref(), Some(verdicts));
+}
+
 on_both! {
+    what_does_not_change_is_stored_once
     a_block_survives_a_restart_with_its_verdicts_and_intents
     a_block_that_fails_half_way_leaves_nothing
     a_cancelled_commit_leaves_nothing
