@@ -16,6 +16,8 @@ pub enum KeeperEvent {
         number: u64,
         /// Hash.
         hash: B256,
+        /// From the arrival of the head to what was decided, be it nothing; `None` while catching up.
+        head_to_decision: Option<Duration>,
     },
     /// An action was decided on and stored.
     Decided {

@@ -259,7 +259,8 @@ impl Pipeline {
             };
             let _ = self.events.send(event);
         }
-        self.after((block, seen_at), &reading, &decisions, &commit, &open).await;
+        let times = (seen_at, Some(head_to_decision));
+        self.after((block, times), &reading, &decisions, &commit, &open).await;
         Ok(())
     }
 
@@ -311,7 +312,7 @@ impl Pipeline {
     /// What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
     pub(crate) async fn after(
         &self,
-        (block, seen_at): (&BlockRef, Instant),
+        (block, (seen_at, head_to_decision)): (&BlockRef, (Instant, Option<Duration>)),
         reading: &BlockReading,
         decisions: &[Decision],
         commit: &BlockCommit,
@@ -416,6 +417,7 @@ impl Pipeline {
         let _ = self.events.send(KeeperEvent::BlockDone {
             number: block.number,
             hash: block.hash,
+            head_to_decision,
         });
     }
 }

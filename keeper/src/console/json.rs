@@ -151,7 +151,7 @@ pub(super) fn notice(notice: &Notice) -> Value {
 /// Name and content of an event.
 pub(super) fn event(event: &KeeperEvent) -> (&'static str, Value) {
     match event {
-        KeeperEvent::BlockDone { number, hash } => ("block", json!({ "number": number, "hash": hash })),
+        KeeperEvent::BlockDone { number, hash, .. } => ("block", json!({ "number": number, "hash": hash })),
         KeeperEvent::Decided {
             intent,
             incident,

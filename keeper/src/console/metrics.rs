@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     alarms: Family<Label, Counter>,
     sightings: Family<Label, Counter>,
     missed: Counter,
+    head_to_verdicts: Histogram,
     head_to_decision: Histogram,
     decision_to_broadcast: Histogram,
     broadcast_to_contained: Histogram,
@@ -48,6 +49,7 @@ impl Default for Metrics {
             alarms: Family::default(),
             sightings: Family::default(),
             missed: Counter::default(),
+            head_to_verdicts: Histogram::new(BUCKETS),
             head_to_decision: Histogram::new(BUCKETS),
             decision_to_broadcast: Histogram::new(BUCKETS),
             broadcast_to_contained: Histogram::new(BUCKETS),
@@ -76,8 +78,9 @@ impl Metrics {
             }
         };
         match event {
-            KeeperEvent::BlockDone { .. } => {
+            KeeperEvent::BlockDone { head_to_decision, .. } => {
                 self.blocks.inc();
+                observe(&self.head_to_verdicts, *head_to_decision);
             }
             KeeperEvent::Decided { head_to_decision, .. } => {
                 self.decisions.inc();
@@ -130,6 +133,11 @@ impl Metrics {
             self.missed.clone(),
         );
         for (name, help, histogram) in [
+            (
+                "head_to_verdicts",
+                "From a head's arrival to what was decided on its block, be it nothing",
+                &self.head_to_verdicts,
+            ),
             (
                 "head_to_decision",
                 "From a head's arrival to the decision",

@@ -1,9 +1,9 @@
 //! The keeper against the clock: how fast it tells what its watches see, how fast it catches up, and what it misses or tells
 //! twice when the endpoint stalls or the chain reorganises. `scripts/bench keeper` runs it.
 //!
-//! Prints Markdown. The keeper runs as a process of its own, so that its memory is its own; the chain is a stock anvil, the
-//! receiver of its webhooks is here. Usage: `bench-keeper ANVIL [ROW...]`, or `bench-keeper soak SECONDS [--check]` for a keeper
-//! with a guard on our own node: with `--check` growth is an error.
+//! Prints Markdown. The keeper runs as a process of its own, so that its memory is its own; the chain is a stock anvil (for rules on
+//! the state `cordon node`, which runs guards), the receiver of its webhooks is here. Usage: `bench-keeper ANVIL [ROW...]`, or
+//! `bench-keeper soak SECONDS [--check]` for a keeper with a guard on our own node: with `--check` growth is an error.
 
 mod chain;
 mod child;
@@ -11,13 +11,14 @@ mod hook;
 mod proxy;
 mod rows;
 mod soak;
+mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eyre::{OptionExt, bail};
 
 /// Rows of the table by name.
-const ROWS: [&str; 5] = ["latency", "catch-up", "stall", "reorg", "replay"];
+const ROWS: [&str; 6] = ["latency", "catch-up", "stall", "reorg", "replay", "state"];
 
 #[tokio::main]
 async fn main() -> eyre::Result<()> {
@@ -25,6 +26,9 @@ async fn main() -> eyre::Result<()> {
     let first = args.next().ok_or_eyre("usage: bench-keeper ANVIL [ROW...]")?;
     if first == child::WORD {
         return child::run(args.next().ok_or_eyre("the child needs its configuration")?).await;
+    }
+    if first == child::GUARD {
+        return child::guard(args.next().ok_or_eyre("the child needs its configuration")?).await;
     }
     if first == child::REPLAY {
         return child::replay(&args.collect::<Vec<_>>()).await;
@@ -54,7 +58,8 @@ async fn main() -> eyre::Result<()> {
             "catch-up" => rows::catch_up(&anvil).await?,
             "stall" => rows::stall(&anvil).await?,
             "reorg" => rows::reorg(&anvil).await?,
-            _ => rows::replay(&anvil).await?,
+            "replay" => rows::replay(&anvil).await?,
+            _ => state::state(Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or_eyre("no root")?).await?,
         };
         println!("{line}");
     }
