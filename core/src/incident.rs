@@ -121,6 +121,19 @@ impl Reading {
         Reading(mantissa | (shift as u128) << 119 | u128::from(number.negative) << 127)
     }
 
+    /// As stored, the lower half first.
+    #[must_use]
+    pub(crate) fn to_limbs(self) -> [u64; 2] {
+        let [low, high, _, _] = U256::from(self.0).into_limbs();
+        [low, high]
+    }
+
+    /// From what [`Self::to_limbs`] made.
+    #[must_use]
+    pub(crate) const fn from_limbs([low, high]: [u64; 2]) -> Self {
+        Reading(low as u128 | (high as u128) << 64)
+    }
+
     /// The number that is kept.
     #[must_use]
     pub fn number(&self) -> Int {

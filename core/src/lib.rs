@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod action;
+pub mod anchor;
 pub mod baseline;
 pub mod bounds;
 mod bytes;

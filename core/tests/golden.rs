@@ -15,7 +15,7 @@ use cordon_core::rule::{
     Class, Compiled, Inputs, Int, Param, Program, ReadError, Reader, Type, Value, compile, compile_call, evaluate,
     evaluate_value,
 };
-use cordon_core::rulebook::{Containment, Rule, Rulebook, ScopeKind, Undo};
+use cordon_core::rulebook::{Containment, Rule, Rulebook, ScopeKind, Stream, Undo};
 use cordon_core::{Action, ActionSet, Level};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -50,6 +50,19 @@ impl Reader for Script<'_> {
     }
     fn now(&self) -> u64 {
         1_700_000_000
+    }
+    /// The first word of a stream of 10 minutes whose anchor was stored 10 minutes ago; `?` when nothing was stored.
+    fn stored(&mut self, _: &B256) -> Result<B256, ReadError> {
+        if self.answers.get(self.next) == Some(&"?") {
+            self.next += 1;
+            return Ok(B256::ZERO);
+        }
+        let anchor = U256::from_be_bytes(self.word()?.0);
+        let rest = [(1_699_999_400_u64, 128), (1_700_000_000, 168), (600, 208), (3, 240)];
+        let word = rest
+            .into_iter()
+            .fold(anchor, |word, (field, at)| word | U256::from(field) << at);
+        Ok(word.into())
     }
 }
 
@@ -120,6 +133,10 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "codehash(oracle) == 0x000000000000000000000001c5d2460186f7233c927e7db2dcc703c0e500b653 || usdc(vault.asset()).decimals() != 6",
         &["0 weth 6", "0 weth 18", "0 -1 18"],
+    ),
+    (
+        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 5 %), 2 %)",
+        &["1000 1020", "1000 1021", "1000 ?", "x 1000"],
     ),
 ];
 
@@ -199,7 +216,7 @@ fn rules_have_these_bytes_and_verdicts() {
     let mut text = String::from(
         "# rule: source. program, entry: hex. case: answers to the reads in order (x reverts), `|`, witness words -> evaluation.\n\
          # Contracts have the addresses 0x…c0de01 (vault), 02 usdc, 03 oracle, 04 weth, 05 weth_feed, 06 weth_ref, 07 pool, 08 data, 09 configurator.\n\
-         # Values at entry are 1000000, the time is 1700000000.\n",
+         # Values at entry are 1000000, the time is 1700000000, anchors were stored 600 s before (`?`: none was).\n",
     );
     for (source, cases) in RULES {
         let compiled = compiled(source);
@@ -212,6 +229,11 @@ fn rules_have_these_bytes_and_verdicts() {
         .unwrap();
         for entry in &compiled.entries {
             writeln!(text, "entry {}", hex::encode(entry)).unwrap();
+        }
+        for stream in &compiled.streams {
+            let (id, spec) = (stream.id, stream.spec);
+            let program = hex::encode(&stream.program);
+            writeln!(text, "stream {id} period={} step={} {program}", spec.period, spec.step).unwrap();
         }
         for answers in *cases {
             writeln!(text, "case {answers} -> {}", case(&compiled, answers)).unwrap();
@@ -295,12 +317,31 @@ fn book() -> Rulebook {
         callers: vec![address("vault")],
         rules: vec![base, witnessed, hook],
         containments: vec![restore, pause],
+        streams: Vec::new(),
     }
+}
+
+/// The same with a stream, and a rule that reads it.
+fn anchored() -> Rulebook {
+    let mut book = book();
+    let steady = compiled(RULES[11].0);
+    book.streams.extend(steady.streams.iter().map(|stream| Stream {
+        scope: 1,
+        spec: stream.spec,
+        program: stream.program.clone(),
+    }));
+    book.rules[0].program = steady.program;
+    book
 }
 
 #[test]
 fn a_rulebook_has_these_bytes() {
-    let code = book().encode().expect("a good book");
+    has_these_bytes("rulebook.hex", &book());
+    has_these_bytes("rulebook-streams.hex", &anchored());
+}
+
+fn has_these_bytes(file: &str, book: &Rulebook) {
+    let code = book.encode().expect("a good book");
     let mut text = format!(
         "# {} bytes: the code of the account, STOP byte included; what it says is in tests/golden.rs\n",
         code.len()
@@ -308,9 +349,9 @@ fn a_rulebook_has_these_bytes() {
     for line in hex::encode(&code).as_bytes().chunks(120) {
         writeln!(text, "{}", std::str::from_utf8(line).unwrap()).unwrap();
     }
-    check("rulebook.hex", &text);
+    check(file, &text);
     let golden = text.lines().skip(1).collect::<String>();
-    assert_eq!(Rulebook::decode(&hex::decode(golden).unwrap()).unwrap(), book());
+    assert_eq!(Rulebook::decode(&hex::decode(golden).unwrap()).unwrap(), *book);
 }
 
 #[test]

@@ -11,9 +11,10 @@ mod common;
 
 use alloy_primitives::Address;
 use common::{address, rule};
+use cordon_core::anchor::Spec;
 use cordon_core::rule::Class;
 use cordon_core::rulebook::{
-    Containment, Item, MAX_CALL_GAS, Problem, Rule, Rulebook, ScopeKind, Undo, View, check, init_code,
+    Containment, Item, MAX_CALL_GAS, Problem, Rule, Rulebook, ScopeKind, Stream, Undo, View, check, init_code,
 };
 use cordon_core::{Action, ActionSet, Level};
 use proptest::prelude::*;
@@ -77,6 +78,7 @@ fn book() -> Rulebook {
         callers: vec![address("vault"), address("pool")],
         rules: vec![state_rule("vault.totalAssets() >= vault.totalSupply()"), hook_rule()],
         containments: vec![containment()],
+        streams: Vec::new(),
     }
 }
 
@@ -392,12 +394,21 @@ fn books() -> impl Strategy<Value = Rulebook> {
     (
         prop::collection::vec(rules, 0..8),
         prop::collection::vec(containments, 0..6),
+        prop::collection::btree_map(60_u32..10_000, (1_u16..=10_000, 0_u8..3), 0..4),
     )
-        .prop_map(|(rules, containments)| Rulebook {
+        .prop_map(|(rules, containments, streams)| Rulebook {
             scopes: vec![ScopeKind::Protocol, ScopeKind::Asset, ScopeKind::Function],
             callers: vec![address("vault")],
             rules,
             containments,
+            streams: streams
+                .into_iter()
+                .map(|(period, (step, scope))| Stream {
+                    scope,
+                    spec: Spec { period, step },
+                    program: rule("anchor(vault.totalAssets(), 1 h) > 1").streams[0].program.clone(),
+                })
+                .collect(),
         })
 }
 

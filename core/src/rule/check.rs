@@ -3,8 +3,9 @@
 use crate::bytes::Cursor;
 use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::program::{
-    CALL_RESULT, CONTEXT_VERSION, HEADER, Instruction, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN, MAX_LOCALS,
-    MAX_PARAMS, MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, VERSION, op,
+    ANCHOR, CALL_RESULT, CONTEXT_VERSION, HEADER, Instruction, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN,
+    MAX_LOCALS, MAX_PARAMS, MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, STORED_CONTEXT_VERSION,
+    STORED_VERSION, STORED_WHAT, VERSION, op,
 };
 use crate::rule::value::{Kind, WordType};
 use alloc::vec::Vec;
@@ -31,7 +32,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<[u8; HEADER], DecodeError> {
     }
     let header: [u8; HEADER] = Cursor::new(bytes).array().ok_or(start(DecodeReason::Truncated))?;
     let [version, result, params, entries, ..] = header;
-    if version != VERSION && version != CONTEXT_VERSION {
+    if !(VERSION..=STORED_CONTEXT_VERSION).contains(&version) {
         return Err(start(DecodeReason::BadVersion));
     }
     let result = Kind::from_u8(result);
@@ -68,6 +69,8 @@ struct Checker {
     gas: u32,
     /// Whether it uses the context of a transaction.
     context: bool,
+    /// Whether it reads what the guard has stored.
+    stored: bool,
 }
 
 impl Checker {
@@ -83,6 +86,7 @@ impl Checker {
             reads: 0,
             gas: 0,
             context: false,
+            stored: false,
         };
         let mut cursor = Cursor::at(bytes, HEADER);
         while cursor.position() < bytes.len() {
@@ -114,7 +118,12 @@ impl Checker {
         let [a, b, c, d] = self.gas.to_be_bytes();
         let stack = u8::try_from(self.deepest).unwrap_or(u8::MAX);
         [
-            if self.context { CONTEXT_VERSION } else { VERSION },
+            match (self.context, self.stored) {
+                (false, false) => VERSION,
+                (true, false) => CONTEXT_VERSION,
+                (false, true) => STORED_VERSION,
+                (true, true) => STORED_CONTEXT_VERSION,
+            },
             kind,
             params,
             entries,
@@ -182,6 +191,12 @@ impl Checker {
                     op::ROUND_TRIP => (0, Kind::Bool, Kind::Bool),
                     _ => (1, Kind::Word, Kind::Int),
                 }
+            }
+            op::STORED if instruction.byte(STORED_WHAT) != ANCHOR => return Err(DecodeReason::BadOperand),
+            op::STORED => {
+                self.stored = true;
+                self.read(0)?;
+                (0, Kind::Int, Kind::Int)
             }
             op::BALANCE | op::CODE_HASH => {
                 self.read(0)?;

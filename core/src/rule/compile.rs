@@ -2,6 +2,7 @@
 
 pub use crate::rule::program::Class;
 
+use crate::anchor::{Spec, StreamId};
 use crate::rule::names::suggestion;
 use crate::rule::parse::{Expr, Node, parse};
 use crate::rule::program::{MAX_PARAMS, Program};
@@ -38,6 +39,8 @@ pub struct Compiled {
     pub class_reason: Option<(String, usize)>,
     /// One program for each `entry(…)`, evaluated when the guarded call begins.
     pub entries: Vec<Vec<u8>>,
+    /// What the guard has to store for each `anchor(…)`, each once.
+    pub streams: Vec<CompiledStream>,
     /// How many reads the program contains.
     pub reads: u8,
     /// Most gas that the program needs.
@@ -46,6 +49,19 @@ pub struct Compiled {
     pub warnings: Vec<String>,
     /// Whether a transaction can move its inputs (true for every rule that reads; its author may assert otherwise).
     pub spot: bool,
+}
+
+/// A stream that a rule compares with: what the guard observes and stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledStream {
+    /// Its name in programs and in the guard's storage.
+    pub id: StreamId,
+    /// How it is observed.
+    pub spec: Spec,
+    /// The program of the value that is observed: an integer, without inputs.
+    pub program: Vec<u8>,
+    /// What the program reads, as `contract.function`, for messages.
+    pub reads: Vec<String>,
 }
 
 /// A compiled containment call.
@@ -129,6 +145,7 @@ pub fn compile(
         spot: rule.reads,
         program,
         entries,
+        streams: resolver.streams,
         warnings,
     })
 }

@@ -129,6 +129,12 @@ impl<'t> Emitter<'t> {
                 Vec::from([op::ENTRY, *index, kind as u8])
             }
             TermNode::Now => Vec::from([op::NOW]),
+            TermNode::Anchor(stream) => {
+                let mut out = Vec::from([op::STORED]);
+                out.extend_from_slice(stream.as_slice());
+                out.push(program::ANCHOR);
+                out
+            }
             TermNode::Call(read, _, args) => call(read, args.iter().map(|(code, _)| *code)),
             TermNode::Balance(_) => Vec::from([op::BALANCE]),
             TermNode::CodeHash(_) => Vec::from([op::CODE_HASH]),

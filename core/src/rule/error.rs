@@ -40,6 +40,9 @@ pub enum Unknown {
     /// The program is not valid; a decoded program never gives this.
     #[error("the program is not valid")]
     BadProgram = 12,
+    /// The guard has stored no value for long enough, or none lately.
+    #[error("the guard has not stored the value for long enough, or not lately")]
+    NotStored = 13,
 }
 
 impl Unknown {
@@ -65,6 +68,7 @@ impl Unknown {
             10 => Unknown::BadWitness,
             11 => Unknown::NoEntry,
             12 => Unknown::BadProgram,
+            13 => Unknown::NotStored,
             _ => return None,
         })
     }

@@ -1,5 +1,6 @@
 //! Evaluation of programs: a pure function of the program and the values it reads.
 
+use crate::anchor::{self, Anchor};
 use crate::bytes::Cursor;
 use crate::rule::error::{ReadError, Unknown};
 use crate::rule::program::{CALL_RESULT, CALL_WORD, Instruction, MAX_LOCALS, MAX_STACK, Program, op};
@@ -29,6 +30,14 @@ pub trait Reader {
 
     /// Timestamp of the block, in Unix seconds.
     fn now(&self) -> u64;
+
+    /// A word of the guard's own storage, where it keeps streams ([`crate::anchor::key`]).
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] where no guard is asked.
+    fn stored(&mut self, _key: &B256) -> Result<B256, ReadError> {
+        Err(ReadError::Unavailable)
+    }
 
     /// What the guard knows of the running transaction. Only a hook knows anything.
     ///
@@ -198,6 +207,10 @@ impl<'a, R: Reader> Machine<'a, R> {
                     _ => Context::Left(asset),
                 };
                 Value::Int(Int::from(self.reader.context(what)?))
+            }
+            op::STORED => {
+                let word = self.reader.stored(&anchor::key(&instruction.stream(), 0))?;
+                Value::Int(Anchor::head(word.into()).value(self.reader.now())?)
             }
             op::DEPTH => Value::Int(Int::from(self.reader.context(Context::Depth)?)),
             op::ROUND_TRIP => Value::Bool(!self.reader.context(Context::RoundTrip)?.is_zero()),

@@ -156,7 +156,7 @@ fn zero(term: &Term, bound: &mut bool) -> Result<Option<Value>, DividesByZero> {
     }
     let nothing = (term.kind == Kind::Int).then_some(Value::Int(Int::ZERO));
     Ok(match &term.node {
-        TermNode::Call(..) | TermNode::Balance(_) | TermNode::Entry(_) => nothing,
+        TermNode::Call(..) | TermNode::Balance(_) | TermNode::Entry(_) | TermNode::Anchor(_) => nothing,
         TermNode::Op(code, terms) => {
             let mut values = Vec::new();
             for child in terms {

@@ -26,7 +26,7 @@ mod term;
 pub mod types;
 
 #[cfg(feature = "std")]
-pub use compile::{CompileError, Compiled, CompiledCall, Param, compile, compile_call};
+pub use compile::{CompileError, Compiled, CompiledCall, CompiledStream, Param, compile, compile_call};
 pub use error::{DecodeError, DecodeReason, ReadError, Unknown};
 pub use eval::{Context, Evaluation, Inputs, Reader, Verdict, evaluate, evaluate_value};
 pub use program::{Class, Program};

@@ -3,6 +3,7 @@
 //! A program is a header of [`HEADER`] bytes and code for a stack machine. Jumps go forward only, so that it ends after at
 //! most as many steps as it has bytes. `docs/rules.md` describes the encoding byte by byte.
 
+use crate::anchor::StreamId;
 use crate::bytes::Cursor;
 use crate::rule::check;
 use crate::rule::error::{DecodeError, DecodeReason};
@@ -14,6 +15,10 @@ pub const VERSION: u8 = 1;
 /// Version of programs that use the context of a transaction ([`op::ENTERED`] to [`op::ROUND_TRIP`]), and only of those, so that one
 /// rule has one encoding.
 pub const CONTEXT_VERSION: u8 = 2;
+/// Version of programs that read what the guard has stored ([`op::STORED`]), and only of those.
+pub const STORED_VERSION: u8 = 3;
+/// Version of programs that do both.
+pub const STORED_CONTEXT_VERSION: u8 = 4;
 /// Bytes of the header.
 pub const HEADER: usize = 11;
 /// Most bytes of a program.
@@ -83,6 +88,7 @@ pub mod op {
     pub const LEFT: u8 = 0x54;
     pub const DEPTH: u8 = 0x55;
     pub const ROUND_TRIP: u8 = 0x56;
+    pub const STORED: u8 = 0x57;
 }
 
 /// What a rule needs, and hence where it can be evaluated. The numbers are those of the rulebook.
@@ -129,6 +135,7 @@ impl<'a> Instruction<'a> {
             op::GET | op::TEE => 1,
             op::TRUE | op::FALSE | op::NOW | op::ADD..=op::ABS | op::LT..=op::NE => 0,
             op::NOT | op::BALANCE..=op::ROUND_TRIP => 0,
+            op::STORED => STORED_FIXED,
             op::CALL => {
                 let fixed = Cursor::take(&mut { *cursor }, CALL_FIXED).ok_or(DecodeReason::Truncated)?;
                 CALL_FIXED + fixed.last().map_or(0, |count| usize::from(*count))
@@ -168,6 +175,13 @@ impl<'a> Instruction<'a> {
         u32::from(self.short(4)) * GAS_UNIT
     }
 
+    /// The stream of `STORED`.
+    pub(crate) fn stream(&self) -> StreamId {
+        self.operands
+            .first_chunk::<16>()
+            .map_or(StreamId::ZERO, |id| StreamId::new(*id))
+    }
+
     /// Types of the arguments of a read.
     pub(crate) fn args(&self) -> &'a [u8] {
         self.operands.get(CALL_FIXED..).unwrap_or_default()
@@ -177,6 +191,12 @@ impl<'a> Instruction<'a> {
 /// Operands of `CALL` before the types of its arguments: selector (4), gas (2), word (1), type of the answer (1), number of
 /// arguments (1).
 const CALL_FIXED: usize = 9;
+/// Operands of `STORED`: the stream (16), which of its values (1).
+const STORED_FIXED: usize = 17;
+/// The value of a stream that [`op::STORED`] reads: its anchor. There is no other yet.
+pub const ANCHOR: u8 = 0;
+/// Where in them the value is told.
+pub(crate) const STORED_WHAT: usize = 16;
 /// Where in them the word and its type are.
 pub(crate) const CALL_WORD: usize = 6;
 pub(crate) const CALL_RESULT: usize = 7;
@@ -223,7 +243,21 @@ impl<'a> Program<'a> {
     /// Whether the program uses the context of a transaction, which only a hook knows.
     #[must_use]
     pub const fn uses_context(&self) -> bool {
-        self.header[0] == CONTEXT_VERSION
+        matches!(self.header[0], CONTEXT_VERSION | STORED_CONTEXT_VERSION)
+    }
+
+    /// Whether the program reads what the guard has stored.
+    #[must_use]
+    pub const fn uses_stored(&self) -> bool {
+        matches!(self.header[0], STORED_VERSION | STORED_CONTEXT_VERSION)
+    }
+
+    /// The streams that the program reads, in the order of its code, each as often as it is read.
+    pub fn streams(&self) -> impl Iterator<Item = StreamId> + use<'a> {
+        let mut cursor = Cursor::new(self.code());
+        core::iter::from_fn(move || Instruction::next(&mut cursor).ok())
+            .filter(|instruction| instruction.code == op::STORED)
+            .map(|instruction| instruction.stream())
     }
 
     /// Whether the program says by its very code the opposite of another: who knows what one of them evaluates to knows the other too.

@@ -1,6 +1,7 @@
 //! Checked expressions: every name resolved, every kind known, constants folded. Equal terms compute equal values, which
 //! is what lets the emitter share them.
 
+use crate::anchor::StreamId;
 use crate::rule::program::op;
 use crate::rule::value::{Int, Kind, Value};
 use alloc::rc::Rc;
@@ -32,6 +33,8 @@ pub(crate) enum TermNode {
     Param(u8, u8),
     Entry(u8),
     Now,
+    /// The anchor of a stream.
+    Anchor(StreamId),
     Call(Read, Term, Vec<(u8, Term)>),
     Balance(Term),
     CodeHash(Term),
@@ -109,7 +112,11 @@ pub(crate) fn build(node: TermNode, kind: Kind) -> Term {
     data.reads = below
         || matches!(
             data.node,
-            TermNode::Call(..) | TermNode::Balance(_) | TermNode::CodeHash(_) | TermNode::Entry(_)
+            TermNode::Call(..)
+                | TermNode::Balance(_)
+                | TermNode::CodeHash(_)
+                | TermNode::Entry(_)
+                | TermNode::Anchor(_)
         );
     data.size = size;
     Rc::new(data)

@@ -7,9 +7,10 @@ use crate::level::Level;
 use crate::rule::program::{Class, MAX_ENTRIES, MAX_PARAMS, Program};
 use crate::rule::value::Kind;
 use crate::rulebook::error::{Item, Problem, RulebookError};
+use crate::rulebook::stream::check_stream;
 use crate::rulebook::view::{ContainmentRecord, RuleRecord, View};
 use crate::rulebook::{
-    MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_TOTAL_GAS, MAX_UNDO, ScopeKind,
+    MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_STREAMS, MAX_TOTAL_GAS, MAX_UNDO, ScopeKind,
 };
 use crate::scope::CEILING;
 use alloy_primitives::Address;
@@ -29,6 +30,7 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
         || header.callers > MAX_CALLERS
         || header.rules > MAX_RULES
         || header.containments > MAX_CONTAINMENTS
+        || header.streams > MAX_STREAMS
     {
         return Err(book(Problem::TooMany));
     }
@@ -45,7 +47,7 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
         }
     }
     check_callers(&view)?;
-    let mut end = header.containments_range().end;
+    let mut end = header.streams_range().end;
     for index in 0..header.rules {
         end = check_rule(&view, index, end).map_err(|problem| RulebookError {
             item: Item::Rule(index),
@@ -68,6 +70,12 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
     if calls.max(undos) > u64::from(MAX_TOTAL_GAS) {
         return Err(book(Problem::TooMuchGas));
     }
+    for index in 0..header.streams {
+        end = check_stream(&view, index, end).map_err(|problem| RulebookError {
+            item: Item::Stream(index),
+            problem,
+        })?;
+    }
     if end == code.len() {
         Ok(view)
     } else {
@@ -86,6 +94,11 @@ fn check_callers(view: &View<'_>) -> Result<(), RulebookError> {
         }
     }
     Ok(())
+}
+
+/// Whether a program can be evaluated at any time by anyone: without witness, entry, context or what is stored.
+pub(super) fn is_plain(program: &Program<'_>) -> bool {
+    program.params() == 0 && program.entries() == 0 && !program.uses_context() && !program.uses_stored()
 }
 
 /// Checks a rule whose body must begin at `start`; returns where the body ends.
@@ -108,9 +121,12 @@ fn check_rule(view: &View<'_>, index: u16, start: usize) -> Result<usize, Proble
     if program.params() != record.params || program.entries() != record.entries || context {
         return Err(Problem::WrongInputs);
     }
+    if !program.streams().all(|stream| view.has_stream(&stream)) {
+        return Err(Problem::BadStream);
+    }
     for _ in 0..record.entries {
         let entry = decode(cursor.sized())?;
-        if entry.params() != 0 || entry.entries() != 0 || entry.uses_context() {
+        if !is_plain(&entry) {
             return Err(Problem::WrongInputs);
         }
     }
@@ -209,19 +225,19 @@ fn check_call(target: Address, calldata: &[u8], gas: u32) -> Result<(), Problem>
     if good { Ok(()) } else { Err(Problem::BadCall) }
 }
 
-/// A read-back: a boolean without witness, entry or context.
+/// A read-back: a boolean without inputs.
 fn check_condition(program: Program<'_>) -> Result<(), Problem> {
     let program = decode(Some(program.bytes()))?;
     if program.result() != Some(Kind::Bool) {
         return Err(Problem::NotBoolean);
     }
-    if program.params() == 0 && program.entries() == 0 && !program.uses_context() {
+    if is_plain(&program) {
         Ok(())
     } else {
         Err(Problem::WrongInputs)
     }
 }
 
-fn decode(bytes: Option<&[u8]>) -> Result<Program<'_>, Problem> {
+pub(super) fn decode(bytes: Option<&[u8]>) -> Result<Program<'_>, Problem> {
     Program::decode(bytes.ok_or(Problem::Truncated)?).map_err(Problem::Program)
 }

@@ -2,9 +2,11 @@
 
 use crate::rulebook::check::check;
 use crate::rulebook::error::{Item, Problem, RulebookError};
-use crate::rulebook::view::{HEADER, MAGIC, RECORD};
-use crate::rulebook::{Containment, MAX_CODE, Rule, Rulebook, Undo};
+use crate::rulebook::stream::{STREAM_RECORD, check_streams};
+use crate::rulebook::view::{MAGIC, RECORD, STREAM_VERSION};
+use crate::rulebook::{Containment, MAX_CODE, Rule, Rulebook, Stream, Undo};
 use alloc::vec::Vec;
+use alloy_primitives::keccak256;
 
 impl Rulebook {
     /// The code of the account that holds this rulebook: one STOP byte, then the encoding.
@@ -16,7 +18,7 @@ impl Rulebook {
             item: Item::Book,
             problem,
         })?;
-        check(&code)?;
+        check_streams(&check(&code)?, |definition| keccak256(definition))?;
         Ok(code)
     }
 
@@ -26,6 +28,7 @@ impl Rulebook {
     /// [`RulebookError`] when a guard would not adopt it.
     pub fn decode(code: &[u8]) -> Result<Self, RulebookError> {
         let view = check(code)?;
+        check_streams(&view, |definition| keccak256(definition))?;
         let header = view.header();
         let mut book = Rulebook {
             scopes: (0..header.scopes).filter_map(|index| view.scope(index)).collect(),
@@ -78,21 +81,33 @@ impl Rulebook {
                 undo: undo.collect(),
             });
         }
+        for index in 0..header.streams {
+            let (record, program) = view.stream(index).map_err(|problem| RulebookError {
+                item: Item::Stream(index),
+                problem,
+            })?;
+            book.streams.push(Stream {
+                scope: record.scope,
+                spec: record.spec,
+                program: program.bytes().to_vec(),
+            });
+        }
         Ok(book)
     }
 
     fn encode_unchecked(&self) -> Result<Vec<u8>, Problem> {
-        let mut tables = Vec::from(MAGIC);
+        let [stop, c, r, plain] = MAGIC;
+        let streams = count8(self.streams.len())?;
+        let mut tables = Vec::from([stop, c, r, if streams == 0 { plain } else { STREAM_VERSION }]);
         tables.push(count8(self.scopes.len())?);
         tables.push(count8(self.callers.len())?);
         tables.extend(count16(self.rules.len())?);
         tables.extend(count16(self.containments.len())?);
+        tables.extend((streams > 0).then_some(streams));
         tables.extend(self.scopes.iter().map(|kind| *kind as u8));
         tables.extend(self.callers.iter().flatten());
-        let start = HEADER
-            + self.scopes.len()
-            + 20 * self.callers.len()
-            + RECORD * (self.rules.len() + self.containments.len());
+        let start =
+            tables.len() + RECORD * (self.rules.len() + self.containments.len()) + STREAM_RECORD * self.streams.len();
         let mut bodies = Vec::new();
         for rule in &self.rules {
             let body = rule.body()?;
@@ -114,6 +129,13 @@ impl Rulebook {
             tables.extend(call.gas.to_be_bytes());
             tables.extend(call.max_duration.to_be_bytes());
             place(&mut tables, start, &mut bodies, &body)?;
+        }
+        for stream in &self.streams {
+            tables.extend(stream.id());
+            tables.push(stream.scope);
+            tables.extend(stream.spec.step.to_be_bytes());
+            tables.extend(stream.spec.period.to_be_bytes());
+            place(&mut tables, start, &mut bodies, &stream.program)?;
         }
         tables.extend(bodies);
         if tables.len() > MAX_CODE {

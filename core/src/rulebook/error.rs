@@ -37,6 +37,8 @@ pub enum Item {
     Rule(u16),
     /// The containment call of this number.
     Containment(u16),
+    /// The stream of this number.
+    Stream(u8),
 }
 
 impl fmt::Display for Item {
@@ -47,6 +49,7 @@ impl fmt::Display for Item {
             Item::Caller(index) => write!(f, "caller {index}"),
             Item::Rule(index) => write!(f, "rule {index}"),
             Item::Containment(index) => write!(f, "containment {index}"),
+            Item::Stream(index) => write!(f, "stream {index}"),
         }
     }
 }
@@ -119,6 +122,10 @@ pub enum Problem {
     /// A call that closes repayment and leaves liquidation open.
     #[error("a call that closes Repay must close Liquidate too")]
     LiquidationWithoutRepay,
+    /// A stream whose name is not that of its definition, or named twice, or with period or step out of range; or a rule that
+    /// reads a stream which the rulebook does not have.
+    #[error("a stream is wrong, named twice, or missing")]
+    BadStream,
     /// A program that is refused.
     #[error(transparent)]
     Program(DecodeError),
@@ -148,6 +155,7 @@ impl Problem {
             Problem::RepayClosedTooLong => 19,
             Problem::LiquidationWithoutRepay => 20,
             Problem::TooMuchGas => 21,
+            Problem::BadStream => 22,
             Problem::Program(_) => 256,
         }
     }

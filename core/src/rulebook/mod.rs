@@ -6,11 +6,13 @@
 pub mod check;
 mod encode;
 pub mod error;
+pub mod stream;
 pub mod view;
 
 pub use check::check;
 pub use encode::init_code;
 pub use error::{Item, Problem, RulebookError};
+pub use stream::{Stream, StreamRecord, check_streams};
 pub use view::{ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, UndoView, View};
 
 use crate::action::ActionSet;
@@ -29,6 +31,8 @@ pub const MAX_CALLERS: u8 = 64;
 pub const MAX_RULES: u16 = 512;
 /// Most containment calls: their state is a bitmap of one word.
 pub const MAX_CONTAINMENTS: u16 = 256;
+/// Most streams.
+pub const MAX_STREAMS: u8 = 32;
 /// Most undo calls of a containment call.
 pub const MAX_UNDO: u8 = 8;
 /// Most gas of a containment call or an undo call.
@@ -78,6 +82,8 @@ pub struct Rulebook {
     pub rules: Vec<Rule>,
     /// The containment calls; a call's number is its position.
     pub containments: Vec<Containment>,
+    /// The streams; a stream's number is its position.
+    pub streams: Vec<Stream>,
 }
 
 /// A rule of a rulebook.

@@ -8,14 +8,19 @@ use crate::bytes::Cursor;
 use crate::level::Level;
 use crate::rule::program::{Class, Program};
 use crate::rulebook::error::Problem;
+use crate::rulebook::stream::STREAM_RECORD;
 use crate::rulebook::{MAX_CODE, ScopeKind};
 use alloy_primitives::Address;
 use core::ops::Range;
 
 /// First bytes of a rulebook: STOP, two letters, version.
 pub const MAGIC: [u8; 4] = [0x00, b'C', b'R', 1];
-/// Bytes of the header.
+/// Version of rulebooks that have streams, and only of those.
+pub const STREAM_VERSION: u8 = 2;
+/// Bytes of the header of a rulebook without streams.
 pub const HEADER: usize = 10;
+/// Bytes of the header of a rulebook with streams.
+pub const STREAM_HEADER: usize = 11;
 /// Bytes of a rule's or containment call's record.
 pub const RECORD: usize = 16;
 
@@ -30,31 +35,50 @@ pub struct Header {
     pub rules: u16,
     /// Number of containment calls.
     pub containments: u16,
+    /// Number of streams.
+    pub streams: u8,
 }
 
 impl Header {
-    /// Reads the header from (at least) the first [`HEADER`] bytes of the code.
+    /// Reads the header from (at least) the first [`STREAM_HEADER`] bytes of the code, or all of it.
     ///
     /// # Errors
     /// [`Problem::NotARulebook`], [`Problem::Truncated`].
     pub fn parse(code: &[u8]) -> Result<Self, Problem> {
-        if !code.starts_with(&MAGIC) {
+        let [a, b, c, version] = *code.first_chunk().ok_or(Problem::NotARulebook)?;
+        let [x, y, z, plain] = MAGIC;
+        if [a, b, c] != [x, y, z] || (version != plain && version != STREAM_VERSION) {
             return Err(Problem::NotARulebook);
         }
         let [_, _, _, _, scopes, callers, r0, r1, c0, c1] = *code.first_chunk::<HEADER>().ok_or(Problem::Truncated)?;
         let (rules, containments) = (u16::from_be_bytes([r0, r1]), u16::from_be_bytes([c0, c1]));
+        let streams = if version == STREAM_VERSION {
+            *code.get(HEADER).ok_or(Problem::Truncated)?
+        } else {
+            0
+        };
+        if version == STREAM_VERSION && streams == 0 {
+            return Err(Problem::NotARulebook);
+        }
         Ok(Header {
             scopes,
             callers,
             rules,
             containments,
+            streams,
         })
+    }
+
+    /// Bytes of the header itself.
+    const fn length(&self) -> usize {
+        if self.streams == 0 { HEADER } else { STREAM_HEADER }
     }
 
     /// Where the scopes' kinds lie, one byte each.
     #[must_use]
     pub fn scopes_range(&self) -> Range<usize> {
-        HEADER..HEADER + usize::from(self.scopes)
+        let start = self.length();
+        start..start + usize::from(self.scopes)
     }
 
     /// Where the callers lie, 20 bytes each.
@@ -88,6 +112,13 @@ impl Header {
     #[must_use]
     pub fn containment_range(&self, index: u16) -> Option<Range<usize>> {
         record(self.containments_range(), index, self.containments)
+    }
+
+    /// Where the records of all streams lie: behind all other records.
+    #[must_use]
+    pub fn streams_range(&self) -> Range<usize> {
+        let start = self.containments_range().end;
+        start..start + STREAM_RECORD * usize::from(self.streams)
     }
 }
 
@@ -161,7 +192,7 @@ impl RuleRecord {
 }
 
 /// Offset and length, two bytes each.
-fn body_range([o0, o1, l0, l1]: [u8; 4]) -> Range<usize> {
+pub(super) fn body_range([o0, o1, l0, l1]: [u8; 4]) -> Range<usize> {
     let start = usize::from(u16::from_be_bytes([o0, o1]));
     start..start + usize::from(u16::from_be_bytes([l0, l1]))
 }
@@ -332,7 +363,7 @@ impl<'a> View<'a> {
             return Err(Problem::TooLong);
         }
         let header = Header::parse(code)?;
-        if header.containments_range().end > code.len() {
+        if header.streams_range().end > code.len() {
             return Err(Problem::Truncated);
         }
         Ok(View { code, header })
@@ -403,7 +434,7 @@ impl<'a> View<'a> {
                 .any(|index| self.containment(index).is_ok_and(|call| call.serves(scope, level)))
     }
 
-    fn at(&self, range: Option<Range<usize>>) -> Result<&'a [u8], Problem> {
+    pub(super) fn at(&self, range: Option<Range<usize>>) -> Result<&'a [u8], Problem> {
         range.and_then(|range| self.code.get(range)).ok_or(Problem::Truncated)
     }
 }

@@ -208,6 +208,7 @@ pub fn book() -> Rulebook {
                 }],
             },
         ],
+        streams: Vec::new(),
     }
 }
 

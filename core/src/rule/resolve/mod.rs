@@ -1,15 +1,16 @@
 //! From the parsed tree to checked terms: names, kinds, classes.
 
+mod past;
 mod reads;
 mod words;
 
 pub(crate) use reads::signature;
 pub(crate) use words::singular;
 
-use crate::rule::compile::{CompileError, Param};
+use crate::rule::compile::{CompileError, CompiledStream, Param};
 use crate::rule::names::suggestion;
 use crate::rule::parse::{Expr, Node, parse};
-use crate::rule::program::{MAX_ENTRIES, op};
+use crate::rule::program::op;
 use crate::rule::term::{self, Term, TermNode, build};
 use crate::rule::types::Symbols;
 use crate::rule::value::{Int, Kind, Value};
@@ -17,7 +18,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloy_primitives::B256;
-use words::{CONTEXT, FUNCTIONS, arguments, contains, folded, is_reserved, keeper_word, plural, wrong_count};
+use words::{CONTEXT, FUNCTIONS, arguments, folded, is_reserved, keeper_word, plural, wrong_count};
 
 /// Most nodes of a rule with all named parts put in.
 const MAX_NODES: usize = 4096;
@@ -31,6 +32,8 @@ pub(crate) struct Resolver<'a> {
     used: Vec<bool>,
     /// The arguments of `entry`, each once.
     pub(crate) entries: Vec<Term>,
+    /// What `anchor` has the guard store, each once.
+    pub(crate) streams: Vec<CompiledStream>,
     /// The first word that makes this a hook rule, and its column.
     pub(crate) hook_word: Option<(String, usize)>,
 }
@@ -61,6 +64,7 @@ impl<'a> Resolver<'a> {
             lets: Vec::new(),
             used: Vec::new(),
             entries: Vec::new(),
+            streams: Vec::new(),
             hook_word: None,
         })
     }
@@ -220,6 +224,7 @@ impl<'a> Resolver<'a> {
             }
             "near" => self.near(column, args),
             "entry" => self.entry(column, args),
+            "anchor" => self.anchor(column, args),
             "entered" | "left" => {
                 let [asset] = arguments(column, name, args)?;
                 let asset = self.of_kind(asset, Kind::Word, &format!("`{name}`"))?;
@@ -301,49 +306,6 @@ impl<'a> Resolver<'a> {
             _ => Err(CompileError::at(
                 tolerance.column,
                 "the tolerance of `near` lies between 1 bps and 99.99 %",
-            )),
-        }
-    }
-
-    fn entry(&mut self, column: usize, args: &[Expr]) -> Resolved {
-        let [inner] = arguments(column, "entry", args)?;
-        let inner_term = self.value(inner)?;
-        if !inner_term.reads {
-            return Err(CompileError::at(
-                inner.column,
-                "`entry` of something that reads nothing: it is the same before and after",
-            ));
-        }
-        if contains(&inner_term, &|node| matches!(node, TermNode::Entry(_))) {
-            return Err(CompileError::at(inner.column, "`entry` within `entry`: one is enough"));
-        }
-        if contains(&inner_term, &|node| {
-            matches!(node, TermNode::Op(op::ENTERED..=op::ROUND_TRIP, _))
-        }) {
-            return Err(CompileError::at(
-                inner.column,
-                "`entry` cannot use the transaction's context, which tells of the whole transaction anyway: take it out of `entry`",
-            ));
-        }
-        if contains(&inner_term, &|node| matches!(node, TermNode::Param(..))) {
-            return Err(CompileError::at(
-                inner.column,
-                "`entry` cannot use a parameter: nobody supplies a witness when a guarded call begins",
-            ));
-        }
-        let index = match self.entries.iter().position(|other| *other == inner_term) {
-            Some(index) => index,
-            None => {
-                self.entries.push(inner_term.clone());
-                self.entries.len() - 1
-            }
-        };
-        self.is_hook("entry", column);
-        match u8::try_from(index) {
-            Ok(index) if index < MAX_ENTRIES => Ok(build(TermNode::Entry(index), inner_term.kind)),
-            _ => Err(CompileError::at(
-                column,
-                format!("more than {MAX_ENTRIES} different `entry` values"),
             )),
         }
     }

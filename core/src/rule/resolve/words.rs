@@ -8,8 +8,8 @@ use alloc::format;
 use alloc::string::ToString;
 
 /// Functions of the language.
-pub(super) const FUNCTIONS: [&str; 9] = [
-    "min", "max", "abs", "near", "entry", "eth", "codehash", "entered", "left",
+pub(super) const FUNCTIONS: [&str; 10] = [
+    "min", "max", "abs", "near", "entry", "anchor", "eth", "codehash", "entered", "left",
 ];
 
 /// Values of the running transaction.
@@ -18,24 +18,16 @@ pub(super) const CONTEXT: [&str; 2] = ["depth", "round_trip"];
 /// Words that only a keeper could evaluate.
 const KEEPER_WORDS: [&str; 7] = ["slot", "events", "history", "mean", "median", "deviation", "rate"];
 
-/// Kept for values that the guard itself stores over time.
-const ANCHOR: &str = "anchor";
-
 /// Whether a name has a meaning of its own.
 pub(super) fn is_reserved(name: &str) -> bool {
     FUNCTIONS.contains(&name)
         || CONTEXT.contains(&name)
         || KEEPER_WORDS.contains(&name)
-        || matches!(name, ANCHOR | "now" | "true" | "false")
+        || matches!(name, "now" | "true" | "false")
 }
 
 /// An error when the name is one that only a keeper could evaluate.
 pub(super) fn keeper_word(column: usize, name: &str) -> Result<(), CompileError> {
-    if name == ANCHOR {
-        let message = "`anchor` needs a value that the guard has stored before, and this version of the guard stores none: \
-                       compare with a second source instead";
-        return Err(CompileError::at(column, message));
-    }
     if !KEEPER_WORDS.contains(&name) {
         return Ok(());
     }

@@ -1,0 +1,163 @@
+//! Words about earlier values: `entry(x)`, when the guarded call began, and `anchor(x, period, step)`, what the guard has stored.
+
+use super::words::{arguments, contains, wrong_count};
+use super::{Resolved, Resolver};
+use crate::anchor::{self, DEFAULT_STEP, MAX_PERIOD, MAX_STEP, MIN_PERIOD, Spec};
+use crate::rule::compile::{CompileError, CompiledStream};
+use crate::rule::emit;
+use crate::rule::parse::Expr;
+use crate::rule::program::{MAX_ENTRIES, op};
+use crate::rule::term::{Term, TermNode, build};
+use crate::rule::value::Kind;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloy_primitives::keccak256;
+
+impl Resolver<'_> {
+    pub(super) fn entry(&mut self, column: usize, args: &[Expr]) -> Resolved {
+        let [inner] = arguments(column, "entry", args)?;
+        let inner_term = self.value(inner)?;
+        if !inner_term.reads {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` of something that reads nothing: it is the same before and after",
+            ));
+        }
+        if contains(&inner_term, &|node| matches!(node, TermNode::Entry(_))) {
+            return Err(CompileError::at(inner.column, "`entry` within `entry`: one is enough"));
+        }
+        if contains(&inner_term, &|node| {
+            matches!(node, TermNode::Op(op::ENTERED..=op::ROUND_TRIP, _))
+        }) {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` cannot use the transaction's context, which tells of the whole transaction anyway: take it out of `entry`",
+            ));
+        }
+        if contains(&inner_term, &|node| matches!(node, TermNode::Anchor(_))) {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` of an anchor: it does not change within a call; leave `entry` out",
+            ));
+        }
+        if contains(&inner_term, &|node| matches!(node, TermNode::Param(..))) {
+            return Err(CompileError::at(
+                inner.column,
+                "`entry` cannot use a parameter: nobody supplies a witness when a guarded call begins",
+            ));
+        }
+        let index = match self.entries.iter().position(|other| *other == inner_term) {
+            Some(index) => index,
+            None => {
+                self.entries.push(inner_term.clone());
+                self.entries.len() - 1
+            }
+        };
+        self.is_hook("entry", column);
+        match u8::try_from(index) {
+            Ok(index) if index < MAX_ENTRIES => Ok(build(TermNode::Entry(index), inner_term.kind)),
+            _ => Err(CompileError::at(
+                column,
+                format!("more than {MAX_ENTRIES} different `entry` values"),
+            )),
+        }
+    }
+
+    pub(super) fn anchor(&mut self, column: usize, args: &[Expr]) -> Resolved {
+        let (value, period, step) = match args {
+            [value, period] => (value, period, None),
+            [value, period, step] => (value, period, Some(step)),
+            _ => return Err(wrong_count(column, "anchor", "2 or 3", args.len())),
+        };
+        let observed = self.of_kind(value, Kind::Int, "`anchor`")?;
+        storable(&observed).map_err(|message| CompileError::at(value.column, message))?;
+        let spec = Spec {
+            period: self.period(period)?,
+            step: match step {
+                Some(step) => self.step(step)?,
+                None => DEFAULT_STEP,
+            },
+        };
+        let program = emit::program(&observed, 0, 0, &[])?;
+        let id = anchor::id_of(&keccak256(spec.definition(&program)));
+        if !self.streams.iter().any(|stream| stream.id == id) {
+            self.streams.push(CompiledStream {
+                id,
+                spec,
+                program,
+                reads: names(&observed),
+            });
+        }
+        Ok(build(TermNode::Anchor(id), Kind::Int))
+    }
+
+    fn period(&mut self, period: &Expr) -> Result<u32, CompileError> {
+        let given = self.value(period)?;
+        let seconds = given
+            .constant_int()
+            .filter(|seconds| !seconds.negative)
+            .and_then(|seconds| u32::try_from(seconds.magnitude).ok());
+        seconds
+            .filter(|seconds| (MIN_PERIOD..=MAX_PERIOD).contains(seconds))
+            .ok_or_else(|| {
+                CompileError::at(
+                    period.column,
+                    "the least age of an anchor is a constant from 1 minute to 4 weeks, as in `anchor(x, 10 min)`",
+                )
+            })
+    }
+
+    fn step(&mut self, step: &Expr) -> Result<u16, CompileError> {
+        let share = match self.any(step)?.node {
+            TermNode::Ratio(share) => u16::try_from(share).ok(),
+            _ => None,
+        };
+        share.filter(|share| (1..=MAX_STEP).contains(share)).ok_or_else(|| {
+            CompileError::at(
+                step.column,
+                "the most that an anchor moves per period is a share from 1 bps to 100 %, as in `anchor(x, 10 min, 5 %)`",
+            )
+        })
+    }
+}
+
+/// Whether a guard can observe the value by itself, at any time.
+fn storable(observed: &Term) -> Result<(), &'static str> {
+    let has = |wanted: &dyn Fn(&TermNode) -> bool| contains(observed, wanted);
+    if has(&|node| matches!(node, TermNode::Anchor(_))) {
+        return Err("`anchor` within `anchor`: one is enough");
+    }
+    if has(&|node| matches!(node, TermNode::Entry(_))) {
+        return Err("`anchor` cannot store a value at entry: it is observed outside of guarded calls");
+    }
+    if has(&|node| matches!(node, TermNode::Op(op::ENTERED..=op::ROUND_TRIP, _))) {
+        return Err("`anchor` cannot store the transaction's context: it is observed outside of guarded calls");
+    }
+    if has(&|node| matches!(node, TermNode::Param(..))) {
+        return Err("`anchor` cannot use a parameter: the guard observes one value, not one for each witness");
+    }
+    if !observed.reads {
+        return Err("`anchor` of something that reads nothing: it never changes");
+    }
+    Ok(())
+}
+
+/// What a term reads, each once, for people.
+fn names(term: &Term) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = Vec::from([term]);
+    while let Some(next) = open.pop() {
+        let name = match &next.node {
+            TermNode::Call(read, ..) => read.name.clone(),
+            TermNode::Balance(_) => "eth".to_string(),
+            TermNode::CodeHash(_) => "codehash".to_string(),
+            _ => String::new(),
+        };
+        if !name.is_empty() && !found.contains(&name) {
+            found.push(name);
+        }
+        open.extend(next.children().into_iter().rev());
+    }
+    found
+}

@@ -1,0 +1,399 @@
+//! Anchors: the word, its encoding, and that nobody moves a stored value faster than its step, however often he observes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use alloy_primitives::{Address, B256, U256};
+use common::{Chain, error, rule};
+use cordon_core::anchor::{Anchor, CATCH_UP, STALE, Spec, Stage, StreamId, key};
+use cordon_core::rule::program::op;
+use cordon_core::rule::{Class, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate};
+use cordon_core::rulebook::{Problem, Rule, Rulebook, ScopeKind, Stream};
+use cordon_core::{Action, ActionSet, Level};
+use proptest::prelude::*;
+
+const SPEC: Spec = Spec {
+    period: 600,
+    step: 1_000,
+};
+const T0: u64 = 1_700_000_000;
+
+fn int(value: u64) -> Int {
+    Int::from(value)
+}
+
+/// A stream that has been observed at one value for so long that its anchor is known at [`T0`].
+fn settled(value: u64) -> Anchor {
+    let mut anchor = Anchor::default();
+    for at in [T0 - 1_206, T0 - 1_200, T0 - 600] {
+        anchor = anchor.observe(&SPEC, &int(value), at).unwrap();
+    }
+    anchor = anchor.observe(&SPEC, &int(value), T0).unwrap();
+    assert_eq!(anchor.value(T0), Ok(int(value)));
+    anchor
+}
+
+#[test]
+fn an_anchor_is_known_a_period_after_two_observations_that_agree() {
+    let empty = Anchor::default();
+    assert_eq!((empty.value(T0), empty.due(&SPEC)), (Err(Unknown::NotStored), 0));
+    let one = empty.observe(&SPEC, &int(1_000), T0).unwrap();
+    assert_eq!((one.stage, one.due(&SPEC)), (Stage::Seeding, T0 + 2));
+    assert_eq!(one.observe(&SPEC, &int(1_000), T0 + 1).unwrap_err().due, T0 + 2);
+    // One that does not agree takes its place, and waits for another one.
+    let other = one.observe(&SPEC, &int(5_000), T0 + 2).unwrap();
+    assert_eq!(other.stage, Stage::Seeding);
+    let two = other.observe(&SPEC, &int(5_100), T0 + 4).unwrap();
+    assert_eq!(
+        (two.stage, two.fresh(), two.due(&SPEC)),
+        (Stage::Fresh, int(5_000), T0 + 604)
+    );
+    assert_eq!(two.value(T0 + 604), Err(Unknown::NotStored));
+    assert!(two.observe(&SPEC, &int(5_000), T0 + 603).is_err());
+    let three = two.observe(&SPEC, &int(5_000), T0 + 604).unwrap();
+    assert_eq!(three.value(T0 + 604), Ok(int(5_000)));
+    assert_eq!(three.since, T0 + 4);
+}
+
+#[test]
+fn an_anchor_is_between_one_and_two_periods_old_and_too_old_one_is_not_known() {
+    let anchor = settled(1_000);
+    assert_eq!(anchor.since, T0 - 600);
+    assert_eq!(anchor.value(T0 + 599), Ok(int(1_000)));
+    let last = anchor.since + STALE * 600;
+    assert_eq!(anchor.value(last), Ok(int(1_000)));
+    assert_eq!(anchor.value(last + 1), Err(Unknown::NotStored));
+    // Time that goes back makes it younger than it may be.
+    assert_eq!(anchor.value(anchor.since + 599), Err(Unknown::NotStored));
+    // After an outage the next observation makes the old fresh value the anchor, which is too old; the one after that is known.
+    let later = T0 + 100 * 600;
+    let next = anchor.observe(&SPEC, &int(1_000), later).unwrap();
+    assert_eq!(next.value(later), Err(Unknown::NotStored));
+    let known = next.observe(&SPEC, &int(1_000), later + 600).unwrap();
+    assert_eq!(known.value(later + 600), Ok(int(1_000)));
+}
+
+#[test]
+fn a_single_observation_moves_nothing() {
+    let anchor = settled(1_000);
+    let spiked = anchor.observe(&SPEC, &int(1_000_000), T0 + 600).unwrap();
+    assert_eq!(spiked.fresh(), int(1_000));
+    let after = spiked.observe(&SPEC, &int(1_001), T0 + 1_200).unwrap();
+    assert_eq!(after.fresh(), int(1_001));
+    // Twice the same lie moves it by one step.
+    let twice = spiked.observe(&SPEC, &int(1_000_000), T0 + 1_200).unwrap();
+    assert_eq!(twice.fresh(), int(1_100));
+    // After a long time without observations by a few, never by as many as have passed.
+    let late = spiked.observe(&SPEC, &int(1_000_000), T0 + 600 * 100).unwrap();
+    assert_eq!(late.fresh(), int(1_000 + 100 * CATCH_UP));
+}
+
+#[test]
+fn it_follows_what_lasts_up_down_through_zero_and_below() {
+    for (from, to) in [(1_000, 1_090), (1_000, 910)] {
+        let mut anchor = settled(from);
+        for round in 1..=3 {
+            anchor = anchor.observe(&SPEC, &int(to), T0 + 600 * round).unwrap();
+        }
+        assert_eq!(anchor.value(T0 + 1_800), Ok(int(to)));
+    }
+    let mut anchor = settled(8);
+    for round in 1..=40 {
+        anchor = anchor
+            .observe(&SPEC, &Int::new(true, U256::from(3)), T0 + 600 * round)
+            .unwrap();
+    }
+    assert_eq!(anchor.fresh(), Int::new(true, U256::from(3)));
+    // From zero nothing is a share.
+    let mut anchor = settled(0);
+    for round in 1..=3 {
+        anchor = anchor.observe(&SPEC, &int(u64::MAX), T0 + 600 * round).unwrap();
+    }
+    assert_eq!(anchor.value(T0 + 1_800), Ok(int(u64::MAX)));
+}
+
+#[test]
+fn the_word_makes_a_state_rule_and_registers_a_stream_once() {
+    let compiled = rule(
+        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min), 5 %) && vault.totalAssets() <= anchor(vault.totalAssets(), 600, 10 %) * 2",
+    );
+    assert_eq!(compiled.class, Class::State);
+    let [stream] = compiled.streams.as_slice() else {
+        panic!("{:?}", compiled.streams)
+    };
+    assert_eq!(
+        (stream.spec, stream.reads.as_slice()),
+        (SPEC, &["vault.totalAssets".to_owned()][..])
+    );
+    let program = Program::decode(&compiled.program).unwrap();
+    assert!(program.uses_stored() && !program.uses_context());
+    // Used twice, read once.
+    assert_eq!(program.streams().collect::<Vec<_>>(), [stream.id]);
+    assert!(!rule("vault.totalAssets() <= 5").program.starts_with(&[3]));
+    let both = rule("left(usdc) <= anchor(usdc.balanceOf(vault), 1 hour) * 5 %");
+    let program = Program::decode(&both.program).unwrap();
+    assert!(program.uses_stored() && program.uses_context() && both.class == Class::Hook);
+    assert_eq!(both.program[0], 4);
+    let other = rule("vault.totalAssets() <= anchor(vault.totalAssets(), 10 min, 20 %)");
+    assert_ne!(other.streams[0].id, stream.id);
+}
+
+#[test]
+fn what_cannot_be_stored_is_refused_with_the_word() {
+    for (source, message) in [
+        ("anchor(5, 10 min) > vault.totalAssets()", "reads nothing"),
+        ("anchor(anchor(vault.totalAssets(), 1 h), 1 h) > 1", "one is enough"),
+        ("anchor(entry(vault.totalAssets()), 1 h) > 1", "value at entry"),
+        ("anchor(left(usdc), 1 h) > 1", "the transaction's context"),
+        (
+            "entry(anchor(vault.totalAssets(), 1 h)) > 1",
+            "does not change within a call",
+        ),
+        ("anchor(vault.totalAssets(), 59) > 1", "1 minute to 4 weeks"),
+        ("anchor(vault.totalAssets(), 5 weeks) > 1", "1 minute to 4 weeks"),
+        (
+            "anchor(vault.totalAssets(), vault.totalSupply()) > 1",
+            "1 minute to 4 weeks",
+        ),
+        ("anchor(vault.totalAssets(), 1 h, 101 %) > 1", "1 bps to 100 %"),
+        ("anchor(vault.totalAssets(), 1 h, 5) > 1", "1 bps to 100 %"),
+        ("anchor(vault.asset(), 1 h) == vault.asset()", "takes numbers"),
+        ("anchor(vault.totalAssets()) > 1", "takes 2 or 3 arguments"),
+        ("anchor > 1", "is a function"),
+    ] {
+        let found = error(source);
+        assert!(found.contains(message), "{source}: {found}");
+    }
+}
+
+/// A chain with a guard that has stored this.
+struct Guarded {
+    chain: Chain,
+    stored: Anchor,
+    asked: Vec<B256>,
+    now: u64,
+}
+
+impl Reader for Guarded {
+    fn call(&mut self, target: Address, calldata: &[u8], gas: u64, word: u16) -> Result<B256, ReadError> {
+        self.chain.call(target, calldata, gas, word)
+    }
+    fn balance(&mut self, account: Address) -> Result<U256, ReadError> {
+        self.chain.balance(account)
+    }
+    fn code_hash(&mut self, account: Address) -> Result<B256, ReadError> {
+        self.chain.code_hash(account)
+    }
+    fn now(&self) -> u64 {
+        self.now
+    }
+    fn stored(&mut self, key: &B256) -> Result<B256, ReadError> {
+        self.asked.push(*key);
+        Ok(self.stored.pack().0.into())
+    }
+}
+
+#[test]
+fn the_evaluator_reads_one_word_of_the_guard() {
+    let compiled = rule("anchor(vault.totalAssets(), 10 min) >= 1000");
+    let program = Program::decode(&compiled.program).unwrap();
+    let mut guarded = Guarded {
+        chain: Chain::default(),
+        stored: settled(1_000),
+        asked: Vec::new(),
+        now: T0,
+    };
+    let evaluation = evaluate(&program, &Inputs::default(), &mut guarded);
+    assert_eq!((evaluation.verdict, evaluation.observed), (Verdict::Holds, int(1_000)));
+    assert_eq!(guarded.asked, [key(&compiled.streams[0].id, 0)]);
+    guarded.now = T0 + 600 * STALE;
+    let evaluation = evaluate(&program, &Inputs::default(), &mut guarded);
+    assert_eq!(
+        (evaluation.verdict, evaluation.reason),
+        (Verdict::Unknown, Unknown::NotStored.code())
+    );
+    // Whoever asks no guard knows nothing.
+    let evaluation = evaluate(&program, &Inputs::default(), &mut guarded.chain);
+    assert_eq!(
+        (evaluation.verdict, evaluation.reason),
+        (Verdict::Unknown, Unknown::Unavailable.code())
+    );
+}
+
+#[test]
+fn the_decoder_takes_no_other_value_of_a_stream_and_no_other_version() {
+    let compiled = rule("anchor(vault.totalAssets(), 10 min) >= 1000");
+    let reason = |bytes: &[u8]| Program::decode(bytes).unwrap_err().reason;
+    let mut bytes = compiled.program.clone();
+    assert_eq!((bytes[0], bytes[11]), (3, op::STORED));
+    bytes[0] = 1;
+    assert_eq!(reason(&bytes), DecodeReason::BadHeader);
+    bytes[0] = 5;
+    assert_eq!(reason(&bytes), DecodeReason::BadVersion);
+    bytes[0] = 3;
+    bytes[28] = 1;
+    assert_eq!(reason(&bytes), DecodeReason::BadOperand);
+    assert_eq!(reason(&compiled.program[..20]), DecodeReason::Truncated);
+}
+
+fn book() -> Rulebook {
+    let compiled = rule("near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min), 5 %)");
+    let streams = compiled.streams.iter().map(|stream| Stream {
+        scope: 0,
+        spec: stream.spec,
+        program: stream.program.clone(),
+    });
+    Rulebook {
+        scopes: vec![ScopeKind::Protocol],
+        callers: vec![Address::repeat_byte(1)],
+        streams: streams.collect(),
+        rules: vec![Rule {
+            scope: 0,
+            class: Class::State,
+            robust: false,
+            shadow: false,
+            level: Level::ReduceOnly,
+            duration: 600,
+            check: ActionSet::EMPTY.with(Action::Withdraw),
+            params: 0,
+            program: compiled.program,
+            entries: Vec::new(),
+        }],
+        containments: Vec::new(),
+    }
+}
+
+#[test]
+fn a_rulebook_carries_its_streams_and_is_refused_without_them() {
+    let book = book();
+    let code = book.encode().unwrap();
+    assert_eq!((code[3], code[10]), (2, 1));
+    assert_eq!(Rulebook::decode(&code).unwrap(), book);
+    let problem = |book: &Rulebook| book.encode().unwrap_err().problem;
+    let mut bad = book.clone();
+    bad.streams.clear();
+    assert_eq!(problem(&bad), Problem::BadStream);
+    let mut bad = book.clone();
+    bad.streams.push(book.streams[0].clone());
+    assert_eq!(problem(&bad), Problem::BadStream);
+    let mut bad = book.clone();
+    bad.streams[0].scope = 1;
+    assert_eq!(problem(&bad), Problem::BadScope);
+    // Another definition has another name, which the rule does not read.
+    let mut bad = book.clone();
+    bad.streams[0].spec.period = 601;
+    assert_eq!(problem(&bad), Problem::BadStream);
+    // A name that is not its definition's is seen.
+    let mut forged = code.clone();
+    let id = book.streams[0].id();
+    let places: Vec<usize> = (0..forged.len() - 16)
+        .filter(|at| forged[*at..*at + 16] == id[..])
+        .collect();
+    assert_eq!(places.len(), 2);
+    for place in places {
+        forged[place] ^= 1;
+    }
+    assert_eq!(Rulebook::decode(&forged).unwrap_err().problem, Problem::BadStream);
+    // No streams, no second version.
+    let mut empty = code;
+    empty[10] = 0;
+    assert_eq!(Rulebook::decode(&empty).unwrap_err().problem, Problem::NotARulebook);
+}
+
+/// One observation: seconds since the one before, and what was read.
+fn observations() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    let value = prop_oneof![3 => 900..1_100_u64, 1 => any::<u64>(), 1 => Just(0)];
+    let wait = prop_oneof![3 => 0..700_u64, 1 => 600..10_000_u64, 1 => Just(0)];
+    prop::collection::vec((wait, value), 0..200)
+}
+
+fn number(int: Int) -> f64 {
+    let magnitude: f64 = int.magnitude.to_string().parse().unwrap();
+    if int.negative { -magnitude } else { magnitude }
+}
+
+proptest! {
+    /// Whatever is observed, and however often: in any stretch of time the stored value moves by no more than one step for each period
+    /// of it and one more, compounded.
+    #[test]
+    fn drift_is_bounded_by_time_alone(given in observations()) {
+        let (mut anchor, mut now) = (settled(1_000_000), T0);
+        for (wait, value) in given {
+            now += wait;
+            if let Ok(next) = anchor.observe(&SPEC, &int(value), now) {
+                anchor = next;
+            }
+            let periods = (now - T0) / 600 + 1;
+            // A value of few units moves by whole ones.
+            let most = 1_000_000.0 * 1.1_f64.powf(periods as f64) + periods as f64;
+            // Catching up takes up to four steps in one, which is further down than four compounded.
+            let least = 1_000_000.0 * 0.6_f64.powf(periods as f64 / 4.0) - 2.0 * periods as f64;
+            let fresh = number(anchor.fresh());
+            if anchor.fresh() == Int::ZERO {
+                // From zero nothing is a share.
+                break;
+            }
+            prop_assert!(fresh <= most && fresh >= least, "{fresh} after {periods} periods");
+        }
+    }
+
+    /// Observations that come too soon leave no trace: calling a hundred times is calling once.
+    #[test]
+    fn calling_often_changes_nothing(given in observations()) {
+        let (mut all, mut due_only, mut now) = (settled(1_000), settled(1_000), T0);
+        for (wait, value) in given {
+            now += wait;
+            let due = due_only.due(&SPEC) <= now;
+            for again in 0..3 {
+                if let Ok(next) = all.observe(&SPEC, &int(value.saturating_add(again)), now) {
+                    all = next;
+                }
+            }
+            if due {
+                due_only = due_only.observe(&SPEC, &int(value), now).unwrap();
+            }
+            prop_assert_eq!(all, due_only);
+        }
+    }
+
+    /// Any two words are some state, and no state panics.
+    #[test]
+    fn any_words_can_be_observed(a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), value in any::<[u64; 4]>(), negative: bool,
+                                 now in any::<u64>(), period in any::<u32>(), step in any::<u16>()) {
+        let state = Anchor::unpack(U256::from_limbs(a), U256::from_limbs(b));
+        let spec = Spec { period, step };
+        let _ = state.value(now);
+        if let Ok(next) = state.observe(&spec, &Int::new(negative, U256::from_limbs(value)), now) {
+            let (head, rest) = next.pack();
+            prop_assert_eq!(Anchor::unpack(head, rest), next);
+            prop_assert_eq!(Anchor::head(head).value(now), next.value(now));
+        }
+    }
+
+    #[test]
+    fn the_middle_is_taken(values in any::<[u32; 3]>()) {
+        let base = Anchor::default();
+        let spec = Spec { period: 60, step: 10_000 };
+        let [a, b, c] = values.map(|value| u64::from(value) + (1 << 33));
+        let seeded = base.observe(&spec, &int(a), T0).unwrap().observe(&spec, &int(a), T0 + 2).unwrap();
+        let two = seeded.observe(&spec, &int(b), T0 + 62).unwrap();
+        prop_assert_eq!(two.fresh(), int(a));
+        let three = two.observe(&spec, &int(c), T0 + 122).unwrap();
+        let mut sorted = [a, b, c];
+        sorted.sort_unstable();
+        prop_assert_eq!(three.fresh(), int(sorted[1]));
+    }
+}
+
+#[test]
+fn streams_have_keys_of_their_own() {
+    let id = StreamId::repeat_byte(7);
+    assert_ne!(key(&id, 0), key(&id, 1));
+    assert_eq!(key(&id, 0)[0], 18);
+}
