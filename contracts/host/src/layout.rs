@@ -25,6 +25,7 @@ mod tag {
     pub(super) const CONTEXT: u8 = 16;
     pub(super) const FLOW: u8 = 17;
     pub(super) const LOCK: u8 = 15;
+    // 18 is that of streams, `cordon_core::anchor::TAG`: keepers know their keys too.
 }
 
 /// Numbers of the words that hold the programs behind the gate, see [`config`].

@@ -12,7 +12,7 @@ use cordon_core::{
     bounds::GOVERNOR_DELAY_MAX,
     incident::RING,
     ledger::Ledger,
-    rulebook::{self, View},
+    rulebook::{self, RulebookError, View},
     scope::ScopeState,
     Action,
 };
@@ -164,7 +164,9 @@ impl<H: Host> Guard<H> {
         self.begin_governor_call()?;
         self.require_announced(&encode!(&ICordonGuard::adoptRulebookCall::SELECTOR, book))?;
         let code = self.code(&book);
-        let view = rulebook::check(&code).map_err(|error| refusal!(BadRulebook, error.code()))?;
+        let bad = |error: RulebookError| refusal!(BadRulebook, error.code());
+        let view = rulebook::check(&code).map_err(bad)?;
+        rulebook::check_streams(&view, |definition| self.host.keccak(definition)).map_err(bad)?;
         let old = self.current();
         if old.epoch != 0 {
             let old_code = self.code(&old.book);

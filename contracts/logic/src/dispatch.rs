@@ -60,6 +60,8 @@ selectors! {
     JUDGE_INCIDENT = judgeIncidentCall,
     INCIDENT = incidentCall,
     INCIDENTS = incidentsCall,
+    OBSERVE = observeCall,
+    STREAM = streamCall,
 }
 
 /// Answers a call of the hooks program, or refuses it with revert data. The guard takes no value.
@@ -80,6 +82,11 @@ pub fn hook<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
         }
         IS_ALLOWED => Ok(answer!(guard.is_allowed(arguments.scopes()?, arguments.u8()?)?)),
         LEVEL_OF => Ok(answer!(guard.level_of(arguments.u8()?)?)),
+        OBSERVE => {
+            guard.observe(&arguments.u8s()?)?;
+            Ok(Vec::new())
+        }
+        STREAM => guard.stream(arguments.u8()?),
         EVALUATE => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
             let mut data = Vec::new();
@@ -175,7 +182,7 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
 /// Which program answers a call that is none of the respond program's functions: its place among [`layout::PROGRAMS`].
 pub(crate) const fn place_of(selector: u32) -> usize {
     match selector {
-        EVALUATE | EVALUATE_MANY => 1,
+        EVALUATE | EVALUATE_MANY | OBSERVE | STREAM => 1,
         RETRY_CONTAINMENT | QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH => 2,
         _ => 3,
     }

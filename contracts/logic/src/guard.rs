@@ -9,7 +9,8 @@ use cordon_core::{
     ledger::Ledger,
     rule::{evaluate, Evaluation, Inputs, Program, Verdict},
     rulebook::{
-        view::HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, View, MAX_CALLERS, MAX_SCOPES,
+        view::STREAM_HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, View, MAX_CALLERS,
+        MAX_SCOPES,
     },
     scope::ScopeState,
     Level,
@@ -183,7 +184,7 @@ impl<H: Host> Guard<H> {
 
     /// Tells the words of all registered callers whether every scope is Normal.
     fn set_quiet(&mut self, quiet: bool) {
-        let mut head = vec![0; HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
+        let mut head = vec![0; STREAM_HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
         let read = self.host.code(&self.current().book, 0, &mut head);
         head.truncate(read);
         let callers = Header::parse(&head)

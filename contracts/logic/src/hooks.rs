@@ -21,15 +21,15 @@ use cordon_host::{
 const ENTRY_UNKNOWN: u8 = 0xff;
 
 /// How deep a caller's guarded calls are nested, in transient storage.
-struct Nesting {
+pub(crate) struct Nesting {
     /// Guarded calls that have not come to their `exit`.
-    depth: u32,
+    pub(crate) depth: u32,
     /// Number of the outermost call within the transaction: values recorded before it are void.
     call: u32,
 }
 
 impl Nesting {
-    fn unpack(word: B256) -> Self {
+    pub(crate) fn unpack(word: B256) -> Self {
         let [low, ..] = layout::limbs(word);
         Self {
             depth: (low & 0xffff_ffff) as u32,

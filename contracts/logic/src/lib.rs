@@ -24,6 +24,7 @@ mod program;
 pub mod quick;
 mod reader;
 mod release;
+mod streams;
 pub mod views;
 
 pub use dispatch::{administer, contain, hook, recover, respond, respond_or_hand_on, SELECTORS};

@@ -29,7 +29,8 @@ pub fn hooked(view: &View<'_>) -> Caller {
             };
             if rule.check.contains(action) {
                 rules = rules.saturating_add(1);
-                recorded |= rule.entries > 0;
+                // While a call is counted, nothing is observed: what the call has moved must not become an anchor.
+                recorded |= rule.entries > 0 || body.program().uses_stored();
                 last = Some((index, body));
             }
         }

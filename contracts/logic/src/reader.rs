@@ -63,6 +63,10 @@ impl<H: Host> Reader for ChainReader<'_, H> {
         self.host.now()
     }
 
+    fn stored(&mut self, key: &B256) -> Result<B256, ReadError> {
+        Ok(self.host.load(key))
+    }
+
     fn context(&self, what: Context) -> Result<U256, ReadError> {
         let flow = |asset, out| layout::to_number(self.host.load_transient(&layout::flow(asset, out)));
         let seen = || Seen::unpack(self.host.load_transient(&layout::context()));

@@ -125,6 +125,22 @@ interface ICordonGuard {
         uint256 applied; // bit i: the guard's own doing by containment call i is still in force
     }
 
+    /// A value that the guard observes and stores, for rules to compare with (`anchor` in a rule).
+    struct Stream {
+        bytes16 id; // the first half of the hash of its definition: a rulebook that has the same stream goes on with it
+        uint8 scope; // nothing is observed while this scope, or scope 0, is raised; for 0 while any is
+        uint32 period; // seconds between two observations, and the least age of the anchor
+        uint16 step; // most that the stored value moves per period, in basis points
+        bool known; // whether rules can compare with the anchor now; else they are Unknown
+        uint64 since; // when the anchor was stored; 0 when there is none
+        uint64 observedAt; // when the latest observation was taken; 0 before the first
+        uint64 dueAt; // when the next one may be taken
+        bool anchorNegative;
+        uint256 anchor;
+        bool freshNegative;
+        uint256 fresh; // what becomes the anchor with the next observation
+    }
+
     // ---------------------------------------------------------------- hooks (gate)
 
     /// Called by a registered contract before it acts. Reverts when the strictest of the named scopes (and scope 0)
@@ -188,6 +204,12 @@ interface ICordonGuard {
     /// Shows that the keeper lives; the keeper's powers need a fresh heartbeat. Only the heartbeat role.
     function heartbeat() external;
 
+    // ---------------------------------------------------------------- streams
+
+    /// Reads the values of these streams of the rulebook and stores them; open to anyone. A stream that is not due, frozen by an
+    /// incident or cannot be read is passed over, unless that is so of all. Refused within a guarded call that the guard counts.
+    function observe(uint8[] calldata streams) external;
+
     // ---------------------------------------------------------------- administration (governor)
 
     /// Sets the guard up, once, in the transaction that deploys it. `programs` are those behind the gate: the one that answers
@@ -239,6 +261,9 @@ interface ICordonGuard {
 
     /// Numbers of the latest incident and of the oldest that is remembered; 0 and 0 before the first.
     function incidents() external view returns (uint64 latest, uint64 oldest);
+
+    /// What is stored of a stream of the rulebook in force.
+    function stream(uint8 index) external view returns (Stream memory);
 
     /// Address and code hash of the adopted rulebook (zero when none).
     function rulebook() external view returns (address book, bytes32 codeHash);
@@ -314,6 +339,9 @@ interface ICordonGuard {
     event RulebookAdopted(address indexed book, bytes32 codeHash);
     event LogicSet(address indexed logic, address[5] programs);
     event Heartbeat(uint64 at);
+    event StreamObserved(
+        uint8 indexed stream, bool observedNegative, uint256 observed, bool freshNegative, uint256 fresh
+    );
 
     // ---------------------------------------------------------------- errors
 
@@ -357,4 +385,9 @@ interface ICordonGuard {
     error UnknownIncident(uint64 incident);
     error IncidentNotOver(uint64 incident);
     error Rehearsed(uint16 call, Rehearsal outcome);
+    error UnknownStream(uint8 stream);
+    error StreamNotDue(uint8 stream, uint64 dueAt);
+    error StreamFrozen(uint8 stream, uint8 scope);
+    error StreamUnreadable(uint8 stream, uint8 reason);
+    error GuardedCallRuns();
 }

@@ -1,0 +1,164 @@
+//! Streams: values that the guard reads by itself and stores over time, so that rules have a past to compare with.
+
+use crate::abi::{answer, emit, refusal, Answer, Refusal};
+use crate::context::Seen;
+use crate::guard::{open, Guard};
+use crate::hooks::Nesting;
+use crate::reader::ChainReader;
+use alloc::vec::Vec;
+use alloy_primitives::B256;
+use cordon_core::{
+    anchor::{self, Anchor, StreamId},
+    rule::{evaluate_value, Inputs, Int, Program, Unknown, Value},
+    rulebook::{StreamRecord, View},
+};
+use cordon_host::{layout, Host};
+
+/// Why a stream was not observed although there is one: what another observation, or an incident, may have changed since.
+enum Obstacle {
+    NotDue(u64),
+    Frozen(u8),
+    Unreadable(u8),
+}
+
+impl Obstacle {
+    fn refusal(&self, stream: u8) -> Refusal {
+        match self {
+            Obstacle::NotDue(due) => refusal!(StreamNotDue, stream, due),
+            Obstacle::Frozen(scope) => refusal!(StreamFrozen, stream, scope),
+            Obstacle::Unreadable(reason) => refusal!(StreamUnreadable, stream, reason),
+        }
+    }
+}
+
+impl<H: Host> Guard<H> {
+    /// Reads the values of streams and stores them. One that is not due, frozen by an incident or cannot be read is passed over, unless
+    /// that is so of all: whoever observes one in front of the transaction does not stop the others.
+    pub fn observe(&mut self, streams: &[u8]) -> Answer<()> {
+        self.require_unlocked()?;
+        let (_, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        self.require_no_guarded_call(&view)?;
+        let (mut any, mut first) = (false, None);
+        for index in streams {
+            match self.observe_one(&view, *index)? {
+                Ok(()) => any = true,
+                Err(obstacle) => {
+                    first.get_or_insert((*index, obstacle));
+                }
+            }
+        }
+        match first {
+            Some((index, obstacle)) if !any => Err(obstacle.refusal(index)),
+            _ => Ok(()),
+        }
+    }
+
+    fn observe_one(&mut self, view: &View<'_>, index: u8) -> Answer<Result<(), Obstacle>> {
+        let (record, program) = stream_in(view, index)?;
+        if let Some(scope) = self.raised_scope(view, record.scope) {
+            return Ok(Err(Obstacle::Frozen(scope)));
+        }
+        let (known, now) = (self.stored(&record.id), self.host.now());
+        let due = known.due(&record.spec);
+        if now < due {
+            return Ok(Err(Obstacle::NotDue(due)));
+        }
+        let observed = match self.read_stream(&program)? {
+            Ok(observed) => observed,
+            Err(reason) => return Ok(Err(Obstacle::Unreadable(reason.code()))),
+        };
+        let next = match known.observe(&record.spec, &observed, now) {
+            Ok(next) => next,
+            Err(soon) => return Ok(Err(Obstacle::NotDue(soon.due))),
+        };
+        let (head, rest) = next.pack();
+        self.host
+            .store(&anchor::key(&record.id, 0), &layout::from_number(&head));
+        self.host
+            .store(&anchor::key(&record.id, 1), &layout::from_number(&rest));
+        let fresh = next.fresh();
+        emit!(
+            self.host,
+            StreamObserved,
+            [index],
+            observed.negative,
+            observed.magnitude,
+            fresh.negative,
+            fresh.magnitude
+        );
+        Ok(Ok(()))
+    }
+
+    /// What is stored of a stream of the rulebook in force.
+    pub fn stream(&self, index: u8) -> Answer<Vec<u8>> {
+        let (_, code) = self.rulebook_in_force()?;
+        let (record, _) = stream_in(&open(&code)?, index)?;
+        let stored = self.stored(&record.id);
+        let known = stored.value(self.host.now()).is_ok();
+        let mut id = B256::ZERO;
+        for (to, from) in id.0.iter_mut().zip(record.id.0) {
+            *to = from;
+        }
+        let (due, anchor, fresh) = (stored.due(&record.spec), stored.stored(), stored.fresh());
+        Ok(answer!(
+            id,
+            record.scope,
+            record.spec.period,
+            record.spec.step,
+            known,
+            stored.since,
+            stored.at,
+            due,
+            anchor.negative,
+            anchor.magnitude,
+            fresh.negative,
+            fresh.magnitude
+        ))
+    }
+
+    fn stored(&self, id: &StreamId) -> Anchor {
+        let word = |part| layout::to_number(self.host.load(&anchor::key(id, part)));
+        Anchor::unpack(word(0), word(1))
+    }
+
+    /// The value of a stream now; want of gas is an error.
+    fn read_stream(&mut self, program: &Program<'_>) -> Answer<Result<Int, Unknown>> {
+        let mut reader = ChainReader::new(&mut self.host);
+        let value = evaluate_value(program, &Inputs::default(), &mut reader);
+        if let Some((needed, left)) = reader.starved {
+            return Err(refusal!(OutOfGasFloor, needed, left));
+        }
+        Ok(match value {
+            Ok(Value::Int(value)) => Ok(value),
+            Ok(_) => Err(Unknown::BadProgram),
+            Err(reason) => Err(reason),
+        })
+    }
+
+    /// The scope whose incident freezes a stream of this scope: itself, the protocol; of a stream of scope 0, any.
+    fn raised_scope(&self, view: &View<'_>, scope: u8) -> Option<u8> {
+        if self.ledger().raised == 0 {
+            return None;
+        }
+        (0..view.header().scopes)
+            .filter(|other| scope == 0 || *other == 0 || *other == scope)
+            .find(|other| self.level(*other).is_raised())
+    }
+
+    /// Refuses within a guarded call that the guard knows of: a value that the call is about to put back must not be stored.
+    fn require_no_guarded_call(&self, view: &View<'_>) -> Answer<()> {
+        let counted = view
+            .callers()
+            .any(|caller| Nesting::unpack(self.host.load_transient(&layout::nesting(&caller))).depth > 0);
+        if counted || Seen::unpack(self.host.load_transient(&layout::context())).depth > 0 {
+            return Err(refusal!(GuardedCallRuns));
+        }
+        Ok(())
+    }
+}
+
+/// A stream of a rulebook that was checked when it was adopted.
+fn stream_in<'a>(view: &View<'a>, index: u8) -> Answer<(StreamRecord, Program<'a>)> {
+    view.stream(index).map_err(|_| refusal!(UnknownStream, index))
+}

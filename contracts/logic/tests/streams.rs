@@ -1,0 +1,257 @@
+//! Streams: what the guard observes by itself, and the rules that compare with it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod common;
+
+use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolCall;
+use common::{book, Abi, Names, World, ANYONE, GOVERNOR, GUARDIAN, HOUR, START, VAULT};
+use cordon_core::{
+    anchor::STALE,
+    rule::{compile, Class, Unknown, Verdict},
+    rulebook::{Rule, Rulebook, Stream},
+    Action, ActionSet, Level,
+};
+use cordon_logic::hook;
+
+const SCOPES: [u8; 3] = [2, 0, 0];
+const PERIOD: u64 = 600;
+/// The rule that reads the anchor.
+const STEADY: u16 = 0;
+
+/// A state rule over an anchor, hooked to Trade, in scope 2; its stream is of the scope `of`.
+fn anchored(of: u8) -> Rulebook {
+    let compiled = compile(
+        "near(feed.value(), anchor(feed.value(), 10 min), 5 %)",
+        &[],
+        &[],
+        &Names,
+    )
+    .unwrap();
+    let streams = compiled.streams.iter().map(|stream| Stream {
+        scope: of,
+        spec: stream.spec,
+        program: stream.program.clone(),
+    });
+    Rulebook {
+        streams: streams.collect(),
+        rules: vec![Rule {
+            scope: 2,
+            class: Class::State,
+            robust: false,
+            shadow: false,
+            level: Level::ReduceOnly,
+            duration: 600,
+            check: ActionSet::EMPTY.with(Action::Trade),
+            params: 0,
+            program: compiled.program,
+            entries: Vec::new(),
+        }],
+        ..book()
+    }
+}
+
+/// A world whose feed has stood at 1,000 for long enough for an anchor.
+fn world(of: u8) -> World {
+    let mut world = World::new();
+    world.adopt(&anchored(of));
+    world.price.set(Some(1_000));
+    for wait in [2, PERIOD, PERIOD] {
+        observe(&mut world);
+        world.pass(wait);
+    }
+    observe(&mut world);
+    world
+}
+
+fn observe(world: &mut World) {
+    world.as_(ANYONE).observe(&[0]).unwrap();
+    world.done();
+}
+
+fn stream(world: &mut World) -> Abi::Stream {
+    let data = world.as_(ANYONE).stream(0).unwrap();
+    Abi::streamCall::abi_decode_returns(&data).unwrap()
+}
+
+fn trade(world: &mut World) -> Result<(), cordon_logic::abi::Refusal> {
+    let ticket = world
+        .as_(VAULT)
+        .enter(SCOPES, Action::Trade as u8, &VAULT, B256::ZERO)?;
+    world.done();
+    world.as_(VAULT).exit(ticket)?;
+    world.done();
+    Ok(())
+}
+
+#[test]
+fn anyone_observes_and_everybody_reads_the_same() {
+    let mut world = World::new();
+    world.adopt(&anchored(0));
+    world.price.set(Some(1_000));
+    let unknown = world.as_(ANYONE).evaluate(STEADY, &[]).unwrap();
+    assert_eq!(
+        (unknown.verdict, unknown.reason),
+        (Verdict::Unknown, Unknown::NotStored.code())
+    );
+    // What adds risk waits until the anchor is known.
+    let attempt = trade(&mut world);
+    let refused: Abi::RuleUnknown = world.refused(attempt);
+    assert_eq!(refused.reason, Unknown::NotStored.code());
+    world.pass(1);
+    observe(&mut world);
+    let observed: Vec<Abi::StreamObserved> = world.events();
+    assert_eq!((observed[0].stream, observed[0].observed.to()), (0, 1_000));
+    world.pass(2);
+    observe(&mut world);
+    world.pass(PERIOD);
+    observe(&mut world);
+    let now = world.guard.host.now;
+    let of = stream(&mut world);
+    assert!(of.known && of.scope == 0 && of.period == 600 && of.step == 1_000);
+    assert_eq!(
+        (of.anchor.to(), of.since, of.observedAt, of.dueAt),
+        (1_000, now - PERIOD, now, now + PERIOD)
+    );
+    assert_eq!(of.id.0[..], anchored(0).streams[0].id()[..]);
+    trade(&mut world).unwrap();
+    world.pass(1);
+    world.price.set(Some(1_060));
+    let breached = world.as_(ANYONE).evaluate(STEADY, &[]).unwrap();
+    assert_eq!(
+        (
+            breached.verdict,
+            breached.observed.magnitude.to(),
+            breached.bound.magnitude.to()
+        ),
+        (Verdict::Breached, 1_060, 1_000)
+    );
+    let attempt = trade(&mut world);
+    world.refused::<Abi::RuleBreached, _>(attempt);
+    assert_eq!(world.as_(ANYONE).trip(STEADY, &[]).unwrap(), 0);
+    world.pass(2);
+    assert!(world.as_(ANYONE).trip(STEADY, &[]).unwrap() > 0);
+    world.done();
+    assert_eq!(world.level(2), Level::ReduceOnly);
+}
+
+#[test]
+fn nothing_is_observed_too_soon_or_when_it_cannot_be_read() {
+    let mut world = world(0);
+    let due = world.guard.host.now + PERIOD;
+    let soon: Abi::StreamNotDue = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+    assert_eq!((soon.stream, soon.dueAt), (0, due));
+    world.pass(PERIOD);
+    world.price.set(None);
+    let unreadable: Abi::StreamUnreadable = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+    assert_eq!(unreadable.reason, Unknown::Reverted.code());
+    world.price.set(Some(1_000));
+    // Of a batch, what is due is observed; the second time the stream is not due any more.
+    world.as_(ANYONE).observe(&[0, 0]).unwrap();
+    world.done();
+    world.as_(ANYONE).observe(&[]).unwrap();
+    let unknown: Abi::UnknownStream = world.as_refused(ANYONE, |guard| guard.observe(&[0, 1]));
+    assert_eq!(unknown.stream, 1);
+    world.as_refused::<Abi::UnknownStream, _>(ANYONE, |guard| guard.stream(1));
+    world.pass(PERIOD);
+    // Who chooses the gas chooses no observation.
+    world.guard.host.gas = 100_000;
+    world.as_refused::<Abi::OutOfGasFloor, _>(ANYONE, |guard| guard.observe(&[0]));
+}
+
+#[test]
+fn an_incident_freezes_the_stream_of_its_scope() {
+    for (of, raised, frozen) in [(2, 2, true), (2, 0, true), (2, 1, false), (0, 1, true), (0, 0, true)] {
+        let mut world = world(of);
+        world
+            .as_(GUARDIAN)
+            .contain(raised, Level::Throttled as u8, 1_800, B256::ZERO)
+            .unwrap();
+        world.pass(PERIOD);
+        if frozen {
+            let by: Abi::StreamFrozen = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+            assert_eq!((by.stream, by.scope), (0, raised));
+        } else {
+            observe(&mut world);
+        }
+        // Grace is over when nobody has settled, too.
+        world.pass(HOUR);
+        observe(&mut world);
+    }
+}
+
+#[test]
+fn nothing_is_observed_within_a_guarded_call_that_an_anchor_is_for() {
+    let mut world = world(0);
+    world.pass(PERIOD);
+    world.price.set(Some(1_040));
+    let ticket = world
+        .as_(VAULT)
+        .enter(SCOPES, Action::Trade as u8, &VAULT, B256::ZERO)
+        .unwrap();
+    world.done();
+    world.as_refused::<Abi::GuardedCallRuns, _>(ANYONE, |guard| guard.observe(&[0]));
+    world.as_(VAULT).exit(ticket).unwrap();
+    observe(&mut world);
+}
+
+#[test]
+fn an_anchor_that_nobody_renews_is_not_known_and_comes_back() {
+    let mut world = world(0);
+    world.pass(STALE * PERIOD);
+    assert!(!stream(&mut world).known);
+    let attempt = trade(&mut world);
+    world.refused::<Abi::RuleUnknown, _>(attempt);
+    world.pass(1);
+    observe(&mut world);
+    world.pass(PERIOD);
+    observe(&mut world);
+    trade(&mut world).unwrap();
+}
+
+/// What was stored belongs to the definition: another rulebook with the same stream goes on with it, one with another begins anew.
+#[test]
+fn a_new_rulebook_goes_on_with_the_same_streams() {
+    let mut world = world(0);
+    world.pass(PERIOD);
+    observe(&mut world);
+    let mut next = anchored(2);
+    next.rules.push(next.rules[0].clone());
+    world.adopt(&next);
+    assert_eq!(stream(&mut world).anchor.to::<u64>(), 1_000);
+    let mut other = anchored(0);
+    let compiled = compile("feed.value() <= anchor(feed.value(), 20 min) * 2", &[], &[], &Names).unwrap();
+    other.streams[0].spec = compiled.streams[0].spec;
+    other.rules[0].program = compiled.program;
+    world.adopt(&other);
+    assert_eq!(stream(&mut world).observedAt, 0);
+}
+
+#[test]
+fn a_rulebook_with_a_forged_name_of_a_stream_is_refused() {
+    let mut world = World::unsealed();
+    let mut code = anchored(0).encode().unwrap();
+    let id = anchored(0).streams[0].id();
+    let places: Vec<usize> = (0..code.len() - 16)
+        .filter(|at| code[*at..*at + 16] == id[..])
+        .collect();
+    for place in places {
+        code[place] ^= 1;
+    }
+    let forged = Address::repeat_byte(0x77);
+    world.guard.host.data_account(forged, &code);
+    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged));
+    assert_eq!(refused.reason, 22);
+}
+
+#[test]
+fn the_hooks_program_answers_about_streams() {
+    let mut world = world(0);
+    world.pass(PERIOD);
+    let input = Abi::observeCall { streams: vec![0] }.abi_encode();
+    assert!(hook(world.as_(ANYONE), &input).unwrap().is_empty());
+    world.done();
+    let data = hook(world.as_(ANYONE), &Abi::streamCall { index: 0 }.abi_encode()).unwrap();
+    let of = Abi::streamCall::abi_decode_returns(&data).unwrap();
+    assert!(of.known && of.observedAt > START);
+}
