@@ -92,6 +92,23 @@ fn print(compiled: &CompiledConfig) {
             rule.gas_bound
         );
     }
+    if !compiled.streams.is_empty() {
+        println!("{}", style.bold("streams (what the guard stores for `anchor`)"));
+    }
+    for stream in &compiled.streams {
+        let frozen = match stream.scope {
+            0 => "any scope".to_owned(),
+            scope => format!("`{}`", compiled.scope_name(scope).unwrap_or_default()),
+        };
+        println!(
+            "  {} {}: every {}, at most {} bps each time; frozen while {frozen} is raised; for {}",
+            stream.index,
+            style.bold(&stream.reads.join(", ")),
+            format_duration(stream.spec.period.into()),
+            stream.spec.step,
+            stream.rules.join(", ")
+        );
+    }
     println!("{}", style.bold("containment"));
     if compiled.containments.is_empty() {
         println!("  no calls: levels act through the hooks of the registered callers alone");

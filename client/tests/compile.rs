@@ -321,3 +321,60 @@ fn what_a_keeper_alone_cannot_do_with_a_rule_is_refused() {
     );
     assert!(trip.contains("respond = \"contain\""), "{trip}");
 }
+
+/// A value that a guard stores: one for all rules that say the same, of the scope that they have in common.
+#[test]
+fn anchors_become_streams_that_rules_share() {
+    const BASE: &str = r#"
+[chain]
+id = 1
+rpc = ["http://127.0.0.1:1"]
+[guard]
+scopes = ["protocol", "market", "other"]
+callers = ["vault"]
+[contracts]
+vault = { address = "0x00000000000000000000000000000000000000a9", abi = "erc4626" }
+"#;
+    let rule = |id: &str, scope: &str, rule: &str| {
+        format!("[[invariant]]\nid = \"{id}\"\nscope = \"{scope}\"\nrule = \"{rule}\"\nlevel = \"ReduceOnly\"\n")
+    };
+    let hour = "vault.totalAssets() <= anchor(vault.totalAssets(), 1 hour) * 2";
+    let day = "vault.totalAssets() <= anchor(vault.totalAssets(), 1 day, 20 %) * 4";
+    let rules = [
+        rule("a", "market", hour),
+        rule("b", "market", day),
+        rule("c", "other", day),
+    ];
+    let compiled = compile(&(BASE.to_owned() + &rules.concat())).unwrap();
+    let [first, second] = compiled.streams.as_slice() else {
+        panic!("{:?}", compiled.streams)
+    };
+    assert_eq!(
+        (first.index, first.scope, first.spec.period, first.spec.step),
+        (0, 1, 3_600, 1_000)
+    );
+    assert_eq!(
+        (first.reads.as_slice(), first.rules.as_slice()),
+        (&["vault.totalAssets".to_owned()][..], &["a".to_owned()][..])
+    );
+    // Rules of two scopes: an incident in any freezes it.
+    assert_eq!(
+        (second.index, second.scope, second.spec.period, second.spec.step),
+        (1, 0, 86_400, 2_000)
+    );
+    assert_eq!(second.rules, ["b", "c"]);
+    assert_eq!(Rulebook::decode(&compiled.code).unwrap(), compiled.rulebook);
+    assert_eq!(compiled.rulebook.streams[1].id(), second.id);
+
+    let many: String = (0..33)
+        .map(|at| {
+            rule(
+                &format!("r{at}"),
+                "market",
+                &hour.replace("1 hour", &format!("{} min", at + 1)),
+            )
+        })
+        .collect();
+    let message = compile(&(BASE.to_owned() + &many)).unwrap_err();
+    assert!(message.contains("more than 32 different anchors"), "{message}");
+}

@@ -1,6 +1,7 @@
 //! What the chain does not need to know of a configuration: names, texts, places.
 
 use alloy::primitives::{Address, B256, Bytes, keccak256};
+use cordon_core::anchor::{Spec, StreamId};
 use cordon_core::rule::Class;
 use cordon_core::rulebook::{Containment as BookContainment, Rulebook};
 use cordon_core::{ActionSet, Level};
@@ -22,6 +23,8 @@ pub struct CompiledConfig {
     pub outside: Vec<Vec<u8>>,
     /// The containment calls by number.
     pub containments: Vec<ContainmentMeta>,
+    /// The streams by number: what the guard observes and stores for `anchor(…)`.
+    pub streams: Vec<StreamMeta>,
     /// Doubtful things, such as known traps that a rule walks into.
     pub warnings: Vec<Problem>,
 }
@@ -91,6 +94,23 @@ pub struct ContainmentMeta {
     pub done: String,
     /// Texts of the calls that undo it.
     pub undo: Vec<String>,
+}
+
+/// What is known of a stream besides its program.
+#[derive(Clone, Debug)]
+pub struct StreamMeta {
+    /// Its number in the rulebook.
+    pub index: u8,
+    /// Its name in programs and in the guard's storage.
+    pub id: StreamId,
+    /// Nothing is observed while this scope is raised; for scope 0, while any is.
+    pub scope: u8,
+    /// How it is observed.
+    pub spec: Spec,
+    /// What it reads, as `contract.function`.
+    pub reads: Vec<String>,
+    /// The rules that compare with it.
+    pub rules: Vec<String>,
 }
 
 impl CompiledConfig {

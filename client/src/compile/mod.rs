@@ -5,13 +5,15 @@ mod meta;
 use std::ops::Range;
 
 use cordon_core::Level;
-use cordon_core::rule::{Class, CompileError, Compiled, Param, compile as compile_rule, compile_call};
-use cordon_core::rulebook::{Containment as BookContainment, Item, Rule, Rulebook, RulebookError, ScopeKind, Undo};
+use cordon_core::rule::{Class, CompileError, Compiled, CompiledStream, Param, compile as compile_rule, compile_call};
+use cordon_core::rulebook::{
+    Containment as BookContainment, Item, MAX_STREAMS, Rule, Rulebook, RulebookError, ScopeKind, Stream, Undo,
+};
 
 use crate::config::{Config, ConfigError, Containment, Invariant, Problem, Report};
 
 use meta::containment_meta;
-pub use meta::{CompiledConfig, ContainmentMeta, RuleMeta};
+pub use meta::{CompiledConfig, ContainmentMeta, RuleMeta, StreamMeta};
 
 impl Config {
     /// Compiles rules and containment calls. Reads no chain.
@@ -26,6 +28,7 @@ impl Config {
             warnings: self.warnings.clone(),
             rules: Vec::new(),
             outside: Vec::new(),
+            streams: Vec::new(),
         };
         let mut book = Rulebook {
             scopes: (0..self.guard.scopes.len())
@@ -58,8 +61,14 @@ impl Config {
             warnings,
             rules,
             outside,
+            streams,
             ..
         } = compiler;
+        book.streams.extend(streams.iter().map(|(meta, program)| Stream {
+            scope: meta.scope,
+            spec: meta.spec,
+            program: program.clone(),
+        }));
         let code = if problems.is_empty() {
             book.encode()
                 .map_err(|error| problems.push(self.refusal(&error, &inside)))
@@ -81,6 +90,7 @@ impl Config {
             rules,
             outside,
             containments,
+            streams: streams.into_iter().map(|(meta, _)| meta).collect(),
             warnings,
         })
     }
@@ -90,7 +100,7 @@ impl Config {
         let span = match error.item {
             Item::Rule(index) => rules.get(usize::from(index)).map(|rule| rule.id_at.span()),
             Item::Containment(index) => self.containments.get(usize::from(index)).map(|call| call.id_at.span()),
-            Item::Book | Item::Scope(_) | Item::Caller(_) => None,
+            Item::Book | Item::Scope(_) | Item::Caller(_) | Item::Stream(_) => None,
         };
         let message = match span {
             Some(_) => error.problem.to_string(),
@@ -107,6 +117,8 @@ struct Compiler<'a> {
     rules: Vec<RuleMeta>,
     /// Programs of the rules that only the keeper has.
     outside: Vec<Vec<u8>>,
+    /// The streams with their programs.
+    streams: Vec<(StreamMeta, Vec<u8>)>,
 }
 
 impl Compiler<'_> {
@@ -140,6 +152,9 @@ impl Compiler<'_> {
         for warning in &compiled.warnings {
             self.warnings
                 .push(self.config.source.problem(invariant.rule.span(), warning));
+        }
+        for stream in &compiled.streams {
+            self.stream(invariant, stream);
         }
         let level = invariant.level.unwrap_or(Level::Normal);
         let duration = if invariant.level.is_some() {
@@ -184,6 +199,34 @@ impl Compiler<'_> {
             program: compiled.program,
             entries: compiled.entries,
         })
+    }
+
+    /// Registers a stream that a rule compares with. Rules of several scopes share it under scope 0: an incident in any of them freezes it.
+    fn stream(&mut self, invariant: &Invariant, stream: &CompiledStream) {
+        if let Some((known, _)) = self.streams.iter_mut().find(|(known, _)| known.id == stream.id) {
+            if known.scope != invariant.scope {
+                known.scope = 0;
+            }
+            known.rules.push(invariant.id.clone());
+            return;
+        }
+        let Some(index) = u8::try_from(self.streams.len())
+            .ok()
+            .filter(|index| *index < MAX_STREAMS)
+        else {
+            let message = format!("more than {MAX_STREAMS} different anchors");
+            let help = "use the same value, period and step in several rules: they then share one".to_owned();
+            return self.error(invariant.rule.span(), message, help);
+        };
+        let meta = StreamMeta {
+            index,
+            id: stream.id,
+            scope: invariant.scope,
+            spec: stream.spec,
+            reads: stream.reads.clone(),
+            rules: vec![invariant.id.clone()],
+        };
+        self.streams.push((meta, stream.program.clone()));
     }
 
     fn malformed(&mut self, invariant: &Invariant, error: &CompileError) {
@@ -337,6 +380,10 @@ impl Compiler<'_> {
                 format!("`{word}` cannot be part of a condition on the state"),
                 None,
             );
+            return None;
+        }
+        if !compiled.streams.is_empty() {
+            self.error(text.span(), "`anchor` cannot be part of a condition on the state", None);
             return None;
         }
         Some(compiled.program)

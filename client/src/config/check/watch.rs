@@ -319,6 +319,10 @@ impl Checker {
             self.error(span, format!("`{word}` cannot be part of a watch's condition"), None);
             return None;
         }
+        if !compiled.streams.is_empty() {
+            self.error(text.span(), "`anchor` cannot be part of a watch's condition", None);
+            return None;
+        }
         Some(Condition {
             text: text.get_ref().clone(),
             program: compiled.program,
