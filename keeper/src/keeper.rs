@@ -29,7 +29,7 @@ use crate::play;
 use crate::policy;
 use crate::record::{AlarmKind, Names, PlayPlan, Store};
 use crate::report::{Reports, RuleTexts};
-use crate::respond::{Account, Armory, Climber, Heartbeat, Job, Queue, Readiness, Responder, Upkeep};
+use crate::respond::{Account, Armory, Climber, Heartbeat, Job, Observer, Queue, Readiness, Responder, Upkeep};
 use crate::rules::{HereStatus, Reader, Request, Watched};
 use crate::second::SecondLook;
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
@@ -48,6 +48,8 @@ pub struct Keeper {
     policies: Vec<RulePolicy>,
     names: Names,
     version: B256,
+    /// How many streams the guard stores for anchors.
+    streams: u8,
     reader: Reader,
     /// Evaluates a second time what was evaluated; nothing in a keeper that only watches.
     second: Option<SecondLook>,
@@ -159,6 +161,7 @@ impl Keeper {
             policies,
             names,
             version,
+            streams: u8::try_from(compiled.streams.len()).unwrap_or(u8::MAX),
             reader,
             second: Some(second),
             responder: Some(responder),
@@ -201,6 +204,7 @@ impl Keeper {
             policies: Vec::new(),
             names: policy::names(compiled),
             version: compiled.code_hash(),
+            streams: 0,
             heartbeat: None,
             channels: Vec::new(),
             dead_man: None,
@@ -470,6 +474,11 @@ impl Keeper {
             let beat = async move { heartbeat.run(move || progress.health(&heads)).await };
             tasks.spawn(stop.clone().run_until_cancelled_owned(beat));
         }
+        if let Some(observer) = self.observer(&accounts) {
+            let (heads, progress) = (heads.clone(), progress.clone());
+            let observe = async move { observer.run(move || progress.health(&heads)).await };
+            tasks.spawn(stop.clone().run_until_cancelled_owned(observe));
+        }
         if let Some(switch) = self.dead_man.clone() {
             let (heads, progress) = (heads.clone(), progress.clone());
             let ask = async move { switch.run(move || progress.health(&heads)).await };
@@ -507,6 +516,19 @@ impl Keeper {
 }
 
 impl Keeper {
+    /// Who has the guard observe its streams: the heartbeat's account, so that the one that pauses has nothing else in flight, or else
+    /// the last of those. `None` when there are no streams, or nobody to pay.
+    fn observer(&self, accounts: &[Account]) -> Option<Observer> {
+        let heartbeat = self.heartbeat.as_ref().map(|heartbeat| &heartbeat.account);
+        (self.streams > 0).then_some(Observer {
+            account: heartbeat.or(accounts.last())?.clone(),
+            guard: self.options.guard,
+            settings: self.options.deliver,
+            streams: self.streams,
+            alarms: self.alarms.clone(),
+        })
+    }
+
     /// Alarms when the configuration is another one than that of the run before; a later run with the same one clears it.
     async fn check_config(&self) -> Result<(), KeeperError> {
         const SETTING: &str = "config";

@@ -59,6 +59,8 @@ pub enum AlarmKind {
     NotContained,
     /// What the keeper evaluated is not what the guard says.
     Evaluation,
+    /// The guard's streams could not be observed.
+    Streams,
 }
 
 impl AlarmKind {
@@ -91,6 +93,7 @@ impl AlarmKind {
             Self::FallbackNotReady => "fallback-not-ready",
             Self::NotContained => "not-contained",
             Self::Evaluation => "evaluation",
+            Self::Streams => "streams",
         }
     }
 
@@ -119,6 +122,7 @@ impl AlarmKind {
             | Self::NotReady
             | Self::FallbackNotReady
             | Self::RulebookChanged
+            | Self::Streams
             | Self::Heartbeat => Severity::P2,
             Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint => Severity::P3,
             Self::Polling => Severity::P4,

@@ -51,7 +51,7 @@ impl Reader {
                 words: &request.witness,
             })
             .collect();
-        let evaluations = NativeState::new(*block)
+        let evaluations = NativeState::new(*block, self.guard)
             .evaluate(&self.rpc, &evaluated)
             .await
             .map_err(ReadError::Unreachable)?;

@@ -28,15 +28,18 @@ pub struct Evaluated<'a> {
 #[derive(Debug, Clone)]
 pub struct NativeState {
     block: BlockRef,
+    /// The guard whose anchors are read.
+    guard: Address,
     known: HashMap<Question, Result<Answer, ReadError>>,
 }
 
 impl NativeState {
-    /// Nothing is known yet.
+    /// Nothing is known yet. `guard` is the one whose stored values rules compare with; the zero address has stored none.
     #[must_use]
-    pub fn new(block: BlockRef) -> Self {
+    pub fn new(block: BlockRef, guard: Address) -> Self {
         Self {
             block,
+            guard,
             known: HashMap::new(),
         }
     }
@@ -149,6 +152,10 @@ impl Reader for Known<'_> {
 
     fn code_hash(&mut self, account: Address) -> Result<B256, ReadError> {
         self.word(Question::CodeHash(account))
+    }
+
+    fn stored(&mut self, key: &B256) -> Result<B256, ReadError> {
+        self.word(Question::Storage(self.state.guard, *key))
     }
 
     fn now(&self) -> u64 {

@@ -18,6 +18,7 @@ mod ladder;
 mod playbook;
 mod process;
 mod start;
+mod streams;
 mod told;
 mod trouble;
 mod world;

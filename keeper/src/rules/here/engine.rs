@@ -201,7 +201,7 @@ impl Engine {
         );
         for rule in due {
             let program = self.programs.get(usize::from(*rule)).map_or(&[][..], Vec::as_slice);
-            let mut eyes = Eyes::of(&mut machine, block.timestamp);
+            let mut eyes = Eyes::of(&mut machine, block.timestamp, self.caller);
             let evaluation = evaluate(&Program::assume_valid(program), &Inputs::default(), &mut eyes);
             let Eyes {
                 seen,
@@ -278,6 +278,8 @@ impl Engine {
 struct Eyes<'m, 'v> {
     machine: &'m mut Machine<'v>,
     now: u64,
+    /// Whose stored values rules compare with.
+    guard: Address,
     seen: Vec<Word>,
     /// Whether it looked at the time.
     clock: Cell<bool>,
@@ -287,10 +289,11 @@ struct Eyes<'m, 'v> {
 }
 
 impl<'m, 'v> Eyes<'m, 'v> {
-    fn of(machine: &'m mut Machine<'v>, now: u64) -> Self {
+    fn of(machine: &'m mut Machine<'v>, now: u64, guard: Address) -> Self {
         Self {
             machine,
             now,
+            guard,
             seen: Vec::new(),
             clock: Cell::new(false),
             foreign: None,
@@ -342,6 +345,10 @@ impl Reader for Eyes<'_, '_> {
             B256::ZERO => KECCAK256_EMPTY,
             hash => hash,
         })
+    }
+
+    fn stored(&mut self, key: &B256) -> Result<B256, ReadError> {
+        Ok(self.look(Key::Slot(self.guard, (*key).into())).into())
     }
 
     fn now(&self) -> u64 {

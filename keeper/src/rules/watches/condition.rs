@@ -1,6 +1,6 @@
 //! Conditions of watches: rules whose parameters are what was found.
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use cordon_client::config::Condition;
 use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
@@ -46,7 +46,10 @@ pub(super) async fn judge(rpc: &Rpc, block: &BlockRef, questions: &[Question<'_>
             })
         })
         .collect();
-    let mut evaluations = NativeState::new(*block).evaluate(rpc, &programs).await?.into_iter();
+    let mut evaluations = NativeState::new(*block, Address::ZERO)
+        .evaluate(rpc, &programs)
+        .await?
+        .into_iter();
     Ok(questions
         .iter()
         .map(|question| {
