@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, U256, address, hex, keccak256};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -19,7 +20,9 @@ use cordon_client::Config;
 use cordon_client::build::Artifacts;
 use cordon_client::deploy::{GuardOptions, deploy_guard};
 use cordon_client::guard::ICordonGuard;
-use cordon_core::rule::{Inputs, Int, Program, ReadError, Reader, evaluate};
+use cordon_core::anchor::{Anchor, key};
+use cordon_core::rule::{Inputs, Int, Program, ReadError, Reader, Value, evaluate, evaluate_value};
+use cordon_core::rulebook::Stream;
 use cordon_node::{EngineChoice, NodeConfig, NodeHandle};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -32,6 +35,8 @@ const GUARDIAN: Address = address!("70997970c51812dc3a010c7d01b50e0d17dc79c8");
 const REGISTER: [u8; 23] = hex!("60015415600b57600080fd5b60005460005260206000f3");
 
 const REGISTERS: usize = 4;
+/// Seconds between two rounds, and the least age of an anchor.
+const PERIOD: u64 = 600;
 const RULES: usize = 60;
 const ROUNDS: usize = 12;
 
@@ -43,6 +48,7 @@ fn number() -> impl Strategy<Value = String> {
         2 => prop_oneof![Just(0_u64), Just(1), any::<u64>()].prop_map(|constant| constant.to_string()),
         1 => Just(format!("{}", U256::MAX)),
         1 => (0..REGISTERS).prop_map(|register| format!("eth(r{register})")),
+        2 => (0..REGISTERS).prop_map(|register| format!("anchor(r{register}.value(), {PERIOD})")),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {
         let pair = (inner.clone(), inner.clone());
@@ -90,19 +96,53 @@ fn value() -> impl Strategy<Value = U256> {
 }
 
 /// The registers as the native evaluator sees them: what each answers (`None`: it reverts), and its balance.
-struct Native {
+struct Native<'a> {
     registers: HashMap<Address, (Option<U256>, U256)>,
+    /// What a guard should have stored.
+    stored: &'a HashMap<B256, U256>,
+    now: u64,
 }
 
-impl Native {
-    fn new(readings: &[(Option<U256>, U256)]) -> Self {
+impl<'a> Native<'a> {
+    fn new(readings: &[(Option<U256>, U256)], stored: &'a HashMap<B256, U256>, now: u64) -> Self {
         Self {
             registers: registers().into_iter().zip(readings.iter().copied()).collect(),
+            stored,
+            now,
         }
     }
 }
 
-impl Reader for Native {
+/// The streams of the rules, updated natively: program, how it is observed, what is stored.
+struct Streams(Vec<(Stream, Anchor)>);
+
+impl Streams {
+    /// What every stream has stored once the registers held these values at `now`.
+    fn observe(&mut self, readings: &[(Option<U256>, U256)], now: u64) {
+        let nothing = HashMap::new();
+        for (stream, anchor) in &mut self.0 {
+            let mut native = Native::new(readings, &nothing, now);
+            let program = Program::decode(&stream.program).unwrap();
+            let Ok(Value::Int(value)) = evaluate_value(&program, &Inputs::default(), &mut native) else {
+                continue;
+            };
+            if let Ok(next) = anchor.observe(&stream.spec, &value, now) {
+                *anchor = next;
+            }
+        }
+    }
+
+    /// The same by storage key.
+    fn words(&self) -> HashMap<B256, U256> {
+        let words = self.0.iter().flat_map(|(stream, anchor)| {
+            let (head, rest) = anchor.pack();
+            [(key(&stream.id(), 0), head), (key(&stream.id(), 1), rest)]
+        });
+        words.collect()
+    }
+}
+
+impl Reader for Native<'_> {
     fn call(&mut self, target: Address, _: &[u8], _: u64, word: u16) -> Result<B256, ReadError> {
         match (self.registers[&target].0, word) {
             (Some(value), 0) => Ok(B256::from(value)),
@@ -120,8 +160,12 @@ impl Reader for Native {
         Ok(keccak256(REGISTER))
     }
 
+    fn stored(&mut self, key: &B256) -> Result<B256, ReadError> {
+        Ok(self.stored[key].into())
+    }
+
     fn now(&self) -> u64 {
-        0
+        self.now
     }
 }
 
@@ -136,6 +180,7 @@ struct World {
     guard: Address,
     registers: Vec<Address>,
     programs: Vec<Vec<u8>>,
+    streams: Vec<Stream>,
 }
 
 impl World {
@@ -173,6 +218,7 @@ impl World {
             guard: deployed.guard,
             registers,
             programs: compiled.rulebook.rules.into_iter().map(|rule| rule.program).collect(),
+            streams: compiled.rulebook.streams,
         }
     }
 
@@ -190,6 +236,37 @@ impl World {
             }
             self.provider.anvil_set_balance(*register, *balance).await.unwrap();
         }
+    }
+
+    async fn time(&self) -> u64 {
+        let head = self.provider.get_block(BlockId::latest()).await.unwrap().unwrap();
+        head.header.timestamp
+    }
+
+    /// Has the guard observe all its streams at this time; what it has stored then.
+    async fn observe(&self, now: u64) -> HashMap<B256, U256> {
+        self.provider.anvil_set_next_block_timestamp(now).await.unwrap();
+        let streams = (0..self.streams.len()).map(|index| u8::try_from(index).unwrap());
+        let guard = ICordonGuard::new(self.guard, &self.provider);
+        let sent = guard
+            .observe(streams.collect())
+            .from(GUARDIAN)
+            .gas(20_000_000)
+            .send()
+            .await
+            .unwrap();
+        // Reverted when no register can be read.
+        sent.get_receipt().await.unwrap();
+        assert_eq!(self.time().await, now);
+        let mut stored = HashMap::new();
+        for stream in &self.streams {
+            for part in 0..2 {
+                let key = key(&stream.id(), part);
+                let word = self.provider.get_storage_at(self.guard, key.into()).await.unwrap();
+                stored.insert(key, word);
+            }
+        }
+        stored
     }
 
     /// Every rule, as the guard evaluates it.
@@ -257,6 +334,26 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
     let interpreted = World::new(EngineChoice::Wasmi, &sources).await;
     let compiled = World::new(EngineChoice::Wasmtime, &sources).await;
     assert_eq!(interpreted.programs, compiled.programs);
+    assert_eq!(interpreted.streams.len(), REGISTERS);
+    let mut streams = Streams(
+        interpreted
+            .streams
+            .iter()
+            .map(|stream| (stream.clone(), Anchor::default()))
+            .collect(),
+    );
+    let mut now = interpreted.time().await.max(compiled.time().await) + PERIOD;
+    let mut anchored = 0;
+    // A past to begin with: random values would hardly ever agree twice.
+    let first = [U256::ZERO, U256::ONE, U256::from(1_000), U256::ONE << 255].map(|value| (Some(value), U256::ZERO));
+    for _ in 0..3 {
+        now += PERIOD;
+        streams.observe(&first, now);
+        for world in [&interpreted, &compiled] {
+            world.set(&first).await;
+            assert_eq!(world.observe(now).await, streams.words());
+        }
+    }
     let reading = (prop::option::weighted(0.9, value()), value().prop_map(|wei| wei >> 1));
     let readings = prop::collection::vec(reading, REGISTERS);
     let mut verdicts = [0_usize; 3];
@@ -265,6 +362,17 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
         for world in [&interpreted, &compiled] {
             world.set(&values).await;
         }
+        now += PERIOD;
+        streams.observe(&values, now);
+        let stored = streams.words();
+        for world in [&interpreted, &compiled] {
+            assert_eq!(
+                world.observe(now).await,
+                stored,
+                "round {round}: stored by the guard and natively"
+            );
+        }
+        anchored += streams.0.iter().filter(|(_, anchor)| anchor.value(now).is_ok()).count();
         let (first, second) = (interpreted.evaluate().await, compiled.evaluate().await);
         for (index, source) in sources.iter().enumerate() {
             let shown = |of: &ICordonGuard::Evaluation| {
@@ -280,7 +388,7 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
                 one, two,
                 "round {round}, {source}: interpreted and compiled, {values:?}"
             );
-            let mut native = Native::new(&values);
+            let mut native = Native::new(&values, &stored, now);
             let program = Program::decode(&interpreted.programs[index]).unwrap();
             let own = evaluate(&program, &Inputs::default(), &mut native);
             let own = (own.verdict as u8, own.reason, of(own.observed), of(own.bound));
@@ -289,6 +397,7 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
         }
     }
     assert!(verdicts.iter().all(|count| *count > 30), "one-sided: {verdicts:?}");
+    assert!(anchored > REGISTERS * ROUNDS / 4, "few anchors were known: {anchored}");
     interpreted.node.stop().await.unwrap();
     compiled.node.stop().await.unwrap();
 }

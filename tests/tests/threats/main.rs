@@ -8,6 +8,7 @@
 )]
 
 mod abi;
+mod anchors;
 mod authority;
 mod batch;
 mod containment;

@@ -1,0 +1,213 @@
+//! T29 and T34: drift that stays under every bound per step, and attempts to teach the guard another past.
+
+use alloy::primitives::{B256, U256};
+use alloy::rpc::types::TransactionReceipt;
+use cordon_client::guard::ICordonGuard::{self, Action, Level, Verdict};
+
+use crate::world::{ANYONE, GUARDIAN, HOUR, World, contain, events, step, trip};
+
+/// The scope of the rules below.
+const MORE: u8 = 3;
+/// Bounds what one call may move: hooked to Deposit and Trade.
+const PER_STEP: u16 = 4;
+/// Compares with an hour ago: hooked to Trade, and trippable.
+const DRIFT: u16 = 5;
+
+const RULES: &str = r#"
+[[invariant]]
+id = "per-step"
+scope = "more"
+rule = "near(gauge.value(), entry(gauge.value()), 3 %)"
+check = ["Deposit", "Trade"]
+in_call = "revert"
+[[invariant]]
+id = "drift"
+scope = "more"
+rule = "near(gauge.value(), anchor(gauge.value(), 1 hour, 2 %), 10 %)"
+check = ["Trade"]
+in_call = "revert"
+level = "ReduceOnly"
+"#;
+
+const HONEST: u64 = 10_000;
+
+/// A sealed guard whose anchor of the gauge is known: [`HONEST`].
+async fn anchored() -> World {
+    let world = World::with(RULES).await;
+    world.ok(crate::world::GOVERNOR, ICordonGuard::sealCall {}).await;
+    world.set(world.gauge, HONEST).await;
+    for wait in [2, HOUR, HOUR] {
+        world.ok(ANYONE, observation()).await;
+        world.pass(wait).await;
+    }
+    world.ok(ANYONE, observation()).await;
+    assert!(stream(&world).await.known);
+    world
+}
+
+fn observation() -> ICordonGuard::observeCall {
+    ICordonGuard::observeCall { streams: vec![0] }
+}
+
+async fn stream(world: &World) -> ICordonGuard::Stream {
+    world.ask(ANYONE, ICordonGuard::streamCall { index: 0 }).await.unwrap()
+}
+
+async fn verdict(world: &World, rule: u16) -> Verdict {
+    let witness = vec![];
+    let call = ICordonGuard::evaluateCall { rule, witness };
+    world.ask(ANYONE, call).await.unwrap().verdict
+}
+
+fn gauge(world: &World, value: u64) -> (alloy::primitives::Address, Vec<u8>) {
+    World::setting(world.gauge, U256::from(value))
+}
+
+/// One guarded call that moves the gauge.
+async fn moved(world: &World, action: Action, value: u64) -> TransactionReceipt {
+    let exit = world.exit(MORE, action).await;
+    world
+        .run(vec![world.enter(MORE, action), gauge(world, value), exit])
+        .await
+}
+
+/// T29: each call moves the price by 2 %, below the 3 % that a call may. The thief observes the stream himself whenever he can.
+#[tokio::test(flavor = "multi_thread")]
+async fn t29_slow_drift_under_a_per_step_bound_is_stopped_by_the_anchor() {
+    let world = anchored().await;
+    let (mut value, mut steps) = (HONEST, 0);
+    loop {
+        let next = value + value / 50;
+        let receipt = moved(&world, Action::Trade, next).await;
+        if !receipt.status() {
+            break;
+        }
+        (value, steps) = (next, steps + 1);
+        assert!(steps < 20, "the drift was not stopped at {value}");
+        world.pass(300).await;
+        world
+            .send(
+                ANYONE,
+                world.guard,
+                alloy::sol_types::SolCall::abi_encode(&observation()),
+            )
+            .await;
+    }
+    assert!((4..=6).contains(&steps), "{steps} steps");
+    assert!(value < HONEST * 112 / 100);
+    // It was the anchor that stopped it: the call alone is within its bound.
+    let exit = world.exit(MORE, Action::Trade).await;
+    let breached: ICordonGuard::RuleBreached = world
+        .run_refused(vec![
+            world.enter(MORE, Action::Trade),
+            gauge(&world, value + value / 50),
+            exit,
+        ])
+        .await;
+    assert_eq!((breached.rule, breached.bound), (DRIFT, U256::from(HONEST)));
+
+    // By calls that only the bound per step looks at he goes on; whoever sees it trips.
+    for _ in 0..8 {
+        value += value / 50;
+        assert!(moved(&world, Action::Deposit, value).await.status());
+    }
+    assert_eq!(
+        verdict(&world, PER_STEP).await,
+        Verdict::Unknown,
+        "only hooks know the entry"
+    );
+    assert_eq!(verdict(&world, DRIFT).await, Verdict::Breached);
+    world.ok(ANYONE, trip(DRIFT)).await;
+    world.pass(2).await;
+    world.ok(ANYONE, trip(DRIFT)).await;
+    assert_eq!(world.level(MORE).await, Level::ReduceOnly);
+    world.node.stop().await.unwrap();
+}
+
+/// T34: lies within one transaction, by flash loan: the stream takes one observation per period, and one alone moves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_observing_often_and_lying_now_and_then_teaches_nothing() {
+    let world = anchored().await;
+    let lie = |world: &World| {
+        let observe = step(world, &observation());
+        vec![gauge(world, 3 * HONEST), observe, gauge(world, HONEST)]
+    };
+    let (mut taken, mut refused) = (0, 0);
+    for minute in 0..6 * 60 / 5 {
+        world.pass(300).await;
+        // In every other hour honest people are faster.
+        if minute / 12 % 2 == 1 && stream(&world).await.dueAt <= now(&world).await {
+            world.ok(ANYONE, observation()).await;
+        }
+        let receipt = world.run(lie(&world)).await;
+        if receipt.status() {
+            assert_eq!(events::<ICordonGuard::StreamObserved>(&receipt).len(), 1);
+            taken += 1;
+        } else {
+            refused += 1;
+        }
+        let of = stream(&world).await;
+        assert!(of.known);
+        assert_eq!((of.anchor, of.fresh), (U256::from(HONEST), U256::from(HONEST)));
+        assert_eq!(verdict(&world, DRIFT).await, Verdict::Holds);
+    }
+    assert!(
+        (2..=4).contains(&taken) && refused > 60,
+        "{taken} taken, {refused} refused"
+    );
+    world.node.stop().await.unwrap();
+}
+
+/// T34: whoever makes every observation, each a lie, moves the past by its step an hour and no more. That is the worst case.
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_who_makes_every_observation_moves_the_anchor_by_its_step_only() {
+    let world = anchored().await;
+    for hour in 1..=8_u32 {
+        world.pass(HOUR).await;
+        let observe = step(&world, &observation());
+        let lie = vec![gauge(&world, 1_000 * HONEST), observe, gauge(&world, HONEST)];
+        assert!(world.run(lie).await.status());
+        let most = f64::from(u32::try_from(HONEST).unwrap()) * 1.02_f64.powi(i32::try_from(hour).unwrap());
+        let fresh: u64 = stream(&world).await.fresh.to();
+        assert!(fresh as f64 <= most + 1.0, "{fresh} after {hour} hours");
+        if hour <= 5 {
+            assert_eq!(verdict(&world, DRIFT).await, Verdict::Holds);
+        }
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// T34: not within a guarded call, which may put back what it moved; and not while people look at an incident.
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_nothing_is_learnt_within_a_guarded_call_or_during_an_incident() {
+    let world = anchored().await;
+    world.pass(HOUR).await;
+    let exit = world.exit(MORE, Action::Trade).await;
+    let within = vec![
+        world.enter(MORE, Action::Trade),
+        gauge(&world, HONEST + 200),
+        step(&world, &observation()),
+        gauge(&world, HONEST),
+        exit,
+    ];
+    world.run_refused::<ICordonGuard::GuardedCallRuns>(within).await;
+    world.ok(GUARDIAN, contain(MORE, Level::Throttled, 2 * HOUR)).await;
+    let frozen: ICordonGuard::StreamFrozen = world.refused(ANYONE, observation()).await;
+    assert_eq!((frozen.stream, frozen.scope), (0, MORE));
+    world.pass(4 * HOUR).await;
+    world.ok(ANYONE, observation()).await;
+    let of = stream(&world).await;
+    assert!(of.known && of.id != B256::ZERO[..16] && of.anchor == U256::from(HONEST));
+    world.node.stop().await.unwrap();
+}
+
+async fn now(world: &World) -> u64 {
+    use alloy::providers::Provider;
+    let head = world
+        .provider
+        .get_block(alloy::eips::BlockId::latest())
+        .await
+        .unwrap()
+        .unwrap();
+    head.header.timestamp
+}
