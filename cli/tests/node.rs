@@ -243,6 +243,66 @@ async fn a_killed_node_loses_no_more_than_the_last_interval() {
 }
 
 #[tokio::test]
+async fn a_node_killed_while_it_writes_loses_no_more_than_the_last_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.json");
+    let arguments = ["--state", file.to_str().unwrap(), "--state-interval", "0.1"];
+    let unfinished = |running: &Running| {
+        let name = format!("state.json.{}", running.child.id());
+        folder.path().join(name)
+    };
+    let (mut expected, mut torn) = (0, 0);
+    for round in 0..4 {
+        let mut running = Running::start(&arguments);
+        let provider = running.provider();
+        assert!(provider.get_block_number().await.unwrap() >= expected, "round {round}");
+        if round == 0 {
+            // So much that writing it takes a while.
+            for account in 1..=200_u8 {
+                let code = format!("0x{}", "5b".repeat(24_000));
+                let address = format!("0x{}", format!("{account:02x}").repeat(20));
+                raw(&provider, "anvil_setCode", json!([address, code])).await;
+            }
+        }
+        // Every payment is a block. Each write is noted with the head before it ended: the next one begins later and has that head.
+        let written = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
+        let (mut head, mut ends, mut last) = (0, Vec::new(), written());
+        let begun = Instant::now();
+        while ends.len() < 3 || !unfinished(&running).exists() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{} writes were seen",
+                ends.len()
+            );
+            pay(&provider).await;
+            if written() != last {
+                (last, ends) = (written(), [ends, vec![head]].concat());
+            }
+            head = provider.get_block_number().await.unwrap();
+        }
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+        torn += u32::from(unfinished(&running).exists());
+        expected = ends[ends.len() - 2];
+    }
+    assert!(torn > 0, "none was killed in the middle of a write");
+    let last = Running::start(&arguments);
+    assert!(last.provider().get_block_number().await.unwrap() >= expected);
+    pay(&last.provider()).await;
+    let begun = Instant::now();
+    let names = || {
+        let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| *name != "state.json").collect::<Vec<_>>()
+    };
+    let own = unfinished(&last);
+    while names().iter().any(|name| !own.ends_with(name)) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "left behind: {:?}", names());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_killed_node_leaves_nothing_on_disk() {
     let home = tempfile::tempdir().unwrap();
     let mut child = node(&["--port", "0", "--no-program-cache"])
