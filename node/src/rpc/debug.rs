@@ -32,7 +32,7 @@ use crate::{
     node::{Node, Place},
     signature::signer,
     state::Overlay,
-    trace::{self, Replayed, StepLimit},
+    trace::{self, FirstSteps, Replayed, StepLimit},
     transaction::{SignedTransaction, TransactionError},
 };
 
@@ -225,10 +225,13 @@ fn run(
     let outcome;
     let mut inspector = match step_limit(options) {
         Some(limit) => {
-            let mut limited = (limit, inspector);
+            // Zero means all.
+            let first = options.config.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
+            let mut limited = FirstSteps::new(first, (limit, inspector));
             outcome = session.inspect(overlay, tx.clone(), &mut limited)?;
-            limited.0.check()?;
-            limited.1
+            let (limit, inspector) = limited.into_inner();
+            limit.check()?;
+            inspector
         }
         None => {
             let mut inspector = inspector;

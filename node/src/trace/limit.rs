@@ -2,7 +2,11 @@
 
 use revm::{
     Inspector,
-    interpreter::{Interpreter, interpreter_types::MemoryTr},
+    handler::FrameResult,
+    interpreter::{
+        CallInputs, CallOutcome, CreateInputs, CreateOutcome, FrameInput, Interpreter, interpreter_types::MemoryTr,
+    },
+    primitives::{Address, Log, U256},
 };
 
 use crate::{handle::MAX_MESSAGE, rpc::RpcError};
@@ -40,8 +44,8 @@ impl StepLimit {
     pub(crate) fn check(&self) -> Result<(), RpcError> {
         if self.exceeded() {
             return Err(RpcError::Rejected(format!(
-                "the steps take more than {MAX_MESSAGE} bytes: leave out stack and memory, give less gas, or use callTracer, which \
-                 tells calls only"
+                "the steps take more than {MAX_MESSAGE} bytes: ask for the first ones (`limit`), leave out stack and memory, give less \
+                 gas, or use callTracer, which tells calls only"
             )));
         }
         Ok(())
@@ -63,5 +67,86 @@ impl<CTX> Inspector<CTX> for StepLimit {
         if self.exceeded() {
             interpreter.halt_oog();
         }
+    }
+}
+
+/// Shows an inspector the first steps of a run only, and all else of it.
+#[derive(Clone, Debug)]
+pub(crate) struct FirstSteps<I> {
+    left: u64,
+    /// The step in progress is shown.
+    shown: bool,
+    inner: I,
+}
+
+impl<I> FirstSteps<I> {
+    /// Shows that many steps.
+    pub(crate) const fn new(steps: u64, inner: I) -> Self {
+        Self {
+            left: steps,
+            shown: false,
+            inner,
+        }
+    }
+
+    /// What has been shown the steps.
+    pub(crate) fn into_inner(self) -> I {
+        self.inner
+    }
+}
+
+impl<CTX, I: Inspector<CTX>> Inspector<CTX> for FirstSteps<I> {
+    fn initialize_interp(&mut self, interpreter: &mut Interpreter, context: &mut CTX) {
+        self.inner.initialize_interp(interpreter, context);
+    }
+
+    fn step(&mut self, interpreter: &mut Interpreter, context: &mut CTX) {
+        self.shown = self.left > 0;
+        if self.shown {
+            self.left = self.left.saturating_sub(1);
+            self.inner.step(interpreter, context);
+        }
+    }
+
+    fn step_end(&mut self, interpreter: &mut Interpreter, context: &mut CTX) {
+        if self.shown {
+            self.inner.step_end(interpreter, context);
+        }
+    }
+
+    fn log(&mut self, context: &mut CTX, log: Log) {
+        self.inner.log(context, log);
+    }
+
+    fn log_full(&mut self, interpreter: &mut Interpreter, context: &mut CTX, log: Log) {
+        self.inner.log_full(interpreter, context, log);
+    }
+
+    fn frame_start(&mut self, context: &mut CTX, input: &mut FrameInput) -> Option<FrameResult> {
+        self.inner.frame_start(context, input)
+    }
+
+    fn frame_end(&mut self, context: &mut CTX, input: &FrameInput, result: &mut FrameResult) {
+        self.inner.frame_end(context, input, result);
+    }
+
+    fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallOutcome> {
+        self.inner.call(context, inputs)
+    }
+
+    fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallOutcome) {
+        self.inner.call_end(context, inputs, outcome);
+    }
+
+    fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
+        self.inner.create(context, inputs)
+    }
+
+    fn create_end(&mut self, context: &mut CTX, inputs: &CreateInputs, outcome: &mut CreateOutcome) {
+        self.inner.create_end(context, inputs, outcome);
+    }
+
+    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
+        self.inner.selfdestruct(contract, target, value);
     }
 }

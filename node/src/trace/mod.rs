@@ -14,7 +14,7 @@ use cordon_stylus::hooks::HostTrace;
 use revm::{context::TxEnv, context_interface::result::ResultAndState};
 
 pub(crate) use console::CONSOLE;
-pub(crate) use limit::StepLimit;
+pub(crate) use limit::{FirstSteps, StepLimit};
 pub(crate) use names::Names;
 pub(crate) use replay::{Replayed, local_block, replay, state_after, state_inside};
 pub(crate) use stylus::steps;

@@ -83,3 +83,33 @@ async fn a_whole_block_is_traced() {
         .await;
     assert!(unknown.unwrap_err().to_string().contains("not known"));
 }
+
+#[tokio::test]
+async fn the_first_steps_of_a_run_that_is_too_long_to_tell_can_be_had() {
+    let node = fresh().await;
+    let provider = plain(&node.http_endpoint());
+    // An endless loop: JUMPDEST, GAS, POP, PUSH0, JUMP.
+    raw(&provider, "anvil_setCode", json!([BOB, "0x5b5a505f56"])).await;
+    let call = json!({ "from": ALICE, "to": BOB, "gas": "0x1c9c380" });
+    let whole = provider
+        .raw_request::<_, serde_json::Value>("debug_traceCall".into(), json!([call, "latest", {}]))
+        .await;
+    let refused = whole.unwrap_err().to_string();
+    assert!(refused.contains("ask for the first ones (`limit`)"), "{refused}");
+    for (limit, expected) in [(1, 1), (7, 7), (1_000, 1_000)] {
+        let first = raw(
+            &provider,
+            "debug_traceCall",
+            json!([call, "latest", { "limit": limit }]),
+        )
+        .await;
+        let steps = first["structLogs"].as_array().unwrap();
+        assert_eq!(steps.len(), expected);
+        assert_eq!((&steps[0]["op"], &steps[0]["pc"]), (&json!("JUMPDEST"), &json!(0)));
+        assert_eq!(first["gas"], json!(0x1c9_c380), "the run itself went on to its end");
+        assert_eq!(first["failed"], json!(true));
+    }
+    // Zero means all, as in Geth.
+    let short = json!([{ "from": ALICE, "to": ALICE }, "latest", { "limit": 0 }]);
+    assert_eq!(raw(&provider, "debug_traceCall", short).await["structLogs"], json!([]));
+}
