@@ -1,7 +1,7 @@
 //! Fuzz targets: functions that take any bytes and panic when a property does not hold.
 //!
-//! They need nothing but stable Rust. `scripts/fuzz` runs them with inputs made from a seed, for seconds in CI or for hours;
-//! with a nightly compiler and `cargo fuzz` the same functions run under libFuzzer (`fuzz/libfuzzer`).
+//! They need nothing but stable Rust. `scripts/fuzz` runs them with inputs made from a seed, for seconds in CI or for hours, or
+//! under libFuzzer, guided by coverage.
 //!
 //! What holds for each: no panic, an end within [`run::PATIENCE`], bounded memory; and what the target says.
 #![allow(

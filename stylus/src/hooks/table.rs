@@ -26,6 +26,31 @@ pub struct Signature {
     pub result: Option<Kind>,
 }
 
+impl Kind {
+    /// Its name in WASM's text format.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+}
+
+impl Signature {
+    /// The import in WASM's text format; there the function is called `$` and its name.
+    pub fn import(&self) -> String {
+        let Self { module, name, .. } = self;
+        let list = |word: &str, kinds: &[Kind]| {
+            let kinds = kinds.iter().map(|kind| format!(" ({word} {})", kind.name()));
+            kinds.collect::<String>()
+        };
+        let (params, result) = (list("param", self.params), list("result", self.result.as_slice()));
+        format!(r#"(import "{module}" "{name}" (func ${name}{params}{result}))"#)
+    }
+}
+
 macro_rules! hooks {
     ($($(#[$doc:meta])* $hook:ident = $module:literal $name:literal ($($param:ident)*) $($result:ident)?;)*) => {
         /// A host function.

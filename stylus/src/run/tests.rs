@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::hooks::{BlockInfo, CallInfo, Hook, HostTrace, Kind, Request};
+use crate::hooks::{BlockInfo, CallInfo, Hook, HostTrace, Request};
 use crate::module;
 use crate::pricing::Params;
 
@@ -143,63 +143,15 @@ impl Engines {
     }
 }
 
-fn imports() -> String {
-    let name = |kind: &Kind| match kind {
-        Kind::I32 => "i32",
-        Kind::I64 => "i64",
-        Kind::F32 => "f32",
-        Kind::F64 => "f64",
-    };
-    let hooks = Hook::ALL.iter().map(|hook| hook.signature());
-    let lines = hooks
-        .filter(|signature| signature.module == "vm_hooks")
-        .map(|signature| {
-            let params: String = signature
-                .params
-                .iter()
-                .map(|kind| format!("(param {})", name(kind)))
-                .collect();
-            let result = signature.result.as_ref().map(|kind| format!("(result {})", name(kind)));
-            let (result, import) = (result.unwrap_or_default(), signature.name);
-            format!(r#"(import "vm_hooks" "{import}" (func ${import} {params} {result}))"#)
-        });
-    lines.collect()
-}
-
 fn smith() -> wasm_smith::Config {
-    let shape = format!(
-        r#"(module {} (memory (export "memory") 1)
-            (func (export "user_entrypoint") (param i32) (result i32) i32.const 0))"#,
-        imports()
-    );
-    wasm_smith::Config {
-        module_shape: Some(wat::parse_str(shape).unwrap()),
-        allow_floats: false,
-        allow_start_export: false,
-        bulk_memory_enabled: false,
-        exceptions_enabled: false,
-        extended_const_enabled: false,
-        gc_enabled: false,
-        max_memory32_bytes: 8 << 16,
-        max_table_elements: 64,
-        memory_max_size_required: false,
-        multi_value_enabled: false,
-        reference_types_enabled: false,
-        relaxed_simd_enabled: false,
-        saturating_float_to_int_enabled: false,
-        simd_enabled: false,
-        tail_call_enabled: false,
-        threads_enabled: false,
-        max_funcs: 8,
-        max_instructions: 200,
-        max_type_size: 100_000,
-        ..wasm_smith::Config::default()
-    }
+    let hooks = Hook::ALL.iter().map(|hook| hook.signature());
+    let imports = hooks.filter(|hook| hook.module == "vm_hooks").map(|hook| hook.import());
+    cordon_testkit::random_programs(&imports.collect::<String>())
 }
 
 #[test]
 fn engines_agree_on_random_modules() {
-    let engines = Engines::new();
+    let (engines, shape) = (Engines::new(), smith());
     let config = ProptestConfig {
         cases: cases(CASES),
         failure_persistence: None,
@@ -214,7 +166,7 @@ fn engines_agree_on_random_modules() {
     );
     TestRunner::new(config)
         .run(&seeds, |(bytes, input, is_static)| {
-            let module = wasm_smith::Module::new(smith(), &mut Unstructured::new(&bytes));
+            let module = wasm_smith::Module::new(shape.clone(), &mut Unstructured::new(&bytes));
             let params = Params::default();
             // Some are not generated, and some use what programs must not.
             let prepared = module.map(|module| module::prepare(&module.to_bytes(), &params, 0));
