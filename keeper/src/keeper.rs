@@ -131,9 +131,11 @@ impl Keeper {
         };
         let names = policy::names(compiled);
         let reader = policy::reader(rpc.clone(), compiled, &options);
-        let asked = Reader::new(rpc.clone(), options.guard, Watched::default());
+        let programs = policy::programs(compiled);
+        let asked = Reader::new(rpc.clone(), options.guard, Watched::default())
+            .with_programs(programs.clone(), compiled.rulebook.rules.len());
         let second = SecondLook {
-            native: asked.clone().with_programs(policy::programs(compiled)),
+            native: asked.clone().with_programs(programs, 0),
             reader: asked,
             rpc: rpc.clone(),
             store: store.clone(),
