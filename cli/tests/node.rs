@@ -428,6 +428,13 @@ async fn seeds_and_paths_give_the_accounts_that_anvil_has() {
         assert_eq!(lower(&found), lower(&expected), "{field}");
     }
     assert_eq!(found["wallet"]["mnemonic"], expected["wallet"]["mnemonic"]);
+    for field in expected.as_object().unwrap().keys() {
+        assert!(!found[field].is_null(), "{field} is missing");
+    }
+    assert_eq!(found["gas_limit"], json!("32000000"));
+    assert_eq!(found["base_fee"], json!("100000000"));
+    let time: u64 = found["genesis_timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(time.abs_diff(expected["genesis_timestamp"].as_str().unwrap().parse().unwrap()) < 60);
 }
 
 #[tokio::test]

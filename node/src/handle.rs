@@ -28,7 +28,7 @@ use crate::{
     config::NodeConfig,
     cors::Cors,
     error::NodeError,
-    node::{Mining, Slot},
+    node::{Mining, Node, Slot},
     rpc::{self, detour::Bypass},
     save,
     session::Sessions,
@@ -55,12 +55,41 @@ pub(crate) const MAX_BATCH: u32 = 10_000;
 /// How long a stopping node waits for work that cannot be interrupted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Where the chain of a node stood when it started: a fresh chain's genesis, the forked block, or the newest block of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainStart {
+    /// Number of the block.
+    pub number: u64,
+    /// Its time in seconds since 1970.
+    pub timestamp: u64,
+    /// Its base fee in wei per gas.
+    pub base_fee: u64,
+    /// What `eth_gasPrice` answered, in wei per gas.
+    pub gas_price: u128,
+    /// The most gas of the blocks after it.
+    pub gas_limit: u64,
+}
+
+impl ChainStart {
+    fn of(node: &Node) -> Self {
+        let tip = node.tip();
+        Self {
+            number: tip.number,
+            timestamp: tip.timestamp,
+            base_fee: tip.base_fee,
+            gas_price: node.gas_price(),
+            gas_limit: node.next_tip().gas_limit,
+        }
+    }
+}
+
 /// A running node. Dropping the handle stops it.
 #[derive(Debug)]
 pub struct NodeHandle {
     address: SocketAddr,
     chain_id: u64,
     accounts: Vec<Address>,
+    start: ChainStart,
     stop: watch::Sender<bool>,
     ended: watch::Receiver<()>,
     thread: Option<JoinHandle<Result<(), NodeError>>>,
@@ -71,6 +100,7 @@ struct Started {
     address: SocketAddr,
     chain_id: u64,
     accounts: Vec<Address>,
+    start: ChainStart,
 }
 
 /// Starts a node on threads of its own and returns once it answers requests.
@@ -95,11 +125,13 @@ pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, NodeError> {
         address,
         chain_id,
         accounts,
+        start,
     } = wait.await.map_err(|_| NodeError::Ended)??;
     Ok(NodeHandle {
         address,
         chain_id,
         accounts,
+        start,
         stop,
         ended,
         thread: Some(thread),
@@ -130,6 +162,11 @@ impl NodeHandle {
     /// The unlocked, funded development accounts.
     pub fn accounts(&self) -> &[Address] {
         &self.accounts
+    }
+
+    /// Where the chain stood when the node started.
+    pub fn start(&self) -> ChainStart {
+        self.start
     }
 
     /// Stops the node, saves its state where the settings say so, and waits until its threads have ended.
@@ -216,6 +253,7 @@ async fn run(
         address,
         chain_id: node.chain_id,
         accounts: node.accounts.order.clone(),
+        start: ChainStart::of(&node),
     };
     if started.send(Ok(report)).is_ok() {
         // Ends on the request to stop, and when the handle is dropped.

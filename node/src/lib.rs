@@ -47,4 +47,4 @@ pub use config::{
     NodeConfig, StateFiles, TRANSACTION_GAS_CAP, TransactionOrder,
 };
 pub use error::NodeError;
-pub use handle::{NodeHandle, spawn};
+pub use handle::{ChainStart, NodeHandle, spawn};

@@ -61,17 +61,32 @@ fn announce(args: &Args, wallet: &Wallet, node: &NodeHandle) {
         );
         println!("Derivation path: {}", wallet.path());
     }
-    println!("\n{}\n==================\n{}", style.bold("Chain ID"), node.chain_id());
+    let start = node.start();
+    for (title, value) in [
+        ("Chain ID", node.chain_id()),
+        ("Base Fee", start.base_fee),
+        ("Gas Limit", start.gas_limit),
+        ("Genesis Timestamp", start.timestamp),
+        ("Genesis Number", start.number),
+    ] {
+        println!("\n{}\n==================\n{value}", style.bold(title));
+    }
     println!("\nListening on {}", node.address());
 }
 
 /// Writes what anvil's `--config-out` has, without phrase and keys when the phrase was given.
 fn write_config(path: &Path, wallet: &Wallet, node: &NodeHandle) -> eyre::Result<()> {
+    let start = node.start();
     let mut config = json!({
         "available_accounts": node.accounts(),
         "chain_id": node.chain_id(),
         "endpoint": node.http_endpoint(),
         "wallet": { "derivation_path": wallet.path() },
+        // Text, as anvil writes them.
+        "base_fee": start.base_fee.to_string(),
+        "gas_price": start.gas_price.to_string(),
+        "gas_limit": start.gas_limit.to_string(),
+        "genesis_timestamp": start.timestamp.to_string(),
     });
     if let Some(fields) = config.as_object_mut().filter(|_| !wallet.is_secret()) {
         fields.insert("private_keys".to_owned(), json!(wallet.keys()));
