@@ -319,7 +319,7 @@ pub(crate) async fn keep(path: String) -> eyre::Result<()> {
                 latencies.clear();
             }
             event = events.recv() => match event {
-                Ok(KeeperEvent::BlockDone { number, hash }) => {
+                Ok(KeeperEvent::BlockDone { number, hash, .. }) => {
                     done.insert(number);
                     let arrived = arrivals.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
                     latencies.extend(arrived.map(|at| at.elapsed()));
