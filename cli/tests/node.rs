@@ -248,7 +248,7 @@ async fn a_node_killed_while_it_writes_loses_no_more_than_the_last_interval() {
     let file = folder.path().join("state.json");
     let arguments = ["--state", file.to_str().unwrap(), "--state-interval", "0.1"];
     let unfinished = |running: &Running| {
-        let name = format!("state.json.{}", running.child.id());
+        let name = format!("state.json.unfinished-{}", running.child.id());
         folder.path().join(name)
     };
     let (mut expected, mut torn) = (0, 0);
@@ -340,7 +340,7 @@ async fn an_ended_node_has_written_all() {
     for name in ["-TERM", "-HUP", "-INT"] {
         let folder = tempfile::tempdir().unwrap();
         // What a node left that was killed while it wrote, and a file that only looks like it.
-        std::fs::write(folder.path().join("state.json.1234567"), "{").unwrap();
+        std::fs::write(folder.path().join("state.json.unfinished-1234567"), "{").unwrap();
         std::fs::write(folder.path().join("state.json.old"), "{}").unwrap();
         let mut first = Running::start(&["--dump-state", folder.path().to_str().unwrap()]);
         pay(&first.provider()).await;

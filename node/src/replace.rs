@@ -7,6 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What follows the name of a file in that of its unfinished successor, before the number of the process: nobody calls a copy so.
+const UNFINISHED: &str = ".unfinished-";
+
 /// Attempts to make a file that nobody clears away before it is locked.
 const ATTEMPTS: usize = 10;
 
@@ -16,7 +19,7 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     let mut unfinished = path.to_path_buf().into_os_string();
-    unfinished.push(format!(".{}", std::process::id()));
+    unfinished.push(format!("{UNFINISHED}{}", std::process::id()));
     let unfinished = PathBuf::from(unfinished);
     // The lock goes with the value, and tells others that somebody is writing.
     let mut file = locked(&unfinished)?;
@@ -55,10 +58,10 @@ fn folder_of(path: &Path) -> Option<&Path> {
     path.parent().filter(|folder| !folder.as_os_str().is_empty())
 }
 
-/// Whether `found` is `name` with the number of a process.
+/// Whether `found` is what a process makes to replace `name`.
 fn is_unfinished(found: &OsString, name: &OsStr) -> bool {
     let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
-    let process = rest.and_then(|rest| rest.strip_prefix(b"."));
+    let process = rest.and_then(|rest| rest.strip_prefix(UNFINISHED.as_bytes()));
     process.is_some_and(|process| !process.is_empty() && process.iter().all(u8::is_ascii_digit))
 }
 
@@ -104,22 +107,28 @@ mod tests {
         let others = [
             "state.json",
             "state.json.bak",
-            "state.json.1.gz",
-            "other.json.77",
-            "state.json.",
+            "state.json.1",
+            "other.json.unfinished-77",
+            "state.json.unfinished-",
         ];
-        for name in others.into_iter().chain(["state.json.123", "state.json.99"]) {
+        for name in others
+            .into_iter()
+            .chain(["state.json.unfinished-123", "state.json.unfinished-99"])
+        {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
-        std::fs::create_dir(folder.path().join("state.json.5")).unwrap();
-        let writing = locked(&folder.path().join("state.json.99")).unwrap();
+        std::fs::create_dir(folder.path().join("state.json.unfinished-5")).unwrap();
+        let writing = locked(&folder.path().join("state.json.unfinished-99")).unwrap();
         clear(&path).unwrap();
-        let mut expected: Vec<_> = others.into_iter().chain(["state.json.5", "state.json.99"]).collect();
+        let mut expected: Vec<_> = others
+            .into_iter()
+            .chain(["state.json.unfinished-5", "state.json.unfinished-99"])
+            .collect();
         expected.sort();
         assert_eq!(names(folder.path()), expected);
         drop(writing);
         clear(&path).unwrap();
-        assert!(!folder.path().join("state.json.99").exists());
+        assert!(!folder.path().join("state.json.unfinished-99").exists());
         clear(&folder.path().join("nowhere/state.json")).unwrap();
     }
 }
