@@ -164,6 +164,24 @@ async fn write(mut outgoing: impl Outgoing, mut waiting: mpsc::Receiver<Box<RawV
     }
 }
 
+/// Hands on the events of a subscription, but for its answer, which a batch has, until either side ends.
+async fn forward(mut events: mpsc::Receiver<Box<RawValue>>, to: MethodSink, answered: CancellationToken) {
+    if events.recv().await.is_none() {
+        return;
+    }
+    answered.cancelled().await;
+    loop {
+        let next = tokio::select! {
+            next = events.recv() => next,
+            () = to.closed() => return,
+        };
+        let Some(event) = next else { return };
+        if to.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Who is answered.
 #[derive(Clone)]
 struct Client {
@@ -189,9 +207,11 @@ impl Client {
     async fn answer(&self, message: Box<RawValue>) {
         if message.get().starts_with('[') {
             let _slot = self.slots.acquire().await;
-            if let Some(response) = self.batch(message.get()).await {
+            let answered = CancellationToken::new();
+            if let Some(response) = self.batch(message.get(), &answered).await {
                 self.send(response).await;
             }
+            answered.cancel();
             return;
         }
         let request = serde_json::from_str::<Request<'_>>(message.get());
@@ -200,7 +220,7 @@ impl Client {
             .is_ok_and(|request| WAITING.contains(&request.method_name()));
         let _slot = if waits { None } else { self.slots.acquire().await.ok() };
         let response = match request {
-            Ok(request) => Some(self.call(request).await),
+            Ok(request) => Some(self.call(request, self.sink.clone()).await),
             Err(_) => self.without_id(message.get()).await,
         };
         // Whoever subscribes has the answer already.
@@ -209,7 +229,8 @@ impl Client {
         }
     }
 
-    async fn batch(&self, message: &str) -> Option<MethodResponse> {
+    /// The answer to a batch. The events of what it subscribes to come once that is `answered`.
+    async fn batch(&self, message: &str, answered: &CancellationToken) -> Option<MethodResponse> {
         let batch: Vec<&RawValue> = serde_json::from_str(message).unwrap_or_default();
         if batch.is_empty() {
             return Some(invalid_request());
@@ -220,7 +241,7 @@ impl Client {
         }
         let mut answers = BatchResponseBuilder::new_with_limit(MAX_BYTES);
         for message in batch {
-            let Some(response) = self.single(message.get()).await else {
+            let Some(response) = self.single(message.get(), answered).await else {
                 continue;
             };
             if let Err(too_long) = answers.append(response) {
@@ -230,10 +251,16 @@ impl Client {
         (!answers.is_empty()).then(|| MethodResponse::from_batch(answers.finish()))
     }
 
-    /// The answer to one request; none to a notification.
-    async fn single(&self, message: &str) -> Option<MethodResponse> {
+    /// The answer to one request of a batch; none to a notification.
+    async fn single(&self, message: &str, answered: &CancellationToken) -> Option<MethodResponse> {
         match serde_json::from_str::<Request<'_>>(message) {
-            Ok(request) => Some(self.call(request).await),
+            Ok(request) if subscribes(&request.method) => {
+                let (unsent, events) = mpsc::channel(MAX_UNWRITTEN);
+                tokio::spawn(forward(events, self.sink.clone(), answered.clone()));
+                let sink = MethodSink::new_with_limit(unsent, MAX_MESSAGE);
+                Some(self.call(request, sink).await)
+            }
+            Ok(request) => Some(self.call(request, self.sink.clone()).await),
             Err(_) => self.without_id(message).await,
         }
     }
@@ -252,12 +279,14 @@ impl Client {
         // What it would subscribe to could not be told apart from other events.
         if !subscribes(&method) {
             let params = params.map(ToOwned::to_owned);
-            self.call(Request::owned(method.into_owned(), params, Id::Null)).await;
+            let request = Request::owned(method.into_owned(), params, Id::Null);
+            self.call(request, self.sink.clone()).await;
         }
         None
     }
 
-    async fn call(&self, request: Request<'_>) -> MethodResponse {
+    /// Carries out a request. What it subscribes to goes to `sink`, the answer first.
+    async fn call(&self, request: Request<'_>, sink: MethodSink) -> MethodResponse {
         let params = Params::new(request.params.as_ref().map(|params| params.get())).into_owned();
         let id = request.id.into_owned();
         match self.methods.method(&request.method) {
@@ -276,7 +305,7 @@ impl Client {
                     id_provider: &*self.ids,
                     subscription_permit,
                 };
-                callback(id, params, self.sink.clone(), state, Extensions::new()).await
+                callback(id, params, sink, state, Extensions::new()).await
             }
         }
     }

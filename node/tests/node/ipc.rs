@@ -90,6 +90,37 @@ async fn the_socket_answers_requests_batches_and_subscriptions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_subscribes_is_answered_once_and_before_its_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, path) = listening(folder.path()).await;
+    let provider = plain(&node.http_endpoint());
+    let mut client = Client::connect(&path);
+    let request = |id: u64, method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let batch = [
+        request(1, "eth_subscribe", json!(["newHeads"])),
+        request(2, "eth_subscribe", json!(["nothing"])),
+        // Mined before the batch is answered.
+        request(3, "evm_mine", json!([])),
+    ];
+    client.write(&json!(batch).to_string());
+    let answers = client.next();
+    let id = answers[0]["result"].clone();
+    assert!(id.is_string(), "{answers}");
+    assert_eq!((&answers[0]["id"], &answers[1]["id"]), (&json!(1), &json!(2)));
+    assert!(answers[1]["error"].is_object(), "{answers}");
+    raw(&provider, "evm_mine", json!([])).await;
+    for number in ["0x1", "0x2"] {
+        let head = client.next();
+        assert_eq!(head["params"]["subscription"], id);
+        assert_eq!(head["params"]["result"]["number"], json!(number));
+    }
+    client.write(&json!([request(4, "eth_unsubscribe", json!([id]))]).to_string());
+    assert_eq!(client.next()[0]["result"], json!(true));
+    raw(&provider, "evm_mine", json!([])).await;
+    assert_eq!(client.chain_id()["id"], json!(99), "no head comes before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_json_ends_the_connection_after_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (_node, path) = listening(folder.path()).await;
