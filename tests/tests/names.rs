@@ -32,5 +32,8 @@ fn the_node_knows_every_name_of_the_guard() {
     let (known, wanted) = (items(&built_in), items(&guard));
     assert!(wanted.len() > 100, "{}", wanted.len());
     let missing: Vec<_> = wanted.difference(&known).collect();
-    assert!(missing.is_empty(), "node/src/trace/signatures.txt lacks or misstates {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "node/src/trace/signatures.txt lacks or misstates {missing:#?}"
+    );
 }
