@@ -57,7 +57,7 @@ impl Fork {
         let config = NodeConfig {
             fork_url: Some(upstream),
             fork_block_number: Some(live.fork_block),
-            chain_id: Some(CHAIN_ID),
+            fork_chain_id: Some(CHAIN_ID),
             block_time: (pace == Pace::Clock).then_some(BLOCK_TIME),
             no_mining: pace == Pace::OnDemand,
             order: TransactionOrder::Arrival,

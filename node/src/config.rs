@@ -147,9 +147,11 @@ pub struct NodeConfig {
     pub port: u16,
     /// Time between blocks, at least one millisecond. `None`: a block for every transaction as it comes (automine).
     pub block_time: Option<Duration>,
-    /// Chain id. On a fork it must be the upstream's, or the node refuses to start; `None` takes the upstream's, or
-    /// [`DEFAULT_CHAIN_ID`] on a fresh chain.
+    /// Chain id; the forked chain's, or 31337, unless given. With another one than its chain's, a fork accepts nothing that is signed for that
+    /// chain, and cannot start in the middle of one of its blocks.
     pub chain_id: Option<u64>,
+    /// Chain id that the endpoint to fork must serve; any unless given.
+    pub fork_chain_id: Option<u64>,
     /// A genesis file as geth has it: accounts, chain id, time, gas limit and base fee of a fresh chain.
     pub genesis: Option<PathBuf>,
     /// Number of the first block of a fresh chain.
@@ -258,6 +260,7 @@ impl Default for NodeConfig {
             port: 0,
             block_time: None,
             chain_id: None,
+            fork_chain_id: None,
             genesis: None,
             genesis_number: 0,
             state: StateFiles::default(),

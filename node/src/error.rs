@@ -39,7 +39,7 @@ pub enum NodeError {
     },
     /// The upstream chain has another id than the one asked for.
     #[error(
-        "the RPC to fork, {endpoint}, serves chain {found}, not chain {expected}: give the endpoint of the right chain, or leave out the chain id"
+        "the RPC to fork, {endpoint}, serves chain {found}, not chain {expected}: give the endpoint of the right chain, or leave out the fork's chain id"
     )]
     WrongChain {
         /// The endpoint without path and credentials.

@@ -69,14 +69,14 @@ impl Fork {
     pub(crate) async fn connect(url: &Url, config: &NodeConfig) -> Result<Self, NodeError> {
         let requests = &config.fork_requests;
         let named = Endpoint::new(url, &requests.fallbacks);
-        let opened = open::open_all(url, requests, &named, config.chain_id).await?;
+        let opened = open::open_all(url, requests, &named, config.fork_chain_id).await?;
         let upstreams = open::together(&opened, requests);
         let provider = open::provider(upstreams.clone());
         let found = Finder {
             provider: &provider,
             named: &named,
         };
-        let chain_id = found.chain_id(config.chain_id).await?;
+        let chain_id = found.chain_id(config.fork_chain_id).await?;
         let (tip, replay) = match config.fork_transaction_hash {
             Some(hash) => found.inside(hash).await?,
             None => (found.block(config).await?, None),

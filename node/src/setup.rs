@@ -81,9 +81,7 @@ pub(crate) async fn node(mut config: NodeConfig, before: Option<Lasting>) -> Res
         .map_err(|error| NodeError::State {
             reason: error.to_string(),
         })?;
-    let chain_id = fork
-        .as_ref()
-        .map_or(config.chain_id.unwrap_or(DEFAULT_CHAIN_ID), |fork| fork.chain_id);
+    let chain_id = chain_id(&config, fork.as_deref())?;
     let now = config.timestamp.unwrap_or_else(clock::unix_now);
     let lasting = match before {
         Some(lasting) => lasting,
@@ -137,6 +135,23 @@ async fn start_from(node: Node) -> Result<Node, NodeError> {
         Ok(node)
     });
     work.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
+}
+
+/// The settings' chain id, else the forked chain's.
+fn chain_id(config: &NodeConfig, fork: Option<&Fork>) -> Result<u64, NodeError> {
+    let Some(fork) = fork else {
+        return Ok(config.chain_id.unwrap_or(DEFAULT_CHAIN_ID));
+    };
+    match config.chain_id.filter(|id| *id != fork.chain_id) {
+        Some(_) if fork.replay.is_some() => Err(NodeError::Config {
+            field: "chain_id",
+            reason: format!(
+                "must be the forked chain's, {}, with fork_transaction_hash: the transactions before that one are signed for it",
+                fork.chain_id
+            ),
+        }),
+        other => Ok(other.unwrap_or(fork.chain_id)),
+    }
 }
 
 fn mining(config: &NodeConfig) -> Mining {

@@ -105,6 +105,7 @@ fn after_reset(mut config: NodeConfig, forking: Option<Forking>) -> Result<NodeC
         if config.fork_url.as_ref() != Some(&url) {
             config.fork_requests.fallbacks.clear();
             config.chain_id = None;
+            config.fork_chain_id = None;
         }
         config.fork_url = Some(url);
     }

@@ -46,7 +46,7 @@ async fn an_endpoint_that_is_down_is_named_without_its_key() {
 async fn another_chain_and_a_missing_block_are_told_apart() {
     let anvil = Anvil::start(&[]).await;
     let error = spawn(NodeConfig {
-        chain_id: Some(42_161),
+        fork_chain_id: Some(42_161),
         ..anvil.fork_config()
     })
     .await

@@ -287,3 +287,39 @@ async fn traces_of_before_the_fork_follow_the_tracer_that_was_asked_for() {
         assert!(steps || told.contains(&counter.to_string().to_lowercase()), "{tracer}");
     }
 }
+
+#[tokio::test]
+async fn a_fork_may_have_a_chain_id_of_its_own() {
+    let anvil = Anvil::start(&[]).await;
+    let upstream = plain(&anvil.endpoint);
+    let mined = send(&upstream, transfer(ALICE, BOB, 1)).await.transaction_hash;
+    let node = spawn(NodeConfig {
+        chain_id: Some(1_337),
+        ..anvil.fork_config()
+    })
+    .await
+    .unwrap();
+    let provider = plain(&node.http_endpoint());
+    assert_eq!(provider.get_chain_id().await.unwrap(), 1_337);
+    assert!(send(&provider, transfer(ALICE, BOB, 1)).await.status());
+    // CHAINID; PUSH0; MSTORE; RETURN(0, 32)
+    let asks = alloy::primitives::Address::repeat_byte(0xc1);
+    raw(&provider, "anvil_setCode", json!([asks, "0x465f5260205ff3"])).await;
+    let seen = raw(&provider, "eth_call", json!([{ "to": asks }])).await;
+    assert_eq!(seen, json!(B256::from(U256::from(1_337))));
+    // What happened before the fork stays what it was.
+    let trace = raw(
+        &provider,
+        "debug_traceTransaction",
+        json!([mined, { "tracer": "callTracer" }]),
+    )
+    .await;
+    assert_eq!(trace["gasUsed"], json!("0x5208"));
+    let inside = spawn(NodeConfig {
+        chain_id: Some(1_337),
+        fork_transaction_hash: Some(mined),
+        ..anvil.fork_config()
+    });
+    let refused = inside.await.unwrap_err().to_string();
+    assert!(refused.contains("must be the forked chain's, 31337"), "{refused}");
+}

@@ -60,11 +60,6 @@ impl Args {
         if in_url.is_some() && (self.fork_block_number.is_some() || self.fork_transaction_hash.is_some()) {
             bail!("the block to fork is given twice, in --fork-url and by another flag");
         }
-        if let (Some(one), Some(other)) = (self.chain_id, self.fork_chain_id)
-            && one != other
-        {
-            bail!("--chain-id is {one} and --fork-chain-id {other}: a fork keeps the id of its chain");
-        }
         let code_size_limit = self.code_size_limit;
         Ok(NodeConfig {
             fork_url,
@@ -91,7 +86,8 @@ impl Args {
             block_time: self.block_time,
             mixed_mining: self.mixed_mining,
             no_mining: self.no_mining,
-            chain_id: self.chain_id.or(self.fork_chain_id),
+            chain_id: self.chain_id,
+            fork_chain_id: self.fork_chain_id,
             genesis: self.init.clone(),
             genesis_number: self.number.unwrap_or_default(),
             state: self.state_files(),

@@ -63,7 +63,7 @@ pub(crate) struct Args {
         help_heading = "Fork"
     )]
     fork_transaction_hash: Option<B256>,
-    /// Chain id that the endpoint must serve; as `--chain-id` on a fork.
+    /// Chain id that the endpoint must serve.
     #[arg(long, value_name = "ID", requires = "fork_url", help_heading = "Fork")]
     fork_chain_id: Option<u64>,
     /// Header of each request to the endpoint, as `Name: value`.
@@ -90,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long, visible_alias = "no-rpc-rate-limit", help_heading = "Fork")]
     no_rate_limit: bool,
 
-    /// Chain id; on a fork it must be the forked chain's.
+    /// Chain id [default: the forked chain's, or 31337].
     #[arg(long, value_name = "ID", help_heading = "Chain")]
     chain_id: Option<u64>,
     /// Unix time of the first block of a fresh chain.
