@@ -24,6 +24,19 @@ pub struct SentTransaction {
     pub priority_fee: u128,
 }
 
+impl From<TransactionRecord> for SentTransaction {
+    fn from(record: TransactionRecord) -> Self {
+        Self {
+            hash: record.hash,
+            sender: record.sender,
+            nonce: record.nonce,
+            raw: record.raw,
+            max_fee: record.max_fee,
+            priority_fee: record.priority_fee,
+        }
+    }
+}
+
 impl Store {
     /// Stores a transaction that was sent for an intent; sending the same bytes again changes nothing.
     ///

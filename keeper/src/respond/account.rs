@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::consensus::TxEip1559;
+use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
 use super::signer::KeySigner;
-use crate::chain::{Rpc, RpcError};
+use crate::chain::{CallError, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
 /// Why an account cannot send.
@@ -133,6 +134,22 @@ impl Account {
     /// Most wei per gas that a transaction would offer now.
     pub(super) async fn max_fee(&self) -> u128 {
         self.armed.lock().await.max_fee()
+    }
+
+    /// Why it could not pay for a call at the fees of now; `None` when it could.
+    pub(super) async fn shortfall(&self, call: &Call) -> Result<Option<String>, RpcError> {
+        let from = self.address();
+        let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
+        let held = self.rpc.balance(from).await?;
+        Ok((held < needed).then(|| format!("{from} holds {held} wei and may need {needed} to pay for it")))
+    }
+
+    /// What a call would answer if it was sent now.
+    pub(super) async fn rehearse(&self, call: &Call) -> Result<Bytes, CallError> {
+        let Call { to, data, gas } = call;
+        self.rpc
+            .call(Some(self.address()), *to, data.clone(), Some(*gas), BlockId::latest())
+            .await
     }
 
     /// The same, sending only while nobody else of the fleet that shares `store` can have the turn.

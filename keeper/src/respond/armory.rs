@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alloy::eips::BlockId;
-use alloy::primitives::{Bytes, U256};
+use alloy::primitives::Bytes;
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
 
@@ -170,25 +169,10 @@ impl Armory {
         {
             return Ok(Some(error.to_string()));
         }
-        let rpc = account.rpc();
-        let (from, call) = (account.address(), &armed.call);
-        let needed = U256::from(account.max_fee().await).saturating_mul(U256::from(call.gas));
-        let held = rpc.balance(from).await?;
-        if held < needed {
-            return Ok(Some(format!(
-                "{from} holds {held} wei and may need {needed} to pay for it"
-            )));
+        if let Some(shortfall) = account.shortfall(&armed.call).await? {
+            return Ok(Some(shortfall));
         }
-        match rpc
-            .call(
-                Some(from),
-                call.to,
-                call.data.clone(),
-                Some(call.gas),
-                BlockId::latest(),
-            )
-            .await
-        {
+        match account.rehearse(&armed.call).await {
             Ok(_) => Ok(None),
             Err(CallError::Rpc(error)) => Err(error.into()),
             Err(CallError::Reverted(data)) => Ok(match classify_revert(armed.kind, &data) {

@@ -154,7 +154,7 @@ fn bumped(fee: u128) -> u128 {
 pub(super) struct Delivery<'a> {
     pub(super) account: &'a Account,
     pub(super) settings: &'a DeliverSettings,
-    /// Where sent bytes are kept; the heartbeat keeps none.
+    /// Where sent bytes are kept, if they are.
     pub(super) ledger: Option<(&'a Store, &'a Intent)>,
     pub(super) call: &'a Call,
     /// What was sent so far, by an earlier run too.
@@ -162,6 +162,21 @@ pub(super) struct Delivery<'a> {
     /// Whether an earlier run sent something.
     pub(super) resumed: bool,
     pub(super) accepted_at: Option<Instant>,
+}
+
+impl<'a> Delivery<'a> {
+    /// The delivery of a call that the record has no intent for.
+    pub(super) fn unrecorded(account: &'a Account, settings: &'a DeliverSettings, call: &'a Call) -> Self {
+        Self {
+            account,
+            settings,
+            ledger: None,
+            call,
+            sent: Vec::new(),
+            resumed: false,
+            accepted_at: None,
+        }
+    }
 }
 
 impl Delivery<'_> {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use alloy::eips::BlockId;
 use alloy::primitives::Address;
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
@@ -83,18 +82,7 @@ impl Heartbeat {
             gas: GAS,
         };
         let account = self.account.address();
-        let rehearsal = self
-            .account
-            .rpc()
-            .call(
-                Some(account),
-                call.to,
-                call.data.clone(),
-                Some(call.gas),
-                BlockId::latest(),
-            )
-            .await;
-        match rehearsal {
+        match self.account.rehearse(&call).await {
             Ok(_) => {}
             Err(CallError::Reverted(data)) => {
                 return Err(HeartbeatError::Refused {
@@ -104,15 +92,7 @@ impl Heartbeat {
             }
             Err(CallError::Rpc(error)) => return Err(HeartbeatError::Deliver(error.into())),
         }
-        let delivery = Delivery {
-            account: &self.account,
-            settings: &self.settings,
-            ledger: None,
-            call: &call,
-            sent: Vec::new(),
-            resumed: false,
-            accepted_at: None,
-        };
+        let delivery = Delivery::unrecorded(&self.account, &self.settings, &call);
         let delivered = delivery.run(|_, _| {}).await?;
         if delivered.receipt.status() {
             return Ok(());

@@ -131,33 +131,13 @@ impl Observer {
             .into(),
             gas: GAS.saturating_add(STREAM_GAS.saturating_mul(count)),
         };
-        let account = self.account.address();
-        let rehearsal = self
-            .account
-            .rpc()
-            .call(
-                Some(account),
-                call.to,
-                call.data.clone(),
-                Some(call.gas),
-                BlockId::latest(),
-            )
-            .await;
-        match rehearsal {
+        match self.account.rehearse(&call).await {
             Ok(_) => {}
             Err(CallError::Reverted(data)) if is_expected(&data) => return Ok(LONGEST),
             Err(CallError::Reverted(data)) => return Err(ObserveError::Refused(describe_revert(&data))),
             Err(CallError::Rpc(error)) => return Err(ObserveError::Deliver(error.into())),
         }
-        let delivery = Delivery {
-            account: &self.account,
-            settings: &self.settings,
-            ledger: None,
-            call: &call,
-            sent: Vec::new(),
-            resumed: false,
-            accepted_at: None,
-        };
+        let delivery = Delivery::unrecorded(&self.account, &self.settings, &call);
         let delivered = delivery.run(|_, _| {}).await?;
         if !delivered.receipt.status() {
             // Somebody observed first, or an incident has begun: the next look tells.

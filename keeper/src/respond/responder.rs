@@ -160,14 +160,7 @@ impl Responder {
                 .await?
                 .into_iter()
                 .filter(|tx| tx.status != "reverted")
-                .map(|tx| SentTransaction {
-                    hash: tx.hash,
-                    sender: tx.sender,
-                    nonce: tx.nonce,
-                    raw: tx.raw,
-                    max_fee: tx.max_fee,
-                    priority_fee: tx.priority_fee,
-                })
+                .map(SentTransaction::from)
                 .collect()
         };
         if let Some(delivered) = self.included(&sent).await? {
@@ -195,15 +188,7 @@ impl Responder {
             return Ok(delivered);
         }
         for tx in self.store.transactions_of(intent.id).await? {
-            let sent = SentTransaction {
-                hash: tx.hash,
-                sender: tx.sender,
-                nonce: tx.nonce,
-                raw: tx.raw,
-                max_fee: tx.max_fee,
-                priority_fee: tx.priority_fee,
-            };
-            if let Some(other) = self.included(&[sent]).await?
+            if let Some(other) = self.included(&[tx.into()]).await?
                 && raised(&other)
             {
                 return Ok(other);

@@ -296,15 +296,7 @@ impl Climber {
                 }
                 Err(error) => return Err(Tried::Later(error.to_string())),
             }
-            let delivery = Delivery {
-                account,
-                settings: &self.responder.settings,
-                ledger: None,
-                call: &call,
-                sent: Vec::new(),
-                resumed: false,
-                accepted_at: None,
-            };
+            let delivery = Delivery::unrecorded(account, &self.responder.settings, &call);
             match delivery.run(|_, _| {}).await {
                 Ok(delivered) if delivered.receipt.status() => {
                     let hash = delivered.receipt.transaction_hash;
@@ -390,11 +382,6 @@ impl From<ServiceError> for Tried {
             ServiceError::Refused(why) => Self::Failed(why),
         }
     }
-}
-
-/// A payer needs this much for a call.
-fn cost(max_fee: u128, gas: u64) -> U256 {
-    U256::from(max_fee).saturating_mul(U256::from(gas))
 }
 
 /// The accounts that could pay are whoever has the money; their addresses are for messages.

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alloy::eips::BlockId;
 use alloy::sol_types::SolCall;
 
 use super::safe::{ISafe, SignedSafeTx, state};
-use super::{Climber, SAFE_GAS, SafeFallback, cost};
+use super::{Climber, SAFE_GAS, SafeFallback};
 use crate::chain::CallError;
 use crate::record::AlarmKind;
 use crate::respond::account::Account;
@@ -121,25 +120,10 @@ impl Climber {
 
 /// Why a Safe would not execute a call that this account sends; `None` when it would.
 pub(super) async fn rehearse(account: &Account, call: &Call) -> Result<Option<String>, CallError> {
-    let from = account.address();
-    let rpc = account.rpc();
-    let needed = cost(account.max_fee().await, call.gas);
-    let held = rpc.balance(from).await.map_err(CallError::Rpc)?;
-    if held < needed {
-        return Ok(Some(format!(
-            "{from} holds {held} wei and may need {needed} to pay for it"
-        )));
+    if let Some(shortfall) = account.shortfall(call).await.map_err(CallError::Rpc)? {
+        return Ok(Some(shortfall));
     }
-    let answer = rpc
-        .call(
-            Some(from),
-            call.to,
-            call.data.clone(),
-            Some(call.gas),
-            BlockId::latest(),
-        )
-        .await;
-    match answer {
+    match account.rehearse(call).await {
         Ok(answer) => Ok(match ISafe::execTransactionCall::abi_decode_returns(&answer) {
             Ok(true) => None,
             Ok(false) => Some("the Safe would execute it, and what it does would fail".to_owned()),
