@@ -1,4 +1,4 @@
-//! A stock anvil with a hundred contracts that log when they are called, and what they should have logged.
+//! A stock anvil, or our own node, with a hundred contracts that log when they are called, and what they should have logged.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256, hex, keccak256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::Filter;
+use cordon_node::{NodeConfig, NodeHandle};
 use eyre::{OptionExt, WrapErr, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,9 +22,17 @@ pub(crate) const CONTRACTS: u64 = 100;
 /// First development account of anvil.
 pub(crate) const USER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
-/// An anvil process; it dies with this value.
+/// Who makes the blocks.
+enum Node {
+    /// A process of its own; it dies with this value.
+    Anvil(Child),
+    /// Our own, in this process.
+    Ours { _handle: NodeHandle },
+}
+
+/// A node with contracts that log.
 pub(crate) struct Chain {
-    child: Child,
+    _node: Node,
     port: u16,
     provider: DynProvider,
     dir: TempDir,
@@ -55,12 +64,33 @@ impl Chain {
             .stderr(Stdio::null())
             .spawn()
             .wrap_err("anvil does not start")?;
+        Self::on(Node::Anvil(child), port, dir).await
+    }
+
+    /// On our own node, which keeps the states of all its blocks.
+    pub(crate) async fn ours() -> eyre::Result<Self> {
+        let config = NodeConfig {
+            silent: true,
+            no_mining: true,
+            ..NodeConfig::default()
+        };
+        let handle = cordon_node::spawn(config).await?;
+        let port = handle
+            .http_endpoint()
+            .rsplit_once(':')
+            .ok_or_eyre("no port")?
+            .1
+            .parse()?;
+        Self::on(Node::Ours { _handle: handle }, port, tempfile::tempdir()?).await
+    }
+
+    async fn on(node: Node, port: u16, dir: TempDir) -> eyre::Result<Self> {
         let provider = ProviderBuilder::new()
             .disable_recommended_fillers()
             .connect_http(format!("http://127.0.0.1:{port}").parse()?)
             .erased();
         let chain = Self {
-            child,
+            _node: node,
             port,
             provider,
             dir,
@@ -68,7 +98,7 @@ impl Chain {
         let begun = Instant::now();
         while chain.ask("eth_chainId", json!([])).await.is_err() {
             if begun.elapsed() > Duration::from_secs(20) {
-                bail!("anvil does not answer");
+                bail!("the node does not answer");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -196,10 +226,12 @@ impl Chain {
     }
 }
 
-impl Drop for Chain {
+impl Drop for Node {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Self::Anvil(child) = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -158,18 +158,22 @@ pub(crate) async fn reorg(anvil: &Path) -> eyre::Result<String> {
 
 /// Rules over blocks that have passed.
 pub(crate) async fn replay(anvil: &Path) -> eyre::Result<String> {
+    // Anvil keeps the states of some hundreds of blocks in memory; beyond them its disk would be measured.
+    let short = replayed(Chain::start(anvil).await?, "stock anvil", 400).await?;
+    let whole = replayed(Chain::ours().await?, "`cordon node`", 2_000).await?;
+    Ok(format!("{short}\n{whole}"))
+}
+
+async fn replayed(chain: Chain, node: &str, blocks: u64) -> eyre::Result<String> {
     const RULES: u64 = 200;
     const PER_BLOCK: u64 = 100;
-    // Anvil keeps the states of some hundreds of blocks in memory; beyond them its disk would be measured.
-    const BLOCKS: u64 = 400;
-    let chain = Chain::start(anvil).await?;
     let config = chain.rules(RULES).await?;
     let (from, _) = chain.head().await?;
-    for _ in 0..BLOCKS {
+    for _ in 0..blocks {
         chain.noise(PER_BLOCK).await?;
         chain.mine().await?;
     }
-    let range = [(from + 1).to_string(), (from + BLOCKS).to_string()];
+    let range = [(from + 1).to_string(), (from + blocks).to_string()];
     let output = Command::new(std::env::current_exe()?)
         .arg(REPLAY)
         .arg(config)
@@ -179,7 +183,7 @@ pub(crate) async fn replay(anvil: &Path) -> eyre::Result<String> {
     let answer: Value = serde_json::from_slice(&output.stdout)?;
     let number = |name: &str| answer.get(name).and_then(Value::as_f64).ok_or_eyre("the replay failed");
     Ok(format!(
-        "| replay: {BLOCKS} blocks of {PER_BLOCK} transactions, {RULES} rules of two reads | {:.0} blocks/s; {:.0} MiB at most; {} verdicts, {} unknown |",
+        "| replay on {node}: {blocks} blocks of {PER_BLOCK} transactions, {RULES} rules of two reads | {:.0} blocks/s; {:.0} MiB at most; {} verdicts, {} unknown |",
         number("blocks")? / number("seconds")?,
         number("mib")?,
         number("verdicts")?,
