@@ -504,7 +504,7 @@ impl Keeper {
             keep_blocks: self.options.keep_blocks,
             queue,
             upkeep,
-            accounts,
+            responder,
             alarms,
             events: self.events.clone(),
             reports: self.reports.clone(),

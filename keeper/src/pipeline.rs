@@ -16,7 +16,7 @@ use crate::event::KeeperEvent;
 use crate::health::Progress;
 use crate::record::{AlarmKind, BlockCommit, BlockRecord, Intent, Names, OpenIncident, Store, StoreError};
 use crate::report::Reports;
-use crate::respond::{Account, Job, Queue, Upkeep};
+use crate::respond::{Account, Job, Queue, Responder, Upkeep};
 use crate::rules::{BlockReading, CHECK_EVERY, GuardEventKind, ReadError, Reader};
 
 /// Blocks that are kept in memory to recognise a reorg.
@@ -65,7 +65,7 @@ pub(crate) struct Pipeline {
     /// `None` in a keeper that only watches.
     pub(crate) upkeep: Option<Upkeep>,
     /// `None` in a keeper that only watches.
-    pub(crate) accounts: Vec<Account>,
+    pub(crate) responder: Option<Responder>,
     pub(crate) alarms: Alarms,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
@@ -201,10 +201,15 @@ impl Pipeline {
         Ok(())
     }
 
+    /// The keeper's accounts; none in one that only watches.
+    fn accounts(&self) -> &[Account] {
+        self.responder.as_ref().map_or(&[], |responder| &responder.accounts)
+    }
+
     /// Takes blocks back; what was carried out in them is to be done again.
     async fn revert(&self, blocks: &[BlockRef]) -> Result<(), StoreError> {
         // Transactions of ours may have been in them.
-        for account in &self.accounts {
+        for account in self.accounts() {
             account.disarm().await;
         }
         self.resume(self.store.revert_blocks(blocks).await?);
@@ -226,7 +231,7 @@ impl Pipeline {
             }
             return Ok(());
         }
-        for account in &self.accounts {
+        for account in self.accounts() {
             account.note_base_fee(block.base_fee).await;
         }
         let open = self.store.watched().await?;
@@ -244,10 +249,16 @@ impl Pipeline {
             is_next,
             ..self.record(block, &reading)
         };
+        let foreseen = self.responder.as_ref();
+        let mut foreseen = foreseen.map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash));
         let commit = self.store.commit_block(&record, &self.names).await?;
         self.resume(commit.reopened.clone());
         for intent in &commit.intents {
-            self.queue.push(Job::now(intent.clone(), Some(decided_at)));
+            let rehearsal = foreseen.iter().position(|rehearsal| rehearsal.is_of(intent));
+            self.queue.push(Job {
+                rehearsal: rehearsal.map(|at| foreseen.swap_remove(at)),
+                ..Job::now(intent.clone(), Some(decided_at))
+            });
             let event = KeeperEvent::Decided {
                 intent: intent.id,
                 incident: intent.incident,

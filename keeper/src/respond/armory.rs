@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alloy::primitives::Bytes;
-use alloy::sol_types::SolCall;
-use cordon_client::guard::ICordonGuard as Guard;
+use alloy::primitives::B256;
 
 use super::account::Account;
 use super::answer::{Refusal, classify_revert, describe_revert};
 use super::deliver::Call;
+use super::rehearsal::Deed;
 use super::responder::Responder;
 use crate::chain::CallError;
 use crate::decide::{Response, RulePolicy};
@@ -67,35 +66,25 @@ impl Armory {
         let rules = policies
             .iter()
             .filter(|policy| plain.contains(&policy.index) && !policy.shadow)
-            .map(|policy| {
-                let (kind, data): (IntentKind, Bytes) = match policy.response {
-                    Response::Trip => {
-                        let call = Guard::tripCall {
-                            rule: policy.index,
-                            witness: Vec::new(),
-                        };
-                        (IntentKind::Trip, call.abi_encode().into())
-                    }
-                    Response::Contain => {
-                        let call = Guard::containCall {
-                            scope: policy.scope,
-                            level: super::responder::abi_level(policy.level),
-                            duration: policy.duration,
-                            evidence: alloy::primitives::B256::ZERO,
-                        };
-                        (IntentKind::Contain, call.abi_encode().into())
-                    }
+            .filter_map(|policy| {
+                let deed = Deed {
+                    kind: match policy.response {
+                        Response::Trip => IntentKind::Trip,
+                        Response::Contain => IntentKind::Contain,
+                    },
+                    rule: Some(policy.index),
+                    scope: policy.scope,
+                    level: policy.level,
+                    duration: policy.duration,
+                    witness: Vec::new(),
+                    evidence: B256::ZERO,
                 };
-                Armed {
+                Some(Armed {
                     rule: policy.index,
                     name: policy.id.clone(),
-                    call: Call {
-                        to: responder.guard,
-                        data,
-                        gas: responder.gas.limit(policy.scope),
-                    },
-                    kind,
-                }
+                    call: responder.call(&deed)?,
+                    kind: deed.kind,
+                })
             })
             .collect();
         Self {

@@ -6,15 +6,18 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::rehearsal::Rehearsal;
 use crate::record::Intent;
 
 /// An intent to be carried out.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Job {
     /// The intent.
     pub intent: Intent,
     /// When it was decided on; `None` for one of an earlier run.
     pub decided_at: Option<Instant>,
+    /// A rehearsal that began when it was decided on.
+    pub rehearsal: Option<Rehearsal>,
     /// Not before this.
     pub due: Instant,
     /// How often it was tried in vain.
@@ -28,6 +31,7 @@ impl Job {
         Self {
             intent,
             decided_at,
+            rehearsal: None,
             due: Instant::now(),
             failures: 0,
         }

@@ -3,20 +3,20 @@
 use std::time::{Duration, Instant};
 
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, Bytes};
-use alloy::sol_types::SolCall;
+use alloy::primitives::Address;
 use cordon_client::guard::ICordonGuard as Guard;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast;
 
 use super::account::Account;
-use super::answer::{Refusal, classify_revert, describe_revert, effects};
+use super::answer::effects;
 use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
 use super::queue::{Job, Queue};
+use super::rehearsal::Deed;
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, CallError, Rpc};
+use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
-use crate::decide::{ScopeReading, held};
+use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
 use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store};
 use crate::report::Reports;
@@ -90,7 +90,7 @@ impl Responder {
         loop {
             let mut job = self.queue.next().await;
             let subject = format!("intent {}", job.intent.id);
-            let (after, why) = match self.attempt(&job).await {
+            let (after, why) = match self.attempt(&mut job).await {
                 Ok(Step::Finished(end)) => match self.finish(&job, &end).await {
                     Ok(true) => {
                         if job.failures >= PATIENCE {
@@ -134,7 +134,7 @@ impl Responder {
         }
     }
 
-    fn title(&self, intent: &Intent) -> String {
+    pub(super) fn title(&self, intent: &Intent) -> String {
         let scope = self.names.scope(intent.scope);
         match (intent.kind, intent.rule) {
             (IntentKind::Trip, Some(rule)) => format!("trip of {} on {scope}", self.names.rule(rule)),
@@ -142,12 +142,14 @@ impl Responder {
         }
     }
 
-    async fn attempt(&self, job: &Job) -> Result<Step, super::DeliverError> {
+    async fn attempt(&self, job: &mut Job) -> Result<Step, super::DeliverError> {
+        let rehearsal = job.rehearsal.take();
+        let job = &*job;
         let intent = &job.intent;
         if job.decided_at.is_none() && !self.store.is_open(intent.id).await? {
             return Ok(Step::Needless);
         }
-        let Some(call) = self.call(intent) else {
+        let Some(call) = self.call(&Deed::from(intent)) else {
             return Ok(Step::Finished(Box::new(end(Outcome::Recorded, "nothing to send"))));
         };
         // What an earlier attempt or run, or another keeper, has sent may be in a block already: the chain is asked before
@@ -173,7 +175,7 @@ impl Responder {
         {
             return self.confirm(job, &delivered).await;
         }
-        if let Some(step) = self.rehearse(intent, &call).await? {
+        if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
         }
         let delivered = self.race(job, &call, &sent).await?;
@@ -226,7 +228,10 @@ impl Responder {
                 accepted_at: None,
             };
             runs.push(async move {
-                tokio::time::sleep(wait).await;
+                // Even a sleep of nothing lasts until the timer's next tick, a millisecond.
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
                 (account.address(), delivery.run(on_accepted).await)
             });
             wait = wait.saturating_add(self.settings.hedge);
@@ -252,7 +257,7 @@ impl Responder {
     }
 
     /// The account that reads and simulations are made for.
-    fn first(&self) -> Option<&Account> {
+    pub(super) fn first(&self) -> Option<&Account> {
         self.accounts.first()
     }
 
@@ -296,109 +301,6 @@ impl Responder {
         Ok(None)
     }
 
-    fn call(&self, intent: &Intent) -> Option<Call> {
-        let data: Bytes = match (intent.kind, intent.rule) {
-            (IntentKind::Trip, Some(rule)) => Guard::tripCall {
-                rule,
-                witness: intent.witness.clone(),
-            }
-            .abi_encode()
-            .into(),
-            (IntentKind::Contain, _) => Guard::containCall {
-                scope: intent.scope,
-                level: abi_level(intent.level),
-                duration: intent.duration,
-                evidence: intent.block_hash,
-            }
-            .abi_encode()
-            .into(),
-            (IntentKind::Retry, _) => Guard::retryContainmentCall { scope: intent.scope }.abi_encode().into(),
-            (IntentKind::Settle, _) => Guard::settleCall { scope: intent.scope }.abi_encode().into(),
-            (IntentKind::Trip | IntentKind::Shadow, _) => return None,
-        };
-        Some(Call {
-            to: self.guard,
-            data,
-            gas: self.gas.limit(intent.scope),
-        })
-    }
-
-    /// Reads the scope and simulates the call on the newest block: a step when there is nothing to send.
-    async fn rehearse(&self, intent: &Intent, call: &Call) -> Result<Option<Step>, super::DeliverError> {
-        let latest = BlockId::latest();
-        let from = self.first().map(Account::address);
-        let (scopes, simulated, newest) = futures::future::join3(
-            self.readings(intent.scope, latest),
-            self.rpc.call(from, call.to, call.data.clone(), Some(call.gas), latest),
-            self.rpc.latest(),
-        )
-        .await;
-        let newest = newest?;
-        let now = newest.timestamp;
-        let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
-        if raises
-            && let Ok(scopes) = &scopes
-            && held(scopes, intent.scope, intent.level, now, intent.duration)
-        {
-            let text = format!(
-                "{} is held already: {}",
-                self.names.scope(intent.scope),
-                self.state(scopes, intent.scope)
-            );
-            return Ok(Some(Step::Finished(judged(Outcome::AlreadyHeld, &text, newest))));
-        }
-        match simulated {
-            Ok(_) => Ok(None),
-            Err(CallError::Rpc(error)) if error.is_unreachable() => Err(error.into()),
-            Err(CallError::Rpc(error)) => Ok(Some(Step::Later {
-                after: FIRST_RETRY,
-                why: error.to_string(),
-            })),
-            Err(CallError::Reverted(data)) => {
-                let gone = classify_revert(intent.kind, &data) == Refusal::HoldsAgain;
-                if gone && self.another_would(from, call).await {
-                    return Ok(None);
-                }
-                Ok(Some(self.refused(intent, &data, newest)))
-            }
-        }
-    }
-
-    /// Whether the call would take effect as another endpoint sees the chain: one that hides a breach must not talk the keeper
-    /// out of what it has found. The guard finds out.
-    async fn another_would(&self, from: Option<Address>, call: &Call) -> bool {
-        let asks = self.rpc.each().into_iter().map(|(_, rpc)| {
-            let call = call.clone();
-            async move {
-                rpc.call(from, call.to, call.data, Some(call.gas), BlockId::latest())
-                    .await
-            }
-        });
-        if self.rpc.endpoint_count() < 2 {
-            return false;
-        }
-        futures::future::join_all(asks).await.iter().any(Result::is_ok)
-    }
-
-    fn refused(&self, intent: &Intent, data: &Bytes, newest: BlockRef) -> Step {
-        let why = describe_revert(data);
-        let finished = |outcome| Step::Finished(judged(outcome, &format!("{}: {why}", self.title(intent)), newest));
-        match classify_revert(intent.kind, data) {
-            Refusal::HoldsAgain => finished(Outcome::HoldsAgain),
-            Refusal::AlreadyHeld => finished(Outcome::AlreadyHeld),
-            Refusal::Refused => finished(Outcome::Refused),
-            Refusal::Retry => Step::Later {
-                after: FIRST_RETRY,
-                why,
-            },
-            Refusal::NotBefore(until) => {
-                let wait =
-                    Duration::from_secs(until.saturating_sub(newest.timestamp).min(5)).max(Duration::from_millis(200));
-                Step::Later { after: wait, why }
-            }
-        }
-    }
-
     /// The scope and the protocol's scope at a block.
     pub(super) async fn readings(&self, scope: u8, block: BlockId) -> Result<Vec<ScopeReading>, CallError> {
         let (own, protocol) = futures::future::join(
@@ -437,14 +339,6 @@ pub(super) fn end(outcome: Outcome, detail: &str) -> Confirmation {
         decision_to_broadcast: None,
         broadcast_to_contained: None,
     }
-}
-
-/// What was found on the state of `block`, and is worth nothing without it.
-fn judged(outcome: Outcome, detail: &str, block: BlockRef) -> Box<Confirmation> {
-    Box::new(Confirmation {
-        judged_at: Some(block),
-        ..end(outcome, detail)
-    })
 }
 
 /// A level of ours as the ABI's.

@@ -10,7 +10,7 @@ mod service;
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, Bytes};
 use alloy::sol_types::SolCall;
 use cordon_client::config::{Fallback, SecretError, SecretText};
 use cordon_client::guard::ICordonGuard as Guard;

@@ -1,0 +1,257 @@
+//! An action tried out before it is sent: what the chain would make of it now. For a fresh decision the asking begins while the
+//! record is being written, so that it costs no time of its own.
+
+use std::time::{Duration, Instant};
+
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256, Bytes};
+use alloy::sol_types::SolCall;
+use cordon_client::guard::ICordonGuard as Guard;
+use cordon_core::level::Level;
+use futures::future::{join_all, join3};
+use tokio::task::JoinHandle;
+
+use super::answer::{Refusal, classify_revert, describe_revert};
+use super::deliver::{Call, DeliverError};
+use super::responder::{FIRST_RETRY, Responder, Step, abi_level, end};
+use crate::chain::{BlockRef, CallError, RpcError};
+use crate::decide::{Act, Decision, ScopeReading, held};
+use crate::record::{Confirmation, Intent, IntentKind, Outcome};
+
+/// What was asked longer ago than this is asked again: a block of Arbitrum.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// What is to be done about a scope: an intent without its place in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deed {
+    pub(super) kind: IntentKind,
+    pub(super) rule: Option<u16>,
+    pub(super) scope: u8,
+    pub(super) level: Level,
+    pub(super) duration: u32,
+    pub(super) witness: Vec<B256>,
+    /// Hash of the block that it was decided on.
+    pub(super) evidence: B256,
+}
+
+impl From<&Intent> for Deed {
+    fn from(intent: &Intent) -> Self {
+        Self {
+            kind: intent.kind,
+            rule: intent.rule,
+            scope: intent.scope,
+            level: intent.level,
+            duration: intent.duration,
+            witness: intent.witness.clone(),
+            evidence: intent.block_hash,
+        }
+    }
+}
+
+impl Deed {
+    /// What a decision on a block asks for; `None` when nothing is sent for it.
+    fn of(decision: &Decision, block: B256) -> Option<Self> {
+        let kind = match decision.act {
+            Act::Trip => IntentKind::Trip,
+            Act::Contain => IntentKind::Contain,
+            Act::Shadow => return None,
+        };
+        Some(Self {
+            kind,
+            rule: Some(decision.rule),
+            scope: decision.scope,
+            level: decision.level,
+            duration: decision.duration,
+            witness: decision.witness.clone(),
+            evidence: block,
+        })
+    }
+
+    /// Calldata for the guard; `None` when there is nothing to send.
+    fn data(&self) -> Option<Bytes> {
+        let data = match (self.kind, self.rule) {
+            (IntentKind::Trip, Some(rule)) => Guard::tripCall {
+                rule,
+                witness: self.witness.clone(),
+            }
+            .abi_encode(),
+            (IntentKind::Contain, _) => Guard::containCall {
+                scope: self.scope,
+                level: abi_level(self.level),
+                duration: self.duration,
+                evidence: self.evidence,
+            }
+            .abi_encode(),
+            (IntentKind::Retry, _) => Guard::retryContainmentCall { scope: self.scope }.abi_encode(),
+            (IntentKind::Settle, _) => Guard::settleCall { scope: self.scope }.abi_encode(),
+            (IntentKind::Trip | IntentKind::Shadow, _) => return None,
+        };
+        Some(data.into())
+    }
+}
+
+/// What the chain answered.
+#[derive(Debug)]
+pub(super) struct Rehearsed {
+    scopes: Result<Vec<ScopeReading>, CallError>,
+    simulated: Result<Bytes, CallError>,
+    newest: BlockRef,
+}
+
+/// A rehearsal under way.
+#[derive(Debug)]
+pub struct Rehearsal {
+    deed: Deed,
+    begun: Instant,
+    answers: JoinHandle<Result<Rehearsed, RpcError>>,
+}
+
+impl Rehearsal {
+    /// Whether it is the intent's.
+    pub(crate) fn is_of(&self, intent: &Intent) -> bool {
+        self.deed == Deed::from(intent)
+    }
+
+    /// What was answered; `None` when it failed or is too long ago to be relied on.
+    async fn answers(self) -> Option<Rehearsed> {
+        if self.begun.elapsed() > FRESH {
+            return None;
+        }
+        self.answers.await.ok()?.ok()
+    }
+}
+
+impl Responder {
+    /// Begins to rehearse what decisions on a block ask for.
+    pub(crate) fn foresee(&self, decisions: &[Decision], block: B256) -> Vec<Rehearsal> {
+        let deeds = decisions.iter().filter_map(|decision| Deed::of(decision, block));
+        let rehearsal = |deed: Deed| {
+            let call = self.call(&deed)?;
+            let (responder, scope) = (self.clone(), deed.scope);
+            Some(Rehearsal {
+                deed,
+                begun: Instant::now(),
+                answers: tokio::spawn(async move { responder.ask(scope, &call).await }),
+            })
+        };
+        deeds.filter_map(rehearsal).collect()
+    }
+
+    /// The transaction's call.
+    pub(super) fn call(&self, deed: &Deed) -> Option<Call> {
+        Some(Call {
+            to: self.guard,
+            data: deed.data()?,
+            gas: self.gas.limit(deed.scope),
+        })
+    }
+
+    /// Reads the scope and simulates the call on the newest block.
+    async fn ask(&self, scope: u8, call: &Call) -> Result<Rehearsed, RpcError> {
+        let latest = BlockId::latest();
+        let from = self.first().map(|account| account.address());
+        let (scopes, simulated, newest) = join3(
+            self.readings(scope, latest),
+            self.rpc.call(from, call.to, call.data.clone(), Some(call.gas), latest),
+            self.rpc.latest(),
+        )
+        .await;
+        Ok(Rehearsed {
+            scopes,
+            simulated,
+            newest: newest?,
+        })
+    }
+
+    /// Judges what a rehearsal answered, or asks now: a step when there is nothing to send.
+    pub(super) async fn rehearse(
+        &self,
+        intent: &Intent,
+        call: &Call,
+        begun: Option<Rehearsal>,
+    ) -> Result<Option<Step>, DeliverError> {
+        let answered = match begun {
+            Some(rehearsal) => rehearsal.answers().await,
+            None => None,
+        };
+        let Rehearsed {
+            scopes,
+            simulated,
+            newest,
+        } = match answered {
+            Some(rehearsed) => rehearsed,
+            None => self.ask(intent.scope, call).await?,
+        };
+        let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
+        if raises
+            && let Ok(scopes) = &scopes
+            && held(scopes, intent.scope, intent.level, newest.timestamp, intent.duration)
+        {
+            let text = format!(
+                "{} is held already: {}",
+                self.names.scope(intent.scope),
+                self.state(scopes, intent.scope)
+            );
+            return Ok(Some(Step::Finished(judged(Outcome::AlreadyHeld, &text, newest))));
+        }
+        match simulated {
+            Ok(_) => Ok(None),
+            Err(CallError::Rpc(error)) if error.is_unreachable() => Err(error.into()),
+            Err(CallError::Rpc(error)) => Ok(Some(Step::Later {
+                after: FIRST_RETRY,
+                why: error.to_string(),
+            })),
+            Err(CallError::Reverted(data)) => {
+                let gone = classify_revert(intent.kind, &data) == Refusal::HoldsAgain;
+                let from = self.first().map(|account| account.address());
+                if gone && self.another_would(from, call).await {
+                    return Ok(None);
+                }
+                Ok(Some(self.refused(intent, &data, newest)))
+            }
+        }
+    }
+
+    /// Whether the call would take effect as another endpoint sees the chain: one that hides a breach must not talk the keeper
+    /// out of what it has found. The guard finds out.
+    async fn another_would(&self, from: Option<Address>, call: &Call) -> bool {
+        if self.rpc.endpoint_count() < 2 {
+            return false;
+        }
+        let asks = self.rpc.each().into_iter().map(|(_, rpc)| {
+            let call = call.clone();
+            async move {
+                rpc.call(from, call.to, call.data, Some(call.gas), BlockId::latest())
+                    .await
+            }
+        });
+        join_all(asks).await.iter().any(Result::is_ok)
+    }
+
+    fn refused(&self, intent: &Intent, data: &Bytes, newest: BlockRef) -> Step {
+        let why = describe_revert(data);
+        let finished = |outcome| Step::Finished(judged(outcome, &format!("{}: {why}", self.title(intent)), newest));
+        match classify_revert(intent.kind, data) {
+            Refusal::HoldsAgain => finished(Outcome::HoldsAgain),
+            Refusal::AlreadyHeld => finished(Outcome::AlreadyHeld),
+            Refusal::Refused => finished(Outcome::Refused),
+            Refusal::Retry => Step::Later {
+                after: FIRST_RETRY,
+                why,
+            },
+            Refusal::NotBefore(until) => {
+                let wait =
+                    Duration::from_secs(until.saturating_sub(newest.timestamp).min(5)).max(Duration::from_millis(200));
+                Step::Later { after: wait, why }
+            }
+        }
+    }
+}
+
+/// What was found on the state of `block`, and is worth nothing without it.
+fn judged(outcome: Outcome, detail: &str, block: BlockRef) -> Box<Confirmation> {
+    Box::new(Confirmation {
+        judged_at: Some(block),
+        ..end(outcome, detail)
+    })
+}
