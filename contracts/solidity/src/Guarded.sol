@@ -66,7 +66,7 @@ abstract contract Guarded {
         address guard = _guard();
         if (guard == address(0)) return 0;
         bytes memory request = abi.encodeCall(ICordonGuard.enter, (scopes, uint8(action), asset, amount, account));
-        (bool answered, uint256 word) = _ask(guard, request, 32);
+        (bool answered, uint256 word) = _ask(guard, action, request, 32);
         if (answered) return word;
         _requireDeclared(guard, action);
     }
@@ -75,7 +75,7 @@ abstract contract Guarded {
     function _exit(uint256 ticket, ICordonGuard.Action action) internal {
         if (ticket == 0) return;
         address guard = _guard();
-        (bool answered,) = _ask(guard, abi.encodeCall(ICordonGuard.exit, (ticket)), 0);
+        (bool answered,) = _ask(guard, action, abi.encodeCall(ICordonGuard.exit, (ticket)), 0);
         if (!answered) _requireDeclared(guard, action);
     }
 
@@ -106,7 +106,7 @@ abstract contract Guarded {
     /// Calls the guard with capped gas and looks at no more of its answer than there is to know.
     /// @return answered false when the guard was silent; a refusal does not return.
     /// @return word first word of the answer.
-    function _ask(address guard, bytes memory request, uint256 answerSize)
+    function _ask(address guard, ICordonGuard.Action action, bytes memory request, uint256 answerSize)
         private
         returns (bool answered, uint256 word)
     {
@@ -123,13 +123,24 @@ abstract contract Guarded {
         }
         // Success without code behind the address, or with too short an answer, says nothing.
         if (ok) return (size >= answerSize && (answerSize != 0 || guard.code.length != 0), word);
-        if (size >= 4 && _isRefusal(bytes4(bytes32(word)))) _handOn();
+        if (size < 4) return (false, word);
+        bytes4 why = bytes4(bytes32(word));
+        bool mayFail = action != ICordonGuard.Action.Repay;
+        // Want of gas within the guard must not shut repayment either: its rules bound it, not the caller alone.
+        if (_isRefusal(why) && (mayFail || why != ICordonGuard.OutOfGasFloor.selector)) _handOn();
+        if (_isMistake(why) && mayFail) _handOn();
     }
 
     /// Errors by which the guard says no. Any other failure says that something is wrong with the guard, not the call.
     function _isRefusal(bytes4 selector) private pure returns (bool) {
         return selector == ICordonGuard.ActionClosed.selector || selector == ICordonGuard.RuleBreached.selector
             || selector == ICordonGuard.RuleUnknown.selector || selector == ICordonGuard.OutOfGasFloor.selector;
+    }
+
+    /// Errors that say what is wrong with the call or with how the protocol is set up. Repayment does not suffer for them.
+    function _isMistake(bytes4 selector) private pure returns (bool) {
+        return selector == ICordonGuard.NotAnnounced.selector || selector == ICordonGuard.AnnouncementPending.selector
+            || selector == ICordonGuard.NotRegistered.selector || selector == ICordonGuard.BadScope.selector;
     }
 
     /// Reverts with the guard's own error; none of the refusals is longer than 256 bytes.

@@ -78,6 +78,8 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     event AnchorMoved(int256 answer, uint256 at);
 
     uint256 private constant BPS = 10_000;
+    /// Most seconds of a period or a grace.
+    uint256 private constant LONGEST = 365 days;
     /// Gas of one question to a feed.
     uint256 private constant ASK_GAS = 100_000;
 
@@ -108,6 +110,9 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         bool hasSecond = address(settings.second) != address(0);
         if (hasSecond && (settings.secondMaxAge == 0 || settings.deviationBps == 0)) revert BadSettings("second");
         if (settings.anchorBps != 0 && settings.anchorPeriod == 0) revert BadSettings("anchorPeriod");
+        // Longer ones are mistakes, and sums of times stay far from overflow.
+        if (settings.anchorPeriod > LONGEST) revert BadSettings("anchorPeriod");
+        if (settings.sequencerGrace > LONGEST) revert BadSettings("sequencerGrace");
         primary = settings.primary;
         second = settings.second;
         sequencer = settings.sequencer;
@@ -210,7 +215,7 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     function _requireSequencer() private view {
         if (address(sequencer) == address(0)) return;
         (bool answered, uint256[5] memory words) = _ask(sequencer);
-        if (!answered || words[2] == 0) revert SequencerDown(words[2]);
+        if (!answered || !_isTime(words[2])) revert SequencerDown(words[2]);
         _requireUp(words[1], words[2]);
     }
 
@@ -218,7 +223,12 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     function _requireNoOutage() private view {
         if (address(sequencer) == address(0)) return;
         (bool answered, uint256[5] memory words) = _ask(sequencer);
-        if (answered && words[2] != 0) _requireUp(words[1], words[2]);
+        if (answered && (words[1] != 0 || _isTime(words[2]))) _requireUp(words[1], words[2]);
+    }
+
+    /// Whether something can have begun then: 0 and what is to come are no answers.
+    function _isTime(uint256 since) private view returns (bool) {
+        return since != 0 && since <= block.timestamp;
     }
 
     function _requireUp(uint256 down, uint256 since) private view {

@@ -71,6 +71,22 @@ contract GuardedTest is Checks {
         eq(counter.count(), 0, "nothing ran");
     }
 
+    /// What is wrong with a call is said by its own name, and rules that need more gas than a hook has do not shut repayment.
+    function test_mistakes_have_names_and_do_not_shut_repayment() public {
+        uint256 count;
+        for (uint256 mode = uint256(FailingGuard.Mode.Starved); mode <= uint256(FailingGuard.Mode.BadScope); mode++) {
+            guard.set(FailingGuard.Mode(mode));
+            for (uint8 action = 0; action < ACTIONS; action++) {
+                (bool success, bytes memory answer) = address(counter).call(abi.encodeCall(Counter.act, (action)));
+                ok(success == (action == REPAY), "repayment alone passes");
+                if (success) count += 1;
+                else ok(bytes4(answer) != Guarded.GuardSilent.selector && answer.length >= 36, "named, with values");
+            }
+        }
+        eq(count, 5, "every mode");
+        eq(counter.count(), 5, "repaid");
+    }
+
     function test_a_breached_rule_undoes_the_body() public {
         guard.set(FailingGuard.Mode.RefuseAtExit);
         vm.expectRevert(abi.encodeWithSelector(ICordonGuard.RuleBreached.selector, 3, false, 2, false, 1));

@@ -233,6 +233,16 @@ contract GuardedPriceFeedTest is Real {
         _refused(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, 0));
     }
 
+    function test_an_uptime_feed_that_tells_of_the_future_says_nothing() public {
+        uptime.updateRoundData(9, 0, block.timestamp, type(uint256).max);
+        (int256 answer,) = feed.priceForLiquidation();
+        eq(uint256(answer), 2_000e8, "liquidations run");
+        _refused(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, type(uint256).max));
+        uptime.updateRoundData(10, 1, block.timestamp, type(uint256).max);
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.SequencerDown.selector, type(uint256).max));
+        feed.priceForLiquidation();
+    }
+
     function test_while_the_sequencer_was_down_and_just_after_there_is_no_strict_price() public {
         uint256 now_ = block.timestamp;
         uptime.updateRoundData(2, 1, now_, now_);
@@ -285,6 +295,14 @@ contract GuardedPriceFeedTest is Real {
         settings = _settings();
         settings.most = settings.least;
         vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.BadSettings.selector, "bounds"));
+        new GuardedPriceFeed(settings);
+        settings = _settings();
+        settings.anchorPeriod = type(uint256).max;
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.BadSettings.selector, "anchorPeriod"));
+        new GuardedPriceFeed(settings);
+        settings = _settings();
+        settings.sequencerGrace = type(uint256).max;
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.BadSettings.selector, "sequencerGrace"));
         new GuardedPriceFeed(settings);
     }
 }

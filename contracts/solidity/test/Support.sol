@@ -46,7 +46,12 @@ contract FailingGuard {
         AnswerNothing,
         AnswerShort,
         ExitBurnsGas,
-        Bomb
+        Bomb,
+        Starved,
+        NotAnnounced,
+        AnnouncementPending,
+        NotRegistered,
+        BadScope
     }
 
     Mode public mode;
@@ -105,6 +110,11 @@ contract FailingGuard {
 
     function _fail() private view {
         if (mode == Mode.RevertForeign) revert SomethingElse();
+        if (mode == Mode.Starved) revert ICordonGuard.OutOfGasFloor(314_761, 55_606);
+        if (mode == Mode.NotAnnounced) revert ICordonGuard.NotAnnounced(bytes32(uint256(1)));
+        if (mode == Mode.AnnouncementPending) revert ICordonGuard.AnnouncementPending(bytes32(uint256(1)), 2);
+        if (mode == Mode.NotRegistered) revert ICordonGuard.NotRegistered(msg.sender);
+        if (mode == Mode.BadScope) revert ICordonGuard.BadScope(3);
         if (mode == Mode.RevertEmpty) {
             assembly {
                 revert(0, 0)

@@ -37,7 +37,8 @@ interface ITimelock {
 /// @notice The gate is the timelock's only EXECUTOR, and one of its CANCELLERs. Anyone executes through it; each execution is a `Loosen`
 /// action of the guard's scope, so that while governance is under containment only operations pass that the guard's governor announced.
 /// Operations made of everyday calls (targets and selectors named at deployment) are vetted by whoever shows them; others by
-/// the council. A pending operation that nobody vetted is a breach that anybody can prove
+/// the council. That the guard takes a keeper's role away is an everyday call of every gate: whoever has a keeper's key could otherwise
+/// contain governance and have his own removal stopped. A pending operation that nobody vetted is a breach that anybody can prove
 /// (`!timelock.isOperationPending(id) || gate.vetted(id)`), and while the breach has raised the level, anybody can cancel it.
 /// @dev CANCELLER by itself can stop governance for ever, and EXECUTOR by itself could hold it up for ever. Here the first needs a raised level
 /// and an operation that nobody vetted, and the second ends: what has been ready for `patience` is executed without asking the guard.
@@ -207,7 +208,15 @@ contract TimelockGate is Guarded, GuardBound {
     function _requireEveryday(address target, uint256 value, bytes calldata data) private view {
         if (value != 0) revert SendsEther(value);
         bytes4 selector = data.length < 4 ? bytes4(0) : bytes4(data);
-        if (data.length < 4 || !isEveryday[target][selector]) revert NotEveryday(target, selector);
+        if (data.length >= 4 && isEveryday[target][selector]) return;
+        if (!_dismissesKeeper(target, data)) revert NotEveryday(target, selector);
+    }
+
+    /// Whether a call takes a keeper's role away in the guard, its exact bytes. It opens nothing: a keeper can only tighten.
+    function _dismissesKeeper(address target, bytes calldata data) private view returns (bool) {
+        if (target != guard || data.length != 100 || bytes4(data) != ICordonGuard.setRole.selector) return false;
+        (uint256 role,, uint256 granted) = abi.decode(data[4:], (uint256, address, uint256));
+        return role == uint256(ICordonGuard.Role.Keeper) && granted == 0;
     }
 
     function _vet(bytes32 id) private {

@@ -219,6 +219,40 @@ contract TimelockGateTest is Real {
         gate.stop(id);
     }
 
+    /// Whoever has a keeper's key contains governance as often as the keeper's budget allows.
+    function test_attack_a_stolen_keeper_does_not_stop_its_own_removal() public {
+        bytes memory dismissal = abi.encodeCall(ICordonGuard.setRole, (ICordonGuard.Role.Keeper, THIEF, false));
+        timelock.schedule(address(guard), 0, dismissal, 0, 0, DELAY);
+        bytes32 id = timelock.hashOperation(address(guard), 0, dismissal, 0, 0);
+        vm.prank(address(0x1));
+        gate.vet(address(guard), 0, dismissal, 0, 0);
+        guard.setLevel(ICordonGuard.Level.ReduceOnly);
+        vm.prank(THIEF);
+        vm.expectRevert(abi.encodeWithSelector(TimelockGate.Vetted.selector, id));
+        gate.stop(id);
+        bytes32[] memory ids = new bytes32[](1);
+        ids[0] = id;
+        eq(gate.stopMany(ids), 0, "nor in a batch");
+    }
+
+    function test_attack_nothing_else_of_the_guards_is_everyday() public {
+        bytes4 selector = ICordonGuard.setRole.selector;
+        bytes[5] memory calls = [
+            abi.encodeCall(ICordonGuard.setRole, (ICordonGuard.Role.Keeper, THIEF, true)),
+            abi.encodeCall(ICordonGuard.setRole, (ICordonGuard.Role.Guardian, THIEF, false)),
+            bytes.concat(abi.encodeCall(ICordonGuard.setRole, (ICordonGuard.Role.Keeper, THIEF, false)), hex"00"),
+            abi.encodeWithSelector(selector, uint256(1), THIEF, uint256(2)),
+            abi.encodePacked(selector)
+        ];
+        for (uint256 i = 0; i < calls.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(TimelockGate.NotEveryday.selector, address(guard), selector));
+            gate.vet(address(guard), 0, calls[i], 0, 0);
+        }
+        bytes memory dismissal = abi.encodeCall(ICordonGuard.setRole, (ICordonGuard.Role.Keeper, THIEF, false));
+        vm.expectRevert(abi.encodeWithSelector(TimelockGate.NotEveryday.selector, THIEF, selector));
+        gate.vet(THIEF, 0, dismissal, 0, 0);
+    }
+
     function test_attack_nothing_is_stopped_while_nothing_is_contained() public {
         bytes32 id = _queueTheft();
         ICordonGuard.Level[3] memory levels =
