@@ -240,9 +240,10 @@ impl Store {
     pub async fn window(&self, most: u32) -> Result<Vec<BlockRef>, StoreError> {
         type Row = (Vec<u8>, i64, Vec<u8>, i64);
         let rows: Vec<Row> = query_as(
-            "SELECT b.hash, b.number, b.parent, b.timestamp FROM blocks b
-             CROSS JOIN checkpoint c JOIN blocks tip ON tip.hash = c.hash
-             WHERE b.canonical = 1 AND b.number <= tip.number ORDER BY b.number DESC LIMIT ?",
+            // The tip first, by itself: joined, SQLite would look for it beside every block of the record.
+            "SELECT hash, number, parent, timestamp FROM blocks WHERE canonical = 1
+                AND number <= (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)
+             ORDER BY number DESC LIMIT ?",
         )
         .bind(i64::from(most))
         .fetch_all(&self.pool)

@@ -357,7 +357,43 @@ async fn what_does_not_change_is_stored_once(f: Fixture) {
     assert_eq!(reopened.verdicts(newest.hash).await.unwrap().as_ref(), Some(verdicts));
 }
 
+/// What is asked at every start, by every look at health and metrics, must not grow with the record: at four blocks a second it is
+/// long within an hour.
+async fn a_long_record_is_asked_as_fast_as_a_short_one(f: Fixture) {
+    let some = |from: u64, to: u64| (from..to).map(|number| block(number, 0)).collect::<Vec<_>>();
+    let time = async || {
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            f.store.window(256).await.unwrap();
+        }
+        begun.elapsed()
+    };
+    f.commit_all(&some(1, 301)).await.unwrap();
+    let short = time().await;
+    for from in (301..4_301).step_by(1_000) {
+        f.commit_all(&some(from, from + 1_000)).await.unwrap();
+    }
+    let long = time().await;
+    assert_eq!(f.store.window(1).await.unwrap()[0].number, 4_300);
+    // A query that walks the whole record took 80 times as long here.
+    assert!(
+        long < short * 10 + Duration::from_millis(200),
+        "{short:?}, then {long:?}"
+    );
+}
+
+/// Two records of one guard count from one both: what they tell must not be taken for each other's.
+async fn each_record_has_a_name_of_its_own(f: Fixture) {
+    let name = f.store.name().unwrap().to_owned();
+    assert_eq!(name.len(), 16);
+    assert_eq!(f.reopen().await.name(), Some(name.as_str()));
+    let other = Fixture::sqlite().await;
+    assert_ne!(other.store.name(), Some(name.as_str()));
+}
+
 on_both! {
+    a_long_record_is_asked_as_fast_as_a_short_one
+    each_record_has_a_name_of_its_own
     what_does_not_change_is_stored_once
     a_block_survives_a_restart_with_its_verdicts_and_intents
     a_block_that_fails_half_way_leaves_nothing
