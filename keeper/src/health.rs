@@ -50,6 +50,13 @@ fn judge(signs: &Signs) -> Health {
         (_, Some(busy)) if busy >= STALE => {
             return Health::Ill(format!("no block was evaluated within {} s", STALE.as_secs()));
         }
+        // Whatever keeps it from beginning: nobody is watching yet.
+        _ if !signs.done && signs.running >= STALE => {
+            return Health::Ill(format!(
+                "no block was evaluated in {} s since the start",
+                signs.running.as_secs()
+            ));
+        }
         _ => {}
     }
     if signs.done { Health::Well } else { Health::Starting }
@@ -178,6 +185,18 @@ mod tests {
             busy: Some(STALE),
             ..WELL
         }));
+    }
+
+    #[test]
+    fn whatever_keeps_it_from_beginning_is_told_in_time() {
+        // The record answers so slowly that the first block is not even begun, while heads come in.
+        let stuck = Signs {
+            running: STALE,
+            busy: None,
+            done: false,
+            ..WELL
+        };
+        assert!(is_ill(&stuck));
     }
 
     #[test]

@@ -39,8 +39,11 @@ pub struct Seen {
 /// Health of the two sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Whether the subscription is up.
+    /// Whether the subscription is up, as far as its connection tells.
     pub subscribed: bool,
+    /// Whether polls fail and nothing has come by the subscription for longer than blocks take: a connection whose other end is
+    /// gone may look open for minutes.
+    pub quiet: bool,
     /// Why there is no subscription, when there is none.
     pub subscription_error: Option<String>,
     /// Why the last poll failed, when it did.
@@ -51,7 +54,7 @@ impl Link {
     /// Neither source works: the keeper sees nothing.
     #[must_use]
     pub fn is_blind(&self) -> bool {
-        !self.subscribed && self.poll_error.is_some()
+        (!self.subscribed || self.quiet) && self.poll_error.is_some()
     }
 }
 
@@ -92,6 +95,9 @@ type Arrivals = Arc<Mutex<VecDeque<(B256, Instant)>>>;
 
 /// Heads whose arrival is remembered: a minute at four a second. A keeper further behind is catching up.
 const REMEMBERED: usize = 256;
+
+/// Arrivals whose gaps tell how fast blocks come.
+const GAPS: usize = 16;
 
 struct Shared {
     heads: watch::Sender<Option<Seen>>,
@@ -189,6 +195,13 @@ impl Shared {
         });
     }
 
+    /// Whether the newest head came longer ago than heads do.
+    fn is_quiet(&self) -> bool {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let times: Vec<Instant> = arrivals.iter().rev().take(GAPS).map(|(_, at)| *at).collect();
+        times.first().is_none_or(|newest| newest.elapsed() > patience(&times))
+    }
+
     fn set_link(&self, change: impl FnOnce(&mut Link)) {
         self.link.send_if_modified(|link| {
             let before = link.clone();
@@ -196,6 +209,19 @@ impl Shared {
             *link != before
         });
     }
+}
+
+/// How long no head may come before the source of heads is doubted: three times the longest of the latest gaps between arrivals,
+/// from 2 to 60 seconds. `times` are the latest arrivals, the newest first.
+fn patience(times: &[Instant]) -> Duration {
+    let gaps = times.iter().zip(times.iter().skip(1));
+    let longest = gaps
+        .map(|(later, earlier)| later.saturating_duration_since(*earlier))
+        .max();
+    let longest = longest.unwrap_or(Duration::from_secs(20));
+    longest
+        .saturating_mul(3)
+        .clamp(Duration::from_secs(2), Duration::from_secs(60))
 }
 
 async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
@@ -207,7 +233,10 @@ async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
         match rpc.latest().await {
             Ok(block) => {
                 failures = 0;
-                shared.set_link(|link| link.poll_error = None);
+                shared.set_link(|link| {
+                    link.poll_error = None;
+                    link.quiet = false;
+                });
                 // An announcement that came meanwhile is newer than this answer.
                 if shared.generation.load(Ordering::Acquire) == before {
                     shared.publish(block, Via::Poll);
@@ -224,7 +253,11 @@ async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                shared.set_link(|link| link.poll_error = Some(error.to_string()));
+                let quiet = shared.is_quiet();
+                shared.set_link(|link| {
+                    link.poll_error = Some(error.to_string());
+                    link.quiet = quiet;
+                });
             }
         }
         let healthy = shared.subscribed.load(Ordering::Acquire);
@@ -307,6 +340,7 @@ async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
                 let block = rpc.block(&header);
                 shared.announced.store(block.number, Ordering::Release);
                 shared.generation.fetch_add(1, Ordering::AcqRel);
+                shared.set_link(|link| link.quiet = false);
                 shared.publish(block, Via::Subscription);
             }
             // Only the newest head matters; the walk by parent hash fills what was dropped.
@@ -361,5 +395,37 @@ mod tests {
         assert_eq!(held.arrival(hash(last + 1)), None, "not there yet");
         assert_eq!(held.arrival(hash(last)), Some(held.newest().unwrap().at));
         assert!(held.arrival(hash(2)).unwrap() <= held.arrival(hash(last)).unwrap());
+    }
+
+    #[test]
+    fn a_chain_is_given_as_long_as_its_blocks_take() {
+        let now = Instant::now();
+        let every = |gap: u64| (0..4).map(|n| now - Duration::from_millis(gap * n)).collect::<Vec<_>>();
+        assert_eq!(patience(&every(250)), Duration::from_secs(2));
+        assert_eq!(patience(&every(12_000)), Duration::from_secs(36));
+        assert_eq!(patience(&[now]), Duration::from_secs(60));
+        let link = Link {
+            subscribed: true,
+            quiet: true,
+            poll_error: Some("no answer".to_owned()),
+            ..Link::default()
+        };
+        assert!(link.is_blind(), "a connection that is open and dead");
+        assert!(
+            !Link {
+                quiet: false,
+                ..link.clone()
+            }
+            .is_blind(),
+            "heads come by the subscription"
+        );
+        assert!(
+            !Link {
+                poll_error: None,
+                ..link
+            }
+            .is_blind(),
+            "heads come by the poll"
+        );
     }
 }
