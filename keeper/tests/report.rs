@@ -146,7 +146,7 @@ fn an_incident_without_a_rule_says_so() {
         ..incident()
     };
     let report = markdown(&by_hand, &[], &RuleTexts::default());
-    assert!(report.contains("# Incident 7: raised by hand on weth"));
+    assert!(report.contains("# Incident 7: raised on the chain on weth"));
     assert!(report.contains("## What was closed for users\n\nNothing."));
 }
 

@@ -138,6 +138,7 @@ async fn notify_test(args: &Args, only: Option<&str>) -> eyre::Result<()> {
     let origin = Origin {
         chain_id: config.chain.id,
         guard: config.guard.address.unwrap_or_default(),
+        record: String::new(),
     };
     let style = Style::of_stdout();
     let mut failed = 0_usize;

@@ -41,6 +41,7 @@ impl Desk {
         let origin = Origin {
             chain_id: store.chain_id(),
             guard: store.guard(),
+            record: store.name().unwrap_or_default().to_owned(),
         };
         Self {
             channels,

@@ -50,6 +50,8 @@ pub struct Origin {
     pub chain_id: u64,
     /// The guard.
     pub guard: Address,
+    /// Name of the record that counts incidents and notices; empty for records that have none.
+    pub record: String,
 }
 
 /// A message, the same for every attempt to deliver it.
@@ -161,7 +163,12 @@ pub fn test_message(origin: &Origin, at_ms: i64) -> [Message; 2] {
 
 fn key(origin: &Origin, topic: &str) -> String {
     let guard: String = origin.guard.to_string().to_lowercase().chars().take(10).collect();
-    format!("cordon-{}-{guard}-{}", origin.chain_id, topic.replace(':', "-"))
+    let mut key = format!("cordon-{}-{guard}-", origin.chain_id);
+    if !origin.record.is_empty() {
+        key.push_str(&origin.record);
+        key.push('-');
+    }
+    key + &topic.replace(':', "-")
 }
 
 fn event(notice: &Notice) -> Event {
@@ -187,9 +194,10 @@ fn event(notice: &Notice) -> Event {
 fn title(notice: &Notice, incident: Option<&Incident>) -> String {
     let severity = notice.severity.name();
     let subject = line(&notice.subject);
-    let cause = incident
-        .and_then(|incident| incident.rule_name.as_deref())
-        .map_or_else(|| "raised by hand".to_owned(), |rule| format!("{rule} is breached"));
+    let cause = incident.and_then(|incident| incident.rule_name.as_deref()).map_or_else(
+        || "raised on the chain".to_owned(),
+        |rule| format!("{rule} is breached"),
+    );
     let what = match notice.kind {
         NoticeKind::Opened => format!("{subject}: {cause}"),
         NoticeKind::Contained => format!("{subject} is contained"),

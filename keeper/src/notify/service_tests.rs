@@ -26,6 +26,7 @@ fn origin() -> Origin {
     Origin {
         chain_id: 42_161,
         guard: Address::repeat_byte(0x11),
+        record: "00c0ffee".into(),
     }
 }
 
@@ -88,11 +89,11 @@ async fn every_service_takes_an_opening_an_update_and_an_end() {
     assert!(
         pages
             .iter()
-            .all(|r| r.json()["dedup_key"] == "cordon-42161-0x11111111-incident-7")
+            .all(|r| r.json()["dedup_key"] == "cordon-42161-0x11111111-00c0ffee-incident-7")
     );
     assert_eq!(pages[0].json()["payload"]["severity"], "critical");
     let alerts: Vec<String> = of("/v2/alerts").into_iter().map(|r| r.target).collect();
-    let alias = "/v2/alerts/cordon-42161-0x11111111-incident-7";
+    let alias = "/v2/alerts/cordon-42161-0x11111111-00c0ffee-incident-7";
     assert_eq!(
         alerts,
         [
@@ -124,7 +125,10 @@ async fn every_service_takes_an_opening_an_update_and_an_end() {
     mac.update(format!("{time}.{}", hook.body).as_bytes());
     mac.verify_slice(&alloy::primitives::hex::decode(signature).unwrap())
         .unwrap();
-    assert_eq!(hook.header("cordon-delivery"), Some("cordon-42161-0x11111111-notice-5"));
+    assert_eq!(
+        hook.header("cordon-delivery"),
+        Some("cordon-42161-0x11111111-00c0ffee-notice-5")
+    );
     assert_eq!(hook.json()["facts"]["kind"], "opened");
 }
 
@@ -234,8 +238,8 @@ async fn mail_is_one_conversation_per_incident_and_refusals_are_told_apart() {
     assert_eq!(mails.len(), 2);
     for part in [
         "To: ops@example.org, chief@example.org",
-        "References: <cordon-42161-0x11111111-incident-7@example.org>",
-        "Message-ID: <cordon-42161-0x11111111-notice-5@example.org>",
+        "References: <cordon-42161-0x11111111-00c0ffee-incident-7@example.org>",
+        "Message-ID: <cordon-42161-0x11111111-00c0ffee-notice-5@example.org>",
         "X-Priority: 1",
         "incident:7 --by NAME",
     ] {

@@ -31,7 +31,7 @@ mod witnesses;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B64, B256, hex};
 use cordon_client::config::{SecretText, StorePlace};
 use tokio::sync::Notify;
 
@@ -136,6 +136,8 @@ pub struct Store {
     pool: Pool,
     chain_id: u64,
     guard: Address,
+    /// See [`Store::name`].
+    name: Option<Arc<str>>,
     /// Wakes whoever tells people.
     fresh: Arc<Notify>,
     lease: Arc<LeaseState>,
@@ -172,15 +174,16 @@ impl Store {
     }
 
     async fn of(pool: Pool, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
-        let store = Self {
+        let mut store = Self {
             pool,
             chain_id,
             guard,
+            name: None,
             fresh: Arc::default(),
             lease: Arc::default(),
             frame: Arc::default(),
         };
-        store.claim().await?;
+        store.name = store.claim().await?;
         Ok(store)
     }
 
@@ -194,6 +197,12 @@ impl Store {
     #[must_use]
     pub fn guard(&self) -> Address {
         self.guard
+    }
+
+    /// What tells this record from any other of the same guard: 16 hexadecimal digits. Records of the first versions have none.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Waits until there may be notices that were not put on their way. They may come from another process too, which wakes
@@ -211,16 +220,18 @@ impl Store {
         self.pool.close().await;
     }
 
-    async fn claim(&self) -> Result<(), StoreError> {
+    async fn claim(&self) -> Result<Option<Arc<str>>, StoreError> {
         let mut tx = self.begin().await?;
-        query("INSERT INTO identity (id, chain_id, guard) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
+        query("INSERT INTO identity (id, chain_id, guard, record) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(int("chain id", self.chain_id)?)
             .bind(self.guard.to_vec())
+            .bind(hex::encode(B64::random()))
             .execute(&mut *tx)
             .await?;
-        let (chain, guard): (i64, Vec<u8>) = query_as("SELECT chain_id, guard FROM identity WHERE id = 1")
-            .fetch_one(&mut *tx)
-            .await?;
+        let (chain, guard, name): (i64, Vec<u8>, Option<String>) =
+            query_as("SELECT chain_id, guard, record FROM identity WHERE id = 1")
+                .fetch_one(&mut *tx)
+                .await?;
         tx.commit().await?;
         let held = Address::try_from(guard.as_slice()).map_err(|_| StoreError::Damaged { what: "guard address" })?;
         let held_chain = uint("chain id", chain)?;
@@ -232,7 +243,7 @@ impl Store {
                 wanted: self.guard,
             });
         }
-        Ok(())
+        Ok(name.map(Arc::from))
     }
 
     /// A transaction that is the only writer until it ends. In a fleet it is refused unless the turn is ours, and stays so until

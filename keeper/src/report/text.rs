@@ -32,7 +32,7 @@ pub fn markdown(incident: &Incident, amounts: &[Amount], rules: &RuleTexts) -> S
 }
 
 fn write_report(out: &mut String, incident: &Incident, amounts: &[Amount], rules: &RuleTexts) -> fmt::Result {
-    let title = incident.rule_name.as_deref().unwrap_or("raised by hand");
+    let title = incident.rule_name.as_deref().unwrap_or("raised on the chain");
     writeln!(out, "# Incident {}: {title} on {}\n", incident.id, incident.scope_name)?;
     summary(out, incident)?;
     breach(out, incident, rules)?;
