@@ -9,6 +9,7 @@ mod import;
 mod keeper;
 mod key;
 mod node;
+mod out;
 mod signals;
 mod style;
 
@@ -96,7 +97,24 @@ impl Command {
 
 /// Progress and warnings go to standard error, so that standard output holds results alone. `RUST_LOG` asks for more.
 fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Their spans carry whole URLs, and with them the keys of RPC providers.
+    for target in [
+        "alloy_rpc_client",
+        "alloy_transport",
+        "alloy_transport_http",
+        "alloy_transport_ws",
+        "alloy_pubsub",
+        "alloy_provider",
+        "reqwest",
+        "hyper_util",
+        "tungstenite",
+        "tokio_tungstenite",
+    ] {
+        if let Ok(quiet) = format!("{target}=warn").parse() {
+            filter = filter.add_directive(quiet);
+        }
+    }
     let colour = style::Style::of_stderr().is_coloured();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -63,34 +63,79 @@ fn write(path: &Path, port: u16, watches: &[&str]) {
     std::fs::write(path, text).unwrap();
 }
 
-#[test]
-fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
-    let cordon = env!("CARGO_BIN_EXE_cordon");
-    let dir = tempfile::tempdir().unwrap();
+const CORDON: &str = env!("CARGO_BIN_EXE_cordon");
+
+/// A node that answers, and its port.
+fn node() -> (Process, u16) {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap()
         .port();
-    let node = Command::new(cordon)
+    let node = Command::new(CORDON)
         .args(["node", "--port", &port.to_string(), "--chain-id", "412346"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let _node = Process(node);
+    let node = Process(node);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let path = dir.path().join("cordon.toml");
-    write(&path, port, &["one"]);
-    let mut keeper = Command::new(cordon)
+    (node, port)
+}
+
+fn keeper(config: &Path) -> Child {
+    Command::new(CORDON)
         .args(["keeper", "run", "--config"])
-        .arg(&path)
+        .arg(config)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
+        .unwrap()
+}
+
+fn signal(process: &Process, name: &str) {
+    Command::new("kill")
+        .args([name, &process.0.id().to_string()])
+        .status()
         .unwrap();
+}
+
+/// A keeper runs for years; who looked at its output does not.
+#[test]
+fn a_closed_standard_output_does_not_end_the_keeper() {
+    let (_node, port) = node();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cordon.toml");
+    write(&path, port, &["one"]);
+    let mut child = keeper(&path);
+    drop(child.stdout.take());
+    let errors = child.stderr.take().unwrap();
+    let mut keeper = Process(child);
+    let record = dir.path().join("watch.db");
+    while !record.exists() {
+        assert!(keeper.0.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    // A good configuration prints its line too.
+    write(&path, port, &["one", "two"]);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(keeper.0.try_wait().unwrap().is_none(), "it has ended");
+    signal(&keeper, "-TERM");
+    assert!(keeper.0.wait().unwrap().success());
+    let said = std::io::read_to_string(errors).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
+    let (_node, port) = node();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cordon.toml");
+    write(&path, port, &["one"]);
+    let mut keeper = keeper(&path);
     let said = lines(&mut keeper);
     let mut keeper = Process(keeper);
     expect(&said, "1 watches look at chain 412346");
@@ -104,14 +149,17 @@ fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
     write(&path, port, &["one", "two", "three"]);
     expect(&said, "3 watches look at chain 412346");
     // Asked for by a signal, it is read again although the file is the same.
-    Command::new("kill")
-        .args(["-HUP", &keeper.0.id().to_string()])
-        .status()
-        .unwrap();
+    signal(&keeper, "-HUP");
     expect(&said, "3 watches look at chain 412346");
-    Command::new("kill")
-        .args(["-TERM", &keeper.0.id().to_string()])
-        .status()
-        .unwrap();
+    // A record that cannot be opened is found before the keeper lets go of the one that it has.
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, good.replace("watch.db", "missing/watch.db")).unwrap();
+    expect(
+        &said,
+        "the changed cordon.toml cannot be used, the keeper goes on with the one before",
+    );
+    write(&path, port, &["one"]);
+    expect(&said, "1 watches look at chain 412346");
+    signal(&keeper, "-TERM");
     assert!(keeper.0.wait().unwrap().success());
 }

@@ -531,7 +531,8 @@ impl Keeper {
         })
     }
 
-    /// Alarms when the configuration is another one than that of the run before; a later run with the same one clears it.
+    /// Alarms when the configuration is another one than that of the run before. Only people clear it, by acknowledging it: whoever
+    /// changed it unseen must not get rid of the alarm by a restart.
     async fn check_config(&self) -> Result<(), KeeperError> {
         const SETTING: &str = "config";
         let Some(digest) = self.config_digest else {
@@ -539,7 +540,6 @@ impl Keeper {
         };
         let before = self.store.swap_setting(SETTING, &digest.to_string()).await?;
         let alarms = &self.alarms;
-        alarms.clear(AlarmKind::ConfigChanged, "cordon.toml").await;
         if let Some(before) = before.filter(|before| *before != digest.to_string()) {
             let text = format!(
                 "cordon.toml is not the one of the run before (digest {digest}, before {before}): whoever did not expect that should look who changed it"

@@ -10,12 +10,14 @@ use eyre::WrapErr;
 
 use super::Args;
 
+use crate::out::say;
+
 pub(super) async fn export(args: &Args, incident: i64) -> eyre::Result<()> {
     let store = open(args).await?;
     let evidence = store.evidence(incident).await;
     store.close().await;
     let evidence = evidence?.ok_or_else(|| eyre::eyre!("the record has no evidence of an incident {incident}"))?;
-    println!("{}", serde_json::to_string_pretty(&evidence)?);
+    say!("{}", serde_json::to_string_pretty(&evidence)?);
     evidence
         .verify()
         .wrap_err("the record was changed after it was written")
@@ -26,7 +28,7 @@ pub(super) fn verify(file: &Path) -> eyre::Result<()> {
     let evidence: Evidence =
         serde_json::from_str(&text).wrap_err_with(|| format!("{} holds no exported evidence", file.display()))?;
     evidence.verify()?;
-    println!(
+    say!(
         "{} links of incident {} of guard {} on chain {} lead from {} to {}",
         evidence.links.len(),
         evidence.incident,
@@ -42,7 +44,7 @@ pub(super) async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Res
     let store = open(args).await?;
     let result = store.acknowledge(topic, by).await;
     store.close().await;
-    println!("{} is acknowledged by {by}", result?);
+    say!("{} is acknowledged by {by}", result?);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Args;
 use crate::check::warn;
+use crate::out::say;
 use crate::style::Style;
 
 /// How a replay is shown, and against what.
@@ -57,15 +58,15 @@ pub(super) async fn replay(wanted: &ReplayArgs) -> eyre::Result<()> {
     let replayed = cordon_keeper::replay((&options, &rules), against, (from, to), |found| {
         let sentence = sentence(found, &rules);
         if wanted.json {
-            println!("{}", found_json(found, &sentence));
+            say!("{}", found_json(found, &sentence));
             return;
         }
         let line = format!("block {}: {sentence}", found.block.number);
         match found.side {
-            Side::Both if against.is_some() => println!("  {line}"),
-            Side::Both => println!("{line}"),
-            Side::Added => println!("{}", style.green(&format!("+ {line}"))),
-            Side::Removed => println!("{}", style.red(&format!("- {line}"))),
+            Side::Both if against.is_some() => say!("  {line}"),
+            Side::Both => say!("{line}"),
+            Side::Added => say!("{}", style.green(&format!("+ {line}"))),
+            Side::Removed => say!("{}", style.red(&format!("- {line}"))),
         }
     })
     .await?;
@@ -76,15 +77,19 @@ pub(super) async fn replay(wanted: &ReplayArgs) -> eyre::Result<()> {
             "decisions": replayed.decisions, "sightings": replayed.sightings, "added": replayed.added,
             "removed": replayed.removed, "seconds": seconds,
         });
-        println!("{summary}");
+        say!("{summary}");
         return Ok(());
     }
-    println!(
+    say!(
         "{} blocks, {} verdicts ({} unknown), {} decisions, {} sightings in {seconds:.1} s",
-        replayed.blocks, replayed.verdicts, replayed.unknown, replayed.decisions, replayed.sightings,
+        replayed.blocks,
+        replayed.verdicts,
+        replayed.unknown,
+        replayed.decisions,
+        replayed.sightings,
     );
     if let Some(other) = &wanted.against {
-        println!(
+        say!(
             "{} adds {} alerts and removes {}",
             other.display(),
             replayed.added,

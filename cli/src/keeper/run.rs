@@ -12,8 +12,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::{Args, Prepared, keeper, prepare};
+use crate::out::say;
 use crate::signals::Interrupt;
 use crate::style::Style;
+
+/// Subject of the alarm about a changed configuration that is not taken.
+const UNUSABLE: &str = "unusable cordon.toml";
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,15 +31,17 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut interrupt = Interrupt::listen()?;
     let mut changes = Changes::of(args, prepared.config.source.text())?;
     let mut before: Option<Prepared> = None;
+    let mut store = prepared.open().await?;
+    taken(&store).await;
     loop {
-        let store = prepared.open().await?;
         let stop = CancellationToken::new();
         let mut running = tokio::spawn(serve(prepared.clone(), store.clone(), stop.clone()));
         let next = tokio::select! {
             ended = &mut running => match (ended?, before.take()) {
                 (Err(error), Some(before)) => {
-                    changes.refuse(&store, &error.to_string()).await;
                     prepared = before;
+                    store = prepared.open().await?;
+                    changes.refuse(&store, &error.to_string()).await;
                     continue;
                 }
                 (ended, _) => return ended,
@@ -45,10 +51,17 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
         };
         stop.cancel();
         running.await??;
-        match next {
-            None => return Ok(()),
-            Some(next) => before = Some(std::mem::replace(&mut prepared, next)),
-        }
+        let Some((next, opened)) = next else { return Ok(()) };
+        store = opened;
+        taken(&store).await;
+        before = Some(std::mem::replace(&mut prepared, next));
+    }
+}
+
+/// A configuration is in use: there is none any more that is not.
+async fn taken(store: &Store) {
+    if let Err(error) = store.clear_alarm(AlarmKind::ConfigChanged, UNUSABLE).await {
+        tracing::error!(%error, "the alarm about the configuration could not be cleared");
     }
 }
 
@@ -78,7 +91,7 @@ impl Changes {
 
     /// Waits for a configuration that is another one and can be used: after a change of the file, or when SIGHUP asks for it. One
     /// that cannot be used is alarmed, and the keeper goes on with the one that it has.
-    async fn next(&mut self, args: &Args, store: &Store) -> Prepared {
+    async fn next(&mut self, args: &Args, store: &Store) -> (Prepared, Store) {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => true,
@@ -105,9 +118,11 @@ impl Changes {
             name(&self.path)
         );
         eprintln!("{text}");
-        let raised = store
-            .raise_alarm(AlarmKind::ConfigChanged, "unusable cordon.toml", &text, None)
-            .await;
+        // Each mistake is news, also while the one before is still open.
+        let raised = match store.clear_alarm(AlarmKind::ConfigChanged, UNUSABLE).await {
+            Ok(_) => store.raise_alarm(AlarmKind::ConfigChanged, UNUSABLE, &text, None).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = raised {
             tracing::error!(%error, "the alarm about the configuration could not be stored");
         }
@@ -121,11 +136,12 @@ fn name(path: &Path) -> String {
     )
 }
 
-/// The configuration as it is now, when a keeper could start with it.
-async fn usable(args: &Args) -> eyre::Result<Prepared> {
+/// The configuration as it is now with its record, when a keeper could start with them.
+async fn usable(args: &Args) -> eyre::Result<(Prepared, Store)> {
     let prepared = prepare(args)?;
     prepared.verify(false).await?;
-    Ok(prepared)
+    let store = prepared.open().await?;
+    Ok((prepared, store))
 }
 
 /// Serves with one configuration until `stop`.
@@ -152,20 +168,20 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyr
         keeper = keeper.with_dead_man(switch);
     }
     if let Some(address) = console {
-        println!("console at http://{}", keeper.open_console(address).await?);
+        say!("console at http://{}", keeper.open_console(address).await?);
     }
     let chain = config.chain.id;
     if only_watches {
-        println!("{} watches look at chain {chain}", config.watches.len());
+        say!("{} watches look at chain {chain}", config.watches.len());
     } else {
-        println!("keeper {} serves guard {guard} on chain {chain}", keeper.address());
+        say!("keeper {} serves guard {guard} on chain {chain}", keeper.address());
     }
     let mut events = keeper.subscribe();
     let printer = tokio::spawn(async move {
         loop {
             match events.recv().await {
                 Ok(event) => print(&event, &compiled),
-                Err(RecvError::Lagged(missed)) => println!("{missed} events were not shown"),
+                Err(RecvError::Lagged(missed)) => say!("{missed} events were not shown"),
                 Err(RecvError::Closed) => return,
             }
         }
@@ -190,13 +206,13 @@ fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
             ..
         } => {
             let what = style.red(&format!("{rule} is breached"));
-            println!(
+            say!(
                 "block {block}: {what}: scope {} shall be {}",
                 name(*scope),
                 level.name()
             );
         }
-        KeeperEvent::Broadcast { kind, tx, .. } => println!("{}: sent in {tx}", kind.name()),
+        KeeperEvent::Broadcast { kind, tx, .. } => say!("{}: sent in {tx}", kind.name()),
         KeeperEvent::Contained {
             scope,
             level,
@@ -205,9 +221,9 @@ fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
             ..
         } => {
             let what = style.green(&format!("scope {} is {}", name(*scope), level.name()));
-            println!("block {block}: {what}: transaction {tx}");
+            say!("block {block}: {what}: transaction {tx}");
         }
-        KeeperEvent::Sighted { watch, block, text, .. } => println!("block {block}: {}: {text}", style.red(watch)),
+        KeeperEvent::Sighted { watch, block, text, .. } => say!("block {block}: {}: {text}", style.red(watch)),
         KeeperEvent::BlockDone { .. }
         | KeeperEvent::Finished { .. }
         | KeeperEvent::Alarm { .. }
