@@ -23,6 +23,7 @@ abstract contract Real is Checks {
     string internal constant OZ = "@openzeppelin/contracts/build/contracts/";
     string internal constant OZ4 = "openzeppelin-contracts-4/build/contracts/";
     string internal constant SAFE = "@safe-global/safe-contracts/build/artifacts/contracts/";
+    string internal constant VENUS = "@venusprotocol/venus-protocol/artifacts/contracts/";
     string internal constant LINK = "@chainlink/contracts/abi/v0.6/";
 
     /// Hardhat's kind of file.
@@ -33,6 +34,11 @@ abstract contract Real is Checks {
     /// The kind of Chainlink's package.
     function chainlink(string memory name, bytes memory arguments) internal returns (address) {
         return _deploy(string.concat(LINK, name, ".json"), ".compilerOutput.evm.bytecode.object", arguments);
+    }
+
+    /// Code that is called through a proxy only, put where no deployment would: above the size that chains allow.
+    function large(string memory path, address at) internal {
+        vm.etch(at, files.parseJsonBytes(files.readFile(string.concat(MODULES, path)), ".deployedBytecode"));
     }
 
     function _deploy(string memory path, string memory key, bytes memory arguments) private returns (address made) {
