@@ -1,4 +1,5 @@
-//! What the node calls functions, events and errors of the guard without being given an ABI: the names of the interface that is deployed.
+//! Names that stand in two places: those of the guard's interface, which the node knows without being given an ABI, and those of tests,
+//! which the threat model says make its attacks.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,9 +9,10 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alloy::json_abi::JsonAbi;
+use cordon_drill::Scenario;
 
 const BUILT_IN: &str = include_str!("../../node/src/trace/signatures.txt");
 
@@ -36,4 +38,109 @@ fn the_node_knows_every_name_of_the_guard() {
         missing.is_empty(),
         "node/src/trace/signatures.txt lacks or misstates {missing:#?}"
     );
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The texts of all files below `folder` with this ending, builds aside.
+fn sources(folder: &Path, ending: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !["target", "node_modules", "out", "cache"].contains(&name) && !name.starts_with('.') {
+                sources(&path, ending, found);
+            }
+        } else if name.ends_with(ending) {
+            found.push(std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// The identifier that follows `keyword` in a line.
+fn named<'t>(line: &'t str, keyword: &str) -> Option<&'t str> {
+    let rest = line.split_once(keyword)?.1;
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+    Some(rest.split_at(end?).0)
+}
+
+/// Functions of a Rust file that an attribute makes tests.
+fn rust_tests(text: &str) -> Vec<&str> {
+    let mut tests = Vec::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        } else if let Some(name) = named(line, "fn ") {
+            if is_test {
+                tests.push(name);
+            }
+            is_test = false;
+        }
+    }
+    tests
+}
+
+/// All tests of the tree, in Rust and in Solidity.
+fn all_tests() -> BTreeSet<String> {
+    let (mut rust, mut solidity) = (Vec::new(), Vec::new());
+    sources(&root(), ".rs", &mut rust);
+    sources(&root().join("contracts/solidity/test"), ".t.sol", &mut solidity);
+    let rust = rust.iter().flat_map(|text| rust_tests(text));
+    let solidity = solidity.iter().flat_map(|text| text.lines());
+    let solidity = solidity
+        .filter_map(|line| named(line, "function "))
+        .filter(|name| name.starts_with("test"));
+    rust.chain(solidity).map(str::to_owned).collect()
+}
+
+/// Rows of the threat model's tables of threats: the first cell, and the names in the last one.
+fn threats(model: &str) -> Vec<(&str, Vec<&str>)> {
+    let tables = model.split_once("\n## Threats\n").unwrap().1;
+    let rows = tables
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = rows.map(|row| row.rsplit_once(" | ").unwrap());
+    let rows = rows.map(|(rest, tests)| (rest.split(" | ").next().unwrap(), tests));
+    rows.filter(|(first, tests)| *first != "---" && *tests != "test")
+        .map(|(first, tests)| (first, tests.split('`').skip(1).step_by(2).collect()))
+        .collect()
+}
+
+/// Every threat has a test or a drill, each of them is there, and no test of `tests/threats` is of a threat that the model keeps to itself.
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let model = std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let (rows, tests) = (threats(&model), all_tests());
+    assert!(
+        rows.len() > 60 && tests.len() > 800,
+        "{} rows, {} tests",
+        rows.len(),
+        tests.len()
+    );
+    let numbered = rows.iter().flat_map(|(first, _)| first.split(", "));
+    let numbered: Vec<_> = numbered
+        .filter_map(|name| name.strip_prefix('T')?.parse::<u32>().ok())
+        .collect();
+    assert_eq!(numbered, (1..=37).collect::<Vec<_>>());
+    let without: Vec<_> = rows
+        .iter()
+        .filter(|(_, names)| names.is_empty())
+        .map(|(first, _)| *first)
+        .collect();
+    assert_eq!(without, ["T32"], "the one that does not apply");
+    let known = |name: &str| tests.contains(name) || Scenario::ALL.iter().any(|scenario| scenario.name() == name);
+    let named: BTreeSet<_> = rows.iter().flat_map(|(_, names)| names).copied().collect();
+    let missing: Vec<_> = named.iter().filter(|name| !known(name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/threat-model.md names what is not there: {missing:#?}"
+    );
+    let mut made = Vec::new();
+    sources(&root().join("tests/tests/threats"), ".rs", &mut made);
+    let made = made.iter().flat_map(|text| rust_tests(text));
+    let untold: Vec<_> = made.filter(|name| !named.contains(name)).collect();
+    assert!(untold.is_empty(), "docs/threat-model.md does not name {untold:#?}");
 }

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod compound;
 mod world;
 
 use alloy::primitives::{Address, U256};

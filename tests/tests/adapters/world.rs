@@ -105,7 +105,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
+    /// The node alone, without targets and guard.
+    pub(crate) async fn bare() -> Self {
         let node = cordon_node::spawn(NodeConfig {
             silent: true,
             auto_impersonate: true,
@@ -116,7 +117,7 @@ impl World {
         let provider = ProviderBuilder::new()
             .connect_http(node.http_endpoint().parse().unwrap())
             .erased();
-        let mut world = Self {
+        Self {
             node,
             provider,
             guard: Address::ZERO,
@@ -128,7 +129,11 @@ impl World {
             safe: Address::ZERO,
             lever: Address::ZERO,
             freezer: Address::ZERO,
-        };
+        }
+    }
+
+    pub(crate) async fn new() -> Self {
+        let mut world = Self::bare().await;
         world.deploy_targets().await;
         world.deploy_guard().await;
         world
@@ -230,14 +235,19 @@ impl World {
         self.send(OWNER, self.safe, call).await;
     }
 
-    async fn deploy_guard(&mut self) {
+    /// A guard as a `cordon.toml` says, not sealed yet.
+    pub(crate) async fn guarded(&self, text: &str) -> Address {
         let root = root();
-        let config = Config::parse(&self.configuration(), PathBuf::from("adapters.toml")).unwrap();
+        let config = Config::parse(text, PathBuf::from("adapters.toml")).unwrap_or_else(|error| panic!("{error}"));
         let compiled = config.compile().unwrap_or_else(|error| panic!("{error}"));
         let artifacts = Artifacts::load(&Artifacts::directory(&root)).expect("run scripts/build-contracts first");
         let options = GuardOptions::default();
         let deployed = deploy_guard(&self.provider, OWNER, &config, &compiled, &artifacts, options).await;
-        self.guard = deployed.unwrap().guard;
+        deployed.unwrap().guard
+    }
+
+    async fn deploy_guard(&mut self) {
+        self.guard = self.guarded(&self.configuration()).await;
         let guard = self.guard;
         for adapter in [self.switch, self.lever, self.freezer] {
             self.send(OWNER, adapter, IAdapter::bindCall { guard }).await;
@@ -365,7 +375,7 @@ undo = [{{ call = "freezer.thaw()", undone = "!freezer.frozen()" }}]
         sent.get_receipt().await.unwrap().gas_used
     }
 
-    async fn create(&self, code: Bytes, arguments: Vec<u8>) -> Address {
+    pub(crate) async fn create(&self, code: Bytes, arguments: Vec<u8>) -> Address {
         let code = [&code[..], &arguments].concat();
         let request = TransactionRequest::default().with_from(OWNER).with_deploy_code(code);
         let sent = self.provider.send_transaction(request).await.unwrap();
@@ -441,13 +451,22 @@ fn json(path: &Path) -> serde_json::Value {
 }
 
 /// Creation code as a package publishes it.
-fn published(path: &str) -> Bytes {
+pub(crate) fn published(path: &str) -> Bytes {
+    code_in(path, "bytecode")
+}
+
+/// Code of an account as a package publishes it.
+pub(crate) fn published_at(path: &str) -> Bytes {
+    code_in(path, "deployedBytecode")
+}
+
+fn code_in(path: &str, key: &str) -> Bytes {
     let artifact = json(&root().join("scripts/npm/node_modules").join(path));
-    artifact["bytecode"].as_str().unwrap().parse().unwrap()
+    artifact[key].as_str().unwrap().parse().unwrap()
 }
 
 /// Creation code of an adapter, as forge wrote it.
-fn ours(name: &str) -> Bytes {
+pub(crate) fn ours(name: &str) -> Bytes {
     let artifact = json(&root().join(format!("out/{name}.sol/{name}.json")));
     artifact["bytecode"]["object"].as_str().unwrap().parse().unwrap()
 }

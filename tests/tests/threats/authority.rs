@@ -1,6 +1,9 @@
 //! Stolen, lost and abused keys.
 
-use alloy::primitives::{Address, B256, U256, keccak256};
+use std::path::Path;
+
+use alloy::json_abi::{Function, JsonAbi, StateMutability};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard::{self, Action, Level, Role};
 
@@ -279,6 +282,31 @@ async fn t21_programs_that_do_not_work_together_cannot_brick_the_guard() {
     world.node.stop().await.unwrap();
 }
 
+/// All that roles decide: levels, roles, governor, programs and rulebook.
+async fn powers(world: &World) -> Vec<Bytes> {
+    let mut views = vec![
+        ICordonGuard::levelsCall {}.abi_encode(),
+        ICordonGuard::governorCall {}.abi_encode(),
+        ICordonGuard::programsCall {}.abi_encode(),
+        ICordonGuard::rulebookCall {}.abi_encode(),
+        ICordonGuard::lastHeartbeatCall {}.abi_encode(),
+    ];
+    for (role, account) in [
+        (Role::Guardian, GUARDIAN),
+        (Role::Guardian, ANYONE),
+        (Role::Keeper, KEEPER),
+        (Role::Keeper, ANYONE),
+        (Role::Heartbeat, ANYONE),
+    ] {
+        views.push(ICordonGuard::hasRoleCall { role, account }.abi_encode());
+    }
+    let mut told = Vec::new();
+    for view in views {
+        told.push(world.call(ANYONE, world.guard, view).await.unwrap());
+    }
+    told
+}
+
 /// T28: somebody without any role calls everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn t28_a_stranger_changes_nothing() {
@@ -314,7 +342,35 @@ async fn t28_a_stranger_changes_nothing() {
         assert!(events::<ICordonGuard::LevelLowered>(&receipt).is_empty());
     }
     assert_eq!(world.level(MARKET).await, Level::ReduceOnly);
+    // And whatever else the interface has that writes, for himself or with nothing in it.
+    let before = powers(&world).await;
+    let own = [0, 1, 2].map(|role| [U256::from(role).to_be_bytes(), ANYONE.into_word().0, [1; 32]].concat());
+    let himself = ANYONE.into_word().repeat(8);
+    let writing = writing_functions();
+    assert!(writing.len() > 20, "{}", writing.len());
+    for selector in writing {
+        for arguments in own.iter().chain([&himself, &vec![0; 32 * 8]]) {
+            world
+                .send(ANYONE, world.guard, [&selector[..], arguments].concat())
+                .await;
+        }
+    }
+    assert_eq!(powers(&world).await, before);
     world.node.stop().await.unwrap();
+}
+
+/// Selectors of all that is no view, by the Solidity compiler.
+fn writing_functions() -> Vec<[u8; 4]> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text =
+        std::fs::read_to_string(root.join("out/ICordonGuard.sol/ICordonGuard.json")).expect("run forge build first");
+    let artifact: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let abi: JsonAbi = serde_json::from_value(artifact["abi"].clone()).unwrap();
+    let writing = |function: &&Function| function.state_mutability == StateMutability::NonPayable;
+    abi.functions()
+        .filter(writing)
+        .map(|function| function.selector().0)
+        .collect()
 }
 
 /// A stolen keeper key: two hours a day over all scopes, and it keeps no scope shut that a guardian releases.

@@ -6,7 +6,9 @@ use alloy::providers::ext::AnvilApi;
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard::{self, Action, Level};
 
-use crate::world::{ANYONE, DAY, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, PRICE, World, contain, events, trip};
+use crate::world::{
+    ANYONE, DAY, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, PRICE, PRODUCT, SPOT, World, contain, events, trip,
+};
 
 /// Code of a switch that, when it is set, first calls its caller with `input` and notes in slot 1 whether that succeeded (2) or not
 /// (1). A lone selector reads slot 0.
@@ -40,8 +42,11 @@ fn meddler(input: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn t05_a_hostile_target_cannot_re_enter() {
     let world = World::sealed().await;
+    // Another market's breach is there to be tripped, and a spot rule's to be observed.
+    world.set(world.gauge, 300).await;
     let attempts = [
-        trip(1).abi_encode(),
+        trip(PRODUCT).abi_encode(),
+        trip(SPOT).abi_encode(),
         ICordonGuard::settleCall { scope: MARKET }.abi_encode(),
         ICordonGuard::retryContainmentCall { scope: MARKET }.abi_encode(),
     ];
@@ -61,13 +66,16 @@ async fn t05_a_hostile_target_cannot_re_enter() {
             .await
             .unwrap();
         assert_eq!(noted, U256::from(1), "the call back was refused");
+        assert_eq!(world.level(OTHER).await, Level::Normal);
         // Opened by its owner, so that the next round has something to do.
-        world
-            .provider
-            .anvil_set_storage_at(world.switch, U256::ZERO, B256::ZERO)
-            .await
-            .unwrap();
+        for slot in [U256::ZERO, U256::from(1)] {
+            let cleared = world.provider.anvil_set_storage_at(world.switch, slot, B256::ZERO);
+            cleared.await.unwrap();
+        }
     }
+    // From outside the same trip raises the other market's level.
+    world.ok(ANYONE, trip(PRODUCT)).await;
+    assert_eq!(world.level(OTHER).await, Level::ReduceOnly);
     world.node.stop().await.unwrap();
 }
 

@@ -106,20 +106,33 @@ async fn t20_t22_manipulate_act_restore_is_seen_by_the_inner_call() {
     world.node.stop().await.unwrap();
 }
 
-/// T24, starved reads: whoever chooses the gas does not choose the verdict.
+/// T24, starved reads: whoever chooses the gas does not choose the verdict. A rule that cannot be read stops no liquidation, so a
+/// liquidation under a breached rule is what a thief starves.
 #[tokio::test(flavor = "multi_thread")]
 async fn t24_a_starved_hook_reverts_and_opens_nothing() {
     let world = World::sealed().await;
-    let exit = world.exit(MARKET, Action::Increase).await;
-    world.set(world.price, 101).await;
-    for gas in (20_000..700_000u64).step_by(20_000) {
-        let request = alloy::rpc::types::TransactionRequest::default()
-            .from(world.vault)
-            .to(world.guard)
-            .gas_limit(gas)
-            .input(exit.1.clone().into());
-        assert!(world.provider.call(request).await.is_err(), "passed with {gas} gas");
+    let exit = world.exit(OTHER, Action::Liquidate).await;
+    let steps = |gauge: u64| {
+        vec![
+            world.enter(OTHER, Action::Liquidate),
+            World::setting(world.gauge, U256::from(gauge)),
+            exit.clone(),
+        ]
+    };
+    world.run_refused::<ICordonGuard::RuleBreached>(steps(101)).await;
+    let (mut honest, mut starved) = (0, 0);
+    for gas in (60_000..1_500_000u64).step_by(15_000) {
+        if world.run_within(gas, steps(100)).await.is_ok() {
+            honest += 1;
+        }
+        let refusal = world
+            .run_within(gas, steps(101))
+            .await
+            .expect_err("a starved rule was passed");
+        starved += usize::from(ICordonGuard::OutOfGasFloor::abi_decode(&refusal).is_ok());
     }
+    assert!(honest > 0, "with the most gas a liquidation passes");
+    assert!(starved > 0, "with less the hook says that it was starved");
     world.node.stop().await.unwrap();
 }
 
@@ -213,6 +226,10 @@ async fn t36_an_expired_guard_lets_debts_be_settled_and_nothing_else() {
     counter(&world).await;
     acts(&world, Action::Deposit).await.unwrap();
     world.pass(366 * DAY).await;
+    assert!(
+        world.ask(ANYONE, ICordonGuard::levelsCall {}).await.is_err(),
+        "the program runs no more"
+    );
     for (action, passes) in [
         (Action::Deposit, false),
         (Action::Withdraw, false),

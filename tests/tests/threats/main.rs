@@ -14,5 +14,6 @@ mod batch;
 mod containment;
 mod context;
 mod hooks;
+mod pool;
 mod rules;
 mod world;

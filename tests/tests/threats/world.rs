@@ -132,11 +132,15 @@ impl World {
         receipt
     }
 
-    async fn call(&self, from: Address, to: Address, input: Vec<u8>) -> Result<Bytes, Bytes> {
+    pub(crate) async fn call(&self, from: Address, to: Address, input: Vec<u8>) -> Result<Bytes, Bytes> {
+        self.call_within(20_000_000, from, to, input).await
+    }
+
+    async fn call_within(&self, gas: u64, from: Address, to: Address, input: Vec<u8>) -> Result<Bytes, Bytes> {
         let request = TransactionRequest::default()
             .with_from(from)
             .with_to(to)
-            .with_gas_limit(20_000_000)
+            .with_gas_limit(gas)
             .with_input(input);
         self.provider.call(request).await.map_err(|error| {
             let payload = error.as_error_resp().unwrap_or_else(|| panic!("{error}"));
@@ -173,6 +177,11 @@ impl World {
         let answer = self.call(ANYONE, self.vault, Self::script(steps)).await;
         let data = answer.expect_err("the transaction must be refused");
         E::abi_decode(&data).unwrap_or_else(|_| panic!("another error: {data}"))
+    }
+
+    /// What such a transaction with so much gas answers, or is refused with.
+    pub(crate) async fn run_within(&self, gas: u64, steps: Vec<(Address, Vec<u8>)>) -> Result<Bytes, Bytes> {
+        self.call_within(gas, ANYONE, self.vault, Self::script(steps)).await
     }
 
     pub(crate) fn enter(&self, scope: u8, action: Action) -> (Address, Vec<u8>) {

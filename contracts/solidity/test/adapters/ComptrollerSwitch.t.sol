@@ -6,6 +6,15 @@ import { GuardBound } from "../../src/adapters/GuardBound.sol";
 import { Compound, IMarket, IVenus } from "./Compound.sol";
 import { GuardStandIn } from "./Real.sol";
 
+/// A Comptroller that answers with its last gas: 57,000 of the 60,000 that it is asked with.
+contract SlowComptroller {
+    function borrowAllowed(address, address, uint256) external view returns (uint256) {
+        uint256 until = gasleft() > 57_000 ? gasleft() - 57_000 : 0;
+        while (gasleft() > until + 200) { }
+        revert("borrow is paused");
+    }
+}
+
 /// Against Venus's published Unitroller, Comptrollers and markets (0.7.0).
 contract ComptrollerSwitchTest is Compound {
     ComptrollerSwitch private lever;
@@ -226,6 +235,23 @@ contract ComptrollerSwitchTest is Compound {
             } catch { }
         }
         _refusesToOpen();
+    }
+
+    /// Also where the question takes nearly all the gas it is given, so that a starved one would leave enough for the answer "open".
+    function test_attack_a_question_that_is_starved_is_no_answer() public {
+        IComptroller slow = IComptroller(address(new SlowComptroller()));
+        ComptrollerSwitch.Lever[] memory levers = new ComptrollerSwitch.Lever[](1);
+        levers[0] = ComptrollerSwitch.Lever(BORROW, address(usd));
+        ComptrollerSwitch asked = new ComptrollerSwitch(address(this), slow, address(this), levers);
+        ok(asked.isClosed(BORROW, address(usd)), "with gas enough");
+        uint256 answered;
+        for (uint256 gas = 20_000; gas < 130_000; gas += 100) {
+            try asked.isClosed{ gas: gas }(BORROW, address(usd)) returns (bool shown) {
+                ok(shown, "shown as open");
+                answered += 1;
+            } catch { }
+        }
+        ok(answered > 0, "the last ones had gas enough");
     }
 
     function _refusesToOpen() private {
