@@ -52,6 +52,7 @@ abstract contract Compound is Real {
     IUnitroller internal unitroller;
     IVenus internal comptroller;
     IOracle internal oracle;
+    address internal rates;
     IMarket internal usd;
     IMarket internal eth;
     IFaucet internal usdToken;
@@ -64,13 +65,13 @@ abstract contract Compound is Real {
         become("ComptrollerG1", address(0x61));
         oracle = IOracle(real(string.concat(VENUS, "test/SimplePriceOracle.sol/SimplePriceOracle.json"), ""));
         string memory model = "InterestRateModels/WhitePaperInterestRateModel.sol/WhitePaperInterestRateModel.json";
-        address rates = real(string.concat(VENUS, model), abi.encode(0, 0));
+        rates = real(string.concat(VENUS, model), abi.encode(0, 0));
         comptroller._setPriceOracle(address(oracle));
         comptroller._setCloseFactor(0.5e18);
         comptroller._setLiquidationIncentive(1.1e18);
         comptroller._setMaxAssets(10);
-        (usd, usdToken) = _list("USD", rates, 1e18);
-        (eth, ethToken) = _list("ETH", rates, 2000e18);
+        (usd, usdToken) = _list("USD", 1e18);
+        (eth, ethToken) = _list("ETH", 2000e18);
         _as(LENDER, usdToken, usd, 1_000_000e18);
         _as(BORROWER, ethToken, eth, 100e18);
         address[] memory entered = new address[](1);
@@ -86,7 +87,7 @@ abstract contract Compound is Real {
         IVenus(at)._become(address(unitroller));
     }
 
-    function _list(string memory name, address rates, uint256 price) private returns (IMarket market, IFaucet token) {
+    function _list(string memory name, uint256 price) internal returns (IMarket market, IFaucet token) {
         string memory faucet = string.concat(VENUS, "test/FaucetToken.sol/FaucetToken.json");
         token = IFaucet(real(faucet, abi.encode(0, name, 18, name)));
         string memory immutableMarket = string.concat(VENUS, "Tokens/VTokens/VBep20Immutable.sol/VBep20Immutable.json");
