@@ -4,7 +4,7 @@ use std::path::Path;
 
 use alloy::json_abi::{Function, JsonAbi, StateMutability};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy::sol_types::SolCall;
+use alloy::sol_types::{SolCall, SolValue};
 use cordon_client::guard::ICordonGuard::{self, Action, Level, Role};
 
 use crate::world::{ANYONE, DAY, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, events, trip};
@@ -344,7 +344,12 @@ async fn t28_a_stranger_changes_nothing() {
     assert_eq!(world.level(MARKET).await, Level::ReduceOnly);
     // And whatever else the interface has that writes, for himself or with nothing in it.
     let before = powers(&world).await;
-    let own = [0, 1, 2].map(|role| [U256::from(role).to_be_bytes(), ANYONE.into_word().0, [1; 32]].concat());
+    let own = [(ANYONE, 1), (GUARDIAN, 0), (KEEPER, 0)]
+        .into_iter()
+        .flat_map(|(account, granted)| {
+            [0, 1, 2].map(|role| (U256::from(role), account, U256::from(granted)).abi_encode_params())
+        });
+    let own: Vec<_> = own.collect();
     let himself = ANYONE.into_word().repeat(8);
     let writing = writing_functions();
     assert!(writing.len() > 20, "{}", writing.len());

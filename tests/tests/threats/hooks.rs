@@ -1,6 +1,6 @@
 //! What is tried against the hooks within a transaction.
 
-use alloy::primitives::U256;
+use alloy::primitives::{U256, hex};
 use alloy::providers::Provider;
 use alloy::sol;
 use alloy::sol_types::{SolCall, SolError, SolValue};
@@ -9,7 +9,7 @@ use cordon_client::guard::ICordonGuard::{self, Action, Level};
 use cordon_client::program::Program;
 
 use crate::world::{
-    ANYONE, DAY, GOVERNOR, GUARDIAN, MARKET, OTHER, PRICE, World, contain, create, creation_code, events, step, trip,
+    ANYONE, DAY, GOVERNOR, GUARDIAN, MARKET, OTHER, PRICE, World, contain, create, creation_code, events, trip,
 };
 
 sol! {
@@ -170,25 +170,59 @@ async fn immunity_cannot_be_bought_by_tripping() {
     world.node.stop().await.unwrap();
 }
 
-/// T35: the views that others read answer in the middle of a guarded call, and tell the levels as they are written.
+/// Code that asks the guard what it is asked itself, and notes in slot 1 whether it was answered (2) or not (1), in slot 0 the answer.
+fn asker(guard: alloy::primitives::Address) -> Vec<u8> {
+    [
+        &hex!("366000600037 602060003660 0073")[..],
+        guard.as_slice(),
+        &hex!("5afa 6001016001 55 600051600055 00"),
+    ]
+    .concat()
+}
+
+/// T35: who reads the guard in the middle of a guarded call, and of one that moves prices for its length, is told what is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn t35_views_answer_within_a_guarded_call() {
     let world = World::sealed().await;
+    world.ok(GUARDIAN, contain(OTHER, Level::ReduceOnly, DAY)).await;
+    let asker_at = world.switch;
+    world.set_code(asker_at, asker(world.guard)).await;
+    let slot = |slot: u64| world.provider.get_storage_at(asker_at, U256::from(slot));
     let exit = world.exit(MARKET, Action::Trade).await;
-    let views = vec![
-        world.enter(MARKET, Action::Trade),
-        step(&world, &ICordonGuard::levelsCall {}),
-        step(&world, &ICordonGuard::scopeStatusCall { scope: MARKET }),
-        step(
-            &world,
-            &ICordonGuard::evaluateCall {
-                rule: PRICE,
-                witness: vec![],
-            },
+    let price = |value: u64| World::setting(world.price, U256::from(value));
+    let evaluate = ICordonGuard::evaluateCall {
+        rule: PRICE,
+        witness: vec![],
+    };
+    for (view, told) in [
+        (
+            ICordonGuard::levelOfCall { scope: OTHER }.abi_encode(),
+            Some(Level::ReduceOnly as u64),
         ),
-        exit,
-    ];
-    assert!(world.run(views).await.status());
+        (
+            ICordonGuard::levelOfCall { scope: MARKET }.abi_encode(),
+            Some(Level::Normal as u64),
+        ),
+        (ICordonGuard::levelsCall {}.abi_encode(), None),
+        (
+            ICordonGuard::scopeStatusCall { scope: MARKET }.abi_encode(),
+            Some(Level::Normal as u64),
+        ),
+        (evaluate.abi_encode(), None),
+    ] {
+        let steps = vec![
+            world.enter(MARKET, Action::Trade),
+            price(300),
+            (asker_at, view),
+            price(0),
+            exit.clone(),
+        ];
+        assert!(world.run(steps).await.status());
+        assert_eq!(slot(1).await.unwrap(), U256::from(2), "answered");
+        if let Some(told) = told {
+            assert_eq!(slot(0).await.unwrap(), U256::from(told));
+        }
+    }
     world.node.stop().await.unwrap();
 }
 
