@@ -16,6 +16,11 @@ pub enum KeeperError {
     /// The configuration has no keeper.
     #[error("cordon.toml has no [keeper] section: add one with `store` and `key`")]
     NoSection,
+    /// There are neither rules nor watches.
+    #[error(
+        "cordon.toml has neither [[invariant]] nor [[watch]]: a keeper would run, look healthy, and look for nothing"
+    )]
+    NothingToLookFor,
     /// The guard was not deployed yet.
     #[error(
         "cordon.toml names no guard: deploy one with `cordon guard deploy` and write its address to [guard] address"

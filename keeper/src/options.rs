@@ -52,6 +52,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Blocks whose verdicts are kept.
     pub keep_blocks: u64,
+    /// Old verdicts and notices are forgotten once per so many blocks.
+    pub prune_every: u64,
     /// A chain without a new block for so long is one that is not seen any more.
     pub stale_head: Duration,
     /// How long the turn of a keeper lasts that shares its record with others, unless it renews it: what a dead one is replaced
@@ -91,6 +93,7 @@ impl Options {
             recheck: 32,
             heartbeat: Duration::from_secs(5 * 60),
             keep_blocks: 2_000_000,
+            prune_every: 10_000,
             stale_head: Duration::from_secs(60),
             term: Duration::from_secs(4),
             fallbacks: Vec::new(),
@@ -104,10 +107,13 @@ impl Options {
     /// The settings of a configuration file.
     ///
     /// # Errors
-    /// [`KeeperError::NoSection`] and [`KeeperError::NoGuard`] for what the file lacks. A file with watches and no invariants
+    /// [`KeeperError::NoSection`], [`KeeperError::NothingToLookFor`] and [`KeeperError::NoGuard`] for what the file lacks. A file with watches and no invariants
     /// needs no guard. [`KeeperError::Fallback`] when a fallback cannot be set up.
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
+        if config.invariants.is_empty() && config.watches.is_empty() {
+            return Err(KeeperError::NothingToLookFor);
+        }
         let only_watches = config.invariants.is_empty() && !config.watches.is_empty();
         let guard = match config.guard.address {
             None if only_watches => Address::ZERO,
@@ -186,5 +192,26 @@ impl Signers {
             more: section.more_keys.iter().map(signer).collect::<Result<_, _>>()?,
             heartbeat: section.heartbeat_key.as_ref().map(signer).transpose()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_looks_for_nothing_is_refused() {
+        let text = "[chain]\nid = 1\nrpc = [\"http://localhost:1\"]\n[keeper]\nstore = \"cordon.db\"\n[contracts]\nbox = { address = \"0x00000000000000000000000000000000b0000001\" }\n";
+        let options = |more: &str| {
+            let config = Config::parse(&format!("{text}{more}"), Path::new("cordon.toml")).unwrap();
+            Options::from_config(&config)
+        };
+        assert!(matches!(options(""), Err(KeeperError::NothingToLookFor)));
+        let watch = "[[watch]]\nid = \"balance\"\non = \"balance\"\nat = \"box\"\n";
+        assert!(options(watch).is_ok());
     }
 }

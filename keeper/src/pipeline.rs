@@ -30,8 +30,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// The responder is reminded of all that is open once per so many blocks.
 const REMIND_EVERY: u64 = 32;
-/// Old verdicts are dropped once per so many blocks.
-const PRUNE_EVERY: u64 = 10_000;
+/// Notices are kept for 90 days.
+const KEEP_NOTICES_MS: i64 = 90 * 24 * 60 * 60 * 1_000;
 
 /// Why a block could not be finished now.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,7 @@ pub(crate) struct Pipeline {
     pub(crate) version: B256,
     pub(crate) witness_limit: u32,
     pub(crate) keep_blocks: u64,
+    pub(crate) prune_every: u64,
     pub(crate) queue: Queue,
     /// `None` in a keeper that only watches.
     pub(crate) upkeep: Option<Upkeep>,
@@ -194,8 +195,9 @@ impl Pipeline {
                 // The record is the truth about what is to be done, whatever became of the queue.
                 self.resume(self.store.open_intents().await?);
             }
-            if block.number.is_multiple_of(PRUNE_EVERY) {
+            if block.number.is_multiple_of(self.prune_every) {
                 self.store.prune_blocks(self.keep_blocks).await?;
+                self.store.prune_notices(KEEP_NOTICES_MS).await?;
             }
         }
         Ok(())

@@ -107,9 +107,9 @@ impl Metrics {
         }
     }
 
-    /// Everything in the text format, with what the record says now.
-    pub(super) async fn render(&self, shown: &Shown) -> Result<String, StoreError> {
-        let mut registry = Registry::with_prefix("cordon_keeper");
+    /// What was counted since the start. Labels are names of the configuration and kinds of things: what has a value for every block or
+    /// transaction would be a new series each time.
+    fn register(&self, registry: &mut Registry) {
         registry.register("blocks", "Blocks evaluated since the start", self.blocks.clone());
         registry.register(
             "decisions",
@@ -156,6 +156,12 @@ impl Metrics {
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+    }
+
+    /// Everything in the text format, with what the record says now.
+    pub(super) async fn render(&self, shown: &Shown) -> Result<String, StoreError> {
+        let mut registry = Registry::with_prefix("cordon_keeper");
+        self.register(&mut registry);
         let fallbacks: Family<Label, Gauge> = Family::default();
         for (fallback, is_ready) in shown.fallbacks.rules() {
             fallbacks
@@ -257,7 +263,8 @@ async fn recorded(registry: &mut Registry, shown: &Shown) -> Result<(), StoreErr
         Some(undelivered),
     );
     let topics = shown.store.open_topics().await?;
-    let (alarms, incidents): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| topic.topic.starts_with("alarm:"));
+    let of = |kind: &'static str| topics.iter().filter(move |topic| topic.topic.starts_with(kind));
+    let (alarms, incidents): (Vec<_>, Vec<_>) = (of("alarm:").collect(), of("incident:").collect());
     let count = |list: &[&crate::record::OpenTopic]| u64::try_from(list.len()).ok();
     gauge(
         registry,
@@ -293,4 +300,47 @@ async fn recorded(registry: &mut Registry, shown: &Shown) -> Result<(), StoreErr
     }
     registry.register("verdicts", "Verdicts of the newest evaluated block", verdicts);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+    use crate::record::AlarmKind;
+
+    fn series(metrics: &Metrics) -> usize {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        let _ = encode(&mut text, &registry);
+        text.lines().filter(|line| !line.starts_with('#')).count()
+    }
+
+    #[test]
+    fn a_thousand_blocks_and_subjects_make_no_new_series() {
+        let metrics = Metrics::default();
+        let note = |number: u64| {
+            metrics.note(&KeeperEvent::BlockDone {
+                number,
+                hash: B256::from(alloy::primitives::U256::from(number)),
+                head_to_decision: Some(Duration::from_millis(number)),
+            });
+            metrics.note(&KeeperEvent::Alarm {
+                kind: AlarmKind::RuleUnknown,
+                subject: format!("subject {number}"),
+                text: format!("text {number}"),
+            });
+            metrics.note(&KeeperEvent::Sighted {
+                watch: "whales".to_owned(),
+                block: number,
+                text: format!("transaction {number}"),
+                head_to_stored: Duration::ZERO,
+            });
+        };
+        note(1);
+        let first = series(&metrics);
+        (2..1_000).for_each(note);
+        assert_eq!(series(&metrics), first);
+    }
 }

@@ -19,9 +19,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(30);
 /// A notice that could not be delivered for so long is history.
 const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// Notices are kept for 90 days.
-const KEPT_MS: i64 = 90 * EXPIRY_MS;
-const PRUNE: Duration = Duration::from_secs(60 * 60);
 /// Failures after which people hear, through the other channels, that this one does not work.
 const PATIENCE: u32 = 3;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -71,6 +68,11 @@ impl Desk {
     /// Works for ever.
     pub async fn run(self) {
         let subscriptions: Vec<Subscription> = self.channels.iter().map(Channel::subscription).collect();
+        if subscriptions.is_empty() {
+            tracing::warn!(
+                "no [[notify]]: nobody is told anything; incidents and alarms are in the record and in this log"
+            );
+        }
         match self.store.drop_orphans(&subscriptions).await {
             Ok(0) => {}
             Ok(dropped) => tracing::warn!(dropped, "notices for channels that are no more configured are dropped"),
@@ -83,18 +85,11 @@ impl Desk {
             bells.push(Arc::clone(&bell));
             tasks.spawn(Clerk::new(self.clone(), channel).run(bell));
         }
-        let mut pruned = Instant::now();
         loop {
             match self.store.fan_out(&subscriptions).await {
                 Ok(0) => {}
                 Ok(_) => bells.iter().for_each(|bell| bell.notify_one()),
                 Err(error) => tracing::error!(%error, "notices could not be put on their way; it is tried again"),
-            }
-            if pruned.elapsed() > PRUNE {
-                pruned = Instant::now();
-                if let Err(error) = self.store.prune_notices(KEPT_MS).await {
-                    tracing::error!(%error, "old notices could not be forgotten");
-                }
             }
             // An error must not make this a busy loop either.
             let _ = tokio::time::timeout(LOOK, self.store.fresh_notices()).await;

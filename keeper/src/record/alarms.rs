@@ -4,7 +4,7 @@ use cordon_client::config::Severity;
 
 use super::db::{Connection, query, query_as};
 use super::notices::{NewNotice, alarm_topic, tell};
-use super::{NoticeKind, Store, StoreError, int, uint};
+use super::{NoticeKind, Step, Store, StoreError, int, uint};
 
 /// What an alarm is about. docs/keeper.md says what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -163,7 +163,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let raised = raise(&mut tx, kind, subject, text, block_number).await?;
-        tx.commit().await?;
+        tx.commit(Step::Alarm).await?;
         if raised {
             self.news();
         }
@@ -187,7 +187,7 @@ impl Store {
         }
         let mut tx = self.begin().await?;
         let cleared = clear(&mut tx, kind, subject).await?;
-        tx.commit().await?;
+        tx.commit(Step::AlarmEnd).await?;
         if cleared {
             self.news();
         }

@@ -13,8 +13,8 @@ use super::db::{Connection, query, query_as};
 use super::frames::{self, Framed};
 use super::intents::{self, NewIntent};
 use super::{
-    Intent, IntentKind, Names, Store, StoreError, breaches, events, follow, incidents, int, revert, sightings, stopped,
-    uint, waiting, witnesses, word,
+    Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, revert, sightings,
+    stopped, uint, waiting, witnesses, word,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
@@ -106,7 +106,7 @@ impl Store {
             commits.push(self.commit_one(&mut tx, record, names).await?);
         }
         let decides = commits.iter().any(|commit| !commit.intents.is_empty());
-        super::commit(tx, if decides { "decision" } else { "block" }).await?;
+        tx.commit(if decides { Step::Decision } else { Step::Block }).await?;
         // Not before: a frame that was not stored is none.
         *self.frame.lock().unwrap_or_else(PoisonError::into_inner) = frame;
         self.news();
@@ -229,7 +229,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let reopened = revert::settle_height(&mut tx, block).await?;
         set_checkpoint(&mut tx, block.hash).await?;
-        tx.commit().await?;
+        tx.commit(Step::Advance).await?;
         Ok(reopened)
     }
 
@@ -289,7 +289,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         frames::prune(&mut tx).await?;
-        tx.commit().await?;
+        tx.commit(Step::PruneBlocks).await?;
         Ok(done.rows_affected())
     }
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::db::{Lease, LeaseHolder, query, query_as};
-use super::{Store, StoreError};
+use super::{Step, Store, StoreError};
 
 /// Unix milliseconds by the clock of PostgreSQL.
 pub(super) const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT";
@@ -47,7 +47,7 @@ impl Store {
         let taken: Option<(i64,)> = query_as(&sql)
             .bind(holder)
             .bind(millis(term))
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.alone(Step::Campaign))
             .await?;
         Ok(taken.map(|(token,)| {
             self.lease.hold(token, asked + usable(term));
@@ -69,7 +69,7 @@ impl Store {
         let renewed: Option<(i64,)> = query_as(&sql)
             .bind(millis(term))
             .bind(token)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.alone(Step::Renew))
             .await?;
         match renewed {
             Some((now,)) => {
@@ -92,7 +92,7 @@ impl Store {
         if let Some(token) = self.lease.lose() {
             query("UPDATE leases SET expires_ms = 0 WHERE name = 'keeper' AND token = ?")
                 .bind(token)
-                .execute(&self.pool)
+                .execute(self.pool.alone(Step::Resign))
                 .await?;
         }
         Ok(())

@@ -10,7 +10,8 @@ use super::evidence;
 use super::intents::Confirmation;
 use super::notices::tell_incident;
 use super::{
-    BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Store, StoreError, int, route_text,
+    BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int,
+    route_text,
 };
 use crate::chain::BlockRef;
 use crate::decide::Decision;
@@ -359,7 +360,7 @@ impl Store {
     pub async fn note(&self, incident: i64, kind: &str, text: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         entry(&mut tx, incident, &Entry::new(kind, text)).await?;
-        tx.commit().await
+        tx.commit(Step::Note).await
     }
 
     /// Scope, and rule with witness when one opened it, of every incident that is not closed: all of them are read at

@@ -9,7 +9,9 @@ use cordon_core::rule::value::Int;
 use super::codec::{decode_words, encode_words, int_from_text, int_text};
 use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
-use super::{Intent, IntentKind, Outcome, Store, StoreError, breaches, int, revert, small, transactions, uint, word};
+use super::{
+    Intent, IntentKind, Outcome, Step, Store, StoreError, breaches, int, revert, small, transactions, uint, word,
+};
 use crate::chain::BlockRef;
 use crate::decide::{Past, RulePast};
 
@@ -160,7 +162,7 @@ impl Store {
             new.incident = incidents::of_scope(&mut tx, new.scope).await?;
         }
         let stored = insert(&mut tx, self.chain_id(), &new).await?;
-        super::commit(tx, "plan").await?;
+        tx.commit(Step::Plan).await?;
         Ok(stored)
     }
 
@@ -192,7 +194,7 @@ impl Store {
         if let Some(incident) = intent.incident {
             incidents::finish_intent(&mut tx, incident, intent, end).await?;
         }
-        super::commit(tx, "finish").await?;
+        tx.commit(Step::Finish).await?;
         self.news();
         Ok(true)
     }

@@ -5,7 +5,7 @@ use cordon_core::level::Level;
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
-use super::{IncidentState, Intent, Outcome, Store, StoreError, intents};
+use super::{IncidentState, Intent, Outcome, Step, Store, StoreError, intents};
 use crate::decide::ladder::{Rung, RungState, RungStatus};
 
 /// A ladder that is being climbed.
@@ -52,7 +52,7 @@ impl Store {
             for (fallback, intent) in &due {
                 begin(&mut tx, fallback, intent).await?;
             }
-            super::commit(tx, "ladder").await?;
+            tx.commit(Step::Ladder).await?;
             self.news();
         }
         let mut connection = self.pool.acquire().await?;
@@ -85,7 +85,7 @@ impl Store {
         if is_new {
             line(&mut tx, ladder, rung, RungStatus::Running, detail).await?;
         }
-        super::commit(tx, "ladder").await?;
+        tx.commit(Step::Rung).await?;
         Ok(is_new)
     }
 
@@ -114,7 +114,7 @@ impl Store {
         if ended.rows_affected() > 0 {
             line(&mut tx, ladder, rung, status, detail).await?;
         }
-        super::commit(tx, "ladder").await
+        tx.commit(Step::RungEnd).await
     }
 
     /// Calls people, as the last rung: the alarm and the rung in one transaction. `false` when they were called before.
@@ -140,7 +140,7 @@ impl Store {
             alarms::raise(&mut tx, AlarmKind::NotContained, subject, text, None).await?;
             line(&mut tx, ladder, Rung::Page, RungStatus::Done, text).await?;
         }
-        super::commit(tx, "ladder").await?;
+        tx.commit(Step::Page).await?;
         self.news();
         Ok(is_new)
     }
@@ -175,7 +175,7 @@ impl Store {
             };
             incidents::entry(&mut tx, ladder.incident, &Entry::new("fallback", &text)).await?;
         }
-        super::commit(tx, "ladder").await?;
+        tx.commit(Step::LadderEnd).await?;
         self.news();
         Ok(())
     }

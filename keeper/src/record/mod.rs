@@ -21,6 +21,7 @@ mod outbox;
 mod owner;
 mod playbook;
 mod revert;
+mod settings;
 mod sightings;
 mod stopped;
 mod transactions;
@@ -35,7 +36,7 @@ use alloy::primitives::{Address, B64, B256, hex};
 use cordon_client::config::{SecretText, StorePlace};
 use tokio::sync::Notify;
 
-use crate::fail_point::{When, reach};
+pub use crate::fail_point::Step;
 use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use alarms::{Alarm, AlarmKind};
@@ -232,7 +233,7 @@ impl Store {
             query_as("SELECT chain_id, guard, record FROM identity WHERE id = 1")
                 .fetch_one(&mut *tx)
                 .await?;
-        tx.commit().await?;
+        tx.commit(Step::Claim).await?;
         let held = Address::try_from(guard.as_slice()).map_err(|_| StoreError::Damaged { what: "guard address" })?;
         let held_chain = uint("chain id", chain)?;
         if held != self.guard || held_chain != self.chain_id {
@@ -264,14 +265,6 @@ impl Store {
         tx.set_now(now);
         Ok(tx)
     }
-}
-
-/// Commits a step that a restart has to find either done or not begun.
-async fn commit(tx: Transaction, step: &str) -> Result<(), StoreError> {
-    reach(When::Before, step);
-    tx.commit().await?;
-    reach(When::After, step);
-    Ok(())
 }
 
 /// Channels as they are stored: each name between spaces, so that one is found without being part of another. `None` for none.

@@ -3,7 +3,7 @@
 use cordon_client::config::Severity;
 
 use super::db::{Connection, Row, query, query_as};
-use super::{AlarmKind, Store, StoreError, incidents, int};
+use super::{AlarmKind, Step, Store, StoreError, incidents, int};
 
 /// What a notice says happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -319,7 +319,7 @@ impl Store {
                 super::alarms::clear_all(&mut tx, kind).await?;
             }
         }
-        tx.commit().await?;
+        tx.commit(Step::Acknowledge).await?;
         self.news();
         Ok(topic)
     }

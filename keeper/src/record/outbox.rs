@@ -3,7 +3,7 @@
 
 use super::db::{Connection, query, query_as};
 use super::notices::{COLUMNS, notice};
-use super::{Notice, Store, StoreError};
+use super::{Notice, Step, Store, StoreError, settings};
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,8 +103,8 @@ impl Store {
                 .await?
                 .rows_affected();
         }
-        set(&mut tx, FANNED, &newest.to_string()).await?;
-        super::commit(tx, "fan-out").await?;
+        settings::set(&mut tx, FANNED, &newest.to_string()).await?;
+        tx.commit(Step::FanOut).await?;
         Ok(added)
     }
 
@@ -128,7 +128,7 @@ impl Store {
                 .await?
                 .rows_affected();
         }
-        tx.commit().await?;
+        tx.commit(Step::Orphans).await?;
         Ok(dropped)
     }
 
@@ -198,7 +198,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
-        super::commit(tx, "told").await
+        tx.commit(Step::Told).await
     }
 
     /// Notes a failed attempt. Everything that waits for the channel waits until `retry_ms` from now, so that nothing
@@ -221,7 +221,7 @@ impl Store {
             .bind(channel)
             .execute(&mut *tx)
             .await?;
-        tx.commit().await
+        tx.commit(Step::NotTold).await
     }
 
     /// Ends a delivery.
@@ -236,7 +236,7 @@ impl Store {
             .bind(channel)
             .execute(&mut *tx)
             .await?;
-        tx.commit().await
+        tx.commit(Step::DeliveryEnd).await
     }
 
     /// Deliveries that are on their way, over all channels.
@@ -263,23 +263,8 @@ impl Store {
         .bind(tx.now_ms().saturating_sub(age_ms))
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
+        tx.commit(Step::PruneNotices).await?;
         Ok(done.rows_affected())
-    }
-
-    /// Replaces a single value and answers the one before.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn swap_setting(&self, name: &str, value: &str) -> Result<Option<String>, StoreError> {
-        let mut tx = self.begin().await?;
-        let held: Option<(String,)> = query_as("SELECT value FROM settings WHERE name = ?")
-            .bind(name)
-            .fetch_optional(&mut *tx)
-            .await?;
-        set(&mut tx, name, value).await?;
-        tx.commit().await?;
-        Ok(held.map(|(value,)| value))
     }
 }
 
@@ -291,13 +276,4 @@ async fn fanned(connection: &mut Connection) -> Result<(i64, i64), StoreError> {
             .fetch_one(connection)
             .await?;
     Ok((held.and_then(|value| value.parse().ok()).unwrap_or_default(), newest))
-}
-
-pub(super) async fn set(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
-    query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-        .bind(name)
-        .bind(value)
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -8,7 +8,7 @@ use super::codec::{encode_scopes, encode_verdicts};
 use super::db::{Connection, query, query_as};
 use super::incidents::{Entry, entry};
 use super::notices::{forget_containment, tell_incident};
-use super::{Intent, NoticeKind, Store, StoreError, breaches, int, intents, sightings, uint, word};
+use super::{Intent, NoticeKind, Step, Store, StoreError, breaches, int, intents, sightings, uint, word};
 use crate::chain::BlockRef;
 
 impl Store {
@@ -75,7 +75,7 @@ impl Store {
             }
             set_checkpoint(&mut tx, first.parent).await?;
         }
-        super::commit(tx, "revert").await?;
+        tx.commit(Step::Revert).await?;
         self.news();
         Ok(reopened)
     }

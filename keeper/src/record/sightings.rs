@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, query, query_as};
-use super::{NoticeKind, Store, StoreError, int, uint};
+use super::{NoticeKind, Step, Store, StoreError, int, uint};
 use crate::chain::BlockRef;
 use crate::rules::{Pending, Sighting, Unwatched};
 
@@ -211,25 +211,34 @@ pub(super) async fn update_unwatched(
     Ok(())
 }
 
+/// What waits for this finality in blocks up to `height`.
+async fn due(connection: &mut Connection, finality: Finality, height: u64) -> Result<Vec<(i64,)>, StoreError> {
+    query_as(
+        "SELECT id FROM sightings WHERE state = 'waiting' AND finality = ? AND block_number <= ? AND canonical = 1
+         ORDER BY id",
+    )
+    .bind(finality.name())
+    .bind(int("block number", height)?)
+    .fetch_all(connection)
+    .await
+}
+
 impl Store {
     /// Tells what was found in blocks up to `height` by watches that waited for this finality. Answers how many.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn release_sightings(&self, finality: Finality, height: u64) -> Result<usize, StoreError> {
+        // Asked every second, and mostly in vain: that must not cost the write lock.
+        if due(&mut self.pool.acquire().await?, finality, height).await?.is_empty() {
+            return Ok(0);
+        }
         let mut tx = self.begin().await?;
-        let due: Vec<(i64,)> = query_as(
-            "SELECT id FROM sightings WHERE state = 'waiting' AND finality = ? AND block_number <= ? AND canonical = 1
-             ORDER BY id",
-        )
-        .bind(finality.name())
-        .bind(int("block number", height)?)
-        .fetch_all(&mut *tx)
-        .await?;
+        let due = due(&mut tx, finality, height).await?;
         for (id,) in &due {
             tell(&mut tx, *id, NoticeKind::Seen).await?;
         }
-        tx.commit().await?;
+        tx.commit(Step::Release).await?;
         if !due.is_empty() {
             self.news();
         }
@@ -256,7 +265,7 @@ impl Store {
     pub async fn note_pending(&self, pending: &Pending) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let new = insert(&mut tx, &pending.block, &[], &pending.sighting).await?;
-        tx.commit().await?;
+        tx.commit(Step::Pending).await?;
         if new {
             self.news();
         }

@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256, Bytes};
 
 use super::db::{Connection, Row, query};
 use super::incidents::{self, Entry};
-use super::{Intent, IntentKind, Store, StoreError, TransactionRecord, int, uint, word};
+use super::{Intent, IntentKind, Step, Store, StoreError, TransactionRecord, int, uint, word};
 use crate::chain::BlockRef;
 
 /// A transaction that is about to be, or was, broadcast.
@@ -75,7 +75,7 @@ impl Store {
             )
             .await?;
         }
-        super::commit(tx, "sent").await
+        tx.commit(Step::Sent).await
     }
 
     /// Transactions that were sent for an intent, oldest first.
@@ -113,7 +113,7 @@ impl Store {
             };
             incidents::entry(&mut tx, incident, &entry).await?;
         }
-        tx.commit().await
+        tx.commit(Step::Reverted).await
     }
 }
 

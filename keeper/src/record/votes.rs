@@ -5,7 +5,7 @@ use alloy::primitives::B256;
 
 use super::codec::{decode_words, encode_words};
 use super::db::{query, query_as};
-use super::{Store, StoreError, fleet, int, small};
+use super::{Step, Store, StoreError, fleet, int, small};
 use crate::chain::BlockRef;
 use crate::rules::Request;
 
@@ -36,7 +36,7 @@ impl Store {
             .bind(encode_words(witness))
             .bind(int("block number", block.number)?)
             .bind(breached)
-            .execute(&self.pool)
+            .execute(self.pool.alone(Step::Vote))
             .await?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cordon_client::CompiledConfig;
 use tokio::sync::Mutex;
 
-use crate::record::{Incident, Store};
+use crate::record::{Incident, Store, StoreError};
 
 pub use text::{Amount, markdown};
 
@@ -50,6 +50,20 @@ impl Reports {
             rules: Arc::new(rules),
             writing: Arc::default(),
         }
+    }
+
+    /// Writes the reports of the newest incidents: a crash may have come between a change of the record and its report.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub(crate) async fn renew(&self, store: &Store) -> Result<(), StoreError> {
+        const NEWEST: u32 = 16;
+        if self.directory.is_some() {
+            for incident in store.newest_incidents(None, NEWEST).await? {
+                self.write(store, incident.id).await;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the report of an incident. A report that cannot be written is logged and stops nothing.

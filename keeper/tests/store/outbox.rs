@@ -162,8 +162,26 @@ async fn an_alarm_stays_open_once_until_its_cause_is_gone(f: Fixture) {
         2,
         "all but the newest, which says how far they went"
     );
-    assert_eq!(f.store.swap_setting("config", "a").await.unwrap(), None);
-    assert_eq!(f.store.swap_setting("config", "b").await.unwrap().as_deref(), Some("a"));
+}
+
+async fn another_configuration_is_alarmed_until_somebody_has_seen_it(f: Fixture) {
+    let alarms = async || f.store.newest_alarms(10).await.unwrap();
+    assert_eq!(f.store.note_config("a").await.unwrap(), None, "the first is no change");
+    assert!(f.store.note_config("b").await.unwrap().is_some());
+    // A restart is nobody's look.
+    assert_eq!(f.store.note_config("b").await.unwrap(), None);
+    assert_eq!(
+        alarms().await.iter().map(|alarm| alarm.cleared_ms).collect::<Vec<_>>(),
+        [None]
+    );
+    assert!(
+        f.store.note_config("a").await.unwrap().is_some(),
+        "back again is a change too"
+    );
+    let open = alarms().await.into_iter().filter(|alarm| alarm.cleared_ms.is_none());
+    assert_eq!(open.count(), 1);
+    f.store.acknowledge("config-changed", "ada").await.unwrap();
+    assert!(alarms().await.iter().all(|alarm| alarm.cleared_ms.is_some()));
 }
 
 on_both! {
@@ -171,4 +189,5 @@ on_both! {
     what_fails_waits_and_nothing_overtakes_it
     an_acknowledgement_holds_until_it_is_over
     an_alarm_stays_open_once_until_its_cause_is_gone
+    another_configuration_is_alarmed_until_somebody_has_seen_it
 }

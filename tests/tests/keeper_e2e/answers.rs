@@ -38,7 +38,7 @@ undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
 );
 
-const PROTOCOL: Rules = Rules(
+pub(crate) const PROTOCOL: Rules = Rules(
     r#"
 [[invariant]]
 id       = "gauge-low"

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cordon_client::guard::ICordonGuard;
 use cordon_keeper::record::{IncidentState, Outcome, Store};
@@ -147,16 +147,15 @@ impl Scene {
         }
     }
 
-    fn start(&self, kill_point: Option<&str>) -> Process {
+    fn start(&self) -> Process {
         let [address, secret] = pager(&self.inbox);
-        let mut variables = vec![(address.0, address.1.as_str()), (secret.0, secret.1.as_str())];
-        variables.extend(kill_point.map(|point| ("CORDON_KILL_POINT", point)));
+        let variables = [(address.0, address.1.as_str()), (secret.0, secret.1.as_str())];
         Process::with(&self.config, KEEPER, &variables)
     }
 
     /// Lets a keeper that nobody disturbs end what was begun.
     async fn end(&self) {
-        let _process = self.start(None);
+        let _process = self.start();
         until("it is contained", || async {
             self.world.level(1).await == ICordonGuard::Level::ReduceOnly
         })
@@ -173,55 +172,13 @@ impl Scene {
     }
 }
 
-/// Every step that is written to the record during an incident, those in a row that one incident may go through.
-const STEPS: [&[&str]; 3] = [
-    &["before-decision", "after-decision", "before-sent", "after-sent"],
-    &["before-finish", "after-finish", "before-block", "after-block"],
-    &["before-fan-out", "after-fan-out", "before-told", "after-told"],
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_keeper_that_dies_at_every_step_of_its_record_contains_and_tells_once() {
-    // One incident for several steps; on demand a whole incident for each.
-    let scenes: Vec<Vec<&str>> = if kills() > 100 {
-        STEPS.concat().into_iter().map(|step| vec![step]).collect()
-    } else {
-        STEPS.iter().map(|steps| steps.to_vec()).collect()
-    };
-    for steps in scenes {
-        let scene = Scene::new().await;
-        let mut process = scene.start(None);
-        watching(&scene.world, &scene.store).await;
-        process.kill();
-        scene.world.set(GAUGE, 5_000).await;
-        let mut died = Vec::new();
-        for step in &steps {
-            process = scene.start(Some(step));
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(4) {
-                if let Some(status) = process.ended() {
-                    assert_eq!(status.signal(), Some(9), "{step}");
-                    died.push(*step);
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-        drop(process);
-        scene.end().await;
-        println!("died at {died:?}");
-        // Later ones may be past before their turn comes: what was carried out is not carried out again.
-        assert_eq!(died.first(), steps.first(), "{died:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_that_is_killed_at_random_instants_contains_and_tells_once() {
     const PER_INCIDENT: usize = 10;
     let mut dice = Dice::from_environment("instants of the kills");
     for round in 0..kills().div_ceil(PER_INCIDENT) {
         let scene = Scene::new().await;
-        let mut process = scene.start(None);
+        let mut process = scene.start();
         watching(&scene.world, &scene.store).await;
         scene.world.set(GAUGE, 5_000).await;
         let mut pauses = Vec::new();
@@ -230,7 +187,7 @@ async fn a_keeper_that_is_killed_at_random_instants_contains_and_tells_once() {
             pauses.push(pause);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             process.kill();
-            process = scene.start(None);
+            process = scene.start();
         }
         println!("round {round}: killed after {pauses:?} ms");
         drop(process);

@@ -29,6 +29,7 @@ mod abi {
         interface ISafe {
             function setup(address[] calldata owners, uint256 threshold, address to, bytes calldata data, address handler, address token, uint256 payment, address receiver) external;
             function execTransaction(address to, uint256 value, bytes calldata data, uint8 operation, uint256 safeTxGas, uint256 baseGas, uint256 gasPrice, address gasToken, address receiver, bytes calldata signatures) external payable returns (bool);
+            function nonce() external view returns (uint256);
         }
         interface ISafeFactory {
             event ProxyCreation(address indexed proxy, address singleton);
@@ -52,7 +53,7 @@ mod abi {
 
 use abi::{ISafe, ISafeFactory, SafeTx};
 
-const OWNERS: [u32; 2] = [OTHER, USER];
+pub(crate) const OWNERS: [u32; 2] = [OTHER, USER];
 
 fn published(path: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -85,7 +86,7 @@ async fn create(world: &World, code: Vec<u8>) -> Address {
 }
 
 /// A Safe of two owners who both have to sign, which the governor makes a guardian.
-async fn safe(world: &World) -> Address {
+pub(crate) async fn safe(world: &World) -> Address {
     let singleton = create(world, published("Safe.sol/Safe.json")).await;
     let factory = create(world, published("proxies/SafeProxyFactory.sol/SafeProxyFactory.json")).await;
     let initializer = ISafe::setupCall {
@@ -114,6 +115,15 @@ async fn safe(world: &World) -> Address {
     };
     world.send(GOVERNOR, world.guard, grant.abi_encode()).await;
     safe
+}
+
+/// How many transactions the Safe has executed.
+pub(crate) async fn safe_nonce(world: &World, safe: Address) -> U256 {
+    let request = TransactionRequest::default()
+        .with_to(safe)
+        .with_input(ISafe::nonceCall {}.abi_encode());
+    let answer = world.provider.call(request).await.unwrap();
+    ISafe::nonceCall::abi_decode_returns(&answer).unwrap()
 }
 
 fn safe_tx(to: Address, data: Bytes, nonce: u64) -> SafeTx {
@@ -146,7 +156,7 @@ fn confirmations(digest: B256, owners: &[u32]) -> Vec<Value> {
 }
 
 /// The file of a containment that these owners have signed.
-fn signed_file(world: &World, safe: Address, nonce: u64, owners: &[u32]) -> String {
+pub(crate) fn signed_file(world: &World, safe: Address, nonce: u64, owners: &[u32]) -> String {
     let contain = ICordonGuard::containCall {
         scope: 1,
         level: ICordonGuard::Level::ReduceOnly,

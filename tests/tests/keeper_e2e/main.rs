@@ -14,6 +14,7 @@ mod crash;
 mod fleet;
 mod incident;
 mod keys;
+mod kills;
 mod ladder;
 mod playbook;
 mod process;

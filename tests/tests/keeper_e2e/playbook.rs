@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::GAUGE;
 use crate::world::{GAUGE_RULE, World, until};
 
-const PLAYBOOK: &str = r#"
+pub(crate) const PLAYBOOK: &str = r#"
 [roles]
 commander = ["ada"]
 scribe = ["bob"]
@@ -29,17 +29,21 @@ step = [
 ]
 "#;
 
+pub(crate) const ADA: &str = "ada's own token, long enough";
+
+/// Writes the tokens that the playbook's people have.
+pub(crate) fn people(world: &World) {
+    for (name, token) in [("ada", ADA), ("bob", "bob's own token, long enough")] {
+        std::fs::write(world.dir.path().join(name), token).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_approves_and_the_keeper_contains_more() {
     let mut world = World::new(&GAUGE_RULE).await;
     let path = world.dir.path().join("cordon.toml");
     let text = std::fs::read_to_string(&path).unwrap() + PLAYBOOK;
-    for (name, token) in [
-        ("ada", "ada's own token, long enough"),
-        ("bob", "bob's own token, long enough"),
-    ] {
-        std::fs::write(world.dir.path().join(name), token).unwrap();
-    }
+    people(&world);
     std::fs::write(&path, text).unwrap();
     world.config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     let approvers = Approvers::new(&world.config.people, world.dir.path()).unwrap();

@@ -11,14 +11,19 @@ use cordon_client::Config;
 use cordon_client::guard::ICordonGuard;
 use cordon_keeper::notify;
 use cordon_keeper::record::{IncidentState, Outcome, Store};
-use cordon_keeper::{Keeper, Options, Signers};
+use cordon_keeper::{Approvers, Keeper, Options, Signers};
 use cordon_testkit::Inbox;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::STOPPED;
 use crate::world::{HEARTBEAT, KEEPER, World, key, until};
 
 const CONFIG: &str = "CORDON_TEST_KEEPER_CONFIG";
+/// What the process `somebody` does.
+const DOES: &str = "CORDON_TEST_DOES";
+/// Blocks between two times that the child forgets what is old.
+pub(crate) const PRUNE: &str = "CORDON_TEST_PRUNE_EVERY";
 
 /// Not a test of its own: the process that other tests start and kill.
 #[tokio::test(flavor = "multi_thread")]
@@ -26,7 +31,10 @@ const CONFIG: &str = "CORDON_TEST_KEEPER_CONFIG";
 async fn child() {
     let Ok(path) = std::env::var(CONFIG) else { return };
     let config = Config::load(path).unwrap();
-    let options = Options::from_config(&config).unwrap();
+    let mut options = Options::from_config(&config).unwrap();
+    if let Ok(blocks) = std::env::var(PRUNE) {
+        options.prune_every = blocks.parse().unwrap();
+    }
     let section = config.keeper.as_ref().unwrap();
     let directory = config.source.directory();
     let store = Store::at(&section.store, directory, options.chain_id, options.guard)
@@ -37,11 +45,40 @@ async fn child() {
     let mut keeper = Keeper::new(options, &config.compile().unwrap(), store, signers)
         .await
         .unwrap()
-        .with_channels(channels);
+        .with_channels(channels)
+        .with_config_text(config.source.text())
+        .with_approvers(Approvers::new(&config.people, directory).unwrap());
     if let Some(address) = section.console {
         keeper.open_console(address).await.unwrap();
     }
-    keeper.run(CancellationToken::new()).await.unwrap();
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
+        terminate.recv().await;
+        told.cancel();
+    });
+    keeper.run(stop).await.unwrap();
+}
+
+/// Not a test of its own either: somebody at a command line beside the keeper, who can be killed as well.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "started by other tests as a process of its own"]
+async fn somebody() {
+    let (Ok(path), Ok(does)) = (std::env::var(CONFIG), std::env::var(DOES)) else {
+        return;
+    };
+    let config = Config::load(path).unwrap();
+    let options = Options::from_config(&config).unwrap();
+    let place = &config.keeper.as_ref().unwrap().store;
+    let store = Store::at(place, config.source.directory(), options.chain_id, options.guard)
+        .await
+        .unwrap();
+    match does.as_str() {
+        "acknowledge" => drop(store.acknowledge("incident:1", "ada").await.unwrap()),
+        "note" => store.note(1, "call", "the war room is open").await.unwrap(),
+        other => panic!("nobody does {other}"),
+    }
 }
 
 /// The world's configuration with a pager, and the record where `store` (TOML) says.
@@ -118,15 +155,19 @@ impl Process {
 
     /// With another configuration, and the key of another keeper.
     pub(crate) fn with(config: &Path, keeper: u32, variables: &[(&str, &str)]) -> Self {
+        Self::run("process::child", config, keeper, variables)
+    }
+
+    /// Somebody who acts on the record beside the keeper.
+    pub(crate) fn somebody(config: &Path, does: &str, variables: &[(&str, &str)]) -> Self {
+        let variables = [variables, &[(DOES, does)]].concat();
+        Self::run("process::somebody", config, KEEPER, &variables)
+    }
+
+    fn run(test: &str, config: &Path, keeper: u32, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args([
-                "--exact",
-                "process::child",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
             .env(CONFIG, config)
             .env("CORDON_KEEPER_KEY", hex::encode(key(keeper).to_bytes()))
             .env("CORDON_HEARTBEAT_KEY", hex::encode(key(HEARTBEAT).to_bytes()))

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use cordon_client::config::SecretText;
 use futures::future::BoxFuture;
 
-use super::StoreError;
+use super::{Step, StoreError};
+use crate::fail_point::{When, reach};
 pub(super) use lease::LeaseState;
 pub use lease::{Lease, LeaseHolder};
 pub(super) use query::{query, query_as};
@@ -57,11 +58,21 @@ pub(super) struct Pool(Arc<dyn Database>);
 
 impl Pool {
     pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(sqlite::Sqlite::open(path).await?)))
+        Self::opened(sqlite::Sqlite::open(path)).await
     }
 
     pub(super) async fn postgres(url: &SecretText) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(postgres::Postgres::open(url).await?)))
+        Self::opened(postgres::Postgres::open(url)).await
+    }
+
+    /// Opening brings the tables up to date, each change in a transaction of its own.
+    async fn opened(
+        open: impl Future<Output = Result<impl Database + 'static, StoreError>>,
+    ) -> Result<Self, StoreError> {
+        reach(When::Before, Step::Migrate);
+        let database = open.await?;
+        reach(When::After, Step::Migrate);
+        Ok(Self(Arc::new(database)))
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
@@ -76,6 +87,11 @@ impl Pool {
             session: self.0.acquire().await?,
             now_ms: 0,
         })
+    }
+
+    /// For one statement that is a step by itself.
+    pub(super) fn alone(&self, step: Step) -> Alone<'_> {
+        Alone { pool: self, step }
     }
 
     pub(super) async fn close(&self) {
@@ -108,8 +124,12 @@ impl Transaction {
         self.0.now_ms = now_ms;
     }
 
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.0.session.commit().await?)
+    /// Commits a step that a restart has to find either done or not begun. There is no other way to commit.
+    pub(super) async fn commit(self, step: Step) -> Result<(), StoreError> {
+        reach(When::Before, step);
+        self.0.session.commit().await?;
+        reach(When::After, step);
+        Ok(())
     }
 }
 
@@ -127,30 +147,56 @@ impl DerefMut for Transaction {
     }
 }
 
-/// What statements can be run on: a connection, or a pool that lends one.
-pub(super) trait Runs: Send {
+/// What can be read from: a connection, or a pool that lends one.
+pub(super) trait Reads: Send {
     fn run_fetch(self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+}
+
+/// What can be written to: a transaction, or a pool for a statement that is a [`Step`] by itself.
+pub(super) trait Runs: Reads {
     fn run_execute(self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
-impl Runs for &mut Connection {
+impl Reads for &mut Connection {
     async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(self.session.fetch(sql, values).await?)
     }
+}
 
+impl Runs for &mut Connection {
     async fn run_execute(self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
         Ok(self.session.execute(sql, values).await?)
     }
 }
 
-impl Runs for &Pool {
+impl Reads for &Pool {
     async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        debug_assert!(sql.starts_with("SELECT"), "what writes is a step of the record: {sql}");
         let mut connection = self.acquire().await?;
         connection.run_fetch(sql, values).await
     }
+}
 
+/// One statement that is committed by itself.
+pub(super) struct Alone<'p> {
+    pool: &'p Pool,
+    step: Step,
+}
+
+impl Reads for Alone<'_> {
+    async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        reach(When::Before, self.step);
+        let rows = self.pool.acquire().await?.run_fetch(sql, values).await?;
+        reach(When::After, self.step);
+        Ok(rows)
+    }
+}
+
+impl Runs for Alone<'_> {
     async fn run_execute(self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
-        let mut connection = self.acquire().await?;
-        connection.run_execute(sql, values).await
+        reach(When::Before, self.step);
+        let changed = self.pool.acquire().await?.run_execute(sql, values).await?;
+        reach(When::After, self.step);
+        Ok(changed)
     }
 }

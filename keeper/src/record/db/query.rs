@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::value::FromRow;
-use super::{Row, Runs, Value};
+use super::{Reads, Row, Runs, Value};
 use crate::record::StoreError;
 
 /// A statement. No text of anybody else belongs into `sql`: what is not ours is bound.
@@ -48,11 +48,11 @@ impl Query<'_> {
         on.run_execute(self.sql, self.values).await.map(Done)
     }
 
-    pub(in crate::record) async fn fetch_all(self, on: impl Runs) -> Result<Vec<Row>, StoreError> {
+    pub(in crate::record) async fn fetch_all(self, on: impl Reads) -> Result<Vec<Row>, StoreError> {
         on.run_fetch(self.sql, self.values).await
     }
 
-    pub(in crate::record) async fn fetch_optional(self, on: impl Runs) -> Result<Option<Row>, StoreError> {
+    pub(in crate::record) async fn fetch_optional(self, on: impl Reads) -> Result<Option<Row>, StoreError> {
         Ok(self.fetch_all(on).await?.into_iter().next())
     }
 }
@@ -69,11 +69,11 @@ impl<T: FromRow> QueryAs<'_, T> {
         self
     }
 
-    pub(in crate::record) async fn fetch_all(self, on: impl Runs) -> Result<Vec<T>, StoreError> {
+    pub(in crate::record) async fn fetch_all(self, on: impl Reads) -> Result<Vec<T>, StoreError> {
         self.query.fetch_all(on).await?.iter().map(T::from_row).collect()
     }
 
-    pub(in crate::record) async fn fetch_optional(self, on: impl Runs) -> Result<Option<T>, StoreError> {
+    pub(in crate::record) async fn fetch_optional(self, on: impl Reads) -> Result<Option<T>, StoreError> {
         self.query
             .fetch_optional(on)
             .await?
@@ -82,7 +82,7 @@ impl<T: FromRow> QueryAs<'_, T> {
             .transpose()
     }
 
-    pub(in crate::record) async fn fetch_one(self, on: impl Runs) -> Result<T, StoreError> {
+    pub(in crate::record) async fn fetch_one(self, on: impl Reads) -> Result<T, StoreError> {
         self.fetch_optional(on)
             .await?
             .ok_or(StoreError::Sql(sqlx::Error::RowNotFound))

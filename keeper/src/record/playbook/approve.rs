@@ -7,7 +7,7 @@ use super::{Open, load};
 use crate::decide::playbook::StepStatus;
 use crate::record::db::{Connection, query, query_as};
 use crate::record::incidents::{self, Entry};
-use crate::record::{Store, StoreError};
+use crate::record::{Step, Store, StoreError};
 
 /// Something that people are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Store {
             .await?;
         let text = format!("{}: {}: {detail}", approval.playbook, approval.step);
         incidents::entry(&mut tx, incident, &Entry::new(answer, &text)).await?;
-        crate::record::commit(tx, "approve").await?;
+        tx.commit(Step::Approve).await?;
         self.news();
         Ok(Approved {
             playbook: approval.playbook.clone(),

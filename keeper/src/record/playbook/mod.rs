@@ -14,7 +14,7 @@ use cordon_client::playbook::{Playbook, To, cacao};
 
 use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
-use super::{Intent, Names, Store, StoreError};
+use super::{Intent, Names, Step, Store, StoreError};
 use crate::decide::playbook::{Change, StepState, StepStatus, advance};
 use alloy::primitives::B256;
 
@@ -122,7 +122,7 @@ impl Store {
         for (run,) in runs {
             self.go_on(&mut tx, plan, run, &mut played).await?;
         }
-        super::commit(tx, "playbook").await?;
+        tx.commit(Step::Playbook).await?;
         if !played.incidents.is_empty() {
             self.news();
         }
@@ -294,7 +294,7 @@ async fn start(connection: &mut Connection, plan: &PlayPlan, played: &mut Played
         }
     }
     if newest != seen {
-        super::outbox::set(connection, SEEN, &newest.unwrap_or_default().to_string()).await?;
+        super::settings::set(connection, SEEN, &newest.unwrap_or_default().to_string()).await?;
     }
     Ok(())
 }

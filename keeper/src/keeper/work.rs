@@ -1,0 +1,272 @@
+//! The tasks that a keeper is made of while it works.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Keeper;
+use crate::chain::{Headers, Heads};
+use crate::console::{self, Shown};
+use crate::error::KeeperError;
+use crate::fleet;
+use crate::health::Progress;
+use crate::lookout::Lookout;
+use crate::notify::Desk;
+use crate::pipeline::Pipeline;
+use crate::play;
+use crate::record::{AlarmKind, PlayPlan};
+use crate::respond::{Account, Armory, Climber, Job, Observer, Queue, Readiness, Responder, Upkeep};
+use crate::watchdog::{watch_endpoints, watch_health, watch_link};
+
+/// How often nonce and fees are asked for while nothing is on its way.
+const REARM: Duration = Duration::from_secs(10);
+
+/// Tasks that end together.
+struct Tasks {
+    set: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn start<T: Send>(&mut self, task: impl Future<Output = T> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.set.spawn(async move {
+            stop.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while self.set.join_next().await.is_some() {}
+    }
+}
+
+/// What the tasks of one turn have in common.
+struct Turn {
+    /// Who acts, with a queue of this turn; nobody in a keeper that only watches.
+    responder: Option<Responder>,
+    upkeep: Option<Upkeep>,
+    heads: Heads,
+    progress: Progress,
+    /// Whether each rule could be answered now.
+    ready: Readiness,
+    /// Whether each fallback would work now.
+    fallbacks: Readiness,
+}
+
+impl Turn {
+    fn accounts(&self) -> Vec<Account> {
+        let responder = self.responder.as_ref();
+        responder.map(|held| held.accounts.clone()).unwrap_or_default()
+    }
+
+    fn queue(&self) -> Queue {
+        let responder = self.responder.as_ref();
+        responder.map(|held| held.queue.clone()).unwrap_or_default()
+    }
+}
+
+impl Keeper {
+    /// Does the keeper's work until `stop` is cancelled.
+    pub(crate) async fn work(&self, stop: &CancellationToken) -> Result<(), KeeperError> {
+        let stop = stop.child_token();
+        let _stop_all = stop.clone().drop_guard();
+        let turn = self.begin_turn(&stop).await?;
+        let mut tasks = Tasks {
+            set: JoinSet::new(),
+            stop: stop.clone(),
+        };
+        self.start_acting(&mut tasks, &turn);
+        self.start_looking(&mut tasks, &turn);
+        self.start_telling(&mut tasks, &turn);
+        let result = self.pipeline(&turn).run(turn.heads, stop).await;
+        tasks.end().await;
+        result
+    }
+
+    /// Takes up what the record holds, and begins to follow the chain.
+    async fn begin_turn(&self, stop: &CancellationToken) -> Result<Turn, KeeperError> {
+        // Jobs of an earlier turn are somebody else's by now, or in the record.
+        let responder = self.responder.clone().map(|held| Responder {
+            queue: Queue::default(),
+            ..held
+        });
+        let queue = responder.as_ref().map(|held| held.queue.clone()).unwrap_or_default();
+        let accounts = responder.as_ref().map(|held| held.accounts.clone()).unwrap_or_default();
+        for account in &accounts {
+            account.refresh().await?;
+        }
+        for intent in self.store.open_intents().await? {
+            tracing::warn!(
+                intent = intent.id,
+                kind = intent.kind.name(),
+                "resuming an action that was decided on before"
+            );
+            queue.push(Job::now(intent, None));
+        }
+        self.note_config().await?;
+        self.reports.renew(&self.store).await?;
+        let upkeep = accounts.first().map(|account| {
+            Upkeep::new(
+                self.rpc.clone(),
+                self.options.guard,
+                account.address(),
+                self.version,
+                self.store.clone(),
+                queue,
+            )
+        });
+        let heads = Heads::start(
+            self.rpc.clone(),
+            self.options.ws.clone(),
+            self.options.heads,
+            stop.clone(),
+        );
+        Ok(Turn {
+            responder,
+            upkeep,
+            heads,
+            progress: Progress::new(self.options.stale_head),
+            ready: Readiness::default(),
+            fallbacks: Readiness::default(),
+        })
+    }
+
+    /// Alarms when the configuration is another one than that of the run before.
+    async fn note_config(&self) -> Result<(), KeeperError> {
+        let Some(digest) = self.config_digest else {
+            return Ok(());
+        };
+        if let Some(text) = self.store.note_config(&digest.to_string()).await? {
+            self.alarms.announce(AlarmKind::ConfigChanged, "cordon.toml", &text);
+        }
+        Ok(())
+    }
+
+    /// What sends transactions, or has them sent.
+    fn start_acting(&self, tasks: &mut Tasks, turn: &Turn) {
+        let Some(responder) = &turn.responder else { return };
+        let plain = &self.reader.watched().plain;
+        let armory = Armory::new(responder.clone(), &self.policies, plain, turn.ready.clone());
+        tasks.start(armory.run());
+        tasks.start(responder.clone().run());
+        let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone());
+        let climber = Climber::new(responder.clone(), self.options.fallbacks.clone(), heartbeat);
+        tasks.start(climber.run(turn.fallbacks.clone()));
+        if let Some(upkeep) = turn.upkeep.clone() {
+            tasks.start(upkeep.run());
+        }
+        let plan = PlayPlan {
+            playbooks: self.options.playbooks.clone(),
+            channels: self.options.audiences.clone(),
+            names: self.names.clone(),
+            version: self.version,
+        };
+        tasks.start(play::run(plan, self.store.clone(), turn.queue(), self.reports.clone()));
+        for account in turn.accounts() {
+            tasks.start(async move { account.stay_armed(REARM).await });
+        }
+        if let Some(heartbeat) = self.heartbeat.clone() {
+            let (heads, progress) = (turn.heads.clone(), turn.progress.clone());
+            tasks.start(async move { heartbeat.run(move || progress.health(&heads)).await });
+        }
+        if let Some(observer) = self.observer(&turn.accounts()) {
+            let (heads, progress) = (turn.heads.clone(), turn.progress.clone());
+            tasks.start(async move { observer.run(move || progress.health(&heads)).await });
+        }
+    }
+
+    /// What looks at the chain beside the pipeline, and at the keeper itself.
+    fn start_looking(&self, tasks: &mut Tasks, turn: &Turn) {
+        let (heads, alarms) = (&turn.heads, &self.alarms);
+        let lookout = Lookout {
+            rpc: self.rpc.clone(),
+            ws: self.options.ws.clone(),
+            store: self.store.clone(),
+            watches: self.options.watches.clone(),
+            alarms: alarms.clone(),
+            heads: heads.clone(),
+        };
+        tasks.start(lookout.clone().release());
+        tasks.start(lookout.pending());
+        tasks.start(watch_link(heads.clone(), alarms.clone()));
+        tasks.start(watch_health(heads.clone(), turn.progress.clone(), alarms.clone()));
+        tasks.start(watch_endpoints(
+            self.rpc.clone(),
+            self.store.clone(),
+            alarms.clone(),
+            self.options.compare_every,
+        ));
+        if let Some(second) = self.second.clone() {
+            tasks.start(second.run(self.options.compare_every));
+        }
+        if self.store.is_shared() {
+            tasks.start(fleet::step_down_when_blind(heads.clone(), tasks.stop.clone()));
+        }
+    }
+
+    /// What tells people, and others that ask.
+    fn start_telling(&self, tasks: &mut Tasks, turn: &Turn) {
+        let (heads, progress) = (turn.heads.clone(), turn.progress.clone());
+        if let Some(listener) = self.listener() {
+            let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
+            let mut shown = Shown::new(
+                (self.store.clone(), self.names.clone()),
+                self.address(),
+                (heads.clone(), progress.clone(), turn.ready.clone(), self.reader.clone()),
+                self.events.clone(),
+                remote,
+            );
+            shown.approvers = self.approvers.clone();
+            shown.fallbacks = turn.fallbacks.clone();
+            tasks.start(console::serve(listener, Arc::new(shown)));
+        }
+        if let Some(switch) = self.dead_man.clone() {
+            tasks.start(async move { switch.run(move || progress.health(&heads)).await });
+        }
+        // Without channels too: a channel that is added later is not told of what happened before it.
+        let desk = Desk::new(self.channels.clone(), self.store.clone(), self.alarms.clone());
+        tasks.start(desk.run());
+    }
+
+    fn pipeline(&self, turn: &Turn) -> Pipeline {
+        Pipeline {
+            headers: Headers::of(self.rpc.clone()),
+            store: self.store.clone(),
+            name: self.name(),
+            rpc: self.rpc.clone(),
+            reader: self.reader.clone(),
+            asked: self.asked(),
+            quorum: self.options.quorum,
+            policies: self.policies.clone(),
+            names: self.names.clone(),
+            version: self.version,
+            witness_limit: self.options.witness_limit,
+            keep_blocks: self.options.keep_blocks,
+            prune_every: self.options.prune_every,
+            queue: turn.queue(),
+            upkeep: turn.upkeep.clone(),
+            responder: turn.responder.clone(),
+            alarms: self.alarms.clone(),
+            events: self.events.clone(),
+            reports: self.reports.clone(),
+            progress: turn.progress.clone(),
+        }
+    }
+
+    /// Who has the guard observe its streams: the heartbeat's account, so that the one that pauses has nothing else in flight, or else
+    /// the last of those. `None` when there are no streams, or nobody to pay.
+    fn observer(&self, accounts: &[Account]) -> Option<Observer> {
+        let heartbeat = self.heartbeat.as_ref().map(|heartbeat| &heartbeat.account);
+        (self.streams > 0).then_some(Observer {
+            account: heartbeat.or(accounts.last())?.clone(),
+            guard: self.options.guard,
+            settings: self.options.deliver,
+            streams: self.streams,
+            alarms: self.alarms.clone(),
+        })
+    }
+}
