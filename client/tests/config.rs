@@ -396,6 +396,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[[maintenance]]\nfrom = \"2026-11-21T08:00:00Z\"\nto = \"2026-11-22T08:00:01Z\"\ninvariants = [\"account-solvent\"]\nreason = \"x\"\n\n[[invariant]]\nid = \"weth-price-near-reference\"",
     ),
     (
+        "unknown_finality",
+        "id = \"weth-price-near-reference\"",
+        "id = \"weth-price-near-reference\"\nfinality = \"save\"",
+    ),
+    (
+        "rule_on_what_is_pending",
+        "id = \"weth-price-near-reference\"",
+        "id = \"weth-price-near-reference\"\nfinality = \"pending\"",
+    ),
+    (
         "store_of_another_kind",
         "\"cordon.db\"",
         "{ mysql = { env = \"URL\" } }",

@@ -50,6 +50,8 @@ impl Pipeline {
             rule: decision.rule,
             witness: decision.witness.clone(),
         }];
+        // A rule that waits for finality is about an older block.
+        let block = &self.reader.block_of(decision.rule, block);
         let asks = self.rpc.each().into_iter().map(|(name, rpc)| {
             let (reader, request) = (self.asked.clone().through(rpc), &request);
             async move {

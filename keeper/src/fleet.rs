@@ -102,7 +102,7 @@ async fn look(keeper: &Keeper, name: &str, reader: &Reader) -> Result<(), Hindra
         return Ok(());
     }
     let block = keeper.rpc().latest().await.map_err(ReadError::Unreachable)?;
-    for verdict in reader.evaluate(&block, &asked).await? {
+    for verdict in reader.verdicts(&block, &asked).await? {
         let breached = match verdict.reading.verdict {
             Verdict::Breached => true,
             Verdict::Holds => false,

@@ -1,8 +1,9 @@
 //! What a compiled configuration means for the keeper.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cordon_client::config::{Evaluate, Respond};
+use cordon_client::config::{Evaluate, Finality, Respond};
 use cordon_client::{CompiledConfig, RuleMeta};
 use cordon_core::bounds::KEEPER;
 use cordon_core::rule::Class;
@@ -71,6 +72,11 @@ pub(crate) fn watched(compiled: &CompiledConfig, options: &Options) -> Watched {
     watched
 }
 
+/// How settled a block each rule is evaluated on.
+pub(crate) fn finalities(compiled: &CompiledConfig) -> BTreeMap<u16, Finality> {
+    state_rules(compiled).map(|rule| (rule.index, rule.finality)).collect()
+}
+
 /// The programs of all rules, by index.
 pub(crate) fn programs(compiled: &CompiledConfig) -> Arc<Vec<Vec<u8>>> {
     let held = compiled.rulebook.rules.iter().map(|rule| &rule.program);
@@ -90,6 +96,7 @@ pub(crate) fn reader(rpc: Rpc, compiled: &CompiledConfig, options: &Options) -> 
     let reader = Reader::new(rpc, options.guard, watched)
         .with_programs(Arc::clone(&programs), held)
         .with_hooks(hooks(compiled))
+        .with_finality(finalities(compiled))
         .with_watches(options.watches.clone());
     if here { reader.evaluating_here(programs) } else { reader }
 }

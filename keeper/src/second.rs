@@ -84,7 +84,9 @@ impl SecondLook {
     /// The newest block that is done, and those of its verdicts whose turn it is.
     async fn newest(&self, turn: &mut usize) -> Option<(BlockRef, Vec<RuleVerdict>)> {
         let block = self.store.window(1).await.ok()?.pop()?;
-        let all = self.store.verdicts(block.hash).await.ok()??;
+        let mut all = self.store.verdicts(block.hash).await.ok()??;
+        // The others are about older blocks.
+        all.retain(|verdict| self.reader.is_newest(verdict.rule));
         let from = if *turn < all.len() { *turn } else { 0 };
         let chosen: Vec<RuleVerdict> = all.iter().skip(from).take(AT_ONCE).cloned().collect();
         *turn = from.saturating_add(AT_ONCE);

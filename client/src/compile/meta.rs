@@ -6,7 +6,7 @@ use cordon_core::rule::Class;
 use cordon_core::rulebook::{Containment as BookContainment, Rulebook};
 use cordon_core::{ActionSet, Level};
 
-use crate::config::{Containment, Parameter, Problem, Respond, Severity, Witness};
+use crate::config::{Containment, Finality, Parameter, Problem, Respond, Severity, Witness};
 
 /// A configuration that was compiled: what goes on chain, and what explains it.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct RuleMeta {
     pub severity: Severity,
     /// How the keeper answers a breach.
     pub respond: Respond,
+    /// The newest block that the keeper evaluates it on.
+    pub finality: Finality,
     /// Channels that are told of its incidents; those that want the severity when empty.
     pub channels: Vec<String>,
     /// Its parameters, one witness word each.

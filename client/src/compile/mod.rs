@@ -179,6 +179,7 @@ impl Compiler<'_> {
             check: invariant.check,
             severity: invariant.severity,
             respond: invariant.respond,
+            finality: invariant.finality,
             channels: invariant.channels.clone(),
             params: invariant.params.clone(),
             witness: invariant.witness.clone(),

@@ -287,6 +287,8 @@ pub struct Invariant {
     pub channels: Vec<String>,
     /// The guard does not have the rule: only the keeper evaluates it.
     pub keeper_only: bool,
+    /// The newest block that the keeper evaluates it on.
+    pub finality: Finality,
     /// Place of the whole rule's name, for messages.
     pub(crate) id_at: Spanned<()>,
     pub(crate) level_at: Option<Spanned<()>>,

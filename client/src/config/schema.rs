@@ -201,6 +201,7 @@ pub(super) struct RawInvariant {
     pub(super) channels: Option<OneOrMany>,
     pub(super) audience: Option<Text>,
     pub(super) held_by: Option<Text>,
+    pub(super) finality: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 
 use super::Severity;
 
-/// When a watch speaks of a block.
+/// How settled a block has to be before a watch speaks of it, or an invariant is evaluated on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Finality {
     /// As soon as the block is seen; a reorg is told afterwards.

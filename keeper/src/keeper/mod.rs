@@ -130,7 +130,8 @@ impl Keeper {
         let reader = policy::reader(rpc.clone(), compiled, &options);
         let programs = policy::programs(compiled);
         let asked = Reader::new(rpc.clone(), options.guard, Watched::default())
-            .with_programs(programs.clone(), compiled.rulebook.rules.len());
+            .with_programs(programs.clone(), compiled.rulebook.rules.len())
+            .with_finality(policy::finalities(compiled));
         let second = SecondLook {
             native: asked.clone().with_programs(programs, 0),
             reader: asked,

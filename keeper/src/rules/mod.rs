@@ -8,6 +8,7 @@ mod logs;
 mod native;
 mod read;
 mod scopes;
+mod settled;
 mod stopped;
 mod watch;
 mod watches;

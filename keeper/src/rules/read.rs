@@ -12,6 +12,7 @@ use cordon_core::rule::value::Int;
 
 use super::here::{Begun, Here};
 use super::logs::Logs;
+use super::settled::Settled;
 use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
@@ -107,6 +108,8 @@ pub struct Reader {
     pub(super) held: usize,
     /// Evaluates what it can without asking anybody for verdicts.
     pub(super) here: Option<Here>,
+    /// Rules that are evaluated on older blocks than the newest.
+    pub(super) settled: Settled,
 }
 
 /// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
@@ -117,6 +120,7 @@ pub(crate) struct Fetched {
     levels: Option<Vec<ScopeReading>>,
     stopped: Vec<StoppedCall>,
     begun: Begun,
+    settled: Vec<RuleVerdict>,
 }
 
 impl Reader {
@@ -132,6 +136,7 @@ impl Reader {
             programs: Arc::default(),
             held: usize::MAX,
             here: None,
+            settled: Settled::default(),
         }
     }
 
@@ -194,20 +199,23 @@ impl Reader {
             let sightings = self.watches.look(&self.rpc, block, logs.wanted.as_deref()).await?;
             Ok((logs, sightings))
         };
-        let (looked, begun, levels, stopped) = futures::future::join4(
+        let (newest, settled) = self.settled.part(known);
+        let (looked, begun, levels, stopped, settled) = futures::future::join5(
             looked,
-            self.begin(block, known),
+            self.begin(block, &newest),
             self.scopes(block, scopes),
             self.stopped(block),
+            self.evaluate_settled(block, &settled),
         )
         .await;
-        let ((logs, sightings), begun, levels) = (looked?, begun?, levels?);
+        let ((logs, sightings), begun, levels, settled) = (looked?, begun?, levels?, settled?);
         Ok(Fetched {
             logs,
             sightings,
             levels,
             stopped,
             begun,
+            settled,
         })
     }
 
@@ -224,8 +232,10 @@ impl Reader {
             levels,
             stopped,
             begun,
+            settled,
         } = fetched;
-        let mut verdicts = self.finish(block, known, begun).await?;
+        let mut verdicts = self.finish(block, &self.settled.part(known).0, begun).await?;
+        verdicts.extend(settled);
         let mut reading = BlockReading {
             scopes: levels,
             stopped,
@@ -255,7 +265,7 @@ impl Reader {
                     .filter(|request| !known.contains(request))
                     .cloned()
                     .collect();
-                verdicts.extend(self.evaluate(block, &new).await?);
+                verdicts.extend(self.verdicts(block, &new).await?);
                 verdicts.extend(overflowing.into_iter().map(unread));
                 reading.witnessed.retain(|witnessed| {
                     !named

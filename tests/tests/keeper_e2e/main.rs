@@ -11,6 +11,7 @@ mod answers;
 mod board;
 mod console;
 mod crash;
+mod finality;
 mod fleet;
 mod incident;
 mod keys;

@@ -10,7 +10,7 @@ use cordon_core::scope::CEILING;
 
 use super::super::schema::{OneOrMany, RawContainment, RawInvariant, RawWitness, Text};
 use super::super::source::suggest;
-use super::super::{Containment, Invariant, NotifyChannel, Parameter, Respond, Severity, Undo, Witness};
+use super::super::{Containment, Finality, Invariant, NotifyChannel, Parameter, Respond, Severity, Undo, Witness};
 use super::route::Route;
 use super::{Checker, is_identifier, place};
 use crate::abi::{Contracts, SignatureError};
@@ -58,6 +58,7 @@ impl Checker {
         };
         let keeper_only = self.keeper_only(raw);
         let respond = self.respond(raw, level, keeper_only);
+        let finality = self.rule_finality(raw.finality.as_ref());
         let params = self.params(raw.param.as_ref());
         let witness = match &raw.witness {
             Some(witness) => self.witness(witness, raw.param.is_some(), &params, contracts),
@@ -89,6 +90,7 @@ impl Checker {
             respond,
             channels: Vec::new(),
             keeper_only,
+            finality: finality?,
             id_at: place(&raw.id),
             level_at: raw.level.as_ref().map(place),
             rule: raw.rule.clone(),
@@ -97,6 +99,22 @@ impl Checker {
                 .map(|(name, text)| (name.get_ref().clone(), text.clone()))
                 .collect(),
         })
+    }
+
+    fn rule_finality(&mut self, text: Option<&Text>) -> Option<Finality> {
+        let Some(text) = text else {
+            return Some(Finality::Latest);
+        };
+        if text.get_ref() == "pending" {
+            let help = "leave `finality` out for the newest block; for transactions that wait in a public mempool write a [[watch]] with on = \"pending\"";
+            self.error(
+                text.span(),
+                "an invariant is about the state that a block has left, and what is pending is in none",
+                help.to_owned(),
+            );
+            return None;
+        }
+        self.choice(text, "finality", &Finality::ALL.map(|f| (f.name(), f)))
     }
 
     fn in_call(&mut self, raw: &RawInvariant) -> bool {

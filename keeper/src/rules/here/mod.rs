@@ -335,7 +335,13 @@ impl Reader {
         let Some(here) = self.here.as_ref().filter(|here| here.is_on()) else {
             return Ok(None);
         };
-        let sample = here.sample(verdicts);
+        // Those that are evaluated on older blocks are the guard's own verdicts.
+        let newest: Vec<RuleVerdict> = verdicts
+            .iter()
+            .filter(|verdict| self.is_newest(verdict.rule))
+            .cloned()
+            .collect();
+        let sample = here.sample(&newest);
         for is_last in [false, true] {
             let requests: Vec<Request> = sample.iter().map(|verdict| Request::plain(verdict.rule)).collect();
             let told = self.evaluate(block, &requests).await?;
