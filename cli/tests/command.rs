@@ -12,6 +12,7 @@ mod common;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use alloy::providers::Provider;
 use common::{Chain, cordon, failure, run};
 
 #[test]
@@ -288,6 +289,53 @@ async fn the_keeper_is_checked_trips_and_ends_when_told() {
     );
     assert!(chain.paused().await);
     assert_eq!(running.end("-INT"), Some(0));
+    what_other_rules_would_have_told(&chain, config).await;
+}
+
+/// `keeper replay` over what has just happened, against rules without the one that was breached.
+async fn what_other_rules_would_have_told(chain: &Chain, config: &str) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let other = chain.folder().join("other.toml");
+    // The same rule under another name: the one alert goes, the other comes.
+    std::fs::write(&other, text.replace("\"little-ether\"", "\"renamed\"")).unwrap();
+    let to = chain.provider.get_block_number().await.unwrap().to_string();
+    let other = other.to_str().unwrap();
+    let output = run(&[
+        "keeper",
+        "replay",
+        "--config",
+        config,
+        "--json",
+        "--from",
+        "1",
+        "--to",
+        &to,
+        "--against",
+        other,
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |id: &str, side: &str| {
+        let held = lines
+            .iter()
+            .filter(|line| line["id"] == id && line["kind"] == "decided" && line["side"] == side);
+        held.count()
+    };
+    assert_eq!(
+        (of("little-ether", "removed"), of("renamed", "added")),
+        (1, 1),
+        "{lines:#?}"
+    );
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["summary"], true);
+    assert_eq!(
+        (summary["added"].as_u64(), summary["removed"].as_u64()),
+        (Some(1), Some(1))
+    );
 }
 
 /// A process that does not outlive its test.

@@ -52,6 +52,15 @@ pub(super) async fn replay(wanted: &ReplayArgs) -> eyre::Result<()> {
             other.chain_id
         );
     }
+    if [Some(&options), other.as_ref().map(|(options, _)| options)]
+        .into_iter()
+        .flatten()
+        .any(|options| options.quorum.endpoints > 1 || options.quorum.keepers > 1)
+    {
+        eprintln!(
+            "what other endpoints and keepers said then cannot be replayed: of `quorum`, only `rules` is applied"
+        );
+    }
     let style = Style::of_stdout();
     let begun = std::time::Instant::now();
     let against = other.as_ref().map(|(options, rules)| (options, rules));
@@ -112,6 +121,11 @@ fn sentence(found: &Found, compiled: &CompiledConfig) -> String {
             };
             format!("{id} is breached: {act}, scope {name} to {}", decision.level.name())
         }
+        What::Waiting(held) => {
+            let name = compiled.scope_name(held.decision.scope).unwrap_or("?");
+            let level = held.decision.level.name();
+            format!("{id} is breached: waits with scope {name} to {level}: {}", held.why)
+        }
         What::Unknown => format!("{id} could not be evaluated"),
         What::Sighted(sighting) => format!("{id}: {}", sighting.text),
     }
@@ -124,6 +138,13 @@ fn found_json(found: &Found, sentence: &str) -> Value {
             json!({
                 "level": decision.level.name(), "scope": decision.scope, "severity": decision.severity.name(),
                 "witness": decision.witness, "shadow": decision.act == Act::Shadow,
+            }),
+        ),
+        What::Waiting(held) => (
+            "waiting",
+            json!({
+                "level": held.decision.level.name(), "scope": held.decision.scope,
+                "severity": held.decision.severity.name(), "witness": held.decision.witness, "why": held.why,
             }),
         ),
         What::Unknown => ("unknown", Value::Null),

@@ -19,6 +19,7 @@ mod kills;
 mod ladder;
 mod playbook;
 mod process;
+mod replay;
 mod start;
 mod streams;
 mod told;
