@@ -1,0 +1,161 @@
+//! What each kind of watch finds.
+
+use alloy::primitives::B256;
+use cordon_keeper::record::StoredSighting;
+use serde_json::json;
+
+use crate::boxes::{self, POISON, send};
+use crate::{BOX, OTHER, STORED, USER, Watching};
+
+#[tokio::test]
+async fn events_are_found_by_signature_emitter_and_condition() {
+    let watching = Watching::start(STORED).await;
+    watching.put(BOX, 7, 90).await;
+    watching.put(BOX, 1, 150).await;
+    watching.put(OTHER, 1, 150).await;
+    let found = watching.sightings("stored").await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].text.ends_with("emitted Stored(key = 1, value = 150)"),
+        "{}",
+        found[0].text
+    );
+    assert_eq!((found[0].key.as_str(), found[0].state.as_str()), ("log:0", "told"));
+    // The condition reads the contract as it is in the block.
+    watching.put(BOX, 7, 1_000).await;
+    watching.put(BOX, 1, 900).await;
+    assert_eq!(
+        watching.sightings("stored").await.len(),
+        1,
+        "1,000 is not above itself, 900 not above 1,000"
+    );
+    let found = watching.sightings("anywhere").await;
+    assert_eq!(found.len(), 1);
+    assert!(found[0].text.starts_with(&OTHER.to_string()));
+    let notices = watching.notices().await;
+    assert_eq!(notices.len(), 2);
+    let facts: serde_json::Value = serde_json::from_str(notices[0].facts.as_ref().unwrap()).unwrap();
+    assert_eq!(facts["found"]["args"]["value"], "150");
+}
+
+pub(crate) const OTHERS: &str = r#"
+[[watch]]
+id = "puts"
+on = "call"
+function = "function put(uint256 key, uint256 value) payable"
+at = "box"
+when = "value >= 500 && tx_value == 0"
+
+[[watch]]
+id = "failed-puts"
+on = "call"
+function = "function put(uint256 key, uint256 value) payable"
+at = "box"
+status = "failure"
+
+[[watch]]
+id = "payments"
+on = "transaction"
+to = ["other"]
+when = "value >= 1000 && gas_used > 21000"
+
+[[watch]]
+id = "balance"
+on = "balance"
+at = ["other", "box"]
+when = "balance >= 5000 && before < 5000"
+
+[[watch]]
+id = "slot"
+on = "storage"
+at = "box"
+slot = "9"
+
+[[watch]]
+id = "code"
+on = "code"
+at = "0xa513E6E4b8f2a923D98304ec87F64353C4D5C853"
+
+[[watch]]
+id = "powers"
+on = "changes"
+at = "other"
+standards = ["erc1967"]
+
+[[watch]]
+id = "own"
+on = "invariants"
+artifact = "box.json"
+state = { "0" = "box" }
+"#;
+
+#[tokio::test]
+async fn calls_and_transactions_are_told_by_how_they_ended() {
+    let watching = Watching::start(OTHERS).await;
+    watching.put(BOX, 1, 499).await;
+    let good = watching.put(BOX, 1, 500).await;
+    let bad = watching.put(BOX, 1, POISON).await;
+    send(&watching.anvil, USER, OTHER, 999, "0x").await;
+    let paid = send(&watching.anvil, USER, OTHER, 1_000, "0x").await;
+    let keys = |found: Vec<StoredSighting>| -> Vec<String> { found.into_iter().map(|sighting| sighting.key).collect() };
+    // A call that was reverted did not happen, and is not assumed to have.
+    assert_eq!(keys(watching.sightings("puts").await), [format!("tx:{good}")]);
+    assert_eq!(keys(watching.sightings("failed-puts").await), [format!("tx:{bad}")]);
+    assert_eq!(keys(watching.sightings("payments").await), [format!("tx:{paid}")]);
+}
+
+#[tokio::test]
+async fn state_that_changes_is_told_when_it_does() {
+    let watching = Watching::start(OTHERS).await;
+    for _ in 0..3 {
+        send(&watching.anvil, USER, OTHER, 4_000, "0x").await;
+        // While anvil mines the next block it answers for the newest with what will be in the next.
+        watching.caught_up().await;
+    }
+    let found = watching.sightings("balance").await;
+    assert_eq!(found.len(), 1, "it crosses the bound once: {found:#?}");
+    assert!(
+        found[0].text.contains("went from 4000 to 8000 wei"),
+        "{}",
+        found[0].text
+    );
+    for (key, value) in [(9, 77), (9, 77), (8, 78)] {
+        watching.put(BOX, key, value).await;
+        watching.caught_up().await;
+    }
+    assert_eq!(watching.sightings("slot").await.len(), 1);
+    // A proxy that changes its implementation without a word.
+    let slot: B256 = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
+        .parse()
+        .unwrap();
+    let data = boxes::put_words(slot, BOX.into_word());
+    send(&watching.anvil, USER, OTHER, 0, &data).await;
+    let found = watching.sightings("powers").await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].text.contains("the implementation of the proxy"),
+        "{}",
+        found[0].text
+    );
+    // A contract appears where none was: the address that the watch names is that of the sender's seventh nonce.
+    let tx = json!({ "from": USER, "data": "0x6001600081600b8239f300", "gas": "0x30d40" });
+    boxes::submitted(&watching.anvil, tx).await;
+    let found = watching.sightings("code").await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].key, format!("code:{}", USER.create(7)));
+}
+
+#[tokio::test]
+async fn a_teams_own_invariants_are_run_against_every_block_without_being_deployed() {
+    let watching = Watching::start(OTHERS).await;
+    for value in [100, 101, 102, 5, 400] {
+        watching.put(BOX, 1, value).await;
+    }
+    let found = watching.sightings("own").await;
+    assert_eq!(found.len(), 2, "each time it begins to revert: {found:#?}");
+    assert!(
+        found
+            .iter()
+            .all(|sighting| sighting.text.starts_with("invariant_box() reverts"))
+    );
+}
