@@ -1,27 +1,5 @@
-//! Bugs that other monitors and relayers had, each as a test. Here are those on reading the chain; the table says where the
-//! others are. OZM: openzeppelin-monitor, OZR: openzeppelin-relayer, MON: monitorism with psp_executor, LIDO: onchain-mon,
-//! ART: artemis.
-//!
-//! | the bug | the test that shows that we do not have it |
-//! | --- | --- |
-//! | OZM: a failed read of logs or receipts counts as "no matches", and the checkpoint advances | `a_failed_read_of_logs_is_never_no_logs`; `watches::a_watch_that_cannot_look_is_an_alarm_and_not_silence` |
-//! | OZM: the checkpoint is saved without waiting for the alert, which a crash loses | `notify::desk_tests::what_was_to_be_told_outlives_any_number_of_kills_and_makes_one_page`; e2e `told` |
-//! | OZM: a crash before the checkpoint sends alerts again; overlapping runs duplicate them (#293) | `watches::nothing_is_missed_or_told_twice_over_restarts`; `store::sightings::a_block_that_is_begun_again_tells_nothing_twice`; `store::fleet` |
-//! | OZM: `status` is assumed to be success, so that failures never match and successes match reverted transactions | `watches::calls_and_transactions_are_told_by_how_they_ended`; `chain::contents::a_transaction_without_its_receipt_is_no_success` |
-//! | an endpoint answers with no logs, or some of them, although the header speaks of more | `logs_that_an_endpoint_leaves_out_are_taken_from_receipts` |
-//! | OZM: receipts are fetched one by one, per monitor and transaction | `a_block_is_fetched_once_however_many_watches_look_at_it` |
-//! | OZM: blocks of a downtime are skipped (#487); no reorg is seen | e2e `crash::blocks_that_passed_meanwhile_are_evaluated`; `chain::canonical::long_gap_is_filled_in_steps_without_a_hole`; `watches::what_a_reorg_takes_back_is_told_and_its_replacement_is_seen` |
-//! | OZM: an argument of another event with the same topic is matched (#465) | `rules::watches::events::a_transfer_of_a_token_is_no_transfer_of_a_collectible` |
-//! | OZM: sub-second blocks are a bottleneck (#394) | `scripts/bench keeper`: latency, catch-up, stall |
-//! | MON: the boundary block of a scan is counted twice | `store::sightings::a_block_that_is_begun_again_tells_nothing_twice`; `follow::every_block_is_seen_once_by_subscription` |
-//! | MON: a process that cannot reach the RPC counts as healthy (#144) | `health::a_process_that_runs_without_seeing_the_chain_is_ill` |
-//! | psp_executor: "paused" is claimed right after sending | e2e `incident::a_breach_is_contained_one_block_later_and_reported`: receipt, event and read-back |
-//! | OZR: a persisted nonce drifts above the chain's and jams everything (#683, #843); alloy: a cached one never recovers (#2385) | `respond::deliver_tests::a_nonce_that_a_stranger_used_is_asked_for_again`, `a_nonce_that_a_rollback_has_left_ahead_of_the_chain_is_asked_for_again` |
-//! | OZR: a timeout after a successful send loses the transaction (#515) | `respond::deliver_tests::an_earlier_runs_bytes_are_used_again_and_not_doubled`; e2e `crash::a_transaction_sent_before_the_kill_is_found_and_not_sent_again` |
-//! | LIDO: an oversized block wedges the loop for ever | `what_a_node_will_never_answer_does_not_hold_the_block_for_ever` |
-//! | ART: a lagging listener drops events that matter | `follow`: only the newest head is handed on, the walk by parent hash fills what was dropped |
-//! | alloy: a reconnect is invisible and loses a block's logs | `follow::a_node_that_dies_and_comes_back_is_followed_on` |
-//! | alloy: a JSON-RPC error can win the race of endpoints; answers are not compared | `logs_that_one_endpoint_refuses_come_from_another`; `endpoints_that_differ_are_told_from_those_that_lag` |
+//! Bugs that other monitors and relayers had in reading the chain, each as a test. `docs/known-bugs.md` lists all of them, with the tests that keep
+//! them out.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
