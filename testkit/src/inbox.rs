@@ -1,4 +1,4 @@
-//! A web service that keeps what is sent to it, and fails when it is told to.
+//! A web service that keeps what is sent to it, and fails when it is told to: a webhook, and on their paths PagerDuty and Opsgenie.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use serde_json::Value;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -79,19 +80,32 @@ impl Drop for Inbox {
     }
 }
 
-async fn receive(State(shared): State<Shared>, body: String) -> StatusCode {
+async fn receive(State(shared): State<Shared>, uri: Uri, body: String) -> Response {
     {
         let mut failures = shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if *failures > 0 {
             *failures -= 1;
-            return StatusCode::BAD_GATEWAY;
+            return StatusCode::BAD_GATEWAY.into_response();
         }
     }
-    let message = serde_json::from_str(&body).unwrap_or(Value::String(body));
+    let message: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
+    let answer = match uri.path() {
+        "/v2/enqueue" => {
+            let key = message.get("dedup_key").cloned();
+            Some(json!({ "status": "success", "message": "Event processed", "dedup_key": key }))
+        }
+        path if path.starts_with("/v2/alerts") => {
+            Some(json!({ "result": "Request will be processed", "took": 0.1, "requestId": "43a29c5c" }))
+        }
+        _ => None,
+    };
     shared
         .received
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(message);
-    StatusCode::NO_CONTENT
+    match answer {
+        Some(answer) => (StatusCode::ACCEPTED, answer.to_string()).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
 }

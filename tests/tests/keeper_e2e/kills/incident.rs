@@ -1,9 +1,12 @@
 //! From the start of a keeper over the breach to the page.
 
+use std::collections::BTreeSet;
+
 use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use cordon_keeper::record::{IncidentState, Outcome, Step};
 use cordon_node::NodeConfig;
+use cordon_testkit::Inbox;
 use serde_json::json;
 
 use super::Stage;
@@ -67,6 +70,36 @@ async fn a_keeper_that_dies_while_it_pages_makes_one_page() {
         "{received:#?}"
     );
     stage.ends(PAGE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_before_the_kill_is_the_same_page_for_pagerduty_and_opsgenie() {
+    let services = Inbox::start().await.unwrap();
+    let channel = |via: &str| {
+        format!(
+            "[[notify]]\nid = \"{via}\"\nvia = \"{via}\"\nkey = {{ env = \"CORDON_TEST_PAGER_SECRET\" }}\nserver = \"{}\"\nseverity = \"P1\"\n",
+            services.url()
+        )
+    };
+    let channels = channel("pagerduty") + &channel("opsgenie");
+    let mut stage = Stage::new(&GAUGE_RULE, &channels).await;
+    stage.breaks_and_dies("before-told").await;
+    // Each of the three channels has its turn to have sent what the record does not know.
+    for _ in 0..3 {
+        stage.dies("before-told").await;
+    }
+    stage.ends_well().await;
+    for (field, opens) in [("dedup_key", "payload"), ("alias", "message")] {
+        let pages: Vec<_> = services
+            .received()
+            .into_iter()
+            .filter(|sent| sent[field].is_string() && !sent[opens].is_null())
+            .collect();
+        assert!(pages.len() >= 2, "{field}: sent again after the kill: {pages:#?}");
+        let of_incident = pages.iter().filter(|sent| sent[field].as_str().unwrap().contains("incident"));
+        let keys: BTreeSet<String> = of_incident.map(|sent| sent[field].to_string()).collect();
+        assert_eq!(keys.len(), 1, "one page: {keys:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
