@@ -96,7 +96,9 @@ async fn what_was_sent_before_the_kill_is_the_same_page_for_pagerduty_and_opsgen
             .filter(|sent| sent[field].is_string() && !sent[opens].is_null())
             .collect();
         assert!(pages.len() >= 2, "{field}: sent again after the kill: {pages:#?}");
-        let of_incident = pages.iter().filter(|sent| sent[field].as_str().unwrap().contains("incident"));
+        let of_incident = pages
+            .iter()
+            .filter(|sent| sent[field].as_str().unwrap().contains("incident"));
         let keys: BTreeSet<String> = of_incident.map(|sent| sent[field].to_string()).collect();
         assert_eq!(keys.len(), 1, "one page: {keys:?}");
     }
