@@ -278,3 +278,21 @@ async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
         .unwrap();
     assert_eq!(reading.sightings.found.len(), 2);
 }
+
+/// The HTTP library is built without TLS unless it is asked for, and then refuses every public endpoint.
+#[tokio::test]
+async fn an_endpoint_behind_tls_is_greeted() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let greeting = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::io::AsyncReadExt::read_u8(&mut stream).await.unwrap()
+    });
+    let rpc = Rpc::new(&[url], 1, Duration::from_secs(5)).unwrap();
+    let error = rpc.latest().await.unwrap_err();
+    assert_eq!(
+        greeting.await.unwrap(),
+        0x16,
+        "the first byte of a TLS handshake: {error}"
+    );
+}
