@@ -1,10 +1,9 @@
 //! From CACAO to a playbook.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::reader::{Object, Problems, is_identifier, kind_of};
+use super::around::{Around, read_agents, read_targets};
+use super::reader::{Object, Problems};
 use super::workflow::Import;
 use super::{EXTENSION, SPEC};
 use crate::config::Severity;
@@ -31,7 +30,7 @@ pub struct ImportError {
 }
 
 /// What has no effect on what is done.
-const METADATA: [&str; 11] = [
+const METADATA: [&str; 12] = [
     "playbook_types",
     "playbook_activities",
     "playbook_processing_summary",
@@ -43,12 +42,10 @@ const METADATA: [&str; 11] = [
     "labels",
     "external_references",
     "markings",
+    // Who is asked to do something has credentials of their own.
+    "authentication_info_definitions",
 ];
-const UNSUPPORTED: [(&str, &str); 8] = [
-    (
-        "playbook_variables",
-        "variables are not supported: write the values where they are used",
-    ),
+const UNSUPPORTED: [(&str, &str); 5] = [
     (
         "workflow_exception",
         "an exception handler of the whole workflow is not supported: use `on_failure` of its steps",
@@ -56,11 +53,6 @@ const UNSUPPORTED: [(&str, &str); 8] = [
     (
         "signatures",
         "signatures are not checked: check them, and import the playbook without",
-    ),
-    ("authentication_info_definitions", "credentials are not imported"),
-    (
-        "target_definitions",
-        "targets are not supported: the keeper acts on its guard",
     ),
     ("valid_from", "a time of validity is not supported"),
     ("valid_until", "a time of validity is not supported"),
@@ -125,6 +117,8 @@ fn playbook(value: &Value, problems: &mut Problems) -> Option<Playbook> {
     let starts = object.entries("playbook_extensions");
     let definitions = object.entries("extension_definitions");
     let agents = object.entries("agent_definitions");
+    let targets = object.entries("target_definitions");
+    let variables = object.entries("playbook_variables");
     let start = object.identifier("workflow_start", Some("start"));
     if object.get("workflow").is_none() {
         object.problem("workflow", "the property is missing");
@@ -133,8 +127,13 @@ fn playbook(value: &Value, problems: &mut Problems) -> Option<Playbook> {
     object.finish();
     extension_definitions(&definitions, problems);
     let (own_severity, rules) = starts_of(&starts, problems);
-    let agents = read_agents(&agents, problems);
-    let mut import = Import::new(workflow, agents, problems);
+    let mut around = Around {
+        agents: read_agents(&agents, problems),
+        ..Around::default()
+    };
+    around.variables.read("playbook_variables", &variables, problems);
+    around.targets = read_targets(&targets, &around.variables, problems);
+    let mut import = Import::new(workflow, around, problems);
     let steps = import.branch(start?, 0);
     import.unreached();
     if steps.as_ref().is_some_and(Vec::is_empty) {
@@ -208,62 +207,6 @@ fn starts_of(extensions: &[(&str, &Value)], problems: &mut Problems) -> (Option<
         found = (severity, object.optional_texts("start_rules"));
         object.finish();
     }
-    found
-}
-
-/// Who carries out commands.
-#[derive(Clone, Debug)]
-pub(super) enum Agent {
-    /// People, by the name of their role.
-    People(String),
-    /// A machine: ours, or one that is not.
-    Machine,
-}
-
-fn read_agents<'a>(agents: &[(&'a str, &'a Value)], problems: &mut Problems) -> BTreeMap<&'a str, Agent> {
-    let mut found = BTreeMap::new();
-    for (id, value) in agents {
-        let place = format!("agent_definitions/{id}");
-        let Some(mut object) = Object::of(&place, value, problems) else {
-            continue;
-        };
-        if !is_identifier(id) {
-            object.problem("", "the key is no identifier TYPE--UUID");
-        }
-        let (kind, name) = (object.text("type"), object.text("name"));
-        if let Some(kind) = kind
-            && kind != kind_of(id)
-        {
-            object.problem("type", format!("`{kind}` is not the type of its identifier"));
-        }
-        object.metadata(&[
-            "location",
-            "contact",
-            "sector",
-            "category",
-            "address",
-            "port",
-            "description",
-            "username",
-        ]);
-        object.unsupported(&[
-            ("agent_target_extensions", "extensions of agents are not supported"),
-            ("authentication_info", "credentials are not imported"),
-        ]);
-        object.finish();
-        let (Some(kind), Some(name)) = (kind, name) else {
-            continue;
-        };
-        let agent = match kind {
-            "group" | "individual" | "organization" => Agent::People(slug(name, "role")),
-            _ => Agent::Machine,
-        };
-        found.insert(*id, agent);
-    }
-    // What an agent is made of is not kept, but for its name: that is told once, and only where people are meant.
-    problems
-        .notes
-        .retain(|note| !note.starts_with("agent_definitions/security-category--"));
     found
 }
 

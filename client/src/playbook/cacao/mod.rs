@@ -5,11 +5,14 @@
 //! identifiers whenever it is exported. What an imported playbook says and the keeper cannot do is an error that names it.
 
 mod actions;
+mod around;
+mod command;
 mod export;
 mod import;
 mod pattern;
 mod reader;
 mod step;
+mod variables;
 mod workflow;
 
 use alloy::primitives::{hex, keccak256};

@@ -10,7 +10,8 @@ use crate::playbook::condition::LEVELS;
 use crate::playbook::condition_text::joined;
 use crate::playbook::{Condition, Relation, RuleSays, Standing};
 
-const OBJECT: &str = "x-cordon-incident:";
+/// What a property is written after.
+pub(super) const OBJECT: &str = "x-cordon-incident:";
 const DEEPEST: usize = 16;
 const MOST: usize = 32;
 

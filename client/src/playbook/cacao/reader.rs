@@ -81,6 +81,18 @@ impl<'a, 'p> Object<'a, 'p> {
         self.text(key)
     }
 
+    /// True or false; false when it is missing.
+    pub(super) fn truth(&mut self, key: &'static str) -> bool {
+        match self.get(key) {
+            None => false,
+            Some(Value::Bool(truth)) => *truth,
+            Some(_) => {
+                self.problem(key, "true or false is wanted");
+                false
+            }
+        }
+    }
+
     /// A list of texts; empty when it is missing.
     pub(super) fn optional_texts(&mut self, key: &'static str) -> Vec<String> {
         let Some(value) = self.get(key) else {

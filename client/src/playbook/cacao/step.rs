@@ -1,22 +1,25 @@
 //! One step of an imported workflow, read strictly.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::import::Agent;
+use super::around::Around;
 use super::reader::{Object, is_identifier};
-use super::{EXTENSION, actions, pattern};
+use super::variables::Variables;
+use super::{EXTENSION, actions, command, pattern};
 use crate::playbook::{Act, Condition, MOST_ROUNDS};
 
 /// How long somebody has to answer when the file does not say, in seconds.
 const ANSWER: u32 = 86_400;
+/// Longest text that somebody is asked, in characters: as in `cordon.toml`.
+const LONGEST_TEXT: usize = 2_000;
 
 /// What a step does, before its branches are read.
 pub(super) enum Body<'a> {
     Act(Act),
     If(Condition, &'a str, Option<&'a str>),
     While(Condition, u32, &'a str),
+    /// Cases with their names, and what is done in no case.
+    Switch(Vec<(&'a str, Condition, &'a str)>, Option<&'a str>),
     Parallel(Vec<&'a str>),
 }
 
@@ -38,8 +41,16 @@ pub(super) fn common<'a>(object: &mut Object<'a, '_>, kind: &str) -> Option<&'a 
         object.problem("type", format!("`{found}` is not the type of its identifier"));
     }
     object.metadata(&["description", "external_references", "owner"]);
-    object.unsupported(&[("step_variables", "variables are not supported")]);
     object.optional_text("name")
+}
+
+/// The variables that a step sees: the playbook's, and its own.
+fn variables(object: &mut Object<'_, '_>, around: &Around<'_>) -> Variables {
+    let own = object.entries("step_variables");
+    let mut seen = around.variables.clone();
+    let place = format!("{}/step_variables", object.place);
+    seen.read(&place, &own, object.problems());
+    seen
 }
 
 /// Whole seconds of a number of milliseconds.
@@ -54,17 +65,14 @@ fn seconds(object: &mut Object<'_, '_>, key: &'static str) -> Option<u32> {
     })
 }
 
-pub(super) fn read_step<'a>(
-    kind: &str,
-    mut object: Object<'a, '_>,
-    agents: &BTreeMap<&str, Agent>,
-) -> Option<ReadStep<'a>> {
+pub(super) fn read_step<'a>(kind: &str, mut object: Object<'a, '_>, around: &Around<'_>) -> Option<ReadStep<'a>> {
     let name = common(&mut object, kind);
+    let variables = variables(&mut object, around);
     let delay = seconds(&mut object, "delay");
     let body = match kind {
-        "action" => action(&mut object, agents).map(Body::Act),
+        "action" => action(&mut object, around, &variables).map(Body::Act),
         "if-condition" => {
-            let condition = condition(&mut object);
+            let condition = condition(&mut object, &variables);
             let on_true = object.identifier("on_true", None);
             let on_false = object.optional_identifier("on_false", None);
             condition
@@ -72,7 +80,7 @@ pub(super) fn read_step<'a>(
                 .map(|(condition, on_true)| Body::If(condition, on_true, on_false))
         }
         "while-condition" => {
-            let condition = condition(&mut object);
+            let condition = condition(&mut object, &variables);
             let on_true = object.identifier("on_true", None);
             let most = rounds(&mut object);
             condition
@@ -81,13 +89,12 @@ pub(super) fn read_step<'a>(
                 .map(|((condition, on_true), most)| Body::While(condition, most, on_true))
         }
         "parallel" => next_steps(&mut object).map(Body::Parallel),
-        "playbook-action" | "switch-condition" => {
-            let help = if kind == "switch-condition" {
-                "use if-conditions"
-            } else {
-                "put its steps here"
-            };
-            object.problem("", format!("a {kind} is not supported: {help}"));
+        "switch-condition" => switch(&mut object, &variables),
+        "playbook-action" => {
+            object.problem(
+                "",
+                "a playbook-action is not supported: put the other playbook's steps here",
+            );
             return None;
         }
         other => {
@@ -113,10 +120,54 @@ pub(super) fn read_step<'a>(
     Some(read)
 }
 
-fn condition(object: &mut Object<'_, '_>) -> Option<Condition> {
+fn condition(object: &mut Object<'_, '_>, variables: &Variables) -> Option<Condition> {
     let text = object.text("condition")?;
-    let read = pattern::read(text);
+    let read = variables.in_pattern(text).and_then(|replaced| {
+        // Comparisons of variables are written without brackets, too.
+        if replaced == text || replaced.trim_start().starts_with('[') {
+            pattern::read(&replaced)
+        } else {
+            pattern::read(&format!("[{replaced}]"))
+        }
+    });
     object.result("condition", read)
+}
+
+/// What is done when a fact of the incident has which value.
+fn switch<'a>(object: &mut Object<'a, '_>, variables: &Variables) -> Option<Body<'a>> {
+    let asked = object.text("switch");
+    let cases = object.entries("cases");
+    let fact = asked.and_then(|asked| object.result("switch", variables.fact(asked)));
+    if cases.is_empty() {
+        object.problem("cases", "at least one case is wanted");
+    }
+    let mut found = Some(Vec::new());
+    let mut default = None;
+    for (case, value) in cases {
+        let place = format!("cases/{case}");
+        let id = value.as_str().filter(|id| is_identifier(id));
+        let id = object.check(&place, id, || "an identifier TYPE--UUID is wanted".to_owned());
+        if case == "default" {
+            default = id;
+            continue;
+        }
+        let condition = fact.and_then(|fact| {
+            let condition = fact.is(case);
+            object.check(&place, condition, || format!("`{case}` is no value of the variable"))
+        });
+        found = match (found, condition, id) {
+            (Some(mut found), Some(condition), Some(id)) => {
+                found.push((case, condition, id));
+                Some(found)
+            }
+            _ => None,
+        };
+    }
+    let found = found.filter(|found| !found.is_empty());
+    if found.is_none() && default.is_some() && fact.is_some() {
+        object.problem("cases", "a case besides `default` is wanted");
+    }
+    found.map(|cases| Body::Switch(cases, default))
 }
 
 fn next_steps<'a>(object: &mut Object<'a, '_>) -> Option<Vec<&'a str>> {
@@ -156,91 +207,73 @@ fn foreign(object: &mut Object<'_, '_>, extensions: &[(&str, &Value)]) {
     }
 }
 
-fn action(object: &mut Object<'_, '_>, agents: &BTreeMap<&str, Agent>) -> Option<Act> {
-    object.unsupported(&[
-        ("targets", "targets are not supported: the keeper acts on its guard"),
-        ("in_args", "variables are not supported"),
-        ("out_args", "variables are not supported"),
-    ]);
+fn action(object: &mut Object<'_, '_>, around: &Around<'_>, variables: &Variables) -> Option<Act> {
+    object.unsupported(&[("out_args", "the keeper takes no values from a step")]);
+    for name in object.optional_texts("in_args") {
+        if !variables.has(&name) {
+            object.problem("in_args", format!("the variable `{name}` is not defined"));
+        }
+    }
     let agent_id = object.identifier("agent", None);
     let agent = agent_id.and_then(|id| {
-        let agent = agents.get(id).cloned();
+        let agent = around.agents.get(id).cloned();
         object.check("agent", agent, || format!("{id} is not among the agent_definitions"))
     });
+    let targets = targets(object, around);
     let timeout = seconds(object, "timeout");
-    let commands = commands(object);
+    let commands = command::read(object);
     let extensions = object.entries("step_extensions");
     foreign(object, &extensions);
     if let Some((_, value)) = extensions.iter().find(|(id, _)| *id == EXTENSION) {
+        if !targets.is_empty() {
+            object.problem("targets", "the keeper acts on its guard, and on no other target");
+        }
         let place = format!("{}/step_extensions", object.place);
         let mut inner = Object::of(&place, value, object.problems())?;
         let act = actions::act(&mut inner);
         inner.finish();
         return act;
     }
-    match (agent?, commands?.as_slice()) {
-        (Agent::People(role), [text]) => Some(Act::Approve {
-            role,
-            text: text.clone(),
-            within: timeout.unwrap_or(ANSWER),
-        }),
-        (Agent::People(role), texts) => Some(Act::Approve {
-            role,
-            text: texts.join("\n"),
-            within: timeout.unwrap_or(ANSWER),
-        }),
-        (Agent::Machine, _) => {
+    let (agent, commands) = (agent?, commands?);
+    if agent.is_machine {
+        if commands.iter().any(|command| !command.is_request) {
             object.problem(
                 "agent",
                 "a manual command is for people: a group, an individual or an organization",
             );
-            None
+            return None;
         }
+        let note = format!(
+            "{}: the keeper sends no requests: somebody of the role {} is asked to",
+            object.place, agent.role
+        );
+        object.problems().notes.push(note);
     }
+    let mut texts: Vec<String> = commands.into_iter().map(|command| command.text).collect();
+    if !targets.is_empty() {
+        texts.push(format!("Targets: {}", targets.join(", ")));
+    }
+    let text = object.result("commands", variables.in_text(&texts.join("\n")))?;
+    let fits = (text.chars().count() <= LONGEST_TEXT).then_some(text);
+    let text = object.check("commands", fits, || {
+        format!("what a person is asked has at most {LONGEST_TEXT} characters")
+    })?;
+    Some(Act::Approve {
+        role: agent.role,
+        text,
+        within: timeout.unwrap_or(ANSWER),
+    })
 }
 
-/// The texts of manual commands; what is not manual is a problem.
-fn commands(object: &mut Object<'_, '_>) -> Option<Vec<String>> {
-    let place = format!("{}/commands", object.place);
-    let list = object
-        .get("commands")
-        .and_then(Value::as_array)
-        .filter(|list| !list.is_empty());
-    let list = object.check("commands", list, || {
-        "a list of at least one command is wanted".to_owned()
-    })?;
-    let mut texts = Vec::new();
-    let mut fine = true;
-    for (number, value) in list.iter().enumerate() {
-        let Some(mut command) = Object::of(&format!("{place}/{number}"), value, object.problems()) else {
-            fine = false;
-            continue;
-        };
-        match command.text("type") {
-            Some("manual") => {}
-            Some(other) => {
-                command.problem(
-                    "type",
-                    format!("commands of type `{other}` are not carried out by the keeper"),
-                );
-                fine = false;
-                continue;
-            }
-            None => {
-                fine = false;
-                continue;
-            }
-        }
-        command.unsupported(&[("command_b64", "an encoded command is not supported: use `command`")]);
-        for key in ["playbook_activity", "version", "description"] {
-            command.optional_text(key);
-        }
-        command.metadata(&["external_references"]);
-        match command.text("command") {
-            Some(text) if !text.trim().is_empty() => texts.push(text.to_owned()),
-            _ => fine = false,
-        }
-        command.finish();
+/// The targets of a step, as a person reads them.
+fn targets(object: &mut Object<'_, '_>, around: &Around<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for id in object.optional_texts("targets") {
+        let target = around.targets.get(id.as_str()).cloned();
+        let target = object.check("targets", target, || {
+            format!("{id} is not among the target_definitions")
+        });
+        found.extend(target);
     }
-    fine.then_some(texts)
+    found
 }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::import::{Agent, slug};
+use super::around::Around;
+use super::import::slug;
 use super::reader::{Object, Problems, is_identifier, kind_of};
 use super::step::{Body, common, read_step};
-use crate::playbook::{Act, DEEPEST, Does, MOST_STEPS, OnFailure, Step};
+use crate::playbook::{Act, Condition, DEEPEST, Does, MOST_STEPS, OnFailure, Step};
 
 /// The workflow while it is read.
 pub(super) struct Import<'a, 'p> {
     workflow: BTreeMap<&'a str, &'a Value>,
-    agents: BTreeMap<&'a str, Agent>,
+    around: Around<'a>,
     reached: BTreeSet<&'a str>,
     names: BTreeSet<String>,
     problems: &'p mut Problems,
@@ -22,14 +23,10 @@ pub(super) struct Import<'a, 'p> {
 type Next<'a> = (Option<Step>, Option<&'a str>);
 
 impl<'a, 'p> Import<'a, 'p> {
-    pub(super) fn new(
-        workflow: Vec<(&'a str, &'a Value)>,
-        agents: BTreeMap<&'a str, Agent>,
-        problems: &'p mut Problems,
-    ) -> Self {
+    pub(super) fn new(workflow: Vec<(&'a str, &'a Value)>, around: Around<'a>, problems: &'p mut Problems) -> Self {
         Self {
             workflow: workflow.into_iter().collect(),
-            agents,
+            around,
             reached: BTreeSet::new(),
             names: BTreeSet::new(),
             problems,
@@ -108,13 +105,12 @@ impl<'a, 'p> Import<'a, 'p> {
 
     fn step(&mut self, id: &'a str, value: &'a Value, depth: usize, before: &mut Vec<Step>) -> Next<'a> {
         let kind = kind_of(id);
-        let agents = std::mem::take(&mut self.agents);
         let Some(object) = Object::of(&format!("workflow/{id}"), value, self.problems) else {
             return (None, None);
         };
-        let read = read_step(kind, object, &agents);
-        self.agents = agents;
-        let Some(read) = read else { return (None, None) };
+        let Some(read) = read_step(kind, object, &self.around) else {
+            return (None, None);
+        };
         let name = self.name(read.name.unwrap_or(kind));
         if let Some(seconds) = read.delay {
             let id = self.name(&format!("{name}-delay"));
@@ -125,7 +121,7 @@ impl<'a, 'p> Import<'a, 'p> {
             });
         }
         let does = match read.body {
-            Some(body) => self.body(body, depth),
+            Some(body) => self.body(body, &name, depth),
             None => None,
         };
         let (next, on_failure) = match (read.on_completion, read.on_success, read.on_failure) {
@@ -152,7 +148,7 @@ impl<'a, 'p> Import<'a, 'p> {
         (step, next)
     }
 
-    fn body(&mut self, body: Body<'a>, depth: usize) -> Option<Does> {
+    fn body(&mut self, body: Body<'a>, name: &str, depth: usize) -> Option<Does> {
         match body {
             Body::Act(act) => Some(Does::Act(act)),
             Body::If(condition, on_true, on_false) => {
@@ -173,6 +169,7 @@ impl<'a, 'p> Import<'a, 'p> {
                 let steps = self.some_steps(on_true, steps)?;
                 Some(Does::While { condition, most, steps })
             }
+            Body::Switch(cases, default) => self.switch(&cases, default, name, depth),
             Body::Parallel(ids) => {
                 let branches: Vec<Option<Vec<Step>>> = ids
                     .into_iter()
@@ -184,6 +181,38 @@ impl<'a, 'p> Import<'a, 'p> {
                 Some(Does::Parallel(branches.into_iter().collect::<Option<_>>()?))
             }
         }
+    }
+
+    /// Cases one after the other: each `else` holds the next, so that one of them is done at most, and the fact is asked at once.
+    fn switch(
+        &mut self,
+        cases: &[(&'a str, Condition, &'a str)],
+        default: Option<&'a str>,
+        name: &str,
+        depth: usize,
+    ) -> Option<Does> {
+        let ((_, condition, id), rest) = cases.split_first()?;
+        let then = self.branch(id, depth + 1);
+        let then = self.some_steps(id, then);
+        let otherwise = match (rest.first(), default) {
+            (Some((case, _, _)), _) => {
+                let id = self.name(&format!("{name}-{case}"));
+                self.switch(rest, default, name, depth + 1).map(|does| {
+                    vec![Step {
+                        id,
+                        does,
+                        on_failure: OnFailure::Stop,
+                    }]
+                })
+            }
+            (None, Some(id)) => self.branch(id, depth + 1),
+            (None, None) => Some(Vec::new()),
+        };
+        Some(Does::If {
+            condition: condition.clone(),
+            then: then?,
+            otherwise: otherwise?,
+        })
     }
 
     fn some_steps(&mut self, id: &str, steps: Option<Vec<Step>>) -> Option<Vec<Step>> {
