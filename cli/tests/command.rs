@@ -274,6 +274,14 @@ async fn the_keeper_is_checked_trips_and_ends_when_told() {
         !chain.folder().join("cordon.db").exists(),
         "a check leaves nothing behind"
     );
+    let told = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        format!("key of {}, in this process: signs", common::KEEPER),
+        format!("heartbeat_key of {}, in this process: signs", common::HEARTBEAT),
+    ] {
+        assert!(told.contains(&line), "{told}");
+    }
+    keys_elsewhere_are_tried(&path, &keeper);
 
     let (mut running, lines) = Running::start(&mut keeper("run"));
     let mut lines = lines.map(Result::unwrap);
@@ -336,6 +344,42 @@ async fn what_other_rules_would_have_told(chain: &Chain, config: &str) {
         (summary["added"].as_u64(), summary["removed"].as_u64()),
         (Some(1), Some(1))
     );
+}
+
+/// A service that does not answer, and a holder that this build does not know, are told of before they are needed.
+fn keys_elsewhere_are_tried(path: &std::path::Path, keeper: &dyn Fn(&str) -> Command) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let with = |key: &str| {
+        let text = text.replace("key = { env = \"CORDON_KEEPER_KEY\" }", &format!("key = {key}"));
+        std::fs::write(path, text).unwrap();
+        keeper("check")
+            .env("SIGNER", "http://127.0.0.1:1/token")
+            .output()
+            .unwrap()
+    };
+    let service = format!(
+        "{{ web3signer = {{ env = \"SIGNER\" }}, address = \"{}\" }}",
+        common::KEEPER
+    );
+    let output = with(&service);
+    let told = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(
+        told.contains("with a signing service: cannot sign: the signing service does not answer"),
+        "{told}"
+    );
+    let message = failure(&output);
+    assert!(
+        message.contains("1 of 2 keys cannot sign") && !message.contains("token"),
+        "{message}"
+    );
+    if !cfg!(feature = "aws-kms") {
+        let message = failure(&with("{ aws_kms = \"alias/keeper\" }"));
+        assert!(
+            message.contains("AWS KMS key alias/keeper") && message.contains("--features aws-kms"),
+            "{message}"
+        );
+    }
+    std::fs::write(path, text).unwrap();
 }
 
 /// A process that does not outlive its test.

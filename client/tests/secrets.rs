@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+mod common;
+
 use std::path::Path;
 
 use alloy::primitives::{address, b256};
@@ -75,5 +77,52 @@ fn keystores_are_opened_with_their_password() {
     assert_eq!(
         text(keystore("keeper.json", "UNSET")),
         "the environment variable UNSET is not set; it must hold the keystore's password"
+    );
+}
+
+const PROJECT: &str = "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3";
+
+/// The key that a configuration names so.
+fn named(key: &str) -> Secret {
+    let text = include_str!("data/full.toml").replacen("{ env = \"CORDON_KEEPER_KEY\" }", key, 1);
+    let config = common::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    config.keeper.unwrap().key.unwrap()
+}
+
+#[test]
+fn keys_may_be_where_they_never_leave() {
+    let account = Some(address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"));
+    let arn = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    assert_eq!(
+        named(&format!("{{ aws_kms = \"{arn}\" }}")),
+        Secret::AwsKms {
+            key: arn.into(),
+            region: None,
+            endpoint: None,
+            address: None,
+        }
+    );
+    let whole = "{ aws_kms = \"alias/keeper\", region = \"eu-central-1\", endpoint = \"https://vpce-1.kms.eu-central-1.vpce.amazonaws.com\", address = \"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266\" }";
+    assert_eq!(
+        named(whole),
+        Secret::AwsKms {
+            key: "alias/keeper".into(),
+            region: Some("eu-central-1".into()),
+            endpoint: "https://vpce-1.kms.eu-central-1.vpce.amazonaws.com/".parse().ok(),
+            address: account,
+        }
+    );
+    let gcp = named(&format!(
+        "{{ gcp_kms = \"{PROJECT}\", endpoint = \"http://127.0.0.1:9090\" }}"
+    ));
+    let Secret::GcpKms { key, .. } = &gcp else {
+        panic!("{gcp}")
+    };
+    assert_eq!((key.version, key.to_string().as_str()), (3, PROJECT));
+    let ledger = named("{ ledger = \"m/44'/60'/1'/0/0\", address = \"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266\" }");
+    assert!(ledger.needs_hand() && !gcp.needs_hand());
+    assert_eq!(
+        message(&ledger, Path::new(".")),
+        "the Ledger at m/44'/60'/1'/0/0 is asked by the keeper only: name a key in the environment or a keystore"
     );
 }

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 
 use alloy::primitives::{Address, B256};
-use cordon_client::config::SecretError;
 
 use crate::chain::{CallError, RpcError};
 use crate::record::StoreError;
-use crate::respond::FallbackError;
+use crate::respond::{FallbackError, KeyError};
 use crate::rules::ReadError;
 
 /// Why a keeper cannot be set up or go on.
@@ -29,18 +28,12 @@ pub enum KeeperError {
     /// A keeper with a guard has no key.
     #[error("[keeper] names no key, and a keeper with a guard needs one to act: set `key`")]
     NoKey,
-    /// A signing key could not be had.
+    /// A key cannot be used.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Key(#[from] KeyError),
     /// A fallback cannot be set up.
     #[error(transparent)]
     Fallback(#[from] FallbackError),
-    /// No HTTP client could be made.
-    #[error("no HTTP client for the signing service can be made: {reason}")]
-    Client {
-        /// Why.
-        reason: String,
-    },
     /// The chain could not be asked, or is another one.
     #[error(transparent)]
     Rpc(#[from] RpcError),

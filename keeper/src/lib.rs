@@ -13,7 +13,7 @@
 //! let options = Options::from_config(&config)?;
 //! let section = config.keeper.as_ref().ok_or("no [keeper] section")?;
 //! let store = Store::at(&section.store, config.source.directory(), options.chain_id, options.guard).await?;
-//! let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config)?).await?;
+//! let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config).await?).await?;
 //! keeper.run(tokio_util::sync::CancellationToken::new()).await?;
 //! # Ok(())
 //! # }

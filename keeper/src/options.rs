@@ -1,18 +1,19 @@
 //! Settings of a keeper.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_client::Config;
-use cordon_client::config::{Audience, Evaluate, Maintenance, People, Secret};
+use cordon_client::config::{Audience, Evaluate, Maintenance, People};
 use cordon_client::playbook::Playbook;
+use futures::future::try_join_all;
 
 use crate::chain::HeadSettings;
 use crate::decide::Quorum;
 use crate::error::KeeperError;
-use crate::respond::{DeliverSettings, KeySigner, RemoteSigner, SafeFallback};
+use crate::respond::{DeliverSettings, KeySigner, SafeFallback};
 use crate::rules::Watches;
 
 /// Settings of a keeper. [`Options::new`] has the defaults of docs/keeper.md.
@@ -171,27 +172,35 @@ impl Signers {
         }
     }
 
-    /// The keys that a configuration file names.
+    /// The keys that a configuration file names. Those that others hold are asked for their accounts.
     ///
     /// # Errors
-    /// [`KeeperError::NoSection`], [`KeeperError::NoKey`], [`KeeperError::Secret`], [`KeeperError::Client`].
-    pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
+    /// [`KeeperError::NoSection`], [`KeeperError::NoKey`], [`KeeperError::Key`].
+    pub async fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
-        let directory = config.source.path().parent().unwrap_or(Path::new("."));
-        let signer = |secret: &Secret| match secret {
-            Secret::Service { url, address } => {
-                let signer = RemoteSigner::new(url.read(directory)?, *address);
-                signer.map(KeySigner::Remote).map_err(|error| KeeperError::Client {
-                    reason: error.without_url().to_string(),
-                })
+        let directory = config.source.directory();
+        let key = section.key.as_ref().ok_or(KeeperError::NoKey)?;
+        let keeper = KeySigner::open(key, directory);
+        let more = try_join_all(section.more_keys.iter().map(|key| KeySigner::open(key, directory)));
+        let heartbeat = async {
+            match &section.heartbeat_key {
+                Some(key) => KeySigner::open(key, directory).await.map(Some),
+                None => Ok(None),
             }
-            held => Ok(held.signer(directory)?.into()),
         };
+        let (keeper, more, heartbeat) = futures::try_join!(keeper, more, heartbeat)?;
         Ok(Self {
-            keeper: signer(section.key.as_ref().ok_or(KeeperError::NoKey)?)?,
-            more: section.more_keys.iter().map(signer).collect::<Result<_, _>>()?,
-            heartbeat: section.heartbeat_key.as_ref().map(signer).transpose()?,
+            keeper,
+            more,
+            heartbeat,
         })
+    }
+
+    /// All of them, each with the name of its key in `[keeper]`.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &KeySigner)> {
+        std::iter::once(("key", &self.keeper))
+            .chain(self.more.iter().map(|key| ("more_keys", key)))
+            .chain(self.heartbeat.iter().map(|key| ("heartbeat_key", key)))
     }
 }
 

@@ -170,14 +170,14 @@ struct Prepared {
     approvers: Approvers,
 }
 
-fn prepare(args: &Args) -> eyre::Result<Prepared> {
+async fn prepare(args: &Args) -> eyre::Result<Prepared> {
     let config = Config::load(&args.config)?;
     let compiled = config.compile()?;
     warn(&config, &compiled.warnings);
     let options = Options::from_config(&config)?;
     let signers = match options.guard {
         Address::ZERO => None,
-        _ => Some(Signers::from_config(&config)?),
+        _ => Some(Signers::from_config(&config).await?),
     };
     let store = config
         .keeper
@@ -204,7 +204,7 @@ fn prepare(args: &Args) -> eyre::Result<Prepared> {
 }
 
 async fn check(args: &Args) -> eyre::Result<()> {
-    let prepared = prepare(args)?;
+    let prepared = prepare(args).await?;
     let (address, rules) = prepared.verify(true).await?;
     let chain = prepared.config.chain.id;
     match prepared.signers {
@@ -217,6 +217,28 @@ async fn check(args: &Args) -> eyre::Result<()> {
         }
         None => println!("{} watches can look at chain {chain}", prepared.config.watches.len()),
     }
+    match &prepared.signers {
+        Some(signers) => check_keys(signers, chain).await,
+        None => Ok(()),
+    }
+}
+
+/// Tells of each key whether it can sign now.
+async fn check_keys(signers: &Signers, chain: u64) -> eyre::Result<()> {
+    let style = Style::of_stdout();
+    let mut failed = 0_usize;
+    for (name, signer) in signers.all() {
+        let result = match signer.probe(chain).await {
+            Ok(()) if signer.needs_hand() => style.yellow("answers; each signature waits for somebody at the device"),
+            Ok(()) => style.green("signs"),
+            Err(why) => {
+                failed = failed.saturating_add(1);
+                style.red(&format!("cannot sign: {why}"))
+            }
+        };
+        println!("{name} of {signer}: {result}");
+    }
+    eyre::ensure!(failed == 0, "{failed} of {} keys cannot sign", signers.all().count());
     Ok(())
 }
 

@@ -23,7 +23,7 @@ const UNUSABLE: &str = "unusable cordon.toml";
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
-    let mut prepared = prepare(args)?;
+    let mut prepared = prepare(args).await?;
     if !matches!(&prepared.store, StorePlace::File(path) if path.exists()) {
         // A record names its chain and guard for good: none is begun for a configuration that cannot work.
         prepared.verify(false).await?;
@@ -138,7 +138,7 @@ fn name(path: &Path) -> String {
 
 /// The configuration as it is now with its record, when a keeper could start with them.
 async fn usable(args: &Args) -> eyre::Result<(Prepared, Store)> {
-    let prepared = prepare(args)?;
+    let prepared = prepare(args).await?;
     prepared.verify(false).await?;
     let store = prepared.open().await?;
     Ok((prepared, store))

@@ -77,7 +77,7 @@ pub(super) struct RawKeeper {
     pub(super) key: Option<Secret>,
     #[serde(default)]
     pub(super) more_keys: Vec<Secret>,
-    pub(super) heartbeat_key: Option<Secret>,
+    pub(super) heartbeat_key: Option<Spanned<Secret>>,
     pub(super) reports: Option<PathBuf>,
     pub(super) heartbeat_url: Option<Credential>,
     pub(super) console: Option<RawConsole>,

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
-use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use url::Url;
 
 use super::Credential;
 
@@ -29,6 +28,95 @@ pub enum Secret {
         /// The account that it signs for.
         address: Address,
     },
+    /// A key that never leaves AWS KMS: asymmetric, `ECC_SECG_P256K1`, for signing. Who asks comes from the SDK's own chain
+    /// (environment, profile, container, instance).
+    AwsKms {
+        /// Id, ARN, alias or alias' ARN of the key.
+        key: String,
+        /// The region, when neither the ARN nor the SDK's own chain says it.
+        region: Option<String>,
+        /// Another place than the region's: a VPC endpoint.
+        endpoint: Option<Url>,
+        /// The account that the key must be of.
+        address: Option<Address>,
+    },
+    /// A key that never leaves GCP KMS: purpose `ASYMMETRIC_SIGN`, algorithm `EC_SIGN_SECP256K1_SHA256`. Who asks comes from
+    /// application default credentials.
+    GcpKms {
+        /// The version of the key.
+        key: GcpKeyVersion,
+        /// Another place than `https://cloudkms.googleapis.com`.
+        endpoint: Option<Url>,
+        /// The account that the key must be of.
+        address: Option<Address>,
+    },
+    /// A key in a Ledger device, where a person confirms each signature.
+    Ledger {
+        /// Derivation path, such as `m/44'/60'/0'/0/0`.
+        path: String,
+        /// The account that the key must be of.
+        address: Option<Address>,
+    },
+}
+
+/// `projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcpKeyVersion {
+    /// The project's id.
+    pub project: String,
+    /// Where the key ring is, such as `global` or `europe-west3`.
+    pub location: String,
+    /// Name of the key ring.
+    pub ring: String,
+    /// Name of the key.
+    pub key: String,
+    /// Number of the version, from 1.
+    pub version: u64,
+}
+
+impl GcpKeyVersion {
+    /// Reads the full name of a version; `None` when `text` is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let [
+            "projects",
+            project,
+            "locations",
+            location,
+            "keyRings",
+            ring,
+            "cryptoKeys",
+            key,
+            "cryptoKeyVersions",
+            version,
+        ] = parts.as_slice()
+        else {
+            return None;
+        };
+        let is_name = |name: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+            (1..=100).contains(&name.len()) && name.chars().all(allowed)
+        };
+        let names = [*project, *location, *ring, *key];
+        let version = version.parse().ok().filter(|version| *version > 0)?;
+        names.iter().all(|name| is_name(name)).then(|| Self {
+            project: (*project).to_owned(),
+            location: (*location).to_owned(),
+            ring: (*ring).to_owned(),
+            key: (*key).to_owned(),
+            version,
+        })
+    }
+}
+
+impl fmt::Display for GcpKeyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "projects/{}/locations/{}/keyRings/{}/cryptoKeys/{}/cryptoKeyVersions/{}",
+            self.project, self.location, self.ring, self.key, self.version
+        )
+    }
 }
 
 /// Why a key could not be had. No message contains any part of a key or password.
@@ -61,12 +149,10 @@ pub enum SecretError {
         password_env: String,
     },
     /// The key is not in reach of this command.
-    #[error(
-        "the key of {address} is held by a signing service, which only the keeper asks: name a key in the environment or a keystore"
-    )]
+    #[error("the {place} is asked by the keeper only: name a key in the environment or a keystore")]
     Elsewhere {
-        /// Its account.
-        address: Address,
+        /// Who holds it.
+        place: String,
     },
     /// The file of a credential could not be read.
     #[error("cannot read the secret in {path}: {reason}")]
@@ -106,7 +192,6 @@ impl Secret {
                     variable: variable.clone(),
                 })
             }
-            Self::Service { address, .. } => Err(SecretError::Elsewhere { address: *address }),
             Self::Keystore { path, password_env } => {
                 let password = env(password_env).ok_or_else(|| SecretError::Unset {
                     variable: password_env.clone(),
@@ -119,7 +204,17 @@ impl Secret {
                     password_env: password_env.clone(),
                 })
             }
+            Self::Service { .. } | Self::AwsKms { .. } | Self::GcpKms { .. } | Self::Ledger { .. } => {
+                Err(SecretError::Elsewhere {
+                    place: self.to_string(),
+                })
+            }
         }
+    }
+
+    /// Whether a person has to confirm each signature.
+    pub fn needs_hand(&self) -> bool {
+        matches!(self, Self::Ledger { .. })
     }
 }
 
@@ -129,92 +224,9 @@ impl fmt::Display for Secret {
             Self::Env(variable) => write!(f, "environment variable {variable}"),
             Self::Keystore { path, .. } => write!(f, "keystore {}", path.display()),
             Self::Service { address, .. } => write!(f, "signing service for {address}"),
+            Self::AwsKms { key, .. } => write!(f, "AWS KMS key {key}"),
+            Self::GcpKms { key, .. } => write!(f, "GCP KMS key {key}"),
+            Self::Ledger { path, .. } => write!(f, "Ledger at {path}"),
         }
-    }
-}
-
-/// Message for a plain text where a [`Secret`] is wanted. The text itself is never repeated: it may be a key.
-pub(super) const PLAIN_KEY: &str = "a key is never written in the configuration: use { env = \"NAME\" } or { keystore = \"FILE\", password = { env = \"NAME\" } }";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSecret {
-    env: Option<String>,
-    keystore: Option<PathBuf>,
-    password: Option<RawPassword>,
-    web3signer: Option<Credential>,
-    address: Option<Address>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPassword {
-    env: String,
-}
-
-struct SecretVisitor;
-
-impl<'de> Visitor<'de> for SecretVisitor {
-    type Value = Secret;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{ env = \"NAME\" } or { keystore = \"FILE\", password = { env = \"NAME\" } }")
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Secret, E> {
-        Err(E::custom(PLAIN_KEY))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
-        let raw = RawSecret::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        match raw {
-            RawSecret {
-                env: Some(variable),
-                keystore: None,
-                password: None,
-                web3signer: None,
-                address: None,
-            } => Ok(Secret::Env(variable)),
-            RawSecret {
-                env: None,
-                keystore: Some(path),
-                password: Some(password),
-                web3signer: None,
-                address: None,
-            } => Ok(Secret::Keystore {
-                path,
-                password_env: password.env,
-            }),
-            RawSecret {
-                env: None,
-                keystore: Some(_),
-                password: None,
-                web3signer: None,
-                address: None,
-            } => Err(de::Error::custom("a keystore needs `password = { env = \"NAME\" }`")),
-            RawSecret {
-                env: None,
-                keystore: None,
-                password: None,
-                web3signer: Some(url),
-                address: Some(address),
-            } => Ok(Secret::Service { url, address }),
-            RawSecret {
-                web3signer: Some(_),
-                address: None,
-                ..
-            } => Err(de::Error::custom(
-                "a signing service needs `address = \"0x…\"`: the account that it signs for",
-            )),
-            _ => Err(de::Error::custom(
-                "a secret is { env = \"NAME\" }, { keystore = \"FILE\", password = { env = \"NAME\" } }, or { web3signer = { env = \"NAME\" }, address = \"0x…\" }",
-            )),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SecretVisitor)
     }
 }

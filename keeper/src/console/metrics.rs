@@ -173,6 +173,15 @@ impl Metrics {
             "Whether a transaction that a Safe's owners have signed ahead would work now, by fallback",
             fallbacks,
         );
+        let keys: Family<Label, Gauge> = Family::default();
+        for (account, is_ready) in shown.keys.rules() {
+            keys.get_or_create(&[("account", account)]).set(i64::from(is_ready));
+        }
+        registry.register(
+            "key_ready",
+            "Whether a key that a service or a device holds can sign now, by account",
+            keys,
+        );
         let ready: Family<Label, Gauge> = Family::default();
         for (rule, is_ready) in shown.readiness.rules() {
             ready.get_or_create(&[("rule", rule)]).set(i64::from(is_ready));

@@ -59,6 +59,8 @@ pub(crate) struct Shown {
     pub(crate) approvers: Approvers,
     /// Fallbacks, and whether one of their signed transactions would work.
     pub(crate) fallbacks: Readiness,
+    /// Accounts whose keys others hold, and whether they can sign.
+    pub(crate) keys: Readiness,
     at_once: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -84,6 +86,7 @@ impl Shown {
             remote,
             approvers: Approvers::default(),
             fallbacks: Readiness::default(),
+            keys: Readiness::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }

@@ -18,7 +18,7 @@ use crate::notify::Desk;
 use crate::pipeline::Pipeline;
 use crate::play;
 use crate::record::{AlarmKind, PlayPlan};
-use crate::respond::{Account, Armory, Climber, Job, Observer, Queue, Readiness, Responder, Upkeep};
+use crate::respond::{Account, Armory, Climber, Job, KeyWatch, Observer, Queue, Readiness, Responder, Upkeep};
 use crate::watchdog::{watch_endpoints, watch_health, watch_link};
 
 /// How often nonce and fees are asked for while nothing is on its way.
@@ -55,6 +55,8 @@ struct Turn {
     ready: Readiness,
     /// Whether each fallback would work now.
     fallbacks: Readiness,
+    /// Whether each key that others hold would sign now.
+    keys: Readiness,
 }
 
 impl Turn {
@@ -132,6 +134,7 @@ impl Keeper {
             progress: Progress::new(self.options.stale_head),
             ready: Readiness::default(),
             fallbacks: Readiness::default(),
+            keys: Readiness::default(),
         })
     }
 
@@ -156,6 +159,9 @@ impl Keeper {
         let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone());
         let climber = Climber::new(responder.clone(), self.options.fallbacks.clone(), heartbeat);
         tasks.start(climber.run(turn.fallbacks.clone()));
+        let heartbeat = self.heartbeat.as_ref().map(|heartbeat| &heartbeat.account);
+        let watch = KeyWatch::new(&turn.accounts(), heartbeat, self.alarms.clone(), turn.keys.clone());
+        tasks.start(watch.run());
         if let Some(upkeep) = turn.upkeep.clone() {
             tasks.start(upkeep.run());
         }
@@ -222,6 +228,7 @@ impl Keeper {
             );
             shown.approvers = self.approvers.clone();
             shown.fallbacks = turn.fallbacks.clone();
+            shown.keys = turn.keys.clone();
             tasks.start(console::serve(listener, Arc::new(shown)));
         }
         if let Some(switch) = self.dead_man.clone() {

@@ -88,8 +88,11 @@ impl Account {
         }
     }
 
-    /// Signs a call with the next nonce and fees, unless a transaction is on its way or what was signed before will still do.
+    /// Signs a call with the next nonce and fees, unless a person would have to confirm it, a transaction is on its way or what was signed before will still do.
     pub(super) async fn prepare(&self, call: &Call) -> Result<(), AccountError> {
+        if self.signer.needs_hand() {
+            return Ok(());
+        }
         let Ok(_flight) = self.flight.try_lock() else {
             return Ok(());
         };
@@ -168,6 +171,16 @@ impl Account {
     #[must_use]
     pub fn address(&self) -> Address {
         self.signer.address()
+    }
+
+    /// Whether somebody else is asked for each signature.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.signer.is_elsewhere()
+    }
+
+    /// Makes sure that its key can sign now. The error is a sentence without secrets.
+    pub(super) async fn probe(&self) -> Result<(), String> {
+        self.signer.probe(self.rpc.chain_id()).await
     }
 
     pub(super) fn rpc(&self) -> &Rpc {

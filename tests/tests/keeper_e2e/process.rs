@@ -40,7 +40,7 @@ async fn child() {
     let store = Store::at(&section.store, directory, options.chain_id, options.guard)
         .await
         .unwrap();
-    let signers = Signers::from_config(&config).unwrap();
+    let signers = Signers::from_config(&config).await.unwrap();
     let channels = notify::channels(&config.notify, directory).unwrap();
     let mut keeper = Keeper::new(options, &config.compile().unwrap(), store, signers)
         .await

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use alloy::primitives::Address;
 use cordon_core::bounds::GOVERNOR_DELAY_MAX;
+use toml::Spanned;
 use url::Url;
 
 use super::super::schema::{RawChain, RawConfig, RawConsole, RawGuard, RawKeeper, RawStore, Text};
@@ -178,6 +179,10 @@ impl Checker {
     pub(super) fn keeper(&mut self, raw: RawKeeper) -> KeeperConfig {
         let reports = raw.reports.as_deref().unwrap_or(Path::new(REPORTS));
         let console = raw.console.and_then(|console| self.console(&console));
+        if let Some(key) = raw.heartbeat_key.as_ref().filter(|key| key.get_ref().needs_hand()) {
+            let help = "a heartbeat goes out every few minutes, so its key has to sign by itself".to_owned();
+            self.error(key.span(), "a Ledger cannot be the heartbeat's key", help);
+        }
         KeeperConfig {
             heartbeat_url: raw.heartbeat_url,
             console,
@@ -189,7 +194,7 @@ impl Checker {
             reports: self.source.directory().join(reports),
             key: raw.key,
             more_keys: raw.more_keys,
-            heartbeat_key: raw.heartbeat_key,
+            heartbeat_key: raw.heartbeat_key.map(Spanned::into_inner),
             quorum: QuorumConfig::default(),
         }
     }

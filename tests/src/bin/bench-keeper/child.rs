@@ -67,7 +67,7 @@ pub(crate) async fn guard(path: String) -> eyre::Result<()> {
     let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
     let directory = config.source.directory();
     let store = Store::at(&section.store, directory, options.chain_id, options.guard).await?;
-    let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config)?).await?;
+    let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config).await?).await?;
     let mut events = keeper.subscribe();
     let rules = keeper.rehearse().await?.unwrap_or_default();
     println!(

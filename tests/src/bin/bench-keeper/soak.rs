@@ -302,7 +302,7 @@ pub(crate) async fn keep(path: String) -> eyre::Result<()> {
     let directory = config.source.directory();
     let store = Store::at(&section.store, directory, options.chain_id, options.guard).await?;
     let ws = config.chain.ws.as_str().to_owned();
-    let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config)?).await?;
+    let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config).await?).await?;
     let mut events = keeper.subscribe();
     let arrivals = Arrivals::default();
     tokio::spawn(follow(ws, Arc::clone(&arrivals)));

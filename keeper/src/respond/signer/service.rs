@@ -1,15 +1,13 @@
-//! Keys: in this process, or with a service that signs (web3signer and others that speak `eth_signTransaction`), which in its
-//! turn may keep them in AWS KMS, GCP KMS, Azure, a vault or a hardware module.
+//! A service that signs (web3signer and others that speak `eth_signTransaction`), which in its turn may keep the key in a vault or
+//! a hardware module.
 
 use std::fmt;
 use std::time::Duration;
 
 use alloy::consensus::transaction::SignerRecoverable;
-use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::consensus::{TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Decodable2718;
-use alloy::primitives::{Address, B256, Bytes, hex};
-use alloy::signers::SignerSync;
-use alloy::signers::local::PrivateKeySigner;
+use alloy::primitives::{Address, Bytes, hex};
 use cordon_client::config::SecretText;
 use serde_json::{Value, json};
 
@@ -17,59 +15,6 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(3);
 /// More than any signed call of ours.
 const LONGEST: usize = 1 << 20;
-
-/// A key of the keeper.
-#[derive(Debug, Clone)]
-pub enum KeySigner {
-    /// In this process.
-    Local(PrivateKeySigner),
-    /// With a service.
-    Remote(RemoteSigner),
-}
-
-impl From<PrivateKeySigner> for KeySigner {
-    fn from(signer: PrivateKeySigner) -> Self {
-        Self::Local(signer)
-    }
-}
-
-impl KeySigner {
-    /// Its address.
-    #[must_use]
-    pub fn address(&self) -> Address {
-        match self {
-            Self::Local(signer) => signer.address(),
-            Self::Remote(signer) => signer.address,
-        }
-    }
-
-    /// The signature of a hash, 65 bytes with v 27 or 28. The error is a sentence without secrets.
-    pub(super) async fn sign_hash(&self, hash: &B256) -> Result<Bytes, String> {
-        match self {
-            Self::Local(signer) => {
-                let signature = signer.sign_hash_sync(hash).map_err(|error| error.to_string())?;
-                Ok(signature.as_bytes().to_vec().into())
-            }
-            Self::Remote(signer) => Err(format!(
-                "the service that holds the key of {} signs transactions only",
-                signer.address
-            )),
-        }
-    }
-
-    /// The signed transaction. The error is a sentence without secrets.
-    pub(super) async fn sign(&self, tx: TxEip1559) -> Result<TxEnvelope, String> {
-        match self {
-            Self::Local(signer) => {
-                let signature = signer
-                    .sign_hash_sync(&tx.signature_hash())
-                    .map_err(|error| error.to_string())?;
-                Ok(TxEnvelope::from(tx.into_signed(signature)))
-            }
-            Self::Remote(signer) => signer.sign(tx).await,
-        }
-    }
-}
 
 /// A service that signs for one account.
 #[derive(Clone)]
@@ -98,7 +43,13 @@ impl RemoteSigner {
         Ok(Self { url, address, client })
     }
 
-    async fn sign(&self, tx: TxEip1559) -> Result<TxEnvelope, String> {
+    /// The account that it signs for.
+    pub(super) fn address(&self) -> Address {
+        self.address
+    }
+
+    /// The signed transaction. The error is a sentence without secrets.
+    pub(super) async fn sign(&self, tx: TxEip1559) -> Result<TxEnvelope, String> {
         let body =
             json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_signTransaction", "params": [self.question(&tx)] });
         let request = self.client.post(self.url.expose()).json(&body);
@@ -174,11 +125,15 @@ mod tests {
 
     use std::sync::Arc;
 
+    use alloy::consensus::SignableTransaction;
     use alloy::eips::eip2718::Encodable2718;
     use alloy::primitives::{TxKind, U256};
+    use alloy::signers::SignerSync;
+    use alloy::signers::local::PrivateKeySigner;
     use axum::extract::State;
     use axum::{Json, Router};
 
+    use super::super::KeySigner;
     use super::*;
 
     /// How a service answers.
