@@ -95,14 +95,43 @@ async fn what_was_exported_is_verified_and_no_change_passes() {
         "{}",
         said(&verified)
     );
-    // Another word, and a line left out.
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let head = read["to"].as_str().unwrap().to_owned();
+    // The whole record, and a link that was noted.
+    let whole = cordon(directory, &["keeper", "verify", "--noted", &head]);
+    assert!(whole.status.success(), "{}", said(&whole));
+    assert!(said(&whole).contains(&format!("lead to {head}")), "{}", said(&whole));
+    let other = format!("{}", B256::repeat_byte(9));
+    for args in [
+        &["keeper", "verify", "--noted", &other][..],
+        &["keeper", "verify", "incident-1.json", "--noted", &other],
+    ] {
+        let refused = cordon(directory, args);
+        assert!(!refused.status.success());
+        assert!(
+            said(&refused).contains("that was noted is not among them"),
+            "{}",
+            said(&refused)
+        );
+    }
+    // Another word, a line left out, a line withheld, another guard.
     let changed = text.replace("no release before", "release before");
     assert_ne!(changed, text);
     let mut fewer: serde_json::Value = serde_json::from_str(&text).unwrap();
     let links = fewer["links"].as_array_mut().unwrap();
     let whole = links.len();
     links.remove(whole - 2);
+    let mut withheld = read.clone();
+    withheld["links"][0]["line"] = serde_json::Value::Null;
+    let mut guard = read;
+    guard["guard"] = format!("{}", Address::repeat_byte(0x12)).into();
     for (name, text, why) in [
+        ("withheld.json", withheld.to_string(), "what it says is withheld"),
+        (
+            "guard.json",
+            guard.to_string(),
+            "belong to another chain, guard or incident",
+        ),
         ("changed.json", changed, "its digest differs"),
         ("fewer.json", fewer.to_string(), "left out"),
         ("none.json", "{}".to_owned(), "no exported evidence"),

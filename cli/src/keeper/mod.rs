@@ -8,7 +8,7 @@ mod run;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use clap::{Parser, Subcommand};
 use cordon_client::config::StorePlace;
 use cordon_client::{CompiledConfig, Config};
@@ -39,17 +39,24 @@ pub(crate) enum Command {
     /// stored; the endpoint must have the blocks' states (an archive node for old ones).
     Replay(replay::ReplayArgs),
     /// Write the evidence of an incident to standard output as JSON: every line of its timeline, hash-chained when it was written.
-    /// Fails when the record was changed since.
+    /// Fails when the chain of the record is broken.
     Export {
         #[command(flatten)]
         args: Args,
         /// Number of the incident.
         incident: i64,
     },
-    /// Check an exported file of evidence: that nothing in it was changed, left out or put in.
+    /// Check that nothing was changed, left out or put in: in an exported file of evidence, or without one in the whole record. Who
+    /// can write the record can make the whole chain anew: only a link that was noted elsewhere (--noted) shows that.
     Verify {
+        #[command(flatten)]
+        args: Args,
         /// The file.
-        file: PathBuf,
+        file: Option<PathBuf>,
+        /// A link that was noted elsewhere before, such as the last one that this command or an export has named. It has to be part
+        /// of the chain.
+        #[arg(long, value_name = "HASH")]
+        noted: Option<B256>,
     },
     /// Look at playbooks, and exchange them as OASIS CACAO 2.0 JSON.
     #[command(subcommand)]
@@ -105,7 +112,7 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::NotifyTest { args, channel } => notify_test(args, channel.as_deref()).await,
         Command::Replay(wanted) => replay::replay(wanted).await,
         Command::Export { args, incident } => record::export(args, *incident).await,
-        Command::Verify { file } => record::verify(file),
+        Command::Verify { args, file, noted } => record::verify(args, file.as_deref(), *noted).await,
         Command::Playbook(command) => playbook::run(command).await,
         Command::Approve(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, true).await,
         Command::Refuse(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, false).await,

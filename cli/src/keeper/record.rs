@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use alloy::primitives::B256;
 use cordon_client::Config;
 use cordon_client::config::StorePlace;
-use cordon_keeper::record::{Evidence, Store};
+use cordon_keeper::record::{Evidence, Proof, Store};
 use cordon_keeper::{KeeperError, Options};
 use eyre::WrapErr;
 
@@ -15,29 +16,61 @@ use crate::out::say;
 pub(super) async fn export(args: &Args, incident: i64) -> eyre::Result<()> {
     let store = open(args).await?;
     let evidence = store.evidence(incident).await;
+    let whole = store.verify_evidence(None).await;
     store.close().await;
     let evidence = evidence?.ok_or_else(|| eyre::eyre!("the record has no evidence of an incident {incident}"))?;
     say!("{}", serde_json::to_string_pretty(&evidence)?);
-    evidence
-        .verify()
-        .wrap_err("the record was changed after it was written")
+    let changed = "the record was changed after it was written";
+    evidence.verify(None).wrap_err(changed)?;
+    whole?.wrap_err(changed)?;
+    Ok(())
 }
 
-pub(super) fn verify(file: &Path) -> eyre::Result<()> {
+/// Checks an exported file, or the whole record without one.
+pub(super) async fn verify(args: &Args, file: Option<&Path>, noted: Option<B256>) -> eyre::Result<()> {
+    let proof = match file {
+        Some(file) => verify_file(file, noted)?,
+        None => {
+            let store = open(args).await?;
+            let (chain, guard) = (store.chain_id(), store.guard());
+            let proof = store.verify_evidence(noted).await;
+            store.close().await;
+            let proof = proof?.wrap_err("the record was changed after it was written")?;
+            say!(
+                "{} links of the record of guard {guard} on chain {chain} lead to {}",
+                proof.links,
+                proof.head
+            );
+            proof
+        }
+    };
+    if proof.loose > 0 {
+        say!(
+            "{} of them were written in the first form, which binds neither chain, guard nor incident: there, a line that is withheld would not show",
+            proof.loose
+        );
+    }
+    if let Some(noted) = noted {
+        say!("{noted} is one of them");
+    }
+    Ok(())
+}
+
+fn verify_file(file: &Path, noted: Option<B256>) -> eyre::Result<Proof> {
     let text = std::fs::read_to_string(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
     let evidence: Evidence =
         serde_json::from_str(&text).wrap_err_with(|| format!("{} holds no exported evidence", file.display()))?;
-    evidence.verify()?;
+    let proof = evidence.verify(noted)?;
     say!(
         "{} links of incident {} of guard {} on chain {} lead from {} to {}",
-        evidence.links.len(),
+        proof.links,
         evidence.incident,
         evidence.guard,
         evidence.chain_id,
         evidence.from,
         evidence.to
     );
-    Ok(())
+    Ok(proof)
 }
 
 pub(super) async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {

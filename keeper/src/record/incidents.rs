@@ -6,8 +6,8 @@ use cordon_core::level::Level;
 
 use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, query, query_as};
-use super::evidence;
 use super::intents::Confirmation;
+use super::linked;
 use super::notices::tell_incident;
 use super::{
     BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int,
@@ -61,7 +61,7 @@ pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &En
     .fetch_optional(&mut *connection)
     .await?;
     if let Some((id,)) = written {
-        evidence::append(connection, id).await?;
+        linked::append(connection, id).await?;
     }
     Ok(written.is_some())
 }

@@ -125,6 +125,33 @@ impl Fixture {
         let store = place.open(42_161, GUARD).await.unwrap_or_else(|e| panic!("{e}"));
         Self { store, place }
     }
+
+    /// Changes the database behind the record's back.
+    pub(crate) async fn tamper(&self, sql: &str) {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        match &self.place {
+            Place::File(dir) => {
+                let path = dir.path().join("cordon.db");
+                let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+                sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+                pool.close().await;
+            }
+            Place::Postgres(server) => {
+                let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+                sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+                pool.close().await;
+            }
+        }
+    }
+
+    /// A hash as a literal of this database.
+    pub(crate) fn literal(&self, hash: B256) -> String {
+        let hex = alloy::hex::encode(hash);
+        match &self.place {
+            Place::File(_) => format!("X'{hex}'"),
+            Place::Postgres(_) => format!("'\\x{hex}'::bytea"),
+        }
+    }
 }
 
 /// The same tests on both databases.

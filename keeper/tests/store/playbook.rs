@@ -132,7 +132,7 @@ async fn a_playbook_is_begun_once_and_each_step_done_once(store: Fixture) {
             "play: done",
         ]
     );
-    again.evidence(id).await.unwrap().unwrap().verify().unwrap();
+    again.evidence(id).await.unwrap().unwrap().verify(None).unwrap();
 }
 
 async fn containment_is_planned_once_and_its_end_is_the_step_s(store: Fixture) {

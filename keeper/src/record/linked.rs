@@ -1,0 +1,198 @@
+//! The chain of evidence as the record holds it: lines are linked when they are written, read back, and followed.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Address, B256};
+
+use super::db::{Connection, Reads, Row, query, query_as};
+use super::evidence::{Bound, Chain, Evidence, EvidenceError, Line, Link, Proof};
+use super::{Store, StoreError, uint, word};
+
+/// Links a line that was just written to the one before it.
+pub(super) async fn append(connection: &mut Connection, id: i64) -> Result<(), StoreError> {
+    let before = head(&mut *connection).await?.map_or(B256::ZERO, |(_, link)| link);
+    let rows = query("SELECT * FROM timeline WHERE id = ?")
+        .bind(id)
+        .fetch_all(&mut *connection)
+        .await?;
+    let line = rows
+        .first()
+        .map_or(Err(StoreError::Damaged { what: "timeline" }), line_of)?;
+    let (nth,): (i64,) =
+        query_as("SELECT COUNT(*) + 1 FROM timeline WHERE incident = ? AND id < ? AND link IS NOT NULL")
+            .bind(line.incident)
+            .bind(id)
+            .fetch_one(&mut *connection)
+            .await?;
+    let (chain_id, guard): (i64, Vec<u8>) = query_as("SELECT chain_id, guard FROM identity WHERE id = 1")
+        .fetch_one(&mut *connection)
+        .await?;
+    let bound = Bound {
+        chain_id: uint("chain id", chain_id)?,
+        guard: Address::try_from(guard.as_slice()).map_err(|_| StoreError::Damaged { what: "guard address" })?,
+        incident: line.incident,
+        nth: Some(uint("line number", nth)?),
+        digest: line.digest(),
+    };
+    let link = bound.link(before).to_vec();
+    query("UPDATE timeline SET link = ?, nth = ? WHERE id = ?")
+        .bind(link.clone())
+        .bind(nth)
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    query(
+        "INSERT INTO evidence_head (id, lines, link) VALUES (1, 1, ?)
+         ON CONFLICT (id) DO UPDATE SET lines = evidence_head.lines + 1, link = excluded.link",
+    )
+    .bind(link)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many lines are linked, and the last link. `None` before the first.
+async fn head(reads: impl Reads) -> Result<Option<(u64, B256)>, StoreError> {
+    let row: Option<(i64, Vec<u8>)> = query_as("SELECT lines, link FROM evidence_head WHERE id = 1")
+        .fetch_optional(reads)
+        .await?;
+    row.map(|(lines, link)| Ok((uint("number of lines", lines)?, word("link", &link)?)))
+        .transpose()
+}
+
+fn line_of(row: &Row) -> Result<Line, StoreError> {
+    let hash = |what: &'static str| -> Result<Option<B256>, StoreError> {
+        let bytes: Option<Vec<u8>> = row.try_get(what)?;
+        bytes.map(|bytes| word(what, &bytes)).transpose()
+    };
+    let number = |what: &'static str| -> Result<Option<u64>, StoreError> {
+        let value: Option<i64> = row.try_get(what)?;
+        value.map(|value| uint(what, value)).transpose()
+    };
+    Ok(Line {
+        incident: row.try_get("incident")?,
+        at_ms: row.try_get("at_ms")?,
+        block_number: number("block_number")?,
+        block_hash: hash("block_hash")?,
+        block_time: number("block_time")?,
+        kind: row.try_get("kind")?,
+        text: row.try_get("text")?,
+        tx: hash("tx")?,
+    })
+}
+
+fn number_of(row: &Row) -> Result<Option<u64>, StoreError> {
+    let nth: Option<i64> = row.try_get("nth")?;
+    nth.map(|nth| uint("line number", nth)).transpose()
+}
+
+impl Store {
+    /// The evidence of an incident. `None` when it has no linked lines. What it says is as the record holds it now: ask
+    /// [`Evidence::verify`] whether that is what was written.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn evidence(&self, incident: i64) -> Result<Option<Evidence>, StoreError> {
+        let (first, last): (Option<i64>, Option<i64>) =
+            query_as("SELECT MIN(id), MAX(id) FROM timeline WHERE incident = ? AND link IS NOT NULL")
+                .bind(incident)
+                .fetch_one(&self.pool)
+                .await?;
+        let (Some(first), Some(last)) = (first, last) else {
+            return Ok(None);
+        };
+        let before: Option<(Vec<u8>,)> =
+            query_as("SELECT link FROM timeline WHERE id < ? AND link IS NOT NULL ORDER BY id DESC LIMIT 1")
+                .bind(first)
+                .fetch_optional(&self.pool)
+                .await?;
+        let rows = query("SELECT * FROM timeline WHERE id BETWEEN ? AND ? AND link IS NOT NULL ORDER BY id")
+            .bind(first)
+            .bind(last)
+            .fetch_all(&self.pool)
+            .await?;
+        let from = before.map_or(Ok(B256::ZERO), |(link,)| word("link", &link))?;
+        let mut links = Vec::with_capacity(rows.len());
+        let mut to = from;
+        for row in &rows {
+            let line = line_of(row)?;
+            to = word("link", row.try_get("link")?)?;
+            links.push(Link {
+                incident: Some(line.incident),
+                nth: number_of(row)?,
+                digest: line.digest(),
+                line: (line.incident == incident).then_some(line),
+            });
+        }
+        Ok(Some(Evidence {
+            chain_id: self.chain_id(),
+            guard: self.guard(),
+            incident,
+            from,
+            links,
+            to,
+        }))
+    }
+
+    /// Follows the chain through the whole record, while a keeper may write more. With `noted`, a link that was noted elsewhere has
+    /// to be among them. The inner error says what was changed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn verify_evidence(&self, noted: Option<B256>) -> Result<Result<Proof, EvidenceError>, StoreError> {
+        let mut chain = Chain::new(B256::ZERO, noted);
+        let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
+        let mut last = 0_i64;
+        loop {
+            // Read before the lines: those that are written meanwhile are more than it says, never fewer.
+            let (written, link) = head(&self.pool).await?.unwrap_or((0, B256::ZERO));
+            loop {
+                let rows = query("SELECT * FROM timeline WHERE id > ? AND link IS NOT NULL ORDER BY id LIMIT 500")
+                    .bind(last)
+                    .fetch_all(&self.pool)
+                    .await?;
+                if rows.is_empty() {
+                    break;
+                }
+                for row in &rows {
+                    last = row.try_get("id")?;
+                    if !self.follow(&mut chain, &mut counts, row)? {
+                        let position = chain.proof.links;
+                        return Ok(Err(EvidenceError::Unlinked { position }));
+                    }
+                }
+            }
+            let held = chain.proof.links;
+            if held == written {
+                let is_whole = link == chain.proof.head;
+                return Ok(if is_whole {
+                    chain.end()
+                } else {
+                    Err(EvidenceError::Broken)
+                });
+            }
+            let now = head(&self.pool).await?.map_or(0, |(lines, _)| lines);
+            if held < written || now < held {
+                return Ok(Err(EvidenceError::Length { held, written: now }));
+            }
+        }
+    }
+
+    /// Whether a row is the next link, as it was written.
+    fn follow(&self, chain: &mut Chain, counts: &mut BTreeMap<i64, u64>, row: &Row) -> Result<bool, StoreError> {
+        let line = line_of(row)?;
+        let nth = number_of(row)?;
+        let count = counts.entry(line.incident).or_default();
+        *count = count.saturating_add(1);
+        let bound = Bound {
+            chain_id: self.chain_id(),
+            guard: self.guard(),
+            incident: line.incident,
+            nth,
+            digest: line.digest(),
+        };
+        let stored = word("link", row.try_get("link")?)?;
+        let is_next = nth.is_none_or(|nth| nth == *count);
+        Ok(chain.follow(&bound) == Some(stored) && is_next)
+    }
+}
