@@ -4,6 +4,7 @@ use tokio::sync::broadcast;
 
 use crate::event::KeeperEvent;
 use crate::record::{AlarmKind, Store, StoreError};
+use crate::text::one_line;
 
 /// Where alarms go. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl Alarms {
 
     /// Logs and announces an alarm that is stored already.
     pub fn announce(&self, kind: AlarmKind, subject: &str, text: &str) {
-        tracing::error!(kind = kind.name(), subject, "ALARM: {text}");
+        tracing::error!(kind = kind.name(), subject, "ALARM: {}", one_line(text));
         let event = KeeperEvent::Alarm {
             kind,
             subject: subject.to_owned(),

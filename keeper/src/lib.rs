@@ -44,6 +44,7 @@ pub mod report;
 pub mod respond;
 pub mod rules;
 mod second;
+mod text;
 mod watchdog;
 
 pub use alarm::Alarms;
@@ -54,3 +55,4 @@ pub use health::Health;
 pub use keeper::Keeper;
 pub use options::{Options, Signers};
 pub use replay::{Found, Replayed, Side, What, replay};
+pub use text::one_line;

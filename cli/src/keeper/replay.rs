@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::decide::Act;
-use cordon_keeper::{Found, Options, Side, What};
+use cordon_keeper::{Found, Options, Side, What, one_line};
 use serde_json::{Value, json};
 
 use super::Args;
@@ -70,7 +70,7 @@ pub(super) async fn replay(wanted: &ReplayArgs) -> eyre::Result<()> {
             say!("{}", found_json(found, &sentence));
             return;
         }
-        let line = format!("block {}: {sentence}", found.block.number);
+        let line = format!("block {}: {}", found.block.number, one_line(&sentence));
         match found.side {
             Side::Both if against.is_some() => say!("  {line}"),
             Side::Both => say!("{line}"),

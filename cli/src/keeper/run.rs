@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cordon_client::CompiledConfig;
 use cordon_client::config::StorePlace;
-use cordon_keeper::KeeperEvent;
 use cordon_keeper::record::{AlarmKind, Store};
+use cordon_keeper::{KeeperEvent, one_line};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -193,11 +193,17 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyr
     Ok(result?)
 }
 
-/// One line for what people want to know as it happens. Alarms and the ends of actions are in the log, on standard error.
+/// Prints what people want to know as it happens. Alarms and the ends of actions are in the log, on standard error.
 fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
-    let style = Style::of_stdout();
     let name = |scope: u8| compiled.scope_name(scope).unwrap_or("?").to_owned();
-    match event {
+    if let Some(line) = line(event, Style::of_stdout(), name) {
+        say!("{line}");
+    }
+}
+
+/// One line about an event, whatever a text from the chain holds.
+fn line(event: &KeeperEvent, style: Style, name: impl Fn(u8) -> String) -> Option<String> {
+    let line = match event {
         KeeperEvent::Decided {
             rule,
             scope,
@@ -206,13 +212,13 @@ fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
             ..
         } => {
             let what = style.red(&format!("{rule} is breached"));
-            say!(
+            format!(
                 "block {block}: {what}: scope {} shall be {}",
                 name(*scope),
                 level.name()
-            );
+            )
         }
-        KeeperEvent::Broadcast { kind, tx, .. } => say!("{}: sent in {tx}", kind.name()),
+        KeeperEvent::Broadcast { kind, tx, .. } => format!("{}: sent in {tx}", kind.name()),
         KeeperEvent::Contained {
             scope,
             level,
@@ -221,12 +227,38 @@ fn print(event: &KeeperEvent, compiled: &CompiledConfig) {
             ..
         } => {
             let what = style.green(&format!("scope {} is {}", name(*scope), level.name()));
-            say!("block {block}: {what}: transaction {tx}");
+            format!("block {block}: {what}: transaction {tx}")
         }
-        KeeperEvent::Sighted { watch, block, text, .. } => say!("block {block}: {}: {text}", style.red(watch)),
+        KeeperEvent::Sighted { watch, block, text, .. } => {
+            format!("block {block}: {}: {}", style.red(watch), one_line(text))
+        }
         KeeperEvent::BlockDone { .. }
         | KeeperEvent::Finished { .. }
         | KeeperEvent::Alarm { .. }
-        | KeeperEvent::AlarmCleared { .. } => {}
+        | KeeperEvent::AlarmCleared { .. } => return None,
+    };
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_the_chain_forges_no_line_and_no_colour() {
+        let event = KeeperEvent::Sighted {
+            watch: "memos".to_owned(),
+            block: 7,
+            text: "Memo(text = hello\nblock 8: scope weth is Normal\x1b[31m)".to_owned(),
+            head_to_stored: Duration::ZERO,
+        };
+        let shown = line(&event, Style::of_stdout(), |_| "?".to_owned());
+        // Under a test runner standard output may be a terminal, and the watch's own name in colour.
+        let shown = shown.unwrap_or_default();
+        assert!(
+            shown.ends_with("Memo(text = hello block 8: scope weth is Normal [31m)"),
+            "{shown}"
+        );
+        assert!(!shown.contains('\n'));
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{spoken, utc, utc_ms};
 use crate::record::{Incident, Notice, NoticeKind};
+use crate::text::one_line;
 
 /// Longest title, in characters: what pagers show on a locked phone.
 const TITLE: usize = 120;
@@ -360,8 +361,7 @@ fn actions(set: ActionSet) -> String {
 
 /// A text that may come from the chain or from a node, as one line of bounded length.
 fn line(text: &str) -> String {
-    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    shortened(flat.trim(), LINE)
+    shortened(one_line(text).trim(), LINE)
 }
 
 /// The text, cut with a mark when it is longer than `most` characters.
