@@ -232,6 +232,10 @@ fn technical(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> S
     if let Some(block) = notice.block_number {
         row("block", block.to_string());
     }
+    let sighting = sighting(notice);
+    if let Some(tx) = sighting.as_ref().and_then(|facts| facts.get("tx")?.as_str()) {
+        row("transaction", tx.to_owned());
+    }
     if let Some(incident) = incident {
         row("incident", format!("{} ({})", incident.id, incident.state.name()));
         if let (Some(observed), Some(bound)) = (incident.observed, incident.bound) {
@@ -319,6 +323,11 @@ fn management(notice: &Notice, incident: Option<&Incident>) -> String {
     out
 }
 
+/// What a watch found, for machines.
+fn sighting(notice: &Notice) -> Option<Value> {
+    serde_json::from_str(notice.facts.as_deref()?).ok()
+}
+
 fn facts(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> Value {
     json!({
         "topic": notice.topic,
@@ -331,7 +340,7 @@ fn facts(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> Value
         "guard": origin.guard.to_string(),
         "block": notice.block_number,
         "at": utc_ms(notice.at_ms),
-        "sighting": notice.facts.as_deref().and_then(|facts| serde_json::from_str::<Value>(facts).ok()),
+        "sighting": sighting(notice),
         "incident": incident.map(|incident| json!({
             "id": incident.id,
             "scope": incident.scope_name,

@@ -290,3 +290,17 @@ fn each_audience_is_told_what_it_can_use() {
     );
     assert_eq!(again.event, Event::Trigger);
 }
+
+#[test]
+fn a_watch_s_message_names_the_transaction() {
+    let hash = format!("{:?}", alloy::primitives::B256::repeat_byte(0xab));
+    let mut seen = notice(NoticeKind::Seen, false);
+    seen.facts = Some(serde_json::json!({ "tx": hash, "block": 100 }).to_string());
+    let told = |notice: &Notice, audience| message(&origin(), notice, None, audience, false).body;
+    let line = format!("transaction: {hash}");
+    assert!(told(&seen, Audience::Technical).lines().any(|held| held == line));
+    assert!(!told(&seen, Audience::Management).contains(&hash));
+    // A storage slot or a balance has none.
+    seen.facts = Some(serde_json::json!({ "tx": null, "block": 100 }).to_string());
+    assert!(!told(&seen, Audience::Technical).contains("transaction:"));
+}
