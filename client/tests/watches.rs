@@ -111,6 +111,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "function withdraw(uint256 assets,",
         "function withdraw(uint256 assets",
     ),
+    (
+        "mistyped_type_of_event",
+        "event Transfer(address indexed from,",
+        "event Transfer(adress indexed from,",
+    ),
+    (
+        "mistyped_type_of_function",
+        "function withdraw(uint256 assets,",
+        "function withdraw(unit256 assets,",
+    ),
     ("unknown_contract", "at = [\"usdc\",", "at = [\"usdt\","),
     ("bad_address", "0x00000000000000000000000000000000000000c1", "0x00c1"),
     (

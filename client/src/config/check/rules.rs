@@ -255,6 +255,10 @@ impl Checker {
                 return None;
             }
         };
+        let types = event.inputs.iter().map(|input| input.selector_type().into_owned());
+        if !self.known_types(&raw.event, types) {
+            return None;
+        }
         let fields = self.witness_fields(raw, &event, params)?;
         Some(Witness {
             contract: name.clone(),

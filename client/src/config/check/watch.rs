@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use alloy::dyn_abi::DynSolType;
 use alloy::json_abi::{Event, Function};
 use alloy::primitives::{Address, B256, U256};
 use cordon_core::rule::{Param, Type, compile};
@@ -191,23 +192,39 @@ impl Checker {
     }
 
     fn event(&mut self, text: &Text) -> Option<Event> {
-        Event::parse(text.get_ref())
+        let event = Event::parse(text.get_ref())
             .map_err(|error| {
                 let help = "write it as Solidity does: \"event Transfer(address indexed from, address indexed to, uint256 value)\"";
                 let error = SignatureError::new(text.get_ref(), &error);
                 self.signature_error(text, "event", &error, help.to_owned());
             })
-            .ok()
+            .ok()?;
+        let types = event.inputs.iter().map(|input| input.selector_type().into_owned());
+        self.known_types(text, types).then_some(event)
+    }
+
+    /// Whether Solidity has all these types. A mistyped one would give a signature that nothing on the chain ever has.
+    pub(super) fn known_types(&mut self, text: &Text, types: impl Iterator<Item = String>) -> bool {
+        let mut fine = true;
+        for ty in types.filter(|ty| ty.parse::<DynSolType>().is_err()) {
+            let help =
+                "types as they are in the ABI: a contract is `address`, an enum `uint8`, a struct `(uint256,address)`";
+            self.error(text.span(), format!("`{ty}` is no type of the ABI"), help.to_owned());
+            fine = false;
+        }
+        fine
     }
 
     fn function(&mut self, text: &Text) -> Option<Function> {
-        Function::parse(text.get_ref())
+        let function = Function::parse(text.get_ref())
             .map_err(|error| {
                 let help = "write it as Solidity does: \"function withdraw(uint256 amount)\"";
                 let error = SignatureError::new(text.get_ref(), &error);
                 self.signature_error(text, "function", &error, help.to_owned());
             })
-            .ok()
+            .ok()?;
+        let types = function.inputs.iter().map(|input| input.selector_type().into_owned());
+        self.known_types(text, types).then_some(function)
     }
 
     fn status(&mut self, text: Option<&Text>, default: Status) -> Option<Status> {
