@@ -53,3 +53,86 @@ fn what_is_no_such_configuration_says_so() {
         "{error}"
     );
 }
+
+/// The example with one text replaced by another in one of its files.
+fn changed(file: &str, from: &str, to: &str) -> cordon_client::import::Imported {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["networks", "monitors", "triggers"] {
+        std::fs::create_dir(dir.path().join(kind)).unwrap();
+        for entry in std::fs::read_dir(data().join(kind)).unwrap() {
+            let name = format!("{kind}/{}", entry.unwrap().file_name().to_str().unwrap());
+            let mut text = std::fs::read_to_string(data().join(&name)).unwrap();
+            if name == file {
+                assert!(text.contains(from), "{from}");
+                text = text.replace(from, to);
+            }
+            std::fs::write(dir.path().join(&name), text).unwrap();
+        }
+    }
+    openzeppelin_monitor(dir.path()).unwrap().remove(0)
+}
+
+#[test]
+fn what_is_not_routed_as_before_is_said() {
+    let large = "monitors/large.json";
+    let triggers = r#""triggers": ["chat", "hook", "mail", "run"]"#;
+    for (file, from, to, note) in [
+        (
+            large,
+            triggers,
+            r#""triggers": ["chat", "chatt"]"#,
+            "its trigger `chatt` is in no file of triggers/",
+        ),
+        (
+            large,
+            triggers,
+            r#""triggers": ["run"]"#,
+            "none of its triggers could be carried over",
+        ),
+        (large, triggers, r#""triggers": []"#, "it has no triggers"),
+        (
+            large,
+            r#""stellar"]"#,
+            r#""stellar", "base"]"#,
+            "the network `base` is in no file of networks/",
+        ),
+        (
+            "triggers/all.json",
+            r#""method": "POST","#,
+            r#""method": "POST", "retry_policy": { "max_retries": 3 },"#,
+            "`hook` had a retry policy of its own",
+        ),
+    ] {
+        let made = changed(file, from, to);
+        assert!(
+            made.notes.iter().any(|held| held.contains(note)),
+            "{note} is missing in {:#?}",
+            made.notes
+        );
+    }
+    let config = Config::parse(&changed(large, triggers, r#""triggers": ["chat"]"#).toml, "cordon.toml").unwrap();
+    assert_eq!(config.watches[0].channels, ["chat"]);
+}
+
+#[test]
+fn the_part_of_a_condition_that_can_be_said_is_kept() {
+    let made = changed(
+        "monitors/large.json",
+        "to contains 'dead'",
+        "value > 1000000 AND to contains 'dead'",
+    );
+    let config = Config::parse(&made.toml, "cordon.toml").unwrap();
+    let watch = config
+        .watches
+        .iter()
+        .find(|watch| watch.id.ends_with("-transfer-2"))
+        .unwrap();
+    assert_eq!(watch.when.as_ref().unwrap().text, "value > 1000000");
+    assert!(
+        made.notes
+            .iter()
+            .any(|note| note.contains("has kept `value > 1000000` of its condition")),
+        "{:#?}",
+        made.notes
+    );
+}

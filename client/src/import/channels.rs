@@ -1,5 +1,6 @@
 //! Triggers of openzeppelin-monitor as channels.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub(super) struct Channels {
     pub(super) secrets: Vec<(PathBuf, SecretText)>,
     pub(super) notes: Vec<String>,
     ids: Vec<String>,
+    /// The channel that each trigger became.
+    made: BTreeMap<String, String>,
 }
 
 impl Channels {
@@ -67,7 +70,18 @@ impl Channels {
             quoted(&id),
             quoted(&kind)
         );
+        if config.get("retry_policy").is_some_and(|policy| !policy.is_null()) {
+            self.notes.push(format!(
+                "the trigger `{key}` had a retry policy of its own: here every message is stored and tried again until it has arrived or is of no use"
+            ));
+        }
+        self.made.insert(key.to_owned(), id.clone());
         self.ids.push(id);
+    }
+
+    /// The channel that a trigger became; `None` when it became none.
+    pub(super) fn of(&self, key: &str) -> Option<&str> {
+        self.made.get(key).map(String::as_str)
     }
 
     fn webhook(&mut self, id: &str, config: &Value) -> Option<String> {

@@ -39,6 +39,42 @@ pub(super) fn translate(text: &str, name: impl Fn(&str) -> Option<String>) -> Re
     Ok(out.join(" ").replace("( ", "(").replace(" )", ")"))
 }
 
+/// The parts that an expression joins with AND, or itself when there is nothing but one part, or an OR that is not in brackets.
+pub(super) fn conjuncts(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut begin, mut quote) = (0_i32, 0_usize, None);
+    let mut word = 0_usize;
+    let ends = text.char_indices().chain([(text.len(), ' ')]);
+    for (at, c) in ends {
+        if quote.is_some() || matches!(c, '"' | '\'') {
+            quote = match quote {
+                None => Some(c),
+                Some(open) if open == c => None,
+                held => held,
+            };
+            word = at.saturating_add(c.len_utf8());
+            continue;
+        }
+        if c.is_ascii_alphanumeric() || "_-$.[]".contains(c) {
+            continue;
+        }
+        let held = text.get(word..at).unwrap_or_default();
+        if depth == 0 && held.eq_ignore_ascii_case("or") {
+            return vec![text];
+        }
+        if depth == 0 && held.eq_ignore_ascii_case("and") {
+            parts.push(text.get(begin..word).unwrap_or_default().trim());
+            begin = at;
+        }
+        depth = depth
+            .saturating_add(i32::from(c == '('))
+            .saturating_sub(i32::from(c == ')'));
+        word = at.saturating_add(c.len_utf8());
+    }
+    parts.push(text.get(begin..).unwrap_or_default().trim());
+    parts
+}
+
 /// Whether it is written alike here: a whole number, or bytes in hex (an address among them).
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -102,6 +138,24 @@ mod tests {
             ("value == '7' or value < -3", "tx_value == 7 || tx_value < -3"),
         ] {
             assert_eq!(made(theirs).unwrap(), ours);
+        }
+    }
+
+    #[test]
+    fn what_is_joined_with_and_comes_apart() {
+        for (text, parts) in [
+            ("value > 1", &["value > 1"][..]),
+            (
+                "value > 1 AND (to == 0x1 OR from == 0x2)and memo contains 'x AND (y'",
+                &["value > 1", "(to == 0x1 OR from == 0x2)", "memo contains 'x AND (y'"],
+            ),
+            (
+                "value > 1 AND to == 0x1 OR from == 0x2",
+                &["value > 1 AND to == 0x1 OR from == 0x2"],
+            ),
+            ("brand == 1 AND order == 2", &["brand == 1", "order == 2"]),
+        ] {
+            assert_eq!(conjuncts(text), parts, "{text}");
         }
     }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::channels::{Channels, Trigger, plain};
-use super::expression::translate;
+use super::expression::{conjuncts, translate};
 use super::{ImportError, Imported, id, quoted, read};
 use crate::config::Config;
 
@@ -88,6 +88,7 @@ pub fn openzeppelin_monitor(directory: &Path) -> Result<Vec<Imported>, ImportErr
     let networks: Vec<Network> = all(&directory.join("networks"), "network")?;
     let monitors: Vec<Monitor> = all(&directory.join("monitors"), "monitor")?;
     let triggers: Vec<BTreeMap<String, Trigger>> = all(&directory.join("triggers"), "map of triggers")?;
+    let unknown: Vec<String> = unknown_networks(&networks, &monitors);
     let mut imported = Vec::new();
     for network in networks {
         let own: Vec<&Monitor> = monitors
@@ -95,7 +96,9 @@ pub fn openzeppelin_monitor(directory: &Path) -> Result<Vec<Imported>, ImportErr
             .filter(|monitor| monitor.networks.contains(&network.slug))
             .collect();
         if network.network_type.eq_ignore_ascii_case("evm") && !own.is_empty() {
-            imported.push(chain(&network, &own, &triggers, directory)?);
+            let mut made = chain(&network, &own, &triggers, directory)?;
+            made.notes.extend(unknown.iter().cloned());
+            imported.push(made);
         }
     }
     if imported.is_empty() {
@@ -104,6 +107,22 @@ pub fn openzeppelin_monitor(directory: &Path) -> Result<Vec<Imported>, ImportErr
         });
     }
     Ok(imported)
+}
+
+/// A note for each network that a monitor names and no file describes.
+fn unknown_networks(networks: &[Network], monitors: &[Monitor]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for monitor in monitors {
+        for slug in &monitor.networks {
+            if !networks.iter().any(|network| network.slug == *slug) {
+                notes.push(format!(
+                    "monitor `{}`: the network `{slug}` is in no file of networks/: it is not watched there",
+                    monitor.name
+                ));
+            }
+        }
+    }
+    notes
 }
 
 /// All files of a directory, in the order of their names. One that is missing holds none.
@@ -144,7 +163,6 @@ fn chain(
 ) -> Result<Imported, ImportError> {
     let mut notes = vec![
         "every block is looked at as it comes: cron schedules, block windows and recovery jobs have no counterpart, and need none".to_owned(),
-        "channels are told by severity, not by monitor: every channel hears every watch; set `severity` in [[watch]] and [[notify]]".to_owned(),
         "message templates are not carried over: messages name the watch, what was found, block and transaction".to_owned(),
     ];
     if network.confirmation_blocks > 1 {
@@ -154,22 +172,24 @@ fn chain(
         ));
     }
     let head = head(network, &mut notes);
+    let mut channels = Channels::default();
+    let used: Vec<&String> = monitors.iter().flat_map(|monitor| &monitor.triggers).collect();
+    for (key, trigger) in triggers.iter().flatten().filter(|(key, _)| used.contains(key)) {
+        channels.add(key, trigger);
+    }
     let mut ids = Vec::new();
     let mut watches = String::new();
     for monitor in monitors {
         let mut maker = Maker {
             monitor,
             head: &head,
+            channels: &channels,
+            triggers,
             directory,
             ids: &mut ids,
             notes: &mut notes,
         };
         watches.push_str(&maker.watches());
-    }
-    let mut channels = Channels::default();
-    let used: Vec<&String> = monitors.iter().flat_map(|monitor| &monitor.triggers).collect();
-    for (key, trigger) in triggers.iter().flatten().filter(|(key, _)| used.contains(key)) {
-        channels.add(key, trigger);
     }
     notes.extend(channels.notes);
     let toml = format!("{head}{watches}{}", channels.toml);
@@ -216,6 +236,8 @@ fn head(network: &Network, notes: &mut Vec<String>) -> String {
 struct Maker<'a> {
     monitor: &'a Monitor,
     head: &'a str,
+    channels: &'a Channels,
+    triggers: &'a [BTreeMap<String, Trigger>],
     directory: &'a Path,
     ids: &'a mut Vec<String>,
     notes: &'a mut Vec<String>,
@@ -228,6 +250,7 @@ impl Maker<'_> {
 
     fn watches(&mut self) -> String {
         let conditions = &self.monitor.match_conditions;
+        self.note_routing();
         if !self.monitor.trigger_conditions.is_empty() {
             self.note("its filter scripts are not run: what they suppressed is told now; say it in `when`");
         }
@@ -263,6 +286,29 @@ impl Maker<'_> {
             );
         }
         out
+    }
+
+    /// Says what of the monitor's triggers is not carried over.
+    fn note_routing(&mut self) {
+        let monitor = self.monitor;
+        for key in &monitor.triggers {
+            if !self.triggers.iter().any(|file| file.contains_key(key)) {
+                self.note(&format!(
+                    "its trigger `{key}` is in no file of triggers/: nobody is told by it"
+                ));
+            }
+        }
+        if monitor.triggers.is_empty() {
+            self.note("it has no triggers: what it finds is recorded and told to nobody, as there (`shadow`)");
+        } else if self.route().is_empty() {
+            self.note("none of its triggers could be carried over: every channel that wants its severity is told");
+        }
+    }
+
+    /// Channels that were made of the monitor's triggers.
+    fn route(&self) -> Vec<String> {
+        let triggers = self.monitor.triggers.iter();
+        triggers.filter_map(|key| self.channels.of(key)).map(quoted).collect()
     }
 
     fn addresses(&self) -> Vec<String> {
@@ -410,28 +456,26 @@ impl Maker<'_> {
             let list: Vec<String> = addresses.iter().map(|address| quoted(address)).collect();
             let _ = writeln!(table, "at = [{}]", list.join(", "));
         }
-        if self.monitor.paused {
-            // It was not run: it is recorded and told to nobody.
+        if self.monitor.paused || self.monitor.triggers.is_empty() {
+            // It was not run, or nobody was told: it is recorded and told to nobody.
             table.push_str("shadow = true\n");
         }
-        let when = expression.map(|text| (text, translate(text, rename)));
-        let with = match &when {
-            Some((_, Ok(ours))) => format!("{table}when = {}\n", quoted(ours)),
-            _ => table.clone(),
-        };
-        let reason = match &when {
-            Some((text, Err(error))) => Some((*text, error.to_string())),
-            Some((text, Ok(_))) => self.refusal(&with).map(|reason| (*text, reason)),
-            None => None,
-        };
-        let table = match reason {
-            Some((text, reason)) => {
-                let note = format!("`{id}` has lost its condition `{text}` and tells more than before: {reason}");
-                self.note(&note);
-                table
-            }
-            None => with,
-        };
+        let route = self.route();
+        if !route.is_empty() {
+            let _ = writeln!(table, "channels = [{}]", route.join(", "));
+        }
+        let (kept, lost) = self.condition(&table, expression, rename);
+        if let (Some(text), Some(lost)) = (expression, lost) {
+            let what = match &kept {
+                None => format!("`{id}` has lost its condition `{text}` and tells more than before: {lost}"),
+                Some(kept) => {
+                    format!("`{id}` has kept `{kept}` of its condition `{text}` and tells more than before: {lost}")
+                }
+            };
+            self.note(&what);
+        }
+        let when = kept.map(|kept| format!("when = {}\n", quoted(&kept)));
+        table.push_str(&when.unwrap_or_default());
         if let Some(reason) = self.refusal(&table) {
             self.note(&format!("`{id}` could not be made: {reason}"));
             return;
@@ -440,9 +484,37 @@ impl Maker<'_> {
         out.push_str(&table);
     }
 
+    /// What of an expression can be said here, and why the rest cannot. What a whole is made of by AND is tried part by part: with
+    /// fewer parts more is told, never less.
+    fn condition(
+        &self,
+        table: &str,
+        expression: Option<&str>,
+        rename: impl Fn(&str) -> Option<String>,
+    ) -> (Option<String>, Option<String>) {
+        let Some(text) = expression else { return (None, None) };
+        let mut kept: Vec<String> = Vec::new();
+        let mut lost: Vec<String> = Vec::new();
+        for part in conjuncts(text) {
+            let ours = translate(part, &rename).map_err(|error| error.to_string());
+            let fits = ours.and_then(
+                |ours| match self.refusal(&format!("{table}when = {}\n", quoted(&ours))) {
+                    None => Ok(ours),
+                    Some(reason) => Err(reason),
+                },
+            );
+            match fits {
+                Ok(ours) => kept.push(ours),
+                Err(reason) => lost.push(reason),
+            }
+        }
+        let join = |parts: Vec<String>, by: &str| (!parts.is_empty()).then(|| parts.join(by));
+        (join(kept, " && "), join(lost, "; "))
+    }
+
     /// Why a table cannot stand in a configuration: the first line of the complaint.
     fn refusal(&self, table: &str) -> Option<String> {
-        let text = format!("{}{table}", self.head);
+        let text = format!("{}{table}{}", self.head, self.channels.toml);
         let error = Config::parse(&text, self.directory.join("cordon.toml")).err()?;
         let message = error.to_string();
         let line = message.lines().next().unwrap_or_default();
