@@ -32,6 +32,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "rpc = [\"http://127.0.0.1:8545\", \"https://backup.example/key\"]",
         "rpc = []",
     ),
+    (
+        "short_retention",
+        "reports = \"incidents\"",
+        "reports = \"incidents\"\nretention = \"1 hour\"",
+    ),
     ("bad_endpoint", "https://backup.example/key", "ftp://backup.example/key"),
     ("bad_address", "0x00000000000000000000000000000000000000e0", "0x00e0"),
     (

@@ -68,7 +68,7 @@ steps! {
     NotTold = "not-told",
     /// A notice needs no telling any more.
     DeliveryEnd = "delivery-end",
-    /// Old notices are forgotten.
+    /// Old notices, sightings, alarms and playbooks are forgotten.
     PruneNotices = "prune-notices",
     /// The configuration that is run is noted.
     Config = "config",

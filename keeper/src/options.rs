@@ -53,7 +53,9 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Blocks whose verdicts are kept.
     pub keep_blocks: u64,
-    /// Old verdicts and notices are forgotten once per so many blocks.
+    /// How long notices, sightings, cleared alarms, and playbooks of closed incidents are kept when they are over.
+    pub retention: Duration,
+    /// What is old is forgotten once per so many blocks.
     pub prune_every: u64,
     /// A chain without a new block for so long is one that is not seen any more.
     pub stale_head: Duration,
@@ -94,6 +96,7 @@ impl Options {
             recheck: 32,
             heartbeat: Duration::from_secs(5 * 60),
             keep_blocks: 2_000_000,
+            retention: Duration::from_secs(90 * 24 * 60 * 60),
             prune_every: 10_000,
             stale_head: Duration::from_secs(60),
             term: Duration::from_secs(4),
@@ -132,6 +135,7 @@ impl Options {
             reports,
             watches: Watches::new(&config.watches, &config.maintenance),
             evaluate: section.evaluate,
+            retention: Duration::from_secs(section.retention.into()),
             fallbacks,
             playbooks: config.playbooks.clone(),
             people: config.people.clone(),

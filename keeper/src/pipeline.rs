@@ -1,6 +1,7 @@
 //! From a head to stored decisions: every block in order, the newest first when there are many.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
@@ -30,8 +31,6 @@ const RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// The responder is reminded of all that is open once per so many blocks.
 const REMIND_EVERY: u64 = 32;
-/// Notices are kept for 90 days.
-const KEEP_NOTICES_MS: i64 = 90 * 24 * 60 * 60 * 1_000;
 
 /// Why a block could not be finished now.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +61,9 @@ pub(crate) struct Pipeline {
     pub(crate) witness_limit: u32,
     pub(crate) keep_blocks: u64,
     pub(crate) prune_every: u64,
+    pub(crate) retention_ms: i64,
+    /// More is to be forgotten than was at the block before.
+    pub(crate) is_pruning: AtomicBool,
     pub(crate) queue: Queue,
     /// `None` in a keeper that only watches.
     pub(crate) upkeep: Option<Upkeep>,
@@ -197,7 +199,12 @@ impl Pipeline {
             }
             if block.number.is_multiple_of(self.prune_every) {
                 self.store.prune_blocks(self.keep_blocks).await?;
-                self.store.prune_notices(KEEP_NOTICES_MS).await?;
+                self.is_pruning.store(true, Ordering::Relaxed);
+            }
+            if self.is_pruning.load(Ordering::Relaxed) {
+                // A part per block: what is forgotten must not delay what is decided.
+                let is_more = self.store.prune(self.retention_ms).await?;
+                self.is_pruning.store(is_more, Ordering::Relaxed);
             }
         }
         Ok(())

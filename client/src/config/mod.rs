@@ -159,6 +159,8 @@ pub struct KeeperConfig {
     pub evaluate: Evaluate,
     /// How many have to agree before the whole protocol is raised.
     pub quorum: QuorumConfig,
+    /// How long what is over is kept besides incidents, in seconds: a day at least.
+    pub retention: u32,
 }
 
 /// `[keeper.quorum]`: each at least 1.

@@ -85,6 +85,7 @@ pub(super) struct RawKeeper {
     pub(super) evaluate: Evaluate,
     pub(super) playbooks: Option<Text>,
     pub(super) quorum: Option<RawQuorum>,
+    pub(super) retention: Option<Text>,
 }
 
 #[derive(Deserialize)]

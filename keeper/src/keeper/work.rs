@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -256,6 +257,8 @@ impl Keeper {
             prune_every: self.options.prune_every,
             queue: turn.queue(),
             upkeep: turn.upkeep.clone(),
+            retention_ms: i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX),
+            is_pruning: AtomicBool::new(false),
             responder: turn.responder.clone(),
             alarms: self.alarms.clone(),
             events: self.events.clone(),

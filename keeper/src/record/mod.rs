@@ -21,6 +21,7 @@ mod notices;
 mod outbox;
 mod owner;
 mod playbook;
+mod prune;
 mod revert;
 mod settings;
 mod sightings;

@@ -249,23 +249,6 @@ impl Store {
             .await?;
         super::uint("deliveries", count)
     }
-
-    /// Forgets notices older than `age_ms` milliseconds that are on no way any more. Answers how many.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn prune_notices(&self, age_ms: i64) -> Result<u64, StoreError> {
-        let mut tx = self.begin().await?;
-        let done = query(
-            "DELETE FROM notices WHERE at_ms < ? AND id < (SELECT MAX(id) FROM notices)
-             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = notices.id AND d.outcome IS NULL)",
-        )
-        .bind(tx.now_ms().saturating_sub(age_ms))
-        .execute(&mut *tx)
-        .await?;
-        tx.commit(Step::PruneNotices).await?;
-        Ok(done.rows_affected())
-    }
 }
 
 /// The newest notice that was put on its way, and the newest of all.

@@ -157,11 +157,16 @@ async fn an_alarm_stays_open_once_until_its_cause_is_gone(f: Fixture) {
     );
     let kinds: Vec<NoticeKind> = f.store.notices(10).await.unwrap().iter().map(|n| n.kind).collect();
     assert_eq!(kinds, [NoticeKind::Alarm, NoticeKind::Cleared, NoticeKind::Alarm]);
+    assert!(!f.store.prune(-1_000).await.unwrap(), "it was all at once");
+    let kinds: Vec<NoticeKind> = f.store.notices(10).await.unwrap().iter().map(|n| n.kind).collect();
     assert_eq!(
-        f.store.prune_notices(-1_000).await.unwrap(),
-        2,
+        kinds,
+        [NoticeKind::Alarm],
         "all but the newest, which says how far they went"
     );
+    let open = f.store.newest_alarms(10).await.unwrap();
+    assert_eq!(open.iter().filter(|alarm| alarm.cleared_ms.is_some()).count(), 0);
+    assert_eq!(open.len(), 1, "what is open is kept");
 }
 
 async fn another_configuration_is_alarmed_until_somebody_has_seen_it(f: Fixture) {

@@ -178,7 +178,41 @@ async fn several_blocks_are_stored_as_one(f: Fixture) {
     assert_eq!(f.store.window(10).await.unwrap(), blocks);
 }
 
+async fn what_is_old_is_forgotten_in_parts_and_what_waits_is_kept(f: Fixture) {
+    let many = |from: u64, most: u64| {
+        (from..from + most)
+            .map(|n| sighting("all", &format!("tx:{n}")))
+            .collect()
+    };
+    see(&f, 10, 0, many(0, 2_500)).await;
+    let mut waiting = sighting("late", "log:1");
+    waiting.finality = Finality::Finalized;
+    see(&f, 11, 0, vec![waiting, sighting("all", "newest")]).await;
+    let left = async || f.store.sightings(None, 10_000).await.unwrap();
+    assert!(!f.store.prune(60_000).await.unwrap());
+    assert_eq!(left().await.len(), 2_502, "nothing is old");
+    assert!(
+        f.store.prune(-1_000).await.unwrap(),
+        "there is more than is forgotten at once"
+    );
+    assert_eq!(left().await.len(), 502);
+    assert!(!f.store.prune(-1_000).await.unwrap());
+    let keys: Vec<String> = left().await.into_iter().map(|one| one.key).collect();
+    assert_eq!(
+        keys,
+        ["newest", "log:1"],
+        "the newest keeps its number from being given again"
+    );
+    // What is seen next is news, and what was kept is told when it is final.
+    see(&f, 12, 0, vec![sighting("all", "tx:1")]).await;
+    assert_eq!(f.store.release_sightings(Finality::Finalized, 11).await.unwrap(), 1);
+    let told: Vec<String> = told(&f).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(told.last().unwrap(), "late saw log:1");
+    assert!(told.contains(&"all saw tx:1".to_owned()));
+}
+
 on_both! {
+    what_is_old_is_forgotten_in_parts_and_what_waits_is_kept
     a_block_that_is_begun_again_tells_nothing_twice
     what_is_taken_back_is_told_and_seen_again_when_its_block_returns
     a_cooldown_counts_block_time_and_only_what_was_told

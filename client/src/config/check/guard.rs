@@ -15,6 +15,10 @@ use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, QuorumConfig,
 use super::{Checker, is_identifier};
 use crate::abi::Contracts;
 
+/// A day, in seconds.
+const DAY: u32 = 24 * 60 * 60;
+/// How long what is over is kept, in seconds, where nothing is said.
+const RETENTION: u32 = 90 * DAY;
 /// Name of scope 0, which counts in every call.
 const WHOLE_PROTOCOL: &str = "protocol";
 /// Scopes that the guard's levels word can hold.
@@ -183,7 +187,13 @@ impl Checker {
             let help = "a heartbeat goes out every few minutes, so its key has to sign by itself".to_owned();
             self.error(key.span(), "a Ledger cannot be the heartbeat's key", help);
         }
+        let retention = self.duration(raw.retention.as_ref(), RETENTION);
+        if let Some(text) = raw.retention.as_ref().filter(|_| retention < DAY) {
+            let help = "what a watch has found is compared with what it found before: `1 day` or more".to_owned();
+            self.error(text.span(), "`retention` is less than a day", help);
+        }
         KeeperConfig {
+            retention,
             heartbeat_url: raw.heartbeat_url,
             console,
             evaluate: raw.evaluate,
