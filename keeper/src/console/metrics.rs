@@ -1,5 +1,6 @@
 //! Metrics for Prometheus. Labels are names of a bounded set: never a block, a transaction, or a text from the chain.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use cordon_core::rule::eval::Verdict;
@@ -188,10 +189,11 @@ impl Metrics {
         }
         registry.register(
             "ready",
-            "1 while the rule's action would work if it were needed now",
+            "1 while the action of the rule would work if it were needed now; rules with parameters have none",
             ready,
         );
         gauges(&mut registry, shown);
+        acting(&mut registry, shown);
         evaluated(&mut registry, shown);
         recorded(&mut registry, shown).await?;
         let mut text = String::new();
@@ -238,6 +240,35 @@ fn gauges(registry: &mut Registry, shown: &Shown) {
         "subscribed",
         "1 while heads come by subscription",
         Some(u64::from(link.subscribed)),
+    );
+}
+
+/// What the keeper needs to act: funds, and heartbeats that the guard takes.
+fn acting(registry: &mut Registry, shown: &Shown) {
+    let balances: Family<Label, Gauge<f64, AtomicU64>> = Family::default();
+    let heartbeat = shown.heartbeat.as_ref();
+    for account in shown
+        .accounts
+        .iter()
+        .chain(heartbeat.map(|heartbeat| &heartbeat.account))
+    {
+        if let Some(held) = account.balance() {
+            balances
+                .get_or_create(&[("account", account.address().to_string())])
+                .set(f64::from(held) / 1e18);
+        }
+    }
+    registry.register(
+        "balance_ether",
+        "What the keeper's accounts held when that was asked last",
+        balances,
+    );
+    let age = heartbeat.and_then(|heartbeat| heartbeat.last.age());
+    gauge(
+        registry,
+        "heartbeat_age_milliseconds",
+        "Time since the guard took the last heartbeat of this process",
+        age.and_then(|age| u64::try_from(age.as_millis()).ok()),
     );
 }
 

@@ -28,7 +28,7 @@ use crate::chain::Heads;
 use crate::event::KeeperEvent;
 use crate::health::Progress;
 use crate::record::{Names, Store};
-use crate::respond::Readiness;
+use crate::respond::{Account, Heartbeat, Readiness};
 use crate::rules::Reader;
 
 pub use approvals::{Approvers, TokenError};
@@ -61,6 +61,10 @@ pub(crate) struct Shown {
     pub(crate) fallbacks: Readiness,
     /// Accounts whose keys others hold, and whether they can sign.
     pub(crate) keys: Readiness,
+    /// The keeper's accounts.
+    pub(crate) accounts: Vec<Account>,
+    /// Who sends heartbeats; `None` without a key for it.
+    pub(crate) heartbeat: Option<Heartbeat>,
     at_once: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -87,6 +91,8 @@ impl Shown {
             approvers: Approvers::default(),
             fallbacks: Readiness::default(),
             keys: Readiness::default(),
+            accounts: Vec::new(),
+            heartbeat: None,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }

@@ -26,7 +26,7 @@ use crate::options::{Options, Signers};
 use crate::policy;
 use crate::record::{Names, Store};
 use crate::report::{Reports, RuleTexts};
-use crate::respond::{Account, Heartbeat, Queue, Responder};
+use crate::respond::{Account, Heartbeat, LastBeat, Queue, Responder};
 use crate::rules::{HereStatus, Reader, Request, Watched};
 use crate::second::SecondLook;
 use checks::{check_account, check_guard};
@@ -117,6 +117,7 @@ impl Keeper {
                     settings: options.deliver,
                     interval: options.heartbeat,
                     alarms: alarms.clone(),
+                    last: LastBeat::default(),
                 })
             }
             None => {

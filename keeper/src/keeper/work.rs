@@ -230,6 +230,8 @@ impl Keeper {
             shown.approvers = self.approvers.clone();
             shown.fallbacks = turn.fallbacks.clone();
             shown.keys = turn.keys.clone();
+            shown.accounts = turn.accounts();
+            shown.heartbeat = self.heartbeat.clone();
             tasks.start(console::serve(listener, Arc::new(shown)));
         }
         if let Some(switch) = self.dead_man.clone() {
@@ -255,10 +257,10 @@ impl Keeper {
             witness_limit: self.options.witness_limit,
             keep_blocks: self.options.keep_blocks,
             prune_every: self.options.prune_every,
-            queue: turn.queue(),
-            upkeep: turn.upkeep.clone(),
             retention_ms: i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX),
             is_pruning: AtomicBool::new(false),
+            queue: turn.queue(),
+            upkeep: turn.upkeep.clone(),
             responder: turn.responder.clone(),
             alarms: self.alarms.clone(),
             events: self.events.clone(),

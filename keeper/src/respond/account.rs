@@ -1,6 +1,6 @@
 //! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use alloy::consensus::TxEip1559;
@@ -59,6 +59,8 @@ pub struct Account {
     flight: Arc<Mutex<()>>,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
+    /// What it held when that was asked last, in wei.
+    held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
 }
@@ -84,6 +86,7 @@ impl Account {
             armed: Arc::default(),
             flight: Arc::default(),
             ready: Arc::default(),
+            held: Arc::default(),
             turns: None,
         }
     }
@@ -143,8 +146,20 @@ impl Account {
     pub(super) async fn shortfall(&self, call: &Call) -> Result<Option<String>, RpcError> {
         let from = self.address();
         let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
-        let held = self.rpc.balance(from).await?;
+        let held = self.look_at_balance().await?;
         Ok((held < needed).then(|| format!("{from} holds {held} wei and may need {needed} to pay for it")))
+    }
+
+    /// Asks the chain what it holds, in wei, and remembers the answer.
+    pub(super) async fn look_at_balance(&self) -> Result<U256, RpcError> {
+        let held = self.rpc.balance(self.address()).await?;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        Ok(held)
+    }
+
+    /// What it held when that was asked last, in wei; `None` before.
+    pub(crate) fn balance(&self) -> Option<U256> {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a call would answer if it was sent now.

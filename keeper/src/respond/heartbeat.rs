@@ -1,6 +1,7 @@
 //! The heartbeat: shown to the guard by a key of its own, and only while the keeper really sees the chain.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use alloy::primitives::Address;
 use alloy::sol_types::SolCall;
@@ -38,6 +39,23 @@ pub struct Heartbeat {
     pub(crate) settings: DeliverSettings,
     pub(crate) interval: Duration,
     pub(crate) alarms: Alarms,
+    /// When the guard took the last one.
+    pub(crate) last: LastBeat,
+}
+
+/// When the guard took the last heartbeat; `None` before the first. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LastBeat(Arc<Mutex<Option<Instant>>>);
+
+impl LastBeat {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.elapsed())
+    }
 }
 
 /// After a failure the next attempt comes sooner than the interval.
@@ -60,7 +78,11 @@ impl Heartbeat {
             };
             match result {
                 Ok(()) => {
+                    self.last.note();
                     self.alarms.clear(AlarmKind::Heartbeat, "heartbeat").await;
+                    if let Err(error) = self.account.look_at_balance().await {
+                        tracing::debug!(%error, "what the heartbeat's account holds is not known");
+                    }
                     tokio::time::sleep(self.interval).await;
                 }
                 Err(text) => {

@@ -22,6 +22,7 @@ pub use account::{Account, AccountError, Armed};
 pub use answer::{Refusal, classify_revert, describe_revert};
 pub(crate) use armory::{Armory, Readiness};
 pub use deliver::{Call, DeliverError, DeliverSettings, Delivered};
+pub(crate) use heartbeat::LastBeat;
 pub use heartbeat::{Heartbeat, HeartbeatError};
 pub(crate) use keys::KeyWatch;
 pub(crate) use ladder::Climber;

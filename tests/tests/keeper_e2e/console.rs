@@ -39,6 +39,7 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
         .unwrap();
     let at = keeper.open_console("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let stop = CancellationToken::new();
+    let account = keeper.address();
     let task = tokio::spawn(keeper.run(stop.clone()));
     until("it is well", || async { json(at, "/health").await["status"] == "well" }).await;
 
@@ -101,6 +102,12 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
             "{line} is missing in\n{metrics}"
         );
     }
+    let of_account = format!("cordon_keeper_balance_ether{{account=\"{account}\"}} ");
+    until("the account's balance is known", || async {
+        let (_, metrics) = get(at, "127.0.0.1:1", "/metrics").await;
+        metrics.lines().any(|held| held.starts_with(&of_account))
+    })
+    .await;
     assert!(metrics.ends_with("# EOF\n"));
 
     for (host, path, wanted) in [
