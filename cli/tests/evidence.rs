@@ -35,7 +35,7 @@ fn said(output: &Output) -> String {
 /// A record with one incident, which was noted upon, and the configuration that names it.
 async fn record(directory: &Path) {
     let text = format!(
-        "[chain]\nid = 42161\nrpc = [\"http://127.0.0.1:1\"]\n\n[guard]\naddress = \"{GUARD}\"\nscopes = [\"protocol\"]\n\n[keeper]\nstore = \"cordon.db\"\nkey = {{ env = \"NONE\" }}\n"
+        "[chain]\nid = 42161\nrpc = [\"http://127.0.0.1:1\"]\n\n[guard]\naddress = \"{GUARD}\"\nscopes = [\"protocol\"]\n\n[keeper]\nstore = \"cordon.db\"\nkey = {{ env = \"NONE\" }}\n\n[[watch]]\nid = \"code\"\non = \"code\"\nat = \"{GUARD}\"\n"
     );
     std::fs::write(directory.join("cordon.toml"), text).unwrap();
     let store = Store::open(directory.join("cordon.db"), 42_161, GUARD).await.unwrap();
