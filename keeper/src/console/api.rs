@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alloy::primitives::B256;
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,9 +30,23 @@ pub(super) struct Page {
     before: Option<i64>,
 }
 
+type Asked = Result<Query<Page>, QueryRejection>;
+
 impl Page {
+    /// What was asked for.
+    fn of(asked: Asked) -> Result<Self, Failure> {
+        let Query(page) = asked.map_err(|error| Failure::Refused(error.status(), error.body_text()))?;
+        match page.limit {
+            Some(limit) if limit == 0 || limit > MANY => {
+                let text = format!("`limit` {limit} is not between 1 and {MANY}");
+                Err(Failure::BadRequest(text))
+            }
+            _ => Ok(page),
+        }
+    }
+
     fn most(&self) -> u32 {
-        self.limit.unwrap_or(FEW).clamp(1, MANY)
+        self.limit.unwrap_or(FEW)
     }
 }
 
@@ -39,6 +54,8 @@ impl Page {
 pub(super) enum Failure {
     NotFound(&'static str),
     BadRequest(String),
+    /// What was sent cannot be read.
+    Refused(StatusCode, String),
     Record,
 }
 
@@ -47,6 +64,7 @@ impl IntoResponse for Failure {
         let (status, text) = match self {
             Self::NotFound(what) => (StatusCode::NOT_FOUND, format!("there is no such {what}")),
             Self::BadRequest(text) => (StatusCode::BAD_REQUEST, text),
+            Self::Refused(status, text) => (status, text),
             Self::Record => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the record could not be read; see the log".to_owned(),
@@ -137,7 +155,8 @@ pub(super) async fn status(State(shown): Shared) -> Result<Json<Value>, Failure>
     })))
 }
 
-pub(super) async fn incidents(State(shown): Shared, Query(page): Query<Page>) -> Result<Json<Value>, Failure> {
+pub(super) async fn incidents(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {
+    let page = Page::of(asked)?;
     let incidents = shown.store.newest_incidents(page.before, page.most()).await?;
     let list: Vec<Value> = incidents.iter().map(show::incident_in_short).collect();
     Ok(Json(json!({ "incidents": list })))
@@ -151,6 +170,7 @@ pub(super) async fn incident(State(shown): Shared, Path(id): Path<String>) -> Re
 
 pub(super) async fn playbooks(State(shown): Shared, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
     let id: i64 = parse("number of an incident", &id)?;
+    shown.store.incident(id).await?.ok_or(Failure::NotFound("incident"))?;
     let runs = shown.store.playbook_runs(id).await?;
     let list: Vec<Value> = runs.iter().map(show::playbook_run).collect();
     Ok(Json(json!({ "playbooks": list })))
@@ -179,14 +199,14 @@ async fn of_block(shown: &Shown, hash: B256) -> Result<Json<Value>, Failure> {
     Ok(Json(json!({ "block": hash, "verdicts": list })))
 }
 
-pub(super) async fn alarms(State(shown): Shared, Query(page): Query<Page>) -> Result<Json<Value>, Failure> {
-    let alarms = shown.store.newest_alarms(page.most()).await?;
+pub(super) async fn alarms(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {
+    let alarms = shown.store.newest_alarms(Page::of(asked)?.most()).await?;
     let list: Vec<Value> = alarms.iter().map(show::alarm).collect();
     Ok(Json(json!({ "alarms": list })))
 }
 
-pub(super) async fn notices(State(shown): Shared, Query(page): Query<Page>) -> Result<Json<Value>, Failure> {
-    let notices = shown.store.notices(page.most()).await?;
+pub(super) async fn notices(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {
+    let notices = shown.store.notices(Page::of(asked)?.most()).await?;
     let list: Vec<Value> = notices.iter().map(show::notice).collect();
     Ok(Json(json!({ "notices": list })))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cordon_client::config::{People, SecretError, SecretText};
@@ -131,7 +132,7 @@ pub(super) async fn open(State(shown): State<Arc<Shown>>) -> Result<Json<Value>,
 pub(super) async fn answer(
     State(shown): State<Arc<Shown>>,
     headers: HeaderMap,
-    Json(answer): Json<Answer>,
+    answer: Result<Json<Answer>, JsonRejection>,
 ) -> Result<Response, Failure> {
     let Some(who) = shown.approvers.who(&headers) else {
         let error = "a token of [people] is wanted: Authorization: Bearer TOKEN";
@@ -141,6 +142,7 @@ pub(super) async fn answer(
             .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         return Ok(response);
     };
+    let Json(answer) = answer.map_err(|error| Failure::Refused(error.status(), error.body_text()))?;
     let asked = (answer.incident, answer.step.as_str());
     let result = shown
         .store

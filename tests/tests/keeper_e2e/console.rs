@@ -115,6 +115,9 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
         ("localhost", "/api/incidents/99", 404),
         ("localhost", "/api/incidents/one", 400),
         ("localhost", "/api/incidents?limit=many", 400),
+        ("localhost", "/api/incidents?limit=0", 400),
+        ("localhost", "/api/alarms?limit=1000", 400),
+        ("localhost", "/api/incidents/99/playbooks", 404),
         ("localhost", "/api/blocks/0x12/verdicts", 400),
         ("localhost", "/nowhere", 404),
     ] {
