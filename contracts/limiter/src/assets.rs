@@ -126,13 +126,13 @@ pub(crate) fn guard<P: Purse>(vm: &P) -> Address {
     cordon_host::abi::address(&vm.load(&keys::CONFIG))
 }
 
-/// Whether a scope of the guard is contained: at any level but Normal.
+/// Whether a scope of the guard is contained, by itself or with the whole protocol: at any level but Normal.
 ///
 /// # Errors
 /// `GuardSilent`.
 pub(crate) fn is_contained<P: Purse>(vm: &mut P, scope: u8) -> Answer<bool> {
     let mut request = Words::EMPTY;
-    request.push(&ICordonGuard::scopeStatusCall::SELECTOR);
+    request.push(&ICordonGuard::levelOfCall::SELECTOR);
     request.push(scope.word().as_slice());
     let [level] = ask_guard(vm, &request)?;
     Ok(level != B256::ZERO)

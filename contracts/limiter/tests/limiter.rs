@@ -73,6 +73,7 @@ fn step(vm: &mut Vm, dice: &mut Dice, items: &mut Vec<U256>) {
             vm.ledger.borrow_mut().blocked = blocked;
             *vm.mood.borrow_mut() = Mood {
                 contained: dice.next(2) == 0,
+                everything: dice.next(4) == 0,
                 is_sealed: dice.next(2) == 0,
                 silent: dice.next(5) == 0,
             };

@@ -3,9 +3,9 @@
 use crate::world::{
     ALICE, ANYONE, BOB, DAY, GOVERNOR, GUARDIAN, ICordonLimiter, LIMIT, NATIVE, Recipient, Token, World,
 };
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolValue;
-use cordon_client::guard::ICordonGuard::Level;
+use cordon_client::guard::ICordonGuard::{self, Level};
 use cordon_core::quarantine::{HOLD, MAX_HOLD, STALE};
 use cordon_core::scope::RELEASE_DELAY;
 
@@ -180,5 +180,26 @@ async fn a_blocked_recipient_keeps_nobody_else_waiting() {
     world.pass(STALE.into()).await;
     assert_eq!(world.release(hers.item).await.to, world.treasury);
     assert_eq!(world.balance(picky, world.limiter).await, 0);
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_of_the_whole_protocol_counts_for_every_scope() {
+    let world = World::new().await;
+    let loot = world.pay(world.token, ALICE, 50 * LIMIT).await.expect("an item");
+    let contain = ICordonGuard::containCall {
+        scope: 0,
+        level: Level::Halted,
+        duration: 86_400,
+        evidence: B256::ZERO,
+    };
+    world.ok(GUARDIAN, world.guard, contain).await;
+    world.pass(RELEASE_DELAY.into()).await;
+    // A stolen guardian's key does not pay the thief, the item is held, and the loot goes back.
+    let refused: ICordonLimiter::ScopeContained = world.refused(GUARDIAN, early(loot.item)).await;
+    assert_eq!(refused.scope, 1);
+    world.ok(GUARDIAN, world.limiter, hold(loot.item)).await;
+    world.ok(GOVERNOR, world.limiter, give_back(loot.item)).await;
+    assert_eq!(world.balance(world.token, world.limiter).await, 0);
     world.node.stop().await.unwrap();
 }

@@ -47,6 +47,12 @@ impl Ledger {
         *self.balances.entry((asset, account)).or_default() += amount;
     }
 
+    /// The balance of one account moves by itself, to `percent` of what it was.
+    pub fn scale(&mut self, asset: Address, account: Address, percent: u64) {
+        let moved = self.of(asset, account) * U256::from(percent) / U256::from(100);
+        self.balances.insert((asset, account), moved);
+    }
+
     pub fn transfer(&mut self, asset: Address, from: Address, to: Address, amount: U256) -> bool {
         let had = self.of(asset, from);
         if had < amount || self.blocked.contains(&to) {
@@ -61,7 +67,10 @@ impl Ledger {
 /// What the guard answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mood {
+    /// The scope of the limits is raised.
     pub contained: bool,
+    /// The whole protocol is.
+    pub everything: bool,
     pub is_sealed: bool,
     pub silent: bool,
 }
@@ -188,8 +197,8 @@ impl Vm {
             if ICordonGuard::governorCall::abi_decode(input).is_ok() {
                 return word((GOVERNOR, Address::ZERO, U256::from(3600), mood.is_sealed));
             }
-            assert_eq!(input[..4], ICordonGuard::scopeStatusCall::SELECTOR);
-            word([U256::from(u8::from(mood.contained)); 7])
+            assert_eq!(input[..4], ICordonGuard::levelOfCall::SELECTOR);
+            word(U256::from(u8::from(mood.contained || mood.everything)))
         });
         let mut vm = Self {
             mock,
