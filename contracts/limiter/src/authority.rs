@@ -5,7 +5,7 @@ use crate::assets::{ask_guard, guard};
 use crate::keys;
 use crate::limits::{find, Kept, ELASTIC};
 use crate::purse::Purse;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{address, Address, B256};
 use alloy_sol_types::SolCall;
 use cordon_core::limiter::{Hold, Limit};
 use cordon_core::quarantine::MAX_DELAY;
@@ -53,10 +53,17 @@ pub(crate) fn check_guardian<P: Purse>(vm: &mut P) -> Answer<()> {
     Err(refusal!(NotGuardian, vm.sender()))
 }
 
-/// `initialize`.
+/// StylusDeployer, which creates, activates and initialises a program in one transaction; the same address on every chain.
+const DEPLOYER: Address = address!("cEcba2F1DC234f70Dd89F2041029807F8D03A990");
+
+/// `initialize`. StylusDeployer calls a contract that it has just created and no other, so that nobody comes between.
 pub(crate) fn initialize<P: Purse>(vm: &mut P, guard: &Address, delay: u32) -> Answer<()> {
     if vm.load(&keys::CONFIG) != B256::ZERO {
         return Err(refusal!(AlreadyInitialized));
+    }
+    let sender = vm.sender();
+    if sender != DEPLOYER {
+        return Err(refusal!(NotDeployer, sender));
     }
     if vm.code_len(guard) == 0 {
         return Err(refusal!(BadRecipient, guard));

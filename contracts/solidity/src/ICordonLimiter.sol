@@ -68,7 +68,8 @@ interface ICordonLimiter is IAssetCircuitBreaker {
 
     // ---------------------------------------------------------------- administration
 
-    /// Sets the limiter up, once: its guard, and the delay of quarantine in seconds (at most 7 days).
+    /// Sets the limiter up, once: its guard, and the delay of quarantine in seconds (at most 7 days). Only in the transaction of
+    /// StylusDeployer that deploys it.
     function initialize(address guard, uint32 delay) external;
 
     /// Sets a limit (governor). What loosens must have been announced when the guard is sealed.
@@ -124,6 +125,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     // ---------------------------------------------------------------- errors
 
     error AlreadyInitialized();
+    error NotDeployer(address caller);
     error NotInitialized();
     error NotLimited(address protocol, address asset, uint8 class);
     error BadLimit(uint256 units, uint256 period, uint256 share);

@@ -9,6 +9,8 @@ use cordon_limiter::abi::{ICordonGuard, ICordonLimiter};
 use cordon_limiter::{dispatch, Purse};
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
+/// StylusDeployer.
+pub const DEPLOYER: Address = address!("cEcba2F1DC234f70Dd89F2041029807F8D03A990");
 pub const LIMITER: Address = address!("00000000000000000000000000000000000000a1");
 pub const GUARD: Address = address!("00000000000000000000000000000000000000a2");
 pub const GOVERNOR: Address = address!("00000000000000000000000000000000000000a3");
@@ -207,7 +209,7 @@ impl Vm {
             value: U256::ZERO,
         };
         let delay = DAY.try_into().unwrap();
-        vm.ok(GOVERNOR, ICordonLimiter::initializeCall { guard: GUARD, delay });
+        vm.ok(DEPLOYER, ICordonLimiter::initializeCall { guard: GUARD, delay });
         for asset in [TOKEN, OTHER, NATIVE] {
             vm.ledger.borrow_mut().give(asset, VAULT, U256::from(1u64 << 60));
             vm.ok(GOVERNOR, limit(asset, 1_000_000));
