@@ -87,15 +87,38 @@ pub(crate) fn announce<P: Purse>(vm: &mut P, hash: &B256) -> Answer<()> {
     Ok(())
 }
 
+/// Seconds for which an announcement can be used from when it is executable: as long as one of the guard, 14 days.
+const ANNOUNCEMENT_LIFETIME: u64 = 14 * 86_400;
+
+fn announced_at<P: Purse>(vm: &P, key: &B256) -> u64 {
+    let [at, ..] = layout::to_number(vm.load(key)).into_limbs();
+    at
+}
+
+/// `cancelAnnouncement`: by the governor, or by a guardian, because it tightens.
+pub(crate) fn cancel_announcement<P: Purse>(vm: &mut P, hash: &B256) -> Answer<()> {
+    if !is_guardian(vm)? {
+        check_governor(vm)?;
+    }
+    let key = keys::announcement(hash);
+    if announced_at(vm, &key) == 0 {
+        return Err(refusal!(NotAnnounced, hash));
+    }
+    vm.store(&key, &B256::ZERO);
+    let by = vm.sender();
+    emit!(vm, ICordonLimiter::AnnouncementCancelled, [hash], by);
+    Ok(())
+}
+
 /// Uses an announcement of this calldata.
 fn use_announcement<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<()> {
     let hash = vm.keccak(input);
     let key = keys::announcement(&hash);
-    let [at, ..] = layout::to_number(vm.load(&key)).into_limbs();
-    if at == 0 {
+    let (at, now) = (announced_at(vm, &key), vm.now());
+    if at == 0 || now > at.saturating_add(ANNOUNCEMENT_LIFETIME) {
         return Err(refusal!(NotAnnounced, hash));
     }
-    if vm.now() < at {
+    if now < at {
         return Err(refusal!(AnnouncementPending, hash, at));
     }
     vm.store(&key, &B256::ZERO);

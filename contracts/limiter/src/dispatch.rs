@@ -26,6 +26,7 @@ selectors! {
     SET_LIMIT = ICordonLimiter::setLimitCall,
     SET_HOLD = ICordonLimiter::setHoldCall,
     ANNOUNCE = ICordonLimiter::announceCall,
+    CANCEL_ANNOUNCEMENT = ICordonLimiter::cancelAnnouncementCall,
     LIMIT_OF = ICordonLimiter::limitOfCall,
     HOLD_OF = ICordonLimiter::holdOfCall,
     ITEM_OF = ICordonLimiter::itemOfCall,
@@ -94,6 +95,10 @@ pub fn dispatch<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<Words> {
         ANNOUNCE => {
             initialized(vm)?;
             authority::announce(vm, &arguments.word()?)?;
+        }
+        CANCEL_ANNOUNCEMENT => {
+            initialized(vm)?;
+            authority::cancel_announcement(vm, &arguments.word()?)?;
         }
         _ => return show(vm, selector, &mut arguments),
     }

@@ -79,8 +79,12 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     /// announced when the guard is sealed.
     function setHold(address protocol, address asset, uint8 class, Hold hold) external;
 
-    /// Announces the hash of the calldata of a `setLimit` or `setHold`, for the guard's governor delay (governor).
+    /// Announces the hash of the calldata of a `setLimit` or `setHold`, for the guard's governor delay (governor). It can then be used
+    /// once, for 14 days.
     function announce(bytes32 actionHash) external;
+
+    /// Takes an announcement back (governor, guardian).
+    function cancelAnnouncement(bytes32 actionHash) external;
 
     // ---------------------------------------------------------------- views
 
@@ -121,6 +125,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     event Held(uint256 indexed item, uint64 releaseAt, address by);
     event Redirected(uint256 indexed item, address indexed from, address indexed to);
     event Announced(bytes32 indexed actionHash, uint64 executableAt);
+    event AnnouncementCancelled(bytes32 indexed actionHash, address by);
 
     // ---------------------------------------------------------------- errors
 
