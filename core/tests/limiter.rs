@@ -129,7 +129,7 @@ proptest! {
         prop_assert_eq!(taken.passed + taken.excess, amount);
         let credit = Credit::unpack(U256::from_limbs(limbs));
         prop_assert_eq!(Credit::unpack(credit.pack()), credit);
-        let _ = credit.inflow(amount, now, limit.period()).outflow(amount, now, limit.period());
+        let _ = credit.inflow(amount, now, limit.period()).outflow(amount, now);
     }
 
     #[test]
@@ -148,6 +148,54 @@ proptest! {
         prop_assert!(now_left <= left && left - now_left <= 1);
     }
 
+    /// Whatever becomes of the period: no inflow counts beyond two of the periods that were in force when it came.
+    #[test]
+    fn credit_ends_by_the_period_of_its_inflow(
+        flows in prop::collection::vec((0u64..200_000, 1u32..200_000, 0u128..5_000, 0u128..5_000), 1..40), wait in 0u64..500_000,
+    ) {
+        let (mut credit, mut now, mut ins) = (Credit::default(), START, Vec::new());
+        for (wait, period, amount, out) in flows {
+            now += wait;
+            let before = credit.settled(now).units();
+            credit = credit.inflow(amount, now, period);
+            prop_assert_eq!(credit.units(), before + amount, "an inflow is credited to the unit");
+            ins.push((now + 2 * u64::from(period), amount));
+            let (left, rest) = credit.outflow(out, now);
+            prop_assert_eq!(left.units() + (out - rest), credit.units(), "and used to the unit");
+            credit = left;
+            prop_assert_eq!(Credit::unpack(credit.pack()), credit);
+            let most: u128 = ins.iter().filter(|(end, _)| *end > now).map(|(_, amount)| amount).sum();
+            prop_assert!(credit.settled(now).units() <= most);
+        }
+        let later = credit.settled(now + wait);
+        let most: u128 = ins.iter().filter(|(end, _)| *end > now + wait).map(|(_, amount)| amount).sum();
+        prop_assert!(later.units() <= most && later.units() <= credit.units());
+    }
+
+    /// Under one period an inflow counts for one at least, and splitting it or its use changes nothing.
+    #[test]
+    fn credit_lasts_for_its_period_and_is_additive(
+        flows in prop::collection::vec((0u64..90_000, 0u128..5_000), 1..20), wait in 0u64..u64::from(DAY), split in 0u128..5_000,
+    ) {
+        let (mut credit, mut parts, mut now) = (Credit::default(), Credit::default(), START);
+        let mut ins = Vec::new();
+        for (wait, amount) in flows {
+            now += wait;
+            credit = credit.inflow(amount, now, DAY);
+            parts = parts.inflow(amount - split.min(amount), now, DAY).inflow(split.min(amount), now, DAY);
+            prop_assert_eq!(parts, credit);
+            ins.push((now, amount));
+        }
+        now += wait;
+        let least: u128 = ins.iter().filter(|(at, _)| at + u64::from(DAY) > now).map(|(_, amount)| amount).sum();
+        let total = credit.settled(now).units();
+        prop_assert!(total >= least);
+        let (whole, rest) = credit.outflow(2 * split, now);
+        let (half, first) = credit.outflow(split, now);
+        let (halves, second) = half.outflow(split, now);
+        prop_assert_eq!((halves, first + second), (whole, rest));
+    }
+
     /// Any accounts, any order, any times: what leaves, less what came in within the last two periods and since, stays within the
     /// limit and what it empties.
     #[test]
@@ -164,7 +212,7 @@ proptest! {
                 credits[account] = credits[account].inflow(amount, now, period);
                 ins.push((now, amount));
             } else {
-                let (credit, rest) = credits[account].outflow(amount, now, period);
+                let (credit, rest) = credits[account].outflow(amount, now);
                 let taken = limit.take(rest, now, None, Hold::None);
                 credits[account] = credit;
                 limit = taken.limit;
@@ -241,10 +289,10 @@ fn an_honest_inflow_cannot_be_taken_out_by_another() {
     assert_eq!(tx.outflow(&mut limit, 0, 100_000), 1_000);
     let mut honest = Credit::default().inflow(100_000, START, DAY);
     let thief = Credit::default();
-    let (_, rest) = thief.outflow(100_000, START + 60, DAY);
+    let (_, rest) = thief.outflow(100_000, START + 60);
     assert_eq!(limit.take(rest, START + 60, None, Hold::None).passed, 0);
     let rest;
-    (honest, rest) = honest.outflow(100_000, START + 60, DAY);
+    (honest, rest) = honest.outflow(100_000, START + 60);
     assert_eq!(
         (rest, honest.units()),
         (0, 0),
@@ -263,8 +311,8 @@ fn capital_sent_round_for_months_hoards_no_credit() {
         assert_eq!(taken.passed, 1_000);
         limit = taken.limit;
     }
-    assert!(a.settled(now, DAY).units() <= 2_000, "two periods' worth at most");
-    assert_eq!(a.settled(now + 2 * u64::from(DAY), DAY).units(), 0);
+    assert!(a.settled(now).units() <= 2_000, "two periods' worth at most");
+    assert_eq!(a.settled(now + 2 * u64::from(DAY)).units(), 0);
 }
 
 #[test]
@@ -274,7 +322,7 @@ fn capital_sent_round_does_not_close_the_exit_for_others() {
         let now = START + round * 12;
         cycler = cycler.inflow(1_000, now, DAY);
         let rest;
-        (cycler, rest) = cycler.outflow(1_000, now + 6, DAY);
+        (cycler, rest) = cycler.outflow(1_000, now + 6);
         assert_eq!(rest, 0, "the limit is never asked");
     }
     assert_eq!(limit.available(START, None, Hold::None), 1_000);

@@ -138,7 +138,7 @@ pub(crate) fn set_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, inp
         .rebasing(rebasing)
         .tagged(if elastic { scope | ELASTIC } else { scope });
     let (_, is_sealed) = check_governor(vm)?;
-    let Kept { key, limit: old } = find(vm, &protocol, &asset, class);
+    let Kept { key, limit: old, .. } = find(vm, &protocol, &asset, class);
     let same_marks = old.tag() == limit.tag() && old.is_rebasing() == rebasing;
     if is_sealed && !(old.is_set() && same_marks && old.is_tighter(&limit)) {
         use_announcement(vm, input)?;
@@ -170,7 +170,7 @@ pub(crate) fn set_hold<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, inpu
     let Some(wanted) = Hold::from_u8(hold) else {
         return Err(refusal!(BadHold, hold));
     };
-    let Kept { key, limit } = find(vm, &protocol, &asset, class);
+    let Kept { key, limit, .. } = find(vm, &protocol, &asset, class);
     if !limit.is_set() {
         return Err(refusal!(NotLimited, protocol, asset, class));
     }

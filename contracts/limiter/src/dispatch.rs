@@ -130,8 +130,8 @@ fn show<P: Purse>(vm: &mut P, selector: u32, arguments: &mut Arguments<'_>) -> A
         }
         ITEM_OF => items::show(vm, arguments.item()?)?,
         CREDIT_OF => {
-            let (protocol, asset) = (arguments.address()?, arguments.address()?);
-            answer!(limits::credit_of(vm, &protocol, &asset, &arguments.address()?))
+            let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);
+            answer!(limits::credit_of(vm, &protocol, &asset, class, &arguments.address()?))
         }
         CONFIG => answer!(guard(vm), items::delay(vm), items::counter(vm)),
         IS_RATE_LIMITED => {

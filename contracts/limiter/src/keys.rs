@@ -30,7 +30,7 @@ pub(crate) const ITEMS: B256 = plain(tag::CONFIG, 1);
 pub(crate) const LOCK: B256 = plain(tag::LOCK, 0);
 
 /// Hashes fields into a key of its tag.
-fn hashed<H: Host, const N: usize>(host: &H, tag: u8, parts: [&[u8]; 3]) -> B256 {
+fn hashed<H: Host, const N: usize>(host: &H, tag: u8, parts: [&[u8]; 4]) -> B256 {
     let mut data = [0; N];
     let from = parts.into_iter().flatten();
     data.iter_mut().zip(from).for_each(|(to, byte)| *to = *byte);
@@ -41,17 +41,21 @@ fn hashed<H: Host, const N: usize>(host: &H, tag: u8, parts: [&[u8]; 3]) -> B256
 
 /// The limit of a protected contract on an asset for a class (`cordon_core::limiter::Limit`).
 pub(crate) fn limit<H: Host>(host: &H, protocol: &Address, asset: &Address, class: u8) -> B256 {
-    hashed::<H, 41>(host, tag::LIMIT, [&protocol.0 .0, &asset.0 .0, &[class]])
+    hashed::<H, 41>(host, tag::LIMIT, [&protocol.0 .0, &asset.0 .0, &[class], &[]])
 }
 
-/// Credit of an account: transient a number, persistent a `cordon_core::limiter::Credit`.
-pub(crate) fn credit<H: Host>(host: &H, protocol: &Address, asset: &Address, account: &Address) -> B256 {
-    hashed::<H, 60>(host, tag::CREDIT, [&protocol.0 .0, &asset.0 .0, &account.0 .0])
+/// Credit of an account in a class: transient a number, persistent a `cordon_core::limiter::Credit`.
+pub(crate) fn credit<H: Host>(host: &H, protocol: &Address, asset: &Address, class: u8, account: &Address) -> B256 {
+    hashed::<H, 61>(
+        host,
+        tag::CREDIT,
+        [&protocol.0 .0, &asset.0 .0, &account.0 .0, &[class]],
+    )
 }
 
 /// Transient: what came in during the transaction and was not taken out again.
 pub(crate) fn total<H: Host>(host: &H, protocol: &Address, asset: &Address) -> B256 {
-    hashed::<H, 40>(host, tag::TOTAL, [&protocol.0 .0, &asset.0 .0, &[]])
+    hashed::<H, 40>(host, tag::TOTAL, [&protocol.0 .0, &asset.0 .0, &[], &[]])
 }
 
 fn of_account(tag: u8, field: u8, account: &Address) -> B256 {

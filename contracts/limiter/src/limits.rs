@@ -11,9 +11,10 @@ use cordon_host::layout;
 /// Bit of a limit's tag: inflows give credit beyond the transaction. The other bits are the guard's scope.
 pub(crate) const ELASTIC: u8 = 0x80;
 
-/// A limit and where it is kept.
+/// A limit, where it is kept, and the class it is for.
 pub(crate) struct Kept {
     pub(crate) key: B256,
+    pub(crate) class: u8,
     pub(crate) limit: Limit,
 }
 
@@ -21,7 +22,7 @@ pub(crate) struct Kept {
 pub(crate) fn find<P: Purse>(vm: &P, protocol: &Address, asset: &Address, class: u8) -> Kept {
     let key = keys::limit(vm, protocol, asset, class);
     let limit = Limit::unpack(layout::to_number(vm.load(&key)));
-    Kept { key, limit }
+    Kept { key, class, limit }
 }
 
 /// The caller's limit.
@@ -61,14 +62,15 @@ fn take_transient<P: Purse>(vm: &mut P, key: &B256, amount: u128) -> u128 {
 
 /// Gives an account credit for what it brought in.
 pub(crate) fn inflow<P: Purse>(vm: &mut P, asset: &Address, class: u8, account: &Address, amount: u128) -> Answer<()> {
-    let Kept { limit, .. } = own(vm, asset, class)?;
-    credit(vm, asset, &limit, account, amount);
+    let kept = own(vm, asset, class)?;
+    credit(vm, asset, &kept, account, amount);
     Ok(())
 }
 
-fn credit<P: Purse>(vm: &mut P, asset: &Address, limit: &Limit, account: &Address, amount: u128) {
+fn credit<P: Purse>(vm: &mut P, asset: &Address, kept: &Kept, account: &Address, amount: u128) {
+    let Kept { class, limit, .. } = kept;
     let protocol = vm.sender();
-    let key = keys::credit(vm, &protocol, asset, account);
+    let key = keys::credit(vm, &protocol, asset, *class, account);
     if limit.tag() & ELASTIC == 0 {
         add_transient(vm, &key, amount);
     } else {
@@ -91,15 +93,15 @@ pub(crate) fn outflow<P: Purse>(
     amount: u128,
     away: u128,
 ) -> u128 {
-    let Kept { key, limit } = kept;
+    let Kept { key, class, limit } = kept;
     let protocol = vm.sender();
-    let credit_key = keys::credit(vm, &protocol, asset, account);
+    let credit_key = keys::credit(vm, &protocol, asset, *class, account);
     let now = vm.now();
     let rest = if limit.tag() & ELASTIC == 0 {
         take_transient(vm, &credit_key, amount)
     } else {
         let credit = Credit::unpack(layout::to_number(vm.load(&credit_key)));
-        let (left, rest) = credit.outflow(amount, now, limit.period());
+        let (left, rest) = credit.outflow(amount, now);
         if left != credit {
             vm.store(&credit_key, &layout::from_number(&left.pack()));
         }
@@ -138,7 +140,7 @@ fn pool<P: Purse>(
 /// `onTokenInflow` and `onNativeAssetInflow`: nobody says whose inflow it is, so it is the transaction's.
 pub(crate) fn on_inflow<P: Purse>(vm: &mut P, asset: &Address, amount: u128) -> Answer<()> {
     if let Some(kept) = protected(vm, asset)? {
-        credit(vm, asset, &kept.limit, &Address::ZERO, amount);
+        credit(vm, asset, &kept, &Address::ZERO, amount);
     }
     let from = vm.sender();
     emit!(vm, IAssetCircuitBreaker::AssetDeposit, [asset, from], amount);
@@ -249,8 +251,9 @@ pub(crate) fn show<P: Purse>(vm: &mut P, protocol: &Address, asset: &Address, cl
 }
 
 /// `creditOf`.
-pub(crate) fn credit_of<P: Purse>(vm: &P, protocol: &Address, asset: &Address, account: &Address) -> u128 {
-    let Kept { limit, .. } = find(vm, protocol, asset, 0);
-    let credit = Credit::unpack(layout::to_number(vm.load(&keys::credit(vm, protocol, asset, account))));
-    credit.settled(vm.now(), limit.period()).units()
+pub(crate) fn credit_of<P: Purse>(vm: &P, protocol: &Address, asset: &Address, class: u8, account: &Address) -> u128 {
+    let key = keys::credit(vm, protocol, asset, class, account);
+    Credit::unpack(layout::to_number(vm.load(&key)))
+        .settled(vm.now())
+        .units()
 }

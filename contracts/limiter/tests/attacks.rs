@@ -9,9 +9,9 @@
 
 mod common;
 
-use alloy_primitives::{keccak256, B256};
+use alloy_primitives::{keccak256, B256, U256};
 use alloy_sol_types::SolCall;
-use common::{limit, Vm, ALICE, BOB, DAY, DEPLOYER, GOVERNOR, GUARD, GUARDIAN, TOKEN};
+use common::{limit, Vm, ALICE, BOB, DAY, DEPLOYER, GOVERNOR, GUARD, GUARDIAN, TOKEN, VAULT};
 use cordon_limiter::abi::ICordonLimiter;
 
 #[test]
@@ -74,4 +74,77 @@ fn a_guardian_cancels_what_a_thief_announces() {
         vm.pass(3600);
         vm.refused::<ICordonLimiter::NotAnnounced>(GOVERNOR, wider);
     }
+}
+
+fn elastic(vm: &mut Vm, class: u8, period: u32) {
+    let mut call = limit(TOKEN, 1_000);
+    (call.class, call.limit.period, call.limit.elastic) = (class, period, true);
+    vm.ok(GOVERNOR, call);
+}
+
+fn bring(vm: &mut Vm, amount: u64) {
+    let call = ICordonLimiter::inflowCall {
+        asset: TOKEN,
+        class: 0,
+        account: ALICE,
+        amount: U256::from(amount),
+    };
+    vm.ok(VAULT, call);
+    vm.pass(0);
+}
+
+fn take(vm: &mut Vm, class: u8, amount: u64) -> U256 {
+    let call = ICordonLimiter::outflowCall {
+        asset: TOKEN,
+        class,
+        account: ALICE,
+        amount: U256::from(amount),
+    };
+    let passed = vm.ok(VAULT, call);
+    vm.pass(0);
+    passed
+}
+
+#[test]
+fn a_longer_period_does_not_make_credit_immortal() {
+    let mut vm = Vm::new();
+    elastic(&mut vm, 0, 3_600);
+    bring(&mut vm, 1_000);
+    elastic(&mut vm, 0, 86_400);
+    for _ in 0..5 {
+        bring(&mut vm, 1_000);
+        vm.pass(3 * DAY);
+    }
+    vm.pass(30 * DAY);
+    assert_eq!(take(&mut vm, 0, 9_000), U256::from(1_000), "the limit alone");
+}
+
+#[test]
+fn credit_of_one_class_pays_nothing_of_another() {
+    let mut vm = Vm::new();
+    elastic(&mut vm, 0, 3_600);
+    elastic(&mut vm, 1, 86_400);
+    bring(&mut vm, 6_000);
+    assert_eq!(take(&mut vm, 1, 9_000), U256::from(1_000), "the limit alone");
+    let credit_of = |class| ICordonLimiter::creditOfCall {
+        protocol: VAULT,
+        asset: TOKEN,
+        class,
+        account: ALICE,
+    };
+    assert_eq!(vm.ok(ALICE, credit_of(0)), U256::from(6_000));
+    assert_eq!(vm.ok(ALICE, credit_of(1)), U256::ZERO);
+    // Within the transaction no more than beyond it.
+    let mut vm = Vm::new();
+    let mut other = limit(TOKEN, 1_000);
+    other.class = 1;
+    vm.ok(GOVERNOR, other);
+    let inflow = ICordonLimiter::inflowCall {
+        asset: TOKEN,
+        class: 0,
+        account: ALICE,
+        amount: U256::from(6_000),
+    };
+    vm.ok(VAULT, inflow);
+    assert_eq!(take(&mut vm, 1, 9_000), U256::from(1_000), "the limit alone");
 }

@@ -103,8 +103,11 @@ interface ICordonLimiter is IAssetCircuitBreaker {
         view
         returns (address asset, address protocol, address recipient, uint256 amount, uint64 queuedAt, uint64 releaseAt);
 
-    /// Credit of an account beyond this transaction.
-    function creditOf(address protocol, address asset, address account) external view returns (uint256 units);
+    /// Credit of an account for outflows of a class, beyond this transaction.
+    function creditOf(address protocol, address asset, uint8 class, address account)
+        external
+        view
+        returns (uint256 units);
     function config() external view returns (address guard, uint32 delay, uint64 items);
 
     // ---------------------------------------------------------------- events
