@@ -5,7 +5,6 @@ use crate::keys;
 use crate::purse::Purse;
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall;
-use cordon_core::limiter::Limit;
 use cordon_host::{layout, CallKind};
 
 alloy_sol_types::sol! {
@@ -25,19 +24,28 @@ pub(crate) const NATIVE: Address = {
 /// Gas of a question to the guard, which may be neither cached nor called before.
 const GUARD_GAS: u64 = 1_000_000;
 
-/// Units of an asset that an account has; zero when the token does not say.
-pub(crate) fn balance_of<P: Purse>(vm: &mut P, asset: &Address, account: &Address) -> U256 {
+/// Units of an asset that an account has; `None` when the token does not say.
+pub(crate) fn balance_of<P: Purse>(vm: &mut P, asset: &Address, account: &Address) -> Option<U256> {
     if *asset == NATIVE {
-        return vm.balance(account);
+        return Some(vm.balance(account));
     }
     let mut call = Words::EMPTY;
     call.push(&IERC20::balanceOfCall::SELECTOR);
     call.push(account.word().as_slice());
     let mut word = B256::ZERO;
     if !vm.call(CallKind::Static, asset, call.as_slice(), u64::MAX) || vm.return_data(0, &mut word.0) < 32 {
-        return U256::ZERO;
+        return None;
     }
-    layout::to_number(word)
+    Some(layout::to_number(word))
+}
+
+/// Units of an asset that the limiter has.
+///
+/// # Errors
+/// `TokenSilent`: whoever gives a token too little gas to answer must not make it look as if nothing were there.
+pub(crate) fn held<P: Purse>(vm: &mut P, asset: &Address) -> Answer<U256> {
+    let this = vm.address();
+    balance_of(vm, asset, &this).ok_or_else(|| refusal!(TokenSilent, asset))
 }
 
 /// Pays units of an asset. False when the recipient or the token refuses: a token may answer nothing (as USDT does), or true.
@@ -73,27 +81,58 @@ pub(crate) fn pay<P: Purse>(vm: &mut P, asset: &Address, to: &Address, amount: u
     Ok(())
 }
 
-/// Units of `asset`, up to `amount`, that the caller has just brought. Of an ordinary token only what arrived counts, so that a fee on
-/// transfer is never paid with what others have in quarantine. A rebasing one is believed, because its balance moves by itself.
-pub(crate) fn received<P: Purse>(vm: &mut P, asset: &Address, amount: u128, limit: &Limit) -> u128 {
-    if *asset == NATIVE {
-        return u128::try_from(vm.value()).unwrap_or(u128::MAX);
-    }
-    let this = vm.address();
-    let mut arrived = balance_of(vm, asset, &this);
-    if !limit.is_rebasing() {
-        arrived = arrived.saturating_sub(layout::to_number(vm.load(&keys::known(asset))));
-    }
-    u128::try_from(arrived).unwrap_or(u128::MAX).min(amount)
+/// Reads the balance of an asset before units of it are brought: what has moved it until now is everybody's, what moves it from now on in
+/// this transaction is brought by who claims it first.
+///
+/// # Errors
+/// `TokenSilent`.
+pub(crate) fn expect<P: Purse>(vm: &mut P, asset: &Address) -> Answer<U256> {
+    let balance = held(vm, asset)?;
+    // One more, so that nothing can be told from an empty purse.
+    let seen = layout::from_number(&balance.saturating_add(U256::from_limbs([1, 0, 0, 0])));
+    vm.store_transient(&keys::seen(asset), &seen);
+    Ok(balance)
 }
 
-/// Remembers the balance of an asset, so that the next inflow can be told from it.
-pub(crate) fn remember<P: Purse>(vm: &mut P, asset: &Address) {
+/// The same, also for transactions to come.
+///
+/// # Errors
+/// `TokenSilent`.
+pub(crate) fn remember<P: Purse>(vm: &mut P, asset: &Address) -> Answer<()> {
     if *asset != NATIVE {
-        let this = vm.address();
-        let balance = balance_of(vm, asset, &this);
+        let balance = expect(vm, asset)?;
         vm.store(&keys::known(asset), &layout::from_number(&balance));
     }
+    Ok(())
+}
+
+/// Units of `asset`, up to `amount`, that the caller has just brought: what the balance has grown by since it was last read, by nobody's
+/// word. When it was read in this transaction less may have come than was sent, because of a fee on transfer; else the token may
+/// have lost value by itself meanwhile, and nobody pays for that unknowingly.
+///
+/// # Errors
+/// `ShortArrival`, `NotMeasured`, `TokenSilent`.
+pub(crate) fn received<P: Purse>(vm: &mut P, asset: &Address, amount: u128, rebasing: bool) -> Answer<u128> {
+    if *asset == NATIVE {
+        return Ok(u128::try_from(vm.value()).unwrap_or(u128::MAX));
+    }
+    let balance = held(vm, asset)?;
+    let seen = layout::to_number(vm.load_transient(&keys::seen(asset)));
+    let measured = seen != U256::ZERO;
+    let before = if measured {
+        seen.saturating_sub(U256::from_limbs([1, 0, 0, 0]))
+    } else if rebasing {
+        return Err(refusal!(NotMeasured, asset));
+    } else {
+        layout::to_number(vm.load(&keys::known(asset)))
+    };
+    let arrived = u128::try_from(balance.saturating_sub(before))
+        .unwrap_or(u128::MAX)
+        .min(amount);
+    if arrived < amount && (arrived == 0 || !measured) {
+        return Err(refusal!(ShortArrival, asset, amount, arrived));
+    }
+    Ok(arrived)
 }
 
 /// Reports what ERC-7265 calls a withdrawal.

@@ -1,7 +1,7 @@
 //! From calldata to the limiter's functions and back.
 
 use crate::abi::{answer, refusal, Answer, Arguments, IAssetCircuitBreaker, ICordonLimiter, Refusal, Words};
-use crate::assets::{guard, NATIVE};
+use crate::assets::{expect, guard, remember, NATIVE};
 use crate::purse::Purse;
 use crate::{authority, items, keys, limits};
 use alloy_primitives::{Address, B256};
@@ -17,6 +17,7 @@ selectors! {
     OUTFLOW = ICordonLimiter::outflowCall,
     INFLOW = ICordonLimiter::inflowCall,
     QUARANTINE = ICordonLimiter::quarantineCall,
+    EXPECT = ICordonLimiter::expectCall,
     RELEASE = ICordonLimiter::releaseCall,
     RELEASE_EARLY = ICordonLimiter::releaseEarlyCall,
     HOLD = ICordonLimiter::holdCall,
@@ -69,8 +70,13 @@ pub fn dispatch<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<Words> {
         ON_NATIVE_INFLOW => limits::on_inflow(vm, &NATIVE, arguments.amount()?)?,
         ON_NATIVE_OUTFLOW => limits::on_outflow(vm, &NATIVE, 0, &arguments.address()?)?,
         QUARANTINE => {
-            let (asset, amount) = (arguments.address()?, arguments.amount()?);
-            return Ok(answer!(limits::quarantine(vm, &asset, amount, &arguments.address()?)?));
+            let (asset, class, amount) = (arguments.address()?, arguments.u8()?, arguments.amount()?);
+            let recipient = arguments.address()?;
+            return Ok(answer!(limits::quarantine(vm, &asset, class, amount, &recipient)?));
+        }
+        EXPECT => {
+            let token = token(&mut arguments)?;
+            remember(vm, &token)?;
         }
         RELEASE => items::release(vm, arguments.item()?)?,
         RELEASE_EARLY => items::release_early(vm, arguments.item()?)?,
@@ -105,7 +111,7 @@ pub fn dispatch<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<Words> {
     Ok(Words::EMPTY)
 }
 
-/// The hot path. Value that was sent along would be stuck.
+/// The hot path. Value that was sent along would be stuck. What does not pass is brought next, so the balance is read before.
 fn outflow<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>) -> Answer<Words> {
     if vm.has_value() {
         return Err(Refusal::malformed());
@@ -113,7 +119,11 @@ fn outflow<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>) -> Answer<Words>
     let (asset, class, account) = (arguments.address()?, arguments.u8()?, arguments.address()?);
     let amount = arguments.amount()?;
     let kept = limits::own(vm, &asset, class)?;
-    Ok(answer!(limits::outflow(vm, &asset, &kept, &account, amount, 0)))
+    let passed = limits::outflow(vm, &asset, &kept, &account, amount, 0);
+    if passed < amount && asset != NATIVE {
+        expect(vm, &asset)?;
+    }
+    Ok(answer!(passed))
 }
 
 /// The views.

@@ -5,7 +5,7 @@
 //! nobody: whoever sends tokens to move the price of a share loses nearly all of them.
 
 use crate::abi::{answer, emit, refusal, Answer, Word, Words};
-use crate::assets::{balance_of, is_contained, locked, remember, try_pay, NATIVE};
+use crate::assets::{held, is_contained, locked, remember, try_pay};
 use crate::authority::{check_governor, check_guardian};
 use crate::keys;
 use crate::limits::{check_recipient, ELASTIC};
@@ -91,25 +91,44 @@ impl Queued {
     }
 
     /// Units that the item is owed now.
-    fn amount<P: Purse>(&self, vm: &mut P) -> U256 {
-        let this = vm.address();
-        let held = balance_of(vm, &self.asset, &this);
+    ///
+    /// # Errors
+    /// `TokenSilent`.
+    fn amount<P: Purse>(&self, vm: &mut P) -> Answer<U256> {
+        let held = held(vm, &self.asset)?;
         let all = layout::to_number(vm.load(&keys::shares(&self.asset)));
         let (above, below) = (held.saturating_add(ONE), all.saturating_add(GRAIN));
-        mul_div(self.shares, above, below, Rounding::Down)
+        Ok(mul_div(self.shares, above, below, Rounding::Down)
             .unwrap_or(held)
-            .min(held)
+            .min(held))
     }
 }
 
 /// Takes over units that the limiter has received for `recipient`. Answers the item's number.
-pub(crate) fn queue<P: Purse>(vm: &mut P, asset: &Address, limit: &Limit, recipient: &Address, amount: u128) -> u64 {
-    let (this, protocol, now) = (vm.address(), vm.sender(), vm.now());
-    let before = balance_of(vm, asset, &this).saturating_sub(U256::from(amount));
+///
+/// # Errors
+/// `TokenSilent`; `Diluted` when so few units are worth less than the smallest share of what is there.
+pub(crate) fn queue<P: Purse>(
+    vm: &mut P,
+    asset: &Address,
+    limit: &Limit,
+    recipient: &Address,
+    amount: u128,
+) -> Answer<u64> {
+    let (protocol, now) = (vm.sender(), vm.now());
     let all_key = keys::shares(asset);
     let all = layout::to_number(vm.load(&all_key));
+    let held = held(vm, asset)?;
+    // What is there while nobody has a share of it is nobody's, and the price of nothing.
+    let before = match all {
+        U256::ZERO => U256::ZERO,
+        _ => held.saturating_sub(U256::from(amount)),
+    };
     let (above, below) = (all.saturating_add(GRAIN), before.saturating_add(ONE));
     let shares = mul_div(U256::from(amount), above, below, Rounding::Down).unwrap_or_default();
+    if shares == U256::ZERO {
+        return Err(refusal!(Diluted, asset, amount, held));
+    }
     vm.store(&all_key, &layout::from_number(&all.saturating_add(shares)));
     let number = counter(vm).saturating_add(1);
     vm.store(&keys::ITEMS, &number.word());
@@ -131,7 +150,7 @@ pub(crate) fn queue<P: Purse>(vm: &mut P, asset: &Address, limit: &Limit, recipi
         amount,
         release_at
     );
-    number
+    Ok(number)
 }
 
 /// Number of the latest item.
@@ -230,7 +249,7 @@ pub(crate) fn redirect<P: Purse>(vm: &mut P, number: u64, recipient: &Address) -
 
 /// Erases an item and pays it to `to`, or to its protocol when that fails and may be done instead.
 fn settle<P: Purse>(vm: &mut P, number: u64, item: &Queued, to: &Address, else_protocol: bool) -> Answer<()> {
-    let amount = item.amount(vm);
+    let amount = item.amount(vm)?;
     let all_key = keys::shares(&item.asset);
     let all = layout::to_number(vm.load(&all_key));
     Queued::erase(vm, number);
@@ -243,9 +262,7 @@ fn settle<P: Purse>(vm: &mut P, number: u64, item: &Queued, to: &Address, else_p
         }
         to = instead;
     }
-    if item.asset != NATIVE {
-        remember(vm, &item.asset);
-    }
+    remember(vm, &item.asset)?;
     let by = vm.sender();
     emit!(vm, ICordonLimiter::Released, [number, to], item.asset, amount, by);
     Ok(())
@@ -258,7 +275,7 @@ pub(crate) fn show<P: Purse>(vm: &mut P, number: u64) -> Answer<Words> {
         return Ok(answer!(none, none, none, 0u8, 0u8, 0u8));
     }
     let item = Queued::load(vm, number)?;
-    let amount = item.amount(vm);
+    let amount = item.amount(vm)?;
     Ok(answer!(
         item.asset,
         item.protocol,

@@ -71,6 +71,11 @@ pub(crate) fn known(asset: &Address) -> B256 {
     of_account(tag::ASSET, 0, asset)
 }
 
+/// Transient: balance of an asset when it was last read in this transaction, and one more.
+pub(crate) fn seen(asset: &Address) -> B256 {
+    of_account(tag::ASSET, 2, asset)
+}
+
 /// Shares of all items of an asset.
 pub(crate) fn shares(asset: &Address) -> B256 {
     of_account(tag::ASSET, 1, asset)

@@ -129,6 +129,7 @@ fn pool<P: Purse>(
         return None;
     }
     let held = balance_of(vm, asset, protocol)
+        .unwrap_or_default()
         .saturating_add(U256::from(away))
         .saturating_sub(U256::from(credited));
     let total = keys::total(vm, protocol, asset);
@@ -152,20 +153,16 @@ pub(crate) fn on_outflow<P: Purse>(vm: &mut P, asset: &Address, amount: u128, re
     check_recipient(vm, recipient)?;
     let kept = protected(vm, asset)?;
     locked(vm, |vm| {
-        let amount = received(
-            vm,
-            asset,
-            amount,
-            &kept.as_ref().map_or(Limit::default(), |kept| kept.limit),
-        );
+        let rebasing = kept.as_ref().is_some_and(|kept| kept.limit.is_rebasing());
+        let amount = received(vm, asset, amount, rebasing)?;
         let passed = match &kept {
             Some(kept) => outflow(vm, asset, kept, &Address::ZERO, amount, amount),
             None => amount,
         };
         pay(vm, asset, recipient, passed)?;
         if let (Some(kept), true) = (&kept, passed < amount) {
-            items::queue(vm, asset, &kept.limit, recipient, amount - passed);
-            remember(vm, asset);
+            items::queue(vm, asset, &kept.limit, recipient, amount - passed)?;
+            remember(vm, asset)?;
         }
         report_withdrawal(vm, asset, recipient, passed);
         Ok(())
@@ -173,19 +170,25 @@ pub(crate) fn on_outflow<P: Purse>(vm: &mut P, asset: &Address, amount: u128, re
 }
 
 /// `quarantine`: the caller has been told that so much exceeds its limit.
-pub(crate) fn quarantine<P: Purse>(vm: &mut P, asset: &Address, amount: u128, recipient: &Address) -> Answer<u64> {
+pub(crate) fn quarantine<P: Purse>(
+    vm: &mut P,
+    asset: &Address,
+    class: u8,
+    amount: u128,
+    recipient: &Address,
+) -> Answer<u64> {
     check_recipient(vm, recipient)?;
-    let Kept { limit, .. } = own(vm, asset, 0)?;
+    let Kept { limit, .. } = own(vm, asset, class)?;
     if *asset != NATIVE && vm.has_value() {
         return Err(Refusal::malformed());
     }
     locked(vm, |vm| {
-        let amount = received(vm, asset, amount, &limit);
+        let amount = received(vm, asset, amount, limit.is_rebasing())?;
         if amount == 0 {
-            return Ok(0);
+            return Err(refusal!(ShortArrival, asset, amount, amount));
         }
-        let item = items::queue(vm, asset, &limit, recipient, amount);
-        remember(vm, asset);
+        let item = items::queue(vm, asset, &limit, recipient, amount)?;
+        remember(vm, asset)?;
         Ok(item)
     })
 }
@@ -220,7 +223,7 @@ fn protected<P: Purse>(vm: &P, asset: &Address) -> Answer<Option<Kept>> {
 /// What may leave now, of a limit that is set.
 fn available<P: Purse>(vm: &mut P, protocol: &Address, asset: &Address, limit: &Limit) -> u128 {
     let pool = (limit.share() != 0)
-        .then(|| balance_of(vm, asset, protocol))
+        .then(|| balance_of(vm, asset, protocol).unwrap_or_default())
         .map(|held| u128::try_from(held).unwrap_or(u128::MAX));
     limit.available(vm.now(), pool, Hold::None)
 }

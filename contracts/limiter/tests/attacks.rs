@@ -9,10 +9,13 @@
 
 mod common;
 
-use alloy_primitives::{keccak256, B256, U256};
+use alloy_primitives::{address, keccak256, Address, B256, U256};
 use alloy_sol_types::SolCall;
-use common::{limit, Vm, ALICE, BOB, DAY, DEPLOYER, GOVERNOR, GUARD, GUARDIAN, TOKEN, VAULT};
-use cordon_limiter::abi::ICordonLimiter;
+use common::{limit, Vm, ALICE, BOB, DAY, DEPLOYER, GOVERNOR, GUARD, GUARDIAN, LIMITER, TOKEN, VAULT};
+use cordon_limiter::abi::{IAssetCircuitBreaker, ICordonLimiter};
+
+/// Another contract under limits, that a thief has the use of.
+const HOSTILE: Address = address!("00000000000000000000000000000000000000b2");
 
 #[test]
 fn an_incident_of_the_whole_protocol_counts() {
@@ -147,4 +150,125 @@ fn credit_of_one_class_pays_nothing_of_another() {
     };
     vm.ok(VAULT, inflow);
     assert_eq!(take(&mut vm, 1, 9_000), U256::from(1_000), "the limit alone");
+}
+
+/// Alice's item of 49,000 units; the vault and another contract have limits of 1,000 each.
+fn two_protocols(vm: &mut Vm, rebasing: bool) -> U256 {
+    for protocol in [VAULT, HOSTILE] {
+        let mut call = limit(TOKEN, 1_000);
+        (call.protocol, call.limit.rebasing) = (protocol, rebasing);
+        vm.ok(GOVERNOR, call);
+    }
+    vm.pay(TOKEN, ALICE, 50_000).1
+}
+
+fn owed(vm: &mut Vm, item: U256) -> U256 {
+    vm.ok(ALICE, ICordonLimiter::itemOfCall { item }).amount
+}
+
+const fn claim() -> ICordonLimiter::quarantineCall {
+    ICordonLimiter::quarantineCall {
+        asset: TOKEN,
+        class: 0,
+        amount: U256::from_limbs([49_000, 0, 0, 0]),
+        recipient: BOB,
+    }
+}
+
+#[test]
+fn who_brings_nothing_takes_nothing() {
+    for rebasing in [false, true] {
+        let mut vm = Vm::new();
+        let item = two_protocols(&mut vm, rebasing);
+        // In the transaction in which somebody else has brought it, after it, and with the balance read first.
+        vm.refused::<ICordonLimiter::ShortArrival>(HOSTILE, claim());
+        vm.pass(0);
+        if rebasing {
+            vm.refused::<ICordonLimiter::NotMeasured>(HOSTILE, claim());
+        } else {
+            let short: ICordonLimiter::ShortArrival = vm.refused(HOSTILE, claim());
+            assert_eq!((short.amount, short.arrived), (U256::from(49_000), U256::ZERO));
+        }
+        vm.ok(HOSTILE, ICordonLimiter::expectCall { token: TOKEN });
+        vm.refused::<ICordonLimiter::ShortArrival>(HOSTILE, claim());
+        // What a rebasing token has gained meanwhile is not theirs either.
+        vm.pass(0);
+        vm.ledger.borrow_mut().scale(TOKEN, LIMITER, 150);
+        if rebasing {
+            vm.refused::<ICordonLimiter::NotMeasured>(HOSTILE, claim());
+            vm.ok(HOSTILE, ICordonLimiter::expectCall { token: TOKEN });
+            vm.refused::<ICordonLimiter::ShortArrival>(HOSTILE, claim());
+        }
+        assert_eq!(owed(&mut vm, item), U256::from(73_500));
+    }
+}
+
+#[test]
+fn a_loss_of_the_token_is_not_made_good_with_the_next_withdrawal() {
+    let mut vm = Vm::new();
+    let item = two_protocols(&mut vm, false);
+    vm.pass(0);
+    vm.ledger.borrow_mut().scale(TOKEN, LIMITER, 80);
+    let (passed, his) = vm.pay(TOKEN, BOB, 8_000);
+    assert_eq!(passed, 0);
+    let close = |amount: U256, wanted: u64| assert!(amount.abs_diff(U256::from(wanted)) <= U256::from(1), "{amount}");
+    close(owed(&mut vm, his), 8_000);
+    close(owed(&mut vm, item), 49_000 * 8 / 10);
+
+    // By ERC-7265's functions, where nobody has read the balance before the transfer: refused rather than lost.
+    let mut vm = Vm::new();
+    two_protocols(&mut vm, false);
+    vm.pass(0);
+    vm.ledger.borrow_mut().scale(TOKEN, LIMITER, 90);
+    let pay = || IAssetCircuitBreaker::onTokenOutflowCall {
+        token: TOKEN,
+        amount: U256::from(8_000),
+        recipient: BOB,
+    };
+    let bring = |vm: &mut Vm| {
+        let brought = vm
+            .ledger
+            .borrow_mut()
+            .transfer(TOKEN, VAULT, LIMITER, U256::from(8_000));
+        assert!(brought);
+    };
+    bring(&mut vm);
+    let short: ICordonLimiter::ShortArrival = vm.refused(VAULT, pay());
+    assert_eq!((short.amount, short.arrived), (U256::from(8_000), U256::from(3_100)));
+    // The transfer was part of the transaction that failed.
+    vm.ledger
+        .borrow_mut()
+        .transfer(TOKEN, LIMITER, VAULT, U256::from(8_000));
+    vm.ok(BOB, ICordonLimiter::expectCall { token: TOKEN });
+    bring(&mut vm);
+    vm.ok(VAULT, pay());
+    close(owed(&mut vm, U256::from(2)), 8_000);
+}
+
+#[test]
+fn a_claim_worth_no_share_is_refused_and_a_gift_stops_nobody() {
+    let mut vm = Vm::new();
+    vm.ok(GOVERNOR, limit(TOKEN, 1));
+    let gift = U256::from(1u64 << 50);
+    vm.ledger.borrow_mut().give(TOKEN, LIMITER, gift);
+    let (_, first) = vm.pay(TOKEN, ALICE, 2);
+    assert!(owed(&mut vm, first) >= U256::from(1), "nobody had a share of the gift");
+    vm.pass(0);
+    vm.ledger.borrow_mut().give(TOKEN, LIMITER, gift);
+    let outflow = ICordonLimiter::outflowCall {
+        asset: TOKEN,
+        class: 0,
+        account: BOB,
+        amount: U256::from(1),
+    };
+    assert_eq!(vm.ok(VAULT, outflow), U256::ZERO);
+    vm.ledger
+        .borrow_mut()
+        .transfer(TOKEN, VAULT, LIMITER, U256::from(1));
+    let one = ICordonLimiter::quarantineCall {
+        amount: U256::from(1),
+        ..claim()
+    };
+    let diluted: ICordonLimiter::Diluted = vm.refused(VAULT, one);
+    assert_eq!(diluted.amount, U256::from(1));
 }

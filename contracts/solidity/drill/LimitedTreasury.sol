@@ -45,6 +45,13 @@ contract LimitedTreasury is Limited {
         }
     }
 
+    /// The same of a token with a fee, or one that moves balances by itself.
+    function payOutMeasured(address asset, address to, uint256 amount) external {
+        LIMITER.expect(asset);
+        _send(asset, address(LIMITER), amount);
+        LIMITER.onTokenOutflow(asset, amount, to);
+    }
+
     function paidIn7265(address asset, uint256 amount) external {
         if (asset == NATIVE) LIMITER.onNativeAssetInflow(amount);
         else LIMITER.onTokenInflow(asset, amount);

@@ -32,7 +32,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
         uint32 period; // seconds, below 2^24
         uint16 share; // of the protected contract's balance per period, basis points; 0: the units alone count
         uint8 scope; // the guard's scope whose incidents concern the asset
-        bool rebasing; // balances change by themselves: amounts are believed instead of measured
+        bool rebasing; // balances change by themselves: what is brought is measured within the transaction only
         bool elastic; // inflows give their account credit for one to two periods, not only within the transaction
     }
 
@@ -45,9 +45,17 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     /// Gives `account` credit for what it has paid in to the caller.
     function inflow(address asset, uint8 class, address account, uint256 amount) external;
 
-    /// Takes over `amount` that the caller has transferred (or sends along, if native) for `recipient`.
-    /// @return item its number; 0 when nothing has arrived.
-    function quarantine(address asset, uint256 amount, address recipient) external payable returns (uint256 item);
+    /// Takes over `amount` that the caller has transferred after its `outflow` (or sends along, if native) for `recipient`, and of it
+    /// what has arrived. Reverts when nothing has.
+    /// @return item its number.
+    function quarantine(address asset, uint8 class, uint256 amount, address recipient)
+        external
+        payable
+        returns (uint256 item);
+
+    /// Reads the limiter's balance of a token. To be called before a transfer to the limiter that no `outflow` comes before (with
+    /// ERC-7265's functions), where the token takes a fee or moves balances by itself. Open to anyone.
+    function expect(address token) external;
 
     // ---------------------------------------------------------------- quarantine
 
@@ -139,6 +147,13 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     error BadLimit(uint256 units, uint256 period, uint256 share);
     error BadDelay(uint256 delay);
     error BadAmount(uint256 amount);
+    /// Less has arrived than was to be quarantined; `expect` before the transfer tells a fee from a loss.
+    error ShortArrival(address asset, uint256 amount, uint256 arrived);
+    /// The token is marked as rebasing and its balance was not read before the transfer: `outflow` or `expect` does it.
+    error NotMeasured(address asset);
+    /// So little is worth no share of the balance.
+    error Diluted(address asset, uint256 amount, uint256 held);
+    error TokenSilent(address asset);
     error BadHold(uint8 hold);
     error BadRecipient(address recipient);
     error NotGovernor(address caller);

@@ -33,9 +33,9 @@ abstract contract Limited {
         if (passed != 0) _send(asset, to, passed);
         uint256 rest = amount - passed;
         if (rest == 0) return 0;
-        if (asset == NATIVE) return limiter.quarantine{ value: rest }(asset, rest, to);
+        if (asset == NATIVE) return limiter.quarantine{ value: rest }(asset, class, rest, to);
         _send(asset, address(limiter), rest);
-        return limiter.quarantine(asset, rest, to);
+        return limiter.quarantine(asset, class, rest, to);
     }
 
     /// Transfers the native asset or a token, also one that answers nothing.

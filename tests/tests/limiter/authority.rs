@@ -108,6 +108,13 @@ async fn what_is_out_of_range_is_refused_by_name() {
     world
         .refused::<_, ICordonLimiter::AlreadyInitialized>(GOVERNOR, again)
         .await;
+    let again = ICordonLimiter::initializeCall {
+        guard: world.guard,
+        delay: 5,
+    };
+    let bare = world.bare_limiter().await;
+    let stranger: ICordonLimiter::NotDeployer = world.refused_by(bare, ANYONE, again).await;
+    assert_eq!(stranger.caller, ANYONE);
     let outflow = |amount| ICordonLimiter::outflowCall {
         asset: world.token,
         class: 0,
@@ -122,6 +129,7 @@ async fn what_is_out_of_range_is_refused_by_name() {
         .await;
     let nobody = ICordonLimiter::quarantineCall {
         asset: world.token,
+        class: 0,
         amount: U256::from(1),
         recipient: Address::ZERO,
     };
@@ -130,13 +138,14 @@ async fn what_is_out_of_range_is_refused_by_name() {
         .await;
     let nothing = ICordonLimiter::quarantineCall {
         asset: world.token,
+        class: 0,
         amount: U256::from(LIMIT),
         recipient: ALICE,
     };
+    let short: ICordonLimiter::ShortArrival = world.refused(world.treasury, nothing).await;
     assert_eq!(
-        world.ask(world.treasury, world.limiter, nothing).await,
-        Ok(U256::ZERO),
-        "nothing has arrived"
+        (short.asset, short.amount, short.arrived),
+        (world.token, U256::from(LIMIT), U256::ZERO)
     );
     world.node.stop().await.unwrap();
 }

@@ -1,8 +1,8 @@
 //! Tokens as they really are, by both interfaces: everything that went in comes out, and nobody pays for anybody else.
 
-use crate::world::{ALICE, ANYONE, BOB, DAY, ICordonLimiter, LIMIT, NATIVE, Token, Treasury, World, events};
+use crate::world::{ALICE, ANYONE, BOB, DAY, GOVERNOR, ICordonLimiter, LIMIT, NATIVE, Token, Treasury, World, events};
 use alloy::primitives::{Address, U256};
-use alloy::sol_types::SolCall;
+use alloy::sol_types::{SolCall, SolError};
 
 /// Pays through ERC-7265's functions; answers the item in quarantine.
 async fn pay_7265(world: &World, asset: Address, to: Address, amount: u64) -> Option<ICordonLimiter::Quarantined> {
@@ -13,6 +13,28 @@ async fn pay_7265(world: &World, asset: Address, to: Address, amount: u64) -> Op
     };
     let receipt = world.ok(ANYONE, world.treasury, call).await;
     events(&receipt).pop()
+}
+
+/// The same of a token that needs its arrival measured.
+async fn pay_measured(world: &World, asset: Address, to: Address, amount: u64) -> Option<ICordonLimiter::Quarantined> {
+    let call = Treasury::payOutMeasuredCall {
+        asset,
+        to,
+        amount: U256::from(amount),
+    };
+    let receipt = world.ok(ANYONE, world.treasury, call).await;
+    events(&receipt).pop()
+}
+
+/// The error that paying through ERC-7265's functions is refused with.
+async fn refused_7265<E: SolError>(world: &World, asset: Address, to: Address, amount: u64) -> E {
+    let call = Treasury::payOut7265Call {
+        asset,
+        to,
+        amount: U256::from(amount),
+    };
+    let data = world.ask(ANYONE, world.treasury, call).await.err().expect("refused");
+    E::abi_decode(&data).unwrap_or_else(|_| panic!("another error: {data:x?}"))
 }
 
 async fn assert_empty(world: &World, asset: Address, at_most: u64) {
@@ -46,7 +68,9 @@ async fn a_fee_on_transfer_is_paid_by_who_transfers() {
     let hers = world.pay(fee, ALICE, 3 * LIMIT).await.expect("an item");
     // 2 of the 3 go through quarantine and lose 2 % on the way in.
     assert_eq!(hers.amount, U256::from(2 * LIMIT * 98 / 100));
-    let his = pay_7265(&world, fee, BOB, LIMIT).await.expect("an item");
+    let short: ICordonLimiter::ShortArrival = refused_7265(&world, fee, BOB, LIMIT).await;
+    assert_eq!(short.arrived, U256::from(LIMIT * 98 / 100));
+    let his = pay_measured(&world, fee, BOB, LIMIT).await.expect("an item");
     assert!(his.amount >= U256::from(LIMIT * 97 / 100) && his.amount <= U256::from(LIMIT * 98 / 100));
     world.pass(DAY).await;
     assert_eq!(world.release(hers.item).await.amount, hers.amount);
@@ -64,7 +88,10 @@ async fn gains_and_losses_of_a_rebasing_token_are_shared() {
         newIndex: U256::from(percent) * U256::from(10).pow(U256::from(16)),
     };
     world.ok(ANYONE, rebasing, rebase(50)).await;
-    let two = pay_7265(&world, rebasing, BOB, 2 * LIMIT).await.expect("an item");
+    refused_7265::<ICordonLimiter::NotMeasured>(&world, rebasing, BOB, 2 * LIMIT).await;
+    let two = pay_measured(&world, rebasing, BOB, 2 * LIMIT)
+        .await
+        .expect("an item");
     world.ok(ANYONE, rebasing, rebase(75)).await;
     world.pass(DAY).await;
     let close = |got: U256, wanted: u64| {
@@ -148,5 +175,53 @@ async fn an_asset_without_a_limit_passes_by_erc_7265_and_a_stranger_does_not() {
             .await
             .is_err()
     );
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_contract_takes_nothing_that_it_has_not_brought() {
+    let world = World::new().await;
+    let rebasing = world.odd("RebasingToken", true).await;
+    for asset in [world.token, rebasing] {
+        let item = world.pay(asset, ALICE, 50 * LIMIT).await.expect("an item");
+        let call = ICordonLimiter::setLimitCall {
+            protocol: BOB,
+            ..world.limit_call(asset, |limit| limit.rebasing = asset == rebasing)
+        };
+        world.ok(GOVERNOR, world.limiter, call).await;
+        let claim = ICordonLimiter::quarantineCall {
+            asset,
+            class: 0,
+            amount: item.amount,
+            recipient: BOB,
+        };
+        assert!(!world.send(BOB, world.limiter, claim).await.status());
+        world.pass(DAY).await;
+        assert_eq!(world.release(item.item).await.amount, item.amount);
+    }
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_has_lost_is_not_taken_from_who_comes_next() {
+    let world = World::new().await;
+    // Not marked as rebasing, by mistake.
+    let token = world.odd("RebasingToken", false).await;
+    let hers = world.pay(token, ALICE, 41 * LIMIT).await.expect("an item");
+    let rebase = Token::rebaseCall {
+        newIndex: U256::from(8) * U256::from(10).pow(U256::from(17)),
+    };
+    world.ok(ANYONE, token, rebase).await;
+    let before = world.balance(token, BOB).await;
+    let his = world.pay(token, BOB, 9 * LIMIT).await.expect("an item");
+    let passed = world.balance(token, BOB).await - before;
+    world.pass(DAY).await;
+    let (his, hers) = (
+        world.release(his.item).await.amount,
+        world.release(hers.item).await.amount,
+    );
+    let close = |got: U256, wanted: u64| assert!(got.abs_diff(U256::from(wanted)) <= U256::from(20), "{got}");
+    close(his, 9 * LIMIT - passed);
+    close(hers, 32 * LIMIT);
     world.node.stop().await.unwrap();
 }

@@ -12,7 +12,7 @@ use alloy::sol;
 use alloy::sol_types::{SolCall, SolError, SolEvent, SolValue};
 use cordon_client::Config;
 use cordon_client::build::Artifacts;
-use cordon_client::deploy::{GuardOptions, deploy_at_fixed_address, deploy_guard};
+use cordon_client::deploy::{GuardOptions, deploy_at_fixed_address, deploy_guard, deploy_program};
 use cordon_client::guard::ICordonGuard;
 use cordon_client::program::Program;
 use cordon_node::{NodeConfig, NodeHandle};
@@ -26,6 +26,7 @@ sol! {
         function paidIn(address asset, uint8 class, address account, uint256 amount) external;
         function roundTrip(address asset, address account, uint256 amountIn, uint256 amountOut) external;
         function payOut7265(address asset, address to, uint256 amount) external;
+        function payOutMeasured(address asset, address to, uint256 amount) external;
         function paidIn7265(address asset, uint256 amount) external;
         function measureOutflow(address asset, uint8 class, address account, uint256 amount) external;
         function measureInflow(address asset, uint8 class, address account, uint256 amount) external;
@@ -157,6 +158,12 @@ impl World {
         world
     }
 
+    /// The limiter's program, put on the chain in two steps and not set up.
+    pub async fn bare_limiter(&self) -> Address {
+        let program = Program::load(&Artifacts::directory(&root()).join("limiter.bin")).unwrap();
+        deploy_program(&self.provider, GOVERNOR, &program).await.unwrap()
+    }
+
     /// One of our Solidity contracts, with constructor arguments.
     pub async fn ours(&self, file: &str, name: &str, arguments: &[u8]) -> Address {
         let path = root().join(format!("out/{file}.sol/{name}.json"));
@@ -239,8 +246,13 @@ impl World {
 
     /// The error that a call of the limiter is refused with.
     pub async fn refused<C: SolCall, E: SolError>(&self, from: Address, call: C) -> E {
+        self.refused_by(self.limiter, from, call).await
+    }
+
+    /// The error that a call of a contract is refused with.
+    pub async fn refused_by<C: SolCall, E: SolError>(&self, contract: Address, from: Address, call: C) -> E {
         let data = self
-            .ask(from, self.limiter, call)
+            .ask(from, contract, call)
             .await
             .err()
             .expect("the call must be refused");

@@ -273,6 +273,7 @@ impl Vm {
         }
         let quarantine = ICordonLimiter::quarantineCall {
             asset,
+            class: 0,
             amount: U256::from(rest),
             recipient: to,
         };
