@@ -1,13 +1,13 @@
 //! Who may change what. Governor and guardians are those of the guard: the limiter has no roles of its own to be lost.
 
 use crate::abi::{emit, refusal, Answer, Arguments, ICordonGuard, Word, Words};
-use crate::assets::{ask_guard, guard};
-use crate::keys;
+use crate::assets::ask_guard;
+use crate::{holds, keys};
 use crate::limits::{find, Kept, ELASTIC};
 use crate::purse::Purse;
 use alloy_primitives::{address, Address, B256};
 use alloy_sol_types::SolCall;
-use cordon_core::limiter::{Hold, Limit};
+use cordon_core::limiter::Limit;
 use cordon_core::quarantine::MAX_DELAY;
 use cordon_host::layout;
 
@@ -33,7 +33,11 @@ pub(crate) fn check_governor<P: Purse>(vm: &mut P) -> Answer<(u64, bool)> {
     Ok((delay, is_sealed))
 }
 
-fn is_guardian<P: Purse>(vm: &mut P) -> Answer<bool> {
+/// Whether the caller is a guardian.
+///
+/// # Errors
+/// `GuardSilent`.
+pub(crate) fn is_guardian<P: Purse>(vm: &mut P) -> Answer<bool> {
     let mut request = Words::EMPTY;
     request.push(&ICordonGuard::hasRoleCall::SELECTOR);
     request.push((ICordonGuard::Role::Guardian as u8).word().as_slice());
@@ -111,7 +115,10 @@ pub(crate) fn cancel_announcement<P: Purse>(vm: &mut P, hash: &B256) -> Answer<(
 }
 
 /// Uses an announcement of this calldata.
-fn use_announcement<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<()> {
+///
+/// # Errors
+/// `NotAnnounced`, `AnnouncementPending`.
+pub(crate) fn use_announcement<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<()> {
     let hash = vm.keccak(input);
     let key = keys::announcement(&hash);
     let (at, now) = (announced_at(vm, &key), vm.now());
@@ -146,7 +153,7 @@ pub(crate) fn set_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, inp
     let new = if old.is_set() {
         old.reshaped(&limit, vm.now())
     } else {
-        limit
+        limit.held(holds::current(vm, &key))
     };
     vm.store(&key, &layout::from_number(&new.pack()));
     vm.store(&keys::protocol(&protocol), &true.word());
@@ -159,33 +166,5 @@ pub(crate) fn set_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, inp
         period,
         share
     );
-    Ok(())
-}
-
-/// `setHold`. The guard's word is its containment's; a guardian may only tighten, because loosening is the guard's release; the
-/// governor announces what loosens. `input` is the whole calldata.
-pub(crate) fn set_hold<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, input: &[u8]) -> Answer<()> {
-    let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);
-    let hold = arguments.u8()?;
-    let Some(wanted) = Hold::from_u8(hold) else {
-        return Err(refusal!(BadHold, hold));
-    };
-    let Kept { key, limit, .. } = find(vm, &protocol, &asset, class);
-    if !limit.is_set() {
-        return Err(refusal!(NotLimited, protocol, asset, class));
-    }
-    let (by, current) = (vm.sender(), limit.hold());
-    let tighter = wanted.or(current) == wanted && wanted != current;
-    if by != guard(vm) {
-        if is_guardian(vm)? {
-            if !tighter {
-                return Err(refusal!(NotTighter, current as u8, hold));
-            }
-        } else if check_governor(vm)?.1 && !tighter {
-            use_announcement(vm, input)?;
-        }
-    }
-    vm.store(&key, &layout::from_number(&limit.held(wanted).pack()));
-    emit!(vm, ICordonLimiter::HoldSet, [protocol, asset], class, hold, by);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::abi::{answer, refusal, Answer, Arguments, IAssetCircuitBreaker, ICordonLimiter, Refusal, Words};
 use crate::assets::{expect, guard, remember, NATIVE};
 use crate::purse::Purse;
-use crate::{authority, items, keys, limits};
+use crate::{authority, holds, items, keys, limits};
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolCall;
 
@@ -26,10 +26,14 @@ selectors! {
     INITIALIZE = ICordonLimiter::initializeCall,
     SET_LIMIT = ICordonLimiter::setLimitCall,
     SET_HOLD = ICordonLimiter::setHoldCall,
+    HOLD_FOR = ICordonLimiter::holdForCall,
+    LET_GO = ICordonLimiter::letGoCall,
     ANNOUNCE = ICordonLimiter::announceCall,
     CANCEL_ANNOUNCEMENT = ICordonLimiter::cancelAnnouncementCall,
     LIMIT_OF = ICordonLimiter::limitOfCall,
     HOLD_OF = ICordonLimiter::holdOfCall,
+    HELD_FOR = ICordonLimiter::heldForCall,
+    HOLDERS_OF = ICordonLimiter::holdersOfCall,
     ITEM_OF = ICordonLimiter::itemOfCall,
     CREDIT_OF = ICordonLimiter::creditOfCall,
     CONFIG = ICordonLimiter::configCall,
@@ -96,8 +100,9 @@ pub fn dispatch<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<Words> {
         }
         SET_HOLD => {
             initialized(vm)?;
-            authority::set_hold(vm, &mut arguments, input)?;
+            holds::set_hold(vm, &mut arguments, input)?;
         }
+        HOLD_FOR | LET_GO => holds::of_scope(vm, &mut arguments, selector == HOLD_FOR)?,
         ANNOUNCE => {
             initialized(vm)?;
             authority::announce(vm, &arguments.word()?)?;
@@ -133,11 +138,9 @@ fn show<P: Purse>(vm: &mut P, selector: u32, arguments: &mut Arguments<'_>) -> A
             let (protocol, asset) = (arguments.address()?, arguments.address()?);
             limits::show(vm, &protocol, &asset, arguments.u8()?)
         }
-        HOLD_OF => {
-            let (protocol, asset) = (arguments.address()?, arguments.address()?);
-            let kept = limits::find(vm, &protocol, &asset, arguments.u8()?);
-            answer!(kept.limit.hold() as u8)
-        }
+        HOLD_OF => holds::show(vm, arguments)?,
+        HELD_FOR => holds::show_scope(vm, arguments)?,
+        HOLDERS_OF => holds::show_holders(vm, arguments)?,
         ITEM_OF => items::show(vm, arguments.item()?)?,
         CREDIT_OF => {
             let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);

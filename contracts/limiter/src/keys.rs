@@ -13,6 +13,8 @@ mod tag {
     pub(super) const PROTOCOL: u8 = 7;
     pub(super) const LOCK: u8 = 8;
     pub(super) const TOTAL: u8 = 9;
+    pub(super) const GUARD_HOLDS: u8 = 10;
+    pub(super) const HOLDS: u8 = 11;
 }
 
 const fn plain(tag: u8, field: u8) -> B256 {
@@ -42,6 +44,22 @@ fn hashed<H: Host, const N: usize>(host: &H, tag: u8, parts: [&[u8]; 4]) -> B256
 /// The limit of a protected contract on an asset for a class (`cordon_core::limiter::Limit`).
 pub(crate) fn limit<H: Host>(host: &H, protocol: &Address, asset: &Address, class: u8) -> B256 {
     hashed::<H, 41>(host, tag::LIMIT, [&protocol.0 .0, &asset.0 .0, &[class], &[]])
+}
+
+fn beside(limit: &B256, tag: u8) -> B256 {
+    let mut key = *limit;
+    key.0[0] = tag;
+    key
+}
+
+/// The guard's holds on the limit with this key (`cordon_core::limiter::ScopeHolds`).
+pub(crate) fn guard_holds(limit: &B256) -> B256 {
+    beside(limit, tag::GUARD_HOLDS)
+}
+
+/// The holds of people on it (`cordon_core::limiter::Holds`).
+pub(crate) fn holds(limit: &B256) -> B256 {
+    beside(limit, tag::HOLDS)
 }
 
 /// Credit of an account in a class: transient a number, persistent a `cordon_core::limiter::Credit`.
@@ -97,7 +115,5 @@ pub(crate) fn item(number: u64, field: u8) -> B256 {
 
 /// When an announced action may be executed.
 pub(crate) fn announcement(hash: &B256) -> B256 {
-    let mut key = *hash;
-    key.0[0] = tag::ANNOUNCEMENT;
-    key
+    beside(hash, tag::ANNOUNCEMENT)
 }

@@ -13,6 +13,7 @@ mod authority;
 mod dispatch;
 #[cfg(target_arch = "wasm32")]
 mod entry;
+mod holds;
 mod items;
 mod keys;
 mod limits;

@@ -3,7 +3,7 @@
 use crate::abi::{answer, emit, refusal, Answer, Refusal, Word, Words};
 use crate::assets::{balance_of, locked, pay, received, remember, report_withdrawal, NATIVE};
 use crate::purse::Purse;
-use crate::{items, keys};
+use crate::{holds, items, keys};
 use alloy_primitives::{Address, B256, U256};
 use cordon_core::limiter::{use_credit, Credit, Hold, Limit};
 use cordon_host::layout;
@@ -18,10 +18,13 @@ pub(crate) struct Kept {
     pub(crate) limit: Limit,
 }
 
-/// The limit of `protocol` on `asset`; one that is not set is all zero.
+/// The limit of `protocol` on `asset`, as it is held now; one that is not set is all zero.
 pub(crate) fn find<P: Purse>(vm: &P, protocol: &Address, asset: &Address, class: u8) -> Kept {
     let key = keys::limit(vm, protocol, asset, class);
-    let limit = Limit::unpack(layout::to_number(vm.load(&key)));
+    let mut limit = Limit::unpack(layout::to_number(vm.load(&key)));
+    if limit.hold() != Hold::None {
+        limit = limit.held(holds::current(vm, &key));
+    }
     Kept { key, class, limit }
 }
 

@@ -272,3 +272,119 @@ fn a_claim_worth_no_share_is_refused_and_a_gift_stops_nobody() {
     let diluted: ICordonLimiter::Diluted = vm.refused(VAULT, one);
     assert_eq!(diluted.amount, U256::from(1));
 }
+
+const fn set_hold(hold: ICordonLimiter::Hold) -> ICordonLimiter::setHoldCall {
+    ICordonLimiter::setHoldCall {
+        protocol: VAULT,
+        asset: TOKEN,
+        class: 0,
+        hold,
+    }
+}
+
+fn hold_of(vm: &mut Vm) -> u8 {
+    let call = ICordonLimiter::holdOfCall {
+        protocol: VAULT,
+        asset: TOKEN,
+        class: 0,
+    };
+    vm.ok(ALICE, call)
+}
+
+const fn hold_for(scope: u8, hold: ICordonLimiter::Hold) -> ICordonLimiter::holdForCall {
+    ICordonLimiter::holdForCall {
+        scope,
+        protocol: VAULT,
+        asset: TOKEN,
+        class: 0,
+        hold,
+    }
+}
+
+const fn let_go(scope: u8, hold: ICordonLimiter::Hold) -> ICordonLimiter::letGoCall {
+    ICordonLimiter::letGoCall {
+        scope,
+        protocol: VAULT,
+        asset: TOKEN,
+        class: 0,
+        hold,
+    }
+}
+
+fn held_for(vm: &mut Vm, scope: u8) -> u8 {
+    let call = ICordonLimiter::heldForCall {
+        scope,
+        protocol: VAULT,
+        asset: TOKEN,
+        class: 0,
+    };
+    vm.ok(ALICE, call)
+}
+
+#[test]
+fn the_guard_loosens_only_its_own_hold() {
+    use ICordonLimiter::Hold::{Full, None, Quarter};
+    let mut vm = Vm::new();
+    vm.ok(GUARDIAN, set_hold(Full));
+    // A keeper's containment, whatever it asks for, and its end.
+    vm.ok(GUARD, hold_for(3, Quarter));
+    assert_eq!((hold_of(&mut vm), held_for(&mut vm, 3)), (2, 1));
+    vm.ok(GUARD, let_go(3, None));
+    assert_eq!((hold_of(&mut vm), held_for(&mut vm, 3)), (2, 0));
+    // One scope's does not loosen another's either, and a containment never its own.
+    let mut vm = Vm::new();
+    vm.ok(GUARD, hold_for(0, Full));
+    vm.ok(GUARD, hold_for(0, Quarter));
+    vm.ok(GUARD, hold_for(3, Quarter));
+    vm.ok(GUARD, let_go(3, None));
+    assert_eq!((hold_of(&mut vm), held_for(&mut vm, 0)), (2, 2));
+    // Stepping down, and no further than it was.
+    vm.ok(GUARD, let_go(0, Quarter));
+    assert_eq!(hold_of(&mut vm), 1);
+    vm.ok(GUARD, let_go(0, Full));
+    assert_eq!(hold_of(&mut vm), 1);
+    vm.ok(GOVERNOR, set_hold(Full));
+    vm.ok(GUARD, let_go(0, None));
+    assert_eq!(hold_of(&mut vm), 2, "the governor's stays");
+    vm.ok(GOVERNOR, set_hold(None));
+    assert_eq!(hold_of(&mut vm), 0);
+    for by in [GUARDIAN, GOVERNOR, ALICE] {
+        let refused: ICordonLimiter::NotGuard = vm.refused(by, hold_for(0, Quarter));
+        assert_eq!(refused.caller, by);
+        vm.refused::<ICordonLimiter::NotGuard>(by, let_go(0, Quarter));
+    }
+    vm.refused::<ICordonLimiter::BadScope>(GUARD, hold_for(128, Quarter));
+}
+
+#[test]
+fn a_guardians_hold_ends_and_is_taken_back() {
+    use ICordonLimiter::Hold::{Full, None, Quarter};
+    let mut vm = Vm::new();
+    vm.ok(GUARDIAN, set_hold(Full));
+    vm.pass(DAY - 1);
+    assert_eq!(vm.pay(TOKEN, ALICE, 10).0, 0);
+    vm.pass(1);
+    assert_eq!(hold_of(&mut vm), 0);
+    assert_eq!(vm.pay(TOKEN, ALICE, 10).0, 10, "nobody has to do anything");
+    // A mistake lasts for a quarter of an hour.
+    vm.ok(GUARDIAN, set_hold(Quarter));
+    vm.refused::<ICordonLimiter::NotTighter>(GUARDIAN, set_hold(Quarter));
+    vm.ok(GUARDIAN, set_hold(None));
+    vm.refused::<ICordonLimiter::NotTighter>(GUARDIAN, set_hold(None));
+    vm.pass(899);
+    assert_eq!(hold_of(&mut vm), 1);
+    vm.pass(1);
+    assert_eq!(hold_of(&mut vm), 0);
+    // A stolen key holds for 72 hours of the first week.
+    let mut vm = Vm::new();
+    let mut held = 0;
+    for _ in 0..7 * 24 {
+        let _ = vm.call(GUARDIAN, 0, set_hold(Full));
+        held += u64::from(hold_of(&mut vm) == 2);
+        vm.pass(3600);
+    }
+    assert!(
+        (72..=2 * 72).contains(&held),
+        "{held} h: 72, and what comes back meanwhile"
+    );
+}

@@ -41,7 +41,7 @@ fn step(vm: &mut Vm, dice: &mut Dice, items: &mut Vec<U256>) {
     let who = [ALICE, BOB][dice.next(2) as usize];
     let sender = [ALICE, GUARDIAN, GOVERNOR, VAULT, GUARD][dice.next(5) as usize];
     let item = U256::from(dice.next(items.len() as u64 + 2));
-    match dice.next(10) {
+    match dice.next(11) {
         0..=2 => {
             let (_, item) = vm.pay(asset, who, u128::from(dice.next(3_000_000)));
             items.extend((!item.is_zero()).then_some(item));
@@ -69,6 +69,17 @@ fn step(vm: &mut Vm, dice: &mut Dice, items: &mut Vec<U256>) {
             let _ = vm.call(sender, 0, call);
         }
         8 => {
+            let hold = ICordonLimiter::Hold::try_from(dice.next(3) as u8).unwrap();
+            let (scope, protocol, class) = (dice.next(130) as u8, VAULT, 0);
+            let _ = if dice.next(2) == 0 {
+                let call = ICordonLimiter::holdForCall { scope, protocol, asset, class, hold };
+                vm.call(sender, 0, call).is_ok()
+            } else {
+                let call = ICordonLimiter::letGoCall { scope, protocol, asset, class, hold };
+                vm.call(sender, 0, call).is_ok()
+            };
+        }
+        9 => {
             let blocked = if dice.next(4) == 0 { vec![who] } else { vec![] };
             vm.ledger.borrow_mut().blocked = blocked;
             *vm.mood.borrow_mut() = Mood {

@@ -83,9 +83,16 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     /// Sets a limit (governor). What loosens must have been announced when the guard is sealed.
     function setLimit(address protocol, address asset, uint8 class, Limit calldata limit) external;
 
-    /// Sets a hold: the guard any (as a containment call and its undo), a guardian a tighter one, the governor any, a looser one
-    /// announced when the guard is sealed.
+    /// Sets a hold of people. A guardian: tighter, for 24 hours or what is left of the 72 hours a week that guardians have for each limit;
+    /// `None` takes the guardians' hold back, 15 minutes later. The governor: any of its own, a looser one announced when the guard is
+    /// sealed. Of all who hold the strictest counts.
     function setHold(address protocol, address asset, uint8 class, Hold hold) external;
+
+    /// Holds for a scope (the guard, as a containment call): never looser than it has been. Read back by `heldFor(...) >= hold`.
+    function holdFor(uint8 scope, address protocol, address asset, uint8 class, Hold hold) external;
+
+    /// Undoes `holdFor` for that scope, down to `hold`: what other scopes, guardians and the governor hold stays.
+    function letGo(uint8 scope, address protocol, address asset, uint8 class, Hold hold) external;
 
     /// Announces the hash of the calldata of a `setLimit` or `setHold`, for the guard's governor delay (governor). It can then be used
     /// once, for 14 days.
@@ -102,8 +109,17 @@ interface ICordonLimiter is IAssetCircuitBreaker {
         view
         returns (Limit memory limit, Hold hold, uint256 available);
 
-    /// The hold on a limit: what a containment call of the guard reads back.
+    /// The hold on a limit: the strictest of all.
     function holdOf(address protocol, address asset, uint8 class) external view returns (uint8 hold);
+
+    /// The guard's hold on a limit for one of its scopes: what a containment call reads back.
+    function heldFor(uint8 scope, address protocol, address asset, uint8 class) external view returns (uint8 hold);
+
+    /// Who holds a limit: the guard for any scope, the guardians and until when, the governor; and the seconds that guardians have left.
+    function holdersOf(address protocol, address asset, uint8 class)
+        external
+        view
+        returns (uint8 guard, uint8 guardian, uint64 guardianUntil, uint8 governor, uint64 guardianBudget);
 
     /// An item; `asset` is zero when it does not exist or has been paid.
     function itemOf(uint256 item)
@@ -123,7 +139,10 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     event LimitSet(
         address indexed protocol, address indexed asset, uint8 class, uint256 units, uint256 period, uint256 share
     );
-    event HoldSet(address indexed protocol, address indexed asset, uint8 class, uint8 hold, address by);
+    /// `hold` is the strictest of all now; `until` when the guardians' ends, 0 when it is not theirs.
+    event HoldSet(
+        address indexed protocol, address indexed asset, uint8 class, uint8 hold, address by, uint64 until
+    );
     event Quarantined(
         uint256 indexed item,
         address indexed protocol,
@@ -159,7 +178,10 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     error NotGovernor(address caller);
     error NotGuardian(address caller);
     error NotRecipient(uint256 item, address caller);
+    error BadScope(uint8 scope);
+    error NotGuard(address caller);
     error NotTighter(uint8 current, uint8 wanted);
+    error HoldBudgetSpent(uint64 available);
     error NotAnnounced(bytes32 actionHash);
     error AnnouncementPending(bytes32 actionHash, uint64 executableAt);
     error NoSuchItem(uint256 item);

@@ -20,8 +20,10 @@
 //! goes through the attacks.
 
 mod credit;
+mod holds;
 
 pub use credit::{Credit, MAX_CREDIT, use_credit};
+pub use holds::{GUARDIAN_BUDGET, GUARDIAN_HOLD, HoldError, Holds, ScopeHolds};
 
 use crate::level::Permission;
 use alloy_primitives::U256;

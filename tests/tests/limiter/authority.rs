@@ -16,8 +16,28 @@ fn set_hold(world: &World, hold: u8) -> Holds::setHoldCall {
     }
 }
 
+fn hold_for(world: &World, scope: u8, hold: u8) -> Holds::holdForCall {
+    Holds::holdForCall {
+        scope,
+        protocol: world.treasury,
+        asset: world.token,
+        class: 0,
+        hold,
+    }
+}
+
+fn let_go(world: &World, scope: u8, hold: u8) -> Holds::letGoCall {
+    Holds::letGoCall {
+        scope,
+        protocol: world.treasury,
+        asset: world.token,
+        class: 0,
+        hold,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guard_throttles_and_lets_go_a_guardian_only_tightens() {
+async fn everybody_loosens_only_his_own_hold() {
     let world = World::new().await;
     world
         .refused::<_, ICordonLimiter::NotGovernor>(ANYONE, set_hold(&world, 2))
@@ -25,20 +45,61 @@ async fn the_guard_throttles_and_lets_go_a_guardian_only_tightens() {
     world
         .refused::<_, ICordonLimiter::BadHold>(GUARDIAN, set_hold(&world, 3))
         .await;
-    world.ok(GUARDIAN, world.limiter, set_hold(&world, 1)).await;
-    assert_eq!(world.available(world.token).await, LIMIT / 4);
-    let loosened: ICordonLimiter::NotTighter = world.refused(GUARDIAN, set_hold(&world, 0)).await;
-    assert_eq!((loosened.current, loosened.wanted), (1, 0));
-    // The guard's containment calls and their undoing come from the guard's account.
-    world.ok(world.guard, world.limiter, set_hold(&world, 2)).await;
+    for by in [ANYONE, GUARDIAN, GOVERNOR] {
+        world
+            .refused::<_, ICordonLimiter::NotGuard>(by, hold_for(&world, 1, 2))
+            .await;
+    }
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 2)).await;
+    // The guard's containment calls and their undoing come from the guard's account. Neither touches what a guardian holds.
+    world.ok(world.guard, world.limiter, hold_for(&world, 1, 1)).await;
+    assert_eq!(world.available(world.token).await, 0);
+    world.ok(world.guard, world.limiter, let_go(&world, 1, 0)).await;
     assert_eq!(world.available(world.token).await, 0);
     let item = world.pay(world.token, ALICE, 10).await.expect("everything waits");
-    world.ok(world.guard, world.limiter, set_hold(&world, 0)).await;
-    assert_eq!(world.available(world.token).await, LIMIT);
-    // And what has been caught meanwhile comes by itself, whatever a stolen guardian key holds.
-    world.ok(GUARDIAN, world.limiter, set_hold(&world, 2)).await;
+    // What was caught comes by itself, and so does the end of a guardian's hold.
     world.pass(DAY).await;
     assert_eq!(world.release(item.item).await.to, ALICE);
+    assert_eq!(world.available(world.token).await, LIMIT);
+    // A mistake is taken back within a quarter of an hour.
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 1)).await;
+    let looser: ICordonLimiter::NotTighter = world.refused(GUARDIAN, set_hold(&world, 1)).await;
+    assert_eq!((looser.current, looser.wanted), (1, 1));
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 0)).await;
+    assert_eq!(world.available(world.token).await, LIMIT / 4);
+    world.pass(900).await;
+    assert_eq!(world.available(world.token).await, LIMIT);
+    // The whole protocol's containment outlasts a market's, and neither is loosened by being asked for less.
+    world.ok(world.guard, world.limiter, hold_for(&world, 0, 2)).await;
+    world.ok(world.guard, world.limiter, hold_for(&world, 1, 1)).await;
+    world.ok(world.guard, world.limiter, hold_for(&world, 0, 1)).await;
+    world.ok(world.guard, world.limiter, let_go(&world, 1, 0)).await;
+    assert_eq!(world.available(world.token).await, 0);
+    world.ok(world.guard, world.limiter, let_go(&world, 0, 0)).await;
+    assert_eq!(world.available(world.token).await, LIMIT);
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announcements_end_and_are_cancelled() {
+    let world = World::new().await;
+    world.ok(GOVERNOR, world.guard, ICordonGuard::sealCall {}).await;
+    let wider = || world.limit_call(world.token, |limit| limit.units = 1_000_000_000);
+    let hash = keccak256(wider().abi_encode());
+    let announce = ICordonLimiter::announceCall { actionHash: hash };
+    let cancel = || ICordonLimiter::cancelAnnouncementCall { actionHash: hash };
+    world.ok(GOVERNOR, world.limiter, announce.clone()).await;
+    world.pass(300 * DAY).await;
+    world
+        .refused::<_, ICordonLimiter::NotAnnounced>(GOVERNOR, wider())
+        .await;
+    world.ok(GOVERNOR, world.limiter, announce).await;
+    world.refused::<_, ICordonLimiter::NotGovernor>(ANYONE, cancel()).await;
+    world.ok(GUARDIAN, world.limiter, cancel()).await;
+    world.pass(3600).await;
+    world
+        .refused::<_, ICordonLimiter::NotAnnounced>(GOVERNOR, wider())
+        .await;
     world.node.stop().await.unwrap();
 }
 
@@ -72,10 +133,10 @@ async fn loosening_is_announced_and_tightening_is_not() {
 
     // A stolen governor's key does not undo a hold at once either.
     world.ok(GOVERNOR, world.limiter, set_hold(&world, 1)).await;
-    world
-        .refused::<_, ICordonLimiter::NotAnnounced>(GOVERNOR, set_hold(&world, 0))
-        .await;
-    world.ok(world.guard, world.limiter, set_hold(&world, 0)).await;
+    let looser: ICordonLimiter::NotAnnounced = world.refused(GOVERNOR, set_hold(&world, 0)).await;
+    world.ok(GOVERNOR, world.limiter, announce(looser.actionHash)).await;
+    world.pass(3600).await;
+    world.ok(GOVERNOR, world.limiter, set_hold(&world, 0)).await;
 
     // What has left counts under the new numbers at once.
     assert!(world.pay(world.token, ALICE, LIMIT).await.is_none());
@@ -158,7 +219,7 @@ async fn a_containment_of_the_guard_throttles_the_limit_and_its_end_lets_go() {
         r#"{base}
 [contracts.limiter]
 address = "{limiter}"
-abi = ["function setHold(address protocol, address asset, uint8 class, uint8 hold)", "function holdOf(address protocol, address asset, uint8 class) view returns (uint8)"]
+abi = ["function holdFor(uint8 scope, address protocol, address asset, uint8 class, uint8 hold)", "function letGo(uint8 scope, address protocol, address asset, uint8 class, uint8 hold)", "function heldFor(uint8 scope, address protocol, address asset, uint8 class) view returns (uint8)"]
 [contracts.treasury]
 address = "{treasury}"
 abi = "erc20"
@@ -166,9 +227,9 @@ abi = "erc20"
 id = "throttle"
 scope = "market"
 level = "ReduceOnly"
-call = "limiter.setHold(treasury, token, 0, 1)"
-done = "limiter.holdOf(treasury, token, 0) == 1"
-undo = [{{ call = "limiter.setHold(treasury, token, 0, 0)", undone = "limiter.holdOf(treasury, token, 0) == 0" }}]
+call = "limiter.holdFor(1, treasury, token, 0, 1)"
+done = "limiter.heldFor(1, treasury, token, 0) >= 1"
+undo = [{{ call = "limiter.letGo(1, treasury, token, 0, 0)", undone = "limiter.heldFor(1, treasury, token, 0) == 0" }}]
 "#,
         base = guard_config(&world.node.http_endpoint(), world.token),
     );
@@ -176,7 +237,12 @@ undo = [{{ call = "limiter.setHold(treasury, token, 0, 0)", undone = "limiter.ho
     ensure_rulebook(&world.provider, GOVERNOR, world.guard, &compiled)
         .await
         .unwrap();
+    // Before it a guardian has held it by hand, which the guard does not loosen.
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 2)).await;
     world.contain(ICordonGuard::Level::ReduceOnly, 3600).await;
+    assert_eq!(world.available(world.token).await, 0);
+    world.ok(GUARDIAN, world.limiter, set_hold(&world, 0)).await;
+    world.pass(900).await;
     assert_eq!(world.available(world.token).await, LIMIT / 4);
     // An hour, an hour on each of two steps down, and whoever comes by.
     world.pass(3 * 3600 + 1).await;

@@ -36,6 +36,8 @@ sol! {
     /// With a number, because an enum of Rust cannot be out of range.
     interface Holds {
         function setHold(address protocol, address asset, uint8 class, uint8 hold) external;
+        function holdFor(uint8 scope, address protocol, address asset, uint8 class, uint8 hold) external;
+        function letGo(uint8 scope, address protocol, address asset, uint8 class, uint8 hold) external;
     }
 
     interface Token {
