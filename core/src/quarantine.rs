@@ -17,6 +17,10 @@ pub const MAX_HOLD: u32 = 7 * 86_400;
 /// Seconds after which an item that is due and whose recipient cannot be paid goes back to the protocol: 30 days.
 pub const STALE: u32 = 30 * 86_400;
 
+/// Seconds after which an item that is due can be paid to a payee whom its protocol or the governor names, if neither recipient nor
+/// protocol can be paid: as [`STALE`].
+pub const NAMED: u32 = STALE;
+
 /// When an item was queued and when it is due. Times are Unix seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Item {
@@ -117,6 +121,19 @@ impl Item {
             return Err(ItemError::HeldTooLong { until: self.release_at });
         }
         Ok(Item { release_at, ..self })
+    }
+
+    /// Payment to somebody whom the protocol or the governor names, because neither recipient nor protocol takes it: both are tried
+    /// first, so that naming takes nothing from who can be paid.
+    ///
+    /// # Errors
+    /// [`ItemError::TooEarly`].
+    pub const fn pay_instead(&self, now: u64) -> Result<(), ItemError> {
+        let until = self.release_at.saturating_add(NAMED as u64);
+        if now < until {
+            return Err(ItemError::TooEarly { until });
+        }
+        Ok(())
     }
 
     /// Payment back to the protocol, by the governor.

@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use cordon_core::quarantine::{HOLD, Item, ItemError, MAX_DELAY, MAX_HOLD, Payee, STALE};
+use cordon_core::quarantine::{HOLD, Item, ItemError, MAX_DELAY, MAX_HOLD, NAMED, Payee, STALE};
 use cordon_core::scope::RELEASE_DELAY;
 use stateright::{Checker, Model, Property};
 
@@ -19,8 +19,45 @@ struct World {
     now: u64,
     item: Item,
     contained: bool,
-    paid: bool,
-    given_back: bool,
+    takes: Takes,
+    paid: Option<To>,
+}
+
+/// Who can be paid, and stays so: a payee that takes sooner or later is no harder than one that always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Takes {
+    recipient: bool,
+    protocol: bool,
+    /// The native asset, which the protocol can be made to take.
+    native: bool,
+}
+
+impl Takes {
+    fn all() -> impl Iterator<Item = Takes> {
+        (0..8u8).map(|bits| Takes {
+            recipient: bits & 1 != 0,
+            protocol: bits & 2 != 0,
+            native: bits & 4 != 0,
+        })
+    }
+
+    /// Whom a payment reaches; `named` when somebody has been named besides.
+    fn reached(self, payee: Payee, named: bool) -> Option<To> {
+        match payee {
+            _ if self.recipient => Some(To::Recipient),
+            Payee::Recipient => None,
+            Payee::RecipientElseProtocol if self.protocol => Some(To::Protocol),
+            Payee::RecipientElseProtocol if named => Some(To::Named),
+            Payee::RecipientElseProtocol => self.native.then_some(To::Protocol),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum To {
+    Recipient,
+    Protocol,
+    Named,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +68,7 @@ enum Step {
     Release,
     ReleaseEarly,
     GiveBack,
+    PayInstead,
 }
 
 struct Quarantine {
@@ -42,13 +80,14 @@ impl Model for Quarantine {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World {
+        let world = |takes| World {
             now: START,
             item: Item::queued(START, self.delay),
             contained: false,
-            paid: false,
-            given_back: false,
-        }]
+            takes,
+            paid: None,
+        };
+        Takes::all().map(world).collect()
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
@@ -56,10 +95,17 @@ impl Model for Quarantine {
             Step::Wait(900),
             Step::Wait(DAY / 2),
             Step::Wait(10 * DAY),
+            Step::Wait(STALE),
             Step::Incident(!world.contained),
         ]);
-        if !world.paid {
-            steps.extend([Step::Hold, Step::Release, Step::ReleaseEarly, Step::GiveBack]);
+        if world.paid.is_none() {
+            steps.extend([
+                Step::Hold,
+                Step::Release,
+                Step::ReleaseEarly,
+                Step::GiveBack,
+                Step::PayInstead,
+            ]);
         }
     }
 
@@ -74,26 +120,32 @@ impl Model for Quarantine {
                 assert!(world.item.release_at > last.item.release_at && world.item.release_at <= now + u64::from(HOLD));
             }
             Step::Release => {
-                last.item.release(now).ok()?;
-                world.paid = true;
+                let payee = last.item.release(now).ok()?;
+                world.paid = Some(last.takes.reached(payee, false)?);
             }
             Step::ReleaseEarly => {
                 last.item.release_early(now, contained).ok()?;
                 assert!(!contained || now >= last.item.release_at);
                 assert!(now >= last.item.release_at || now >= START + u64::from(RELEASE_DELAY));
-                world.paid = true;
+                world.paid = Some(last.takes.reached(Payee::Recipient, false)?);
             }
             Step::GiveBack => {
                 last.item.give_back(contained).ok()?;
                 assert!(contained);
-                (world.paid, world.given_back) = (true, true);
+                world.paid = (last.takes.protocol || last.takes.native).then_some(To::Protocol);
+                world.paid?;
+            }
+            Step::PayInstead => {
+                last.item.pay_instead(now).ok()?;
+                assert!(now >= last.item.release_at + u64::from(NAMED));
+                world.paid = Some(last.takes.reached(Payee::RecipientElseProtocol, true)?);
             }
         }
         Some(world)
     }
 
     fn within_boundary(&self, world: &World) -> bool {
-        world.now <= START + u64::from(self.delay) + u64::from(MAX_HOLD) + u64::from(2 * DAY)
+        world.now <= START + u64::from(self.delay) + u64::from(MAX_HOLD) + u64::from(STALE + 2 * DAY)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -102,15 +154,36 @@ impl Model for Quarantine {
                 let end = START + u64::from(model.delay) + u64::from(MAX_HOLD);
                 world.item.release_at <= end && world.item.release(end).is_ok()
             }),
+            Property::<Self>::always("whoever takes nothing, it is paid at the end", |model, world| {
+                let end = START + u64::from(model.delay) + u64::from(MAX_HOLD) + u64::from(STALE);
+                let by_anyone = world
+                    .item
+                    .release(end)
+                    .ok()
+                    .and_then(|payee| world.takes.reached(payee, false));
+                let alone = world.takes.recipient || world.takes.protocol || world.takes.native;
+                world.item.pay_instead(end).is_ok() && by_anyone.is_some() == alone
+            }),
+            Property::<Self>::always("nobody is named while somebody takes it", |_, world| {
+                let taken = world.takes.recipient || world.takes.protocol;
+                world.paid != Some(To::Named) || !taken && world.now >= world.item.release_at + u64::from(NAMED)
+            }),
             Property::<Self>::always("no incident keeps what is due", |_, world| {
                 world.now < world.item.release_at || world.item.release(world.now).is_ok()
             }),
             Property::<Self>::sometimes("held", |model, world| {
                 world.item.release_at > START + u64::from(model.delay)
             }),
-            Property::<Self>::sometimes("given back", |_, world| world.given_back),
+            Property::<Self>::sometimes("given back", |_, world| {
+                world.paid == Some(To::Protocol) && world.now < world.item.release_at
+            }),
             Property::<Self>::sometimes("paid before it is due", |_, world| {
-                world.paid && !world.given_back && world.now < world.item.release_at
+                world.paid == Some(To::Recipient) && world.now < world.item.release_at
+            }),
+            Property::<Self>::sometimes("paid to who was named", |_, world| world.paid == Some(To::Named)),
+            Property::<Self>::sometimes("forced", |_, world| {
+                let takes = world.takes;
+                world.paid == Some(To::Protocol) && !takes.protocol && !takes.recipient
             }),
         ]
     }

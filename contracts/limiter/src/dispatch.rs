@@ -23,6 +23,7 @@ selectors! {
     HOLD = ICordonLimiter::holdCall,
     GIVE_BACK = ICordonLimiter::giveBackCall,
     REDIRECT = ICordonLimiter::redirectCall,
+    PAY_INSTEAD = ICordonLimiter::payInsteadCall,
     INITIALIZE = ICordonLimiter::initializeCall,
     SET_LIMIT = ICordonLimiter::setLimitCall,
     SET_HOLD = ICordonLimiter::setHoldCall,
@@ -89,6 +90,10 @@ pub fn dispatch<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<Words> {
         REDIRECT => {
             let item = arguments.item()?;
             items::redirect(vm, item, &arguments.address()?)?;
+        }
+        PAY_INSTEAD => {
+            let item = arguments.item()?;
+            items::pay_instead(vm, item, &arguments.address()?)?;
         }
         INITIALIZE => {
             let guard = arguments.address()?;

@@ -5,7 +5,7 @@
 //! nobody: whoever sends tokens to move the price of a share loses nearly all of them.
 
 use crate::abi::{answer, emit, refusal, Answer, Word, Words};
-use crate::assets::{held, is_contained, locked, remember, try_pay};
+use crate::assets::{held, is_contained, locked, remember, try_pay, NATIVE};
 use crate::authority::{check_governor, check_guardian};
 use crate::keys;
 use crate::limits::{check_recipient, ELASTIC};
@@ -184,11 +184,11 @@ pub(crate) fn release<P: Purse>(vm: &mut P, number: u64) -> Answer<()> {
             .times
             .release(vm.now())
             .map_err(|error| refuse(number, item.scope, error))?;
-        let last_chance = payee == Payee::RecipientElseProtocol;
-        if last_chance && vm.gas_left() < LAST_CHANCE_GAS {
-            return Err(refusal!(GasBelowFloor, LAST_CHANCE_GAS, vm.gas_left()));
+        let payees = [item.recipient, item.protocol];
+        match payee {
+            Payee::Recipient => settle(vm, number, &item, &[item.recipient], false),
+            Payee::RecipientElseProtocol => settle(vm, number, &item, &payees, true),
         }
-        settle(vm, number, &item, &item.recipient, last_chance)
     })
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn release_early<P: Purse>(vm: &mut P, number: u64) -> Answer<()> {
         item.times
             .release_early(vm.now(), contained)
             .map_err(|error| refuse(number, item.scope, error))?;
-        settle(vm, number, &item, &item.recipient, false)
+        settle(vm, number, &item, &[item.recipient], false)
     })
 }
 
@@ -214,7 +214,22 @@ pub(crate) fn give_back<P: Purse>(vm: &mut P, number: u64) -> Answer<()> {
         item.times
             .give_back(contained)
             .map_err(|error| refuse(number, item.scope, error))?;
-        settle(vm, number, &item, &item.protocol, false)
+        settle(vm, number, &item, &[item.protocol], true)
+    })
+}
+
+/// `payInstead`: the protocol or the governor names who takes what neither recipient nor protocol does.
+pub(crate) fn pay_instead<P: Purse>(vm: &mut P, number: u64, to: &Address) -> Answer<()> {
+    check_recipient(vm, to)?;
+    locked(vm, |vm| {
+        let item = Queued::load(vm, number)?;
+        if vm.sender() != item.protocol {
+            check_governor(vm)?;
+        }
+        item.times
+            .pay_instead(vm.now())
+            .map_err(|error| refuse(number, item.scope, error))?;
+        settle(vm, number, &item, &[item.recipient, item.protocol, *to], true)
     })
 }
 
@@ -247,25 +262,44 @@ pub(crate) fn redirect<P: Purse>(vm: &mut P, number: u64, recipient: &Address) -
     Ok(())
 }
 
-/// Erases an item and pays it to `to`, or to its protocol when that fails and may be done instead.
-fn settle<P: Purse>(vm: &mut P, number: u64, item: &Queued, to: &Address, else_protocol: bool) -> Answer<()> {
+/// Erases an item and pays it to the first of the payees that takes it. Who may be forced is the protocol: of the native asset, which
+/// it would take when it is called for a deposit, but not when it is just sent.
+///
+/// # Errors
+/// `PaymentFailed`, `GasBelowFloor`, `TokenSilent`.
+fn settle<P: Purse>(vm: &mut P, number: u64, item: &Queued, payees: &[Address], may_force: bool) -> Answer<()> {
     let amount = item.amount(vm)?;
     let all_key = keys::shares(&item.asset);
     let all = layout::to_number(vm.load(&all_key));
     Queued::erase(vm, number);
     vm.store(&all_key, &layout::from_number(&all.saturating_sub(item.shares)));
-    let mut to = *to;
-    if !try_pay(vm, &item.asset, &to, &amount) {
-        let instead = item.protocol;
-        if !else_protocol || !try_pay(vm, &item.asset, &instead, &amount) {
-            return Err(refusal!(PaymentFailed, item.asset, to, amount));
-        }
-        to = instead;
-    }
+    let to = pay_first(vm, item, payees, may_force, &amount)?;
     remember(vm, &item.asset)?;
     let by = vm.sender();
     emit!(vm, ICordonLimiter::Released, [number, to], item.asset, amount, by);
     Ok(())
+}
+
+fn pay_first<P: Purse>(
+    vm: &mut P,
+    item: &Queued,
+    payees: &[Address],
+    may_force: bool,
+    amount: &U256,
+) -> Answer<Address> {
+    for (at, to) in payees.iter().enumerate() {
+        let left = vm.gas_left();
+        if at + 1 < payees.len() && left < LAST_CHANCE_GAS {
+            return Err(refusal!(GasBelowFloor, LAST_CHANCE_GAS, left));
+        }
+        if try_pay(vm, &item.asset, to, amount) {
+            return Ok(*to);
+        }
+    }
+    if may_force && item.asset == NATIVE && vm.force(&item.protocol, amount) {
+        return Ok(item.protocol);
+    }
+    Err(refusal!(PaymentFailed, item.asset, item.recipient, amount))
 }
 
 /// `itemOf`: zeros for one that does not exist.

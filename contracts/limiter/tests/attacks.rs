@@ -11,7 +11,7 @@ mod common;
 
 use alloy_primitives::{address, keccak256, Address, B256, U256};
 use alloy_sol_types::SolCall;
-use common::{limit, Vm, ALICE, BOB, DAY, DEPLOYER, GOVERNOR, GUARD, GUARDIAN, LIMITER, TOKEN, VAULT};
+use common::{limit, Vm, ALICE, BOB, DAY, DEPLOYER, GOVERNOR, GUARD, GUARDIAN, LIMITER, NATIVE, TOKEN, VAULT};
 use cordon_limiter::abi::{IAssetCircuitBreaker, ICordonLimiter};
 
 /// Another contract under limits, that a thief has the use of.
@@ -387,4 +387,64 @@ fn a_guardians_hold_ends_and_is_taken_back() {
         (72..=2 * 72).contains(&held),
         "{held} h: 72, and what comes back meanwhile"
     );
+}
+
+#[test]
+fn what_neither_recipient_nor_protocol_takes_gets_out() {
+    let mut vm = Vm::new();
+    let (_, wei) = vm.pay(NATIVE, ALICE, 5_000_000);
+    let (_, tokens) = vm.pay(TOKEN, ALICE, 5_000_000);
+    vm.ledger.borrow_mut().blocked = vec![ALICE, VAULT];
+    let instead = |item, to| ICordonLimiter::payInsteadCall { item, to };
+    let release = |item| ICordonLimiter::releaseCall { item };
+    vm.pass(DAY);
+    vm.refused::<ICordonLimiter::PaymentFailed>(BOB, release(wei));
+    vm.refused::<ICordonLimiter::TooEarly>(GOVERNOR, instead(tokens, BOB));
+    vm.pass(30 * DAY - 1);
+    vm.refused::<ICordonLimiter::TooEarly>(VAULT, instead(tokens, BOB));
+    vm.pass(1);
+    // Value is given to the vault whether it takes it or not: by anyone, and the guard may be dead.
+    vm.mood.borrow_mut().silent = true;
+    let before = vm.ledger.borrow().of(NATIVE, VAULT);
+    vm.ok(BOB, release(wei));
+    assert_eq!(vm.ledger.borrow().of(NATIVE, VAULT) - before, U256::from(4_000_000));
+    // Tokens that refuse both want a name.
+    vm.refused::<ICordonLimiter::PaymentFailed>(BOB, release(tokens));
+    vm.refused::<ICordonLimiter::GuardSilent>(GOVERNOR, instead(tokens, BOB));
+    vm.mood.borrow_mut().silent = false;
+    for stranger in [BOB, GUARDIAN, ALICE] {
+        vm.refused::<ICordonLimiter::NotGovernor>(stranger, instead(tokens, BOB));
+    }
+    vm.refused::<ICordonLimiter::BadRecipient>(GOVERNOR, instead(tokens, LIMITER));
+    vm.ok(GOVERNOR, instead(tokens, BOB));
+    assert_eq!(vm.ledger.borrow().of(TOKEN, BOB), U256::from(4_000_000));
+    assert_eq!((vm.held(TOKEN), vm.held(NATIVE)), (U256::ZERO, U256::ZERO));
+}
+
+#[test]
+fn a_stolen_governor_key_does_not_name_itself_where_somebody_can_be_paid() {
+    let mut vm = Vm::new();
+    let (_, hers) = vm.pay(TOKEN, ALICE, 5_000_000);
+    let (_, lost) = vm.pay(TOKEN, BOB, 1_000_000);
+    vm.pass(300 * DAY);
+    vm.ledger.borrow_mut().blocked = vec![BOB];
+    let instead = |item| ICordonLimiter::payInsteadCall { item, to: GOVERNOR };
+    vm.mock.gas = 400_000;
+    vm.refused::<ICordonLimiter::GasBelowFloor>(GOVERNOR, instead(hers));
+    vm.mock.gas = u64::MAX;
+    for item in [hers, lost] {
+        vm.ok(GOVERNOR, instead(item));
+    }
+    assert_eq!(vm.ledger.borrow().of(TOKEN, GOVERNOR), U256::ZERO);
+    assert_eq!(vm.ledger.borrow().of(TOKEN, ALICE), U256::from(5_000_000));
+}
+
+#[test]
+fn loot_goes_back_to_a_protocol_that_takes_no_value() {
+    let mut vm = Vm::new();
+    let (_, loot) = vm.pay(NATIVE, ALICE, 5_000_000);
+    vm.ledger.borrow_mut().blocked = vec![VAULT];
+    vm.mood.borrow_mut().contained = true;
+    vm.ok(GOVERNOR, ICordonLimiter::giveBackCall { item: loot });
+    assert_eq!(vm.held(NATIVE), U256::ZERO);
 }

@@ -59,7 +59,8 @@ interface ICordonLimiter is IAssetCircuitBreaker {
 
     // ---------------------------------------------------------------- quarantine
 
-    /// Pays an item that is due, to its recipient; 30 days later to the protocol if the recipient cannot be paid. Open to anyone.
+    /// Pays an item that is due, to its recipient; 30 days later to the protocol if the recipient cannot be paid. The native asset the
+    /// protocol then gets even when it takes no value. Open to anyone.
     function release(uint256 item) external;
 
     /// Pays an item at once (guardian): 15 minutes after it was queued, and not while its scope is contained.
@@ -68,11 +69,15 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     /// Moves an item's release one day away (guardian), while its scope is contained and up to 7 days beyond its delay.
     function hold(uint256 item) external;
 
-    /// Pays an item back to the protocol it came from (governor), while its scope is contained.
+    /// Pays an item back to the protocol it came from (governor), while its scope is contained. The native asset as by `release`.
     function giveBack(uint256 item) external;
 
     /// Names another recipient (the present one). For a recipient that cannot be paid.
     function redirect(uint256 item, address recipient) external;
+
+    /// Pays an item that has been due for 30 days to `to` (governor, or the protocol it came from), if neither recipient nor protocol
+    /// can be paid: they are tried first.
+    function payInstead(uint256 item, address to) external;
 
     // ---------------------------------------------------------------- administration
 

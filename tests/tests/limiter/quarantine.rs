@@ -1,10 +1,14 @@
 //! Ends of an item: early, held, given back, redirected, and when its recipient cannot be paid.
 
 use crate::world::{
-    ALICE, ANYONE, BOB, DAY, GOVERNOR, GUARDIAN, ICordonLimiter, LIMIT, NATIVE, Recipient, Token, World,
+    ALICE, ANYONE, BOB, DAY, GOVERNOR, GUARDIAN, IAssetCircuitBreaker, ICordonLimiter, LIMIT, NATIVE, Recipient, Token, World, events,
 };
+use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, U256};
-use alloy::sol_types::SolValue;
+use alloy::providers::Provider;
+use alloy::providers::ext::AnvilApi;
+use alloy::rpc::types::TransactionRequest;
+use alloy::sol_types::{SolCall, SolValue};
 use cordon_client::guard::ICordonGuard::{self, Level};
 use cordon_core::quarantine::{HOLD, MAX_HOLD, STALE};
 use cordon_core::scope::RELEASE_DELAY;
@@ -201,5 +205,72 @@ async fn an_incident_of_the_whole_protocol_counts_for_every_scope() {
     world.ok(GUARDIAN, world.limiter, hold(loot.item)).await;
     world.ok(GOVERNOR, world.limiter, give_back(loot.item)).await;
     assert_eq!(world.balance(world.token, world.limiter).await, 0);
+    world.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_neither_recipient_nor_protocol_takes_gets_out() {
+    let world = World::new().await;
+    // A protocol that holds value and takes none that is just sent, and a recipient like it.
+    let vault = awkward(&world).await;
+    let ether = U256::from(10).pow(U256::from(18));
+    world.provider.anvil_set_balance(vault, ether).await.unwrap();
+    let limit = ICordonLimiter::setLimitCall {
+        protocol: vault,
+        ..world.limit_call(NATIVE, |_| {})
+    };
+    world.ok(GOVERNOR, world.limiter, limit).await;
+    let outflow = IAssetCircuitBreaker::onNativeAssetOutflowCall { recipient: vault };
+    let wei = 5 * LIMIT;
+    let request = TransactionRequest::default()
+        .with_from(vault)
+        .with_to(world.limiter)
+        .with_value(U256::from(wei))
+        .with_gas_limit(10_000_000)
+        .with_input(outflow.abi_encode());
+    let set = |refuses| Recipient::setCall {
+        refuses,
+        item: U256::ZERO,
+    };
+    world.ok(ANYONE, vault, set(false)).await;
+    let sent = world.provider.send_transaction(request).await.unwrap();
+    let item = events::<ICordonLimiter::Quarantined>(&sent.get_receipt().await.unwrap())
+        .pop()
+        .expect("an item");
+    world.ok(ANYONE, vault, set(true)).await;
+    world.pass(DAY + u64::from(STALE)).await;
+    let before = world.provider.get_balance(vault).await.unwrap();
+    assert_eq!(world.release(item.item).await.to, vault);
+    assert_eq!(world.provider.get_balance(vault).await.unwrap() - before, item.amount);
+    assert_eq!(world.balance(NATIVE, world.limiter).await, 0);
+
+    // A token that refuses both.
+    let picky = world.odd("PickyToken", false).await;
+    let item = world.pay(picky, ALICE, 3 * LIMIT).await.expect("an item");
+    for account in [ALICE, world.treasury] {
+        world
+            .ok(ANYONE, picky, Token::block_Call { account, yes: true })
+            .await;
+    }
+    let instead = || ICordonLimiter::payInsteadCall {
+        item: item.item,
+        to: BOB,
+    };
+    world.pass(DAY).await;
+    world
+        .refused::<_, ICordonLimiter::TooEarly>(GOVERNOR, instead())
+        .await;
+    world.pass(STALE.into()).await;
+    world
+        .refused::<_, ICordonLimiter::PaymentFailed>(ANYONE, ICordonLimiter::releaseCall { item: item.item })
+        .await;
+    world
+        .refused::<_, ICordonLimiter::NotGovernor>(GUARDIAN, instead())
+        .await;
+    world.ok(GOVERNOR, world.limiter, instead()).await;
+    assert_eq!(
+        U256::from(world.balance(picky, BOB).await),
+        item.amount
+    );
     world.node.stop().await.unwrap();
 }
