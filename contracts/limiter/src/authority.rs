@@ -132,6 +132,22 @@ pub(crate) fn use_announcement<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<()>
     Ok(())
 }
 
+/// `removeLimit`: from then on everything leaves, also of a contract that goes on asking. `input` is the whole calldata.
+pub(crate) fn remove_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, input: &[u8]) -> Answer<()> {
+    let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);
+    let (_, is_sealed) = check_governor(vm)?;
+    let Kept { key, limit, .. } = find(vm, &protocol, &asset, class);
+    if !limit.is_set() {
+        return Err(refusal!(NotLimited, protocol, asset, class));
+    }
+    if is_sealed {
+        use_announcement(vm, input)?;
+    }
+    vm.store(&key, &layout::from_number(&Limit::lifted().pack()));
+    emit!(vm, ICordonLimiter::LimitRemoved, [protocol, asset], class);
+    Ok(())
+}
+
 /// `setLimit`. `input` is the whole calldata, which is what was announced.
 pub(crate) fn set_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, input: &[u8]) -> Answer<()> {
     let (protocol, asset, class) = (arguments.address()?, arguments.address()?, arguments.u8()?);
@@ -147,7 +163,8 @@ pub(crate) fn set_limit<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, inp
     let (_, is_sealed) = check_governor(vm)?;
     let Kept { key, limit: old, .. } = find(vm, &protocol, &asset, class);
     let same_marks = old.tag() == limit.tag() && old.is_rebasing() == rebasing;
-    if is_sealed && !(old.is_set() && same_marks && old.is_tighter(&limit)) {
+    let tightens = old.is_lifted() || old.is_set() && same_marks && old.is_tighter(&limit);
+    if is_sealed && !tightens {
         use_announcement(vm, input)?;
     }
     let new = if old.is_set() {

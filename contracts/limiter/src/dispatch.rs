@@ -26,6 +26,7 @@ selectors! {
     PAY_INSTEAD = ICordonLimiter::payInsteadCall,
     INITIALIZE = ICordonLimiter::initializeCall,
     SET_LIMIT = ICordonLimiter::setLimitCall,
+    REMOVE_LIMIT = ICordonLimiter::removeLimitCall,
     SET_HOLD = ICordonLimiter::setHoldCall,
     HOLD_FOR = ICordonLimiter::holdForCall,
     LET_GO = ICordonLimiter::letGoCall,
@@ -102,6 +103,10 @@ pub fn dispatch<P: Purse>(vm: &mut P, input: &[u8]) -> Answer<Words> {
         SET_LIMIT => {
             initialized(vm)?;
             authority::set_limit(vm, &mut arguments, input)?;
+        }
+        REMOVE_LIMIT => {
+            initialized(vm)?;
+            authority::remove_limit(vm, &mut arguments, input)?;
         }
         SET_HOLD => {
             initialized(vm)?;

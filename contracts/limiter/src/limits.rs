@@ -28,14 +28,14 @@ pub(crate) fn find<P: Purse>(vm: &P, protocol: &Address, asset: &Address, class:
     Kept { key, class, limit }
 }
 
-/// The caller's limit.
+/// The caller's limit, or what is left of one that has been taken away.
 ///
 /// # Errors
 /// `NotLimited`.
 pub(crate) fn own<P: Purse>(vm: &P, asset: &Address, class: u8) -> Answer<Kept> {
     let protocol = vm.sender();
     let kept = find(vm, &protocol, asset, class);
-    if !kept.limit.is_set() {
+    if !kept.limit.is_set() && !kept.limit.is_lifted() {
         return Err(refusal!(NotLimited, protocol, asset, class));
     }
     Ok(kept)
@@ -72,6 +72,9 @@ pub(crate) fn inflow<P: Purse>(vm: &mut P, asset: &Address, class: u8, account: 
 
 fn credit<P: Purse>(vm: &mut P, asset: &Address, kept: &Kept, account: &Address, amount: u128) {
     let Kept { class, limit, .. } = kept;
+    if limit.is_lifted() {
+        return;
+    }
     let protocol = vm.sender();
     let key = keys::credit(vm, &protocol, asset, *class, account);
     if limit.tag() & ELASTIC == 0 {
@@ -97,6 +100,9 @@ pub(crate) fn outflow<P: Purse>(
     away: u128,
 ) -> u128 {
     let Kept { key, class, limit } = kept;
+    if limit.is_lifted() {
+        return amount;
+    }
     let protocol = vm.sender();
     let credit_key = keys::credit(vm, &protocol, asset, *class, account);
     let now = vm.now();
@@ -182,6 +188,9 @@ pub(crate) fn quarantine<P: Purse>(
 ) -> Answer<u64> {
     check_recipient(vm, recipient)?;
     let Kept { limit, .. } = own(vm, asset, class)?;
+    if limit.is_lifted() {
+        return Err(refusal!(NotLimited, vm.sender(), asset, class));
+    }
     if *asset != NATIVE && vm.has_value() {
         return Err(Refusal::malformed());
     }
@@ -241,6 +250,12 @@ pub(crate) fn is_rate_limited<P: Purse>(vm: &mut P, asset: &Address) -> bool {
 /// `limitOf`.
 pub(crate) fn show<P: Purse>(vm: &mut P, protocol: &Address, asset: &Address, class: u8) -> Words {
     let Kept { limit, .. } = find(vm, protocol, asset, class);
+    if limit.is_lifted() {
+        let mut shown = answer!(0u8, 0u8, 0u8, 0u8, 0u8, 0u8);
+        shown.push(0u8.word().as_slice());
+        shown.push(u128::MAX.word().as_slice());
+        return shown;
+    }
     let available = available(vm, protocol, asset, &limit);
     let (scope, elastic) = (limit.tag() & !ELASTIC, limit.tag() & ELASTIC != 0);
     let mut shown = answer!(

@@ -244,3 +244,62 @@ fn an_announcement_is_for_one_call_and_once() {
     vm.ok(GOVERNOR, limit(TOKEN, 4_000_000));
     vm.refused::<ICordonLimiter::NotAnnounced>(GOVERNOR, wider());
 }
+
+#[test]
+fn a_limit_is_taken_away_after_its_announcement() {
+    let mut vm = Vm::new();
+    let remove = |asset| ICordonLimiter::removeLimitCall {
+        protocol: VAULT,
+        asset,
+        class: 0,
+    };
+    let (_, item) = vm.pay(TOKEN, ALICE, 5_000_000);
+    vm.refused::<ICordonLimiter::NotGovernor>(GUARDIAN, remove(TOKEN));
+    vm.refused::<ICordonLimiter::NotLimited>(GOVERNOR, remove(ALICE));
+    vm.mood.borrow_mut().is_sealed = true;
+    let hash: B256 = vm
+        .refused::<ICordonLimiter::NotAnnounced>(GOVERNOR, remove(TOKEN))
+        .actionHash;
+    vm.ok(GOVERNOR, ICordonLimiter::announceCall { actionHash: hash });
+    vm.pass(3600);
+    vm.ok(GUARD, hold_for());
+    assert_eq!(vm.pay(TOKEN, ALICE, 1).0, 0);
+    vm.ok(GOVERNOR, remove(TOKEN));
+    assert_eq!(vm.pay(TOKEN, ALICE, 50_000_000).0, 50_000_000, "whatever held it");
+    assert_eq!(vm.pay(OTHER, ALICE, 5_000_000).0, 1_000_000, "other limits stay");
+    let shown = vm.ok(
+        ALICE,
+        ICordonLimiter::limitOfCall {
+            protocol: VAULT,
+            asset: TOKEN,
+            class: 0,
+        },
+    );
+    assert_eq!((shown.limit.units, shown.available), (0, U256::from(u128::MAX)));
+    vm.pass(DAY);
+    vm.ok(BOB, release(item));
+    // Setting it again tightens, and what held it still does.
+    vm.ok(GOVERNOR, limit(TOKEN, 7));
+    assert_eq!(vm.pay(TOKEN, ALICE, 5).0, 0);
+    vm.ok(
+        GUARD,
+        ICordonLimiter::letGoCall {
+            scope: 1,
+            protocol: VAULT,
+            asset: TOKEN,
+            class: 0,
+            hold: ICordonLimiter::Hold::None,
+        },
+    );
+    assert_eq!(vm.pay(TOKEN, ALICE, 5).0, 5);
+}
+
+const fn hold_for() -> ICordonLimiter::holdForCall {
+    ICordonLimiter::holdForCall {
+        scope: 1,
+        protocol: VAULT,
+        asset: TOKEN,
+        class: 0,
+        hold: ICordonLimiter::Hold::Full,
+    }
+}

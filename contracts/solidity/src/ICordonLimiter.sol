@@ -88,6 +88,9 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     /// Sets a limit (governor). What loosens must have been announced when the guard is sealed.
     function setLimit(address protocol, address asset, uint8 class, Limit calldata limit) external;
 
+    /// Takes a limit away (governor, announced when the guard is sealed): everything leaves. What is in quarantine stays there.
+    function removeLimit(address protocol, address asset, uint8 class) external;
+
     /// Sets a hold of people. A guardian: tighter, for 24 hours or what is left of the 72 hours a week that guardians have for each limit;
     /// `None` takes the guardians' hold back, 15 minutes later. The governor: any of its own, a looser one announced when the guard is
     /// sealed. Of all who hold the strictest counts.
@@ -99,7 +102,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     /// Undoes `holdFor` for that scope, down to `hold`: what other scopes, guardians and the governor hold stays.
     function letGo(uint8 scope, address protocol, address asset, uint8 class, Hold hold) external;
 
-    /// Announces the hash of the calldata of a `setLimit` or `setHold`, for the guard's governor delay (governor). It can then be used
+    /// Announces the hash of the calldata of a `setLimit`, `removeLimit` or `setHold`, for the guard's governor delay (governor). It can then be used
     /// once, for 14 days.
     function announce(bytes32 actionHash) external;
 
@@ -108,7 +111,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
 
     // ---------------------------------------------------------------- views
 
-    /// A limit, its hold, and what may leave now. Zero when none is set.
+    /// A limit, its hold, and what may leave now. Zero when none is set; of one that was taken away 2^128 - 1 may leave.
     function limitOf(address protocol, address asset, uint8 class)
         external
         view
@@ -144,6 +147,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     event LimitSet(
         address indexed protocol, address indexed asset, uint8 class, uint256 units, uint256 period, uint256 share
     );
+    event LimitRemoved(address indexed protocol, address indexed asset, uint8 class);
     /// `hold` is the strictest of all now; `until` when the guardians' ends, 0 when it is not theirs.
     event HoldSet(
         address indexed protocol, address indexed asset, uint8 class, uint8 hold, address by, uint64 until

@@ -159,6 +159,22 @@ impl Limit {
         })
     }
 
+    /// What is left of a limit that has been taken away: everything leaves. The arithmetic here knows it as a limit of nothing; who keeps
+    /// it asks [`Limit::is_lifted`] first.
+    #[must_use]
+    pub fn lifted() -> Self {
+        Limit {
+            period: 1,
+            ..Limit::default()
+        }
+    }
+
+    /// Whether the limit has been taken away.
+    #[must_use]
+    pub const fn is_lifted(&self) -> bool {
+        self.mantissa == 0 && self.period != 0
+    }
+
     /// Whether the word holds a limit at all.
     #[must_use]
     pub const fn is_set(&self) -> bool {
