@@ -2,9 +2,9 @@
 
 use crate::abi::{emit, refusal, Answer, Arguments, ICordonGuard, Word, Words};
 use crate::assets::ask_guard;
-use crate::{holds, keys};
 use crate::limits::{find, Kept, ELASTIC};
 use crate::purse::Purse;
+use crate::{holds, keys};
 use alloy_primitives::{address, Address, B256};
 use alloy_sol_types::SolCall;
 use cordon_core::limiter::Limit;

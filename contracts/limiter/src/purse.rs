@@ -74,7 +74,15 @@ mod stylus {
             let value = layout::from_number(wei);
             let (mut contract, mut size) = (Address::ZERO, 0usize);
             let out = core::ptr::addr_of_mut!(size);
-            unsafe { hooks::create1(code.as_ptr(), code.len(), value.as_ptr(), contract.0 .0.as_mut_ptr(), out) };
+            unsafe {
+                hooks::create1(
+                    code.as_ptr(),
+                    code.len(),
+                    value.as_ptr(),
+                    contract.0 .0.as_mut_ptr(),
+                    out,
+                )
+            };
             contract != Address::ZERO
         }
     }

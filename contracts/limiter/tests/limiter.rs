@@ -72,10 +72,22 @@ fn step(vm: &mut Vm, dice: &mut Dice, items: &mut Vec<U256>) {
             let hold = ICordonLimiter::Hold::try_from(dice.next(3) as u8).unwrap();
             let (scope, protocol, class) = (dice.next(130) as u8, VAULT, 0);
             let _ = if dice.next(2) == 0 {
-                let call = ICordonLimiter::holdForCall { scope, protocol, asset, class, hold };
+                let call = ICordonLimiter::holdForCall {
+                    scope,
+                    protocol,
+                    asset,
+                    class,
+                    hold,
+                };
                 vm.call(sender, 0, call).is_ok()
             } else {
-                let call = ICordonLimiter::letGoCall { scope, protocol, asset, class, hold };
+                let call = ICordonLimiter::letGoCall {
+                    scope,
+                    protocol,
+                    asset,
+                    class,
+                    hold,
+                };
                 vm.call(sender, 0, call).is_ok()
             };
         }

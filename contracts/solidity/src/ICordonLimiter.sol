@@ -149,9 +149,7 @@ interface ICordonLimiter is IAssetCircuitBreaker {
     );
     event LimitRemoved(address indexed protocol, address indexed asset, uint8 class);
     /// `hold` is the strictest of all now; `until` when the guardians' ends, 0 when it is not theirs.
-    event HoldSet(
-        address indexed protocol, address indexed asset, uint8 class, uint8 hold, address by, uint64 until
-    );
+    event HoldSet(address indexed protocol, address indexed asset, uint8 class, uint8 hold, address by, uint64 until);
     event Quarantined(
         uint256 indexed item,
         address indexed protocol,

@@ -64,7 +64,11 @@ impl Credit {
         if credit.span != period {
             let soon = now.saturating_add(period.into());
             credit = Credit {
-                ends: if credit.units() == 0 { soon } else { credit.ends.min(soon) },
+                ends: if credit.units() == 0 {
+                    soon
+                } else {
+                    credit.ends.min(soon)
+                },
                 span: period,
                 fresh: 0,
                 old: credit.units().min(MAX_CREDIT),

@@ -1,7 +1,8 @@
 //! Ends of an item: early, held, given back, redirected, and when its recipient cannot be paid.
 
 use crate::world::{
-    ALICE, ANYONE, BOB, DAY, GOVERNOR, GUARDIAN, IAssetCircuitBreaker, ICordonLimiter, LIMIT, NATIVE, Recipient, Token, World, events,
+    ALICE, ANYONE, BOB, DAY, GOVERNOR, GUARDIAN, IAssetCircuitBreaker, ICordonLimiter, LIMIT, NATIVE, Recipient, Token,
+    World, events,
 };
 use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, U256};
@@ -248,18 +249,14 @@ async fn what_neither_recipient_nor_protocol_takes_gets_out() {
     let picky = world.odd("PickyToken", false).await;
     let item = world.pay(picky, ALICE, 3 * LIMIT).await.expect("an item");
     for account in [ALICE, world.treasury] {
-        world
-            .ok(ANYONE, picky, Token::block_Call { account, yes: true })
-            .await;
+        world.ok(ANYONE, picky, Token::block_Call { account, yes: true }).await;
     }
     let instead = || ICordonLimiter::payInsteadCall {
         item: item.item,
         to: BOB,
     };
     world.pass(DAY).await;
-    world
-        .refused::<_, ICordonLimiter::TooEarly>(GOVERNOR, instead())
-        .await;
+    world.refused::<_, ICordonLimiter::TooEarly>(GOVERNOR, instead()).await;
     world.pass(STALE.into()).await;
     world
         .refused::<_, ICordonLimiter::PaymentFailed>(ANYONE, ICordonLimiter::releaseCall { item: item.item })
@@ -268,9 +265,6 @@ async fn what_neither_recipient_nor_protocol_takes_gets_out() {
         .refused::<_, ICordonLimiter::NotGovernor>(GUARDIAN, instead())
         .await;
     world.ok(GOVERNOR, world.limiter, instead()).await;
-    assert_eq!(
-        U256::from(world.balance(picky, BOB).await),
-        item.amount
-    );
+    assert_eq!(U256::from(world.balance(picky, BOB).await), item.amount);
     world.node.stop().await.unwrap();
 }

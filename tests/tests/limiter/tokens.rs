@@ -89,9 +89,7 @@ async fn gains_and_losses_of_a_rebasing_token_are_shared() {
     };
     world.ok(ANYONE, rebasing, rebase(50)).await;
     refused_7265::<ICordonLimiter::NotMeasured>(&world, rebasing, BOB, 2 * LIMIT).await;
-    let two = pay_measured(&world, rebasing, BOB, 2 * LIMIT)
-        .await
-        .expect("an item");
+    let two = pay_measured(&world, rebasing, BOB, 2 * LIMIT).await.expect("an item");
     world.ok(ANYONE, rebasing, rebase(75)).await;
     world.pass(DAY).await;
     let close = |got: U256, wanted: u64| {
