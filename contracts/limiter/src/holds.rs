@@ -47,7 +47,7 @@ fn named<P: Purse>(vm: &P, arguments: &mut Arguments<'_>) -> Answer<Named> {
 }
 
 impl Named {
-    fn check_set<P: Purse>(&self, _: &P) -> Answer<()> {
+    fn check_set(&self) -> Answer<()> {
         if self.kept.limit.is_set() {
             return Ok(());
         }
@@ -99,7 +99,7 @@ fn refuse(error: HoldError, wanted: Hold) -> Refusal {
 pub(crate) fn set_hold<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, input: &[u8]) -> Answer<()> {
     let named = named(vm, arguments)?;
     let wanted = hold(arguments)?;
-    named.check_set(vm)?;
+    named.check_set()?;
     let (people, now) = (of_people(vm, &named.kept.key), vm.now());
     let (people, until) = if is_guardian(vm)? {
         let people = match wanted {
@@ -132,7 +132,7 @@ pub(crate) fn of_scope<P: Purse>(vm: &mut P, arguments: &mut Arguments<'_>, tigh
     }
     let holds = of_guard(vm, &named.kept.key);
     let holds = if tightens {
-        named.check_set(vm)?;
+        named.check_set()?;
         holds.tighten(scope, wanted)
     } else {
         holds.loosen(scope, wanted)
