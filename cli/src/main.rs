@@ -8,6 +8,7 @@ mod guard;
 mod import;
 mod keeper;
 mod key;
+mod limiter;
 mod node;
 mod out;
 mod signals;
@@ -38,6 +39,9 @@ enum Command {
     /// Build, deploy, look at and operate a guard.
     #[command(subcommand)]
     Guard(guard::Command),
+    /// Deploy, look at and change a limiter: how much of an asset leaves a contract within a time.
+    #[command(subcommand)]
+    Limiter(limiter::Command),
     /// Run the keeper: it checks every rule at every block and trips the guard.
     #[command(subcommand)]
     Keeper(keeper::Command),
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         match cordon.command {
             Command::Node(args) => node::run(*args).await,
             Command::Guard(command) => guard::run(command).await,
+            Command::Limiter(command) => limiter::run(command).await,
             Command::Keeper(command) => keeper::run(&command).await,
             Command::Drill(args) => drill::run(&args).await,
             Command::Import(command) => import::run(&command),
@@ -87,7 +92,7 @@ impl Command {
     fn log_filter(&self) -> &'static str {
         match self {
             Self::Node(_) => "warn,cordon_node=info",
-            Self::Guard(_) | Self::Check(_) | Self::Import(_) => "warn,cordon_client=info",
+            Self::Guard(_) | Self::Limiter(_) | Self::Check(_) | Self::Import(_) => "warn,cordon_client=info",
             Self::Keeper(_) => "warn,cordon_keeper=info",
             // Its steps and its results say it all; many a guard is deployed and many an alarm raised on the way.
             Self::Drill(_) => "off",

@@ -9,6 +9,7 @@ pub mod config;
 pub mod deploy;
 pub mod guard;
 pub mod import;
+pub mod limiter;
 pub mod operate;
 pub mod playbook;
 pub mod precompiles;

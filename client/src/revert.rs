@@ -4,9 +4,10 @@ use alloy::primitives::hex;
 use alloy::sol_types::{ContractError, SolInterface};
 
 use crate::guard::ICordonGuard::ICordonGuardErrors;
+use crate::limiter::ICordonLimiter::ICordonLimiterErrors;
 use crate::precompiles::{ArbWasm::ArbWasmErrors, StylusDeployer::StylusDeployerErrors};
 
-/// Revert data in words: texts of `require`, panics, the errors of guard, ArbWasm and StylusDeployer by name; other data
+/// Revert data in words: texts of `require`, panics, the errors of guard, limiter, ArbWasm and StylusDeployer by name; other data
 /// in hex.
 pub fn revert_reason(data: &[u8]) -> String {
     if data.is_empty() {
@@ -18,6 +19,9 @@ pub fn revert_reason(data: &[u8]) -> String {
             ContractError::Revert(revert) => format!("\"{}\"", revert.reason),
             ContractError::Panic(panic) => panic.to_string(),
         };
+    }
+    if let Ok(error) = ICordonLimiterErrors::abi_decode(data) {
+        return named(&format!("{error:?}")).to_owned();
     }
     if let Ok(error) = ArbWasmErrors::abi_decode(data) {
         return named(&format!("{error:?}")).to_owned();

@@ -52,7 +52,7 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load(&self) -> eyre::Result<Config> {
+    pub(crate) fn load(&self) -> eyre::Result<Config> {
         Ok(Config::load(&self.config)?)
     }
 }
@@ -71,7 +71,7 @@ pub(crate) async fn run(command: Command) -> eyre::Result<()> {
     }
 }
 
-fn root(given: Option<&Path>) -> eyre::Result<PathBuf> {
+pub(crate) fn root(given: Option<&Path>) -> eyre::Result<PathBuf> {
     let start = match given {
         Some(folder) => folder.to_owned(),
         None => std::env::current_dir()?,
@@ -96,14 +96,14 @@ async fn build(args: &BuildArgs) -> eyre::Result<()> {
 }
 
 /// The guard that a command is about.
-fn deployed(config: &Config) -> eyre::Result<alloy::primitives::Address> {
+pub(crate) fn deployed(config: &Config) -> eyre::Result<alloy::primitives::Address> {
     config.guard.address.ok_or_eyre(
         "`address` is missing in [guard]: deploy the guard with `cordon guard deploy`, then put its address there",
     )
 }
 
 /// Id of the scope of that name.
-fn scope(config: &Config, name: &str) -> eyre::Result<u8> {
+pub(crate) fn scope(config: &Config, name: &str) -> eyre::Result<u8> {
     config.scope(name).ok_or_else(|| {
         let help = cordon_client::config::suggest(name, config.guard.scopes.iter().map(String::as_str));
         eyre::eyre!(
