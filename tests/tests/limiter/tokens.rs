@@ -1,6 +1,8 @@
 //! Tokens as they really are, by both interfaces: everything that went in comes out, and nobody pays for anybody else.
 
-use crate::world::{ALICE, ANYONE, BOB, DAY, GOVERNOR, ICordonLimiter, LIMIT, NATIVE, Token, Treasury, World, events};
+use crate::world::{
+    ALICE, ANYONE, BOB, DAY, GOVERNOR, GUARDIAN, ICordonLimiter, LIMIT, NATIVE, Token, Treasury, World, events,
+};
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::{SolCall, SolError};
 
@@ -183,7 +185,7 @@ async fn a_protected_contract_takes_nothing_that_it_has_not_brought() {
     for asset in [world.token, rebasing] {
         let item = world.pay(asset, ALICE, 50 * LIMIT).await.expect("an item");
         let call = ICordonLimiter::setLimitCall {
-            protocol: BOB,
+            protocol: GUARDIAN,
             ..world.limit_call(asset, |limit| limit.rebasing = asset == rebasing)
         };
         world.ok(GOVERNOR, world.limiter, call).await;
@@ -191,9 +193,9 @@ async fn a_protected_contract_takes_nothing_that_it_has_not_brought() {
             asset,
             class: 0,
             amount: item.amount,
-            recipient: BOB,
+            recipient: GUARDIAN,
         };
-        assert!(!world.send(BOB, world.limiter, claim).await.status());
+        assert!(!world.send(GUARDIAN, world.limiter, claim).await.status());
         world.pass(DAY).await;
         assert_eq!(world.release(item.item).await.amount, item.amount);
     }
