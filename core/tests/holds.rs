@@ -149,12 +149,12 @@ fn tightening_further_is_paid_for_once() {
     let full = quarter.tighten(Hold::Full, START).unwrap();
     assert_eq!(full.budget(START), quarter.budget(START));
     // Three days in a row, and what comes back meanwhile; then nothing is left to be held with.
-    let (mut people, mut now) = (full, START);
-    let spent = loop {
-        now = people.until();
+    let mut people = full;
+    let (spent, now) = loop {
+        let now = people.until();
         match people.tighten(Hold::Full, now) {
             Ok(held) => people = held,
-            Err(error) => break error,
+            Err(error) => break (error, now),
         }
     };
     assert!(matches!(spent, HoldError::BudgetSpent { available: 0 }), "{spent}");
