@@ -9,8 +9,6 @@
 
 mod common;
 
-use cordon_client::config::Config;
-
 use common::parse;
 
 const FULL: &str = include_str!("data/full.toml");

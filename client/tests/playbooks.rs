@@ -10,9 +10,8 @@
 use std::path::Path;
 
 use cordon_client::Config;
-use cordon_client::config::{Audience, Severity};
-use cordon_client::playbook::{Act, Does, OnFailure, Playbook, cacao, to_toml};
-use cordon_core::Level;
+use cordon_client::config::Severity;
+use cordon_client::playbook::{Does, Playbook, cacao, to_toml};
 
 const AROUND: &str = r#"
 [chain]
