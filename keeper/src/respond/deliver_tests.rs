@@ -1,9 +1,6 @@
 //! Delivery against a real anvil: lost, stuck, underpriced and foreign transactions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use std::time::Duration;
 
 use alloy::network::TransactionBuilder;
@@ -22,8 +19,8 @@ use super::deliver::{Call, DeliverError, DeliverSettings, Delivered, Delivery};
 use crate::chain::{BlockRef, Rpc};
 use crate::decide::{Act, Decision, Reading};
 use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
+use crate::respond::common::Anvil;
 use crate::rules::Sightings;
-use common::Anvil;
 
 const TARGET: Address = Address::repeat_byte(0x77);
 

@@ -4,6 +4,9 @@
 mod account;
 mod answer;
 mod armory;
+#[cfg(test)]
+#[path = "../../tests/common/mod.rs"]
+mod common;
 mod confirm;
 mod deliver;
 #[cfg(test)]

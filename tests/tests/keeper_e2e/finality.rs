@@ -8,7 +8,7 @@ use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::world::{KEEPER, Rules, World, until};
+use crate::world::{KEEPER, Rules, Running, World, until};
 
 /// How far `safe` lags behind the head; `finalized` lags twice as far.
 const LAG: u64 = 8;
@@ -65,6 +65,19 @@ async fn mine(world: &World, blocks: u64) {
     }
 }
 
+/// A keeper whose first heartbeat is in a block: from then on for minutes nobody makes blocks but the test.
+async fn keeper(world: &World) -> Running {
+    let keeper = world.keeper().await;
+    until("the heartbeat is there", || async {
+        let guard = ICordonGuard::new(world.guard, &world.provider);
+        guard.lastHeartbeat().call().await.unwrap() != 0
+    })
+    .await;
+    let height = world.height().await;
+    followed(&keeper.store, height).await;
+    keeper
+}
+
 /// Replaces the newest blocks by empty ones; what was in them is gone for good.
 async fn reorg(world: &World, depth: u64) {
     world.rpc("evm_setAutomine", json!([false])).await;
@@ -97,7 +110,7 @@ async fn verdict(store: &Store, number: u64, rule: u16) -> Verdict {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breach_is_decided_on_when_its_block_is_safe_or_final_and_not_before() {
     let world = lagging().await;
-    let mut keeper = world.keeper().await;
+    let mut keeper = keeper(&world).await;
     let bad = world.set(GAUGE, 5_000).await;
     mine(&world, LAG - 1).await;
     followed(&keeper.store, bad + LAG - 1).await;
@@ -124,7 +137,7 @@ async fn a_breach_is_decided_on_when_its_block_is_safe_or_final_and_not_before()
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_reorg_above_the_tag_takes_back_was_never_a_breach() {
     let world = lagging().await;
-    let keeper = world.keeper().await;
+    let keeper = keeper(&world).await;
     let bad = world.set(GAUGE, 5_000).await;
     mine(&world, 2).await;
     followed(&keeper.store, bad + 2).await;
@@ -152,7 +165,7 @@ async fn what_a_reorg_above_the_tag_takes_back_was_never_a_breach() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reorg_below_the_tag_is_seen_and_the_keeper_goes_on() {
     let world = lagging().await;
-    let mut keeper = world.keeper().await;
+    let mut keeper = keeper(&world).await;
     let bad = world.set(GAUGE, 5_000).await;
     mine(&world, LAG).await;
     keeper.contained().await;

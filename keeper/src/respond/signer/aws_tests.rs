@@ -1,14 +1,12 @@
 //! A key in AWS KMS, against a server that speaks its protocol (JSON 1.1, DER, Signature Version 4).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../../../tests/common/mod.rs"]
-mod common;
-
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::respond::common::Anvil;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, Signature};
 use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
@@ -18,7 +16,6 @@ use axum::body::Bytes as Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use common::Anvil;
 use cordon_client::config::Secret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

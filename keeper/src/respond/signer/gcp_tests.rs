@@ -1,9 +1,6 @@
 //! A key in GCP KMS, against a server that speaks its protocol: gRPC over HTTP/2.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../../../tests/common/mod.rs"]
-mod common;
-
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::respond::common::Anvil;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, Bytes as Data};
 use alloy_signer_gcp::gcloud_sdk::TokenSourceType;
@@ -29,7 +27,6 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Json, Router};
-use common::Anvil;
 use cordon_client::config::{GcpKeyVersion, Secret};
 use hyper::body::Frame;
 use serde_json::{Value, json};
