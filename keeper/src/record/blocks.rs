@@ -31,6 +31,20 @@ pub struct Witnessed {
     pub named: bool,
 }
 
+/// A stored block's hash, number, parent and timestamp.
+pub(super) type BlockRow = (Vec<u8>, i64, Vec<u8>, i64);
+
+/// The block of a row. Its base fee is not stored.
+pub(super) fn block_of((hash, number, parent, timestamp): BlockRow) -> Result<BlockRef, StoreError> {
+    Ok(BlockRef {
+        number: uint("block number", number)?,
+        hash: word("block hash", &hash)?,
+        parent: word("block hash", &parent)?,
+        timestamp: uint("block timestamp", timestamp)?,
+        base_fee: 0,
+    })
+}
+
 /// Everything that makes a block done.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockRecord<'a> {
@@ -238,8 +252,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn window(&self, most: u32) -> Result<Vec<BlockRef>, StoreError> {
-        type Row = (Vec<u8>, i64, Vec<u8>, i64);
-        let rows: Vec<Row> = query_as(
+        let rows: Vec<BlockRow> = query_as(
             // The tip first, by itself: joined, SQLite would look for it beside every block of the record.
             "SELECT hash, number, parent, timestamp FROM blocks WHERE canonical = 1
                 AND number <= (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)
@@ -248,18 +261,7 @@ impl Store {
         .bind(i64::from(most))
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .rev()
-            .map(|(hash, number, parent, timestamp)| {
-                Ok(BlockRef {
-                    number: uint("block number", number)?,
-                    hash: word("block hash", &hash)?,
-                    parent: word("block hash", &parent)?,
-                    timestamp: uint("block timestamp", timestamp)?,
-                    base_fee: 0,
-                })
-            })
-            .collect()
+        rows.into_iter().rev().map(block_of).collect()
     }
 
     /// Scopes of a block that were not `Normal`; `None` when the record has no such block.

@@ -89,6 +89,21 @@ pub(super) struct Opening<'a> {
     pub(super) channels: &'a [String],
 }
 
+impl<'a> Opening<'a> {
+    /// What an incident begins with that a decision opens.
+    pub(super) fn of(block: &'a BlockRef, decision: &'a Decision, names: &'a Names) -> Self {
+        Self {
+            scope: decision.scope,
+            scope_name: names.scope(decision.scope),
+            severity: decision.severity,
+            block,
+            decision: Some((decision, names.rule(decision.rule))),
+            why: None,
+            channels: names.route(decision.rule),
+        }
+    }
+}
+
 pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> Result<i64, StoreError> {
     let decision = opening.decision.as_ref();
     let number = int("block number", opening.block.number)?;
@@ -146,15 +161,7 @@ pub(super) async fn detect(
     let (id, kind) = match held {
         Some(id) => (id, "breached again"),
         None => {
-            let opening = Opening {
-                scope: decision.scope,
-                scope_name: names.scope(decision.scope),
-                severity: decision.severity,
-                block: record.block,
-                decision: Some((decision, name)),
-                why: None,
-                channels: names.route(decision.rule),
-            };
+            let opening = Opening::of(record.block, decision, names);
             (open(connection, &opening).await?, "detected")
         }
     };

@@ -19,15 +19,7 @@ pub(super) async fn note(
         let id = match incidents::of_scope(connection, decision.scope).await? {
             Some(id) => id,
             None => {
-                let opening = Opening {
-                    scope: decision.scope,
-                    scope_name: names.scope(decision.scope),
-                    severity: decision.severity,
-                    block: record.block,
-                    decision: Some((decision, name.clone())),
-                    why: None,
-                    channels: names.route(decision.rule),
-                };
+                let opening = Opening::of(record.block, decision, names);
                 incidents::open(connection, &opening).await?
             }
         };

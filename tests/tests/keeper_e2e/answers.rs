@@ -14,9 +14,9 @@ use cordon_testkit::{Fault, Postgres, RpcProxy};
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, key, until};
+use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, key, stop_board, until};
 
-const AUTHORITY: Rules = Rules(
+const AUTHORITY: Rules = Rules(concat!(
     r#"
 [[invariant]]
 id       = "gauge-low"
@@ -26,17 +26,9 @@ robust   = true
 level    = "ReduceOnly"
 severity = "P1"
 respond  = "contain"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
-);
+    stop_board!()
+));
 
 pub(crate) const PROTOCOL: Rules = Rules(
     r#"

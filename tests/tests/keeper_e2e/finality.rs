@@ -8,13 +8,13 @@ use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::world::{KEEPER, Rules, Running, World, until};
+use crate::world::{KEEPER, Rules, Running, World, stop_board, until};
 
 /// How far `safe` lags behind the head; `finalized` lags twice as far.
 const LAG: u64 = 8;
 
 /// One rule on what is safe, in one scope, and one on what is final, in another.
-const SETTLED: Rules = Rules(
+const SETTLED: Rules = Rules(concat!(
     r#"
 [[invariant]]
 id       = "gauge-safe"
@@ -33,17 +33,9 @@ robust   = true
 level    = "ReduceOnly"
 severity = "P1"
 finality = "finalized"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
-);
+    stop_board!()
+));
 
 const OTHER_KEY: U256 = U256::from_limbs([2, 0, 0, 0]);
 

@@ -10,7 +10,7 @@ use cordon_keeper::{KeeperEvent, Signers};
 use serde_json::json;
 
 use crate::board::{Board, GAUGE, STOPPED};
-use crate::world::{GAUGE_RULE, GUARDIAN, KEEPER, OTHER, Rules, USER, World, key, until};
+use crate::world::{GAUGE_RULE, GUARDIAN, KEEPER, OTHER, Rules, USER, World, key, stop_board, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breach_is_contained_one_block_later_and_reported() {
@@ -150,7 +150,7 @@ async fn two_keepers_race_and_the_guard_is_tripped_once() {
     keeper.stop().await;
 }
 
-const WITNESS_RULE: Rules = Rules(
+const WITNESS_RULE: Rules = Rules(concat!(
     r#"
 [[invariant]]
 id       = "account-solvent"
@@ -161,17 +161,9 @@ rule     = "board.debt(account) <= 100"
 robust   = true
 level    = "ReduceOnly"
 severity = "P1"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
-);
+    stop_board!()
+));
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_an_event_named_is_remembered_and_is_the_witness() {
@@ -199,7 +191,7 @@ async fn an_account_that_an_event_named_is_remembered_and_is_the_witness() {
     keeper.stop().await;
 }
 
-const SPOT_RULE: Rules = Rules(
+const SPOT_RULE: Rules = Rules(concat!(
     r#"
 [[invariant]]
 id       = "gauge-spot"
@@ -207,17 +199,9 @@ scope    = "market"
 rule     = "board.get(0) <= 100"
 level    = "ReduceOnly"
 severity = "P2"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
-);
+    stop_board!()
+));
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spot_rule_needs_two_observations_and_stops_at_reduce_only() {

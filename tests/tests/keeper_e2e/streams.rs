@@ -7,9 +7,9 @@ use cordon_client::guard::ICordonGuard;
 use cordon_keeper::record::AlarmKind;
 use serde_json::json;
 
-use crate::world::{HEARTBEAT, KEEPER, Rules, USER, World, until};
+use crate::world::{HEARTBEAT, KEEPER, Rules, USER, World, stop_board, until};
 
-const DRIFT: Rules = Rules(
+const DRIFT: Rules = Rules(concat!(
     r#"
 [[invariant]]
 id       = "gauge-steady"
@@ -17,17 +17,9 @@ scope    = "market"
 rule     = "near(board.get(0), anchor(board.get(0), 1 min), 10 %)"
 level    = "ReduceOnly"
 severity = "P1"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
-);
+    stop_board!()
+));
 
 async fn stream(world: &World) -> ICordonGuard::Stream {
     let guard = ICordonGuard::new(world.guard, &world.provider);

@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::board::GAUGE;
 use crate::process::{Process, watching};
-use crate::world::{Rules, World, until};
+use crate::world::{Rules, World, stop_board, until};
 
-const TOLD: Rules = Rules(
+const TOLD: Rules = Rules(concat!(
     r#"
 [[invariant]]
 id       = "gauge-low"
@@ -22,23 +22,16 @@ rule     = "board.get(0) <= 100"
 robust   = true
 level    = "ReduceOnly"
 severity = "P1"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
-
+"#,
+    stop_board!(),
+    r#"
 [[notify]]
 id     = "own"
 via    = "webhook"
 url    = { file = "hook-url" }
 secret = { file = "hook-secret" }
-"#,
-);
+"#
+));
 
 /// A receiver of webhooks: what it was told, in order.
 async fn receiver() -> (String, Arc<Mutex<Vec<Value>>>) {

@@ -9,7 +9,7 @@ use cordon_keeper::record::{AlarmKind, IncidentState, IntentKind, Outcome};
 use cordon_keeper::{KeeperEvent, Options};
 
 use crate::board::{GAUGE, MOOD, STOPPED};
-use crate::world::{GAUGE_RULE, KEEPER, Rules, World, until};
+use crate::world::{GAUGE_RULE, KEEPER, Rules, World, stop_board, until};
 
 const TWO_RULES: Rules = Rules(
     r#"
@@ -175,7 +175,7 @@ async fn a_containment_that_is_reorganised_away_is_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_may_be_answered_by_authority_once_the_heartbeat_is_fresh() {
-    let world = World::new(&Rules(
+    let world = World::new(&Rules(concat!(
         r#"
 [[invariant]]
 id      = "gauge-low"
@@ -184,17 +184,9 @@ rule    = "board.get(0) <= 100"
 robust  = true
 level   = "ReduceOnly"
 respond = "contain"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
 "#,
-    ))
+        stop_board!()
+    )))
     .await;
     let mut keeper = world.keeper().await;
     until("the heartbeat is there", || async {

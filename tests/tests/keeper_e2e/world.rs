@@ -43,17 +43,10 @@ pub(crate) fn key(index: u32) -> PrivateKeySigner {
 /// Rules and containment calls of a test, in TOML.
 pub(crate) struct Rules(pub(crate) &'static str);
 
-/// A robust rule on the gauge, and the call that stops the board.
-pub(crate) const GAUGE_RULE: Rules = Rules(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
+/// The containment call of the market in TOML: it stops the board.
+macro_rules! stop_board {
+    () => {
+        r#"
 [[containment]]
 id     = "stop-board"
 scope  = "market"
@@ -62,8 +55,26 @@ call   = "board.set(1, 1)"
 done   = "board.get(1) == 1"
 closes = ["Increase"]
 undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#
+    };
+}
+// The storms, which borrow this module, have no rules of their own.
+#[allow(unused_imports)]
+pub(crate) use stop_board;
+
+/// A robust rule on the gauge, and the call that stops the board.
+pub(crate) const GAUGE_RULE: Rules = Rules(concat!(
+    r#"
+[[invariant]]
+id       = "gauge-low"
+scope    = "market"
+rule     = "board.get(0) <= 100"
+robust   = true
+level    = "ReduceOnly"
+severity = "P1"
 "#,
-);
+    stop_board!()
+));
 
 pub(crate) struct World {
     pub(crate) node: NodeHandle,

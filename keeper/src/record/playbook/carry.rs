@@ -8,11 +8,12 @@ use cordon_core::rule::value::Int;
 use super::{Open, PlayPlan, Played};
 use crate::chain::BlockRef;
 use crate::decide::playbook::StepStatus;
+use crate::record::blocks::{BlockRow, block_of};
 use crate::record::db::{Connection, query, query_as};
 use crate::record::incidents::{self, Entry};
 use crate::record::intents::{self, NewIntent};
 use crate::record::notices::{NewNotice, incident_topic, tell};
-use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text, uint, word};
+use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text};
 
 /// Carries out steps of one run.
 pub(super) struct Desk<'a> {
@@ -292,21 +293,12 @@ impl Desk<'_> {
 
 /// The newest block up to which everything is done.
 async fn newest(connection: &mut Connection) -> Result<Option<BlockRef>, StoreError> {
-    let row: Option<(Vec<u8>, i64, Vec<u8>, i64)> = query_as(
+    let row: Option<BlockRow> = query_as(
         "SELECT b.hash, b.number, b.parent, b.timestamp FROM checkpoint c JOIN blocks b ON b.hash = c.hash WHERE c.id = 1",
     )
     .fetch_optional(connection)
     .await?;
-    row.map(|(hash, number, parent, timestamp)| {
-        Ok(BlockRef {
-            number: uint("block number", number)?,
-            hash: word("block hash", &hash)?,
-            parent: word("block hash", &parent)?,
-            timestamp: uint("block timestamp", timestamp)?,
-            base_fee: 0,
-        })
-    })
-    .transpose()
+    row.map(block_of).transpose()
 }
 
 /// Whether an action that a step waits for is over.
