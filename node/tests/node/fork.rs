@@ -12,28 +12,11 @@ use crate::support::*;
 /// An anvil of chain 42161 with a counter that stands at 2.
 async fn upstream() -> (Anvil, alloy::primitives::Address) {
     let anvil = Anvil::start(&["--chain-id", "42161"]).await;
-    let counter = deploy_upstream(&anvil).await;
+    let counter = anvil.send(counter_creation()).await.contract_address.unwrap();
     for _ in 0..2 {
-        send_upstream(&anvil, serde_json::to_value(count_up(counter)).unwrap()).await;
+        anvil.send(count_up(counter)).await;
     }
     (anvil, counter)
-}
-
-async fn send_upstream(anvil: &Anvil, request: serde_json::Value) -> alloy::rpc::types::TransactionReceipt {
-    let provider = anvil.provider();
-    let hash: B256 = provider
-        .raw_request("eth_sendTransaction".into(), (request,))
-        .await
-        .unwrap();
-    eventually("a receipt of anvil", async || {
-        provider.get_transaction_receipt(hash).await.unwrap()
-    })
-    .await
-}
-
-async fn deploy_upstream(anvil: &Anvil) -> alloy::primitives::Address {
-    let receipt = send_upstream(anvil, serde_json::to_value(counter_creation()).unwrap()).await;
-    receipt.contract_address.unwrap()
 }
 
 #[tokio::test]
@@ -175,7 +158,7 @@ async fn an_older_block_can_be_forked() {
 async fn the_fork_stays_where_it_was_while_the_chain_goes_on() {
     let (anvil, counter) = upstream().await;
     let node = spawn(anvil.fork_config()).await.unwrap();
-    send_upstream(&anvil, serde_json::to_value(count_up(counter)).unwrap()).await;
+    anvil.send(count_up(counter)).await;
     assert_eq!(anvil.provider().call(read_count(counter)).await.unwrap(), word(3));
     assert_eq!(
         plain(&node.http_endpoint()).call(read_count(counter)).await.unwrap(),
@@ -291,8 +274,7 @@ async fn traces_of_before_the_fork_follow_the_tracer_that_was_asked_for() {
 #[tokio::test]
 async fn a_fork_may_have_a_chain_id_of_its_own() {
     let anvil = Anvil::start(&[]).await;
-    let upstream = plain(&anvil.endpoint);
-    let mined = send(&upstream, transfer(ALICE, BOB, 1)).await.transaction_hash;
+    let mined = anvil.send(transfer(ALICE, BOB, 1)).await.transaction_hash;
     let node = spawn(NodeConfig {
         chain_id: Some(1_337),
         ..anvil.fork_config()

@@ -130,8 +130,7 @@ async fn replays_and_calls_tell_output_steps_and_state() {
 #[tokio::test]
 async fn blocks_before_the_fork_are_asked_of_the_forked_chain() {
     let anvil = Anvil::start(&[]).await;
-    let upstream = anvil.provider();
-    let old = send_to_anvil(&upstream, transfer(ALICE, BOB, 5)).await;
+    let old = anvil.send(transfer(ALICE, BOB, 5)).await.transaction_hash;
     let node = spawn(anvil.fork_config()).await.unwrap();
     let provider = plain(&node.http_endpoint());
     let new = send(&provider, transfer(ALICE, BOB, 6)).await.transaction_hash;
@@ -151,18 +150,6 @@ async fn blocks_before_the_fork_are_asked_of_the_forked_chain() {
         .await
         .unwrap();
     assert!(second.try_into_pre_state_frame().is_ok());
-}
-
-async fn send_to_anvil(provider: &DynProvider, request: TransactionRequest) -> B256 {
-    let hash: B256 = provider
-        .raw_request("eth_sendTransaction".into(), (request,))
-        .await
-        .unwrap();
-    eventually("the receipt", async || {
-        provider.get_transaction_receipt(hash).await.unwrap()
-    })
-    .await;
-    hash
 }
 
 #[tokio::test]

@@ -14,14 +14,7 @@ async fn four_blocks() -> (Anvil, Vec<B256>, Vec<B256>) {
     let anvil = Anvil::start(&[]).await;
     let up = anvil.provider();
     for _ in 0..4 {
-        let hash: B256 = up
-            .raw_request("eth_sendTransaction".into(), (transfer(ALICE, BOB, 1),))
-            .await
-            .unwrap();
-        eventually("a receipt of anvil", async || {
-            up.get_transaction_receipt(hash).await.unwrap()
-        })
-        .await;
+        anvil.send(transfer(ALICE, BOB, 1)).await;
     }
     let (mut blocks, mut transactions) = (Vec::new(), vec![B256::ZERO]);
     for number in 0..=4u64 {

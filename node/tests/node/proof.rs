@@ -62,15 +62,7 @@ async fn on_a_fresh_chain_accounts_and_slots_are_proved() {
 async fn on_a_fork_what_was_not_touched_is_proved_by_the_forked_chain() {
     let anvil = Anvil::start(&[]).await;
     let upstream = anvil.provider();
-    let hash: B256 = upstream
-        .raw_request("eth_sendTransaction".into(), (counter_creation(),))
-        .await
-        .unwrap();
-    let receipt = eventually("the receipt", async || {
-        upstream.get_transaction_receipt(hash).await.unwrap()
-    })
-    .await;
-    let counter = receipt.contract_address.unwrap();
+    let counter = anvil.send(counter_creation()).await.contract_address.unwrap();
     let node = spawn(anvil.fork_config()).await.unwrap();
     let provider = plain(&node.http_endpoint());
     let at_fork = provider.get_proof(counter, vec![B256::ZERO]).number(1).await.unwrap();

@@ -32,12 +32,8 @@ async fn anvils_dump_loads_here() {
     let up = anvil.provider();
     let mut sent = Vec::new();
     for request in [counter_creation(), transfer(BOB, ALICE, 5)] {
-        let hash: alloy::primitives::B256 = up.raw_request("eth_sendTransaction".into(), (request,)).await.unwrap();
-        let receipt = eventually("a receipt of anvil", async || {
-            up.get_transaction_receipt(hash).await.unwrap()
-        })
-        .await;
-        sent.push((hash, receipt));
+        let receipt = anvil.send(request).await;
+        sent.push((receipt.transaction_hash, receipt));
     }
     let counter = sent[0].1.contract_address.unwrap();
     // Sent without a key: anvil gives it a hash that its encoding does not have.
@@ -45,12 +41,8 @@ async fn anvils_dump_loads_here() {
     raw(&up, "anvil_setBalance", json!([counter, "0xde0b6b3a7640000"])).await;
     let mut request = count_up(counter);
     request.from = Some(counter);
-    let hash: alloy::primitives::B256 = up.raw_request("eth_sendTransaction".into(), (request,)).await.unwrap();
-    let receipt = eventually("a receipt of anvil", async || {
-        up.get_transaction_receipt(hash).await.unwrap()
-    })
-    .await;
-    sent.push((hash, receipt));
+    let receipt = anvil.send(request).await;
+    sent.push((receipt.transaction_hash, receipt));
     let packed = raw(&up, "anvil_dumpState", json!([])).await;
     let head = up.get_block_number().await.unwrap();
 
@@ -113,14 +105,7 @@ async fn a_dump_from_here_loads_in_anvil() {
         let receipt = receipt_of(&up, counted.transaction_hash).await;
         assert_eq!(receipt["from"], json!(counter));
         assert_eq!(receipt["logs"].as_array().unwrap().len(), 1);
-        let hash: alloy::primitives::B256 = up
-            .raw_request("eth_sendTransaction".into(), (count_up(counter),))
-            .await
-            .unwrap();
-        eventually("a receipt of anvil", async || {
-            up.get_transaction_receipt(hash).await.unwrap()
-        })
-        .await;
+        anvil.send(count_up(counter)).await;
         assert_eq!(up.call(read_count(counter)).await.unwrap(), word(2));
     }
 }
@@ -298,11 +283,7 @@ async fn anvils_states_of_older_blocks_are_read() {
     let mut request = counter_creation();
     let mut counter = None;
     for _ in 0..4 {
-        let hash: B256 = up.raw_request("eth_sendTransaction".into(), (request,)).await.unwrap();
-        let receipt = eventually("a receipt of anvil", async || {
-            up.get_transaction_receipt(hash).await.unwrap()
-        })
-        .await;
+        let receipt = anvil.send(request).await;
         counter = counter.or(receipt.contract_address);
         request = count_up(counter.unwrap());
     }

@@ -55,7 +55,7 @@ pub(crate) async fn raw(provider: &DynProvider, method: &'static str, params: Va
     provider.raw_request(method.into(), params).await.unwrap()
 }
 
-/// Sends from an account of the node and takes the receipt, which must be there.
+/// Sends from an account of the node and takes the receipt, which must be there: of our node, not of anvil ([`Anvil::send`]).
 pub(crate) async fn send(provider: &DynProvider, request: TransactionRequest) -> TransactionReceipt {
     let hash: B256 = provider
         .raw_request("eth_sendTransaction".into(), (request,))
@@ -139,6 +139,19 @@ impl Anvil {
 
     pub(crate) fn provider(&self) -> DynProvider {
         plain(&self.endpoint)
+    }
+
+    /// Sends from an account of anvil and waits for the receipt: anvil mines after it has answered.
+    pub(crate) async fn send(&self, request: TransactionRequest) -> TransactionReceipt {
+        let provider = self.provider();
+        let hash: B256 = provider
+            .raw_request("eth_sendTransaction".into(), (request,))
+            .await
+            .unwrap();
+        eventually("a receipt of anvil", async || {
+            provider.get_transaction_receipt(hash).await.unwrap()
+        })
+        .await
     }
 
     pub(crate) fn fork_config(&self) -> NodeConfig {

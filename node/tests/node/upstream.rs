@@ -98,7 +98,7 @@ async fn an_endpoint_that_never_answers_is_a_clear_error_in_bounded_time() {
         .unwrap();
         let mut config = impatient(&proxy);
         config.fork_requests.retries = 2;
-        config.fork_requests.timeout = Duration::from_millis(200);
+        config.fork_requests.timeout = Duration::from_millis(500);
         let node = spawn(config).await.unwrap();
         let provider = plain(&node.http_endpoint());
         healthy.store(false, Ordering::SeqCst);
@@ -187,15 +187,8 @@ async fn headers_reach_the_endpoint_and_requests_are_paced() {
 #[tokio::test]
 async fn the_past_of_the_forked_chain_is_asked_for_once() {
     let (anvil, _) = upstream().await;
-    let up = anvil.provider();
-    let hash: B256 = up
-        .raw_request("eth_sendTransaction".into(), (transfer(ALICE, BOB, 1),))
-        .await
-        .unwrap();
-    let block = eventually("the block", async || {
-        up.get_transaction_receipt(hash).await.unwrap()?.block_hash
-    })
-    .await;
+    let receipt = anvil.send(transfer(ALICE, BOB, 1)).await;
+    let (hash, block) = (receipt.transaction_hash, receipt.block_hash.unwrap());
     let proxy = RpcProxy::start(&anvil.endpoint, |_, _| Fault::None).await.unwrap();
     let node = spawn(impatient(&proxy)).await.unwrap();
     let provider = plain(&node.http_endpoint());
