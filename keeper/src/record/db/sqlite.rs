@@ -10,13 +10,22 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Column, Row as _, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Database, Kind, Row, Session, Value};
 use crate::record::StoreError;
 
+/// How long somebody else's transaction (a command beside the keeper) is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
 /// The file.
 #[derive(Debug)]
-pub(super) struct Sqlite(SqlitePool);
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+    /// Whose turn it is to write. SQLite lets who waits for its lock try again now and then, so that on a slow disk one that writes
+    /// much starves the others until they give up; here they get it in the order in which they came.
+    turn: Arc<Mutex<()>>,
+}
 
 impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
@@ -27,7 +36,7 @@ impl Sqlite {
             // An intent must outlive a power cut: every commit reaches the disk.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
+            .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options)
@@ -37,25 +46,29 @@ impl Sqlite {
                 source,
             })?;
         sqlx::migrate!("./migrations/sqlite").run(&pool).await?;
-        Ok(Self(pool))
+        Ok(Self {
+            pool,
+            turn: Arc::default(),
+        })
     }
 }
 
 impl Database for Sqlite {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
         Box::pin(async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
             // The write lock from the start, so that the transaction cannot fail half way for want of it.
-            let tx = self.0.begin_with("BEGIN IMMEDIATE").await?;
-            Ok(Box::new(Writing(tx)) as Box<dyn Session>)
+            let tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            Ok(Box::new(Writing { tx, turn }) as Box<dyn Session>)
         })
     }
 
     fn acquire(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
-        Box::pin(async { Ok(Box::new(Reading(self.0.acquire().await?)) as Box<dyn Session>) })
+        Box::pin(async { Ok(Box::new(Reading(self.pool.acquire().await?)) as Box<dyn Session>) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.close())
+        Box::pin(self.pool.close())
     }
 
     fn is_shared(&self) -> bool {
@@ -63,21 +76,28 @@ impl Database for Sqlite {
     }
 }
 
-struct Writing(sqlx::Transaction<'static, sqlx::Sqlite>);
+struct Writing {
+    tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+    turn: OwnedMutexGuard<()>,
+}
 
 struct Reading(PoolConnection<sqlx::Sqlite>);
 
 impl Session for Writing {
     fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
-        Box::pin(fetch(&mut self.0, sql, values))
+        Box::pin(fetch(&mut self.tx, sql, values))
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(execute(&mut self.0, sql, values))
+        Box::pin(execute(&mut self.tx, sql, values))
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
-        Box::pin(self.0.commit())
+        Box::pin(async move {
+            let committed = self.tx.commit().await;
+            drop(self.turn);
+            committed
+        })
     }
 }
 
@@ -137,4 +157,36 @@ fn read(row: &SqliteRow, columns: &Arc<[String]>) -> Result<Row, sqlx::Error> {
         })
         .collect::<Result<_, sqlx::Error>>()?;
     Ok(Row::new(Arc::clone(columns), values))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_writes_waits_for_its_turn_however_long_the_others_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Arc::new(Sqlite::open(&dir.path().join("cordon.db")).await.unwrap());
+        let first = file.begin().await.unwrap();
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut others = Vec::new();
+        for number in 0..3 {
+            let (file, order) = (Arc::clone(&file), Arc::clone(&order));
+            others.push(tokio::spawn(async move {
+                let turn = file.begin().await.unwrap();
+                order.lock().unwrap().push(number);
+                turn.commit().await.unwrap();
+            }));
+            // Each is in the queue before the next comes.
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(BUSY + Duration::from_millis(500)).await;
+        assert!(order.lock().unwrap().is_empty(), "one at a time");
+        first.commit().await.unwrap();
+        for other in others {
+            other.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2], "in the order in which they came");
+    }
 }
