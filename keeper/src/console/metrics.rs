@@ -299,7 +299,7 @@ async fn recorded(registry: &mut Registry, shown: &Shown) -> Result<(), StoreErr
     gauge(
         registry,
         "notices_undelivered",
-        "Messages that are on their way",
+        "Messages that people have not got yet",
         Some(undelivered),
     );
     let topics = shown.store.open_topics().await?;

@@ -30,6 +30,7 @@ pub struct Desk {
     store: Store,
     alarms: Alarms,
     origin: Origin,
+    look: Duration,
 }
 
 impl Desk {
@@ -45,7 +46,14 @@ impl Desk {
             store,
             alarms,
             origin,
+            look: LOOK,
         }
+    }
+
+    /// One that looks for what wakes nobody so rarely that a test can tell being woken from looking.
+    #[cfg(test)]
+    pub(super) fn looking_every(self, look: Duration) -> Self {
+        Self { look, ..self }
     }
 
     /// Sends a test through every channel and tells how each took it. What opens a page closes it again.
@@ -92,7 +100,7 @@ impl Desk {
                 Err(error) => tracing::error!(%error, "notices could not be put on their way; it is tried again"),
             }
             // An error must not make this a busy loop either.
-            let _ = tokio::time::timeout(LOOK, self.store.fresh_notices()).await;
+            let _ = tokio::time::timeout(self.look, self.store.fresh_notices()).await;
         }
     }
 

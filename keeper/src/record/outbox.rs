@@ -86,7 +86,10 @@ impl Store {
             let names = channel.severities.iter().chain(&[""]);
             let list: Vec<String> = names.map(|name| format!("'{name}'")).collect();
             let sql = format!(
-                "INSERT INTO deliveries (notice, channel, due_ms) SELECT id, ?1, CASE WHEN due_ms > at_ms + ?2 THEN due_ms ELSE at_ms + ?2 END FROM notices
+                "INSERT INTO deliveries (notice, channel, due_ms)
+                 SELECT id, ?1, CASE WHEN due < ?7 THEN ?7 ELSE due END FROM (
+                    SELECT *, CASE WHEN due_ms > at_ms + ?2 THEN due_ms ELSE at_ms + ?2 END AS due FROM notices
+                 ) n
                  WHERE id > ?3 AND id <= ?4 AND NOT (topic = 'alarm:notify-failed' AND subject = ?5)
                     AND CASE WHEN channels IS NULL THEN severity IN ({}) ELSE replace(channels, ?6, '') <> channels END
                  ON CONFLICT DO NOTHING",
@@ -99,6 +102,7 @@ impl Store {
                 .bind(newest)
                 .bind(&channel.deaf_to)
                 .bind(format!(" {} ", channel.channel))
+                .bind(held_until(&mut tx, &channel.channel).await?)
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
@@ -201,23 +205,23 @@ impl Store {
         tx.commit(Step::Told).await
     }
 
-    /// Notes a failed attempt. Everything that waits for the channel waits until `retry_ms` from now, so that nothing
-    /// overtakes what came before it.
+    /// Notes a failed attempt. Everything that waits for the channel, or comes meanwhile, waits until `retry_ms` from now, so that
+    /// nothing overtakes what came before it.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn not_told(&self, channel: &str, tried: &[i64], error: &str, retry_ms: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         for notice in tried {
-            query("UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE notice = ? AND channel = ?")
-                .bind(error)
+            query("UPDATE deliveries SET attempts = attempts + 1 WHERE notice = ? AND channel = ?")
                 .bind(notice)
                 .bind(channel)
                 .execute(&mut *tx)
                 .await?;
         }
-        query("UPDATE deliveries SET due_ms = CASE WHEN due_ms > ?1 THEN due_ms ELSE ?1 END WHERE channel = ?2 AND outcome IS NULL")
+        query("UPDATE deliveries SET due_ms = ?1, error = ?2 WHERE channel = ?3 AND outcome IS NULL AND due_ms <= ?1")
             .bind(tx.now_ms().saturating_add(retry_ms))
+            .bind(error)
             .bind(channel)
             .execute(&mut *tx)
             .await?;
@@ -239,16 +243,35 @@ impl Store {
         tx.commit(Step::DeliveryEnd).await
     }
 
-    /// Deliveries that are on their way, over all channels.
+    /// What people have not been told yet: deliveries on their way, over all channels, and notices that nobody has put on their
+    /// way, whatever becomes of them then.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn undelivered(&self) -> Result<u64, StoreError> {
-        let (count,): (i64,) = query_as("SELECT COUNT(*) FROM deliveries WHERE outcome IS NULL")
-            .fetch_one(&self.pool)
+        let mut connection = self.pool.acquire().await?;
+        // In this order: what is put on its way in between is counted twice, not left out.
+        let (done, _) = fanned(&mut connection).await?;
+        let (waiting,): (i64,) = query_as("SELECT COUNT(*) FROM notices WHERE id > ?")
+            .bind(done)
+            .fetch_one(&mut connection)
             .await?;
-        super::uint("deliveries", count)
+        let (on_their_way,): (i64,) = query_as("SELECT COUNT(*) FROM deliveries WHERE outcome IS NULL")
+            .fetch_one(&mut connection)
+            .await?;
+        super::uint("deliveries", waiting.saturating_add(on_their_way))
     }
+}
+
+/// Until when a channel that has failed is left alone: what waits for it has its error. Long past, or 0, when it has not.
+async fn held_until(connection: &mut Connection, channel: &str) -> Result<i64, StoreError> {
+    let (until,): (i64,) = query_as(
+        "SELECT COALESCE(MAX(due_ms), 0) FROM deliveries WHERE channel = ? AND outcome IS NULL AND error IS NOT NULL",
+    )
+    .bind(channel)
+    .fetch_one(connection)
+    .await?;
+    Ok(until)
 }
 
 /// The newest notice that was put on its way, and the newest of all.

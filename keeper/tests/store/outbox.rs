@@ -31,7 +31,9 @@ async fn a_notice_goes_out_once_through_each_channel_that_wants_it(f: Fixture) {
         channel("quiet", &["P4"]),
     ];
     breach(&f).await;
+    assert_eq!(f.store.undelivered().await.unwrap(), 1, "nobody has put it on its way");
     assert_eq!(f.store.fan_out(&channels).await.unwrap(), 2);
+    assert_eq!(f.store.undelivered().await.unwrap(), 2);
     assert_eq!(f.store.fan_out(&channels).await.unwrap(), 0, "once");
     assert!(f.store.due("quiet").await.unwrap().is_empty());
     let due = f.store.due("pager").await.unwrap();
@@ -82,6 +84,37 @@ async fn what_fails_waits_and_nothing_overtakes_it(f: Fixture) {
         .await
         .unwrap();
     assert_eq!(f.store.next_due("chat").await.unwrap(), None);
+}
+
+async fn what_comes_while_a_channel_fails_waits_behind_the_rest(f: Fixture) {
+    let channels = [channel("chat", &["P1", "P2"]), channel("pager", &["P1", "P2"])];
+    breach(&f).await;
+    f.store.fan_out(&channels).await.unwrap();
+    let first = f.store.due("chat").await.unwrap().remove(0).notice;
+    // Told, and to be repeated in an hour: that holds nothing up.
+    f.store.told("pager", &[(first.id, Some(3_600_000))]).await.unwrap();
+    for (kind, tried) in [(AlarmKind::Behind, vec![first.id]), (AlarmKind::Evaluation, vec![])] {
+        f.store.not_told("chat", &tried, "no answer", 60_000).await.unwrap();
+        f.store.not_told("pager", &[], "no answer", 0).await.unwrap();
+        f.store
+            .raise_alarm(kind, "blocks", "it comes later", None)
+            .await
+            .unwrap();
+        assert_eq!(f.store.fan_out(&channels).await.unwrap(), 2);
+        assert!(
+            f.store.due("chat").await.unwrap().is_empty(),
+            "{kind:?} overtakes the incident"
+        );
+        let wait = f.store.next_due("chat").await.unwrap().unwrap();
+        assert!((50_000..=60_000).contains(&wait), "{wait}");
+        let due = f.store.due("pager").await.unwrap();
+        assert_eq!(due.last().unwrap().notice.topic, format!("alarm:{}", kind.name()));
+        // Given up: what came after it still waits.
+        f.store
+            .end_delivery("chat", first.id, DeliveryEnd::Refused)
+            .await
+            .unwrap();
+    }
 }
 
 async fn an_acknowledgement_holds_until_it_is_over(f: Fixture) {
@@ -192,6 +225,7 @@ async fn another_configuration_is_alarmed_until_somebody_has_seen_it(f: Fixture)
 on_both! {
     a_notice_goes_out_once_through_each_channel_that_wants_it
     what_fails_waits_and_nothing_overtakes_it
+    what_comes_while_a_channel_fails_waits_behind_the_rest
     an_acknowledgement_holds_until_it_is_over
     an_alarm_stays_open_once_until_its_cause_is_gone
     another_configuration_is_alarmed_until_somebody_has_seen_it
