@@ -244,7 +244,7 @@ async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
         .rpc("anvil_setCode", json!([emitter, hex::encode_prefixed(&code)]))
         .await;
     let tx = json!({ "from": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "to": emitter });
-    anvil.rpc("eth_sendTransaction", json!([tx])).await;
+    anvil.send(tx).await;
     let text = format!(
         "[chain]\nid = 31337\nrpc = [\"{}\"]\n[[watch]]\nid = \"e\"\non = \"event\"\nevent = \"event E(uint256 a)\"\nat = \"{emitter}\"\n",
         anvil.http()

@@ -1,7 +1,7 @@
 //! Delivery against a real anvil: lost, stuck, underpriced and foreign transactions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -86,6 +86,15 @@ impl Bench {
             accepted_at: None,
         };
         delivery.run(|_, _| {}).await
+    }
+
+    /// Waits until something of ours is recorded and waits in the pool of a node that does not mine.
+    async fn sent(&self) {
+        let begun = Instant::now();
+        while self.anvil.rpc("txpool_status", json!([])).await["pending"] != "0x1" || self.recorded().await.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nothing is sent");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn recorded(&self) -> Vec<TransactionRecord> {
@@ -276,10 +285,7 @@ async fn a_transaction_lost_with_its_node_is_sent_again() {
         };
         delivery.run(|_, _| {}).await
     });
-    while bench.recorded().await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.sent().await;
     bench.anvil.terminate();
     tokio::time::sleep(Duration::from_millis(300)).await;
     // It comes back with an empty pool, and mines.
@@ -291,9 +297,14 @@ async fn a_transaction_lost_with_its_node_is_sent_again() {
 
 #[tokio::test]
 async fn an_earlier_runs_bytes_are_used_again_and_not_doubled() {
-    let bench = Bench::new(&["--no-mining"], true).await;
-    let first = tokio::time::timeout(Duration::from_millis(200), bench.deliver(vec![])).await;
-    assert!(first.is_err(), "nothing mines, and the process is killed here");
+    let mut bench = Bench::new(&["--no-mining"], true).await;
+    // However slow the machine is, nothing is replaced here.
+    bench.settings.bump_after = Duration::from_secs(60);
+    tokio::select! {
+        ended = bench.deliver(vec![]) => panic!("nothing mines: {ended:?}"),
+        // The process is killed here.
+        () = bench.sent() => {}
+    }
     let earlier = bench.recorded().await.remove(0);
     let sent = SentTransaction {
         hash: earlier.hash,
@@ -304,10 +315,15 @@ async fn an_earlier_runs_bytes_are_used_again_and_not_doubled() {
         priority_fee: earlier.priority_fee,
     };
     let mine = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+        }
     };
-    let (delivered, ()) = tokio::join!(bench.deliver(vec![sent.clone()]), mine);
+    let delivered = tokio::select! {
+        delivered = bench.deliver(vec![sent.clone()]) => delivered,
+        () = mine => unreachable!("it mines for ever"),
+    };
     assert_eq!(delivered.unwrap().sent.hash, earlier.hash);
     // And once it is in a block, a third run finds it there without sending anything.
     let again = bench.deliver(vec![sent]).await.unwrap();

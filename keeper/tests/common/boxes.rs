@@ -1,8 +1,6 @@
 //! A contract with numbers in boxes, written by hand: `put(key, value)` stores and logs `Stored`, `get(key)` answers.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use alloy::primitives::{Address, B256, U256, hex, keccak256};
 use serde_json::{Value, json};
 
@@ -78,27 +76,19 @@ pub fn put_words(key: B256, value: B256) -> String {
 
 /// Sends a transaction from a development account of anvil; answers its hash once it is included.
 pub async fn send(anvil: &Anvil, from: Address, to: Address, value: u64, data: &str) -> B256 {
-    let hash = submit(anvil, from, to, value, data).await;
-    included(anvil, hash).await;
-    hash
-}
-
-/// Sends any transaction and waits until it is included.
-pub async fn submitted(anvil: &Anvil, tx: Value) {
-    let hash = anvil.rpc("eth_sendTransaction", json!([tx])).await;
-    included(anvil, hash.as_str().unwrap().parse().unwrap()).await;
-}
-
-async fn included(anvil: &Anvil, hash: B256) {
-    while anvil.rpc("eth_getTransactionReceipt", json!([hash])).await.is_null() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let hash = anvil.send(transaction(from, to, value, data)).await;
+    hash.as_str().unwrap().parse().unwrap()
 }
 
 /// The same without waiting.
 pub async fn submit(anvil: &Anvil, from: Address, to: Address, value: u64, data: &str) -> B256 {
-    // A gas limit of its own, so that what reverts is included.
-    let tx = json!({ "from": from, "to": to, "value": format!("{value:#x}"), "data": data, "gas": "0x30d40" });
-    let hash = anvil.rpc("eth_sendTransaction", json!([tx])).await;
+    let hash = anvil
+        .rpc("eth_sendTransaction", json!([transaction(from, to, value, data)]))
+        .await;
     hash.as_str().unwrap().parse().unwrap()
+}
+
+/// With a gas limit of its own, so that what reverts is included.
+fn transaction(from: Address, to: Address, value: u64, data: &str) -> Value {
+    json!({ "from": from, "to": to, "value": format!("{value:#x}"), "data": data, "gas": "0x30d40" })
 }

@@ -94,6 +94,17 @@ impl Anvil {
         provider.raw_request(method.into(), params).await.ok()
     }
 
+    /// Sends a transaction from an account of anvil and waits until it is in a block: anvil mines after it has answered.
+    pub async fn send(&self, tx: Value) -> Value {
+        let hash = self.rpc("eth_sendTransaction", json!([tx])).await;
+        let begun = Instant::now();
+        while self.rpc("eth_getTransactionReceipt", json!([hash])).await.is_null() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{hash} is not mined");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hash
+    }
+
     pub async fn rpc(&self, method: &'static str, params: Value) -> Value {
         self.try_rpc(method, params)
             .await

@@ -6,7 +6,8 @@ use cordon_keeper::record::{Store, StoreError};
 
 use crate::fixture::{Block, Fixture, block, trip};
 
-const TERM: Duration = Duration::from_millis(800);
+/// Long enough for a busy database to answer in the half of it.
+const TERM: Duration = Duration::from_secs(2);
 
 /// Two keepers of one record, each of which needs its turn.
 async fn two() -> (Fixture, Store) {

@@ -139,7 +139,7 @@ async fn state_that_changes_is_told_when_it_does() {
     );
     // A contract appears where none was: the address that the watch names is that of the sender's seventh nonce.
     let tx = json!({ "from": USER, "data": "0x6001600081600b8239f300", "gas": "0x30d40" });
-    boxes::submitted(&watching.anvil, tx).await;
+    watching.anvil.send(tx).await;
     let found = watching.sightings("code").await;
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].key, format!("code:{}", USER.create(7)));
