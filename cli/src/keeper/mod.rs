@@ -18,6 +18,7 @@ use cordon_keeper::rules::HereStatus;
 use cordon_keeper::{Approvers, Keeper, KeeperError, Options, Signers};
 
 use crate::check::warn;
+use crate::out::say;
 use crate::style::Style;
 
 /// What to do with the keeper.
@@ -151,10 +152,10 @@ async fn notify_test(args: &Args, only: Option<&str>) -> eyre::Result<()> {
     let mut failed = 0_usize;
     for (id, result) in Desk::test(&channels, &origin).await {
         match result {
-            Ok(()) => println!("{id}: {}", style.green("taken")),
+            Ok(()) => say!("{id}: {}", style.green("taken")),
             Err(error) => {
                 failed = failed.saturating_add(1);
-                println!("{id}: {}", style.red(&error.to_string()));
+                say!("{id}: {}", style.red(&error.to_string()));
             }
         }
     }
@@ -216,13 +217,13 @@ async fn check(args: &Args) -> eyre::Result<()> {
     let chain = prepared.config.chain.id;
     match prepared.signers {
         Some(_) => {
-            println!(
+            say!(
                 "keeper {address} can serve guard {} on chain {chain}",
                 prepared.options.guard
             );
-            println!("{}", evaluation(rules.as_ref()));
+            say!("{}", evaluation(rules.as_ref()));
         }
-        None => println!("{} watches can look at chain {chain}", prepared.config.watches.len()),
+        None => say!("{} watches can look at chain {chain}", prepared.config.watches.len()),
     }
     match &prepared.signers {
         Some(signers) => check_keys(signers, chain).await,
@@ -243,7 +244,7 @@ async fn check_keys(signers: &Signers, chain: u64) -> eyre::Result<()> {
                 style.red(&format!("cannot sign: {why}"))
             }
         };
-        println!("{name} of {signer}: {result}");
+        say!("{name} of {signer}: {result}");
     }
     eyre::ensure!(failed == 0, "{failed} of {} keys cannot sign", signers.all().count());
     Ok(())

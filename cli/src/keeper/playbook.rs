@@ -10,6 +10,7 @@ use eyre::WrapErr;
 
 use super::Args;
 use super::record::open;
+use crate::out::say;
 
 /// What to do with playbooks.
 #[derive(Subcommand)]
@@ -51,13 +52,13 @@ async fn list(args: &Args) -> eyre::Result<()> {
             playbook.rules.join(", ")
         };
         let steps = playbook.all_steps().len();
-        println!("{}: {steps} steps, from severity {severity}, {rules}", playbook.id);
+        say!("{}: {steps} steps, from severity {severity}, {rules}", playbook.id);
     }
     let store = open(args).await?;
     let approvals = store.open_approvals().await;
     store.close().await;
     for asked in approvals? {
-        println!(
+        say!(
             "incident {}: {}/{} waits for {} until {}: {}",
             asked.incident,
             asked.playbook,
@@ -82,7 +83,7 @@ fn export(args: &Args, id: &str) -> eyre::Result<()> {
         eyre::bail!("no playbook `{id}` in {}: {known}", args.config().display());
     };
     let object = cacao::export(playbook, &rfc3339(now_ms()));
-    println!("{}", serde_json::to_string_pretty(&object)?);
+    say!("{}", serde_json::to_string_pretty(&object)?);
     Ok(())
 }
 
@@ -92,7 +93,7 @@ fn import(file: &Path) -> eyre::Result<()> {
     for note in &imported.notes {
         eprintln!("note: {note}");
     }
-    print!("{}", to_toml(&imported.playbook));
+    say!("{}", to_toml(&imported.playbook).trim_end());
     Ok(())
 }
 
@@ -104,9 +105,11 @@ pub(super) async fn answer(args: &Args, asked: (i64, &str), who: &str, granted: 
     store.close().await;
     let approved = result?;
     let answer = if granted { "approved" } else { "refused" };
-    println!(
+    say!(
         "{}/{} of incident {} is {answer} by {who}",
-        approved.playbook, approved.step, asked.0
+        approved.playbook,
+        approved.step,
+        asked.0
     );
     Ok(())
 }
