@@ -87,6 +87,12 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
     json(at, "/api/alarms").await;
     assert_eq!(json(at, "/api/openapi.json").await["openapi"], "3.1.0");
 
+    // They count what happens a moment after the record has it.
+    until("the end of the action is counted", || async {
+        let (_, metrics) = get(at, "127.0.0.1:1", "/metrics").await;
+        metrics.contains("cordon_keeper_actions_finished_total{outcome=\"done\"} 1\n")
+    })
+    .await;
     let (status, metrics) = get(at, "127.0.0.1:1", "/metrics").await;
     assert_eq!(status, 200);
     for line in [

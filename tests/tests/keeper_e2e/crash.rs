@@ -87,7 +87,6 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     .await;
     let store = world.store().await;
     let mut process = Process::start(&world, &[]);
-    world.rpc("evm_mine", json!([])).await;
     watching(&world, &store).await;
     until("the heartbeat is out of the way", || async {
         world.nonce(HEARTBEAT).await == 1

@@ -13,6 +13,7 @@ use cordon_keeper::notify;
 use cordon_keeper::record::{IncidentState, Outcome, Store};
 use cordon_keeper::{Approvers, Keeper, Options, Signers};
 use cordon_testkit::Inbox;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -53,8 +54,9 @@ async fn child() {
     }
     let stop = CancellationToken::new();
     let told = stop.clone();
+    // Before the keeper does anything that a test could wait for.
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
     tokio::spawn(async move {
-        let mut terminate = signal(SignalKind::terminate()).unwrap();
         terminate.recv().await;
         told.cancel();
     });
@@ -210,16 +212,19 @@ impl Drop for Process {
     }
 }
 
-/// Waits until the child has evaluated a block of now.
+/// Waits until the child has evaluated a block that was not there before: older ones may have been evaluated by one that is dead.
 pub(crate) async fn watching(world: &World, store: &Store) {
     let height = world.height().await;
+    if !world.ticks {
+        world.rpc("evm_mine", json!([])).await;
+    }
     until("the child evaluates blocks", || async {
         store
             .window(1)
             .await
             .unwrap()
             .last()
-            .is_some_and(|block| block.number >= height)
+            .is_some_and(|block| block.number > height)
     })
     .await;
 }

@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) compiled: CompiledConfig,
     pub(crate) dir: tempfile::TempDir,
+    /// Whether blocks come by themselves.
+    pub(crate) ticks: bool,
 }
 
 fn root() -> PathBuf {
@@ -144,6 +146,7 @@ impl World {
     }
 
     pub(crate) async fn with(rules: &Rules, node: NodeConfig) -> Self {
+        let ticks = node.block_time.is_some();
         let node = cordon_node::spawn(node).await.unwrap();
         let wallet: EthereumWallet = (0..6).fold(EthereumWallet::from(key(0)), |mut wallet, index| {
             wallet.register_signer(key(index));
@@ -188,6 +191,7 @@ impl World {
             config,
             compiled,
             dir,
+            ticks,
         }
     }
 

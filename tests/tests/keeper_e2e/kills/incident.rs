@@ -1,12 +1,14 @@
 //! From the start of a keeper over the breach to the page.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use cordon_keeper::record::{IncidentState, Outcome, Step};
 use cordon_node::NodeConfig;
-use cordon_testkit::Inbox;
+use cordon_testkit::{Fault, Inbox, RpcProxy};
 use serde_json::json;
 
 use super::Stage;
@@ -40,20 +42,38 @@ async fn a_keeper_that_dies_while_it_starts_begins_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_that_dies_while_it_contains_contains_once() {
     let mut stage = Stage::new(&GAUGE_RULE, "").await;
+    let holds = Arc::new(AtomicBool::new(false));
+    let _proxy = behind_proxy(&stage, Arc::clone(&holds)).await;
     stage.breaks_and_dies("before-decision").await;
     assert!(stage.store.intents().await.unwrap().is_empty());
     stage.dies("after-decision").await;
     assert_eq!(stage.store.open_intents().await.unwrap().len(), 1);
+    // It is recorded while it is sent. Here it does not arrive before the keeper dies: nothing is left of it.
+    holds.store(true, Ordering::SeqCst);
     stage.dies("before-sent").await;
-    assert_eq!(
-        stage.world.nonce(KEEPER).await,
-        0,
-        "what is not in the record is not sent"
-    );
+    let height = stage.world.height().await;
+    stage.world.reach(height + 2).await;
+    assert_eq!(stage.world.nonce(KEEPER).await, 0, "it has not arrived");
+    holds.store(false, Ordering::SeqCst);
     stage.dies("after-sent").await;
     stage.dies_around(Step::Finish).await;
     stage.ends(INCIDENT).await;
     assert_eq!(stage.world.nonce(KEEPER).await, 1, "one transaction");
+}
+
+/// Puts a proxy before the node that lets no transaction through while `holds`.
+async fn behind_proxy(stage: &Stage, holds: Arc<AtomicBool>) -> RpcProxy {
+    let node = stage.world.node.http_endpoint();
+    let plan = move |_: usize, body: &str| match holds.load(Ordering::SeqCst) && body.contains("eth_sendRawTransaction")
+    {
+        true => Fault::Hang,
+        false => Fault::None,
+    };
+    let proxy = RpcProxy::start(&node, plan).await.unwrap();
+    let text = std::fs::read_to_string(&stage.config).unwrap();
+    assert!(text.contains(&node));
+    std::fs::write(&stage.config, text.replace(&node, &proxy.url())).unwrap();
+    proxy
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +132,6 @@ async fn a_keeper_that_dies_over_a_transaction_that_was_reverted_goes_on() {
     };
     let mut stage = Stage::on(World::with(&GAUGE_RULE, node).await, "").await;
     let process = stage.start(None);
-    stage.world.rpc("evm_mine", json!([])).await;
     watching(&stage.world, &stage.store).await;
     until("the heartbeat is out of the way", || async {
         stage.world.nonce(HEARTBEAT).await == 1

@@ -23,7 +23,7 @@ via      = "webhook"
 url      = { env = "CORDON_TEST_BOSS" }
 secret   = { env = "CORDON_TEST_PAGER_SECRET" }
 severity = "P1"
-after    = "1 second"
+after    = "5 seconds"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,8 +49,13 @@ async fn a_keeper_that_dies_over_what_watches_find_tells_it_once() {
     for (value, point) in [(1, "before-pending"), (2, "after-pending")] {
         let mut process = stage.start(Some(point));
         watching(&stage.world, &stage.store).await;
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        stage.world.set(U256::from(10), value).await;
+        // Until it looks into the mempool.
+        for _ in 0..40 {
+            stage.world.set(U256::from(10), value).await;
+            if process.ended().is_some() {
+                break;
+            }
+        }
         stage.death(&mut process, point).await;
     }
     assert_eq!(stage.store.sightings(Some("waiting"), 10).await.unwrap().len(), 1);
