@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use cordon_client::config::{Problem, format_duration};
-use cordon_client::{ActionSet, Class, Level};
+use cordon_client::{ActionSet, Class, Level, Spec};
 use cordon_client::{CompiledConfig, Config, chain, deploy};
 
 use crate::style::Style;
@@ -93,7 +93,7 @@ fn print(compiled: &CompiledConfig) {
         );
     }
     if !compiled.streams.is_empty() {
-        println!("{}", style.bold("streams (what the guard stores for `anchor`)"));
+        println!("{}", style.bold("streams (what the guard observes and stores)"));
     }
     for stream in &compiled.streams {
         let frozen = match stream.scope {
@@ -101,11 +101,11 @@ fn print(compiled: &CompiledConfig) {
             scope => format!("`{}`", compiled.scope_name(scope).unwrap_or_default()),
         };
         println!(
-            "  {} {}: every {}, at most {} bps each time; frozen while {frozen} is raised; for {}",
+            "  {} {}: {}, every {}; frozen while {frozen} is raised; for {}",
             stream.index,
             style.bold(&stream.reads.join(", ")),
-            format_duration(stream.spec.period.into()),
-            stream.spec.step,
+            kept(&stream.spec),
+            format_duration(stream.spec.spacing().into()),
             stream.rules.join(", ")
         );
     }
@@ -145,4 +145,18 @@ fn names(actions: ActionSet) -> String {
         .map(|action| action.name())
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// What is kept of a stream.
+fn kept(spec: &Spec) -> String {
+    match spec {
+        Spec::Anchor(spec) => format!("anchor, at most {} bps each time", spec.step),
+        Spec::Baseline(spec) => {
+            let number = |sample| spec.value(sample, 0).magnitude;
+            let (low, high) = (number(spec.low), number(spec.high));
+            let (floor, roof) = (number(spec.floor), number(spec.roof));
+            let warm = spec.warm_up();
+            format!("statistics, mean {low} to {high}, deviation {floor} to {roof}, warm after {warm} observations")
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub use config::{Config, ConfigError};
 // The vocabulary of what the client answers, so that who shows it need not know the core.
 pub use cordon_core::bounds::HEARTBEAT_MAX_AGE;
 pub use cordon_core::rule::{Class, Int, Verdict};
+pub use cordon_core::stream::{Spec, Stored};
 pub use cordon_core::{ActionSet, Level};
 pub use deploy::{DeployError, Deployment};
 pub use status::{GuardStatus, status};

@@ -1,4 +1,4 @@
-//! What people do with a guard by hand: trip, contain, release, settle, heartbeat.
+//! What people do with a guard by hand: trip, contain, release, settle, observe, heartbeat.
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
@@ -7,6 +7,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use cordon_core::Level;
+use cordon_core::rule::Int;
 
 use crate::chain::{ChainError, code, explain, explain_call, send};
 use crate::compile::RuleMeta;
@@ -255,6 +256,38 @@ pub async fn settle<P: Provider>(
             .map(|event| event.call)
             .collect(),
     ))
+}
+
+/// An observation that the guard has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The stream, as the rulebook numbers it.
+    pub stream: u8,
+    /// The value that the guard has read.
+    pub value: Int,
+    /// What counts of it: the fresh value of an anchor, the clipped observation of statistics.
+    pub counted: Int,
+}
+
+/// Has the guard observe these streams. Those that are not due, frozen or unreadable are passed over, unless that is so of all. Returns
+/// the transaction and what was observed.
+pub async fn observe<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    streams: Vec<u8>,
+) -> Result<(B256, Vec<Observed>), ChainError> {
+    let call = ICordonGuard::observeCall { streams };
+    let receipt = order(provider, from, guard, "observing streams", call.abi_encode()).await?;
+    let observed = events::<ICordonGuard::StreamObserved>(&receipt, guard)
+        .into_iter()
+        .map(|event| Observed {
+            stream: event.stream,
+            value: Int::new(event.observedNegative, event.observed),
+            counted: Int::new(event.freshNegative, event.fresh),
+        })
+        .collect();
+    Ok((receipt.transaction_hash, observed))
 }
 
 /// Shows the guard that the keeper lives. Returns the transaction.

@@ -1,10 +1,11 @@
 //! The guard as it stands: what `cordon guard status` shows.
 
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
-use cordon_core::Level;
 use cordon_core::rule::{Class, Int, Unknown, Verdict};
+use cordon_core::stream::Stored;
+use cordon_core::{Level, anchor};
 
 use crate::chain::{ChainError, explain, explain_call};
 use crate::compile::CompiledConfig;
@@ -42,6 +43,8 @@ pub struct GuardStatus {
     pub scopes: Vec<ScopeState>,
     /// Every rule of the rulebook that can be evaluated without a witness, when the rulebook is the configured one.
     pub rules: Vec<RuleState>,
+    /// Every stream of the rulebook, when that is the configured one.
+    pub streams: Vec<StreamState>,
     /// Every configured account with its role, and whether the guard agrees.
     pub roles: Vec<(Role, Address, bool)>,
     /// Seconds until each program expires unless it is kept alive; `None` when it is not active.
@@ -84,6 +87,19 @@ pub struct RuleState {
     pub observed: Int,
     /// As `observed`.
     pub bound: Int,
+}
+
+/// What the guard has stored of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Its number in the rulebook.
+    pub index: u8,
+    /// What it reads, as `contract.function`.
+    pub reads: Vec<String>,
+    /// What is stored.
+    pub stored: Stored,
+    /// The scope whose level freezes it, if one does.
+    pub frozen_by: Option<u8>,
 }
 
 /// Reads the guard at the newest block: everything at the same one.
@@ -176,6 +192,10 @@ pub async fn status<P: Provider>(
         true => rules(provider, guard, at, compiled).await?,
         false => Vec::new(),
     };
+    let streams = match book.codeHash == compiled.code_hash() {
+        true => streams(provider, guard, at, compiled).await?,
+        false => Vec::new(),
+    };
     let arb_wasm = ArbWasm::new(ARB_WASM, provider);
     let left = |account| {
         let call = arb_wasm.programTimeLeft(account).block(at);
@@ -196,6 +216,7 @@ pub async fn status<P: Provider>(
         last_heartbeat,
         scopes,
         rules,
+        streams,
         roles,
         programs: [
             ("gate", left(guard).await),
@@ -206,6 +227,50 @@ pub async fn status<P: Provider>(
             ("contain", left(contain).await),
         ],
     })
+}
+
+/// Reads the streams of the configuration at one block, as rules read them: from the guard's storage.
+///
+/// # Errors
+/// When the chain does not answer, or no guard does.
+pub async fn streams<P: Provider>(
+    provider: &P,
+    guard: Address,
+    at: BlockId,
+    compiled: &CompiledConfig,
+) -> Result<Vec<StreamState>, ChainError> {
+    let mut raised = Vec::new();
+    let scopes = compiled.scopes.len() * usize::from(!compiled.streams.is_empty());
+    for (scope, _) in (0u8..).zip(0..scopes) {
+        let level = ICordonGuard::new(guard, provider).levelOf(scope).block(at).call().await;
+        let level = level.map_err(|error| explain_call("reading a level of the guard", error))?;
+        if Level::from_u8(level.into()).is_none_or(Level::is_raised) {
+            raised.push(scope);
+        }
+    }
+    let mut states = Vec::new();
+    for stream in &compiled.streams {
+        let mut words = [U256::ZERO; 2];
+        for (part, word) in (0u8..).zip(&mut words) {
+            let key = anchor::key(&stream.id, part).into();
+            *word = provider
+                .get_storage_at(guard, key)
+                .block_id(at)
+                .await
+                .map_err(|error| explain("reading a stream of the guard", &error))?;
+        }
+        let [first, second] = words;
+        states.push(StreamState {
+            index: stream.index,
+            reads: stream.reads.clone(),
+            stored: Stored::unpack(&stream.spec, first, second),
+            frozen_by: raised
+                .iter()
+                .copied()
+                .find(|scope| stream.scope == 0 || *scope == 0 || *scope == stream.scope),
+        });
+    }
+    Ok(states)
 }
 
 async fn rules<P: Provider>(

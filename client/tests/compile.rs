@@ -14,6 +14,7 @@ use alloy::sol_types::SolCall;
 use cordon_client::{CompiledConfig, Config};
 use cordon_core::rule::Class;
 use cordon_core::rulebook::Rulebook;
+use cordon_core::stream::Spec;
 use cordon_core::{Action, Level};
 
 const FULL: &str = include_str!("data/full.toml");
@@ -345,23 +346,18 @@ vault = { address = "0x00000000000000000000000000000000000000a9", abi = "erc4626
         rule("b", "market", day),
         rule("c", "other", day),
     ];
+    let anchor = |period, step| Spec::Anchor(cordon_core::anchor::Spec { period, step });
     let compiled = compile(&(BASE.to_owned() + &rules.concat())).unwrap();
     let [first, second] = compiled.streams.as_slice() else {
         panic!("{:?}", compiled.streams)
     };
-    assert_eq!(
-        (first.index, first.scope, first.spec.period, first.spec.step),
-        (0, 1, 3_600, 1_000)
-    );
+    assert_eq!((first.index, first.scope, first.spec), (0, 1, anchor(3_600, 1_000)));
     assert_eq!(
         (first.reads.as_slice(), first.rules.as_slice()),
         (&["vault.totalAssets".to_owned()][..], &["a".to_owned()][..])
     );
     // Rules of two scopes: an incident in any freezes it.
-    assert_eq!(
-        (second.index, second.scope, second.spec.period, second.spec.step),
-        (1, 0, 86_400, 2_000)
-    );
+    assert_eq!((second.index, second.scope, second.spec), (1, 0, anchor(86_400, 2_000)));
     assert_eq!(second.rules, ["b", "c"]);
     assert_eq!(Rulebook::decode(&compiled.code).unwrap(), compiled.rulebook);
     assert_eq!(compiled.rulebook.streams[1].id(), second.id);
@@ -376,5 +372,5 @@ vault = { address = "0x00000000000000000000000000000000000000a9", abi = "erc4626
         })
         .collect();
     let message = compile(&(BASE.to_owned() + &many)).unwrap_err();
-    assert!(message.contains("more than 32 different anchors"), "{message}");
+    assert!(message.contains("more than 32 different streams"), "{message}");
 }

@@ -28,11 +28,11 @@ pub const STALE: u64 = 8;
 /// Basis points of the whole.
 const WHOLE: u64 = 10_000;
 
-/// Names a stream: the first half of the Keccak-256 of [`Spec::definition`].
+/// Names a stream: the first half of the Keccak-256 of its definition ([`crate::stream::Spec::definition`]).
 pub type StreamId = B128;
 
 /// How a stream is observed. The value that is observed is a program's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spec {
     /// Seconds between two observations, and the least age of an anchor: [`MIN_PERIOD`] to [`MAX_PERIOD`].
     pub period: u32,
@@ -45,17 +45,6 @@ impl Spec {
     #[must_use]
     pub const fn is_valid(&self) -> bool {
         self.period >= MIN_PERIOD && self.period <= MAX_PERIOD && self.step >= 1 && self.step <= MAX_STEP
-    }
-
-    /// The bytes whose hash names the stream that observes the value of `program`: period (4), step (2), program. Two rulebooks with the
-    /// same stream share what was stored, whatever its number in them.
-    #[must_use]
-    pub fn definition(&self, program: &[u8]) -> alloc::vec::Vec<u8> {
-        let mut definition = alloc::vec::Vec::with_capacity(6 + program.len());
-        definition.extend_from_slice(&self.period.to_be_bytes());
-        definition.extend_from_slice(&self.step.to_be_bytes());
-        definition.extend_from_slice(program);
-        definition
     }
 }
 

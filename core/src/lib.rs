@@ -22,6 +22,7 @@ pub mod quarantine;
 pub mod rule;
 pub mod rulebook;
 pub mod scope;
+pub mod stream;
 
 pub use action::{Action, ActionSet, Flow};
 pub use level::{Level, Permission};

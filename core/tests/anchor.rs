@@ -15,6 +15,7 @@ use cordon_core::anchor::{Anchor, CATCH_UP, STALE, Spec, Stage, StreamId, key};
 use cordon_core::rule::program::op;
 use cordon_core::rule::{Class, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate};
 use cordon_core::rulebook::{Problem, Rule, Rulebook, ScopeKind, Stream};
+use cordon_core::stream;
 use cordon_core::{Action, ActionSet, Level};
 use proptest::prelude::*;
 
@@ -129,12 +130,12 @@ fn the_word_makes_a_state_rule_and_registers_a_stream_once() {
     };
     assert_eq!(
         (stream.spec, stream.reads.as_slice()),
-        (SPEC, &["vault.totalAssets".to_owned()][..])
+        (stream::Spec::Anchor(SPEC), &["vault.totalAssets".to_owned()][..])
     );
     let program = Program::decode(&compiled.program).unwrap();
     assert!(program.uses_stored() && !program.uses_context());
     // Used twice, read once.
-    assert_eq!(program.streams().collect::<Vec<_>>(), [stream.id]);
+    assert_eq!(program.streams().collect::<Vec<_>>(), [(stream.id, None)]);
     assert!(!rule("vault.totalAssets() <= 5").program.starts_with(&[3]));
     let both = rule("left(usdc) <= anchor(usdc.balanceOf(vault), 1 hour) * 5 %");
     let program = Program::decode(&both.program).unwrap();
@@ -148,7 +149,10 @@ fn the_word_makes_a_state_rule_and_registers_a_stream_once() {
 fn what_cannot_be_stored_is_refused_with_the_word() {
     for (source, message) in [
         ("anchor(5, 10 min) > vault.totalAssets()", "reads nothing"),
-        ("anchor(anchor(vault.totalAssets(), 1 h), 1 h) > 1", "one is enough"),
+        (
+            "anchor(anchor(vault.totalAssets(), 1 h), 1 h) > 1",
+            "cannot observe what the guard has stored",
+        ),
         ("anchor(entry(vault.totalAssets()), 1 h) > 1", "value at entry"),
         ("anchor(left(usdc), 1 h) > 1", "the transaction's context"),
         (
@@ -234,10 +238,14 @@ fn the_decoder_takes_no_other_value_of_a_stream_and_no_other_version() {
     assert_eq!((bytes[0], bytes[11]), (3, op::STORED));
     bytes[0] = 1;
     assert_eq!(reason(&bytes), DecodeReason::BadHeader);
-    bytes[0] = 5;
-    assert_eq!(reason(&bytes), DecodeReason::BadVersion);
+    for version in [0, 9] {
+        bytes[0] = version;
+        assert_eq!(reason(&bytes), DecodeReason::BadVersion);
+    }
     bytes[0] = 3;
     bytes[28] = 1;
+    assert_eq!(reason(&bytes), DecodeReason::Truncated);
+    bytes[28] = 7;
     assert_eq!(reason(&bytes), DecodeReason::BadOperand);
     assert_eq!(reason(&compiled.program[..20]), DecodeReason::Truncated);
 }
@@ -287,7 +295,7 @@ fn a_rulebook_carries_its_streams_and_is_refused_without_them() {
     assert_eq!(problem(&bad), Problem::BadScope);
     // Another definition has another name, which the rule does not read.
     let mut bad = book.clone();
-    bad.streams[0].spec.period = 601;
+    bad.streams[0].spec = stream::Spec::Anchor(Spec { period: 601, ..SPEC });
     assert_eq!(problem(&bad), Problem::BadStream);
     // A name that is not its definition's is seen.
     let mut forged = code.clone();

@@ -142,7 +142,7 @@ fn the_version_says_whether_the_context_is_used() {
     let mut newer = rule("vault.totalAssets() <= 5").program;
     newer[0] = 2;
     assert_eq!(Program::decode(&newer).unwrap_err().reason, DecodeReason::BadHeader);
-    newer[0] = 5;
+    newer[0] = 9;
     assert_eq!(Program::decode(&newer).unwrap_err().reason, DecodeReason::BadVersion);
     // An address is wanted below: a number is not one.
     let wrong = [&program[..11], &hex!("010553")[..]].concat();

@@ -16,6 +16,7 @@ use cordon_core::rule::{
     evaluate_value,
 };
 use cordon_core::rulebook::{Containment, Rule, Rulebook, ScopeKind, Stream, Undo};
+use cordon_core::stream::Spec;
 use cordon_core::{Action, ActionSet, Level};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -57,6 +58,10 @@ impl Reader for Script<'_> {
             self.next += 1;
             return Ok(B256::ZERO);
         }
+        if let Some(answer) = self.answers.get(self.next).filter(|answer| answer.contains(['~', '.'])) {
+            self.next += 1;
+            return Ok(learnt(answer).into());
+        }
         let anchor = U256::from_be_bytes(self.word()?.0);
         let rest = [(1_699_999_400_u64, 128), (1_700_000_000, 168), (600, 208), (3, 240)];
         let word = rest
@@ -64,6 +69,19 @@ impl Reader for Script<'_> {
             .fold(anchor, |word, (field, at)| word | U256::from(field) << at);
         Ok(word.into())
     }
+}
+
+/// A word of a stream of statistics that is warm: `mean~deviation` or `mean~deviation~up`, or the second one, `lowest..highest`.
+fn learnt(text: &str) -> U256 {
+    let number = |text: &str| text.parse::<U256>().expect("a number");
+    if let Some((low, high)) = text.split_once("..") {
+        return number(low) | number(high) << 48 | ((U256::ONE << 144) - (U256::ONE << 96)) | number(high) << 192;
+    }
+    let mut parts = text.split('~').map(number);
+    let mut next = || parts.next().unwrap_or_default();
+    let (mean, deviation) = (next(), next());
+    let times = U256::from(1_700_000_000_u64) | U256::from(4_095_u16) << 40;
+    mean << 16 | deviation << 80 | times << 128 | next() << 192
 }
 
 /// A decimal number (two's complement when negative), or a contract's name.
@@ -137,6 +155,44 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 5 %), 2 %)",
         &["1000 1020", "1000 1021", "1000 ?", "x 1000"],
+    ),
+    (
+        "score(vault.totalAssets(), 10 min, 500, 5000) <= 4.5 sigma",
+        &[
+            "1090 1000~20",
+            "1091 1000~20",
+            "909 1000~20",
+            "1017 1000~4",
+            "1091 1000~99999",
+            "1000 ?",
+            "x 1000~20",
+        ],
+    ),
+    (
+        "drift(vault.totalAssets(), 10 min, 500, 5000, floor: 20, slack: 0.5 sigma, rate: 1 %) <= 8 sigma || depth > 1",
+        &[
+            "1000 1000~20~8000",
+            "1020 1000~20~7500",
+            "1021 1000~20~7500 1",
+            "5000 1000~20~4500",
+            "5000 1000~20~4501 2",
+        ],
+    ),
+    (
+        "near(vault.totalAssets(), mean(vault.totalAssets(), 1 h, 1e18, 4000e18), 10 %) || abs(vault.totalAssets() - anchor(vault.totalAssets(), 1 h)) <= deviation(vault.totalAssets(), 1 h, 1e18, 4000e18) * 3",
+        &[
+            "2000000000000000000000 119209289550781~1",
+            "2000000000000000000000 36000000000000~1 1999000000000000000000 36000000000000~1",
+        ],
+    ),
+    (
+        "vault.totalAssets() >= lowest(vault.totalAssets(), 1 day, 500, 5000) * 90 % && vault.totalAssets() <= highest(vault.totalAssets(), 1 day, 500, 5000) * 2",
+        &[
+            "810 1000~20 900..1100 1000~20 900..1100",
+            "809 1000~20 900..1100",
+            "2201 1000~20 900..1100 1000~20 900..1100",
+            "1000 ?",
+        ],
     ),
 ];
 
@@ -216,7 +272,8 @@ fn rules_have_these_bytes_and_verdicts() {
     let mut text = String::from(
         "# rule: source. program, entry: hex. case: answers to the reads in order (x reverts), `|`, witness words -> evaluation.\n\
          # Contracts have the addresses 0x…c0de01 (vault), 02 usdc, 03 oracle, 04 weth, 05 weth_feed, 06 weth_ref, 07 pool, 08 data, 09 configurator.\n\
-         # Values at entry are 1000000, the time is 1700000000, anchors were stored 600 s before (`?`: none was).\n",
+         # Values at entry are 1000000, the time is 1700000000, anchors were stored 600 s before (`?`: none was).\n\
+         # A stream of statistics is warm and answers mean~deviation (and ~up), or with its second word lowest..highest.\n",
     );
     for (source, cases) in RULES {
         let compiled = compiled(source);
@@ -231,9 +288,12 @@ fn rules_have_these_bytes_and_verdicts() {
             writeln!(text, "entry {}", hex::encode(entry)).unwrap();
         }
         for stream in &compiled.streams {
-            let (id, spec) = (stream.id, stream.spec);
-            let program = hex::encode(&stream.program);
-            writeln!(text, "stream {id} period={} step={} {program}", spec.period, spec.step).unwrap();
+            let (id, program) = (stream.id, hex::encode(&stream.program));
+            let spec = match stream.spec {
+                Spec::Anchor(spec) => format!("period={} step={}", spec.period, spec.step),
+                Spec::Baseline(spec) => format!("learnt={}", hex::encode(spec.to_bytes())),
+            };
+            writeln!(text, "stream {id} {spec} {program}").unwrap();
         }
         for answers in *cases {
             writeln!(text, "case {answers} -> {}", case(&compiled, answers)).unwrap();
@@ -334,10 +394,26 @@ fn anchored() -> Rulebook {
     book
 }
 
+/// The same with statistics too.
+fn usual() -> Rulebook {
+    let mut book = anchored();
+    let score = compiled(RULES[12].0);
+    book.streams.extend(score.streams.iter().map(|stream| Stream {
+        scope: 0,
+        spec: stream.spec,
+        program: stream.program.clone(),
+    }));
+    book.rules[2].class = Class::State;
+    book.rules[2].program = score.program;
+    book.rules[2].entries = Vec::new();
+    book
+}
+
 #[test]
 fn a_rulebook_has_these_bytes() {
     has_these_bytes("rulebook.hex", &book());
     has_these_bytes("rulebook-streams.hex", &anchored());
+    has_these_bytes("rulebook-statistics.hex", &usual());
 }
 
 fn has_these_bytes(file: &str, book: &Rulebook) {

@@ -54,9 +54,14 @@ impl Reader for Noise {
     fn now(&self) -> u64 {
         self.seed
     }
+    fn stored(&mut self, _: &B256) -> Result<B256, ReadError> {
+        Ok(self.word())
+    }
 }
 
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 8] = [
+    "score(vault.totalAssets(), 10 min, 1, 1e18) <= 4 sigma && near(vault.totalAssets(), anchor(vault.totalAssets(), 1 h), 9 %)",
+    "drift(vault.totalAssets(), 10 min, 1, 9) <= 8 sigma || vault.totalAssets() < highest(vault.totalAssets(), 1 day, 0, 9)",
     "usdc.balanceOf(vault) + vault.totalBorrows() >= vault.totalAssets()",
     "vault.totalSupply() == 0 || near(vault.convertToAssets(1e18), entry(vault.convertToAssets(1e18)), 50 bps)",
     "data.getPaused(weth) && data.getPaused(usdc)",

@@ -11,12 +11,13 @@ mod common;
 
 use alloy_primitives::Address;
 use common::{address, rule};
-use cordon_core::anchor::Spec;
 use cordon_core::rule::Class;
 use cordon_core::rulebook::{
     Containment, Item, MAX_CALL_GAS, Problem, Rule, Rulebook, ScopeKind, Stream, Undo, View, check, init_code,
 };
+use cordon_core::stream::Spec;
 use cordon_core::{Action, ActionSet, Level};
+use cordon_core::{anchor, baseline};
 use proptest::prelude::*;
 
 fn condition(source: &str) -> Vec<u8> {
@@ -405,11 +406,31 @@ fn books() -> impl Strategy<Value = Rulebook> {
                 .into_iter()
                 .map(|(period, (step, scope))| Stream {
                     scope,
-                    spec: Spec { period, step },
+                    spec: spec(period, step),
                     program: rule("anchor(vault.totalAssets(), 1 h) > 1").streams[0].program.clone(),
                 })
                 .collect(),
         })
+}
+
+/// Anchors, and statistics now and then.
+fn spec(period: u32, step: u16) -> Spec {
+    if !step.is_multiple_of(3) {
+        return Spec::Anchor(anchor::Spec { period, step });
+    }
+    Spec::Baseline(baseline::Spec {
+        shift: (step % 193) as u8,
+        low: 0,
+        high: u64::from(step),
+        floor: 1,
+        roof: u64::from(step),
+        rate: 64 + step % 8_000,
+        clip: 1_000 + step,
+        slack: step % 1_000,
+        cap: step,
+        spacing: 60 + step,
+        window: 20_000 + period,
+    })
 }
 
 proptest! {

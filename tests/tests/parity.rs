@@ -20,9 +20,10 @@ use cordon_client::Config;
 use cordon_client::build::Artifacts;
 use cordon_client::deploy::{GuardOptions, deploy_guard};
 use cordon_client::guard::ICordonGuard;
-use cordon_core::anchor::{Anchor, key};
+use cordon_core::anchor::key;
 use cordon_core::rule::{Inputs, Int, Program, ReadError, Reader, Value, evaluate, evaluate_value};
 use cordon_core::rulebook::Stream;
+use cordon_core::stream::Stored;
 use cordon_node::{EngineChoice, NodeConfig, NodeHandle};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -35,10 +36,25 @@ const GUARDIAN: Address = address!("70997970c51812dc3a010c7d01b50e0d17dc79c8");
 const REGISTER: [u8; 23] = hex!("60015415600b57600080fd5b60005460005260206000f3");
 
 const REGISTERS: usize = 4;
-/// Seconds between two rounds, and the least age of an anchor.
+/// Seconds between two rounds: the least age of an anchor, the spacing of statistics.
 const PERIOD: u64 = 600;
 const RULES: usize = 60;
 const ROUNDS: usize = 12;
+/// Greatest mean of the statistics: samples are numbers without their last 24 bits.
+const BOUND: &str = "4722366482869645213695";
+/// Observations before the rounds, enough for the statistics to be warm.
+const WARM_UP: usize = 25;
+
+const STATISTICS: [&str; 6] = ["mean", "deviation", "score", "drift", "lowest", "highest"];
+
+/// A statistic of a register, as text: one stream a register. Warm after 24 observations.
+fn statistic(register: usize, name: &str) -> String {
+    let (time, other) = match name {
+        "lowest" | "highest" => ("1 h", format!("spacing: {PERIOD}")),
+        _ => ("600", "window: 1 h".to_owned()),
+    };
+    format!("{name}(r{register}.value(), {time}, 1, {BOUND}, rate: 12.5 %, {other})")
+}
 
 /// A number of the language, as text.
 fn number() -> impl Strategy<Value = String> {
@@ -49,6 +65,7 @@ fn number() -> impl Strategy<Value = String> {
         1 => Just(format!("{}", U256::MAX)),
         1 => (0..REGISTERS).prop_map(|register| format!("eth(r{register})")),
         2 => (0..REGISTERS).prop_map(|register| format!("anchor(r{register}.value(), {PERIOD})")),
+        3 => (0..REGISTERS, 0..STATISTICS.len()).prop_map(|(register, what)| statistic(register, STATISTICS[what])),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {
         let pair = (inner.clone(), inner.clone());
@@ -114,28 +131,28 @@ impl<'a> Native<'a> {
 }
 
 /// The streams of the rules, updated natively: program, how it is observed, what is stored.
-struct Streams(Vec<(Stream, Anchor)>);
+struct Streams(Vec<(Stream, Stored)>);
 
 impl Streams {
     /// What every stream has stored once the registers held these values at `now`.
     fn observe(&mut self, readings: &[(Option<U256>, U256)], now: u64) {
         let nothing = HashMap::new();
-        for (stream, anchor) in &mut self.0 {
+        for (stream, stored) in &mut self.0 {
             let mut native = Native::new(readings, &nothing, now);
             let program = Program::decode(&stream.program).unwrap();
             let Ok(Value::Int(value)) = evaluate_value(&program, &Inputs::default(), &mut native) else {
                 continue;
             };
-            if let Ok(next) = anchor.observe(&stream.spec, &value, now) {
-                *anchor = next;
+            if let Ok(next) = stored.observe(&value, now) {
+                *stored = next;
             }
         }
     }
 
     /// The same by storage key.
     fn words(&self) -> HashMap<B256, U256> {
-        let words = self.0.iter().flat_map(|(stream, anchor)| {
-            let (head, rest) = anchor.pack();
+        let words = self.0.iter().flat_map(|(stream, stored)| {
+            let (head, rest) = stored.pack();
             [(key(&stream.id(), 0), head), (key(&stream.id(), 1), rest)]
         });
         words.collect()
@@ -334,19 +351,19 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
     let interpreted = World::new(EngineChoice::Wasmi, &sources).await;
     let compiled = World::new(EngineChoice::Wasmtime, &sources).await;
     assert_eq!(interpreted.programs, compiled.programs);
-    assert_eq!(interpreted.streams.len(), REGISTERS);
+    assert_eq!(interpreted.streams.len(), 2 * REGISTERS, "an anchor and statistics of each register");
     let mut streams = Streams(
         interpreted
             .streams
             .iter()
-            .map(|stream| (stream.clone(), Anchor::default()))
+            .map(|stream| (stream.clone(), Stored::unpack(&stream.spec, U256::ZERO, U256::ZERO)))
             .collect(),
     );
     let mut now = interpreted.time().await.max(compiled.time().await) + PERIOD;
-    let mut anchored = 0;
+    let mut known = [0; 2];
     // A past to begin with: random values would hardly ever agree twice.
     let first = [U256::ZERO, U256::ONE, U256::from(1_000), U256::ONE << 255].map(|value| (Some(value), U256::ZERO));
-    for _ in 0..3 {
+    for _ in 0..WARM_UP {
         now += PERIOD;
         streams.observe(&first, now);
         for world in [&interpreted, &compiled] {
@@ -372,7 +389,9 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
                 "round {round}: stored by the guard and natively"
             );
         }
-        anchored += streams.0.iter().filter(|(_, anchor)| anchor.value(now).is_ok()).count();
+        for (_, stored) in streams.0.iter().filter(|(_, stored)| stored.is_known(now)) {
+            known[usize::from(matches!(stored, Stored::Baseline(..)))] += 1;
+        }
         let (first, second) = (interpreted.evaluate().await, compiled.evaluate().await);
         for (index, source) in sources.iter().enumerate() {
             let shown = |of: &ICordonGuard::Evaluation| {
@@ -397,7 +416,8 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
         }
     }
     assert!(verdicts.iter().all(|count| *count > 30), "one-sided: {verdicts:?}");
-    assert!(anchored > REGISTERS * ROUNDS / 4, "few anchors were known: {anchored}");
+    let few = known.iter().any(|count| *count <= REGISTERS * ROUNDS / 4);
+    assert!(!few, "few anchors or statistics were known: {known:?}");
     interpreted.node.stop().await.unwrap();
     compiled.node.stop().await.unwrap();
 }

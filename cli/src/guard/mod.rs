@@ -1,6 +1,7 @@
 //! `cordon guard …`.
 
 mod deploy;
+mod observe;
 mod operate;
 mod status;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Release(operate::ReleaseArgs),
     /// Undo, after expiry, what the guard did in a scope.
     Settle(operate::ScopeArgs),
+    /// Have the guard observe the streams that are due: what rules compare with (`anchor`, `mean` and so on). Open to anyone.
+    Observe(observe::Args),
     /// Show the guard that the keeper lives.
     Heartbeat(operate::HeartbeatArgs),
 }
@@ -67,6 +70,7 @@ pub(crate) async fn run(command: Command) -> eyre::Result<()> {
         Command::Contain(args) => operate::contain(&args).await,
         Command::Release(args) => operate::release(&args).await,
         Command::Settle(args) => operate::settle(&args).await,
+        Command::Observe(args) => observe::run(&args).await,
         Command::Heartbeat(args) => operate::heartbeat(&args).await,
     }
 }

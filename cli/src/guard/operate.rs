@@ -91,25 +91,25 @@ fn duration(text: &str) -> Result<u32, String> {
 }
 
 /// All that a call to the guard needs.
-struct Session {
+pub(super) struct Session {
     config: Config,
-    compiled: CompiledConfig,
-    provider: DynProvider,
-    from: Address,
-    guard: Address,
+    pub(super) compiled: CompiledConfig,
+    pub(super) provider: DynProvider,
+    pub(super) from: Address,
+    pub(super) guard: Address,
     /// Code hash of the rulebook that the guard goes by.
     rulebook: B256,
 }
 
 /// What the configuration says, before anybody is asked.
-struct Plan {
+pub(super) struct Plan {
     config: Config,
     compiled: CompiledConfig,
     guard: Address,
 }
 
 impl Plan {
-    fn load(config: &ConfigArgs) -> eyre::Result<Self> {
+    pub(super) fn load(config: &ConfigArgs) -> eyre::Result<Self> {
         let config = config.load()?;
         let compiled = config.compile()?;
         let guard = deployed(&config)?;
@@ -125,7 +125,7 @@ impl Plan {
     }
 
     /// Connects, and makes sure that a guard is there before anything is sent.
-    async fn connect(self, key: &KeyArgs) -> eyre::Result<Session> {
+    pub(super) async fn connect(self, key: &KeyArgs) -> eyre::Result<Session> {
         let (provider, from) = key.connect(&self.config.chain).await?;
         let rulebook = operate::check_guard(&provider, self.guard).await?;
         Ok(Session {
@@ -174,7 +174,7 @@ impl Session {
     }
 
     /// An error when the guard goes by other rules than the configuration: a rule's number would mean another one.
-    fn same_rulebook(&self) -> eyre::Result<()> {
+    pub(super) fn same_rulebook(&self) -> eyre::Result<()> {
         eyre::ensure!(
             self.rulebook == self.compiled.code_hash(),
             "the guard {} goes by the rulebook with code hash {}, {} compiles to {}: the rule's number may mean another one; use the \

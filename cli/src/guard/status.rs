@@ -2,9 +2,9 @@
 
 use clap::Parser;
 use cordon_client::config::format_duration;
-use cordon_client::status::{GuardStatus, RuleState, ScopeState};
+use cordon_client::status::{GuardStatus, RuleState, ScopeState, StreamState};
 use cordon_client::{CompiledConfig, chain, status};
-use cordon_client::{HEARTBEAT_MAX_AGE, Int, Level, Verdict};
+use cordon_client::{HEARTBEAT_MAX_AGE, Int, Level, Stored, Verdict};
 
 use super::{ConfigArgs, deployed};
 use crate::style::Style;
@@ -82,6 +82,12 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
     for rule in &status.rules {
         println!("  {} {}", rule.id, verdict(rule, style));
     }
+    if !status.streams.is_empty() {
+        println!("{}", style.bold("streams"));
+    }
+    for stream in &status.streams {
+        print_stream(stream, status.timestamp, compiled, style);
+    }
     println!("{}", style.bold("scopes"));
     for scope in &status.scopes {
         print_scope(scope, status.timestamp, compiled, style);
@@ -89,7 +95,6 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
 }
 
 fn verdict(rule: &RuleState, style: Style) -> String {
-    let number = |int: &Int| format!("{}{}", if int.negative { "-" } else { "" }, int.magnitude);
     match rule.verdict {
         Verdict::Holds => style.green("holds"),
         Verdict::Breached => {
@@ -101,6 +106,70 @@ fn verdict(rule: &RuleState, style: Style) -> String {
                 .unknown
                 .map_or_else(|| "no reason given".to_owned(), |unknown| unknown.to_string());
             format!("{} ({reason})", style.yellow("is unknown"))
+        }
+    }
+}
+
+/// A number with its sign.
+pub(super) fn number(int: &Int) -> String {
+    format!("{}{}", if int.negative { "-" } else { "" }, int.magnitude)
+}
+
+fn print_stream(stream: &StreamState, now: u64, compiled: &CompiledConfig, style: Style) {
+    let stored = &stream.stored;
+    let known = match (stored.is_known(now), stored.observed_at()) {
+        (true, _) => style.green("known"),
+        (false, 0) => style.yellow("never observed"),
+        (false, _) => style.yellow("not known yet, or too old"),
+    };
+    println!("  {} {}: {known}", stream.index, stream.reads.join(", "));
+    if stored.observed_at() > 0 {
+        println!("      {}", learnt(stored, now));
+    }
+    let (age, due) = (now.saturating_sub(stored.observed_at()), stored.due());
+    let observed = match stored.observed_at() {
+        0 => String::new(),
+        _ => format!("observed {} ago, ", format_duration(age)),
+    };
+    let next = match (stream.frozen_by, due.saturating_sub(now)) {
+        (Some(scope), _) => style.yellow(&format!(
+            "frozen while `{}` is raised",
+            compiled.scope_name(scope).unwrap_or_default()
+        )),
+        (None, 0) => "next observation due now: `cordon guard observe`".to_owned(),
+        (None, left) => format!("next observation due in {}", format_duration(left)),
+    };
+    println!("      {observed}{next}");
+}
+
+/// What is stored of a stream, in a line.
+fn learnt(stored: &Stored, now: u64) -> String {
+    match stored {
+        Stored::Anchor(_, anchor) if anchor.since > 0 => format!(
+            "anchor {}, {} old; then {}",
+            number(&anchor.stored()),
+            format_duration(now.saturating_sub(anchor.since)),
+            number(&anchor.fresh())
+        ),
+        Stored::Anchor(_, anchor) => format!("no anchor yet; then {}", number(&anchor.fresh())),
+        Stored::Baseline(spec, baseline) => {
+            let sigma = |sum: u16| format!("{}.{:03}", sum / 1_000, sum % 1_000);
+            let (up, down) = baseline.sums();
+            let range = baseline.range(spec, now).map_or_else(
+                || "none in the window".to_owned(),
+                |(low, high)| format!("{} to {}", number(&spec.value(low, 0)), number(&spec.value(high, 0))),
+            );
+            let warm = match (baseline.count(), spec.warm_up()) {
+                (count, wanted) if count >= wanted => "warm".to_owned(),
+                (count, wanted) => format!("{count} of {wanted} observations to be warm"),
+            };
+            format!(
+                "{warm}; mean {}, deviation {}, drift {} up and {} down (sigma), range {range}",
+                number(&baseline.mean(spec)),
+                number(&baseline.deviation(spec)),
+                sigma(up),
+                sigma(down)
+            )
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What the chain does not need to know of a configuration: names, texts, places.
 
 use alloy::primitives::{Address, B256, Bytes, keccak256};
-use cordon_core::anchor::{Spec, StreamId};
+use cordon_core::anchor::StreamId;
 use cordon_core::rule::Class;
 use cordon_core::rulebook::{Containment as BookContainment, Rulebook};
+use cordon_core::stream::Spec;
 use cordon_core::{ActionSet, Level};
 
 use crate::config::{Containment, Finality, Parameter, Problem, Respond, Severity, Witness};
@@ -23,7 +24,7 @@ pub struct CompiledConfig {
     pub outside: Vec<Vec<u8>>,
     /// The containment calls by number.
     pub containments: Vec<ContainmentMeta>,
-    /// The streams by number: what the guard observes and stores for `anchor(…)`.
+    /// The streams by number: what the guard observes and stores for `anchor(…)`, `mean(…)` and so on.
     pub streams: Vec<StreamMeta>,
     /// Doubtful things, such as known traps that a rule walks into.
     pub warnings: Vec<Problem>,
@@ -107,7 +108,7 @@ pub struct StreamMeta {
     pub id: StreamId,
     /// Nothing is observed while this scope is raised; for scope 0, while any is.
     pub scope: u8,
-    /// How it is observed.
+    /// How it is observed, and what is kept of it.
     pub spec: Spec,
     /// What it reads, as `contract.function`.
     pub reads: Vec<String>,

@@ -215,8 +215,8 @@ impl Compiler<'_> {
             .ok()
             .filter(|index| *index < MAX_STREAMS)
         else {
-            let message = format!("more than {MAX_STREAMS} different anchors");
-            let help = "use the same value, period and step in several rules: they then share one".to_owned();
+            let message = format!("more than {MAX_STREAMS} different streams (values of `anchor`, `mean` and so on)");
+            let help = "use the same value with the same numbers in several rules: they then share one".to_owned();
             return self.error(invariant.rule.span(), message, help);
         };
         let meta = StreamMeta {
@@ -384,7 +384,9 @@ impl Compiler<'_> {
             return None;
         }
         if !compiled.streams.is_empty() {
-            self.error(text.span(), "`anchor` cannot be part of a condition on the state", None);
+            let message =
+                "what the guard has stored (`anchor`, `mean` and so on) cannot be part of a condition on the state";
+            self.error(text.span(), message, None);
             return None;
         }
         Some(compiled.program)

@@ -8,9 +8,10 @@ use crate::reader::ChainReader;
 use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
-    anchor::{self, Anchor, StreamId},
+    anchor,
     rule::{evaluate_value, Inputs, Int, Program, Unknown, Value},
     rulebook::{StreamRecord, View},
+    stream::{Spec, Stored},
 };
 use cordon_host::{layout, Host};
 
@@ -59,8 +60,8 @@ impl<H: Host> Guard<H> {
         if let Some(scope) = self.raised_scope(view, record.scope) {
             return Ok(Err(Obstacle::Frozen(scope)));
         }
-        let (known, now) = (self.stored(&record.id), self.host.now());
-        let due = known.due(&record.spec);
+        let (known, now) = (self.stored(&record), self.host.now());
+        let due = known.due();
         if now < due {
             return Ok(Err(Obstacle::NotDue(due)));
         }
@@ -68,15 +69,15 @@ impl<H: Host> Guard<H> {
             Ok(observed) => observed,
             Err(reason) => return Ok(Err(Obstacle::Unreadable(reason.code()))),
         };
-        let next = match known.observe(&record.spec, &observed, now) {
+        let next = match known.observe(&observed, now) {
             Ok(next) => next,
             Err(soon) => return Ok(Err(Obstacle::NotDue(soon.due))),
         };
-        let (head, rest) = next.pack();
+        let (first, second) = next.pack();
         self.host
-            .store(&anchor::key(&record.id, 0), &layout::from_number(&head));
+            .store(&anchor::key(&record.id, 0), &layout::from_number(&first));
         self.host
-            .store(&anchor::key(&record.id, 1), &layout::from_number(&rest));
+            .store(&anchor::key(&record.id, 1), &layout::from_number(&second));
         let fresh = next.fresh();
         emit!(
             self.host,
@@ -94,32 +95,36 @@ impl<H: Host> Guard<H> {
     pub fn stream(&self, index: u8) -> Answer<Vec<u8>> {
         let (_, code) = self.rulebook_in_force()?;
         let (record, _) = stream_in(&open(&code)?, index)?;
-        let stored = self.stored(&record.id);
-        let known = stored.value(self.host.now()).is_ok();
+        let stored = self.stored(&record);
         let mut id = B256::ZERO;
         for (to, from) in id.0.iter_mut().zip(record.id.0) {
             *to = from;
         }
-        let (due, anchor, fresh) = (stored.due(&record.spec), stored.stored(), stored.fresh());
+        let (step, since) = match (&record.spec, &stored) {
+            (Spec::Anchor(spec), Stored::Anchor(_, anchor)) => (spec.step, anchor.since),
+            _ => (0, 0),
+        };
+        let (known, at, due) = (stored.is_known(self.host.now()), stored.observed_at(), stored.due());
+        let (value, fresh) = (stored.value(), stored.fresh());
         Ok(answer!(
             id,
             record.scope,
-            record.spec.period,
-            record.spec.step,
+            record.spec.spacing(),
+            step,
             known,
-            stored.since,
-            stored.at,
+            since,
+            at,
             due,
-            anchor.negative,
-            anchor.magnitude,
+            value.negative,
+            value.magnitude,
             fresh.negative,
             fresh.magnitude
         ))
     }
 
-    fn stored(&self, id: &StreamId) -> Anchor {
-        let word = |part| layout::to_number(self.host.load(&anchor::key(id, part)));
-        Anchor::unpack(word(0), word(1))
+    fn stored(&self, record: &StreamRecord) -> Stored {
+        let word = |part| layout::to_number(self.host.load(&anchor::key(&record.id, part)));
+        Stored::unpack(&record.spec, word(0), word(1))
     }
 
     /// The value of a stream now; want of gas is an error.

@@ -10,6 +10,7 @@ use cordon_core::{
     anchor::STALE,
     rule::{compile, Class, Unknown, Verdict},
     rulebook::{Rule, Rulebook, Stream},
+    stream::Spec,
     Action, ActionSet, Level,
 };
 use cordon_logic::hook;
@@ -254,4 +255,110 @@ fn the_hooks_program_answers_about_streams() {
     let data = hook(world.as_(ANYONE), &Abi::streamCall { index: 0 }.abi_encode()).unwrap();
     let of = Abi::streamCall::abi_decode_returns(&data).unwrap();
     assert!(of.known && of.observedAt > START);
+}
+
+/// A state rule over a score, hooked to Trade, in scope 2. Warm after 24 observations, one a minute.
+fn usual() -> Rulebook {
+    let source = "score(feed.value(), 1 min, 100, 5000, rate: 12.5 %, floor: 10) <= 4 sigma";
+    let compiled = compile(source, &[], &[], &Names).unwrap();
+    let mut book = anchored(2);
+    book.streams[0].spec = compiled.streams[0].spec;
+    book.rules[0].program = compiled.program;
+    book
+}
+
+#[test]
+fn statistics_are_learnt_and_known_once_they_are_warm() {
+    let mut world = World::new();
+    world.adopt(&usual());
+    world.price.set(Some(1_000));
+    for count in 0..=24 {
+        let attempt = trade(&mut world);
+        let refused: Abi::RuleUnknown = world.refused(attempt);
+        assert_eq!(refused.reason, Unknown::NotStored.code(), "{count}");
+        assert!(!stream(&mut world).known);
+        world.pass(60);
+        observe(&mut world);
+    }
+    trade(&mut world).unwrap();
+    let now = world.guard.host.now;
+    let of = stream(&mut world);
+    assert!(of.known && of.scope == 2 && of.period == 60 && of.step == 0 && of.since == 0);
+    assert_eq!(
+        (of.anchor.to(), of.fresh.to(), of.observedAt, of.dueAt),
+        (1_000, 1_000, now, now + 60)
+    );
+    // It is judged by what was learnt before, and trips on a second look.
+    world.price.set(Some(1_041));
+    let breached = world.as_(ANYONE).evaluate(STEADY, &[]).unwrap();
+    assert_eq!(
+        (breached.verdict, breached.observed.magnitude.to(), breached.bound.magnitude.to()),
+        (Verdict::Breached, 4_100, 4_000)
+    );
+    let attempt = trade(&mut world);
+    world.refused::<Abi::RuleBreached, _>(attempt);
+    assert_eq!(world.as_(ANYONE).trip(STEADY, &[]).unwrap(), 0);
+    world.pass(2);
+    assert!(world.as_(ANYONE).trip(STEADY, &[]).unwrap() > 0);
+    world.done();
+    assert_eq!(world.level(2), Level::ReduceOnly);
+    // Nothing is learnt while people look at it.
+    world.pass(60);
+    let frozen: Abi::StreamFrozen = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+    assert_eq!((frozen.stream, frozen.scope), (0, 2));
+}
+
+#[test]
+fn statistics_learn_once_a_spacing_and_not_within_a_guarded_call() {
+    let mut world = World::new();
+    world.adopt(&usual());
+    world.price.set(Some(1_000));
+    for _ in 0..=24 {
+        world.pass(60);
+        observe(&mut world);
+    }
+    let due = world.guard.host.now + 60;
+    let soon: Abi::StreamNotDue = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+    assert_eq!((soon.stream, soon.dueAt), (0, due));
+    world.pass(60);
+    let ticket = world
+        .as_(VAULT)
+        .enter(SCOPES, Action::Trade as u8, &VAULT, B256::ZERO)
+        .unwrap();
+    world.done();
+    world.as_refused::<Abi::GuardedCallRuns, _>(ANYONE, |guard| guard.observe(&[0]));
+    world.as_(VAULT).exit(ticket).unwrap();
+    world.done();
+    // An observation that is wild counts as four deviations, an eighth of which the mean moves.
+    world.price.set(Some(5_000));
+    world.as_(ANYONE).observe(&[0]).unwrap();
+    world.done();
+    let events: Vec<Abi::StreamObserved> = world.events();
+    let last = events.last().unwrap();
+    assert_eq!((last.observed.to(), last.fresh.to()), (5_000, 1_040));
+    assert_eq!(stream(&mut world).anchor.to::<u64>(), 1_005);
+    // When nobody observes for long enough it is not known, and once it is observed again it is.
+    world.price.set(Some(1_000));
+    world.pass(STALE * 60 + 1);
+    let attempt = trade(&mut world);
+    world.refused::<Abi::RuleUnknown, _>(attempt);
+    observe(&mut world);
+    trade(&mut world).unwrap();
+}
+
+#[test]
+fn a_rulebook_whose_rule_judges_by_other_numbers_than_its_stream_is_refused() {
+    let mut world = World::unsealed();
+    let mut code = usual().encode().unwrap();
+    let Spec::Baseline(spec) = usual().streams[0].spec else {
+        panic!("statistics")
+    };
+    let bytes = spec.to_bytes();
+    let of_rule = code.windows(bytes.len()).position(|part| part == bytes).unwrap();
+    // The last byte of `roof`.
+    code[of_rule + 24] ^= 1;
+    let forged = Address::repeat_byte(0x77);
+    world.guard.host.data_account(forged, &code);
+    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged));
+    assert_eq!(refused.reason, 22);
 }

@@ -1,11 +1,12 @@
 //! The checker of programs: runs them on kinds instead of values.
 
+use crate::baseline::Spec;
 use crate::bytes::Cursor;
 use crate::rule::error::{DecodeError, DecodeReason};
 use crate::rule::program::{
-    ANCHOR, CALL_RESULT, CONTEXT_VERSION, HEADER, Instruction, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN,
-    MAX_LOCALS, MAX_PARAMS, MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, STORED_CONTEXT_VERSION,
-    STORED_VERSION, STORED_WHAT, VERSION, op,
+    ANCHOR, CALL_RESULT, HEADER, Instruction, LAST_VERSION, MAX_ARGS, MAX_BLOCKS, MAX_ENTRIES, MAX_GAS, MAX_LEN,
+    MAX_LOCALS, MAX_PARAMS, MAX_READS, MAX_STACK, MAX_TOLERANCE, OPERATOR_GAS, READ_GAS, STORED_WHAT, USES_ANCHORS,
+    USES_CONTEXT, USES_STATISTICS, VERSION, op,
 };
 use crate::rule::value::{Kind, WordType};
 use alloc::vec::Vec;
@@ -32,7 +33,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<[u8; HEADER], DecodeError> {
     }
     let header: [u8; HEADER] = Cursor::new(bytes).array().ok_or(start(DecodeReason::Truncated))?;
     let [version, result, params, entries, ..] = header;
-    if !(VERSION..=STORED_CONTEXT_VERSION).contains(&version) {
+    if !(VERSION..=LAST_VERSION).contains(&version) {
         return Err(start(DecodeReason::BadVersion));
     }
     let result = Kind::from_u8(result);
@@ -67,10 +68,8 @@ struct Checker {
     blocks: Vec<Block>,
     reads: u8,
     gas: u32,
-    /// Whether it uses the context of a transaction.
-    context: bool,
-    /// Whether it reads what the guard has stored.
-    stored: bool,
+    /// What it uses, as the version tells it.
+    uses: u8,
 }
 
 impl Checker {
@@ -85,8 +84,7 @@ impl Checker {
             blocks: Vec::new(),
             reads: 0,
             gas: 0,
-            context: false,
-            stored: false,
+            uses: 0,
         };
         let mut cursor = Cursor::at(bytes, HEADER);
         while cursor.position() < bytes.len() {
@@ -118,12 +116,7 @@ impl Checker {
         let [a, b, c, d] = self.gas.to_be_bytes();
         let stack = u8::try_from(self.deepest).unwrap_or(u8::MAX);
         [
-            match (self.context, self.stored) {
-                (false, false) => VERSION,
-                (true, false) => CONTEXT_VERSION,
-                (false, true) => STORED_VERSION,
-                (true, true) => STORED_CONTEXT_VERSION,
-            },
+            VERSION + self.uses,
             kind,
             params,
             entries,
@@ -185,18 +178,17 @@ impl Checker {
             op::AND_THEN | op::OR_ELSE => return self.open(at, usize::from(instruction.short(0)), length),
             op::CALL => return self.call(instruction),
             op::ENTERED | op::LEFT | op::DEPTH | op::ROUND_TRIP => {
-                self.context = true;
+                self.uses |= USES_CONTEXT;
                 match instruction.code {
                     op::DEPTH => (0, Kind::Int, Kind::Int),
                     op::ROUND_TRIP => (0, Kind::Bool, Kind::Bool),
                     _ => (1, Kind::Word, Kind::Int),
                 }
             }
-            op::STORED if instruction.byte(STORED_WHAT) != ANCHOR => return Err(DecodeReason::BadOperand),
             op::STORED => {
-                self.stored = true;
+                let takes = self.stored(instruction)?;
                 self.read(0)?;
-                (0, Kind::Int, Kind::Int)
+                (takes, Kind::Int, Kind::Int)
             }
             op::BALANCE | op::CODE_HASH => {
                 self.read(0)?;
@@ -286,6 +278,18 @@ impl Checker {
         self.read(instruction.gas())?;
         let result = WordType::from_u8(instruction.byte(CALL_RESULT)).ok_or(DecodeReason::BadType)?;
         self.push(result.kind())
+    }
+
+    /// How many values a read of a stream takes.
+    fn stored(&mut self, instruction: &Instruction<'_>) -> Result<u8, DecodeReason> {
+        if instruction.byte(STORED_WHAT) == ANCHOR {
+            self.uses |= USES_ANCHORS;
+            return Ok(0);
+        }
+        let what = instruction.statistic().ok_or(DecodeReason::BadOperand)?;
+        Spec::from_bytes(instruction.spec()).ok_or(DecodeReason::BadOperand)?;
+        self.uses |= USES_STATISTICS;
+        Ok(u8::from(what.judges()))
     }
 
     fn read(&mut self, gas: u32) -> Result<(), DecodeReason> {

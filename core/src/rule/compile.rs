@@ -2,7 +2,7 @@
 
 pub use crate::rule::program::Class;
 
-use crate::anchor::{Spec, StreamId};
+use crate::anchor::StreamId;
 use crate::rule::names::suggestion;
 use crate::rule::parse::{Expr, Node, parse};
 use crate::rule::program::{MAX_PARAMS, Program};
@@ -11,6 +11,7 @@ use crate::rule::term::{Term, TermNode};
 use crate::rule::types::{Symbols, Type};
 use crate::rule::value::{Kind, Value};
 use crate::rule::{emit, lint};
+use crate::stream::Spec;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -39,7 +40,7 @@ pub struct Compiled {
     pub class_reason: Option<(String, usize)>,
     /// One program for each `entry(…)`, evaluated when the guarded call begins.
     pub entries: Vec<Vec<u8>>,
-    /// What the guard has to store for each `anchor(…)`, each once.
+    /// What the guard has to store for each `anchor(…)`, `mean(…)` and so on, each once.
     pub streams: Vec<CompiledStream>,
     /// How many reads the program contains.
     pub reads: u8,

@@ -135,6 +135,13 @@ impl<'t> Emitter<'t> {
                 out.push(program::ANCHOR);
                 out
             }
+            TermNode::Statistic(what, stream, spec, _) => {
+                let mut out = Vec::from([op::STORED]);
+                out.extend_from_slice(stream.as_slice());
+                out.push(*what as u8);
+                out.extend(spec.to_bytes());
+                out
+            }
             TermNode::Call(read, _, args) => call(read, args.iter().map(|(code, _)| *code)),
             TermNode::Balance(_) => Vec::from([op::BALANCE]),
             TermNode::CodeHash(_) => Vec::from([op::CODE_HASH]),

@@ -1,6 +1,7 @@
 //! Evaluation of programs: a pure function of the program and the values it reads.
 
 use crate::anchor::{self, Anchor};
+use crate::baseline::{Baseline, Spec};
 use crate::bytes::Cursor;
 use crate::rule::error::{ReadError, Unknown};
 use crate::rule::program::{CALL_RESULT, CALL_WORD, Instruction, MAX_LOCALS, MAX_STACK, Program, op};
@@ -208,10 +209,7 @@ impl<'a, R: Reader> Machine<'a, R> {
                 };
                 Value::Int(Int::from(self.reader.context(what)?))
             }
-            op::STORED => {
-                let word = self.reader.stored(&anchor::key(&instruction.stream(), 0))?;
-                Value::Int(Anchor::head(word.into()).value(self.reader.now())?)
-            }
+            op::STORED => Value::Int(self.stored(instruction)?),
             op::DEPTH => Value::Int(Int::from(self.reader.context(Context::Depth)?)),
             op::ROUND_TRIP => Value::Bool(!self.reader.context(Context::RoundTrip)?.is_zero()),
             op::CODE_HASH => {
@@ -221,6 +219,24 @@ impl<'a, R: Reader> Machine<'a, R> {
             _ => return Err(Unknown::BadProgram),
         };
         self.push(value)
+    }
+
+    /// What the guard has stored of a stream.
+    fn stored(&mut self, instruction: &Instruction<'_>) -> Result<Int, Unknown> {
+        let id = instruction.stream();
+        let Some(what) = instruction.statistic() else {
+            let word = self.reader.stored(&anchor::key(&id, 0))?;
+            return Anchor::head(word.into()).value(self.reader.now());
+        };
+        let spec = Spec::assume_valid(instruction.spec()).ok_or(Unknown::BadProgram)?;
+        let value = if what.judges() { self.pop()?.shown() } else { Int::ZERO };
+        let first = self.reader.stored(&anchor::key(&id, 0))?.into();
+        let baseline = if what.is_of_range() {
+            Baseline::unpack(first, self.reader.stored(&anchor::key(&id, 1))?.into())
+        } else {
+            Baseline::head(first)
+        };
+        baseline.value(&spec, what, &value, self.reader.now())
     }
 
     /// A value from outside of the program, or kept in a local.

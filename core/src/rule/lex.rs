@@ -26,8 +26,9 @@ pub(crate) enum TokenKind {
 }
 
 /// Operators and brackets; longer ones first.
-const SIGNS: [&str; 22] = [
+const SIGNS: [&str; 23] = [
     "||", "&&", "==", "!=", "<=", ">=", "<", ">", "!", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", ".", "{", "}",
+    ":",
 ];
 
 /// Splits a text into tokens; the last one is `End`.

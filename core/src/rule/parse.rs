@@ -8,9 +8,11 @@
 //! product = unary (("*" | "/") unary)*
 //! unary   = ("!" | "-") unary | postfix
 //! postfix = primary ("." name "(" arguments ")" | "." name | "." number)*
+//! arguments = ((name ":")? or ("," (name ":")? or)*)?
 //! primary = number unit? | hex | "true" | "false" | name | name "(" arguments ")" | "(" or ")" | "[" arguments "]"
 //! ```
 
+use crate::baseline::SIGMA;
 use crate::rule::compile::CompileError;
 use crate::rule::lex::{Token, TokenKind, tokens};
 use alloc::boxed::Box;
@@ -48,6 +50,8 @@ pub(crate) enum Node {
     Unary(&'static str, Box<Expr>),
     Binary(&'static str, Box<Expr>, Box<Expr>),
     List(Vec<Expr>),
+    /// `name: value`, among arguments.
+    Named(String, Box<Expr>),
 }
 
 /// Parses a whole text.
@@ -239,12 +243,28 @@ impl Parser {
             return Ok(items);
         }
         loop {
-            items.push(self.or()?);
+            items.push(self.argument()?);
             if !self.eat(",") {
                 self.need(close, "or `,`")?;
                 return Ok(items);
             }
         }
+    }
+
+    /// An argument, which may have a name.
+    fn argument(&mut self) -> Result<Expr, CompileError> {
+        let behind = self.tokens.get(self.at.saturating_add(1)).map(|token| &token.kind);
+        let token = self.peek();
+        let (TokenKind::Name(name), Some(TokenKind::Sign(":"))) = (&token.kind, behind) else {
+            return self.or();
+        };
+        let (name, column) = (name.clone(), token.column);
+        self.at += 2;
+        let value = Box::new(self.or()?);
+        Ok(Expr {
+            column,
+            node: Node::Named(name, value),
+        })
     }
 
     fn primary(&mut self) -> Result<Expr, CompileError> {
@@ -307,6 +327,7 @@ impl Parser {
             "h" | "hour" | "hours" => 3600,
             "d" | "day" | "days" => 86_400,
             "week" | "weeks" => 604_800,
+            "sigma" => SIGMA.into(),
             "wei" => 1,
             "gwei" => 1_000_000_000,
             "ether" => 1_000_000_000_000_000_000,
@@ -315,7 +336,7 @@ impl Parser {
                 return Err(CompileError::at(
                     self.peek().column,
                     format!(
-                        "`{other}` is no unit: use %, bps, seconds, minutes, hours, days, weeks, wei, gwei or ether"
+                        "`{other}` is no unit: use %, bps, seconds, minutes, hours, days, weeks, sigma, wei, gwei or ether"
                     ),
                 ));
             }

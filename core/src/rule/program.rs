@@ -4,6 +4,7 @@
 //! most as many steps as it has bytes. `docs/rules.md` describes the encoding byte by byte.
 
 use crate::anchor::StreamId;
+use crate::baseline::{SPEC_BYTES, Statistic};
 use crate::bytes::Cursor;
 use crate::rule::check;
 use crate::rule::error::{DecodeError, DecodeReason};
@@ -12,13 +13,15 @@ use alloy_primitives::B256;
 
 /// Version of the encoding, the first byte of each program that uses nothing newer.
 pub const VERSION: u8 = 1;
-/// Version of programs that use the context of a transaction ([`op::ENTERED`] to [`op::ROUND_TRIP`]), and only of those, so that one
-/// rule has one encoding.
-pub const CONTEXT_VERSION: u8 = 2;
-/// Version of programs that read what the guard has stored ([`op::STORED`]), and only of those.
-pub const STORED_VERSION: u8 = 3;
-/// Version of programs that do both.
-pub const STORED_CONTEXT_VERSION: u8 = 4;
+/// Added to the version of programs that use the context of a transaction ([`op::ENTERED`] to [`op::ROUND_TRIP`]), and only of those, so
+/// that one rule has one encoding.
+pub const USES_CONTEXT: u8 = 1;
+/// Added to the version of programs that read an anchor that the guard has stored ([`op::STORED`] of [`ANCHOR`]), and only of those.
+pub const USES_ANCHORS: u8 = 2;
+/// Added to the version of programs that read a statistic ([`op::STORED`] of a [`Statistic`]), and only of those.
+pub const USES_STATISTICS: u8 = 4;
+/// Version of programs that use all of it.
+pub const LAST_VERSION: u8 = VERSION + USES_CONTEXT + USES_ANCHORS + USES_STATISTICS;
 /// Bytes of the header.
 pub const HEADER: usize = 11;
 /// Most bytes of a program.
@@ -135,7 +138,14 @@ impl<'a> Instruction<'a> {
             op::GET | op::TEE => 1,
             op::TRUE | op::FALSE | op::NOW | op::ADD..=op::ABS | op::LT..=op::NE => 0,
             op::NOT | op::BALANCE..=op::ROUND_TRIP => 0,
-            op::STORED => STORED_FIXED,
+            op::STORED => {
+                let fixed = Cursor::take(&mut { *cursor }, STORED_FIXED).ok_or(DecodeReason::Truncated)?;
+                match fixed.last() {
+                    Some(&ANCHOR) => STORED_FIXED,
+                    Some(what) if Statistic::from_u8(*what).is_some() => STORED_FIXED + SPEC_BYTES,
+                    _ => return Err(DecodeReason::BadOperand),
+                }
+            }
             op::CALL => {
                 let fixed = Cursor::take(&mut { *cursor }, CALL_FIXED).ok_or(DecodeReason::Truncated)?;
                 CALL_FIXED + fixed.last().map_or(0, |count| usize::from(*count))
@@ -182,6 +192,16 @@ impl<'a> Instruction<'a> {
             .map_or(StreamId::ZERO, |id| StreamId::new(*id))
     }
 
+    /// Which statistic `STORED` reads; `None` for the anchor, and for what does not exist.
+    pub(crate) fn statistic(&self) -> Option<Statistic> {
+        Statistic::from_u8(self.byte(STORED_WHAT))
+    }
+
+    /// How the statistic's stream is judged, as bytes.
+    pub(crate) fn spec(&self) -> &'a [u8] {
+        self.operands.get(STORED_FIXED..).unwrap_or_default()
+    }
+
     /// Types of the arguments of a read.
     pub(crate) fn args(&self) -> &'a [u8] {
         self.operands.get(CALL_FIXED..).unwrap_or_default()
@@ -191,9 +211,9 @@ impl<'a> Instruction<'a> {
 /// Operands of `CALL` before the types of its arguments: selector (4), gas (2), word (1), type of the answer (1), number of
 /// arguments (1).
 const CALL_FIXED: usize = 9;
-/// Operands of `STORED`: the stream (16), which of its values (1).
+/// Operands of `STORED` for an anchor: the stream (16), which of its values (1). For a [`Statistic`] its specification follows.
 const STORED_FIXED: usize = 17;
-/// The value of a stream that [`op::STORED`] reads: its anchor. There is no other yet.
+/// The value of a stream that [`op::STORED`] reads: its anchor. The others are those of [`Statistic`].
 pub const ANCHOR: u8 = 0;
 /// Where in them the value is told.
 pub(crate) const STORED_WHAT: usize = 16;
@@ -243,21 +263,35 @@ impl<'a> Program<'a> {
     /// Whether the program uses the context of a transaction, which only a hook knows.
     #[must_use]
     pub const fn uses_context(&self) -> bool {
-        matches!(self.header[0], CONTEXT_VERSION | STORED_CONTEXT_VERSION)
+        self.uses(USES_CONTEXT)
     }
 
     /// Whether the program reads what the guard has stored.
     #[must_use]
     pub const fn uses_stored(&self) -> bool {
-        matches!(self.header[0], STORED_VERSION | STORED_CONTEXT_VERSION)
+        self.uses(USES_ANCHORS) || self.uses(USES_STATISTICS)
     }
 
-    /// The streams that the program reads, in the order of its code, each as often as it is read.
-    pub fn streams(&self) -> impl Iterator<Item = StreamId> + use<'a> {
+    /// Whether the program reads what the guard has learnt.
+    #[must_use]
+    pub const fn uses_statistics(&self) -> bool {
+        self.uses(USES_STATISTICS)
+    }
+
+    const fn uses(&self, what: u8) -> bool {
+        self.header[0].wrapping_sub(VERSION) & what != 0
+    }
+
+    /// The streams that the program reads, in the order of its code, each as often as it is read, and with a statistic the bytes of the
+    /// specification by which the program judges it.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, Option<&'a [u8]>)> + use<'a> {
         let mut cursor = Cursor::new(self.code());
         core::iter::from_fn(move || Instruction::next(&mut cursor).ok())
             .filter(|instruction| instruction.code == op::STORED)
-            .map(|instruction| instruction.stream())
+            .map(|instruction| {
+                let spec = instruction.statistic().map(|_| instruction.spec());
+                (instruction.stream(), spec)
+            })
     }
 
     /// Whether the program says by its very code the opposite of another: who knows what one of them evaluates to knows the other too.

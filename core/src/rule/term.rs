@@ -2,6 +2,7 @@
 //! is what lets the emitter share them.
 
 use crate::anchor::StreamId;
+use crate::baseline::{Spec, Statistic};
 use crate::rule::program::op;
 use crate::rule::value::{Int, Kind, Value};
 use alloc::rc::Rc;
@@ -35,6 +36,8 @@ pub(crate) enum TermNode {
     Now,
     /// The anchor of a stream.
     Anchor(StreamId),
+    /// A statistic of a stream, and the value that it judges.
+    Statistic(Statistic, StreamId, Spec, Option<Term>),
     Call(Read, Term, Vec<(u8, Term)>),
     Balance(Term),
     CodeHash(Term),
@@ -90,6 +93,7 @@ impl TermData {
                 .collect(),
             TermNode::Balance(term) | TermNode::CodeHash(term) => Vec::from([term]),
             TermNode::Op(_, terms) => terms.iter().collect(),
+            TermNode::Statistic(.., judged) => judged.iter().collect(),
             TermNode::Near(_, left, right) | TermNode::Junction(_, left, right) => Vec::from([left, right]),
             _ => Vec::new(),
         }
@@ -117,6 +121,7 @@ pub(crate) fn build(node: TermNode, kind: Kind) -> Term {
                 | TermNode::CodeHash(_)
                 | TermNode::Entry(_)
                 | TermNode::Anchor(_)
+                | TermNode::Statistic(..)
         );
     data.size = size;
     Rc::new(data)

@@ -13,6 +13,7 @@ use crate::rulebook::{
     MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_STREAMS, MAX_TOTAL_GAS, MAX_UNDO, ScopeKind,
 };
 use crate::scope::CEILING;
+use crate::stream::Spec;
 use alloy_primitives::Address;
 
 /// Checks every byte of an encoded rulebook.
@@ -76,6 +77,10 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
             problem,
         })?;
     }
+    let is_learnt = |index| matches!(view.stream(index), Ok((record, _)) if matches!(record.spec, Spec::Baseline(_)));
+    if header.statistics && !(0..header.streams).any(is_learnt) {
+        return Err(book(Problem::NotARulebook));
+    }
     if end == code.len() {
         Ok(view)
     } else {
@@ -121,7 +126,7 @@ fn check_rule(view: &View<'_>, index: u16, start: usize) -> Result<usize, Proble
     if program.params() != record.params || program.entries() != record.entries || context {
         return Err(Problem::WrongInputs);
     }
-    if !program.streams().all(|stream| view.has_stream(&stream)) {
+    if !program.streams().all(|(stream, spec)| view.has_stream(&stream, spec)) {
         return Err(Problem::BadStream);
     }
     for _ in 0..record.entries {

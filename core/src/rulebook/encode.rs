@@ -3,8 +3,9 @@
 use crate::rulebook::check::check;
 use crate::rulebook::error::{Item, Problem, RulebookError};
 use crate::rulebook::stream::{STREAM_RECORD, check_streams};
-use crate::rulebook::view::{MAGIC, RECORD, STREAM_VERSION};
+use crate::rulebook::view::{MAGIC, RECORD, STATISTICS_VERSION, STREAM_VERSION};
 use crate::rulebook::{Containment, MAX_CODE, Rule, Rulebook, Stream, Undo};
+use crate::stream::Spec;
 use alloc::vec::Vec;
 use alloy_primitives::keccak256;
 
@@ -98,7 +99,16 @@ impl Rulebook {
     fn encode_unchecked(&self) -> Result<Vec<u8>, Problem> {
         let [stop, c, r, plain] = MAGIC;
         let streams = count8(self.streams.len())?;
-        let mut tables = Vec::from([stop, c, r, if streams == 0 { plain } else { STREAM_VERSION }]);
+        let statistics = self
+            .streams
+            .iter()
+            .any(|stream| matches!(stream.spec, Spec::Baseline(_)));
+        let version = match (streams, statistics) {
+            (0, _) => plain,
+            (_, false) => STREAM_VERSION,
+            (_, true) => STATISTICS_VERSION,
+        };
+        let mut tables = Vec::from([stop, c, r, version]);
         tables.push(count8(self.scopes.len())?);
         tables.push(count8(self.callers.len())?);
         tables.extend(count16(self.rules.len())?);
@@ -133,9 +143,13 @@ impl Rulebook {
         for stream in &self.streams {
             tables.extend(stream.id());
             tables.push(stream.scope);
-            tables.extend(stream.spec.step.to_be_bytes());
-            tables.extend(stream.spec.period.to_be_bytes());
-            place(&mut tables, start, &mut bodies, &stream.program)?;
+            let (period, step) = match stream.spec {
+                Spec::Anchor(anchor) => (anchor.period, anchor.step),
+                Spec::Baseline(_) => (0, 0),
+            };
+            tables.extend(step.to_be_bytes());
+            tables.extend(period.to_be_bytes());
+            place(&mut tables, start, &mut bodies, &stream.body())?;
         }
         tables.extend(bodies);
         if tables.len() > MAX_CODE {

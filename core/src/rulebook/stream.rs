@@ -1,12 +1,14 @@
 //! Streams of a rulebook: what the guard observes and stores, for rules to compare with ([`crate::anchor`]).
 
-use crate::anchor::{Spec, StreamId, id_of};
+use crate::anchor::{self, StreamId, id_of};
+use crate::baseline::{self, SPEC_BYTES};
 use crate::bytes::Cursor;
 use crate::rule::program::Program;
 use crate::rule::value::Kind;
 use crate::rulebook::check::{decode, is_plain};
 use crate::rulebook::error::{Item, Problem, RulebookError};
 use crate::rulebook::view::{View, body_range};
+use crate::stream::Spec;
 use alloc::vec::Vec;
 use alloy_primitives::{B256, keccak256};
 use core::ops::Range;
@@ -19,13 +21,23 @@ pub const STREAM_RECORD: usize = 27;
 pub struct Stream {
     /// Nothing is observed while this scope is raised; for scope 0, while any is.
     pub scope: u8,
-    /// How it is observed.
+    /// How it is observed, and what is kept of it.
     pub spec: Spec,
     /// The program; its value is an integer.
     pub program: Vec<u8>,
 }
 
 impl Stream {
+    /// Its body in an encoded rulebook.
+    pub(super) fn body(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        if let Spec::Baseline(spec) = &self.spec {
+            body.extend(spec.to_bytes());
+        }
+        body.extend(&self.program);
+        body
+    }
+
     /// Its name in programs and in the guard's storage.
     #[must_use]
     pub fn id(&self) -> StreamId {
@@ -40,18 +52,18 @@ pub struct StreamRecord {
     pub id: StreamId,
     /// Nothing is observed while this scope is raised; for scope 0, while any is.
     pub scope: u8,
-    /// How it is observed.
+    /// How it is observed, and what is kept of it.
     pub spec: Spec,
-    /// Where the program of its value lies in the code.
+    /// Where its body lies in the code: the program of its value, after the specification where there are statistics.
     pub body: Range<usize>,
 }
 
 impl StreamRecord {
-    /// Reads a record of [`STREAM_RECORD`] bytes.
+    /// Reads a record of [`STREAM_RECORD`] bytes whose body lies in `code`. Period and step are 0 where the body has the specification.
     ///
     /// # Errors
-    /// [`Problem::Truncated`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+    /// [`Problem::Truncated`]; [`Problem::BadStream`] for statistics that cannot be.
+    fn parse(bytes: &[u8], code: &View<'_>) -> Result<Self, Problem> {
         let mut cursor = Cursor::new(bytes);
         let (Some(id), Some(scope), Some(step), Some(period), Some(body)) = (
             cursor.array(),
@@ -62,15 +74,28 @@ impl StreamRecord {
         ) else {
             return Err(Problem::Truncated);
         };
+        let (period, body) = (u32::from_be_bytes(period), body_range(body));
+        let spec = if (period, step) == (0, 0) {
+            let spec = baseline::Spec::from_bytes(code.at(Some(body.clone()))?).ok_or(Problem::BadStream)?;
+            Spec::Baseline(spec)
+        } else {
+            Spec::Anchor(anchor::Spec { period, step })
+        };
         Ok(StreamRecord {
             id: StreamId::new(id),
             scope,
-            spec: Spec {
-                period: u32::from_be_bytes(period),
-                step,
-            },
-            body: body_range(body),
+            spec,
+            body,
         })
+    }
+
+    /// Where the program of its value lies in the code.
+    fn program(&self) -> Range<usize> {
+        let Range { start, end } = self.body;
+        match self.spec {
+            Spec::Anchor(_) => start..end,
+            Spec::Baseline(_) => start + SPEC_BYTES..end,
+        }
     }
 }
 
@@ -78,21 +103,29 @@ impl<'a> View<'a> {
     /// A stream: its record and the program of its value.
     ///
     /// # Errors
-    /// [`Problem::Truncated`] when there is no such stream, or its program lies outside of the code.
+    /// [`Problem::Truncated`] when there is no such stream, or its program lies outside of the code; [`Problem::BadStream`] for
+    /// statistics that cannot be.
     pub fn stream(&self, index: u8) -> Result<(StreamRecord, Program<'a>), Problem> {
         if index >= self.header().streams {
             return Err(Problem::Truncated);
         }
         let start = self.header().streams_range().start + STREAM_RECORD * usize::from(index);
-        let record = StreamRecord::parse(self.at(Some(start..start + STREAM_RECORD))?)?;
-        let program = self.at(Some(record.body.clone()))?;
+        let record = StreamRecord::parse(self.at(Some(start..start + STREAM_RECORD))?, self)?;
+        let program = self.at(Some(record.program()))?;
         Ok((record, Program::assume_valid(program)))
     }
 
-    /// Whether there is a stream of this name.
+    /// Whether there is a stream of this name: an anchor, or one of statistics whose specification has these bytes.
     #[must_use]
-    pub fn has_stream(&self, id: &StreamId) -> bool {
-        (0..self.header().streams).any(|index| self.stream(index).is_ok_and(|(record, _)| record.id == *id))
+    pub fn has_stream(&self, id: &StreamId, spec: Option<&[u8]>) -> bool {
+        let is = |record: &StreamRecord| match &record.spec {
+            Spec::Anchor(_) => spec.is_none(),
+            Spec::Baseline(own) => spec.is_some_and(|bytes| own.to_bytes() == bytes),
+        };
+        (0..self.header().streams).any(|index| {
+            self.stream(index)
+                .is_ok_and(|(record, _)| record.id == *id && is(&record))
+        })
     }
 }
 
@@ -104,6 +137,9 @@ pub(super) fn check_stream(view: &View<'_>, index: u8, start: usize) -> Result<u
     }
     if record.scope >= view.header().scopes {
         return Err(Problem::BadScope);
+    }
+    if matches!(record.spec, Spec::Baseline(_)) && !view.header().statistics {
+        return Err(Problem::BadStream);
     }
     let twice = (0..index).any(|other| view.stream(other).is_ok_and(|(other, _)| other.id == record.id));
     if twice || !record.spec.is_valid() {

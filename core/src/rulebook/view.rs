@@ -17,6 +17,8 @@ use core::ops::Range;
 pub const MAGIC: [u8; 4] = [0x00, b'C', b'R', 1];
 /// Version of rulebooks that have streams, and only of those.
 pub const STREAM_VERSION: u8 = 2;
+/// Version of rulebooks that have streams of statistics, and only of those.
+pub const STATISTICS_VERSION: u8 = 3;
 /// Bytes of the header of a rulebook without streams.
 pub const HEADER: usize = 10;
 /// Bytes of the header of a rulebook with streams.
@@ -37,6 +39,8 @@ pub struct Header {
     pub containments: u16,
     /// Number of streams.
     pub streams: u8,
+    /// Whether there are statistics among them.
+    pub statistics: bool,
 }
 
 impl Header {
@@ -47,17 +51,17 @@ impl Header {
     pub fn parse(code: &[u8]) -> Result<Self, Problem> {
         let [a, b, c, version] = *code.first_chunk().ok_or(Problem::NotARulebook)?;
         let [x, y, z, plain] = MAGIC;
-        if [a, b, c] != [x, y, z] || (version != plain && version != STREAM_VERSION) {
+        if [a, b, c] != [x, y, z] || !(plain..=STATISTICS_VERSION).contains(&version) {
             return Err(Problem::NotARulebook);
         }
         let [_, _, _, _, scopes, callers, r0, r1, c0, c1] = *code.first_chunk::<HEADER>().ok_or(Problem::Truncated)?;
         let (rules, containments) = (u16::from_be_bytes([r0, r1]), u16::from_be_bytes([c0, c1]));
-        let streams = if version == STREAM_VERSION {
+        let streams = if version >= STREAM_VERSION {
             *code.get(HEADER).ok_or(Problem::Truncated)?
         } else {
             0
         };
-        if version == STREAM_VERSION && streams == 0 {
+        if version >= STREAM_VERSION && streams == 0 {
             return Err(Problem::NotARulebook);
         }
         Ok(Header {
@@ -66,6 +70,7 @@ impl Header {
             rules,
             containments,
             streams,
+            statistics: version == STATISTICS_VERSION,
         })
     }
 

@@ -16,4 +16,5 @@ mod context;
 mod hooks;
 mod pool;
 mod rules;
+mod statistics;
 mod world;

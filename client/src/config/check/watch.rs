@@ -337,7 +337,9 @@ impl Checker {
             return None;
         }
         if !compiled.streams.is_empty() {
-            self.error(text.span(), "`anchor` cannot be part of a watch's condition", None);
+            let message =
+                "what the guard has stored (`anchor`, `mean` and so on) cannot be part of a watch's condition";
+            self.error(text.span(), message, None);
             return None;
         }
         Some(Condition {

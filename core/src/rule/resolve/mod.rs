@@ -2,6 +2,7 @@
 
 mod past;
 mod reads;
+mod usual;
 mod words;
 
 pub(crate) use reads::signature;
@@ -32,7 +33,7 @@ pub(crate) struct Resolver<'a> {
     used: Vec<bool>,
     /// The arguments of `entry`, each once.
     pub(crate) entries: Vec<Term>,
-    /// What `anchor` has the guard store, each once.
+    /// What `anchor`, `mean` and others have the guard store, each once.
     pub(crate) streams: Vec<CompiledStream>,
     /// The first word that makes this a hook rule, and its column.
     pub(crate) hook_word: Option<(String, usize)>,
@@ -135,6 +136,12 @@ impl<'a> Resolver<'a> {
             Node::List(_) => Err(CompileError::at(
                 expr.column,
                 "a list stands only among the arguments of a containment call",
+            )),
+            Node::Named(name, _) => Err(CompileError::at(
+                expr.column,
+                format!(
+                    "`{name}:` stands only among the arguments of `mean`, `deviation`, `score`, `drift`, `lowest` and `highest`"
+                ),
             )),
         }
     }
@@ -240,7 +247,10 @@ impl<'a> Resolver<'a> {
                     _ => build(TermNode::CodeHash(account), Kind::Word),
                 })
             }
-            _ => Err(self.unknown_function(column, name)),
+            _ => match usual::statistic_of(name) {
+                Some(what) => self.statistic(column, name, what, args),
+                None => Err(self.unknown_function(column, name)),
+            },
         }
     }
 

@@ -2,13 +2,14 @@
 
 use super::words::{arguments, contains, wrong_count};
 use super::{Resolved, Resolver};
-use crate::anchor::{self, DEFAULT_STEP, MAX_PERIOD, MAX_STEP, MIN_PERIOD, Spec};
+use crate::anchor::{self, DEFAULT_STEP, MAX_PERIOD, MAX_STEP, MIN_PERIOD, Spec, StreamId};
 use crate::rule::compile::{CompileError, CompiledStream};
 use crate::rule::emit;
 use crate::rule::parse::Expr;
 use crate::rule::program::{MAX_ENTRIES, op};
 use crate::rule::term::{Term, TermNode, build};
 use crate::rule::value::Kind;
+use crate::stream;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -35,10 +36,12 @@ impl Resolver<'_> {
                 "`entry` cannot use the transaction's context, which tells of the whole transaction anyway: take it out of `entry`",
             ));
         }
-        if contains(&inner_term, &|node| matches!(node, TermNode::Anchor(_))) {
+        if contains(&inner_term, &|node| {
+            matches!(node, TermNode::Anchor(_) | TermNode::Statistic(..))
+        }) {
             return Err(CompileError::at(
                 inner.column,
-                "`entry` of an anchor: it does not change within a call; leave `entry` out",
+                "`entry` of what the guard has stored: it does not change within a call; leave `entry` out",
             ));
         }
         if contains(&inner_term, &|node| matches!(node, TermNode::Param(..))) {
@@ -71,7 +74,7 @@ impl Resolver<'_> {
             _ => return Err(wrong_count(column, "anchor", "2 or 3", args.len())),
         };
         let observed = self.of_kind(value, Kind::Int, "`anchor`")?;
-        storable(&observed).map_err(|message| CompileError::at(value.column, message))?;
+        storable(&observed, "anchor").map_err(|message| CompileError::at(value.column, message))?;
         let spec = Spec {
             period: self.period(period)?,
             step: match step {
@@ -79,17 +82,23 @@ impl Resolver<'_> {
                 None => DEFAULT_STEP,
             },
         };
-        let program = emit::program(&observed, 0, 0, &[])?;
+        let id = self.stream(stream::Spec::Anchor(spec), &observed)?;
+        Ok(build(TermNode::Anchor(id), Kind::Int))
+    }
+
+    /// The stream of an observed value: the one there is, or another.
+    pub(super) fn stream(&mut self, spec: stream::Spec, observed: &Term) -> Result<StreamId, CompileError> {
+        let program = emit::program(observed, 0, 0, &[])?;
         let id = anchor::id_of(&keccak256(spec.definition(&program)));
         if !self.streams.iter().any(|stream| stream.id == id) {
             self.streams.push(CompiledStream {
                 id,
                 spec,
                 program,
-                reads: names(&observed),
+                reads: names(observed),
             });
         }
-        Ok(build(TermNode::Anchor(id), Kind::Int))
+        Ok(id)
     }
 
     fn period(&mut self, period: &Expr) -> Result<u32, CompileError> {
@@ -122,25 +131,23 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether a guard can observe the value by itself, at any time.
-fn storable(observed: &Term) -> Result<(), &'static str> {
+/// Whether a guard can observe the value by itself, at any time, for `word`.
+pub(super) fn storable(observed: &Term, word: &str) -> Result<(), String> {
     let has = |wanted: &dyn Fn(&TermNode) -> bool| contains(observed, wanted);
-    if has(&|node| matches!(node, TermNode::Anchor(_))) {
-        return Err("`anchor` within `anchor`: one is enough");
-    }
-    if has(&|node| matches!(node, TermNode::Entry(_))) {
-        return Err("`anchor` cannot store a value at entry: it is observed outside of guarded calls");
-    }
-    if has(&|node| matches!(node, TermNode::Op(op::ENTERED..=op::ROUND_TRIP, _))) {
-        return Err("`anchor` cannot store the transaction's context: it is observed outside of guarded calls");
-    }
-    if has(&|node| matches!(node, TermNode::Param(..))) {
-        return Err("`anchor` cannot use a parameter: the guard observes one value, not one for each witness");
-    }
-    if !observed.reads {
-        return Err("`anchor` of something that reads nothing: it never changes");
-    }
-    Ok(())
+    let why = if has(&|node| matches!(node, TermNode::Anchor(_) | TermNode::Statistic(..))) {
+        "cannot observe what the guard has stored: it observes what contracts answer"
+    } else if has(&|node| matches!(node, TermNode::Entry(_))) {
+        "cannot store a value at entry: it is observed outside of guarded calls"
+    } else if has(&|node| matches!(node, TermNode::Op(op::ENTERED..=op::ROUND_TRIP, _))) {
+        "cannot store the transaction's context: it is observed outside of guarded calls"
+    } else if has(&|node| matches!(node, TermNode::Param(..))) {
+        "cannot use a parameter: the guard observes one value, not one for each witness"
+    } else if !observed.reads {
+        "of something that reads nothing: it never changes"
+    } else {
+        return Ok(());
+    };
+    Err(format!("`{word}` {why}"))
 }
 
 /// What a term reads, each once, for people.

@@ -1,5 +1,6 @@
 //! Words of the language, and the small change of error messages.
 
+use crate::baseline::Statistic;
 use crate::rule::compile::CompileError;
 use crate::rule::parse::Expr;
 use crate::rule::term::{FoldError, Term, TermNode};
@@ -8,15 +9,40 @@ use alloc::format;
 use alloc::string::ToString;
 
 /// Functions of the language.
-pub(super) const FUNCTIONS: [&str; 10] = [
-    "min", "max", "abs", "near", "entry", "anchor", "eth", "codehash", "entered", "left",
+pub(super) const FUNCTIONS: [&str; 16] = [
+    "min",
+    "max",
+    "abs",
+    "near",
+    "entry",
+    "anchor",
+    "mean",
+    "deviation",
+    "score",
+    "drift",
+    "lowest",
+    "highest",
+    "eth",
+    "codehash",
+    "entered",
+    "left",
+];
+
+/// Functions that tell what is usual.
+pub(super) const STATISTICS: [(&str, Statistic); 6] = [
+    ("mean", Statistic::Mean),
+    ("deviation", Statistic::Deviation),
+    ("score", Statistic::Score),
+    ("drift", Statistic::Drift),
+    ("lowest", Statistic::Lowest),
+    ("highest", Statistic::Highest),
 ];
 
 /// Values of the running transaction.
 pub(super) const CONTEXT: [&str; 2] = ["depth", "round_trip"];
 
 /// Words that only a keeper could evaluate.
-const KEEPER_WORDS: [&str; 7] = ["slot", "events", "history", "mean", "median", "deviation", "rate"];
+const KEEPER_WORDS: [&str; 5] = ["slot", "events", "history", "median", "rate"];
 
 /// Whether a name has a meaning of its own.
 pub(super) fn is_reserved(name: &str) -> bool {
