@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use cordon_core::{
     bounds::{self, Actor, BoundError, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
     incident::{Finding, Opening, Reading, State},
-    rule::{Class, Evaluation, Inputs, Verdict},
+    rule::{Class, Evaluation, Verdict},
     rulebook::{RuleBody, RuleRecord, View},
     scope::{Change, ScopeError, ScopeState},
     Level,
@@ -119,11 +119,7 @@ impl<H: Host> Guard<H> {
                 raised: None,
             }));
         }
-        let inputs = Inputs {
-            params: witness,
-            entries: &[],
-        };
-        let evaluation = self.check(&body.program(), &inputs)?;
+        let evaluation = self.verdict_of(index, body, witness)?;
         match evaluation.verdict {
             Verdict::Breached => {}
             Verdict::Holds => return Ok(Err(Obstacle::Holds)),

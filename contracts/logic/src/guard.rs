@@ -1,13 +1,14 @@
 //! The guard's state: what each word means, and the checks that most calls begin with.
 
-use crate::abi::{emit, refusal, refuse, Answer, Refusal};
+use crate::abi::{emit, encode, refusal, refuse, Answer, Arguments, ICordonGuard, Refusal};
 use crate::dispatch::place_of;
 use crate::reader::{gas_needed, ChainReader};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolCall;
 use cordon_core::{
     ledger::Ledger,
-    rule::{evaluate, Evaluation, Inputs, Program, Verdict},
+    rule::{evaluate, Evaluation, Inputs, Int, Program, Verdict},
     rulebook::{
         view::STREAM_HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, View, MAX_CALLERS,
         MAX_SCOPES,
@@ -231,10 +232,50 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
+    /// Evaluates a rule for who trips or releases. One over statistics is evaluated by the hooks program.
+    #[inline(never)]
+    pub(crate) fn verdict_of(&mut self, index: u16, body: RuleBody<'_>, witness: &[B256]) -> Answer<Evaluation> {
+        let program = body.program();
+        if !program.uses_statistics() {
+            let entries = &[];
+            let inputs = Inputs {
+                params: witness,
+                entries,
+            };
+            return self.check::<false>(&program, &inputs);
+        }
+        let mut input = encode!(
+            &<ICordonGuard::evaluateCall as SolCall>::SELECTOR,
+            index,
+            64u8,
+            witness.len() as u64
+        );
+        for word in witness {
+            input.extend_from_slice(word.as_slice());
+        }
+        let data = self.hand_on(&input)?;
+        let mut answer = Arguments::new(&data);
+        let (verdict, reason) = (answer.u8()?, answer.u8()?);
+        Ok(Evaluation {
+            verdict: match verdict {
+                0 => Verdict::Holds,
+                1 => Verdict::Breached,
+                _ => Verdict::Unknown,
+            },
+            reason,
+            observed: Int::new(answer.flag()?, layout::to_number(answer.word()?)),
+            bound: Int::new(answer.flag()?, layout::to_number(answer.word()?)),
+        })
+    }
+
     /// Evaluates a program; want of gas is an error, not a verdict.
     #[inline(never)]
-    pub(crate) fn check(&mut self, program: &Program<'_>, inputs: &Inputs<'_>) -> Answer<Evaluation> {
-        let mut reader = ChainReader::new(&mut self.host);
+    pub(crate) fn check<const LEARNT: bool>(
+        &mut self,
+        program: &Program<'_>,
+        inputs: &Inputs<'_>,
+    ) -> Answer<Evaluation> {
+        let mut reader = ChainReader::<_, LEARNT>::new(&mut self.host);
         let evaluation = evaluate(program, inputs, &mut reader);
         match reader.starved {
             Some((needed, left)) => Err(refusal!(OutOfGasFloor, needed, left)),
@@ -244,7 +285,7 @@ impl<H: Host> Guard<H> {
 
     /// Whether a condition without witness holds now.
     pub(crate) fn holds(&mut self, program: &Program<'_>) -> Answer<Verdict> {
-        Ok(self.check(program, &Inputs::default())?.verdict)
+        Ok(self.check::<false>(program, &Inputs::default())?.verdict)
     }
 
     /// Runs another program on the same calldata. Before `initialize` there is none: that call names it.

@@ -184,7 +184,7 @@ impl<H: Host> Guard<H> {
         if entry_head(self.host.load_transient(&head_key), call).is_some() {
             return Ok(());
         }
-        let mut reader = ChainReader::new(&mut self.host);
+        let mut reader = ChainReader::<_, true>::new(&mut self.host);
         let value = evaluate_value(&body.entry(entry), &Inputs::default(), &mut reader);
         if let Some((needed, left)) = reader.starved {
             return Err(refusal!(OutOfGasFloor, needed, left));
@@ -225,7 +225,7 @@ impl<H: Host> Guard<H> {
                 Err(reason) => return Ok(Evaluation::unknown(reason)),
             }
         }
-        self.check(
+        self.check::<true>(
             &body.program(),
             &Inputs {
                 params: &[],

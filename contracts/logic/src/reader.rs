@@ -8,14 +8,15 @@ use cordon_host::{layout, CallKind, Host};
 /// Gas that a read may need beyond what its callee gets: the hook's own cost and the account access.
 const READ_OVERHEAD: u64 = 10_000;
 
-/// Reads through the VM. A read that lacks gas is not made: whoever chose the gas must not choose the verdict.
-pub(crate) struct ChainReader<'h, H> {
+/// Reads through the VM. A read that lacks gas is not made: whoever chose the gas must not choose the verdict. `LEARNT` says whether it
+/// reads statistics: only the hooks program has their code, and others ask it ([`crate::Guard::verdict_of`]).
+pub(crate) struct ChainReader<'h, H, const LEARNT: bool> {
     host: &'h mut H,
     /// Gas needed and left at the first read that lacked gas.
     pub(crate) starved: Option<(u64, u64)>,
 }
 
-impl<'h, H: Host> ChainReader<'h, H> {
+impl<'h, H: Host, const LEARNT: bool> ChainReader<'h, H, LEARNT> {
     /// A reader of the present state.
     pub(crate) fn new(host: &'h mut H) -> Self {
         Self { host, starved: None }
@@ -28,7 +29,9 @@ pub(crate) fn gas_needed(gas: u64) -> u64 {
     gas.saturating_add(gas / 63).saturating_add(READ_OVERHEAD)
 }
 
-impl<H: Host> Reader for ChainReader<'_, H> {
+impl<H: Host, const LEARNT: bool> Reader for ChainReader<'_, H, LEARNT> {
+    const STATISTICS: bool = LEARNT;
+
     fn call(&mut self, target: Address, calldata: &[u8], gas: u64, word: u16) -> Result<B256, ReadError> {
         let (needed, left) = (gas_needed(gas), self.host.gas_left());
         if left < needed {

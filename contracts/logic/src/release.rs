@@ -6,7 +6,7 @@ use crate::guard::{open, role, rule_in, Guard};
 use crate::hooks::breached;
 use cordon_core::{
     incident::State,
-    rule::{Class, Inputs, Verdict},
+    rule::{Class, Verdict},
     scope::ScopeState,
     Level,
 };
@@ -129,7 +129,7 @@ impl<H: Host> Guard<H> {
             let (rule, body) = rule_in(&view, index)?;
             let named = scope == 0 || rule.scope == scope;
             if named && rule.robust && !rule.shadow && rule.params == 0 && rule.class == Class::State {
-                let evaluation = self.check(&body.program(), &Inputs::default())?;
+                let evaluation = self.verdict_of(index, body, &[])?;
                 match evaluation.verdict {
                     Verdict::Holds => {}
                     Verdict::Breached => return Err(breached(index, &evaluation)),

@@ -39,7 +39,7 @@ impl<H: Host> Guard<H> {
     pub fn evaluate(&mut self, index: u16, witness: &[B256]) -> Answer<Evaluation> {
         let (_, code) = self.rulebook_in_force()?;
         let (_, body) = rule_for(&open(&code)?, index, witness)?;
-        let mut reader = ChainReader::new(&mut self.host);
+        let mut reader = ChainReader::<_, true>::new(&mut self.host);
         Ok(evaluate(
             &body.program(),
             &Inputs {

@@ -125,20 +125,20 @@ interface ICordonGuard {
         uint256 applied; // bit i: the guard's own doing by containment call i is still in force
     }
 
-    /// A value that the guard observes and stores, for rules to compare with (`anchor` in a rule).
+    /// A value that the guard observes and stores, for rules to compare with (`anchor`, `mean` and others in a rule).
     struct Stream {
         bytes16 id; // the first half of the hash of its definition: a rulebook that has the same stream goes on with it
         uint8 scope; // nothing is observed while this scope, or scope 0, is raised; for 0 while any is
         uint32 period; // seconds between two observations, and the least age of the anchor
-        uint16 step; // most that the stored value moves per period, in basis points
-        bool known; // whether rules can compare with the anchor now; else they are Unknown
-        uint64 since; // when the anchor was stored; 0 when there is none
+        uint16 step; // most that the stored value moves per period, in basis points; 0 for statistics
+        bool known; // whether rules can compare with it now; else they are Unknown
+        uint64 since; // when the anchor was stored; 0 when there is none, and for statistics
         uint64 observedAt; // when the latest observation was taken; 0 before the first
         uint64 dueAt; // when the next one may be taken
         bool anchorNegative;
-        uint256 anchor;
+        uint256 anchor; // for statistics the mean
         bool freshNegative;
-        uint256 fresh; // what becomes the anchor with the next observation
+        uint256 fresh; // what becomes the anchor with the next observation; for statistics the latest one, as far as it counted
     }
 
     // ---------------------------------------------------------------- hooks (gate)

@@ -287,20 +287,23 @@ impl Baseline {
     fn learn(&self, spec: &Spec, observed: &Int, sample: u64, now: u64) -> Self {
         let judged = self.judge(spec, observed);
         let (rate, warm) = (u32::from(spec.rate), self.count >= spec.warm_up());
-        // A wild observation counts as one `clip` deviations away.
-        let most = u128::from(self.deviation_bits(spec)) * u128::from(spec.clip) / u128::from(SIGMA);
-        let distance = u128::from((sample << FRACTION).abs_diff(self.mean)).min(most);
-        let moved = |by: u128| {
-            let by = u64::try_from(by).unwrap_or(u64::MAX);
+        // A wild observation counts as one `clip` deviations away. In parts, because the product may need more than 64 bits.
+        let (deviation, clip, sigma) = (self.deviation_bits(spec), u64::from(spec.clip), u64::from(SIGMA));
+        let most = (deviation / sigma)
+            .saturating_mul(clip)
+            .saturating_add(deviation % sigma * clip / sigma);
+        let distance = (sample << FRACTION).abs_diff(self.mean).min(most);
+        let moved = |by: u64| {
             if judged.above {
                 self.mean.saturating_add(by)
             } else {
                 self.mean.saturating_sub(by)
             }
         };
+        let step = u64::try_from(share(distance.into(), rate)).unwrap_or(u64::MAX);
         // Squares have 32 fractional bits, and 128 at most.
         let before = u128::from(self.deviation) * u128::from(self.deviation);
-        let grown = before.saturating_add(share(distance * distance, rate));
+        let grown = before.saturating_add(share(u128::from(distance) * u128::from(distance), rate));
         let deviation = root(share(grown, WHOLE - rate)).min(spec.roof << FRACTION);
         let sum = |sum: u32| match u16::try_from(sum) {
             _ if !warm => 0,
@@ -315,9 +318,7 @@ impl Baseline {
         let middle = middle.max(spec.low).min(spec.high);
         let [(low, high), before] = self.rolled(spec, now);
         Baseline {
-            mean: moved(share(distance, rate))
-                .max(spec.low << FRACTION)
-                .min(spec.high << FRACTION),
+            mean: moved(step).max(spec.low << FRACTION).min(spec.high << FRACTION),
             deviation,
             at: now,
             count: self.count.saturating_add(1).min(MAX_COUNT),

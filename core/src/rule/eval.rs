@@ -11,6 +11,10 @@ use alloy_primitives::{Address, B256, U256};
 
 /// Reads of the chain at one state. An error makes the verdict `Unknown`.
 pub trait Reader {
+    /// Whether statistics can be read. A guard's program that asks another one for them leaves their code out; to the evaluator, a
+    /// program that reads one is then not valid.
+    const STATISTICS: bool = true;
+
     /// Calls `target` without changing state, with at most `gas` gas, and returns the `word`-th 32-byte word of the answer.
     ///
     /// # Errors
@@ -228,6 +232,9 @@ impl<'a, R: Reader> Machine<'a, R> {
             let word = self.reader.stored(&anchor::key(&id, 0))?;
             return Anchor::head(word.into()).value(self.reader.now());
         };
+        if !R::STATISTICS {
+            return Err(Unknown::BadProgram);
+        }
         let spec = Spec::assume_valid(instruction.spec()).ok_or(Unknown::BadProgram)?;
         let value = if what.judges() { self.pop()?.shown() } else { Int::ZERO };
         let first = self.reader.stored(&anchor::key(&id, 0))?.into();

@@ -62,7 +62,7 @@ impl StreamRecord {
     /// Reads a record of [`STREAM_RECORD`] bytes whose body lies in `code`. Period and step are 0 where the body has the specification.
     ///
     /// # Errors
-    /// [`Problem::Truncated`]; [`Problem::BadStream`] for statistics that cannot be.
+    /// [`Problem::Truncated`].
     fn parse(bytes: &[u8], code: &View<'_>) -> Result<Self, Problem> {
         let mut cursor = Cursor::new(bytes);
         let (Some(id), Some(scope), Some(step), Some(period), Some(body)) = (
@@ -76,7 +76,7 @@ impl StreamRecord {
         };
         let (period, body) = (u32::from_be_bytes(period), body_range(body));
         let spec = if (period, step) == (0, 0) {
-            let spec = baseline::Spec::from_bytes(code.at(Some(body.clone()))?).ok_or(Problem::BadStream)?;
+            let spec = baseline::Spec::assume_valid(code.at(Some(body.clone()))?).ok_or(Problem::Truncated)?;
             Spec::Baseline(spec)
         } else {
             Spec::Anchor(anchor::Spec { period, step })
@@ -103,8 +103,7 @@ impl<'a> View<'a> {
     /// A stream: its record and the program of its value.
     ///
     /// # Errors
-    /// [`Problem::Truncated`] when there is no such stream, or its program lies outside of the code; [`Problem::BadStream`] for
-    /// statistics that cannot be.
+    /// [`Problem::Truncated`] when there is no such stream, or its program lies outside of the code.
     pub fn stream(&self, index: u8) -> Result<(StreamRecord, Program<'a>), Problem> {
         if index >= self.header().streams {
             return Err(Problem::Truncated);

@@ -1,5 +1,5 @@
-//! Streams: the guard reads and stores what rules compare with (`anchor`) when somebody asks it to. Anyone may; the keeper does when an
-//! observation is due, by the account of the heartbeat where there is one.
+//! Streams: the guard reads and stores what rules compare with (`anchor`, `mean` and so on) when somebody asks it to. Anyone may; the
+//! keeper does when an observation is due, by the account of the heartbeat where there is one.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Observer {
                 }
                 Err(error) => {
                     let text =
-                        format!("{error}; rules that compare with an anchor become Unknown when it is not renewed");
+                        format!("{error}; rules that compare with what the guard stores become Unknown when it is not renewed");
                     self.alarms.raise(AlarmKind::Streams, SUBJECT, &text, None).await;
                     LONGEST
                 }

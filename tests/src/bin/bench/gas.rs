@@ -62,7 +62,8 @@ impl Bench {
         Ok(())
     }
 
-    async fn hooks(&self, action: Action) -> eyre::Result<(u64, u64)> {
+    /// What `enter` and `exit` cost with the rule that is hooked to the action.
+    pub(crate) async fn hooks(&self, action: Action) -> eyre::Result<(u64, u64)> {
         let call = HookProbe::probeCall {
             guard: self.guard,
             scopes: 1u8.try_into()?,

@@ -8,6 +8,7 @@ mod keeper;
 mod questions;
 mod response;
 mod start;
+mod streams;
 mod stylus;
 mod world;
 
@@ -40,6 +41,7 @@ async fn main() -> eyre::Result<()> {
     bench.responses().await?;
     bench.questions_contained().await?;
     bench.node.stop().await?;
+    streams::streams(&root).await?;
     if std::env::args().any(|argument| argument == "gas") {
         return Ok(());
     }

@@ -66,6 +66,11 @@ fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
 
 impl Bench {
     pub(crate) async fn new(root: &Path, config: NodeConfig) -> eyre::Result<Self> {
+        Self::with(root, config, "").await
+    }
+
+    /// The same with more in the guard's configuration.
+    pub(crate) async fn with(root: &Path, config: NodeConfig, more: &str) -> eyre::Result<Self> {
         let node = cordon_node::spawn(NodeConfig { silent: true, ..config }).await?;
         let mut wallet = EthereumWallet::from(key(GOVERNOR)?);
         for index in [GUARDIAN, KEEPER, USER] {
@@ -80,7 +85,7 @@ impl Bench {
             .with_deploy_code(creation_code(root, "HookProbe")?);
         let receipt = provider.send_transaction(creation).await?.get_receipt().await?;
         let probe = receipt.contract_address.ok_or_eyre("the probe was not created")?;
-        let config = Config::parse(&configuration(&node, probe)?, Path::new("bench.toml"))?;
+        let config = Config::parse(&(configuration(&node, probe)? + more), Path::new("bench.toml"))?;
         let compiled: CompiledConfig = config.compile()?;
         let artifacts = Artifacts::load(&Artifacts::directory(root))?;
         let from = key(GOVERNOR)?.address();
