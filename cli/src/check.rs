@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use cordon_client::config::{Problem, format_duration};
 use cordon_client::{ActionSet, Class, Level, Spec};
-use cordon_client::{CompiledConfig, Config, chain, deploy};
+use cordon_client::{CompiledConfig, Config, SetMeta, chain, deploy};
 
 use crate::style::Style;
 
@@ -132,11 +132,37 @@ fn print(compiled: &CompiledConfig) {
             call.call
         );
     }
+    if !compiled.sets.is_empty() {
+        println!("{}", style.bold("containment sets"));
+    }
+    for set in &compiled.sets {
+        println!("  {}", set_line(compiled, set));
+    }
     println!(
         "rulebook: {} bytes, code hash {}",
         compiled.code.len(),
         compiled.code_hash()
     );
+}
+
+/// What a containment set raises, who can, and what was reviewed.
+pub(crate) fn set_line(compiled: &CompiledConfig, set: &SetMeta) -> String {
+    let orders: Vec<String> = set
+        .orders
+        .iter()
+        .map(|order| {
+            let scope = compiled.scope_name(order.scope).unwrap_or_default();
+            let time = format_duration(order.duration.into());
+            format!("{scope} {} for {time}", order.level.name())
+        })
+        .collect();
+    format!(
+        "{}: {}; by {}; reviewed {}",
+        Style::of_stdout().bold(&set.id),
+        orders.join(", "),
+        set.within().join(", "),
+        set.reviewed
+    )
 }
 
 fn names(actions: ActionSet) -> String {

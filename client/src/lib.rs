@@ -17,7 +17,7 @@ pub mod program;
 pub mod revert;
 pub mod status;
 
-pub use compile::{CompiledConfig, ContainmentMeta, RuleMeta};
+pub use compile::{CompiledConfig, ContainmentMeta, RuleMeta, SetMeta};
 pub use config::{Config, ConfigError};
 // The vocabulary of what the client answers, so that who shows it need not know the core.
 pub use cordon_core::bounds::HEARTBEAT_MAX_AGE;

@@ -1,8 +1,8 @@
-//! What people do with a guard by hand: trip, contain, release, settle, observe, heartbeat.
+//! What people do with a guard by hand: trip, contain, contain a set, release, settle, observe, heartbeat.
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
@@ -10,7 +10,7 @@ use cordon_core::Level;
 use cordon_core::rule::Int;
 
 use crate::chain::{ChainError, code, explain, explain_call, send};
-use crate::compile::RuleMeta;
+use crate::compile::{RuleMeta, SetMeta};
 use crate::deploy::DeployError;
 use crate::guard::ICordonGuard;
 
@@ -85,6 +85,67 @@ pub async fn contain<P: Provider>(
     contained(provider, &receipt, guard, scope).await
 }
 
+/// Contains the scopes of a containment set by the authority of `from`: all, or the call fails and none is. One in which a stricter level
+/// holds, or that is at its ceiling, is left as it is ([`Change::Nothing`]). Answers for each scope, in the order of the set, what has
+/// become of it; the containment calls that ran are those of all scopes.
+pub async fn contain_set<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    set: &SetMeta,
+    evidence: B256,
+) -> Result<Vec<(u8, Contained)>, ChainError> {
+    let call = ICordonGuard::containSetCall {
+        set: set.name,
+        evidence,
+    };
+    let what = format!("containing the set {}", set.id);
+    let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
+    let mut scopes = Vec::new();
+    for order in &set.orders {
+        scopes.push((order.scope, contained(provider, &receipt, guard, order.scope).await?));
+    }
+    Ok(scopes)
+}
+
+/// What came of rehearsing a containment set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRehearsal {
+    /// Numbers of the containment calls that the set runs.
+    pub calls: Vec<u16>,
+    /// Numbers of those that would have no effect now, or could not be undone.
+    pub failing: Vec<u16>,
+}
+
+/// Has the guard make all containment calls of a set and undo them, in a call that changes nothing.
+///
+/// # Errors
+/// [`ChainError`] when the guard does not know the set, or nobody answers.
+pub async fn rehearse_set<P: Provider>(
+    provider: &P,
+    guard: Address,
+    set: &SetMeta,
+) -> Result<SetRehearsal, ChainError> {
+    let what = format!("rehearsing the set {}", set.id);
+    let error = match ICordonGuard::new(guard, provider).rehearseSet(set.name).call().await {
+        Ok(_) => {
+            return Err(ChainError::Refused {
+                what,
+                reason: "the call went through, which no rehearsal does: is this a guard?".into(),
+            });
+        }
+        Err(error) => error,
+    };
+    let Some(told) = error.as_decoded_error::<ICordonGuard::SetRehearsed>() else {
+        return Err(explain_call(&what, error));
+    };
+    let numbers = |bits: U256| (0u16..256).filter(|bit| bits.bit(usize::from(*bit))).collect();
+    Ok(SetRehearsal {
+        calls: numbers(told.calls),
+        failing: numbers(told.failing),
+    })
+}
+
 /// Makes the guard re-evaluate a rule and raise its scope when it is breached. `witness` has one word per parameter of the
 /// rule. A spot rule's first breached observation is only recorded ([`Change::Observed`]), and this has to be repeated after
 /// two seconds.
@@ -129,9 +190,15 @@ async fn contained<P: Provider>(
     guard: Address,
     scope: u8,
 ) -> Result<Contained, ChainError> {
-    let change = if !events::<ICordonGuard::LevelRaised>(receipt, guard).is_empty() {
+    let is_raised = events::<ICordonGuard::LevelRaised>(receipt, guard)
+        .iter()
+        .any(|event| event.scope == scope);
+    let is_extended = events::<ICordonGuard::LevelExtended>(receipt, guard)
+        .iter()
+        .any(|event| event.scope == scope);
+    let change = if is_raised {
         Change::Raised
-    } else if !events::<ICordonGuard::LevelExtended>(receipt, guard).is_empty() {
+    } else if is_extended {
         Change::Extended
     } else if !events::<ICordonGuard::RuleObserved>(receipt, guard).is_empty() {
         Change::Observed

@@ -261,6 +261,7 @@ fn book() -> Rulebook {
         scopes: vec![ScopeKind::Protocol],
         callers: vec![Address::repeat_byte(1)],
         streams: streams.collect(),
+        sets: Vec::new(),
         rules: vec![Rule {
             scope: 0,
             class: Class::State,

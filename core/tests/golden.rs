@@ -15,7 +15,7 @@ use cordon_core::rule::{
     Class, Compiled, Inputs, Int, Param, Program, ReadError, Reader, Type, Value, compile, compile_call, evaluate,
     evaluate_value,
 };
-use cordon_core::rulebook::{Containment, Rule, Rulebook, ScopeKind, Stream, Undo};
+use cordon_core::rulebook::{Containment, ContainmentSet, Order, Rule, Rulebook, ScopeKind, Stream, Undo, set_name};
 use cordon_core::stream::Spec;
 use cordon_core::{Action, ActionSet, Level};
 use std::fmt::Write as _;
@@ -378,6 +378,7 @@ fn book() -> Rulebook {
         rules: vec![base, witnessed, hook],
         containments: vec![restore, pause],
         streams: Vec::new(),
+        sets: Vec::new(),
     }
 }
 
@@ -409,11 +410,32 @@ fn usual() -> Rulebook {
     book
 }
 
+/// The same with two containment sets.
+fn with_sets(mut book: Rulebook) -> Rulebook {
+    let order = |scope, level, duration| Order { scope, level, duration };
+    let set = |name, hash, orders| ContainmentSet {
+        name: set_name(name).unwrap(),
+        reviewed: B256::repeat_byte(hash),
+        orders,
+    };
+    book.sets = vec![
+        set(
+            "oracle-failure",
+            0xa1,
+            vec![order(1, Level::ReduceOnly, 3600), order(2, Level::Throttled, 1800)],
+        ),
+        set("halt", 0xa2, vec![order(0, Level::Halted, 900)]),
+    ];
+    book
+}
+
 #[test]
 fn a_rulebook_has_these_bytes() {
     has_these_bytes("rulebook.hex", &book());
     has_these_bytes("rulebook-streams.hex", &anchored());
     has_these_bytes("rulebook-statistics.hex", &usual());
+    has_these_bytes("rulebook-sets.hex", &with_sets(book()));
+    has_these_bytes("rulebook-streams-sets.hex", &with_sets(anchored()));
 }
 
 fn has_these_bytes(file: &str, book: &Rulebook) {

@@ -351,7 +351,11 @@ async fn native_interpreted_and_compiled_evaluation_agree() {
     let interpreted = World::new(EngineChoice::Wasmi, &sources).await;
     let compiled = World::new(EngineChoice::Wasmtime, &sources).await;
     assert_eq!(interpreted.programs, compiled.programs);
-    assert_eq!(interpreted.streams.len(), 2 * REGISTERS, "an anchor and statistics of each register");
+    assert_eq!(
+        interpreted.streams.len(),
+        2 * REGISTERS,
+        "an anchor and statistics of each register"
+    );
     let mut streams = Streams(
         interpreted
             .streams

@@ -3,6 +3,7 @@
 mod deploy;
 mod observe;
 mod operate;
+mod set;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     Retry(operate::ScopeArgs),
     /// Raise the level of a scope.
     Contain(operate::ContainArgs),
+    /// List, rehearse or contain the containment sets of the configuration.
+    #[command(subcommand)]
+    Set(set::Command),
     /// Queue the release of a scope; run again after the delay, execute it.
     Release(operate::ReleaseArgs),
     /// Undo, after expiry, what the guard did in a scope.
@@ -68,6 +72,7 @@ pub(crate) async fn run(command: Command) -> eyre::Result<()> {
         Command::Trip(args) => operate::trip(&args).await,
         Command::Retry(args) => operate::retry(&args).await,
         Command::Contain(args) => operate::contain(&args).await,
+        Command::Set(command) => set::run(&command).await,
         Command::Release(args) => operate::release(&args).await,
         Command::Settle(args) => operate::settle(&args).await,
         Command::Observe(args) => observe::run(&args).await,

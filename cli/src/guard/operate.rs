@@ -104,7 +104,7 @@ pub(super) struct Session {
 /// What the configuration says, before anybody is asked.
 pub(super) struct Plan {
     config: Config,
-    compiled: CompiledConfig,
+    pub(super) compiled: CompiledConfig,
     guard: Address,
 }
 
@@ -161,7 +161,7 @@ impl Session {
     }
 
     /// Says what became of containment calls; some that failed are an error.
-    fn report_calls(&self, done: &Contained) -> eyre::Result<()> {
+    pub(super) fn report_calls(&self, done: &Contained) -> eyre::Result<()> {
         self.print_calls("done", &done.applied);
         self.print_calls("not needed", &done.not_needed);
         if !done.failed.is_empty() {
@@ -177,8 +177,8 @@ impl Session {
     pub(super) fn same_rulebook(&self) -> eyre::Result<()> {
         eyre::ensure!(
             self.rulebook == self.compiled.code_hash(),
-            "the guard {} goes by the rulebook with code hash {}, {} compiles to {}: the rule's number may mean another one; use the \
-             file that the guard was deployed with",
+            "the guard {} goes by the rulebook with code hash {}, {} compiles to {}: a rule's number or a set's name may mean something \
+             else there; use the file that the guard was deployed with",
             self.guard,
             self.rulebook,
             self.config.source.path().display(),
@@ -188,7 +188,7 @@ impl Session {
     }
 
     /// Says how the scope stands after `done`.
-    async fn report_level(&self, scope: &str, done: &Contained) -> eyre::Result<()> {
+    pub(super) async fn report_level(&self, scope: &str, done: &Contained) -> eyre::Result<()> {
         let left = self.until(done.expires_at).await?;
         let (level, incident, transaction) = (done.level.name(), done.incident, done.transaction);
         match done.change {

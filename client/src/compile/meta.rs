@@ -2,8 +2,9 @@
 
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use cordon_core::anchor::StreamId;
+use cordon_core::bounds::Actor;
 use cordon_core::rule::Class;
-use cordon_core::rulebook::{Containment as BookContainment, Rulebook};
+use cordon_core::rulebook::{Containment as BookContainment, Order, Rulebook, is_within};
 use cordon_core::stream::Spec;
 use cordon_core::{ActionSet, Level};
 
@@ -24,6 +25,8 @@ pub struct CompiledConfig {
     pub outside: Vec<Vec<u8>>,
     /// The containment calls by number.
     pub containments: Vec<ContainmentMeta>,
+    /// The containment sets, in the order of the file.
+    pub sets: Vec<SetMeta>,
     /// The streams by number: what the guard observes and stores for `anchor(…)`, `mean(…)` and so on.
     pub streams: Vec<StreamMeta>,
     /// Doubtful things, such as known traps that a rule walks into.
@@ -99,6 +102,34 @@ pub struct ContainmentMeta {
     pub undo: Vec<String>,
 }
 
+/// What is known of a containment set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetMeta {
+    /// Its name.
+    pub id: String,
+    /// The word that names it on chain.
+    pub name: B256,
+    /// Hash of the document that was reviewed.
+    pub reviewed: B256,
+    /// What it raises, in order.
+    pub orders: Vec<Order>,
+}
+
+impl SetMeta {
+    /// The roles, with their full budget, that can contain it in one call: keeper, guardian, governor.
+    pub fn within(&self) -> Vec<&'static str> {
+        [
+            ("keeper", Actor::Keeper),
+            ("guardian", Actor::Guardian),
+            ("governor", Actor::Governor),
+        ]
+        .into_iter()
+        .filter(|(_, actor)| is_within(&self.orders, *actor))
+        .map(|(name, _)| name)
+        .collect()
+    }
+}
+
 /// What is known of a stream besides its program.
 #[derive(Clone, Debug)]
 pub struct StreamMeta {
@@ -125,6 +156,11 @@ impl CompiledConfig {
     /// The rule of that name.
     pub fn rule(&self, id: &str) -> Option<&RuleMeta> {
         self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// The containment set of that name.
+    pub fn set(&self, id: &str) -> Option<&SetMeta> {
+        self.sets.iter().find(|set| set.id == id)
     }
 
     /// Name of a scope.

@@ -7,13 +7,14 @@ use std::ops::Range;
 use cordon_core::Level;
 use cordon_core::rule::{Class, CompileError, Compiled, CompiledStream, Param, compile as compile_rule, compile_call};
 use cordon_core::rulebook::{
-    Containment as BookContainment, Item, MAX_STREAMS, Rule, Rulebook, RulebookError, ScopeKind, Stream, Undo,
+    Containment as BookContainment, ContainmentSet, Item, MAX_STREAMS, Rule, Rulebook, RulebookError, ScopeKind,
+    Stream, Undo, set_name,
 };
 
 use crate::config::{Config, ConfigError, Containment, Invariant, Problem, Report};
 
 use meta::containment_meta;
-pub use meta::{CompiledConfig, ContainmentMeta, RuleMeta, StreamMeta};
+pub use meta::{CompiledConfig, ContainmentMeta, RuleMeta, SetMeta, StreamMeta};
 
 impl Config {
     /// Compiles rules and containment calls. Reads no chain.
@@ -56,6 +57,15 @@ impl Config {
         for containment in &self.containments {
             book.containments.extend(compiler.containment(containment));
         }
+        let sets = compiler.sets();
+        book.sets = sets
+            .iter()
+            .map(|set| ContainmentSet {
+                name: set.name,
+                reviewed: set.reviewed,
+                orders: set.orders.clone(),
+            })
+            .collect();
         let Compiler {
             mut problems,
             warnings,
@@ -90,6 +100,7 @@ impl Config {
             rules,
             outside,
             containments,
+            sets,
             streams: streams.into_iter().map(|(meta, _)| meta).collect(),
             warnings,
         })
@@ -100,6 +111,7 @@ impl Config {
         let span = match error.item {
             Item::Rule(index) => rules.get(usize::from(index)).map(|rule| rule.id_at.span()),
             Item::Containment(index) => self.containments.get(usize::from(index)).map(|call| call.id_at.span()),
+            Item::Set(index) => self.sets.get(usize::from(index)).map(|set| set.id_at.span()),
             Item::Book | Item::Scope(_) | Item::Caller(_) | Item::Stream(_) => None,
         };
         let message = match span {
@@ -310,6 +322,34 @@ impl Compiler<'_> {
             }
             _ => {}
         }
+    }
+
+    /// The containment sets. Reports levels without effect at their place.
+    fn sets(&mut self) -> Vec<SetMeta> {
+        let config = self.config;
+        let mut sets = Vec::new();
+        for set in &config.sets {
+            for (order, at) in set.orders.iter().zip(&set.levels_at) {
+                if !config.level_has_effect(order.scope, order.level) {
+                    let scope = config.scope_name(order.scope).unwrap_or_default();
+                    let message = format!(
+                        "the level {} would have no effect on scope `{scope}`",
+                        order.level.name()
+                    );
+                    let help =
+                        "add a [[containment]] for the scope at this level or a lower one, or leave the scope out";
+                    self.error(at.span(), message, help.to_owned());
+                }
+            }
+            // A name that is none was reported when the file was checked.
+            sets.extend(set_name(&set.id).map(|name| SetMeta {
+                id: set.id.clone(),
+                name,
+                reviewed: set.reviewed,
+                orders: set.orders.clone(),
+            }));
+        }
+        sets
     }
 
     fn containment(&mut self, containment: &Containment) -> Option<BookContainment> {

@@ -27,6 +27,7 @@ use alloy::primitives::{Address, B256};
 use cordon_core::action::ActionSet;
 use cordon_core::level::Level;
 use cordon_core::rule::Type;
+use cordon_core::rulebook::Order;
 use toml::Spanned;
 use url::Url;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub invariants: Vec<Invariant>,
     /// Containment calls in the order of the file, which is that of the rulebook.
     pub containments: Vec<Containment>,
+    /// Containment sets in the order of the file.
+    pub sets: Vec<ContainmentSet>,
     /// Who is told what happened.
     pub notify: Vec<NotifyChannel>,
     /// What is looked for in every block besides the invariants, in the order of the file.
@@ -332,6 +335,20 @@ impl Containment {
     pub fn call(&self) -> &str {
         self.call.get_ref()
     }
+}
+
+/// `[[containment_set]]`: levels of several scopes that were reviewed together.
+#[derive(Clone, Debug)]
+pub struct ContainmentSet {
+    /// Unique name.
+    pub id: String,
+    /// Hash of the document that was reviewed.
+    pub reviewed: B256,
+    /// What it raises, in order; at least one scope, each once.
+    pub orders: Vec<Order>,
+    pub(crate) id_at: Spanned<()>,
+    /// Where the levels of `orders` stand.
+    pub(crate) levels_at: Vec<Spanned<()>>,
 }
 
 /// One call that takes back an effect.

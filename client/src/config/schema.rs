@@ -30,6 +30,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) containment: Vec<RawContainment>,
     #[serde(default)]
+    pub(super) containment_set: Vec<RawContainmentSet>,
+    #[serde(default)]
     pub(super) notify: Vec<RawNotify>,
     #[serde(default)]
     pub(super) watch: Vec<RawWatch>,
@@ -236,6 +238,25 @@ pub(super) struct RawContainment {
 pub(super) struct RawUndo {
     pub(super) call: Text,
     pub(super) undone: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawContainmentSet {
+    pub(super) id: Text,
+    pub(super) reviewed: Text,
+    pub(super) document: Option<Text>,
+    #[serde(default)]
+    pub(super) contain: Vec<RawOrder>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOrder {
+    pub(super) scope: Text,
+    pub(super) level: Text,
+    #[serde(rename = "for")]
+    pub(super) duration: Text,
 }
 
 /// All services share one table; which keys belong to which is checked.

@@ -48,6 +48,7 @@ pub(super) struct RawStep {
     pub(super) until: Option<Text>,
     pub(super) within: Option<Text>,
     pub(super) role: Option<Text>,
+    pub(super) set: Option<Text>,
     pub(super) severity: Option<Text>,
 }
 
@@ -78,6 +79,7 @@ impl RawStep {
             ("until", text(&self.until)),
             ("within", text(&self.within)),
             ("role", text(&self.role)),
+            ("set", text(&self.set)),
             ("severity", text(&self.severity)),
         ]
         .into_iter()

@@ -10,7 +10,9 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use cordon_core::bounds::Actor;
 use cordon_core::level::Level;
+use cordon_core::rulebook::{Order, is_within};
 
 use crate::config::{Audience, Severity};
 
@@ -53,9 +55,15 @@ impl Playbook {
         found
     }
 
+    /// Whether a step contains the containment set of that name.
+    pub fn uses_set(&self, id: &str) -> bool {
+        let uses = |step: &&Step| matches!(&step.does, Does::Act(Act::ContainSet { set }) if set == id);
+        self.all_steps().iter().any(uses)
+    }
+
     /// Whether the keeper contains something by its own authority in it.
     pub fn contains(&self) -> bool {
-        let is_contain = |step: &&Step| matches!(step.does, Does::Act(Act::Contain { .. }));
+        let is_contain = |step: &&Step| matches!(step.does, Does::Act(Act::Contain { .. } | Act::ContainSet { .. }));
         self.all_steps().iter().any(is_contain)
     }
 }
@@ -163,6 +171,11 @@ pub enum Act {
         /// For how many seconds.
         seconds: u32,
     },
+    /// The keeper contains a containment set of the guard by its own authority.
+    ContainSet {
+        /// Name of the set.
+        set: String,
+    },
     /// The keeper runs failed containment calls again.
     Retry {
         /// Name of the scope; the incident's when `None`.
@@ -219,14 +232,24 @@ pub enum Act {
 
 impl Act {
     /// Names of all kinds.
-    pub const NAMES: [&'static str; 9] = [
-        "contain", "retry", "notify", "page", "wait", "approve", "escalate", "note", "close",
+    pub const NAMES: [&'static str; 10] = [
+        "contain",
+        "contain-set",
+        "retry",
+        "notify",
+        "page",
+        "wait",
+        "approve",
+        "escalate",
+        "note",
+        "close",
     ];
 
     /// The name as written in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Contain { .. } => "contain",
+            Self::ContainSet { .. } => "contain-set",
             Self::Retry { .. } => "retry",
             Self::Notify { .. } => "notify",
             Self::Page { .. } => "page",
@@ -262,6 +285,8 @@ impl fmt::Display for Misfit {
 pub struct Known<'a> {
     /// Scopes.
     pub scopes: Vec<&'a str>,
+    /// Containment sets, with what each raises.
+    pub sets: Vec<(&'a str, &'a [Order])>,
     /// Invariants.
     pub rules: Vec<&'a str>,
     /// Channels.
@@ -323,6 +348,17 @@ impl Step {
             Does::Act(Act::Contain { scope, .. } | Act::Retry { scope }) => {
                 if let Some(scope) = scope {
                     name("scope", &known.scopes, scope);
+                }
+            }
+            Does::Act(Act::ContainSet { set }) => {
+                let found_set = known.sets.iter().find(|(id, _)| id == set);
+                match found_set {
+                    None => found.push(format!("unknown containment set `{set}`")),
+                    Some((_, orders)) if !is_within(orders, Actor::Keeper) => found.push(format!(
+                        "the containment set `{set}` is beyond a keeper: it holds ReduceOnly for 1 hour, Halted for 15 minutes, and \
+                         has 2 hours a day"
+                    )),
+                    Some(_) => {}
                 }
             }
             Does::Act(Act::Approve { role, .. }) => name("role", &known.roles, role),

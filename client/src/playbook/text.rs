@@ -75,6 +75,7 @@ fn details(act: &Act, pairs: &mut Vec<(&'static str, String)>) {
             pairs.push(("level", quoted(level.name())));
             pairs.push(("for", duration(*seconds)));
         }
+        Act::ContainSet { set } => pairs.push(("set", quoted(set))),
         Act::Retry { scope } => scoped(scope.as_deref(), pairs),
         Act::Notify { to, text } | Act::Page { to, text } => {
             told(to, pairs);

@@ -162,7 +162,7 @@ fn are_normal<H: Host>(host: &H, scopes: [u8; 3]) -> bool {
 fn forward<H: Host>(host: &mut H, selector: [u8; 4], input: &[u8]) -> Outcome {
     let program = match selector {
         selector::ENTER | selector::EXIT | selector::IS_ALLOWED | selector::LEVEL_OF => layout::program::HOOKS,
-        selector::CONTAIN | selector::CONTAIN_MANY => layout::program::CONTAIN,
+        selector::CONTAIN | selector::CONTAIN_MANY | selector::CONTAIN_SET => layout::program::CONTAIN,
         selector::HEARTBEAT => layout::program::ADMIN,
         _ => layout::program::LOGIC,
     };

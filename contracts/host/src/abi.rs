@@ -18,6 +18,8 @@ pub mod selector {
     pub const CONTAIN: [u8; 4] = [0x3a, 0xa6, 0xdd, 0x4a];
     /// `containMany(uint8[],uint8,uint32,bytes32)`
     pub const CONTAIN_MANY: [u8; 4] = [0x0e, 0x5c, 0x3b, 0xcd];
+    /// `containSet(bytes32,bytes32)`
+    pub const CONTAIN_SET: [u8; 4] = [0x98, 0x1e, 0xa7, 0xe1];
     /// `heartbeat()`
     pub const HEARTBEAT: [u8; 4] = [0x3d, 0xef, 0xb9, 0x62];
     /// `initialize(address[5],address,uint32)`

@@ -1,14 +1,14 @@
 //! Raising levels: `trip`, `contain`, `retryContainment`.
 
 use crate::abi::{emit, flat, refusal, Answer, Refusal};
-use crate::guard::{open, role, rule_in, Guard, RuleState};
+use crate::guard::{open, role, rule_in, set_in, Guard, RuleState};
 use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
     bounds::{self, Actor, BoundError, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
     incident::{Finding, Opening, Reading, State},
     rule::{Class, Evaluation, Verdict},
-    rulebook::{RuleBody, RuleRecord, View},
+    rulebook::{Order, RuleBody, RuleRecord, View},
     scope::{Change, ScopeError, ScopeState},
     Level,
 };
@@ -176,37 +176,70 @@ impl<H: Host> Guard<H> {
         let wanted = Level::from_u8(level).filter(|wanted| wanted.is_raised());
         let wanted = wanted.ok_or_else(|| refusal!(BadLevel, level))?;
         let (current, code) = self.rulebook_in_force()?;
+        let orders: Vec<_> = scopes
+            .iter()
+            .map(|scope| Order {
+                scope: *scope,
+                level: wanted,
+                duration,
+            })
+            .collect();
+        let by = (actor, Finding::Authority { actor, evidence }.opening());
+        self.carry_out(&current, &open(&code)?, &orders, &by)
+    }
+
+    /// Raises the scopes of a containment set, as [`Guard::contain_many`] does: a set gives nobody more power, it only spares looking
+    /// for what is to be closed.
+    pub fn contain_set(&mut self, name: &B256, evidence: B256) -> Answer<Vec<u64>> {
+        self.require_unlocked()?;
+        let actor = self.authority()?;
+        let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
+        let set = set_in(&view, name)?;
+        let by = self.host.sender();
+        emit!(self.host, SetContained, [name, by], set.reviewed);
+        let by = (actor, Finding::Authority { actor, evidence }.opening());
+        let orders: Vec<_> = set.orders().collect();
+        self.carry_out(&current, &view, &orders, &by)
+    }
+
+    /// Carries orders out by authority, see [`Guard::contain_many`].
+    fn carry_out(
+        &mut self,
+        current: &Current,
+        view: &View<'_>,
+        orders: &[Order],
+        (actor, opening): &(Actor, Opening),
+    ) -> Answer<Vec<u64>> {
         let (mut incidents, mut raised, mut first) = (Vec::new(), Vec::new(), None);
         let mut any = false;
-        for scope in scopes {
-            if *scope >= view.header().scopes {
+        for Order { scope, level, duration } in orders.iter().copied() {
+            if scope >= view.header().scopes {
                 return Err(refusal!(BadScope, scope));
             }
-            if !view.level_has_effect(*scope, wanted) {
-                return Err(refusal!(LevelHasNoEffect, scope, wanted));
+            if !view.level_has_effect(scope, level) {
+                return Err(refusal!(LevelHasNoEffect, scope, level));
             }
-            let opening = Finding::Authority { actor, evidence }.opening();
-            match self.raise(actor, *scope, wanted, duration, &opening) {
+            match self.raise(*actor, scope, level, duration, opening) {
                 Ok((next, change)) => {
                     any = true;
                     incidents.push(u64::from(next.incident));
                     if change != Change::Nothing {
-                        raised.push(*scope);
+                        raised.push(scope);
                     }
                 }
                 Err(error @ BoundError::Scope(ScopeError::NotTighter { .. } | ScopeError::CeilingReached { .. })) => {
-                    first.get_or_insert((*scope, error));
+                    first.get_or_insert((scope, error));
                     incidents.push(0);
                 }
-                Err(error) => return Err(bound_refusal(*scope, error)),
+                Err(error) => return Err(bound_refusal(scope, error)),
             }
         }
         if let (Some((scope, error)), false) = (first, any) {
             return Err(bound_refusal(scope, error));
         }
         for scope in &raised {
-            self.respond_in(current.epoch, &view, *scope)?;
+            self.respond_in(current.epoch, view, *scope)?;
         }
         Ok(incidents)
     }

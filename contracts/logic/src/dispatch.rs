@@ -25,6 +25,7 @@ selectors! {
     TRIP_MANY = tripManyCall,
     CONTAIN = containCall,
     CONTAIN_MANY = containManyCall,
+    CONTAIN_SET = containSetCall,
     RETRY_CONTAINMENT = retryContainmentCall,
     QUEUE_RELEASE = queueReleaseCall,
     CANCEL_RELEASE = cancelReleaseCall,
@@ -45,6 +46,8 @@ selectors! {
     SCOPE_STATUS = scopeStatusCall,
     LEVEL_OF = levelOfCall,
     LEVELS = levelsCall,
+    CONTAINMENT_SETS = containmentSetsCall,
+    CONTAINMENT_SET = containmentSetCall,
     RULEBOOK = rulebookCall,
     HAS_ROLE = hasRoleCall,
     GOVERNOR = governorCall,
@@ -53,6 +56,7 @@ selectors! {
     PROGRAMS = programsCall,
     HALTED_SECONDS = haltedSecondsCall,
     REHEARSE = rehearseCall,
+    REHEARSE_SET = rehearseSetCall,
     HEALTH = healthCall,
     SHADOW_BREACHES = shadowBreachesCall,
     SUPPORTS_INTERFACE = supportsInterfaceCall,
@@ -124,6 +128,10 @@ pub fn contain<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
             let evidence = arguments.word()?;
             Ok(numbers(&guard.contain_many(&scopes, level, duration, evidence)?))
         }
+        CONTAIN_SET => {
+            let (name, evidence) = (arguments.word()?, arguments.word()?);
+            Ok(numbers(&guard.contain_set(&name, evidence)?))
+        }
         _ => Err(Refusal::malformed()),
     }
 }
@@ -173,6 +181,7 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
         RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
         HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(arguments.u8()?, arguments.u64()?)?)),
         REHEARSE => guard.rehearse(arguments.u16()?)?,
+        REHEARSE_SET => guard.rehearse_set(&arguments.word()?)?,
         HEALTH => return guard.health(),
         _ => return Err(Refusal::malformed()),
     }
@@ -183,7 +192,10 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
 pub(crate) const fn place_of(selector: u32) -> usize {
     match selector {
         EVALUATE | EVALUATE_MANY | OBSERVE | STREAM => 1,
-        RETRY_CONTAINMENT | QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE | HEALTH => 2,
+        RETRY_CONTAINMENT | QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE
+        | REHEARSE_SET | HEALTH => 2,
+        // Of a gate that is older than sets.
+        CONTAIN_SET => 4,
         _ => 3,
     }
 }
@@ -244,6 +256,8 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
             let (first, second) = guard.levels();
             answer!(first, second)
         }
+        CONTAINMENT_SETS => guard.containment_sets()?,
+        CONTAINMENT_SET => guard.containment_set(&arguments.word()?)?,
         RULEBOOK => {
             let (book, hash) = guard.rulebook();
             answer!(book, hash)

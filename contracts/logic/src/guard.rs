@@ -10,8 +10,8 @@ use cordon_core::{
     ledger::Ledger,
     rule::{evaluate, Evaluation, Inputs, Int, Program, Verdict},
     rulebook::{
-        view::STREAM_HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, View, MAX_CALLERS,
-        MAX_SCOPES,
+        view::LONGEST_HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, SetView, View,
+        MAX_CALLERS, MAX_SCOPES,
     },
     scope::ScopeState,
     Level,
@@ -185,7 +185,7 @@ impl<H: Host> Guard<H> {
 
     /// Tells the words of all registered callers whether every scope is Normal.
     fn set_quiet(&mut self, quiet: bool) {
-        let mut head = vec![0; STREAM_HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
+        let mut head = vec![0; LONGEST_HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
         let read = self.host.code(&self.current().book, 0, &mut head);
         head.truncate(read);
         let callers = Header::parse(&head)
@@ -339,6 +339,11 @@ pub(crate) fn call_in<'a>(view: &View<'a>, index: u16) -> Answer<(ContainmentRec
     let record = view.containment(index).map_err(|_| changed_rulebook())?;
     let body = view.containment_body(&record).map_err(|_| changed_rulebook())?;
     Ok((record, body))
+}
+
+/// The containment set of this name.
+pub(crate) fn set_in<'a>(view: &View<'a>, name: &B256) -> Answer<SetView<'a>> {
+    view.set_named(name).ok_or_else(|| refusal!(UnknownSet, name))
 }
 
 /// The refusal of a rulebook that is not what it was when it was adopted. Code does not change, so this is never seen.

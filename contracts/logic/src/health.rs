@@ -1,7 +1,7 @@
 //! Whether the guard could do its work now: seen before the incident, not in it.
 
 use crate::abi::{answer, encode, refusal, refuse, Answer, ICordonGuard};
-use crate::guard::{call_in, open, Guard};
+use crate::guard::{call_in, open, set_in, Guard};
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{address, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};
@@ -27,6 +27,16 @@ mod outcome {
     pub(super) const IN_FORCE: u8 = 1;
     pub(super) const FAILS: u8 = 2;
     pub(super) const UNDO_FAILS: u8 = 3;
+}
+
+/// What came of a rehearsed call.
+enum Made {
+    /// Its effect was there already.
+    InForce,
+    /// It has none.
+    NoEffect,
+    /// It has its effect, and these undo items are ours (bit per item).
+    Ours(u64),
 }
 
 impl<H: Host> Guard<H> {
@@ -122,21 +132,68 @@ impl<H: Host> Guard<H> {
     }
 
     fn rehearsed(&mut self, record: &ContainmentRecord, body: &ContainmentBody<'_>) -> Answer<u8> {
-        if self.holds(&body.done)? == Verdict::Holds {
-            return Ok(outcome::IN_FORCE);
-        }
-        let ours = self.undone_items(body)?;
-        self.call_out(&body.target, body.calldata, record.gas)?;
-        if self.holds(&body.done)? != Verdict::Holds {
-            return Ok(outcome::FAILS);
-        }
-        let ours = ours & !self.undone_items(body)?;
-        for (bit, undo) in body.undo().enumerate() {
-            if ours >> bit & 1 == 1 && self.undo_one(record, &undo)?.is_some() {
-                return Ok(outcome::UNDO_FAILS);
+        Ok(match self.make(record, body)? {
+            Made::InForce => outcome::IN_FORCE,
+            Made::NoEffect => outcome::FAILS,
+            Made::Ours(ours) if self.unmake(record, body, ours)? => outcome::WORKS,
+            Made::Ours(_) => outcome::UNDO_FAILS,
+        })
+    }
+
+    /// Makes the containment calls of a set in the order in which they would run, then undoes them, last done first undone, and reverts
+    /// with how it went: calls that work alone may stand in each other's way.
+    pub fn rehearse_set(&mut self, name: &B256) -> Answer<()> {
+        self.require_unlocked()?;
+        let (_, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        let set = set_in(&view, name)?;
+        let (mut calls, mut failing, mut made) = (U256::ZERO, U256::ZERO, Vec::new());
+        self.lock();
+        for order in set.orders() {
+            for index in 0..view.header().containments {
+                let (record, body) = call_in(&view, index)?;
+                let bit = usize::from(index);
+                if calls.bit(bit) || !record.serves(order.scope, order.level) {
+                    continue;
+                }
+                calls.set_bit(bit, true);
+                match self.make(&record, &body)? {
+                    Made::InForce => {}
+                    Made::NoEffect => failing.set_bit(bit, true),
+                    Made::Ours(ours) => made.push((bit, record, body, ours)),
+                }
             }
         }
-        Ok(outcome::WORKS)
+        for (bit, record, body, ours) in made.iter().rev() {
+            let undone = self.unmake(record, body, *ours)?;
+            failing.set_bit(*bit, !undone);
+        }
+        // Natively nothing is undone by the refusal.
+        self.unlock();
+        Err(refusal!(SetRehearsed, name, calls, failing))
+    }
+
+    /// Makes a containment call and reads back.
+    fn make(&mut self, record: &ContainmentRecord, body: &ContainmentBody<'_>) -> Answer<Made> {
+        if self.holds(&body.done)? == Verdict::Holds {
+            return Ok(Made::InForce);
+        }
+        let undone = self.undone_items(body)?;
+        self.call_out(&body.target, body.calldata, record.gas)?;
+        if self.holds(&body.done)? != Verdict::Holds {
+            return Ok(Made::NoEffect);
+        }
+        Ok(Made::Ours(undone & !self.undone_items(body)?))
+    }
+
+    /// Makes the undo calls of these items (bit per item); whether all had their effect.
+    fn unmake(&mut self, record: &ContainmentRecord, body: &ContainmentBody<'_>, ours: u64) -> Answer<bool> {
+        for (bit, undo) in body.undo().enumerate() {
+            if ours >> bit & 1 == 1 && self.undo_one(record, &undo)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Which undo items are not in force (bit per item).

@@ -1,9 +1,10 @@
 //! What the guard tells about itself. Views answer while the guard is locked.
 
-use crate::abi::{refusal, Answer};
+use crate::abi::{answer, refusal, Answer, Word};
 use crate::containment::rule_for;
-use crate::guard::{open, role, Guard};
+use crate::guard::{open, role, set_in, Guard};
 use crate::reader::ChainReader;
+use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, U256};
 use cordon_core::{
     rule::{evaluate, Evaluation, Inputs},
@@ -97,6 +98,28 @@ impl<H: Host> Guard<H> {
             }
         }
         U256::from_limbs(limbs)
+    }
+
+    /// Names of the containment sets of the rulebook in force, as in the ABI.
+    pub fn containment_sets(&self) -> Answer<Vec<u8>> {
+        let (_, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        let mut data = answer!(32u8, view.header().sets);
+        for set in (0..view.header().sets).filter_map(|index| view.set(index).ok()) {
+            set.name.push(&mut data);
+        }
+        Ok(data)
+    }
+
+    /// A containment set, as in the ABI.
+    pub fn containment_set(&self, name: &B256) -> Answer<Vec<u8>> {
+        let (_, code) = self.rulebook_in_force()?;
+        let set = set_in(&open(&code)?, name)?;
+        let mut data = answer!(set.reviewed, 64u8, set.orders().count() as u64);
+        for order in set.orders() {
+            data.extend_from_slice(&answer!(order.scope, order.level, order.duration));
+        }
+        Ok(data)
     }
 
     /// Address and code hash of the rulebook in force.

@@ -36,6 +36,7 @@ fn anchored(of: u8) -> Rulebook {
     });
     Rulebook {
         streams: streams.collect(),
+        sets: Vec::new(),
         rules: vec![Rule {
             scope: 2,
             class: Class::State,

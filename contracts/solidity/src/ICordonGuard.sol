@@ -141,6 +141,13 @@ interface ICordonGuard {
         uint256 fresh; // what becomes the anchor with the next observation; for statistics the latest one, as far as it counted
     }
 
+    /// What a containment set raises a scope to.
+    struct SetOrder {
+        uint8 scope;
+        Level level;
+        uint32 duration; // seconds
+    }
+
     // ---------------------------------------------------------------- hooks (gate)
 
     /// Called by a registered contract before it acts. Reverts when the strictest of the named scopes (and scope 0)
@@ -179,6 +186,10 @@ interface ICordonGuard {
     function containMany(uint8[] calldata scopes, Level level, uint32 duration, bytes32 evidence)
         external
         returns (uint64[] memory incidents);
+
+    /// `contain` of the scopes of a containment set of the rulebook, each to its own level for its own time, as `containMany` does it:
+    /// all within the actor's bounds and budget, or none; a scope that is at a stricter level or at its ceiling is passed over.
+    function containSet(bytes32 set, bytes32 evidence) external returns (uint64[] memory incidents);
 
     /// Runs once more the containment calls of a scope that have failed or have not run. Open to anyone.
     function retryContainment(uint8 scope) external;
@@ -265,6 +276,12 @@ interface ICordonGuard {
     /// What is stored of a stream of the rulebook in force.
     function stream(uint8 index) external view returns (Stream memory);
 
+    /// Names of the containment sets of the rulebook in force: ASCII, zeros behind.
+    function containmentSets() external view returns (bytes32[] memory names);
+
+    /// A containment set: hash of the document that was reviewed, and what it raises, in order.
+    function containmentSet(bytes32 set) external view returns (bytes32 reviewed, SetOrder[] memory orders);
+
     /// Address and code hash of the adopted rulebook (zero when none).
     function rulebook() external view returns (address book, bytes32 codeHash);
     function hasRole(Role role, address account) external view returns (bool);
@@ -289,11 +306,16 @@ interface ICordonGuard {
     /// Makes a containment call and its undo calls as in an incident, and always reverts, with `Rehearsed`: nothing of it stays.
     function rehearse(uint16 call) external;
 
+    /// Makes all containment calls of a set, one after the other as in an incident, then their undo calls, and always reverts, with
+    /// `SetRehearsed`: nothing of it stays.
+    function rehearseSet(bytes32 set) external;
+
     // ---------------------------------------------------------------- events
 
     event LevelRaised(
         uint8 indexed scope, Level from, Level to, uint64 expiresAt, uint64 indexed incident, address indexed by
     );
+    event SetContained(bytes32 indexed set, address indexed by, bytes32 reviewed);
     event LevelLowered(uint8 indexed scope, Level from, Level to, uint64 indexed incident, address indexed by);
     event LevelExtended(
         uint8 indexed scope, Level level, uint64 expiresAt, uint64 indexed incident, address indexed by
@@ -385,6 +407,9 @@ interface ICordonGuard {
     error UnknownIncident(uint64 incident);
     error IncidentNotOver(uint64 incident);
     error Rehearsed(uint16 call, Rehearsal outcome);
+    error UnknownSet(bytes32 set);
+    /// `calls`: bit i when the set runs containment call i. `failing`: bit i when that has no effect, or could not be undone.
+    error SetRehearsed(bytes32 set, uint256 calls, uint256 failing);
     error UnknownStream(uint8 stream);
     error StreamNotDue(uint8 stream, uint64 dueAt);
     error StreamFrozen(uint8 stream, uint8 scope);

@@ -7,10 +7,12 @@ use crate::level::Level;
 use crate::rule::program::{Class, MAX_ENTRIES, MAX_PARAMS, Program};
 use crate::rule::value::Kind;
 use crate::rulebook::error::{Item, Problem, RulebookError};
+use crate::rulebook::set::check_set;
 use crate::rulebook::stream::check_stream;
 use crate::rulebook::view::{ContainmentRecord, RuleRecord, View};
 use crate::rulebook::{
-    MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_STREAMS, MAX_TOTAL_GAS, MAX_UNDO, ScopeKind,
+    MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_SETS, MAX_STREAMS, MAX_TOTAL_GAS, MAX_UNDO,
+    ScopeKind,
 };
 use crate::scope::CEILING;
 use crate::stream::Spec;
@@ -32,6 +34,7 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
         || header.rules > MAX_RULES
         || header.containments > MAX_CONTAINMENTS
         || header.streams > MAX_STREAMS
+        || header.sets > MAX_SETS
     {
         return Err(book(Problem::TooMany));
     }
@@ -48,7 +51,7 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
         }
     }
     check_callers(&view)?;
-    let mut end = header.streams_range().end;
+    let mut end = header.sets_range().end;
     for index in 0..header.rules {
         end = check_rule(&view, index, end).map_err(|problem| RulebookError {
             item: Item::Rule(index),
@@ -80,6 +83,12 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
     let is_learnt = |index| matches!(view.stream(index), Ok((record, _)) if matches!(record.spec, Spec::Baseline(_)));
     if header.statistics && !(0..header.streams).any(is_learnt) {
         return Err(book(Problem::NotARulebook));
+    }
+    for index in 0..header.sets {
+        end = check_set(&view, index, end).map_err(|problem| RulebookError {
+            item: Item::Set(index),
+            problem,
+        })?;
     }
     if end == code.len() {
         Ok(view)

@@ -2,9 +2,10 @@
 
 use crate::rulebook::check::check;
 use crate::rulebook::error::{Item, Problem, RulebookError};
+use crate::rulebook::set::SET_RECORD;
 use crate::rulebook::stream::{STREAM_RECORD, check_streams};
-use crate::rulebook::view::{MAGIC, RECORD, STATISTICS_VERSION, STREAM_VERSION};
-use crate::rulebook::{Containment, MAX_CODE, Rule, Rulebook, Stream, Undo};
+use crate::rulebook::view::{MAGIC, RECORD, WITH_SETS, WITH_STATISTICS, WITH_STREAMS};
+use crate::rulebook::{Containment, ContainmentSet, MAX_CODE, Rule, Rulebook, Stream, Undo};
 use crate::stream::Spec;
 use alloc::vec::Vec;
 use alloy_primitives::keccak256;
@@ -93,31 +94,39 @@ impl Rulebook {
                 program: program.bytes().to_vec(),
             });
         }
+        for index in 0..header.sets {
+            let set = view.set(index).map_err(|problem| RulebookError {
+                item: Item::Set(index),
+                problem,
+            })?;
+            book.sets.push(ContainmentSet {
+                name: set.name,
+                reviewed: set.reviewed,
+                orders: set.orders().collect(),
+            });
+        }
         Ok(book)
     }
 
     fn encode_unchecked(&self) -> Result<Vec<u8>, Problem> {
         let [stop, c, r, plain] = MAGIC;
-        let streams = count8(self.streams.len())?;
-        let statistics = self
-            .streams
-            .iter()
-            .any(|stream| matches!(stream.spec, Spec::Baseline(_)));
-        let version = match (streams, statistics) {
-            (0, _) => plain,
-            (_, false) => STREAM_VERSION,
-            (_, true) => STATISTICS_VERSION,
-        };
-        let mut tables = Vec::from([stop, c, r, version]);
+        let (streams, sets) = (count8(self.streams.len())?, count8(self.sets.len())?);
+        let is_learnt = |stream: &Stream| matches!(stream.spec, Spec::Baseline(_));
+        let has = (u8::from(streams > 0) * WITH_STREAMS)
+            | (u8::from(sets > 0) * WITH_SETS)
+            | (u8::from(self.streams.iter().any(is_learnt)) * WITH_STATISTICS);
+        let mut tables = Vec::from([stop, c, r, plain + has]);
         tables.push(count8(self.scopes.len())?);
         tables.push(count8(self.callers.len())?);
         tables.extend(count16(self.rules.len())?);
         tables.extend(count16(self.containments.len())?);
-        tables.extend((streams > 0).then_some(streams));
+        tables.extend([streams, sets].into_iter().filter(|count| *count > 0));
         tables.extend(self.scopes.iter().map(|kind| *kind as u8));
         tables.extend(self.callers.iter().flatten());
-        let start =
-            tables.len() + RECORD * (self.rules.len() + self.containments.len()) + STREAM_RECORD * self.streams.len();
+        let start = tables.len()
+            + RECORD * (self.rules.len() + self.containments.len())
+            + STREAM_RECORD * self.streams.len()
+            + SET_RECORD * self.sets.len();
         let mut bodies = Vec::new();
         for rule in &self.rules {
             let body = rule.body()?;
@@ -150,6 +159,10 @@ impl Rulebook {
             tables.extend(step.to_be_bytes());
             tables.extend(period.to_be_bytes());
             place(&mut tables, start, &mut bodies, &stream.body())?;
+        }
+        for set in &self.sets {
+            tables.extend(set.name);
+            place(&mut tables, start, &mut bodies, &set.body())?;
         }
         tables.extend(bodies);
         if tables.len() > MAX_CODE {

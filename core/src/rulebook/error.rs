@@ -39,6 +39,8 @@ pub enum Item {
     Containment(u16),
     /// The stream of this number.
     Stream(u8),
+    /// The containment set of this number.
+    Set(u8),
 }
 
 impl fmt::Display for Item {
@@ -50,6 +52,7 @@ impl fmt::Display for Item {
             Item::Rule(index) => write!(f, "rule {index}"),
             Item::Containment(index) => write!(f, "containment {index}"),
             Item::Stream(index) => write!(f, "stream {index}"),
+            Item::Set(index) => write!(f, "containment set {index}"),
         }
     }
 }
@@ -93,7 +96,9 @@ pub enum Problem {
     )]
     SpotRuleTooStrict,
     /// A duration that does not fit.
-    #[error("the duration is out of range: a trip holds for 1 s to 1 h, a containment call for 7 days at most")]
+    #[error(
+        "the duration is out of range: a trip holds for 1 s to 1 h, a containment call for 7 days at most, a set for 1 s to 28 days"
+    )]
     BadDuration,
     /// A hook rule that no hook checks.
     #[error("no hook checks this hook rule: name the actions in `check`")]
@@ -126,6 +131,11 @@ pub enum Problem {
     /// reads a stream which the rulebook does not have.
     #[error("a stream is wrong, named twice, or missing")]
     BadStream,
+    /// A containment set without a proper name of its own, without the hash of what was reviewed, without scopes, or with one twice.
+    #[error(
+        "a containment set needs a name of its own (at most 32 visible ASCII characters), the hash of what was reviewed, and at least one scope, each once"
+    )]
+    BadSet,
     /// A program that is refused.
     #[error(transparent)]
     Program(DecodeError),
@@ -156,6 +166,7 @@ impl Problem {
             Problem::LiquidationWithoutRepay => 20,
             Problem::TooMuchGas => 21,
             Problem::BadStream => 22,
+            Problem::BadSet => 23,
             Problem::Program(_) => 256,
         }
     }

@@ -6,12 +6,14 @@
 pub mod check;
 mod encode;
 pub mod error;
+pub mod set;
 pub mod stream;
 pub mod view;
 
 pub use check::check;
 pub use encode::init_code;
 pub use error::{Item, Problem, RulebookError};
+pub use set::{ContainmentSet, Order, SetView, is_within, set_name};
 pub use stream::{Stream, StreamRecord, check_streams};
 pub use view::{ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, UndoView, View};
 
@@ -33,6 +35,8 @@ pub const MAX_RULES: u16 = 512;
 pub const MAX_CONTAINMENTS: u16 = 256;
 /// Most streams.
 pub const MAX_STREAMS: u8 = 32;
+/// Most containment sets.
+pub const MAX_SETS: u8 = 32;
 /// Most undo calls of a containment call.
 pub const MAX_UNDO: u8 = 8;
 /// Most gas of a containment call or an undo call.
@@ -84,6 +88,8 @@ pub struct Rulebook {
     pub containments: Vec<Containment>,
     /// The streams; a stream's number is its position.
     pub streams: Vec<Stream>,
+    /// The containment sets; each has a name.
+    pub sets: Vec<ContainmentSet>,
 }
 
 /// A rule of a rulebook.

@@ -8,6 +8,7 @@ use crate::bytes::Cursor;
 use crate::level::Level;
 use crate::rule::program::{Class, Program};
 use crate::rulebook::error::Problem;
+use crate::rulebook::set::SET_RECORD;
 use crate::rulebook::stream::STREAM_RECORD;
 use crate::rulebook::{MAX_CODE, ScopeKind};
 use alloy_primitives::Address;
@@ -15,14 +16,16 @@ use core::ops::Range;
 
 /// First bytes of a rulebook: STOP, two letters, version.
 pub const MAGIC: [u8; 4] = [0x00, b'C', b'R', 1];
-/// Version of rulebooks that have streams, and only of those.
-pub const STREAM_VERSION: u8 = 2;
-/// Version of rulebooks that have streams of statistics, and only of those.
-pub const STATISTICS_VERSION: u8 = 3;
-/// Bytes of the header of a rulebook without streams.
+/// What the version adds to the plain one for a rulebook that has streams, and only for those.
+pub const WITH_STREAMS: u8 = 1;
+/// What the version adds to the plain one for a rulebook that has containment sets, and only for those.
+pub const WITH_SETS: u8 = 2;
+/// What the version adds to the plain one for a rulebook that has statistics among its streams, and only for those.
+pub const WITH_STATISTICS: u8 = 4;
+/// Bytes of the header of a rulebook without streams and sets.
 pub const HEADER: usize = 10;
-/// Bytes of the header of a rulebook with streams.
-pub const STREAM_HEADER: usize = 11;
+/// Bytes of the header of a rulebook with both.
+pub const LONGEST_HEADER: usize = 12;
 /// Bytes of a rule's or containment call's record.
 pub const RECORD: usize = 16;
 
@@ -41,42 +44,57 @@ pub struct Header {
     pub streams: u8,
     /// Whether there are statistics among them.
     pub statistics: bool,
+    /// Number of containment sets.
+    pub sets: u8,
 }
 
 impl Header {
-    /// Reads the header from (at least) the first [`STREAM_HEADER`] bytes of the code, or all of it.
+    /// Reads the header from (at least) the first [`LONGEST_HEADER`] bytes of the code, or all of it.
     ///
     /// # Errors
     /// [`Problem::NotARulebook`], [`Problem::Truncated`].
     pub fn parse(code: &[u8]) -> Result<Self, Problem> {
         let [a, b, c, version] = *code.first_chunk().ok_or(Problem::NotARulebook)?;
         let [x, y, z, plain] = MAGIC;
-        if [a, b, c] != [x, y, z] || !(plain..=STATISTICS_VERSION).contains(&version) {
+        let has = version.wrapping_sub(plain);
+        let statistics = has & WITH_STATISTICS != 0;
+        if [a, b, c] != [x, y, z]
+            || has > (WITH_STREAMS | WITH_SETS | WITH_STATISTICS)
+            || (statistics && has & WITH_STREAMS == 0)
+        {
             return Err(Problem::NotARulebook);
         }
         let [_, _, _, _, scopes, callers, r0, r1, c0, c1] = *code.first_chunk::<HEADER>().ok_or(Problem::Truncated)?;
         let (rules, containments) = (u16::from_be_bytes([r0, r1]), u16::from_be_bytes([c0, c1]));
-        let streams = if version >= STREAM_VERSION {
-            *code.get(HEADER).ok_or(Problem::Truncated)?
-        } else {
-            0
+        // The counts of what only some rulebooks have follow in this order, and none is 0: there is one encoding of each rulebook.
+        let mut at = HEADER;
+        let mut count = |flag| {
+            if has & flag == 0 {
+                return Ok(0);
+            }
+            let count = *code.get(at).ok_or(Problem::Truncated)?;
+            at += 1;
+            if count == 0 {
+                Err(Problem::NotARulebook)
+            } else {
+                Ok(count)
+            }
         };
-        if version >= STREAM_VERSION && streams == 0 {
-            return Err(Problem::NotARulebook);
-        }
+        let (streams, sets) = (count(WITH_STREAMS)?, count(WITH_SETS)?);
         Ok(Header {
             scopes,
             callers,
             rules,
             containments,
             streams,
-            statistics: version == STATISTICS_VERSION,
+            statistics,
+            sets,
         })
     }
 
     /// Bytes of the header itself.
     const fn length(&self) -> usize {
-        if self.streams == 0 { HEADER } else { STREAM_HEADER }
+        HEADER + (self.streams > 0) as usize + (self.sets > 0) as usize
     }
 
     /// Where the scopes' kinds lie, one byte each.
@@ -119,11 +137,18 @@ impl Header {
         record(self.containments_range(), index, self.containments)
     }
 
-    /// Where the records of all streams lie: behind all other records.
+    /// Where the records of all streams lie.
     #[must_use]
     pub fn streams_range(&self) -> Range<usize> {
         let start = self.containments_range().end;
         start..start + STREAM_RECORD * usize::from(self.streams)
+    }
+
+    /// Where the records of all containment sets lie: behind all other records.
+    #[must_use]
+    pub fn sets_range(&self) -> Range<usize> {
+        let start = self.streams_range().end;
+        start..start + SET_RECORD * usize::from(self.sets)
     }
 }
 
@@ -368,7 +393,7 @@ impl<'a> View<'a> {
             return Err(Problem::TooLong);
         }
         let header = Header::parse(code)?;
-        if header.streams_range().end > code.len() {
+        if header.sets_range().end > code.len() {
             return Err(Problem::Truncated);
         }
         Ok(View { code, header })

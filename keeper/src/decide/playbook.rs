@@ -213,7 +213,11 @@ impl<'a> Walk<'a, '_> {
         let Some(state) = state else {
             let needs_incident = matches!(
                 act,
-                Act::Contain { .. } | Act::Retry { .. } | Act::Page { .. } | Act::Approve { .. }
+                Act::Contain { .. }
+                    | Act::ContainSet { .. }
+                    | Act::Retry { .. }
+                    | Act::Page { .. }
+                    | Act::Approve { .. }
             );
             if needs_incident && self.facts.standing == Standing::Closed {
                 return self.mark(key, StepStatus::Skipped, 0, "the incident is over".to_owned());

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, keccak256};
-use cordon_client::CompiledConfig;
 use cordon_client::guard::ICordonGuard as Guard;
+use cordon_client::{CompiledConfig, SetMeta};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,8 @@ pub struct Keeper {
     version: B256,
     /// How many streams the guard stores for anchors.
     streams: u8,
+    /// The guard's containment sets.
+    sets: Vec<SetMeta>,
     reader: Reader,
     /// Evaluates a second time what was evaluated; nothing in a keeper that only watches.
     second: Option<SecondLook>,
@@ -163,6 +165,7 @@ impl Keeper {
             names,
             version,
             streams: u8::try_from(compiled.streams.len()).unwrap_or(u8::MAX),
+            sets: compiled.sets.clone(),
             reader,
             second: Some(second),
             responder: Some(responder),
@@ -207,6 +210,7 @@ impl Keeper {
             names: policy::names(compiled),
             version: compiled.code_hash(),
             streams: 0,
+            sets: Vec::new(),
             heartbeat: None,
             channels: Vec::new(),
             dead_man: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use cordon_client::SetMeta;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -154,7 +155,9 @@ impl Keeper {
     fn start_acting(&self, tasks: &mut Tasks, turn: &Turn) {
         let Some(responder) = &turn.responder else { return };
         let plain = &self.reader.watched().plain;
-        let armory = Armory::new(responder.clone(), &self.policies, plain, turn.ready.clone());
+        let used = |set: &&SetMeta| self.options.playbooks.iter().any(|playbook| playbook.uses_set(&set.id));
+        let sets = self.sets.iter().filter(used);
+        let armory = Armory::new(responder.clone(), &self.policies, plain, turn.ready.clone()).with_sets(sets);
         tasks.start(armory.run());
         tasks.start(responder.clone().run());
         let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone());
@@ -169,6 +172,7 @@ impl Keeper {
         let plan = PlayPlan {
             playbooks: self.options.playbooks.clone(),
             channels: self.options.audiences.clone(),
+            sets: self.sets.clone(),
             names: self.names.clone(),
             version: self.version,
         };

@@ -23,6 +23,7 @@ mod owner;
 mod playbook;
 mod prune;
 mod revert;
+mod set;
 mod settings;
 mod sightings;
 mod stopped;
@@ -56,6 +57,7 @@ pub use model::{
 pub use notices::{AcknowledgeError, Notice, NoticeKind, OpenTopic};
 pub use outbox::{DeliveryEnd, Due, Subscription};
 pub use playbook::{ApproveError, Approved, OpenApproval, PlayPlan, PlaybookRun, PlaybookStep, Played};
+pub use set::{set_orders, set_text, set_words};
 pub(crate) use sightings::MEMPOOL;
 pub use sightings::StoredSighting;
 pub use transactions::SentTransaction;

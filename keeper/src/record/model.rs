@@ -14,6 +14,9 @@ pub enum IntentKind {
     Trip,
     /// `contain(scope, level, duration, evidence)`.
     Contain,
+    /// `containSet(set, evidence)`. The witness is the set's name, then a word for each scope that it raises, see
+    /// [`super::set_words`].
+    ContainSet,
     /// `retryContainment(scope)`.
     Retry,
     /// `settle(scope)`.
@@ -29,6 +32,7 @@ impl IntentKind {
         match self {
             Self::Trip => "trip",
             Self::Contain => "contain",
+            Self::ContainSet => "contain-set",
             Self::Retry => "retry",
             Self::Settle => "settle",
             Self::Shadow => "shadow",
@@ -36,9 +40,16 @@ impl IntentKind {
     }
 
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        [Self::Trip, Self::Contain, Self::Retry, Self::Settle, Self::Shadow]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        [
+            Self::Trip,
+            Self::Contain,
+            Self::ContainSet,
+            Self::Retry,
+            Self::Settle,
+            Self::Shadow,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == name)
     }
 }
 

@@ -6,7 +6,7 @@ use alloy::sol_types::{SolEvent, SolInterface};
 use cordon_client::guard::ICordonGuard as Guard;
 
 use crate::clock::utc;
-use crate::record::IntentKind;
+use crate::record::{IntentKind, set_text};
 use crate::rules::{GuardEvent, GuardEventKind};
 
 /// What a revert of a simulated or included call means.
@@ -65,6 +65,10 @@ pub fn describe_revert(data: &Bytes) -> String {
             "the guard's rulebook has no rule {}: compare `cordon guard status` with cordon.toml",
             e.rule
         ),
+        E::UnknownSet(e) => format!(
+            "the guard's rulebook has no containment set {}: compare `cordon guard status` with cordon.toml",
+            set_text(&e.set)
+        ),
         E::ObservedTooSoon(e) => format!("the second observation is not accepted before {}", utc(e.until)),
         E::NotTighter(e) => format!("a stricter level than wanted holds ({:?})", e.current),
         E::LevelHasNoEffect(_) => {
@@ -113,6 +117,8 @@ pub(super) struct Effects {
     pub(super) raised: bool,
     /// An observation of a spot rule was recorded.
     pub(super) observed: bool,
+    /// A containment set was contained.
+    pub(super) set: bool,
     /// A containment call or its undoing failed.
     pub(super) failed: bool,
     /// Something was taken back, or a level lowered.
@@ -125,6 +131,7 @@ pub(super) fn effects(receipt: &TransactionReceipt, guard: alloy::primitives::Ad
         if log.topics().first() == Some(&Guard::RuleObserved::SIGNATURE_HASH) {
             effects.observed = true;
         }
+        effects.set |= log.topics().first() == Some(&Guard::SetContained::SIGNATURE_HASH);
         let Some(event) = GuardEvent::decode(log, position) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! Containment made ready beforehand: the trip of every rule is signed with the next nonce and fees that will do, simulated
+//! Containment made ready beforehand, also that of the containment sets that playbooks use: the trip of every rule is signed with the next nonce and fees that will do, simulated
 //! again and again, and what would keep it from working is known before it is needed.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy::primitives::B256;
+use cordon_client::SetMeta;
+use cordon_core::level::Level;
 
 use super::account::Account;
 use super::answer::{Refusal, classify_revert, describe_revert};
@@ -43,10 +45,10 @@ impl Readiness {
     }
 }
 
-/// A rule whose action can be made ready: it needs no witness that is not known yet.
+/// An action that can be made ready: that of a rule that needs no witness that is not known yet, or the containment of a set.
 #[derive(Debug, Clone)]
 pub(crate) struct Armed {
-    rule: u16,
+    /// Name of the rule; `set:NAME` of a set.
     name: String,
     call: Call,
     kind: IntentKind,
@@ -80,7 +82,6 @@ impl Armory {
                     evidence: B256::ZERO,
                 };
                 Some(Armed {
-                    rule: policy.index,
                     name: policy.id.clone(),
                     call: responder.call(&deed)?,
                     kind: deed.kind,
@@ -94,9 +95,32 @@ impl Armory {
         }
     }
 
+    /// The same with the containment of these sets.
+    pub(crate) fn with_sets<'a>(mut self, sets: impl Iterator<Item = &'a SetMeta>) -> Self {
+        for set in sets {
+            let deed = Deed {
+                kind: IntentKind::ContainSet,
+                rule: None,
+                scope: 0,
+                level: Level::Halted,
+                duration: 0,
+                witness: vec![set.name],
+                evidence: B256::ZERO,
+            };
+            if let Some(call) = self.responder.call(&deed) {
+                self.rules.push(Armed {
+                    name: format!("set:{}", set.id),
+                    call,
+                    kind: deed.kind,
+                });
+            }
+        }
+        self
+    }
+
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let mut refused: BTreeMap<u16, u32> = BTreeMap::new();
+        let mut refused: BTreeMap<String, u32> = BTreeMap::new();
         let mut turn = 0_usize;
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -107,7 +131,7 @@ impl Armory {
                 .checked_rem(self.rules.len())
                 .unwrap_or_default();
             for armed in next {
-                self.look(armed, refused.entry(armed.rule).or_default()).await;
+                self.look(armed, refused.entry(armed.name.clone()).or_default()).await;
             }
         }
     }
@@ -139,11 +163,14 @@ impl Armory {
             Some(why) => {
                 *refused = refused.saturating_add(1);
                 if *refused == PATIENCE {
-                    let text = format!(
-                        "if {} were breached now, its {} would fail: {why}",
-                        armed.name,
-                        armed.kind.name()
-                    );
+                    let text = match armed.kind {
+                        IntentKind::ContainSet => format!("{} could not be contained now: {why}", armed.name),
+                        kind => format!(
+                            "if {} were breached now, its {} would fail: {why}",
+                            armed.name,
+                            kind.name()
+                        ),
+                    };
                     alarms.raise(AlarmKind::NotReady, &armed.name, &text, None).await;
                 }
             }

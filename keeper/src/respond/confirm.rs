@@ -9,7 +9,7 @@ use super::responder::{FIRST_RETRY, Responder, Step};
 use crate::chain::{BlockRef, BlockSource};
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Outcome, StoreError};
+use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Outcome, StoreError, set_orders};
 
 impl Responder {
     /// Compares receipt, events and read-back.
@@ -33,15 +33,18 @@ impl Responder {
             });
         }
         let effects = effects(receipt, self.guard, intent.scope);
-        let scopes = match self.readings(intent.scope, block.hash.into()).await {
-            Ok(scopes) => scopes,
-            Err(error) => {
-                return Ok(Step::Later {
-                    after: FIRST_RETRY,
-                    why: format!("the level could not be read back: {error}"),
-                });
+        let mut scopes = Vec::new();
+        for scope in concerned(intent) {
+            match self.readings(scope, block.hash.into()).await {
+                Ok(read) => scopes.extend(read),
+                Err(error) => {
+                    return Ok(Step::Later {
+                        after: FIRST_RETRY,
+                        why: format!("the level could not be read back: {error}"),
+                    });
+                }
             }
-        };
+        }
         let (outcome, detail) = match self.judge(intent, effects, &scopes, &block) {
             Ok(judged) => judged,
             Err(why) => {
@@ -95,6 +98,13 @@ impl Responder {
                     )),
                 }
             }
+            IntentKind::ContainSet if !effects.set => Err(format!(
+                "the transaction in block {number} succeeded and contained no set; {state}"
+            )),
+            IntentKind::ContainSet => done(format!(
+                "the set was contained in block {number}, as receipt, event and read-back say: {}",
+                self.states(intent, scopes)
+            )),
             IntentKind::Retry if effects.failed => done(format!(
                 "containment was run again in block {number}, and a call failed again"
             )),
@@ -105,6 +115,22 @@ impl Responder {
             IntentKind::Settle => done(format!("settled in block {number}; {state}")),
             IntentKind::Shadow => Ok((Outcome::Recorded, state)),
         }
+    }
+
+    /// How the scopes of a set stand; one below its level was at its ceiling, and was passed over.
+    fn states(&self, intent: &Intent, scopes: &[ScopeReading]) -> String {
+        let states: Vec<String> = set_orders(&intent.witness)
+            .map(|order| {
+                let of = |reading: &&ScopeReading| [0, order.scope].contains(&reading.scope);
+                let held = scopes
+                    .iter()
+                    .filter(of)
+                    .any(|reading| reading.level.rank() >= order.level.rank());
+                let note = if held { "" } else { ", its ceiling is reached" };
+                format!("{}{note}", self.state(scopes, order.scope))
+            })
+            .collect();
+        states.join("; ")
     }
 
     /// Stores the end of an intent and tells of it. `false` when the block that it was seen in was reorganised away meanwhile.
@@ -155,5 +181,13 @@ impl Responder {
             self.reports.write(&self.store, incident).await;
         }
         Ok(true)
+    }
+}
+
+/// The scopes that an intent concerns.
+fn concerned(intent: &Intent) -> Vec<u8> {
+    match intent.kind {
+        IntentKind::ContainSet => set_orders(&intent.witness).map(|order| order.scope).collect(),
+        _ => vec![intent.scope],
     }
 }

@@ -74,8 +74,9 @@ impl Observer {
                     wait
                 }
                 Err(error) => {
-                    let text =
-                        format!("{error}; rules that compare with what the guard stores become Unknown when it is not renewed");
+                    let text = format!(
+                        "{error}; rules that compare with what the guard stores become Unknown when it is not renewed"
+                    );
                     self.alarms.raise(AlarmKind::Streams, SUBJECT, &text, None).await;
                     LONGEST
                 }

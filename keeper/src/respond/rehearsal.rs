@@ -29,6 +29,7 @@ pub(crate) struct Deed {
     pub(super) scope: u8,
     pub(super) level: Level,
     pub(super) duration: u32,
+    /// Witness of the rule; name of the containment set.
     pub(super) witness: Vec<B256>,
     /// Hash of the block that it was decided on.
     pub(super) evidence: B256,
@@ -79,6 +80,11 @@ impl Deed {
                 scope: self.scope,
                 level: abi_level(self.level),
                 duration: self.duration,
+                evidence: self.evidence,
+            }
+            .abi_encode(),
+            (IntentKind::ContainSet, _) => Guard::containSetCall {
+                set: *self.witness.first()?,
                 evidence: self.evidence,
             }
             .abi_encode(),
@@ -142,7 +148,11 @@ impl Responder {
         Some(Call {
             to: self.guard,
             data: deed.data()?,
-            gas: self.gas.limit(deed.scope),
+            // A set may run the calls of any scope.
+            gas: self.gas.limit(match deed.kind {
+                IntentKind::ContainSet => 0,
+                _ => deed.scope,
+            }),
         })
     }
 

@@ -18,7 +18,7 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store};
+use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, set_text};
 use crate::report::Reports;
 use crate::rules::scope_at;
 
@@ -138,6 +138,10 @@ impl Responder {
         let scope = self.names.scope(intent.scope);
         match (intent.kind, intent.rule) {
             (IntentKind::Trip, Some(rule)) => format!("trip of {} on {scope}", self.names.rule(rule)),
+            (IntentKind::ContainSet, _) => {
+                let set = intent.witness.first().map(set_text).unwrap_or_default();
+                format!("containment of the set {set}")
+            }
             (kind, _) => format!("{} of {scope}", kind.name()),
         }
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alloy::primitives::B256;
-use cordon_client::Config;
 use cordon_client::config::{Audience, People, Severity};
 use cordon_client::playbook::Playbook;
+use cordon_client::{Config, SetMeta};
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
+use cordon_core::rulebook::{Order, set_name};
 use cordon_keeper::decide::playbook::StepStatus;
 use cordon_keeper::record::{
-    ApproveError, Confirmation, IntentKind, NoticeKind, Outcome, PlayPlan, Played, Store, Subscription,
+    ApproveError, Confirmation, IntentKind, NoticeKind, Outcome, PlayPlan, Played, Store, Subscription, set_orders,
 };
 
 use crate::fixture::{Block, Fixture, block, done, names, sent, trip, verdict};
@@ -47,6 +48,23 @@ fn plan(steps: &str) -> PlayPlan {
             ("chat".into(), Audience::Technical),
             ("chief".into(), Audience::Management),
         ],
+        sets: vec![SetMeta {
+            id: "halt-all".into(),
+            name: set_name("halt-all").unwrap(),
+            reviewed: B256::repeat_byte(9),
+            orders: vec![
+                Order {
+                    scope: 1,
+                    level: Level::ReduceOnly,
+                    duration: 600,
+                },
+                Order {
+                    scope: 0,
+                    level: Level::Halted,
+                    duration: 300,
+                },
+            ],
+        }],
         names: names(),
         version: B256::repeat_byte(5),
     }

@@ -16,5 +16,6 @@ mod context;
 mod hooks;
 mod pool;
 mod rules;
+mod sets;
 mod statistics;
 mod world;

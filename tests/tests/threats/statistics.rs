@@ -48,7 +48,11 @@ async fn warm() -> World {
     world.ok(crate::world::GOVERNOR, ICordonGuard::sealCall {}).await;
     world.set(world.gauge, HONEST).await;
     for _ in 0..=24 {
-        assert_eq!(verdict(&world, SCORE).await, Verdict::Unknown, "nothing is known before the warm-up");
+        assert_eq!(
+            verdict(&world, SCORE).await,
+            Verdict::Unknown,
+            "nothing is known before the warm-up"
+        );
         world.pass(SPACING).await;
         world.ok(ANYONE, observation()).await;
     }
@@ -155,7 +159,10 @@ async fn t34_extreme_values_observed_now_and_then_teach_nothing() {
             assert_eq!(verdict(&world, rule).await, Verdict::Holds, "turn {turn}, rule {rule}");
         }
     }
-    assert!((5..=8).contains(&taken) && refused >= 40, "{taken} taken, {refused} refused");
+    assert!(
+        (5..=8).contains(&taken) && refused >= 40,
+        "{taken} taken, {refused} refused"
+    );
     // Half of all observations were lies; a theft is still none of what is usual.
     let breached = refused_at(&world, HONEST * 13 / 10).await;
     assert_eq!((breached.rule, breached.bound), (SCORE, U256::from(6_000)));

@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) switch: Address,
     /// Pauses the protocol, repayment included.
     pub(crate) pause: Address,
+    /// What every guard here is configured with.
+    pub(crate) basis: String,
 }
 
 impl World {
@@ -82,8 +84,8 @@ impl World {
         let [price, gauge, switch, pause] = registers;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let vault = create(&provider, creation_code("Script.sol/Script.json")).await;
-        let text = configuration(&node.http_endpoint(), vault, registers) + more;
-        let config = Config::parse(&text, PathBuf::from("threats.toml")).unwrap();
+        let basis = configuration(&node.http_endpoint(), vault, registers);
+        let config = Config::parse(&format!("{basis}{more}"), PathBuf::from("threats.toml")).unwrap();
         let compiled = config.compile().unwrap();
         let artifacts = Artifacts::load(&Artifacts::directory(root)).expect("run scripts/build-contracts first");
         let options = GuardOptions::default();
@@ -99,6 +101,7 @@ impl World {
             gauge,
             switch,
             pause,
+            basis,
         };
         world
             .provider

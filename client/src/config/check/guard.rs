@@ -99,7 +99,8 @@ impl Checker {
     pub(super) fn no_guard(&mut self, raw: &RawConfig) -> GuardConfig {
         let invariants = raw.invariant.iter().map(|raw| (&raw.id, "an invariant"));
         let containments = raw.containment.iter().map(|raw| (&raw.id, "a containment"));
-        for (id, what) in invariants.chain(containments) {
+        let sets = raw.containment_set.iter().map(|raw| (&raw.id, "a containment set"));
+        for (id, what) in invariants.chain(containments).chain(sets) {
             let help = "add the section, or watch without one: [[watch]]".to_owned();
             self.error(id.span(), format!("{what} needs the section [guard]"), help);
         }

@@ -11,6 +11,7 @@ mod playbook_step;
 mod quorum;
 mod route;
 mod rules;
+mod set;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -59,8 +60,11 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     };
     let notify = checker.notify(raw.notify);
     let people = checker.people(&raw.roles, raw.people);
+    let containments = checker.containments(&raw.containment, &guard.scopes);
+    let sets = checker.sets(&raw.containment_set, &guard.scopes);
     let around = playbook::Around {
         scopes: &guard.scopes,
+        sets: &sets,
         channels: &notify,
         people: &people,
     };
@@ -73,7 +77,6 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     if let Some(keeper) = &mut keeper {
         keeper.quorum = checker.quorum(quorum.as_ref(), keeper, chain.as_ref(), &invariants);
     }
-    let containments = checker.containments(&raw.containment, &guard.scopes);
     let watches = checker.watches(&raw.watch, &contracts, &notify);
     let maintenance = checker.maintenance(&raw.maintenance, &raw.watch, &raw.invariant);
     let Checker {
@@ -90,6 +93,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
             contracts,
             invariants,
             containments,
+            sets,
             notify,
             watches,
             maintenance,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::schema::{OneOrMany, RawInvariant, RawKeeper, RawPerson, Text};
 use super::super::schema_playbook::RawPlaybook;
 use super::super::source::{Source, suggest};
-use super::super::{Audience, NotifyChannel, People, Severity};
+use super::super::{Audience, ContainmentSet, NotifyChannel, People, Severity};
 use super::{Checker, schema_problem};
 use crate::playbook::{Known, MOST_STEPS, Playbook, cacao};
 
@@ -18,6 +18,7 @@ const MOST_FILES: usize = 200;
 /// What playbooks may name.
 pub(super) struct Around<'a> {
     pub(super) scopes: &'a [String],
+    pub(super) sets: &'a [ContainmentSet],
     pub(super) channels: &'a [NotifyChannel],
     pub(super) people: &'a People,
 }
@@ -26,6 +27,11 @@ impl Around<'_> {
     fn known<'k>(&'k self, rules: &'k [String]) -> Known<'k> {
         Known {
             scopes: self.scopes.iter().map(String::as_str).collect(),
+            sets: self
+                .sets
+                .iter()
+                .map(|set| (set.id.as_str(), set.orders.as_slice()))
+                .collect(),
             rules: rules.iter().map(String::as_str).collect(),
             channels: self.channels.iter().map(|channel| channel.id.as_str()).collect(),
             audiences: Audience::ALL

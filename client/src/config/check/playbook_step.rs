@@ -12,8 +12,9 @@ use super::Checker;
 use crate::playbook::{Act, Condition, DEEPEST, Does, MOST_ROUNDS, OnFailure, Step, To};
 
 /// The keys that only some steps have, by what they do.
-const KEYS: [(&str, &[&str]); 12] = [
+const KEYS: [(&str, &[&str]); 13] = [
     ("contain", &["scope", "level", "for"]),
+    ("contain-set", &["set"]),
     ("retry", &["scope"]),
     ("notify", &["channels", "audience", "text"]),
     ("page", &["channels", "audience", "text"]),
@@ -218,6 +219,12 @@ impl Checker {
                     scope,
                     level: level?,
                     seconds: seconds?,
+                })
+            }
+            "contain-set" => {
+                let set = self.key(kind, "set", span, raw.set.as_ref())?;
+                Some(Act::ContainSet {
+                    set: set.get_ref().clone(),
                 })
             }
             "retry" => Some(Act::Retry { scope }),

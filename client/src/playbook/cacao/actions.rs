@@ -19,6 +19,7 @@ pub(super) fn sentence(act: &Act) -> String {
         Act::Contain { scope, level, seconds } => {
             format!("Raise {} to {} for {}.", of(scope), level.name(), time(seconds))
         }
+        Act::ContainSet { set } => format!("Contain what the containment set {set} names."),
         Act::Retry { scope } => format!("Run the failed containment calls of {} again.", of(scope)),
         Act::Notify { to, text } => format!("Tell {}: {text}", whom(to)),
         Act::Page { to, text } => format!("Call {}: {text}", whom(to)),
@@ -44,7 +45,7 @@ fn whom(to: &To) -> String {
 /// The activity of the standard's vocabulary that fits best.
 pub(super) fn activity(act: &Act) -> &'static str {
     match act {
-        Act::Contain { .. } | Act::Retry { .. } => "restrict-access",
+        Act::Contain { .. } | Act::ContainSet { .. } | Act::Retry { .. } => "restrict-access",
         Act::Notify { .. } | Act::Page { .. } => "deliver-content",
         Act::Note { .. } => "compose-content",
         Act::Approve { .. } => "execute-operation",
@@ -66,6 +67,7 @@ pub(super) fn extension(act: &Act) -> Value {
             put("level", json!(level.name()));
             put("seconds", json!(seconds));
         }
+        Act::ContainSet { set } => put("set", json!(set)),
         Act::Retry { scope } => put("scope", json!(scope)),
         Act::Notify { to, text } | Act::Page { to, text } => {
             put("channels", json!(to.channels));
@@ -107,6 +109,7 @@ pub(super) fn act(object: &mut Object<'_, '_>) -> Option<Act> {
                 seconds: seconds?,
             })
         }
+        "contain-set" => object.text("set").map(|set| Act::ContainSet { set: set.to_owned() }),
         "retry" => Some(Act::Retry {
             scope: object.optional_text("scope").map(str::to_owned),
         }),

@@ -209,6 +209,7 @@ pub fn book() -> Rulebook {
             },
         ],
         streams: Vec::new(),
+        sets: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Steps carried out, as rows of the record.
 
+use alloy::primitives::B256;
 use cordon_client::config::{Severity, format_duration};
 use cordon_client::playbook::Act;
 use cordon_core::level::Level;
@@ -13,13 +14,23 @@ use crate::record::db::{Connection, query, query_as};
 use crate::record::incidents::{self, Entry};
 use crate::record::intents::{self, NewIntent};
 use crate::record::notices::{NewNotice, incident_topic, tell};
-use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text};
+use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text, set_words};
 
 /// Carries out steps of one run.
 pub(super) struct Desk<'a> {
     pub(super) chain_id: u64,
     pub(super) plan: &'a PlayPlan,
     pub(super) run: &'a Open,
+}
+
+/// An action of the keeper that a step wants.
+struct Wanted<'a> {
+    kind: IntentKind,
+    scope: u8,
+    level: Level,
+    seconds: u32,
+    witness: &'a [B256],
+    detail: String,
 }
 
 /// How a step stands when it was begun.
@@ -62,6 +73,7 @@ impl Desk<'_> {
                 let wanted = (IntentKind::Contain, *level, *seconds);
                 self.intend(connection, scope.as_deref(), wanted, played).await?
             }
+            Act::ContainSet { set } => self.contain_set(connection, set, played).await?,
             Act::Retry { scope } => {
                 let wanted = (IntentKind::Retry, Level::Normal, 0);
                 self.intend(connection, scope.as_deref(), wanted, played).await?
@@ -168,16 +180,63 @@ impl Desk<'_> {
                 crate::record::small("scope", scope)?
             }
         };
+        let name = self.plan.names.scope(scope);
+        let detail = match kind {
+            IntentKind::Contain => format!("{name} shall be {}", level.name()),
+            _ => format!("the failed calls of {name} are run again"),
+        };
+        let wanted = Wanted {
+            kind,
+            scope,
+            level,
+            seconds,
+            witness: &[],
+            detail,
+        };
+        self.store(connection, wanted, played).await
+    }
+
+    /// Plans the containment of a set.
+    async fn contain_set(
+        &self,
+        connection: &mut Connection,
+        set: &str,
+        played: &mut Played,
+    ) -> Result<Begun, StoreError> {
+        let found = self.plan.sets.iter().find(|held| held.id == set);
+        let Some((held, first)) = found.and_then(|held| held.orders.first().map(|first| (held, first))) else {
+            return Ok(Begun::failed(format!(
+                "the guard has no containment set {set} any more"
+            )));
+        };
+        let wanted = Wanted {
+            kind: IntentKind::ContainSet,
+            scope: first.scope,
+            level: first.level,
+            seconds: first.duration,
+            witness: &set_words(held),
+            detail: format!("what the set {set} names shall be contained"),
+        };
+        self.store(connection, wanted, played).await
+    }
+
+    /// Stores an action of the keeper.
+    async fn store(
+        &self,
+        connection: &mut Connection,
+        wanted: Wanted<'_>,
+        played: &mut Played,
+    ) -> Result<Begun, StoreError> {
         let Some(block) = newest(connection).await? else {
             return Ok(Begun::NotNow);
         };
         let new = NewIntent {
-            kind,
+            kind: wanted.kind,
             rule: None,
-            scope,
-            level,
-            duration: seconds,
-            witness: &[],
+            scope: wanted.scope,
+            level: wanted.level,
+            duration: wanted.seconds,
+            witness: wanted.witness,
             observed: Int::ZERO,
             bound: Int::ZERO,
             block: &block,
@@ -188,16 +247,11 @@ impl Desk<'_> {
             // The same was planned at this block already: the next block shows what came of it.
             return Ok(Begun::NotNow);
         };
-        let name = self.plan.names.scope(scope);
-        let detail = match kind {
-            IntentKind::Contain => format!("{name} shall be {}", level.name()),
-            _ => format!("the failed calls of {name} are run again"),
-        };
         let id = intent.id;
         played.intents.push(intent);
         Ok(Begun::Running {
             intent: Some(id),
-            detail,
+            detail: wanted.detail,
         })
     }
 

@@ -9,6 +9,7 @@ mod facts;
 
 use std::collections::BTreeMap;
 
+use cordon_client::SetMeta;
 use cordon_client::config::Audience;
 use cordon_client::playbook::{Playbook, To, cacao};
 
@@ -32,6 +33,8 @@ pub struct PlayPlan {
     pub playbooks: Vec<Playbook>,
     /// All channels, with whom they serve.
     pub channels: Vec<(String, Audience)>,
+    /// The guard's containment sets.
+    pub sets: Vec<SetMeta>,
     /// Names of scopes and rules.
     pub names: Names,
     /// Code hash of the rulebook.
