@@ -26,6 +26,27 @@ pub struct Order {
     pub duration: u32,
 }
 
+impl Order {
+    /// As it lies in a set's body.
+    #[must_use]
+    pub const fn to_bytes(&self) -> [u8; ORDER] {
+        let [a, b, c, d] = self.duration.to_be_bytes();
+        [self.scope, self.level as u8, a, b, c, d]
+    }
+
+    /// The orders that lie one after the other. Bytes that mean nothing end them early.
+    pub fn all(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        bytes.chunks_exact(ORDER).map_while(|bytes| {
+            let [scope, level, a, b, c, d] = *bytes.first_chunk()?;
+            Some(Order {
+                scope,
+                level: Level::from_u8(level)?,
+                duration: u32::from_be_bytes([a, b, c, d]),
+            })
+        })
+    }
+}
+
 /// Levels of several scopes that were reviewed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainmentSet {
@@ -42,8 +63,7 @@ impl ContainmentSet {
     pub(super) fn body(&self) -> Vec<u8> {
         let mut body = self.reviewed.to_vec();
         for order in &self.orders {
-            body.extend([order.scope, order.level as u8]);
-            body.extend(order.duration.to_be_bytes());
+            body.extend(order.to_bytes());
         }
         body
     }
@@ -79,15 +99,14 @@ pub struct SetView<'a> {
 
 impl<'a> SetView<'a> {
     /// What it raises, in order. In a rulebook that was not checked, bytes that mean nothing end it early.
-    pub fn orders(&self) -> impl Iterator<Item = Order> + use<'a> {
-        self.orders.chunks_exact(ORDER).map_while(|bytes| {
-            let [scope, level, a, b, c, d] = *bytes.first_chunk()?;
-            Some(Order {
-                scope,
-                level: Level::from_u8(level)?,
-                duration: u32::from_be_bytes([a, b, c, d]),
-            })
-        })
+    pub fn orders(&self) -> impl Iterator<Item = Order> {
+        Order::all(self.orders)
+    }
+
+    /// The same as it lies in the code, for [`Order::all`].
+    #[must_use]
+    pub const fn encoded(&self) -> &'a [u8] {
+        self.orders
     }
 }
 
