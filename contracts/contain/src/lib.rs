@@ -3,4 +3,4 @@
 //! `containMany` and `containSet`.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-cordon_logic::program!(cordon_logic::contain);
+cordon_logic::program!(cordon_logic::contain, conditions);

@@ -343,6 +343,9 @@ mod tests {
             assert!(!caller.is_quiet());
             let caller = Caller::unpack(&caller.with_quiet(true).pack());
             assert!(caller.is_quiet() && !caller.with_quiet(false).is_quiet());
+            for quiet in [true, false] {
+                assert_eq!(Caller::quieted(caller.pack(), quiet), caller.with_quiet(quiet).pack());
+            }
             for (action, kind) in (0..11).zip(kinds.into_iter().cycle()) {
                 assert_eq!(caller.hooked(action), kind);
             }

@@ -18,5 +18,5 @@ mod vm;
 mod words;
 
 #[cfg(target_arch = "wasm32")]
-pub use stylus::{revert, Stylus};
+pub use stylus::{revert, Stylus, Vm};
 pub use vm::{CallKind, Host};

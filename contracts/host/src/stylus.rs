@@ -57,9 +57,12 @@ mod hooks {
 }
 
 /// The running program's VM.
+pub type Stylus = Vm<true>;
+
+/// The VM of a program that evaluates rules, or none (see [`Host::RULES`]).
 #[derive(Debug, Default)]
-pub struct Stylus {
-    /// Bytes handed out by [`Stylus::scratch`].
+pub struct Vm<const RULES: bool> {
+    /// Bytes handed out by [`Vm::scratch`].
     used: usize,
 }
 
@@ -74,7 +77,7 @@ pub fn revert(data: &[u8]) -> ! {
 
 const PAGE: usize = 65_536;
 
-impl Stylus {
+impl<const RULES: bool> Vm<RULES> {
     /// Copies the frame's calldata into `buffer`, which must be as long as the calldata is (the length that the VM passes
     /// to the entry point): a shorter one gets nothing and `false` is answered.
     pub fn read_args(&mut self, len: usize, buffer: &mut [u8]) -> bool {
@@ -114,7 +117,9 @@ impl Stylus {
 
 // SAFETY (of every block below): the hooks read and write exactly the ranges that are passed: 20 bytes of an address,
 // 32 bytes of a word, or a slice with its own length.
-impl Host for Stylus {
+impl<const RULES: bool> Host for Vm<RULES> {
+    const RULES: bool = RULES;
+
     fn sender(&self) -> Address {
         let mut out = Address::ZERO;
         unsafe { hooks::msg_sender(out.as_mut_ptr()) };

@@ -15,6 +15,10 @@ pub enum CallKind {
 
 /// The VM as seen by the guard. Storage written with [`Host::store`] is cached by the VM and lost unless it is flushed.
 pub trait Host {
+    /// Whether the program evaluates rules, which may look at the transaction and at what the guard stored. One that evaluates nothing but
+    /// conditions on the state leaves that code out.
+    const RULES: bool = true;
+
     /// The caller of the running frame.
     fn sender(&self) -> Address;
     /// The account whose storage the frame runs in: the guard.

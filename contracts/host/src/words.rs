@@ -166,6 +166,18 @@ impl Caller {
         }
     }
 
+    /// The word of a registered contract, with whether the stored level of every scope is Normal.
+    #[must_use]
+    pub const fn quieted(mut word: B256, quiet: bool) -> B256 {
+        let [_, flags, ..] = &mut word.0;
+        if quiet {
+            *flags |= QUIET_FLAG;
+        } else {
+            *flags &= !QUIET_FLAG;
+        }
+        word
+    }
+
     /// From its storage word.
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
@@ -192,6 +204,8 @@ impl Caller {
 /// The two highest of the 24 bits.
 const QUIET: u32 = 1 << 23;
 const CONTEXT: u32 = 1 << 22;
+/// [`QUIET`] in the second byte of the word.
+const QUIET_FLAG: u8 = (QUIET >> 16) as u8;
 
 /// Where the two bits of an action are. There are eleven actions; what is none has no bits.
 const fn shift(action: u8) -> u32 {

@@ -17,6 +17,15 @@ use cordon_host::{
     Host,
 };
 
+/// What is to be raised by authority.
+#[derive(Clone, Copy)]
+enum Ordered<'a> {
+    /// These orders, as a rulebook encodes them.
+    Here(&'a [u8]),
+    /// Those of the containment set of this name.
+    Set(&'a B256),
+}
+
 /// What a trip came to.
 struct Tripped {
     /// The incident's number; 0 when the breach was only observed.
@@ -145,7 +154,12 @@ impl<H: Host> Guard<H> {
                 observed: Reading::new(&evaluation.observed),
                 bound: Reading::new(&evaluation.bound),
             };
-            match self.raise(Actor::Trip, rule.scope, rule.level, rule.duration, &finding.opening()) {
+            let order = Order {
+                scope: rule.scope,
+                level: rule.level,
+                duration: rule.duration,
+            };
+            match self.raise(view, Actor::Trip, &order, &finding.opening()) {
                 Ok(raised) => raised,
                 Err(error) => return Ok(Err(Obstacle::Bound(rule.scope, error))),
             }
@@ -171,56 +185,55 @@ impl<H: Host> Guard<H> {
     /// Raises several scopes by authority: all within the actor's bounds, or none. One in which a stricter level holds, or that is at
     /// its ceiling, is passed over (0), unless that is so of all. All levels are written before the first containment call.
     pub fn contain_many(&mut self, scopes: &[u8], level: u8, duration: u32, evidence: B256) -> Answer<Vec<u64>> {
-        self.require_unlocked()?;
-        let actor = self.authority()?;
+        let actor = self.begin_containment()?;
         let wanted = Level::from_u8(level).filter(|wanted| wanted.is_raised());
-        let wanted = wanted.ok_or_else(|| refusal!(BadLevel, level))?;
-        let (current, code) = self.rulebook_in_force()?;
-        let orders: Vec<_> = scopes
-            .iter()
-            .map(|scope| Order {
-                scope: *scope,
-                level: wanted,
-                duration,
-            })
-            .collect();
-        let by = (actor, Finding::Authority { actor, evidence }.opening());
-        self.carry_out(&current, &open(&code)?, &orders, &by)
+        let level = wanted.ok_or_else(|| refusal!(BadLevel, level))?;
+        let mut orders = Vec::new();
+        for scope in scopes {
+            let scope = *scope;
+            orders.extend_from_slice(&Order { scope, level, duration }.to_bytes());
+        }
+        self.carry_out(actor, evidence, Ordered::Here(&orders))
     }
 
     /// Raises the scopes of a containment set, as [`Guard::contain_many`] does: a set gives nobody more power, it only spares looking
     /// for what is to be closed.
     pub fn contain_set(&mut self, name: &B256, evidence: B256) -> Answer<Vec<u64>> {
+        let actor = self.begin_containment()?;
+        self.carry_out(actor, evidence, Ordered::Set(name))
+    }
+
+    #[inline(never)]
+    fn begin_containment(&self) -> Answer<Actor> {
         self.require_unlocked()?;
-        let actor = self.authority()?;
-        let (current, code) = self.rulebook_in_force()?;
-        let view = open(&code)?;
-        let set = set_in(&view, name)?;
-        let by = self.host.sender();
-        emit!(self.host, SetContained, [name, by], set.reviewed);
-        let by = (actor, Finding::Authority { actor, evidence }.opening());
-        let orders: Vec<_> = set.orders().collect();
-        self.carry_out(&current, &view, &orders, &by)
+        self.authority()
     }
 
     /// Carries orders out by authority, see [`Guard::contain_many`].
-    fn carry_out(
-        &mut self,
-        current: &Current,
-        view: &View<'_>,
-        orders: &[Order],
-        (actor, opening): &(Actor, Opening),
-    ) -> Answer<Vec<u64>> {
+    fn carry_out(&mut self, actor: Actor, evidence: B256, ordered: Ordered<'_>) -> Answer<Vec<u64>> {
+        let (current, code) = self.rulebook_in_force()?;
+        let view = open(&code)?;
+        let orders = match ordered {
+            Ordered::Here(orders) => orders,
+            Ordered::Set(name) => {
+                let set = set_in(&view, name)?;
+                let by = self.host.sender();
+                emit!(self.host, SetContained, [name, by], set.reviewed);
+                set.encoded()
+            }
+        };
+        let opening = Finding::Authority { actor, evidence }.opening();
         let (mut incidents, mut raised, mut first) = (Vec::new(), Vec::new(), None);
         let mut any = false;
-        for Order { scope, level, duration } in orders.iter().copied() {
+        for order in Order::all(orders) {
+            let scope = order.scope;
             if scope >= view.header().scopes {
                 return Err(refusal!(BadScope, scope));
             }
-            if !view.level_has_effect(scope, level) {
-                return Err(refusal!(LevelHasNoEffect, scope, level));
+            if !view.level_has_effect(scope, order.level) {
+                return Err(refusal!(LevelHasNoEffect, scope, order.level));
             }
-            match self.raise(*actor, scope, level, duration, opening) {
+            match self.raise(&view, actor, &order, &opening) {
                 Ok((next, change)) => {
                     any = true;
                     incidents.push(u64::from(next.incident));
@@ -239,7 +252,7 @@ impl<H: Host> Guard<H> {
             return Err(bound_refusal(scope, error));
         }
         for scope in &raised {
-            self.respond_in(current.epoch, view, *scope)?;
+            self.respond_in(current.epoch, &view, *scope)?;
         }
         Ok(incidents)
     }
@@ -337,12 +350,12 @@ impl<H: Host> Guard<H> {
     /// Raises a scope within the actor's bounds; writes level, incident and budget, and says so in events.
     fn raise(
         &mut self,
+        view: &View<'_>,
         actor: Actor,
-        scope: u8,
-        level: Level,
-        duration: u32,
+        order: &Order,
         opening: &Opening,
     ) -> Result<(ScopeState, Change), BoundError> {
+        let Order { scope, level, duration } = *order;
         let (state, now) = (self.scope(scope), self.host.now());
         let mut ledger = self.ledger();
         let bucket = ledger.bucket(actor);
@@ -369,7 +382,7 @@ impl<H: Host> Guard<H> {
             emit!(self.host, ReleaseCancelled, [scope, by]);
         }
         if next != state {
-            self.set_scope(scope, &next);
+            self.set_scope_under(view, scope, &next);
             self.note_halt(scope, &state, &next);
         }
         let (incident, expires_at) = (next.incident, next.expires_at);
@@ -427,7 +440,14 @@ fn bound_refusal(scope: u8, error: BoundError) -> Refusal {
         BoundError::BudgetSpent { available, wanted } => {
             refusal!(BudgetSpent, available, wanted)
         }
-        BoundError::Scope(error) => scope_refusal(scope, error),
+        // Raising knows these; the others are of releases.
+        BoundError::Scope(ScopeError::NotTighter { current, wanted }) => {
+            refusal!(NotTighter, scope, current, wanted)
+        }
+        BoundError::Scope(ScopeError::CeilingReached { ceiling_at }) => {
+            refusal!(CeilingReached, scope, ceiling_at)
+        }
+        BoundError::Scope(_) => refusal!(BadLevel, Level::Normal),
     }
 }
 

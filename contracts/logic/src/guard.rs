@@ -162,39 +162,53 @@ impl<H: Host> Guard<H> {
         ScopeState::unpack(layout::to_number(self.host.load(&layout::scope(scope))))
     }
 
-    /// Writes the state of a scope, and counts it when it leaves Normal or comes back.
+    /// Writes the state of a scope, and counts it when it leaves Normal or comes back; tells the words of all registered callers whether
+    /// every scope is Normal, when that has changed.
     pub(crate) fn set_scope(&mut self, scope: u8, state: &ScopeState) {
+        if let Some(quiet) = self.put_scope(scope, state) {
+            let mut head = vec![0; LONGEST_HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
+            let read = self.host.code(&self.current().book, 0, &mut head);
+            head.truncate(read);
+            self.set_quiet(&head, quiet);
+        }
+    }
+
+    /// As [`Guard::set_scope`], for who has the rulebook's code at hand.
+    pub(crate) fn set_scope_under(&mut self, view: &View<'_>, scope: u8, state: &ScopeState) {
+        if let Some(quiet) = self.put_scope(scope, state) {
+            self.set_quiet(view.code(), quiet);
+        }
+    }
+
+    /// Writes the state of a scope, and counts it. Answers whether every scope is Normal when that has changed.
+    fn put_scope(&mut self, scope: u8, state: &ScopeState) -> Option<bool> {
         let was_raised = self.scope(scope).level != Level::Normal;
         self.host
             .store(&layout::scope(scope), &layout::from_number(&state.pack()));
         let is_raised = state.level != Level::Normal;
-        if was_raised != is_raised {
-            let mut ledger = self.ledger();
-            let before = ledger.raised;
-            ledger.raised = if is_raised {
-                before.saturating_add(1)
-            } else {
-                before.saturating_sub(1)
-            };
-            self.set_ledger(&ledger);
-            if before == 0 || ledger.raised == 0 {
-                self.set_quiet(!is_raised);
-            }
+        if was_raised == is_raised {
+            return None;
         }
+        let mut ledger = self.ledger();
+        let before = ledger.raised;
+        ledger.raised = if is_raised {
+            before.saturating_add(1)
+        } else {
+            before.saturating_sub(1)
+        };
+        self.set_ledger(&ledger);
+        (before == 0 || ledger.raised == 0).then_some(!is_raised)
     }
 
-    /// Tells the words of all registered callers whether every scope is Normal.
-    fn set_quiet(&mut self, quiet: bool) {
-        let mut head = vec![0; LONGEST_HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
-        let read = self.host.code(&self.current().book, 0, &mut head);
-        head.truncate(read);
-        let callers = Header::parse(&head)
+    /// Tells the words of the callers of a rulebook, whose code begins with `head`, whether every scope is Normal.
+    fn set_quiet(&mut self, head: &[u8], quiet: bool) {
+        let callers = Header::parse(head)
             .ok()
             .and_then(|header| head.get(header.callers_range()));
         for caller in callers.unwrap_or_default().chunks_exact(20) {
             let key = layout::caller(&Address::from_slice(caller));
-            let word = Caller::unpack(&self.host.load(&key)).with_quiet(quiet);
-            self.host.store(&key, &word.pack());
+            let word = Caller::quieted(self.host.load(&key), quiet);
+            self.host.store(&key, &word);
         }
     }
 

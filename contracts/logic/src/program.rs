@@ -5,13 +5,19 @@ use crate::{abi::Answer, Guard};
 #[cfg(target_arch = "wasm32")]
 use alloc::{vec, vec::Vec};
 #[cfg(target_arch = "wasm32")]
-use cordon_host::{Host, Stylus};
+use cordon_host::{Host, Vm};
 
 /// Makes a crate the program that answers its calls with a function of [`Guard`] and calldata: entry point, allocator, panic
-/// handler. Natively it makes nothing.
+/// handler. Natively it makes nothing. With `, conditions` it evaluates no rules (see `cordon_host::Host::RULES`).
 #[macro_export]
 macro_rules! program {
     ($answer:path) => {
+        $crate::program!(@ $answer, true);
+    };
+    ($answer:path, conditions) => {
+        $crate::program!(@ $answer, false);
+    };
+    (@ $answer:path, $rules:literal) => {
         #[cfg(target_arch = "wasm32")]
         mod entry {
             #![allow(unsafe_code, unreachable_pub)]
@@ -29,7 +35,7 @@ macro_rules! program {
             /// Called by the VM with the length of the calldata; 0 is success, 1 a revert.
             #[no_mangle]
             pub extern "C" fn user_entrypoint(len: usize) -> usize {
-                cordon_logic::serve(len, $answer)
+                cordon_logic::serve::<$rules>(len, $answer)
             }
         }
     };
@@ -37,8 +43,8 @@ macro_rules! program {
 
 /// Answers the frame's call; the program's status.
 #[cfg(target_arch = "wasm32")]
-pub fn serve(len: usize, answer: fn(&mut Guard<Stylus>, &[u8]) -> Answer<Vec<u8>>) -> usize {
-    let mut vm = Stylus::default();
+pub fn serve<const RULES: bool>(len: usize, answer: fn(&mut Guard<Vm<RULES>>, &[u8]) -> Answer<Vec<u8>>) -> usize {
+    let mut vm = Vm::default();
     vm.declare_memory();
     let mut input = vec![0; len];
     if !vm.read_args(len, &mut input) {

@@ -67,10 +67,17 @@ impl<H: Host, const LEARNT: bool> Reader for ChainReader<'_, H, LEARNT> {
     }
 
     fn stored(&mut self, key: &B256) -> Result<B256, ReadError> {
+        // What no condition does needs no code in a program that evaluates conditions alone.
+        if !H::RULES {
+            return Err(ReadError::NoCode);
+        }
         Ok(self.host.load(key))
     }
 
     fn context(&self, what: Context) -> Result<U256, ReadError> {
+        if !H::RULES {
+            return Err(ReadError::NoCode);
+        }
         let flow = |asset, out| layout::to_number(self.host.load_transient(&layout::flow(asset, out)));
         let seen = || Seen::unpack(self.host.load_transient(&layout::context()));
         Ok(match &what {
