@@ -139,10 +139,18 @@ async fn guard_commands_fail_with_a_reason() {
     assert!(message.contains("does not answer"), "{message}");
 }
 
+/// Reviewed beforehand.
+const SET: &str = r#"
+[[containment_set]]
+id = "stop"
+reviewed = "0x0707070707070707070707070707070707070707070707070707070707070707"
+contain = [{ scope = "protocol", level = "Halted", for = "10 minutes" }]
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_deploys_and_operates_a_guard() {
     let chain = Chain::start().await;
-    let path = chain.write_config(|text| text);
+    let path = chain.write_config(|text| text + SET);
     let config = path.to_str().unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let (root, governor, guardian) = (
@@ -185,6 +193,33 @@ async fn the_command_deploys_and_operates_a_guard() {
         "{sealed:?}"
     );
 
+    let list = run(&["guard", "set", "list", "--config", config]);
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(
+        text.contains("stop: protocol Halted for 10 minutes; by keeper, guardian, governor; reviewed 0x0707"),
+        "{list:?}"
+    );
+    let rehearsal = run(&["guard", "set", "rehearse", "--config", config]);
+    let text = String::from_utf8_lossy(&rehearsal.stdout).into_owned();
+    assert!(text.contains("stop: works (pause)"), "{rehearsal:?}");
+    let set = |name| {
+        let who = ["--config", config, "--unlocked", &guardian];
+        run(&[&["guard", "set", "contain", name][..], &who].concat())
+    };
+    let message = failure(&set("stopp"));
+    assert!(
+        message.contains("unknown containment set `stopp`; did you mean `stop`?"),
+        "{message}"
+    );
+    assert!(!chain.paused().await);
+    let output = set("stop");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("scope protocol is Halted for 10 minutes: incident 1") && text.contains("done: pause"),
+        "{output:?}"
+    );
+    assert!(chain.paused().await);
+
     let halt = [
         "guard",
         "contain",
@@ -200,7 +235,7 @@ async fn the_command_deploys_and_operates_a_guard() {
     let output = run(&halt);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        text.contains("scope protocol is Halted for 15 minutes: incident 1") && text.contains("done: pause"),
+        text.contains("scope protocol stays Halted for 15 minutes: incident 1"),
         "{output:?}"
     );
     // What holds already is said as it is, not as it was asked for.

@@ -18,6 +18,13 @@ use cordon_keeper::record::{
 use crate::fixture::{Block, Fixture, block, done, names, sent, trip, verdict};
 
 const AROUND: &str = r#"
+[[containment_set]]
+id = "halt-all"
+reviewed = "0x0909090909090909090909090909090909090909090909090909090909090909"
+contain = [
+    { scope = "weth", level = "ReduceOnly", for = "10 minutes" },
+    { scope = "protocol", level = "Halted", for = "5 minutes" },
+]
 [chain]
 id = 42161
 rpc = ["http://127.0.0.1:8545"]
@@ -151,6 +158,31 @@ async fn a_playbook_is_begun_once_and_each_step_done_once(store: Fixture) {
         ]
     );
     again.evidence(id).await.unwrap().unwrap().verify(None).unwrap();
+}
+
+async fn a_set_is_planned_with_what_it_raises(store: Fixture) {
+    let plan = plan(r#"{ do = "contain-set", set = "halt-all" }, { do = "note", text = "halted" }"#);
+    let id = incident(&store).await;
+    let played = store.store.play(&plan).await.unwrap();
+    let [intent] = played.intents.as_slice() else {
+        panic!("one action")
+    };
+    assert_eq!((intent.kind, intent.incident), (IntentKind::ContainSet, Some(id)));
+    assert_eq!(intent.witness[0], plan.sets[0].name);
+    // What is confirmed is what was planned, in another process and whatever the configuration says then.
+    let again = store.reopen().await;
+    assert_eq!(again.play(&plan).await.unwrap(), Played::default());
+    let open = again.open_intents().await.unwrap();
+    let held = open.iter().find(|held| held.id == intent.id).unwrap();
+    assert_eq!(set_orders(&held.witness).collect::<Vec<_>>(), plan.sets[0].orders);
+    again.record_sent(intent, &sent(7)).await.unwrap();
+    again
+        .finish(intent, &done(block(11, 0), B256::repeat_byte(7)))
+        .await
+        .unwrap();
+    again.play(&plan).await.unwrap();
+    let (steps, state) = states(&again, id).await;
+    assert_eq!((steps[0].1, state.as_str()), (StepStatus::Done, "done"));
 }
 
 async fn containment_is_planned_once_and_its_end_is_the_step_s(store: Fixture) {
@@ -336,6 +368,7 @@ async fn old_incidents_start_nothing(store: Fixture) {
 on_both! {
     a_playbook_is_begun_once_and_each_step_done_once
     containment_is_planned_once_and_its_end_is_the_step_s
+    a_set_is_planned_with_what_it_raises
     an_approval_is_taken_from_its_role_only_and_once
     a_refusal_fails_the_step_and_its_handler_escalates
     what_is_worse_starts_the_playbooks_of_what_is_worse
