@@ -42,6 +42,14 @@ pub mod program {
     pub const CONTAIN: u8 = 11;
 }
 
+/// Numbers of words that every response reads, see [`config`].
+pub mod word {
+    /// See [`super::CURRENT`].
+    pub const CURRENT: u8 = 4;
+    /// See [`super::LEDGER`].
+    pub const LEDGER: u8 = 5;
+}
+
 /// A word of the guard's configuration, by its number.
 #[must_use]
 pub const fn config(index: u8) -> B256 {
@@ -60,9 +68,9 @@ pub const PROPOSED: B256 = config(2);
 /// See [`Settings`].
 pub const SETTINGS: B256 = config(3);
 /// The current rulebook, see [`Current`].
-pub const CURRENT: B256 = config(4);
+pub const CURRENT: B256 = config(word::CURRENT);
 /// What every response changes, see `cordon_core::ledger::Ledger`.
-pub const LEDGER: B256 = config(5);
+pub const LEDGER: B256 = config(word::LEDGER);
 /// Address of the recover program; zero before `initialize`.
 pub const RECOVER: B256 = config(program::RECOVER);
 /// Address of the admin program; zero before `initialize`.

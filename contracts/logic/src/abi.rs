@@ -127,6 +127,13 @@ pub(crate) fn begin(head: &[u8]) -> Vec<u8> {
     data
 }
 
+/// Data that begins with an error's selector, given as a number: see [`begin_word`].
+#[cold]
+#[inline(never)]
+pub(crate) fn begin_error(selector: u32) -> Vec<u8> {
+    begin(&selector.to_be_bytes())
+}
+
 /// Data that begins with a word, given as four parts: constants in the code cost a fifth of what they cost as data, which a program
 /// pays for by the byte each time it is entered.
 #[inline(never)]
@@ -167,11 +174,14 @@ macro_rules! answer {
 
 /// The custom error of this name with its values in order.
 macro_rules! refusal {
-    ($error:ident $(, $value:expr)* $(,)?) => {
-        $crate::abi::refuse($crate::abi::encode!(
-            &<$crate::abi::ICordonGuard::$error as alloy_sol_types::SolError>::SELECTOR $(, $value)*
-        ))
-    };
+    ($error:ident $(, $value:expr)* $(,)?) => {{
+        use $crate::abi::ICordonGuard::$error as Error;
+        const SELECTOR: u32 = u32::from_be_bytes(<Error as alloy_sol_types::SolError>::SELECTOR);
+        #[allow(unused_mut)]
+        let mut data = $crate::abi::begin_error(SELECTOR);
+        $($crate::abi::Word::push(&$value, &mut data);)*
+        $crate::abi::refuse(data)
+    }};
 }
 
 /// Emits the event of this name: its indexed values, then the others, each in order, then words that are encoded already.

@@ -262,7 +262,11 @@ impl<H: Host> Guard<H> {
     fn respond_in(&mut self, epoch: u32, view: &View<'_>, scope: u8) -> Answer<()> {
         let state = self.scope(scope);
         let contained = self.run_calls(epoch, view, scope, &state)?;
-        self.move_incident(state.incident, if contained { State::Contained } else { State::Open });
+        let incident = state.incident;
+        let news = self.move_incident(incident, if contained { State::Contained } else { State::Open });
+        if news && contained {
+            emit!(self.host, IncidentContained, [incident]);
+        }
         Ok(())
     }
 

@@ -64,8 +64,11 @@ pub struct Guard<H> {
     pub host: H,
 }
 
-/// Set to one while the guard calls out.
-const LOCKED: B256 = B256::with_last_byte(1);
+/// The key of a word of the configuration, made by code: as a constant it is data, which costs a program more each time it is entered.
+#[inline(never)]
+fn config(number: u8) -> B256 {
+    layout::config(number)
+}
 
 impl<H: Host> Guard<H> {
     /// The guard on this VM.
@@ -93,7 +96,7 @@ impl<H: Host> Guard<H> {
     }
 
     pub(crate) fn current(&self) -> Current {
-        Current::unpack(&self.host.load(&layout::CURRENT))
+        Current::unpack(&self.host.load(&config(layout::word::CURRENT)))
     }
 
     /// The rulebook in force.
@@ -129,11 +132,12 @@ impl<H: Host> Guard<H> {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        Ledger::unpack(layout::to_number(self.host.load(&layout::LEDGER)))
+        Ledger::unpack(layout::to_number(self.host.load(&config(layout::word::LEDGER))))
     }
 
     pub(crate) fn set_ledger(&mut self, ledger: &Ledger) {
-        self.host.store(&layout::LEDGER, &layout::from_number(&ledger.pack()));
+        self.host
+            .store(&config(layout::word::LEDGER), &layout::from_number(&ledger.pack()));
     }
 
     pub(crate) fn rule_state(&self, epoch: u32, rule: u16) -> RuleState {
@@ -230,11 +234,17 @@ impl<H: Host> Guard<H> {
     /// only hooks change its storage, in words (breaches that were let pass, announcements) that no program reads again after it called out.
     pub(crate) fn lock(&mut self) {
         self.host.flush(false);
-        self.host.store_transient(&layout::lock(), &LOCKED);
+        self.set_lock(1);
     }
 
     pub(crate) fn unlock(&mut self) {
-        self.host.store_transient(&layout::lock(), &B256::ZERO);
+        self.set_lock(0);
+    }
+
+    /// One while the guard calls out.
+    #[inline(never)]
+    fn set_lock(&mut self, held: u8) {
+        self.host.store_transient(&layout::lock(), &B256::with_last_byte(held));
     }
 
     /// Refuses when a call with `gas` could not get all of it: whoever chose the transaction's gas must not make it fail.

@@ -56,24 +56,17 @@ impl<H: Host> Guard<H> {
         self.host.store(&key, &layout::from_number(&head.word()));
     }
 
-    /// Notes how far an incident has come, and says so.
-    pub(crate) fn move_incident(&mut self, number: u32, state: State) {
+    /// Notes how far an incident has come; whether that is news, of which whoever moves it tells.
+    pub(crate) fn move_incident(&mut self, number: u32, state: State) -> bool {
         let known = self.head(number);
         if known.is_some_and(|head| head.is(state)) {
-            return;
-        }
-        match state {
-            State::Contained => emit!(self.host, IncidentContained, [number]),
-            State::Released => {
-                let by = self.host.sender();
-                emit!(self.host, IncidentReleased, [number, by]);
-            }
-            State::Open | State::Closed | State::FalsePositive => {}
+            return false;
         }
         if let Some(head) = known {
             let moved = head.moved(state, self.host.now());
             self.set_head(number, &moved);
         }
+        true
     }
 
     /// Notes the end of an incident.

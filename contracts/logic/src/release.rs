@@ -50,7 +50,10 @@ impl<H: Host> Guard<H> {
         self.set_scope(scope, &next);
         self.note_halt(scope, &state, &next);
         self.emit_lowered(scope, from, next.level, next.incident);
-        self.move_incident(next.incident, State::Released);
+        if self.move_incident(next.incident, State::Released) {
+            let by = self.host.sender();
+            emit!(self.host, IncidentReleased, [next.incident, by]);
+        }
         self.undo_calls(scope)?;
         Ok(())
     }
