@@ -46,11 +46,14 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
             operate::observe(&session.provider, session.from, session.guard, batch.to_vec()).await?;
         println!("transaction {transaction}");
         for index in batch {
-            let name = states
-                .get(usize::from(*index))
-                .map(|state| state.reads.join(", "))
-                .unwrap_or_default();
+            let state = states.get(usize::from(*index));
+            let name = state.map(|state| state.reads.join(", ")).unwrap_or_default();
+            let is_first = state.is_some_and(|state| state.stored.observed_at() == 0);
             match observed.iter().find(|one| one.stream == *index) {
+                Some(one) if is_first => println!(
+                    "{index} {name}: observed {}; it counts once another one agrees",
+                    number(&one.value)
+                ),
                 Some(one) if one.value == one.counted => println!("{index} {name}: observed {}", number(&one.value)),
                 Some(one) => {
                     let (value, counted) = (number(&one.value), number(&one.counted));

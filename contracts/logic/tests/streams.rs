@@ -347,6 +347,7 @@ fn statistics_learn_once_a_spacing_and_not_within_a_guarded_call() {
     world.pass(STALE * 60 + 1);
     let attempt = trade(&mut world);
     world.refused::<Abi::RuleUnknown, _>(attempt);
+    world.pass(1);
     observe(&mut world);
     trade(&mut world).unwrap();
 }
