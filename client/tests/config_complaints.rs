@@ -9,6 +9,7 @@
 
 mod common;
 
+
 use common::parse;
 
 const FULL: &str = include_str!("data/full.toml");

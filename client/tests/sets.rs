@@ -153,7 +153,7 @@ fn the_document_is_the_one_that_was_reviewed() {
         let text = set("a", reviewed, &order("usdc", "ReduceOnly", "1 hour"));
         let text = text.replace("reviewed", "document = \"review.md\"\nreviewed");
         std::fs::write(folder.join("cordon.toml"), format!("{AROUND}{text}")).unwrap();
-        Config::load(&folder.join("cordon.toml")).map_err(|error| error.to_string())
+        Config::load(folder.join("cordon.toml")).map_err(|error| error.to_string())
     };
     let hash = keccak256(document);
     assert_eq!(load(&hash.to_string()).unwrap().sets[0].reviewed, hash);

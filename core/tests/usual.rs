@@ -278,6 +278,7 @@ fn book(compiled: &Compiled) -> Rulebook {
             entries: Vec::new(),
         }],
         containments: Vec::new(),
+        sets: Vec::new(),
     }
 }
 
