@@ -26,6 +26,8 @@
 
 extern crate alloc;
 
+pub mod limit;
+
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolError;
