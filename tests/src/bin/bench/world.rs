@@ -47,16 +47,16 @@ pub(crate) struct Bench {
     pub(crate) guard: Address,
     pub(crate) programs: [Address; 5],
     pub(crate) artifacts: Artifacts,
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
-fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
+pub(crate) fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
     let builder = MnemonicBuilder::<English>::default().phrase(cordon_node::DEFAULT_MNEMONIC);
     Ok(builder.index(index)?.build()?)
 }
 
 /// Creation code of one of our Solidity contracts, as forge wrote it.
-fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
+pub(crate) fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
     let path = root.join(format!("out/{contract}.sol/{contract}.json"));
     let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("{}: run forge build", path.display()))?;
     let artifact: serde_json::Value = serde_json::from_str(&text)?;
@@ -129,16 +129,23 @@ impl Bench {
     }
 }
 
-/// One scope for rules and hooks, another for containment by hand.
+/// One scope for rules and hooks, others for containment by hand.
 fn configuration(node: &NodeHandle, probe: Address) -> eyre::Result<String> {
     let [governor, guardian, keeper] = [key(GOVERNOR)?, key(GUARDIAN)?, key(KEEPER)?].map(|key| key.address());
     Ok(format!(
         r#"
+[[containment_set]]
+id = "both"
+reviewed = "0x0101010101010101010101010101010101010101010101010101010101010101"
+contain = [
+    {{ scope = "fourth", level = "ReduceOnly", for = "10 minutes" }},
+    {{ scope = "fifth", level = "Halted", for = "10 minutes" }},
+]
 [chain]
 id  = {}
 rpc = ["{}"]
 [guard]
-scopes    = ["protocol", "market", "other", "third"]
+scopes    = ["protocol", "market", "other", "third", "fourth", "fifth"]
 callers   = ["probe"]
 governor  = "{governor}"
 guardians = ["{guardian}"]
