@@ -3,6 +3,7 @@
 //! Prints Markdown. Gas is read from receipts, events and traces of real transactions. Times are medians of several runs, next to a
 //! peer's in the same run, because machines differ and are noisy.
 
+mod adapters;
 mod embedded;
 mod gas;
 mod keeper;
@@ -42,6 +43,7 @@ async fn main() -> eyre::Result<()> {
     bench.responses().await?;
     bench.questions_contained().await?;
     bench.embedded().await?;
+    bench.adapters().await?;
     bench.node.stop().await?;
     streams::streams(&root).await?;
     if std::env::args().any(|argument| argument == "gas") {
