@@ -23,6 +23,10 @@ const MINUTE: u32 = 60;
 const HOUR: u32 = 60 * MINUTE;
 const DAY: u32 = 24 * HOUR;
 
+/// Least seconds that keeper and guardian may ask for: 1 minute. A raise leaves a record of an incident and perhaps of a halt, on which
+/// others rely; nobody responds to an incident by closing for less, and a budget makes only so many records of a minute each.
+pub const LEAST: u32 = MINUTE;
+
 /// Who asks for a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -55,6 +59,8 @@ pub struct Bound {
     pub reduce_only: u32,
     /// Most seconds at `Halted`, per call; 0 when the actor cannot raise that far.
     pub halted: u32,
+    /// Least seconds, per call.
+    pub least: u32,
     /// The budget that the seconds are taken from.
     pub bucket: Option<BucketSpec>,
     /// Whether a fresh heartbeat is needed.
@@ -66,6 +72,7 @@ pub const TRIP: Bound = Bound {
     throttled: HOUR,
     reduce_only: HOUR,
     halted: HOUR,
+    least: 1,
     bucket: None,
     heartbeat: false,
 };
@@ -75,6 +82,7 @@ pub const KEEPER: Bound = Bound {
     throttled: HOUR,
     reduce_only: HOUR,
     halted: 15 * MINUTE,
+    least: LEAST,
     bucket: Some(BucketSpec {
         capacity: 2 * HOUR,
         period: DAY,
@@ -87,6 +95,7 @@ pub const GUARDIAN: Bound = Bound {
     throttled: DAY,
     reduce_only: DAY,
     halted: DAY,
+    least: LEAST,
     bucket: Some(BucketSpec {
         capacity: 72 * HOUR,
         period: 7 * DAY,
@@ -99,6 +108,7 @@ pub const GOVERNOR: Bound = Bound {
     throttled: 28 * DAY,
     reduce_only: 28 * DAY,
     halted: 28 * DAY,
+    least: 1,
     bucket: None,
     heartbeat: false,
 };
@@ -138,8 +148,16 @@ pub enum BoundError {
         /// The level that was asked for.
         wanted: Level,
     },
-    /// Longer than the actor may at this level, or zero.
-    #[error("{wanted} s is not between 1 s and the {most} s that this role may ask for at once")]
+    /// Shorter than the actor may.
+    #[error("{wanted} s is less than the {least} s that this role must ask for at least")]
+    DurationTooShort {
+        /// Seconds asked for.
+        wanted: u32,
+        /// Least seconds.
+        least: u32,
+    },
+    /// Longer than the actor may at this level.
+    #[error("{wanted} s is more than the {most} s that this role may ask for at once")]
     DurationBeyondRole {
         /// Seconds asked for.
         wanted: u32,
@@ -241,6 +259,8 @@ pub struct Request {
     pub last_heartbeat: u64,
     /// Number that a new incident gets if one is opened.
     pub next_incident: u32,
+    /// Seconds of containment that came about elsewhere, see [`Raise::elsewhere`].
+    pub elsewhere: u32,
 }
 
 /// What came of a request.
@@ -268,7 +288,13 @@ pub fn contain(state: ScopeState, bucket: Bucket, now: u64, request: &Request) -
     if most == 0 {
         return Err(BoundError::LevelBeyondRole { wanted: request.level });
     }
-    if request.duration == 0 || request.duration > most {
+    if request.duration < bound.least {
+        return Err(BoundError::DurationTooShort {
+            wanted: request.duration,
+            least: bound.least,
+        });
+    }
+    if request.duration > most {
         return Err(BoundError::DurationBeyondRole {
             wanted: request.duration,
             most,
@@ -285,6 +311,8 @@ pub fn contain(state: ScopeState, bucket: Bucket, now: u64, request: &Request) -
         duration: request.duration,
         next_incident: request.next_incident,
         governor: matches!(request.actor, Actor::Governor),
+        budgeted: bound.bucket.is_some(),
+        elsewhere: request.elsewhere,
     };
     let (mut next, change) = state.raise(now, &raise)?;
     if matches!(request.actor, Actor::Keeper) && !matches!(change, Change::Raised { opened: true, .. }) {

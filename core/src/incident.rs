@@ -6,7 +6,7 @@ use crate::rule::Int;
 use crate::scope::MAX_TIME;
 use alloy_primitives::{B256, U256};
 
-/// How many incidents a guard remembers, the latest ones. Their words are written beforehand, so that recording is cheap when it
+/// How many incidents a guard remembers: all that are not over, and the latest of the others. Their words are written beforehand, so that recording is cheap when it
 /// matters.
 pub const RING: u32 = 64;
 
@@ -276,6 +276,13 @@ impl Head {
         let [first, _, _, known] = limbs;
         let is_known = known & 0xffff_ffff == number as u64 && State::from_u8((first >> STATE & 0xf) as u8).is_some();
         if is_known { Some(Head(limbs)) } else { None }
+    }
+
+    /// Whether this is the word of an incident that is not over.
+    #[must_use]
+    pub const fn is_under_way(word: U256) -> bool {
+        let [first, ..] = word.into_limbs();
+        matches!(State::from_u8((first >> STATE & 0xf) as u8), Some(state) if !state.is_over())
     }
 
     /// The word.

@@ -12,6 +12,8 @@ pub struct Ledger {
     pub incidents: u32,
     /// How many scopes have a stored level other than `Normal`.
     pub raised: u8,
+    /// Whether the whole protocol (scope 0) was contained at some time: its word then counts against every scope's ceiling.
+    pub whole: bool,
     /// How many containment calls are in force, of whichever rulebook.
     pub in_force: u16,
     /// Time of the latest heartbeat, Unix seconds; 0 before the first.
@@ -54,14 +56,15 @@ impl Ledger {
     }
 
     /// The ledger as one word, which is never zero. From the low end: heartbeat (40 bits), zero (24); guardians' spending (40),
-    /// raised scopes (8), calls in force (16); keepers' spending (32), incidents (32); time of the budgets (40), zero (23), one (1).
+    /// raised scopes (8), calls in force (16); keepers' spending (32), incidents (32); time of the budgets (40), whole protocol
+    /// contained (1), zero (22), one (1).
     #[must_use]
     pub const fn pack(&self) -> U256 {
         U256::from_limbs([
             self.heartbeat & MAX_TIME,
             at_most(self.guardian, MAX_TIME) | (self.raised as u64) << 40 | (self.in_force as u64) << 48,
             at_most(self.keeper, 0xffff_ffff) | (self.incidents as u64) << 32,
-            self.at & MAX_TIME | 1 << 63,
+            self.at & MAX_TIME | (self.whole as u64) << 40 | 1 << 63,
         ])
     }
 
@@ -72,6 +75,7 @@ impl Ledger {
         Ledger {
             incidents: (third >> 32) as u32,
             raised: (second >> 40 & 0xff) as u8,
+            whole: fourth >> 40 & 1 == 1,
             in_force: (second >> 48) as u16,
             heartbeat: first & MAX_TIME,
             at: fourth & MAX_TIME,

@@ -12,19 +12,24 @@ pub const CEILING: u32 = 7 * 24 * 3600;
 /// Seconds that a queued release waits, so that a guardian can cancel it: 15 minutes.
 pub const RELEASE_DELAY: u32 = 15 * 60;
 
-/// Most seconds that a scope stays at `ReduceOnly`, `Throttled` and `Grace` each when it steps down into them: 1 hour. What was
-/// raised for less steps down as fast as it was raised for, so that nobody gets hours of closure for a second of budget.
+/// Most seconds that each of `ReduceOnly`, `Throttled` and `Grace` lasts below the level that a call raises to: 1 hour. A call that pays for
+/// less from a budget makes them no longer than that, so that nobody gets hours of closure for a second of budget.
 pub const STEP: u32 = 3600;
 
 /// Latest time that the packed word can hold (40 bits).
 pub const MAX_TIME: u64 = (1 << 40) - 1;
 
-const SPENT_BITS: u32 = 24;
-const STEP_BITS: u32 = 12;
+const SPENT_BITS: u32 = 20;
+const CEILING_BITS: u32 = 22;
+const THROTTLE_BITS: u32 = 22;
+const GRACE_BITS: u32 = 12;
 const HOLD_BITS: u32 = 24;
 
 /// State of a scope, stored in one 256-bit word. All times are Unix seconds. The level is the one last set; ask
 /// [`ScopeState::effective`] for the one that holds now.
+///
+/// What it says is a schedule: until when the scope is at each level or a stricter one. Raising a level lays another schedule over it,
+/// and at every moment the stricter of the two holds: nothing that stood before is shortened, and nothing of it is prolonged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScopeState {
     /// Level last set.
@@ -44,11 +49,53 @@ pub struct ScopeState {
     pub incident: u32,
     /// When a queued release may be executed; 0 when none is queued.
     pub release_at: u64,
-    /// Seconds at `Throttled` and at `Grace` on the way down, at most [`STEP`].
-    pub step: u32,
-    /// Seconds at `ReduceOnly` on the way down from `Halted`: as many as `step`, or more when `ReduceOnly` was held for longer
-    /// before. Raising a level never shortens what was closed already. Less than 2^24.
+    /// Seconds at `ReduceOnly` after `Halted`. Less than 2^24.
     pub hold: u32,
+    /// Seconds at `Throttled` after the stricter levels. Less than 2^22.
+    pub throttle: u32,
+    /// Seconds at `Grace` after all others, at most [`STEP`].
+    pub grace: u32,
+}
+
+/// Until when a scope is at a level or a stricter one, in Unix seconds; each end is at or after that of the stricter level.
+#[derive(Clone, Copy)]
+struct Schedule {
+    halted: u64,
+    reduce_only: u64,
+    throttled: u64,
+    grace: u64,
+}
+
+impl Schedule {
+    const fn end(&self, level: Level) -> u64 {
+        match level {
+            Level::Halted => self.halted,
+            Level::ReduceOnly => self.reduce_only,
+            Level::Throttled => self.throttled,
+            Level::Grace => self.grace,
+            Level::Normal => 0,
+        }
+    }
+
+    /// The stricter, at every moment, of this schedule and of one that holds `level` until `until`, then each looser one for `step`
+    /// seconds.
+    fn over(self, level: Level, until: u64, step: u64) -> Self {
+        let mut end = until;
+        let mut lay = |rung: Level, before: u64| {
+            if rung.rank() > level.rank() {
+                return before;
+            }
+            let laid = before.max(end);
+            end = end.saturating_add(step);
+            laid
+        };
+        Schedule {
+            halted: lay(Level::Halted, self.halted),
+            reduce_only: lay(Level::ReduceOnly, self.reduce_only),
+            throttled: lay(Level::Throttled, self.throttled),
+            grace: lay(Level::Grace, self.grace),
+        }
+    }
 }
 
 /// The level that holds at a time.
@@ -121,6 +168,12 @@ pub struct Raise {
     pub next_incident: u32,
     /// Whether the governor asks: the ceiling then moves instead of refusing.
     pub governor: bool,
+    /// Whether it is paid for from a budget. Then the steps down are no longer than what is paid for; what a breach proves, or the governor
+    /// asks for, steps down as long as it holds from now on.
+    pub budgeted: bool,
+    /// Seconds of containment that came about elsewhere and count against this scope's ceiling, see [`ScopeState::used`]: of a scope those of
+    /// the whole protocol (scope 0), of the whole protocol the most of any scope. They count when a containment begins.
+    pub elsewhere: u32,
 }
 
 /// Most seconds from the expiry of `level` until the scope is back at `Normal`, unless it was held for longer before.
@@ -136,7 +189,7 @@ pub const fn tail_seconds(level: Level) -> u32 {
 
 impl ScopeState {
     /// The level that holds at `now`: an expired level steps down one rung at a time,
-    /// `Halted -> ReduceOnly -> Throttled -> Grace -> Normal`, staying `hold` and then `step` seconds on each.
+    /// `Halted -> ReduceOnly -> Throttled -> Grace -> Normal`, as its schedule says.
     #[must_use]
     pub fn effective(&self, now: u64) -> Effective {
         let (level, until) = self.walk(now);
@@ -148,36 +201,53 @@ impl ScopeState {
 
     /// The level at `now` and its end; for `Normal`, the time at which containment ended.
     fn walk(&self, now: u64) -> (Level, u64) {
+        let schedule = self.schedule();
         let mut level = self.level;
         let mut until = self.expires_at;
         while !matches!(level, Level::Normal) && now >= until {
             level = level.step_down();
-            until = until.saturating_add(self.stay(level));
+            until = until.max(schedule.end(level));
         }
         (level, until)
     }
 
-    /// Seconds at a level on the way down.
-    fn stay(&self, level: Level) -> u64 {
-        match level {
-            Level::ReduceOnly => self.hold.into(),
-            Level::Throttled | Level::Grace => self.step.into(),
-            Level::Normal | Level::Halted => 0,
+    fn schedule(&self) -> Schedule {
+        let rank = self.level.rank();
+        let mut end = 0u64;
+        let mut rung = |level: Level, stay: u32| {
+            if rank > level.rank() {
+                end = end.saturating_add(stay.into());
+            } else if rank == level.rank() {
+                end = self.expires_at;
+            }
+            end
+        };
+        Schedule {
+            halted: rung(Level::Halted, 0),
+            reduce_only: rung(Level::ReduceOnly, self.hold),
+            throttled: rung(Level::Throttled, self.throttle),
+            grace: rung(Level::Grace, self.grace),
         }
     }
 
     /// Until when the scope stays at `level` or stricter, if nothing else happens; 0 when it does not.
     #[must_use]
     pub fn held_until(&self, level: Level) -> u64 {
-        if self.level.rank() < level.rank() || matches!(level, Level::Normal) {
-            return 0;
-        }
-        let (mut held, mut until) = (self.level, self.expires_at);
-        while held.rank() > level.rank() {
-            held = held.step_down();
-            until = until.saturating_add(self.stay(held));
-        }
-        until
+        self.schedule().end(level)
+    }
+
+    /// Seconds of containment that count against the ceiling at `now`: those that it has lasted, and those of before that no time at
+    /// `Normal` has given back. None of a containment that the governor has taken on itself.
+    #[must_use]
+    pub fn used(&self, now: u64) -> u32 {
+        let settled = self.settled(now);
+        let lasted = if matches!(settled.level, Level::Normal) || settled.by_governor {
+            0
+        } else {
+            now.saturating_sub(settled.since)
+        };
+        let used = u64::from(settled.spent).saturating_add(lasted).min(u64::from(CEILING));
+        u32::try_from(used).unwrap_or(CEILING)
     }
 
     /// The state with an ended containment written off: the same state while one is in force, else `Normal` with the
@@ -236,6 +306,7 @@ impl ScopeState {
         let opened = matches!(held.level, Level::Normal);
         if opened {
             next.since = now;
+            next.spent = next.spent.max(raise.elsewhere).min(CEILING);
             next.ceiling_at = now
                 .saturating_add(u64::from(CEILING.saturating_sub(next.spent)))
                 .min(MAX_TIME);
@@ -249,20 +320,23 @@ impl ScopeState {
         } else {
             wanted.min(next.ceiling_at.saturating_sub(tail))
         };
-        let same = held.level.rank() == raise.level.rank();
-        let floor = if same { held.expires_at } else { now };
-        if until <= floor {
+        let before = next.schedule();
+        let stands = before.end(raise.level).max(now);
+        if until <= stands {
             return Err(ScopeError::CeilingReached {
                 ceiling_at: next.ceiling_at,
             });
         }
-        let held_before = next.held_until(Level::ReduceOnly);
-        let step = until.saturating_sub(now).min(u64::from(STEP)).max(u64::from(next.step));
-        let hold = held_before.saturating_sub(until).max(step).min((1 << HOLD_BITS) - 1);
+        let from = if raise.budgeted { stands } else { now };
+        let step = until.saturating_sub(from).min(u64::from(STEP));
+        let after = before.over(raise.level, until, step);
+        let stay = |end: u64, stricter: u64, bits: u32| low_bits(end.saturating_sub(stricter.max(until)), bits);
         next.level = raise.level;
         next.expires_at = until;
-        next.step = (step & 0xfff) as u32;
-        next.hold = (hold & 0xff_ffff) as u32;
+        next.hold = stay(after.reduce_only, after.halted, HOLD_BITS);
+        next.throttle = stay(after.throttled, after.reduce_only, THROTTLE_BITS);
+        next.grace = stay(after.grace, after.throttled, GRACE_BITS);
+        let same = held.level.rank() == raise.level.rank();
         let change = if same {
             Change::Extended
         } else {
@@ -327,21 +401,22 @@ impl ScopeState {
     }
 
     /// The state as one word, which is never zero, so that a word written once is cheap to write again. From the low end: expiry
-    /// (40 bits), level (8), governor (1), step (12), one (1), zero (2); begin (40), seconds spent (24); incident (32), ceiling in
-    /// seconds after the begin (32); release (40), hold (24).
+    /// (40 bits), level (8), governor (1), one (1), seconds at `Grace` (12), zero (2); begin (40), seconds at `ReduceOnly` (24); incident
+    /// (32), release in seconds after the begin (32); seconds at `Throttled` (22), seconds spent (20), ceiling in seconds after the
+    /// expiry (22).
     #[must_use]
     pub const fn pack(&self) -> U256 {
-        let ceiling = self.ceiling_at.saturating_sub(self.since);
-        let ceiling = if ceiling > 0xffff_ffff { 0xffff_ffff } else { ceiling };
+        let release = at_most(self.release_at.saturating_sub(self.since), 0xffff_ffff);
+        let ceiling = at_most(self.ceiling_at.saturating_sub(self.expires_at), (1 << CEILING_BITS) - 1);
         U256::from_limbs([
             time(self.expires_at)
                 | (self.level as u64) << 40
                 | (self.by_governor as u64) << 48
-                | (self.step as u64 & ((1 << STEP_BITS) - 1)) << 49
-                | 1 << 61,
-            time(self.since) | (self.spent as u64 & ((1 << SPENT_BITS) - 1)) << 40,
-            self.incident as u64 | ceiling << 32,
-            time(self.release_at) | (self.hold as u64 & ((1 << HOLD_BITS) - 1)) << 40,
+                | 1 << 49
+                | low(self.grace, GRACE_BITS) << 50,
+            time(self.since) | low(self.hold, HOLD_BITS) << 40,
+            self.incident as u64 | release << 32,
+            low(self.throttle, THROTTLE_BITS) | low(self.spent, SPENT_BITS) << THROTTLE_BITS | ceiling << 42,
         ])
     }
 
@@ -350,27 +425,43 @@ impl ScopeState {
     #[must_use]
     pub const fn unpack(word: U256) -> Self {
         let [first, second, third, fourth] = word.into_limbs();
-        let since = time(second);
+        let (expires_at, since) = (time(first), time(second));
+        let release = third >> 32;
         ScopeState {
             level: match Level::from_u8((first >> 40 & 0xff) as u8) {
                 Some(level) => level,
                 None => Level::Halted,
             },
             by_governor: first >> 48 & 1 == 1,
-            expires_at: time(first),
+            expires_at,
             since,
-            spent: (second >> 40) as u32,
+            spent: (fourth >> THROTTLE_BITS & ((1 << SPENT_BITS) - 1)) as u32,
             ceiling_at: if since == 0 {
                 0
             } else {
-                since.saturating_add(third >> 32)
+                expires_at.saturating_add(fourth >> 42)
             },
             incident: (third & 0xffff_ffff) as u32,
-            release_at: time(fourth),
-            step: (first >> 49 & ((1 << STEP_BITS) - 1)) as u32,
-            hold: (fourth >> 40) as u32,
+            release_at: if release == 0 { 0 } else { since.saturating_add(release) },
+            hold: (second >> 40) as u32,
+            throttle: (fourth & ((1 << THROTTLE_BITS) - 1)) as u32,
+            grace: (first >> 50 & ((1 << GRACE_BITS) - 1)) as u32,
         }
     }
+}
+
+/// The number, or the greatest of so many bits, at most 32.
+const fn low_bits(value: u64, bits: u32) -> u32 {
+    (at_most(value, (1 << bits) - 1) & 0xffff_ffff) as u32
+}
+
+/// The lowest bits of a number.
+const fn low(value: u32, bits: u32) -> u64 {
+    value as u64 & ((1 << bits) - 1)
+}
+
+const fn at_most(value: u64, most: u64) -> u64 {
+    if value > most { most } else { value }
 }
 
 const fn time(value: u64) -> u64 {

@@ -171,7 +171,8 @@ pub fn halts(scope: u8) -> B256 {
     tagged(tag::HALT, &[0, scope])
 }
 
-/// An earlier halt of a scope, of this number (from 1): its begin and its end, Unix seconds, in the two lowest limbs.
+/// An earlier halt of a scope, of this number (from 1): its begin and its end, Unix seconds, and the seconds of all before it, in the three
+/// lowest limbs.
 #[must_use]
 pub fn halt(scope: u8, number: u32) -> B256 {
     let mut key = tagged(tag::HALT, &number.to_be_bytes());

@@ -7,6 +7,7 @@ use alloy_primitives::B256;
 use cordon_core::{
     bounds::{self, Actor, BoundError, Request, OBSERVATION_GAP, OBSERVATION_MAX_AGE},
     incident::{Finding, Opening, Reading, State},
+    ledger::Ledger,
     rule::{Class, Evaluation, Verdict},
     rulebook::{Order, RuleBody, RuleRecord, View},
     scope::{Change, ScopeError, ScopeState},
@@ -351,7 +352,7 @@ impl<H: Host> Guard<H> {
         );
     }
 
-    /// Raises a scope within the actor's bounds; writes level, incident and budget, and says so in events.
+    /// Raises a scope, of so many, within the actor's bounds; writes level, incident and budget, and says so in events.
     fn raise(
         &mut self,
         view: &View<'_>,
@@ -363,17 +364,26 @@ impl<H: Host> Guard<H> {
         let (state, now) = (self.scope(scope), self.host.now());
         let mut ledger = self.ledger();
         let bucket = ledger.bucket(actor);
+        let opens = state.effective(now).level == Level::Normal;
         let request = Request {
             actor,
             level,
             duration,
             last_heartbeat: ledger.heartbeat,
-            next_incident: ledger.incidents.saturating_add(1),
+            next_incident: if opens { self.next_incident(ledger.incidents) } else { 0 },
+            elsewhere: if opens {
+                self.contained_elsewhere(scope, view.header().scopes, &ledger)
+            } else {
+                0
+            },
         };
         let outcome = bounds::contain(state, bucket, now, &request)?;
         let opened = matches!(outcome.change, Change::Raised { opened: true, .. });
         if opened {
             ledger.incidents = request.next_incident;
+            // Scope 0 is read by the others from now on, until nothing of it counts any more.
+            let counts = || request.elsewhere != 0 || self.scope(0).level != Level::Normal;
+            ledger.whole = scope == 0 || ledger.whole && counts();
         }
         if outcome.bucket != bucket {
             ledger = ledger.with_bucket(actor, outcome.bucket);
@@ -411,6 +421,20 @@ impl<H: Host> Guard<H> {
         }
         Ok((next, outcome.change))
     }
+
+    /// Seconds of containment through other scopes that count against the ceiling of one that leaves Normal: of a scope those of the whole
+    /// protocol, of the whole protocol the most of any scope. So nobody passes the ceiling by going from one to the other.
+    pub(crate) fn contained_elsewhere(&self, scope: u8, scopes: u8, ledger: &Ledger) -> u32 {
+        let now = self.host.now();
+        if scope == 0 {
+            return (1..scopes).map(|other| self.scope(other).used(now)).max().unwrap_or(0);
+        }
+        if ledger.whole {
+            self.scope(0).used(now)
+        } else {
+            0
+        }
+    }
 }
 
 /// A rule, when it takes so many witness words.
@@ -436,6 +460,9 @@ fn bound_refusal(scope: u8, error: BoundError) -> Refusal {
     match error {
         BoundError::LevelBeyondRole { wanted } => {
             refusal!(LevelBeyondRole, wanted, Level::ReduceOnly)
+        }
+        BoundError::DurationTooShort { wanted, least } => {
+            refusal!(DurationTooShort, wanted, least)
         }
         BoundError::DurationBeyondRole { wanted, most } => {
             refusal!(DurationBeyondRole, wanted, most)

@@ -7,7 +7,8 @@ use alloy_primitives::B256;
 use cordon_core::{scope::ScopeState, Level};
 use cordon_host::{layout, Host};
 
-/// How many halts of a scope count, the latest ones: the view's cost is bounded.
+/// How many halts of a scope are looked at one by one, the latest ones: the view's cost is bounded. Earlier ones count by the sum that is
+/// filed with each.
 const MAX_HALTS: u32 = 64;
 
 /// The latest halt of a scope, one word that is never zero. The earlier ones have words of their own.
@@ -21,16 +22,28 @@ pub(crate) struct Halts {
     from: u64,
     /// End of the latest, Unix seconds.
     until: u64,
+    /// Seconds of all before the latest.
+    before: u64,
+}
+
+/// What lies between a time and now of the halts of a scope.
+#[derive(Default)]
+struct Since {
+    /// The latest halts.
+    latest: Vec<(u64, u64)>,
+    /// Seconds of all earlier ones together.
+    earlier: u64,
 }
 
 impl Halts {
     fn unpack(word: B256) -> Self {
-        let [count, from, until, _] = layout::limbs(word);
+        let [count, from, until, before] = layout::limbs(word);
         Self {
             count: (count & 0xffff_ffff) as u32,
             filed: count >> 32 & 1 == 1,
             from,
             until,
+            before: before >> 1,
         }
     }
 
@@ -39,7 +52,7 @@ impl Halts {
             u64::from(self.count) | u64::from(self.filed) << 32,
             self.from,
             self.until,
-            1,
+            self.before << 1 | 1,
         ])
     }
 }
@@ -68,6 +81,7 @@ impl<H: Host> Guard<H> {
                     filed: false,
                     from: now,
                     until: state.expires_at,
+                    before: halts.before.saturating_add(halts.until.saturating_sub(halts.from)),
                 }
             }
             (false, true) => Halts { until: now, ..halts },
@@ -82,7 +96,7 @@ impl<H: Host> Guard<H> {
         if halts.count > 0 && !halts.filed {
             self.host.store(
                 &layout::halt(scope, halts.count),
-                &layout::from_limbs([halts.from, halts.until, 0, 0]),
+                &layout::from_limbs([halts.from, halts.until, halts.before, 0]),
             );
             self.host
                 .store(&layout::halts(scope), &Halts { filed: true, ..halts }.pack());
@@ -95,36 +109,72 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(BadScope, scope));
         }
         let own = self.halts_since(scope, since);
-        let mut seconds: u64 = own.iter().map(length).sum();
+        let mut seconds = own.latest.iter().map(length).fold(own.earlier, u64::saturating_add);
         if scope != 0 {
-            for whole in &self.halts_since(0, since) {
+            let whole = self.halts_since(0, since);
+            seconds = seconds.saturating_add(whole.earlier);
+            for whole in &whole.latest {
                 let both = own
+                    .latest
                     .iter()
                     .map(|halt| length(&(halt.0.max(whole.0), halt.1.min(whole.1))));
                 seconds = seconds.saturating_add(length(whole)).saturating_sub(both.sum());
             }
         }
-        Ok(seconds)
+        Ok(seconds.min(self.host.now().saturating_sub(since)))
     }
 
-    /// The latest halts of a scope, as far as they lie between `since` and now.
-    fn halts_since(&self, scope: u8, since: u64) -> Vec<(u64, u64)> {
+    /// The halts of a scope, as far as they lie between `since` and now.
+    fn halts_since(&self, scope: u8, since: u64) -> Since {
         let (latest, now) = (self.halts(scope), self.host.now());
-        let mut halts = Vec::new();
-        for back in 0..latest.count.min(MAX_HALTS) {
-            let (from, until) = if back == 0 {
-                (latest.from, latest.until)
-            } else {
-                let filed = self.host.load(&layout::halt(scope, latest.count.saturating_sub(back)));
-                let [from, until, ..] = layout::limbs(filed);
-                (from, until)
-            };
-            if until <= since {
+        let mut found = Since::default();
+        for back in 0..latest.count {
+            let number = latest.count.saturating_sub(back);
+            let halt = self.halt(scope, &latest, number);
+            if halt.until <= since {
                 break;
             }
-            halts.push((from.max(since), until.min(now)));
+            if back >= MAX_HALTS {
+                found.earlier = self.earlier(scope, &latest, number, since);
+                break;
+            }
+            found.latest.push((halt.from.max(since), halt.until.min(now)));
         }
-        halts
+        found
+    }
+
+    /// Seconds from `since` on of all halts up to that of this number, which ends after `since`. Each has filed the sum of those before, so
+    /// that it takes a search and not a walk.
+    fn earlier(&self, scope: u8, latest: &Halts, number: u32, since: u64) -> u64 {
+        let last = self.halt(scope, latest, number);
+        // The first that ends after `since` is among these.
+        let (mut low, mut high) = (1, number);
+        while low < high {
+            let middle = low.saturating_add(high.saturating_sub(low) / 2);
+            if self.halt(scope, latest, middle).until <= since {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        let first = self.halt(scope, latest, low);
+        let cut = since.saturating_sub(first.from);
+        let sum = last.before.saturating_add(length(&(last.from, last.until)));
+        sum.saturating_sub(first.before).saturating_sub(cut)
+    }
+
+    /// The halt of this number, from 1.
+    fn halt(&self, scope: u8, latest: &Halts, number: u32) -> Halts {
+        if number == latest.count {
+            return *latest;
+        }
+        let [from, until, before, _] = layout::limbs(self.host.load(&layout::halt(scope, number)));
+        Halts {
+            from,
+            until,
+            before,
+            ..Halts::default()
+        }
     }
 
     fn halts(&self, scope: u8) -> Halts {

@@ -277,11 +277,14 @@ impl<H: Host> Guard<H> {
         if state.incident == tripped && state.effective(now).level.rank() >= rule.level.rank() {
             return true;
         }
+        let scopes = Caller::unpack(&self.host.load(&layout::caller(&self.host.sender()))).scopes;
         let again = Raise {
             level: rule.level,
             duration: rule.duration,
             next_incident: 0,
             governor: false,
+            budgeted: false,
+            elsewhere: self.contained_elsewhere(rule.scope, scopes, &self.ledger()),
         };
         matches!(state.raise(now, &again), Err(ScopeError::CeilingReached { .. }))
     }

@@ -27,6 +27,18 @@ impl<H: Host> Guard<H> {
         self.host.store(&key, &layout::from_number(&incident.pack().0));
     }
 
+    /// The number of the next incident. One whose place in the ring is that of an incident which is not over is passed over, so that no
+    /// record is lost on which somebody still works; when every place is such a one, the next in turn is taken.
+    pub(crate) fn next_incident(&self, latest: u32) -> u32 {
+        let next = latest.saturating_add(1);
+        (next..next.saturating_add(RING))
+            .find(|number| {
+                let word = self.host.load(&layout::incident(Incident::slot(*number), 0));
+                !Head::is_under_way(layout::to_number(word))
+            })
+            .unwrap_or(next)
+    }
+
     /// Opens an incident.
     pub(crate) fn open_incident(&mut self, scope: u8, number: u32, level: Level, opening: &Opening) {
         let block = (self.host.block() & 0xffff_ffff) as u32;

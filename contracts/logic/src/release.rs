@@ -46,7 +46,7 @@ impl<H: Host> Guard<H> {
         let next = state
             .release(self.host.now())
             .map_err(|error| scope_refusal(scope, error))?;
-        self.require_rules_hold(scope)?;
+        self.require_rules_hold(scope, state.incident)?;
         self.set_scope(scope, &next);
         self.note_halt(scope, &state, &next);
         self.emit_lowered(scope, from, next.level, next.incident);
@@ -124,9 +124,11 @@ impl<H: Host> Guard<H> {
     }
 
     /// Refuses while a robust rule of the scope (of any scope, for the whole protocol) that needs no witness is breached, or
-    /// cannot be evaluated: what is not known to hold does not open.
-    fn require_rules_hold(&mut self, scope: u8) -> Answer<()> {
-        let (_, code) = self.rulebook_in_force()?;
+    /// cannot be evaluated: what is not known to hold does not open. Unless it is the governor that asks and the rule has no part in the
+    /// incident: what was raised by mistake must not wait until some oracle can be read.
+    fn require_rules_hold(&mut self, scope: u8, incident: u32) -> Answer<()> {
+        let (current, code) = self.rulebook_in_force()?;
+        let governs = self.is_governor(&self.host.sender());
         let view = open(&code)?;
         for index in 0..view.header().rules {
             let (rule, body) = rule_in(&view, index)?;
@@ -136,6 +138,7 @@ impl<H: Host> Guard<H> {
                 match evaluation.verdict {
                     Verdict::Holds => {}
                     Verdict::Breached => return Err(breached(index, &evaluation)),
+                    Verdict::Unknown if governs && self.rule_state(current.epoch, index).tripped != incident => {}
                     Verdict::Unknown => return Err(refusal!(RuleUnknown, index, evaluation.reason)),
                 }
             }

@@ -273,6 +273,71 @@ fn deadlines_move_by_the_time_that_a_scope_stood_still() {
     world.as_refused::<Abi::BadScope, _>(ANYONE, |guard| guard.halted_seconds(128, 0));
 }
 
+/// A thief with the keeper's key makes halt after halt, so that a long one is forgotten on which deadlines rely.
+#[test]
+fn short_halts_do_not_make_a_long_one_forgotten() {
+    let mut world = World::new();
+    let halted = |world: &mut World, scope, since| world.as_(ANYONE).halted_seconds(scope, since).unwrap();
+    world.as_(GUARDIAN).contain(1, 3, 86_400, B256::ZERO).unwrap();
+    world.pass(30 * HOUR);
+    for _ in 0..200 {
+        world.as_(GOVERNOR).contain(1, 3, 10, B256::ZERO).unwrap();
+        world.pass(100);
+    }
+    assert_eq!(halted(&mut world, 1, START), 86_400 + 200 * 10);
+    assert_eq!(halted(&mut world, 1, START + 86_000), 400 + 200 * 10);
+    for first in [0, 1, 7, 135, 136, 199] {
+        let since = START + 30 * HOUR + first * 100;
+        assert_eq!(halted(&mut world, 1, since), (200 - first) * 10);
+        assert_eq!(halted(&mut world, 1, since + 4), (200 - first) * 10 - 4);
+        assert_eq!(halted(&mut world, 1, since + 10), (199 - first) * 10);
+    }
+    // Of another scope's view nothing of it, and of the whole protocol's halts as much.
+    assert_eq!(halted(&mut world, 2, START), 0);
+    for _ in 0..100 {
+        world.as_(GOVERNOR).contain(0, 3, 10, B256::ZERO).unwrap();
+        world.pass(100);
+    }
+    assert_eq!(halted(&mut world, 2, START), 100 * 10);
+    assert_eq!(halted(&mut world, 1, START), 86_400 + 200 * 10 + 100 * 10);
+}
+
+/// A raise of a second leaves a record as one of an hour does.
+#[test]
+fn keeper_and_guardian_raise_for_a_minute_at_least() {
+    let mut world = World::new();
+    for caller in [KEEPER, GUARDIAN] {
+        let short: Abi::DurationTooShort = world.as_refused(caller, |guard| guard.contain(1, 2, 59, B256::ZERO));
+        assert_eq!((short.wanted, short.least), (59, 60));
+    }
+    world.as_(KEEPER).contain(1, 2, 60, B256::ZERO).unwrap();
+}
+
+/// A market and the whole protocol are contained in turn: each has its ceiling, and the market is shut for ever.
+#[test]
+fn scope_and_protocol_in_turn_meet_one_ceiling() {
+    let mut world = World::new();
+    let day = 24 * HOUR;
+    let ask = |world: &mut World, scope| world.as_(GUARDIAN).contain(scope, 1, 86_400, B256::ZERO).is_ok();
+    let (mut shut, mut open) = (0, 0);
+    for round in 0..60u8 {
+        // Refused when the budget or the ceiling says so.
+        let _ = ask(&mut world, round / 2 % 2);
+        world.done();
+        for _ in 0..24 {
+            let levels = [world.level(0), world.level(1)];
+            if levels == [cordon_core::Level::Normal; 2] {
+                open += HOUR
+            } else {
+                shut += HOUR
+            }
+            world.pass(HOUR);
+        }
+    }
+    assert!(shut <= 7 * day + open, "{} days shut, {} open", shut / day, open / day);
+    assert!(shut > 7 * day);
+}
+
 /// The governor mends a rulebook while the market is under attack; somebody settles before anybody retries.
 #[test]
 fn a_rulebook_adopted_in_an_incident_opens_nothing() {

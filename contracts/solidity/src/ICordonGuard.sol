@@ -267,10 +267,11 @@ interface ICordonGuard {
     /// All effective levels, three bits per scope: scopes 0 to 84 in the first word, the rest in the second.
     function levels() external view returns (uint256, uint256);
 
-    /// The record of one of the latest 64 incidents.
+    /// The record of an incident: of one that is not over, or of one of the latest 64.
     function incident(uint64 number) external view returns (Incident memory);
 
-    /// Numbers of the latest incident and of the oldest that is remembered; 0 and 0 before the first.
+    /// Numbers of the latest incident and of the oldest that is remembered, older ones that are not over aside; 0 and 0 before the first. Numbers
+    /// between may be missing: one whose place is taken by an incident that is not over is passed over.
     function incidents() external view returns (uint64 latest, uint64 oldest);
 
     /// What is stored of a stream of the rulebook in force.
@@ -297,7 +298,8 @@ interface ICordonGuard {
     function programs() external view returns (address[5] memory);
 
     /// Seconds since `since` in which the scope, or the whole protocol, was Halted: by so much a protocol moves deadlines and
-    /// leaves out interest and funding. Of a scope the latest 64 halts count.
+    /// leaves out interest and funding. The latest 64 halts of the scope and of the protocol are told apart; earlier ones count one by one
+    /// too, but twice while both stood still, so that the answer is too great rather than too small. Never more than the time since.
     function haltedSeconds(uint8 scope, uint64 since) external view returns (uint64);
 
     /// Rehearses every containment call besides: for calls without a transaction, with much gas. Changes nothing.
@@ -392,6 +394,7 @@ interface ICordonGuard {
     error NotTighter(uint8 scope, Level current, Level wanted);
     error LevelBeyondRole(Level wanted, Level most);
     error DurationBeyondRole(uint32 wanted, uint32 most);
+    error DurationTooShort(uint32 wanted, uint32 least);
     error BudgetSpent(uint64 available, uint64 wanted);
     error CeilingReached(uint8 scope, uint64 ceilingAt);
     error HeartbeatStale(uint64 last);

@@ -14,6 +14,7 @@ fn raised(level: Level, duration: u32, actor: Actor) -> ScopeState {
         duration,
         last_heartbeat: START,
         next_incident: 1,
+        elsewhere: 0,
     };
     contain(ScopeState::default(), Bucket::default(), START, &request)
         .unwrap()
@@ -46,21 +47,22 @@ fn a_brief_halt_does_not_shorten_what_was_closed_before() {
     let request = Request {
         actor: Actor::Keeper,
         level: Level::Halted,
-        duration: 1,
+        duration: 60,
         last_heartbeat: START,
         next_incident: 2,
+        elsewhere: 0,
     };
     let halted = contain(state, Bucket::default(), START, &request).unwrap().state;
     assert_eq!(halted.effective(START).level, Level::Halted);
-    assert_eq!(halted.effective(START + 1).level, Level::ReduceOnly);
+    assert_eq!(halted.effective(START + 60).level, Level::ReduceOnly);
     assert_eq!(halted.effective(START + 24 * 3600 - 1).level, Level::ReduceOnly);
     assert_eq!(halted.effective(START + 24 * 3600).level, Level::Throttled);
 }
 
 #[test]
-fn a_second_of_budget_buys_seconds_and_not_hours() {
-    let state = raised(Level::Halted, 1, Actor::Keeper);
-    assert_eq!(state.effective(START + 4).level, Level::Normal);
+fn a_minute_of_budget_buys_minutes_and_not_hours() {
+    let state = raised(Level::Halted, 60, Actor::Keeper);
+    assert_eq!(state.effective(START + 4 * 60).level, Level::Normal);
 }
 
 #[test]
@@ -72,6 +74,7 @@ fn each_role_stops_at_its_row_of_the_table() {
             duration,
             last_heartbeat,
             next_incident: 1,
+            elsewhere: 0,
         };
         contain(ScopeState::default(), Bucket::default(), START, &request).map(|outcome| outcome.change)
     };
@@ -93,7 +96,7 @@ fn each_role_stops_at_its_row_of_the_table() {
     );
     assert_eq!(
         ask(Actor::Trip, Level::Halted, 0, 0),
-        Err(BoundError::DurationBeyondRole { wanted: 0, most: 3600 })
+        Err(BoundError::DurationTooShort { wanted: 0, least: 1 })
     );
     assert_eq!(
         ask(Actor::Governor, Level::Grace, 60, 0),
@@ -109,6 +112,24 @@ fn each_role_stops_at_its_row_of_the_table() {
 }
 
 #[test]
+fn a_record_costs_keeper_and_guardian_a_minute() {
+    for actor in [Actor::Keeper, Actor::Guardian] {
+        let request = Request {
+            actor,
+            level: Level::Throttled,
+            duration: 59,
+            last_heartbeat: START,
+            next_incident: 1,
+            elsewhere: 0,
+        };
+        assert_eq!(
+            contain(ScopeState::default(), Bucket::default(), START, &request),
+            Err(BoundError::DurationTooShort { wanted: 59, least: 60 })
+        );
+    }
+}
+
+#[test]
 fn the_keeper_runs_out_of_budget_and_gets_it_back() {
     let mut bucket = Bucket::default();
     let request = |level, duration, now| Request {
@@ -117,6 +138,7 @@ fn the_keeper_runs_out_of_budget_and_gets_it_back() {
         duration,
         last_heartbeat: now,
         next_incident: 1,
+        elsewhere: 0,
     };
     for scope in 0..2 {
         let outcome = contain(
@@ -131,13 +153,13 @@ fn the_keeper_runs_out_of_budget_and_gets_it_back() {
         ScopeState::default(),
         bucket,
         START,
-        &request(Level::Throttled, 1, START),
+        &request(Level::Throttled, 60, START),
     );
     assert_eq!(
         third,
         Err(BoundError::BudgetSpent {
             available: 0,
-            wanted: 1
+            wanted: 60
         })
     );
     let later = START + 12 * HOUR;
@@ -183,6 +205,7 @@ fn a_release_waits_and_a_trip_overtakes_it() {
         duration: 3600,
         last_heartbeat: 0,
         next_incident: 2,
+        elsewhere: 0,
     };
     let overtaken = contain(state, Bucket::default(), START + 1, &trip).unwrap();
     assert_eq!((overtaken.change, overtaken.state.release_at), (Change::Nothing, 0));
@@ -208,6 +231,7 @@ fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
         duration: 3600,
         last_heartbeat: now,
         next_incident: 1,
+        elsewhere: 0,
     };
     let ceiling = START + u64::from(CEILING);
     loop {
@@ -232,6 +256,7 @@ fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
         duration: 14 * 86_400,
         last_heartbeat: 0,
         next_incident: 1,
+        elsewhere: 0,
     };
     let held = contain(state, Bucket::default(), now, &governor).unwrap().state;
     assert_eq!(held.effective(now + 13 * 86_400).level, Level::ReduceOnly);

@@ -90,6 +90,7 @@ impl World {
             duration,
             last_heartbeat: self.heartbeat,
             next_incident: 1,
+            elsewhere: 0,
         };
         let bucket = slot.map_or(Bucket::default(), |slot| Bucket::unpack(self.buckets[slot]));
         let before = self.state().effective(self.now);
@@ -238,7 +239,7 @@ fn seven_steps_of_every_actor() {
         requests: actors
             .into_iter()
             .flat_map(longest)
-            .chain([(Actor::Keeper, Level::Halted, 1)])
+            .chain([(Actor::Keeper, Level::Halted, 60)])
             .collect(),
         horizon: 7 * 86_400,
         releases: true,

@@ -9,6 +9,7 @@
 
 mod cases;
 mod exhaustive;
+mod power;
 mod sequences;
 
 /// When the tests begin, Unix seconds.

@@ -122,6 +122,7 @@ impl Sim {
             duration,
             last_heartbeat: self.heartbeat,
             next_incident: 7,
+            elsewhere: 0,
         };
         let bucket = self.buckets[actor as usize];
         let before = self.state.effective(self.now);
@@ -241,7 +242,7 @@ proptest! {
             now += wait;
             let actor = [Actor::Trip, Actor::Keeper, Actor::Guardian, Actor::Governor][usize::from(actor)];
             let duration = duration % (actor.bound().seconds(level).max(1) + 1);
-            let request = Request { actor, level, duration, last_heartbeat: now, next_incident: 1 };
+            let request = Request { actor, level, duration, last_heartbeat: now, next_incident: 1, elsewhere: 0 };
             let Ok(outcome) = contain(state, Bucket::default(), now, &request) else { continue };
             state = outcome.state;
             let most = u64::from(Actor::Governor.bound().halted) + 3 * u64::from(STEP);
@@ -279,6 +280,6 @@ proptest! {
         let held = state.effective(now);
         prop_assert!(held.level == Level::Normal || held.expires_at > now);
         let _ = state.settled(now);
-        let _ = state.raise(now, &cordon_core::scope::Raise { level: Level::Halted, duration: 900, next_incident: 1, governor: false });
+        let _ = state.raise(now, &cordon_core::scope::Raise { level: Level::Halted, duration: 900, next_incident: 1, governor: false, budgeted: true, elsewhere: 0 });
     }
 }

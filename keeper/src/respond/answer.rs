@@ -92,6 +92,10 @@ pub fn describe_revert(data: &Bytes) -> String {
             "the role's budget is spent: {} s are left, {} s were wanted",
             e.available, e.wanted
         ),
+        E::DurationTooShort(e) => format!(
+            "{} s are wanted, the role must ask for {} s at least",
+            e.wanted, e.least
+        ),
         E::DurationBeyondRole(e) => format!("{} s are wanted, the role may ask for {} s", e.wanted, e.most),
         E::LevelBeyondRole(e) => format!("{:?} is wanted, the role may raise to {:?}", e.wanted, e.most),
         E::NotExpired(e) => format!("the level has not expired (until {})", utc(e.expiresAt)),

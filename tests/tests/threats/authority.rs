@@ -195,7 +195,8 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
             programs: [logic, hooks, recover, admin, contain],
         }
         .abi_encode(),
-        ICordonGuard::adoptRulebookCall { book: world.price }.abi_encode(),
+        ICordonGuard::adoptRulebookCall { book: world.price }
+        .abi_encode(),
         ICordonGuard::proposeGovernorCall { governor: ANYONE }.abi_encode(),
         ICordonGuard::setRoleCall {
             role: Role::Guardian,
@@ -333,7 +334,8 @@ async fn t28_a_stranger_changes_nothing() {
         }
         .abi_encode(),
         ICordonGuard::acceptGovernorCall {}.abi_encode(),
-        ICordonGuard::adoptRulebookCall { book: world.price }.abi_encode(),
+        ICordonGuard::adoptRulebookCall { book: world.price }
+        .abi_encode(),
         trip(0).abi_encode(),
     ];
     for input in calls {
@@ -405,5 +407,119 @@ async fn a_stolen_keeper_key_buys_two_hours_a_day_and_cancels_no_release() {
     world.pass(101).await;
     world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: MARKET }).await;
     assert_eq!(world.level(MARKET).await, Level::Grace);
+    world.node.stop().await.unwrap();
+}
+
+/// T1, T2: a stolen keeper key closes a market for an hour, and then halts it for a minute an hour, so that the halt steps down into the
+/// hour that was paid for once; over one scope, and over a scope and the whole protocol in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn t01_t02_short_halts_by_a_stolen_keeper_key_keep_nothing_closed() {
+    for scopes in [[MARKET, MARKET], [MARKET, 0]] {
+        let world = World::sealed().await;
+        world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+        world.ok(KEEPER, contain(MARKET, Level::ReduceOnly, HOUR)).await;
+        let mut closed = 0;
+        for hour in 0..48 {
+            world.pass(HOUR - 10).await;
+            closed += usize::from(hour > 1 && world.level(MARKET).await != Level::Normal);
+            world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+            let scope = scopes[hour % 2];
+            let receipt = world
+                .send(KEEPER, world.guard, contain(scope, Level::Halted, 60).abi_encode())
+                .await;
+            assert!(receipt.status(), "a minute an hour is within the budget");
+        }
+        assert_eq!(closed, 0, "of 46 hours, each for a minute of budget");
+        world
+            .refused::<_, ICordonGuard::DurationTooShort>(KEEPER, contain(OTHER, Level::Halted, 1))
+            .await;
+        world.node.stop().await.unwrap();
+    }
+}
+
+/// T2: what a guardian has opened is closed again for a minute of budget, and for no more than a minute and its steps down.
+#[tokio::test(flavor = "multi_thread")]
+async fn t02_after_a_release_a_stolen_keeper_key_buys_what_it_pays_for() {
+    let world = World::sealed().await;
+    world.ok(GUARDIAN, contain(MARKET, Level::ReduceOnly, DAY)).await;
+    world
+        .ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: MARKET })
+        .await;
+    world.pass(901).await;
+    world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: MARKET }).await;
+    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(KEEPER, contain(MARKET, Level::Halted, 60)).await;
+    assert_eq!(world.level(MARKET).await, Level::Halted);
+    world.pass(185).await;
+    assert_eq!(world.level(MARKET).await, Level::Grace);
+    world.pass(HOUR).await;
+    assert_eq!(world.level(MARKET).await, Level::Normal);
+    world.node.stop().await.unwrap();
+}
+
+/// T13: short halts push out the long one on which deadlines rely, and the record of an incident that is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn t13_short_acts_push_out_nothing_on_which_others_rely() {
+    let world = World::sealed().await;
+    world.ok(GUARDIAN, contain(OTHER, Level::Halted, DAY)).await;
+    let incident = world.status(OTHER).await.incident;
+    for _ in 0..66 {
+        world.ok(GOVERNOR, contain(MARKET, Level::Halted, 1)).await;
+        world.pass(10).await;
+        world.ok(ANYONE, ICordonGuard::settleCall { scope: MARKET }).await;
+    }
+    let record = world
+        .ask(ANYONE, ICordonGuard::incidentCall { incident })
+        .await
+        .unwrap();
+    assert_eq!(record.scope, OTHER);
+    let halted = world
+        .ask(
+            ANYONE,
+            ICordonGuard::haltedSecondsCall {
+                scope: MARKET,
+                since: 0,
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(halted, 66);
+    world.node.stop().await.unwrap();
+}
+
+/// The governor halts everything for weeks by mistake, while the price cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_governors_mistake_is_undone_while_a_rule_is_unreadable() {
+    let world = World::sealed().await;
+    world.ok(GOVERNOR, contain(0, Level::Halted, 28 * DAY)).await;
+    world.set_code(world.price, vec![0xfe]).await;
+    for caller in [GUARDIAN, GOVERNOR] {
+        world.ok(caller, ICordonGuard::queueReleaseCall { scope: 0 }).await;
+    }
+    world.pass(901).await;
+    world
+        .refused::<_, ICordonGuard::RuleUnknown>(GUARDIAN, ICordonGuard::releaseCall { scope: 0 })
+        .await;
+    world.ok(GOVERNOR, ICordonGuard::releaseCall { scope: 0 }).await;
+    assert_eq!(world.level(0).await, Level::Grace);
+    world.node.stop().await.unwrap();
+}
+
+/// A breach that is proved is not released by the governor either, nor is one that was proved and cannot be looked at any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proved_breach_is_not_released_by_breaking_its_oracle() {
+    let world = World::sealed().await;
+    world.set(world.price, 101).await;
+    world.ok(ANYONE, trip(0)).await;
+    world
+        .ok(GOVERNOR, ICordonGuard::queueReleaseCall { scope: MARKET })
+        .await;
+    world.pass(901).await;
+    let release = || ICordonGuard::releaseCall { scope: MARKET };
+    world
+        .refused::<_, ICordonGuard::RuleBreached>(GOVERNOR, release())
+        .await;
+    world.set_code(world.price, vec![0xfe]).await;
+    world.refused::<_, ICordonGuard::RuleUnknown>(GOVERNOR, release()).await;
     world.node.stop().await.unwrap();
 }
