@@ -427,7 +427,10 @@ async fn authority_has_its_bounds_on_the_real_program() {
     let levels = world.ask(ANYONE, ICordonGuard::levelsCall {}).await.unwrap();
     assert_eq!(levels._0, U256::from(3 << 3));
     world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
-    let adopt = ICordonGuard::adoptRulebookCall { book: world.price };
+    let adopt = ICordonGuard::adoptRulebookCall {
+        book: world.price,
+        codeHash: B256::ZERO,
+    };
     world.refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, adopt).await;
     world.node.stop().await.unwrap();
 }

@@ -280,7 +280,10 @@ pub async fn ensure_rulebook<P: Provider>(
         return Ok(adopted.book);
     }
     let book = create_rulebook(provider, from, compiled).await?;
-    let adopt = ICordonGuard::adoptRulebookCall { book };
+    let adopt = ICordonGuard::adoptRulebookCall {
+        book,
+        codeHash: compiled.code_hash(),
+    };
     govern(
         provider,
         from,

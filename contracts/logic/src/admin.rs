@@ -90,12 +90,18 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    /// Takes an announcement back: the governor, or a guardian, because that tightens (the governor can revoke a guardian).
+    /// Takes an announcement back: the governor, or who has the veto, because that tightens. Nobody keeps his own veto so: a thief with a
+    /// guardian's key delays what others announce until the governor has ended his veto, and no longer.
     pub fn cancel_announcement(&mut self, hash: B256) -> Answer<()> {
         self.require_unlocked()?;
         let caller = self.host.sender();
-        if !self.is_governor(&caller) && !self.has_role_number(role::GUARDIAN, &caller) {
-            return Err(refusal!(NotGovernor, caller));
+        if !self.is_governor(&caller) {
+            if !self.has_role_number(role::VETO, &caller) {
+                return Err(refusal!(NotGovernor, caller));
+            }
+            if self.host.keccak(&role_call(role::VETO, &caller, false)) == hash {
+                return Err(refusal!(OwnVeto, caller));
+            }
         }
         let key = layout::announcement(&hash);
         if self.number_at(&key) == 0 {
@@ -107,20 +113,29 @@ impl<H: Host> Guard<H> {
     }
 
     /// Grants or revokes a role. An unknown role is refused without a reason, as Solidity does with an unknown enum value.
+    ///
+    /// A guardian who is revoked can raise and release nothing from then on, but his veto stays until its end was announced: a thief with the
+    /// governor's key must not be rid of those who can stop him before what he announces has come to its time.
     pub fn set_role(&mut self, number: u8, account: Address, granted: bool) -> Answer<()> {
         self.begin_governor_call()?;
-        if number > role::HEARTBEAT {
+        if number > role::VETO {
             return Err(Refusal::malformed());
         }
         if self.has_role_number(number, &account) == granted {
             return Ok(());
         }
-        if granted {
-            self.require_announced(&encode!(&ICordonGuard::setRoleCall::SELECTOR, number, account, granted))?;
+        let bits = self.roles(&account);
+        if granted || number == role::VETO {
+            self.require_announced(&role_call(number, &account, granted))?;
         }
-        let bits = self.roles(&account) ^ 1 << number;
-        self.set_roles(&account, bits);
+        self.set_roles(&account, bits ^ 1 << number);
         emit!(self.host, RoleSet, [number, account], granted);
+        // Before the seal nothing is announced: who was named by mistake leaves no veto behind.
+        let follows = granted || !self.settings().sealed;
+        if number == role::GUARDIAN && follows && self.has_role_number(role::VETO, &account) != granted {
+            self.set_roles(&account, bits ^ (1 << role::GUARDIAN | 1 << role::VETO));
+            emit!(self.host, RoleSet, [role::VETO, account], granted);
+        }
         Ok(())
     }
 
@@ -160,9 +175,13 @@ impl<H: Host> Guard<H> {
     }
 
     /// Makes a rulebook the configuration: checks every byte of it, then registers its callers in place of the old ones.
-    pub fn adopt_rulebook(&mut self, book: Address) -> Answer<()> {
+    pub fn adopt_rulebook(&mut self, book: Address, announced: B256) -> Answer<()> {
         self.begin_governor_call()?;
-        self.require_announced(&encode!(&ICordonGuard::adoptRulebookCall::SELECTOR, book))?;
+        self.require_announced(&encode!(&ICordonGuard::adoptRulebookCall::SELECTOR, book, announced))?;
+        let code_hash = self.host.code_hash(&book);
+        if code_hash != announced {
+            return Err(refusal!(WrongCode, book, code_hash));
+        }
         let code = self.code(&book);
         let bad = |error: RulebookError| refusal!(BadRulebook, error.code());
         let view = rulebook::check(&code).map_err(bad)?;
@@ -186,7 +205,6 @@ impl<H: Host> Guard<H> {
         self.host
             .store(&layout::CURRENT, &Current { epoch, oldest, book }.pack());
         self.host.store(&layout::book(epoch), &book.into_word());
-        let code_hash = self.host.code_hash(&book);
         emit!(self.host, RulebookAdopted, [book], code_hash);
         Ok(())
     }
@@ -335,4 +353,9 @@ impl<H: Host> Guard<H> {
         }
         Err(refusal!(NotAProgram, account))
     }
+}
+
+/// Calldata of `setRole`.
+fn role_call(number: u8, account: &Address, granted: bool) -> Vec<u8> {
+    encode!(&ICordonGuard::setRoleCall::SELECTOR, number, account, granted)
 }

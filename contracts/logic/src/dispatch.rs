@@ -219,7 +219,7 @@ pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>
         SET_ROLE => guard.set_role(arguments.u8()?, arguments.address()?, arguments.flag()?)?,
         PROPOSE_GOVERNOR => guard.propose_governor(arguments.address()?)?,
         ACCEPT_GOVERNOR => guard.accept_governor()?,
-        ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?)?,
+        ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?, arguments.word()?)?,
         SET_LOGIC => guard.set_logic(&arguments.programs()?)?,
         NOTE_INCIDENT => guard.note_incident(arguments.u64()?, arguments.word()?)?,
         JUDGE_INCIDENT => guard.judge_incident(arguments.u64()?, arguments.flag()?)?,

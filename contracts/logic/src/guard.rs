@@ -33,6 +33,8 @@ pub mod role {
     pub const KEEPER: u8 = 1;
     /// Shows that the keeper lives.
     pub const HEARTBEAT: u8 = 2;
+    /// Takes announcements back. Guardians get it, and lose it by an announcement only.
+    pub const VETO: u8 = 3;
 }
 
 /// What is known of a rule, one word that is never zero.

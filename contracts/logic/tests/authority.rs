@@ -234,10 +234,7 @@ fn an_old_rulebooks_doing_is_undone_after_a_new_one_was_adopted() {
         .unwrap();
     let mut book = common::book();
     book.containments.clear();
-    let other = alloy_primitives::Address::repeat_byte(0x99);
-    world.guard.host.data_account(other, &book.encode().unwrap());
-    world.announce(&Abi::adoptRulebookCall { book: other });
-    world.as_(GOVERNOR).adopt_rulebook(other).unwrap();
+    world.adopt(&book);
     world.as_(ANYONE).settle(1).unwrap();
     assert!(!world.market.closed.get());
     assert_eq!(world.events::<Abi::ContainmentUndone>().len(), 1);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{keccak256, Address, B256, U256};
 use common::{book, Abi, Names, World, ANYONE, FEED, GOVERNOR, MARKET, VAULT};
 use cordon_core::{
     rule::{compile, Class},
@@ -163,6 +163,6 @@ fn a_rule_that_could_be_tripped_must_not_use_the_context() {
     bytes[class] = Class::State as u8;
     let book = Address::repeat_byte(0x77);
     world.guard.host.data_account(book, &bytes);
-    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(book));
+    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(book, keccak256(&bytes)));
     assert_eq!(refused.reason % 100, 15, "WrongInputs, {}", refused.reason);
 }

@@ -191,7 +191,11 @@ fn governance_through_the_abi() {
     let mut world = World::new();
     let calls = [
         Abi::setLogicCall { programs: PROGRAMS }.abi_encode(),
-        Abi::adoptRulebookCall { book: BOOK }.abi_encode(),
+        Abi::adoptRulebookCall {
+            book: BOOK,
+            codeHash: cordon_host::Host::code_hash(&world.guard.host, &BOOK),
+        }
+        .abi_encode(),
         Abi::proposeGovernorCall { governor: ANYONE }.abi_encode(),
         Abi::setRoleCall {
             role: Abi::Role::Keeper,

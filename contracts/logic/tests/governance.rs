@@ -59,7 +59,7 @@ fn once_sealed_what_loosens_waits_for_its_announcement() {
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_role(0, NEW, true));
     for outcome in [
         world.as_(GOVERNOR).propose_governor(NEW),
-        world.as_(GOVERNOR).adopt_rulebook(BOOK),
+        world.as_(GOVERNOR).adopt_rulebook(BOOK, B256::ZERO),
         world.as_(GOVERNOR).set_logic(&PROGRAMS),
     ] {
         world.refused::<Abi::NotAnnounced, _>(outcome);
@@ -79,6 +79,92 @@ fn an_announcement_can_be_taken_back_and_grows_stale() {
     world.as_(GOVERNOR).announce(keccak256(call.abi_encode())).unwrap();
     world.pass(3600 + 14 * 24 * 3600 + 1);
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_logic(&PROGRAMS));
+}
+
+/// A thief with the governor's key revokes the guardian who would stop him, and waits.
+#[test]
+fn a_revoked_guardian_still_vetoes_and_does_nothing_else() {
+    let mut world = World::new();
+    let grant = keccak256(
+        Abi::setRoleCall {
+            role: Abi::Role::Keeper,
+            account: ANYONE,
+            granted: true,
+        }
+        .abi_encode(),
+    );
+    world.as_(GOVERNOR).announce(grant).unwrap();
+    world.as_(GOVERNOR).set_role(0, GUARDIAN, false).unwrap();
+    world.done();
+    assert!(!world.guard.has_role(0, &GUARDIAN) && world.guard.has_role(3, &GUARDIAN));
+    world.as_refused::<Abi::MissingRole, _>(GUARDIAN, |guard| guard.contain(1, 1, 60, B256::ZERO));
+    world.as_refused::<Abi::MissingRole, _>(GUARDIAN, |guard| guard.queue_release(1));
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_role(3, GUARDIAN, false));
+    world.as_(GUARDIAN).cancel_announcement(grant).unwrap();
+    world.pass(3600);
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_role(1, ANYONE, true));
+}
+
+/// A thief with a guardian's key cancels whatever the governor announces, the end of his own veto above all.
+#[test]
+fn nobody_keeps_his_own_veto_and_another_guardian_keeps_it_for_him() {
+    let mut world = World::new();
+    let grant = Abi::setRoleCall {
+        role: Abi::Role::Guardian,
+        account: NEW,
+        granted: true,
+    };
+    world.announce(&grant);
+    world.as_(GOVERNOR).set_role(0, NEW, true).unwrap();
+    world.done();
+    assert!(world.guard.has_role(3, &NEW));
+    let end = Abi::setRoleCall {
+        role: Abi::Role::Veto,
+        account: GUARDIAN,
+        granted: false,
+    };
+    let hash = keccak256(end.abi_encode());
+    world.as_(GOVERNOR).announce(hash).unwrap();
+    let own: Abi::OwnVeto = world.as_refused(GUARDIAN, |guard| guard.cancel_announcement(hash));
+    assert_eq!(own.account, GUARDIAN);
+    world.as_(NEW).cancel_announcement(hash).unwrap();
+    world.announce(&end);
+    world.as_refused::<Abi::OwnVeto, _>(GUARDIAN, |guard| guard.cancel_announcement(hash));
+    world.as_(GOVERNOR).set_role(3, GUARDIAN, false).unwrap();
+    world.done();
+    let any = B256::repeat_byte(5);
+    world.as_(GOVERNOR).announce(any).unwrap();
+    world.as_refused::<Abi::NotGovernor, _>(GUARDIAN, |guard| guard.cancel_announcement(any));
+}
+
+#[test]
+fn a_guardian_named_by_mistake_in_the_set_up_leaves_no_veto() {
+    let mut world = World::unsealed();
+    world.as_(GOVERNOR).set_role(0, NEW, true).unwrap();
+    world.as_(GOVERNOR).set_role(0, NEW, false).unwrap();
+    world.done();
+    assert!(!world.guard.has_role(0, &NEW) && !world.guard.has_role(3, &NEW));
+}
+
+/// The rulebook is put at the announced address after people have looked at it.
+#[test]
+fn an_announced_rulebook_is_adopted_with_its_code_only() {
+    let mut world = World::new();
+    let code = common::book().encode().unwrap();
+    let code_hash = keccak256(&code);
+    world.announce(&Abi::adoptRulebookCall {
+        book: NEW,
+        codeHash: code_hash,
+    });
+    let wrong: Abi::WrongCode = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(NEW, code_hash));
+    assert_eq!(wrong.account, NEW);
+    let mut other = common::book();
+    other.callers = vec![ANYONE];
+    world.guard.host.data_account(NEW, &other.encode().unwrap());
+    world.as_refused::<Abi::WrongCode, _>(GOVERNOR, |guard| guard.adopt_rulebook(NEW, code_hash));
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.adopt_rulebook(NEW, B256::ZERO));
+    world.guard.host.data_account(NEW, &code);
+    world.as_(GOVERNOR).adopt_rulebook(NEW, code_hash).unwrap();
 }
 
 #[test]
@@ -148,17 +234,20 @@ fn what_the_respond_program_does_not_know_the_admin_program_answers() {
 #[test]
 fn a_rulebook_is_checked_and_its_callers_replace_the_old_ones() {
     let mut world = World::unsealed();
-    let bad: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(ANYONE));
+    let empty = keccak256([]);
+    let bad: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(ANYONE, empty));
     assert_eq!(bad.reason, 2);
     let mut code = common::book().encode().unwrap();
     code.truncate(code.len() - 1);
     world.guard.host.data_account(NEW, &code);
-    world.as_refused::<Abi::BadRulebook, _>(GOVERNOR, |guard| guard.adopt_rulebook(NEW));
+    world.as_refused::<Abi::BadRulebook, _>(GOVERNOR, |guard| guard.adopt_rulebook(NEW, keccak256(&code)));
     let mut book = common::book();
     book.callers = vec![ANYONE];
     let code = book.encode().unwrap();
     world.guard.host.data_account(NEW, &code);
-    world.as_(GOVERNOR).adopt_rulebook(NEW).unwrap();
+    let wrong: Abi::WrongCode = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(NEW, B256::ZERO));
+    assert_eq!((wrong.account, wrong.codeHash), (NEW, keccak256(&code)));
+    world.as_(GOVERNOR).adopt_rulebook(NEW, keccak256(&code)).unwrap();
     assert_eq!(world.events::<Abi::RulebookAdopted>()[0].codeHash, keccak256(&code));
     world.as_refused::<Abi::NotRegistered, _>(VAULT, |guard| guard.enter([0, 0, 0], 0, &Address::ZERO, B256::ZERO));
     world
@@ -176,7 +265,7 @@ fn nobody_but_the_governor_administers() {
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_role(0, NEW, true));
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.propose_governor(NEW));
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.accept_governor());
-        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.adopt_rulebook(BOOK));
+        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.adopt_rulebook(BOOK, B256::ZERO));
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_logic(&PROGRAMS));
     }
     assert!(world

@@ -3,7 +3,7 @@
 
 mod common;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{keccak256, Address, B256};
 use alloy_sol_types::SolCall;
 use common::{book, Abi, Names, World, ANYONE, GOVERNOR, GUARDIAN, HOUR, START, VAULT};
 use cordon_core::{
@@ -242,7 +242,7 @@ fn a_rulebook_with_a_forged_name_of_a_stream_is_refused() {
     }
     let forged = Address::repeat_byte(0x77);
     world.guard.host.data_account(forged, &code);
-    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged));
+    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged, keccak256(&code)));
     assert_eq!(refused.reason, 22);
 }
 

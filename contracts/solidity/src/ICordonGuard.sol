@@ -40,7 +40,8 @@ interface ICordonGuard {
     enum Role {
         Guardian,
         Keeper,
-        Heartbeat
+        Heartbeat,
+        Veto
     }
 
     /// How a rehearsed containment call ended: with its effect, and its undo calls with theirs; its effect was there already; without
@@ -233,17 +234,22 @@ interface ICordonGuard {
 
     /// Announces the hash of the calldata of a governor's call (or of any `Loosen` action of the protocol).
     function announce(bytes32 actionHash) external;
+
+    /// Takes an announcement back: the governor, or who has `Veto`, unless it is the announcement that his own ends.
     function cancelAnnouncement(bytes32 actionHash) external;
 
-    /// Grants or revokes a role. Revoking needs no announcement.
+    /// Grants or revokes a role. Revoking needs no announcement, but for `Veto`: who becomes a guardian gets it too, and keeps it when he is
+    /// one no more, until `setRole(Veto, account, false)` was announced for as long as all that loosens. Otherwise a thief with the
+    /// governor's key would begin by revoking those who can stop him.
     function setRole(Role role, address account, bool granted) external;
 
     /// Proposes a governor (announced when sealed); the new one must accept.
     function proposeGovernor(address governor) external;
     function acceptGovernor() external;
 
-    /// Makes the code of `book` (one STOP byte, then the encoded rulebook) the guard's configuration.
-    function adoptRulebook(address book) external;
+    /// Makes the code of `book` (one STOP byte, then the encoded rulebook) the guard's configuration, if its hash is `codeHash`: what was announced
+    /// is what is adopted.
+    function adoptRulebook(address book, bytes32 codeHash) external;
 
     /// Replaces the programs behind the gate, as one unit. The gate is never replaced.
     function setLogic(address[5] calldata programs) external;
@@ -372,6 +378,7 @@ interface ICordonGuard {
     error AlreadyInitialized();
     error NotInitialized();
     error NotGovernor(address caller);
+    error OwnVeto(address account);
     error MissingRole(Role role, address caller);
     error NotAnnounced(bytes32 actionHash);
     error AnnouncementPending(bytes32 actionHash, uint64 executableAt);
@@ -382,6 +389,7 @@ interface ICordonGuard {
     error BadLevel(uint8 level);
     error BadTicket(uint256 ticket);
     error BadRulebook(uint16 reason);
+    error WrongCode(address account, bytes32 codeHash);
     error NoRulebook();
     error UnknownRule(uint16 rule);
     error WrongWitness(uint16 rule, uint256 expected, uint256 given);

@@ -195,7 +195,10 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
             programs: [logic, hooks, recover, admin, contain],
         }
         .abi_encode(),
-        ICordonGuard::adoptRulebookCall { book: world.price }
+        ICordonGuard::adoptRulebookCall {
+            book: world.price,
+            codeHash: B256::ZERO,
+        }
         .abi_encode(),
         ICordonGuard::proposeGovernorCall { governor: ANYONE }.abi_encode(),
         ICordonGuard::setRoleCall {
@@ -334,7 +337,10 @@ async fn t28_a_stranger_changes_nothing() {
         }
         .abi_encode(),
         ICordonGuard::acceptGovernorCall {}.abi_encode(),
-        ICordonGuard::adoptRulebookCall { book: world.price }
+        ICordonGuard::adoptRulebookCall {
+            book: world.price,
+            codeHash: B256::ZERO,
+        }
         .abi_encode(),
         trip(0).abi_encode(),
     ];
@@ -484,6 +490,76 @@ async fn t13_short_acts_push_out_nothing_on_which_others_rely() {
         .await
         .unwrap();
     assert_eq!(halted, 66);
+    world.node.stop().await.unwrap();
+}
+
+/// T21: a thief with the governor's key first revokes the guardians, so that nobody cancels what he has announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn t21_a_guardian_who_was_revoked_still_stops_what_was_announced() {
+    let world = World::sealed().await;
+    let grant = ICordonGuard::setRoleCall {
+        role: Role::Keeper,
+        account: ANYONE,
+        granted: true,
+    };
+    let action_hash = keccak256(grant.abi_encode());
+    let announce = || ICordonGuard::announceCall {
+        actionHash: action_hash,
+    };
+    world.ok(GOVERNOR, announce()).await;
+    let revoke = ICordonGuard::setRoleCall {
+        role: Role::Guardian,
+        account: GUARDIAN,
+        granted: false,
+    };
+    world.ok(GOVERNOR, revoke).await;
+    world
+        .refused::<_, ICordonGuard::MissingRole>(GUARDIAN, contain(MARKET, Level::Throttled, 60))
+        .await;
+    let end = ICordonGuard::setRoleCall {
+        role: Role::Veto,
+        account: GUARDIAN,
+        granted: false,
+    };
+    world.refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, end).await;
+    let cancel = ICordonGuard::cancelAnnouncementCall {
+        actionHash: action_hash,
+    };
+    world.ok(GUARDIAN, cancel).await;
+    world.pass(HOUR).await;
+    world.refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, grant).await;
+    world.node.stop().await.unwrap();
+}
+
+/// A guardian's key is stolen: he cancels what the governor announces, for as long as the governor takes to end his veto.
+#[tokio::test(flavor = "multi_thread")]
+async fn t21_a_stolen_guardian_key_does_not_veto_for_ever() {
+    let world = World::sealed().await;
+    let end = ICordonGuard::setRoleCall {
+        role: Role::Veto,
+        account: GUARDIAN,
+        granted: false,
+    };
+    let action_hash = keccak256(end.abi_encode());
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::announceCall {
+                actionHash: action_hash,
+            },
+        )
+        .await;
+    let cancel = |hash| ICordonGuard::cancelAnnouncementCall { actionHash: hash };
+    world
+        .refused::<_, ICordonGuard::OwnVeto>(GUARDIAN, cancel(action_hash))
+        .await;
+    world.pass(HOUR).await;
+    world.ok(GOVERNOR, end).await;
+    let any = B256::repeat_byte(3);
+    world.ok(GOVERNOR, ICordonGuard::announceCall { actionHash: any }).await;
+    world
+        .refused::<_, ICordonGuard::NotGovernor>(GUARDIAN, cancel(any))
+        .await;
     world.node.stop().await.unwrap();
 }
 

@@ -311,6 +311,7 @@ impl World {
             }
             Ok(Vec::new())
         });
+        let book_hash = host.code_hash(&BOOK);
         let mut world = Self {
             guard: Guard::new(host),
             price,
@@ -321,7 +322,7 @@ impl World {
             world.as_(GOVERNOR).set_role(role, account, true).unwrap();
             world.done();
         }
-        world.as_(GOVERNOR).adopt_rulebook(BOOK).unwrap();
+        world.as_(GOVERNOR).adopt_rulebook(BOOK, book_hash).unwrap();
         world.done();
         world.as_(BEATER).heartbeat().unwrap();
         world.done();
@@ -388,8 +389,12 @@ impl World {
         let code = book.encode().unwrap();
         let account = Address::from_slice(&keccak256(&code)[..20]);
         self.guard.host.data_account(account, &code);
-        self.announce(&Abi::adoptRulebookCall { book: account });
-        self.as_(GOVERNOR).adopt_rulebook(account).unwrap();
+        let code_hash = keccak256(&code);
+        self.announce(&Abi::adoptRulebookCall {
+            book: account,
+            codeHash: code_hash,
+        });
+        self.as_(GOVERNOR).adopt_rulebook(account, code_hash).unwrap();
         self.done();
     }
 
