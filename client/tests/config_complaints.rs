@@ -76,6 +76,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "governor_delay = \"2 dyas\"",
     ),
     (
+        "short_delay",
+        "governor_delay = \"2 days\"",
+        "governor_delay = \"59 minutes\"",
+    ),
+    (
         "long_delay",
         "governor_delay = \"2 days\"",
         "governor_delay = \"20 weeks\"",

@@ -10,6 +10,9 @@ pub const HEARTBEAT_MAX_AGE: u64 = 15 * 60;
 /// Longest delay, in seconds, that a governor can set for itself: 30 days.
 pub const GOVERNOR_DELAY_MAX: u32 = 30 * DAY;
 
+/// Least delay, in seconds, that a governor can have: 1 hour. With none nobody could stop a thief with its key.
+pub const GOVERNOR_DELAY_MIN: u32 = HOUR;
+
 /// Seconds that must lie between the two breached observations of a spot rule.
 pub const OBSERVATION_GAP: u64 = 2;
 

@@ -9,7 +9,7 @@ use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::{SolCall, SolError};
 use cordon_core::{
-    bounds::GOVERNOR_DELAY_MAX,
+    bounds::{GOVERNOR_DELAY_MAX, GOVERNOR_DELAY_MIN},
     incident::RING,
     ledger::Ledger,
     rulebook::{self, RulebookError, View},
@@ -38,6 +38,9 @@ impl<H: Host> Guard<H> {
         }
         if governor == Address::ZERO {
             return Err(refusal!(NotGovernor, governor));
+        }
+        if delay < GOVERNOR_DELAY_MIN {
+            return Err(refusal!(DurationTooShort, delay, GOVERNOR_DELAY_MIN));
         }
         if delay > GOVERNOR_DELAY_MAX {
             return Err(refusal!(DurationBeyondRole, delay, GOVERNOR_DELAY_MAX));

@@ -17,7 +17,7 @@ const NEW: Address = Address::repeat_byte(0x77);
 #[test]
 fn set_up_happens_once_and_wants_a_program_and_a_governor() {
     let mut world = World::new();
-    world.as_refused::<Abi::AlreadyInitialized, _>(GOVERNOR, |guard| guard.initialize(&PROGRAMS, GOVERNOR, 0));
+    world.as_refused::<Abi::AlreadyInitialized, _>(GOVERNOR, |guard| guard.initialize(&PROGRAMS, GOVERNOR, 3600));
     let fresh = || {
         let mut host = MockHost::at(common::START);
         host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
@@ -28,13 +28,15 @@ fn set_up_happens_once_and_wants_a_program_and_a_governor() {
         host.data_account(BOOK, &[0x60, 0x00]);
         Guard::new(host)
     };
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[ANYONE, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 0));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[BOOK, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 0));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[ANYONE, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 3600));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[BOOK, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 3600));
     world.refused::<Abi::NotGovernor, _>(fresh().initialize(&PROGRAMS, Address::ZERO, 0));
+    let short: Abi::DurationTooShort = world.refused(fresh().initialize(&PROGRAMS, GOVERNOR, 3599));
+    assert_eq!((short.wanted, short.least), (3599, 3600));
     world.refused::<Abi::DurationBeyondRole, _>(fresh().initialize(&PROGRAMS, GOVERNOR, 31 * 24 * 3600));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ANYONE, CONTAIN], GOVERNOR, 0));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ADMIN, ANYONE], GOVERNOR, 0));
-    fresh().initialize(&PROGRAMS, GOVERNOR, 0).unwrap();
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ANYONE, CONTAIN], GOVERNOR, 3600));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ADMIN, ANYONE], GOVERNOR, 3600));
+    fresh().initialize(&PROGRAMS, GOVERNOR, 3600).unwrap();
 }
 
 #[test]

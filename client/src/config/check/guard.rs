@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use alloy::primitives::Address;
-use cordon_core::bounds::GOVERNOR_DELAY_MAX;
+use cordon_core::bounds::{GOVERNOR_DELAY_MAX, GOVERNOR_DELAY_MIN};
 use toml::Spanned;
 use url::Url;
 
@@ -65,9 +65,15 @@ impl Checker {
 
     fn governor_delay(&mut self, raw: &RawGuard) -> u32 {
         let delay = self.duration(raw.governor_delay.as_ref(), GOVERNOR_DELAY);
-        if let Some(text) = raw.governor_delay.as_ref().filter(|_| delay > GOVERNOR_DELAY_MAX) {
-            let most = format_duration(GOVERNOR_DELAY_MAX.into());
-            self.error(text.span(), format!("a governor's delay is {most} at most"), None);
+        let least = format_duration(GOVERNOR_DELAY_MIN.into());
+        let most = format_duration(GOVERNOR_DELAY_MAX.into());
+        if let Some(text) = raw.governor_delay.as_ref() {
+            // What is no duration at all has been reported, and reads as the default.
+            if delay > GOVERNOR_DELAY_MAX {
+                self.error(text.span(), format!("a governor's delay is {most} at most"), None);
+            } else if delay < GOVERNOR_DELAY_MIN {
+                self.error(text.span(), format!("a governor's delay is {least} at least"), None);
+            }
         }
         delay
     }
