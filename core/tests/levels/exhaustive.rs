@@ -21,6 +21,8 @@ struct World {
     /// Seconds spent away from and at `Normal`.
     contained: u64,
     normal: u64,
+    /// Seconds spent at `Throttled` or stricter.
+    raised: u64,
     /// Whether a halt has expired into the next level.
     stepped_down: bool,
 }
@@ -63,6 +65,9 @@ impl World {
             } else {
                 held.expires_at.min(until)
             };
+            if held.level.is_raised() {
+                self.raised += next - self.now;
+            }
             if held.level == Level::Normal {
                 self.normal += next - self.now;
             } else {
@@ -125,6 +130,7 @@ impl Model for Levels {
             charged: [0; 2],
             contained: 0,
             normal: 0,
+            raised: 0,
             stepped_down: false,
         }]
     }
@@ -194,6 +200,14 @@ impl Model for Levels {
                             && charged * period <= capacity * period + got_back
                     })
             }),
+            Property::<Self>::always(
+                "a second of budget buys a second of each of three levels at most",
+                |model, world| {
+                    let paid_for = |(actor, ..): &(Actor, Level, u32)| actor.bound().bucket.is_some();
+                    let charged: u64 = world.charged.iter().sum();
+                    !model.requests.iter().all(paid_for) || world.raised <= 3 * charged
+                },
+            ),
             Property::<Self>::always("the guard stores what it decided", |_, world| {
                 world.state().pack() == world.scope
             }),
@@ -245,6 +259,23 @@ fn seven_steps_of_every_actor() {
         releases: true,
     };
     check(model, 7);
+}
+
+/// Short halts over and under longer containment, with releases: all orders.
+#[test]
+fn nine_steps_of_stolen_keys() {
+    let model = Levels {
+        waits: &[59, 3600],
+        requests: vec![
+            (Actor::Keeper, Level::ReduceOnly, 3600),
+            (Actor::Keeper, Level::Throttled, 60),
+            (Actor::Keeper, Level::Halted, 60),
+            (Actor::Guardian, Level::Halted, 7200),
+        ],
+        horizon: 86_400,
+        releases: true,
+    };
+    check(model, 9);
 }
 
 #[test]
