@@ -138,6 +138,13 @@ fn print(compiled: &CompiledConfig) {
     for set in &compiled.sets {
         println!("  {}", set_line(compiled, set));
     }
+    if compiled.containments.len() > 1 {
+        let most = match compiled.containment_transactions() {
+            0 | 1 => "always one transaction".to_owned(),
+            most => format!("one transaction, up to {most} when targets burn all the gas they may use"),
+        };
+        println!("  containing the whole protocol, and settling it: {most}");
+    }
     println!(
         "rulebook: {} bytes, code hash {}",
         compiled.code.len(),

@@ -136,6 +136,45 @@ fn creation_code_returns_the_book() {
     assert_eq!(init[10..], code);
 }
 
+/// Ten rules of thirty honest reads each close an action for good, whatever gas its callers send.
+#[test]
+fn rules_hooked_to_an_action_are_bounded_together() {
+    let costly = |action: Action| {
+        let reads = vec!["vault.totalAssets() >= 5"; 30].join(" && ");
+        Rule {
+            check: ActionSet::EMPTY.with(action),
+            ..state_rule(&reads)
+        }
+    };
+    let rules = |count: usize, action: Action| {
+        let mut book = book();
+        book.rules = vec![costly(action); count];
+        book
+    };
+    let one = u64::from(rule(&vec!["vault.totalAssets() >= 5"; 30].join(" && ")).gas_bound);
+    for action in [Action::Repay, Action::Withdraw] {
+        assert!(rules(1, action).encode().is_ok());
+        let error = rules(2, action).encode().unwrap_err();
+        let gas = 2 * one;
+        assert_eq!(
+            (error.item, error.problem),
+            (Item::Book, Problem::HookTooDear { action, gas })
+        );
+        assert_eq!(error.code(), 24);
+        let told = error.to_string();
+        assert!(
+            told.contains(action.name()) && told.contains(&gas.to_string()) && told.contains("16000000"),
+            "{told}"
+        );
+    }
+    // Each has its own sum, and what is read before the call counts by itself.
+    let mut book = book();
+    book.rules = vec![costly(Action::Repay), costly(Action::Withdraw)];
+    assert!(book.encode().is_ok());
+    book.rules = vec![costly(Action::Withdraw), hook_rule()];
+    assert!(book.encode().is_ok());
+}
+
 #[test]
 fn a_level_needs_something_that_it_changes() {
     let no_effect = |item| (item, Problem::LevelHasNoEffect);
@@ -291,7 +330,16 @@ fn each_fault_is_named() {
         })
     };
     assert_eq!(together(5, 1), (Item::Book, Problem::TooMuchGas));
-    assert_eq!(together(1, 5), (Item::Book, Problem::TooMuchGas));
+    assert_eq!(together(3, 2), (Item::Book, Problem::TooMuchGas));
+    // What a call costs is more than its own gas: it is read back before and after, and so are its undo calls.
+    assert_eq!(together(1, 3), call0(Problem::CallTooDear));
+    assert_eq!(
+        refused(|book| {
+            let reads = vec!["vault.totalAssets() >= 5"; 25].join(" && ");
+            book.containments[0].done = condition(&reads);
+        }),
+        call0(Problem::CallTooDear)
+    );
     assert_eq!(
         refused(|book| book.rules = vec![state_rule("vault.totalAssets() >= 5"); 400]).1,
         Problem::TooLong

@@ -4,7 +4,7 @@ use alloy::primitives::{Address, B256, Bytes, keccak256};
 use cordon_core::anchor::StreamId;
 use cordon_core::bounds::Actor;
 use cordon_core::rule::Class;
-use cordon_core::rulebook::{Containment as BookContainment, Order, Rulebook, is_within};
+use cordon_core::rulebook::{Containment as BookContainment, FULL_GAS, Order, Rulebook, View, is_within};
 use cordon_core::stream::Spec;
 use cordon_core::{ActionSet, Level};
 
@@ -163,10 +163,37 @@ impl CompiledConfig {
         self.sets.iter().find(|set| set.id == id)
     }
 
+    /// How many transactions it takes to contain the whole protocol, and to settle it, when every target uses all the gas that it may, in
+    /// being read too. 0 without containment calls.
+    pub fn containment_transactions(&self) -> usize {
+        let calls = View::open(&self.code).ok().into_iter().flat_map(|view| {
+            (0..view.header().containments).filter_map(move |index| {
+                let record = view.containment(index).ok()?;
+                let body = view.containment_body(&record).ok()?;
+                Some((body.run_gas(record.gas), body.undo_gas(record.gas)))
+            })
+        });
+        let (run, undo): (Vec<u64>, Vec<u64>) = calls.unzip();
+        transactions(&run).max(transactions(&undo))
+    }
+
     /// Name of a scope.
     pub fn scope_name(&self, scope: u8) -> Option<&str> {
         self.scopes.get(usize::from(scope)).map(String::as_str)
     }
+}
+
+/// How many full transactions calls of so much gas each take, in order.
+fn transactions(costs: &[u64]) -> usize {
+    let (mut count, mut left) = (0usize, 0u64);
+    for cost in costs {
+        if *cost > left {
+            count = count.saturating_add(1);
+            left = FULL_GAS.into();
+        }
+        left = left.saturating_sub(*cost);
+    }
+    count
 }
 
 /// Puts together what the file and the compiler know of a containment call.

@@ -4,12 +4,13 @@ mod meta;
 
 use std::ops::Range;
 
-use cordon_core::Level;
 use cordon_core::rule::{Class, CompileError, Compiled, CompiledStream, Param, compile as compile_rule, compile_call};
+use cordon_core::rulebook::check::hook_gas;
 use cordon_core::rulebook::{
     Containment as BookContainment, ContainmentSet, Item, MAX_STREAMS, Rule, Rulebook, RulebookError, ScopeKind,
-    Stream, Undo, set_name,
+    Stream, Undo, View, set_name,
 };
+use cordon_core::{Action, Level};
 
 use crate::config::{Config, ConfigError, Containment, Invariant, Problem, Report};
 
@@ -68,7 +69,7 @@ impl Config {
             .collect();
         let Compiler {
             mut problems,
-            warnings,
+            mut warnings,
             rules,
             outside,
             streams,
@@ -86,6 +87,7 @@ impl Config {
         } else {
             Vec::new()
         };
+        self.hooks_beyond_their_gas(&code, &inside, &mut warnings);
         if !problems.is_empty() {
             return Err(ConfigError::Invalid(Report::new(self.source.path(), problems)));
         }
@@ -104,6 +106,35 @@ impl Config {
             streams: streams.into_iter().map(|(meta, _)| meta).collect(),
             warnings,
         })
+    }
+
+    /// Says of which actions the hooked rules may use more gas than a caller gives to a hook.
+    fn hooks_beyond_their_gas(&self, code: &[u8], rules: &[&Invariant], warnings: &mut Vec<Problem>) {
+        let Ok(view) = View::open(code) else { return };
+        let has = self.guard.hook_gas;
+        for action in Action::ALL {
+            let needs = hook_gas(&view, action).unwrap_or_default();
+            let hooked = rules.iter().find(|rule| rule.check.contains(action));
+            let Some(first) = hooked.filter(|_| needs > has) else {
+                continue;
+            };
+            let name = action.name();
+            let then = if matches!(action, Action::Repay | Action::Settle) {
+                "let it pass unchecked"
+            } else {
+                "close it"
+            };
+            let message = format!(
+                "the rules hooked to {name} may use {needs} gas together, a hook has {has}: contracts that burn their gas in being read \
+                 would {then}"
+            );
+            let help = "raise `_guardGas` in the protocol and say so by `hook_gas` under [guard], or take rules out of `check`";
+            warnings.push(
+                self.source
+                    .problem(first.id_at.span(), message)
+                    .with_help(help.to_owned()),
+            );
+        }
     }
 
     /// The place in the file of what makes a guard refuse the rulebook.

@@ -108,6 +108,8 @@ pub struct GuardConfig {
     pub heartbeats: Vec<Address>,
     /// Seconds between the governor's announcement of a loosening call and that call.
     pub governor_delay: u32,
+    /// Most gas that a caller gives to one hook call (`_guardGas` in `Guarded.sol`).
+    pub hook_gas: u64,
 }
 
 /// A contract that calls the guard's hooks.

@@ -70,6 +70,7 @@ pub(super) struct RawGuard {
     #[serde(default)]
     pub(super) heartbeats: Vec<Text>,
     pub(super) governor_delay: Option<Text>,
+    pub(super) hook_gas: Option<u64>,
 }
 
 #[derive(Deserialize)]

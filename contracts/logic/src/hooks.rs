@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use alloy_primitives::{Address, B256};
 use cordon_core::{
     level::{permission, Permission},
-    rule::{evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
+    rule::{evaluate, evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
     rulebook::{RuleBody, RuleRecord},
     scope::{Raise, ScopeError},
     Action, Level,
@@ -19,6 +19,9 @@ use cordon_host::{
 
 /// Marks a recorded entry value that could not be had: the reason follows.
 const ENTRY_UNKNOWN: u8 = 0xff;
+
+/// See [`reserve`]: a breach that is let pass and counted, the end of the transaction's context, the way back through the gate.
+const HOOK_RESERVE: u64 = 60_000;
 
 /// How deep a caller's guarded calls are nested, in transient storage.
 pub(crate) struct Nesting {
@@ -91,9 +94,12 @@ impl<H: Host> Guard<H> {
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         for index in 0..view.header().rules {
+            if self.may_not_look(action) {
+                break;
+            }
             let (rule, body) = rule_in(&view, index)?;
             if is_hooked(&rule, given.scopes, action) {
-                let evaluation = self.evaluate_hooked(index, &rule, body, &sender, nesting.call)?;
+                let evaluation = self.evaluate_hooked(index, &rule, body, &sender, nesting.call, action)?;
                 self.judge(index, &rule, &evaluation, &sender, current.epoch, action)?;
             }
         }
@@ -170,7 +176,7 @@ impl<H: Host> Guard<H> {
             let (rule, body) = rule_in(&view, index)?;
             if rule.entries > 0 && is_hooked(&rule, scopes, action) {
                 for entry in 0..rule.entries {
-                    self.record_entry(sender, index, entry, body, nesting.call)?;
+                    self.record_entry(sender, index, entry, body, nesting.call, action)?;
                 }
             }
         }
@@ -179,14 +185,22 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    fn record_entry(&mut self, sender: &Address, rule: u16, entry: u8, body: RuleBody<'_>, call: u32) -> Answer<()> {
+    fn record_entry(
+        &mut self,
+        sender: &Address,
+        rule: u16,
+        entry: u8,
+        body: RuleBody<'_>,
+        call: u32,
+        action: Action,
+    ) -> Answer<()> {
         let head_key = layout::entry(sender, rule, entry, 0);
         if entry_head(self.host.load_transient(&head_key), call).is_some() {
             return Ok(());
         }
-        let mut reader = ChainReader::<_, true>::new(&mut self.host);
+        let mut reader = ChainReader::<_, true>::keeping(&mut self.host, reserve(action));
         let value = evaluate_value(&body.entry(entry), &Inputs::default(), &mut reader);
-        if let Some((needed, left)) = reader.starved {
+        if let (Some((needed, left)), 0) = (reader.starved, reserve(action)) {
             return Err(refusal!(OutOfGasFloor, needed, left));
         }
         let (tag, word) = match &value {
@@ -217,21 +231,34 @@ impl<H: Host> Guard<H> {
         body: RuleBody<'_>,
         sender: &Address,
         call: u32,
+        action: Action,
     ) -> Answer<Evaluation> {
+        let reserve = reserve(action);
         let mut entries = Vec::new();
         for entry in 0..rule.entries {
             match self.recorded_entry(sender, index, entry, call) {
                 Ok(value) => entries.push(value),
+                // Starved by a repayment around this call, which may be: this call may not.
+                Err(Unknown::OutOfGas) if reserve == 0 => {
+                    return Err(refusal!(RuleUnknown, index, Unknown::OutOfGas.code()));
+                }
                 Err(reason) => return Ok(Evaluation::unknown(reason)),
             }
         }
-        self.check::<true>(
-            &body.program(),
-            &Inputs {
-                params: &[],
-                entries: &entries,
-            },
-        )
+        let inputs = Inputs {
+            params: &[],
+            entries: &entries,
+        };
+        if reserve == 0 {
+            return self.check::<true>(&body.program(), &inputs);
+        }
+        let mut reader = ChainReader::<_, true>::keeping(&mut self.host, reserve);
+        Ok(evaluate(&body.program(), &inputs, &mut reader))
+    }
+
+    /// Whether there is too little gas left to look at a rule in a hook that passes all the same.
+    fn may_not_look(&self, action: Action) -> bool {
+        self.host.gas_left() < reserve(action)
     }
 
     /// What a hook does about a verdict: revert, count, or nothing.
@@ -312,6 +339,15 @@ pub(crate) fn breached(rule: u16, evaluation: &Evaluation) -> Refusal {
 /// Whether hooks that name these scopes check the rule for the action. Rules of scope 0 concern every call.
 fn is_hooked(rule: &RuleRecord, scopes: [u8; 3], action: Action) -> bool {
     rule.check.contains(action) && (rule.scope == 0 || scopes.contains(&rule.scope))
+}
+
+/// Gas that is kept for the end of a hook that passes whatever gas its rules are left with: repayment never closes, nor does what an expiry
+/// takes away. 0 for the other actions, whose hooks fail when a read lacks gas.
+const fn reserve(action: Action) -> u64 {
+    match action {
+        Action::Repay | Action::Settle => HOOK_RESERVE,
+        _ => 0,
+    }
 }
 
 fn action_of(action: u8) -> Answer<Action> {

@@ -12,6 +12,8 @@ const READ_OVERHEAD: u64 = 10_000;
 /// reads statistics: only the hooks program has their code, and others ask it ([`crate::Guard::verdict_of`]).
 pub(crate) struct ChainReader<'h, H, const LEARNT: bool> {
     host: &'h mut H,
+    /// Gas that must be left beyond what a read needs.
+    reserve: u64,
     /// Gas needed and left at the first read that lacked gas.
     pub(crate) starved: Option<(u64, u64)>,
 }
@@ -19,7 +21,16 @@ pub(crate) struct ChainReader<'h, H, const LEARNT: bool> {
 impl<'h, H: Host, const LEARNT: bool> ChainReader<'h, H, LEARNT> {
     /// A reader of the present state.
     pub(crate) fn new(host: &'h mut H) -> Self {
-        Self { host, starved: None }
+        Self::keeping(host, 0)
+    }
+
+    /// A reader of the present state that keeps so much gas.
+    pub(crate) fn keeping(host: &'h mut H, reserve: u64) -> Self {
+        Self {
+            host,
+            reserve,
+            starved: None,
+        }
     }
 }
 
@@ -33,7 +44,7 @@ impl<H: Host, const LEARNT: bool> Reader for ChainReader<'_, H, LEARNT> {
     const STATISTICS: bool = LEARNT;
 
     fn call(&mut self, target: Address, calldata: &[u8], gas: u64, word: u16) -> Result<B256, ReadError> {
-        let (needed, left) = (gas_needed(gas), self.host.gas_left());
+        let (needed, left) = (gas_needed(gas).saturating_add(self.reserve), self.host.gas_left());
         if left < needed {
             self.starved.get_or_insert((needed, left));
             return Err(ReadError::OutOfGas);

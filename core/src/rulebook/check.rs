@@ -1,6 +1,6 @@
 //! Whether a guard may adopt a rulebook. Trusts nothing.
 
-use crate::action::Action;
+use crate::action::{Action, ActionSet};
 use crate::bounds::{REPAY_CLOSED_MAX, TRIP};
 use crate::bytes::Cursor;
 use crate::level::Level;
@@ -11,8 +11,8 @@ use crate::rulebook::set::check_set;
 use crate::rulebook::stream::check_stream;
 use crate::rulebook::view::{ContainmentRecord, RuleRecord, View};
 use crate::rulebook::{
-    MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_RULES, MAX_SCOPES, MAX_SETS, MAX_STREAMS, MAX_TOTAL_GAS, MAX_UNDO,
-    ScopeKind,
+    MAX_CALL_COST, MAX_CALL_GAS, MAX_CALLERS, MAX_CONTAINMENTS, MAX_HOOK_GAS, MAX_RULES, MAX_SCOPES, MAX_SETS,
+    MAX_STREAMS, MAX_TOTAL_GAS, MAX_UNDO, ScopeKind,
 };
 use crate::scope::CEILING;
 use crate::stream::Spec;
@@ -58,6 +58,7 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
             problem,
         })?;
     }
+    check_hooks(&view).map_err(book)?;
     let (mut calls, mut undos) = (0u64, 0u64);
     for index in 0..header.containments {
         end = check_containment(&view, index, end).map_err(|problem| RulebookError {
@@ -190,6 +191,39 @@ fn check_effect(view: &View<'_>, rule: &RuleRecord) -> Result<(), Problem> {
     }
 }
 
+/// Checks what the rules hooked to an action may cost together. A hook is called with a share of gas: a rulebook that nobody can pay
+/// for would close the action for good.
+fn check_hooks(view: &View<'_>) -> Result<(), Problem> {
+    for action in ActionSet::ALL.iter() {
+        let gas = hook_gas(view, action)?;
+        if gas > u64::from(MAX_HOOK_GAS) {
+            return Err(Problem::HookTooDear { action, gas });
+        }
+    }
+    Ok(())
+}
+
+/// Most gas that the rules hooked to an action may need together: for what they take when the guarded call begins, or after it,
+/// whichever is more.
+///
+/// # Errors
+/// [`Problem`] when a rule lies outside of the code.
+pub fn hook_gas(view: &View<'_>, action: Action) -> Result<u64, Problem> {
+    let (mut before, mut after) = (0u64, 0u64);
+    for index in 0..view.header().rules {
+        let record = view.rule(index)?;
+        if !record.check.contains(action) {
+            continue;
+        }
+        let body = view.rule_body(&record)?;
+        after = after.saturating_add(body.program().gas().into());
+        for entry in 0..record.entries {
+            before = before.saturating_add(body.entry(entry).gas().into());
+        }
+    }
+    Ok(before.max(after))
+}
+
 /// Checks a containment call whose body must begin at `start`; returns where the body ends.
 fn check_containment(view: &View<'_>, index: u16, start: usize) -> Result<usize, Problem> {
     let record = view.containment(index)?;
@@ -212,6 +246,9 @@ fn check_containment(view: &View<'_>, index: u16, start: usize) -> Result<usize,
     for undo in body.undo() {
         check_call(undo.target, undo.calldata, record.gas)?;
         check_condition(undo.undone)?;
+    }
+    if body.run_gas(record.gas).max(body.undo_gas(record.gas)) > u64::from(MAX_CALL_COST) {
+        return Err(Problem::CallTooDear);
     }
     Ok(record.body.end)
 }

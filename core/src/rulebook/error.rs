@@ -1,6 +1,8 @@
 //! Why a rulebook is refused.
 
+use crate::action::Action;
 use crate::rule::error::DecodeError;
+use crate::rulebook::{MAX_CALL_COST, MAX_HOOK_GAS};
 use core::fmt;
 
 /// A rulebook that is refused: what is wrong, and with what.
@@ -121,6 +123,23 @@ pub enum Problem {
     /// Calls that may use more gas together than one transaction should.
     #[error("containment calls, or undo calls, may use more than 20,000,000 gas together: lower their gas")]
     TooMuchGas,
+    /// A call that may use more gas with its read-backs, or with its undo calls, than one transaction should.
+    #[error(
+        "the call with its read-backs, or its undo calls with theirs, may use more than {} gas: lower `gas`, that of the reads, or split it",
+        MAX_CALL_COST
+    )]
+    CallTooDear,
+    /// Rules that are hooked to one action and may use more gas together than a hook has.
+    #[error(
+        "the rules hooked to {} may use {gas} gas together, more than {}: take some out of its hooks (`check`), or lower the gas of their reads",
+        .action.name(), MAX_HOOK_GAS
+    )]
+    HookTooDear {
+        /// The action.
+        action: Action,
+        /// What they may use.
+        gas: u64,
+    },
     /// A call that closes repayment for too long.
     #[error("a call that closes Repay needs a `max_duration` of at most 1 hour")]
     RepayClosedTooLong,
@@ -167,6 +186,8 @@ impl Problem {
             Problem::TooMuchGas => 21,
             Problem::BadStream => 22,
             Problem::BadSet => 23,
+            Problem::CallTooDear => 24,
+            Problem::HookTooDear { .. } => 25,
             Problem::Program(_) => 256,
         }
     }

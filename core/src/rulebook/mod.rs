@@ -19,7 +19,7 @@ pub use view::{ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord,
 
 use crate::action::ActionSet;
 use crate::level::Level;
-use crate::rule::program::Class;
+use crate::rule::program::{Class, MAX_GAS};
 use alloc::vec::Vec;
 use alloy_primitives::Address;
 
@@ -41,9 +41,17 @@ pub const MAX_SETS: u8 = 32;
 pub const MAX_UNDO: u8 = 8;
 /// Most gas of a containment call or an undo call.
 pub const MAX_CALL_GAS: u32 = 5_000_000;
-/// Most gas of all containment calls together, and of all undo calls together: scope 0 runs them all, and settles them all, in one
-/// transaction, which must fit into a block (32 M on Arbitrum) with what the read-backs use.
+/// Most gas of all containment calls together, and of all undo calls together, read-backs aside: so that scope 0 runs them all, and
+/// settles them all, in one transaction (32 M at most on Arbitrum) while no target burns gas in being read.
 pub const MAX_TOTAL_GAS: u32 = 20_000_000;
+/// Gas with which a transaction that runs or undoes containment calls is full. Whoever gives less gives enough for each of them, or it
+/// fails; from here on what it does not suffice for is left to the next transaction. Below what a block holds (32 M on Arbitrum), with
+/// room for a rule's reads.
+pub const FULL_GAS: u32 = 20_000_000;
+/// Most gas of one containment call with its read-backs, and of its undo calls with theirs: a full transaction makes it.
+pub const MAX_CALL_COST: u32 = 15_000_000;
+/// Most gas that the rules hooked to an action may need together, before the call or after it: as much as one rule.
+pub const MAX_HOOK_GAS: u32 = MAX_GAS;
 /// How long a trip holds its level unless the rule says otherwise, in seconds.
 pub const DEFAULT_TRIP_DURATION: u32 = 3600;
 

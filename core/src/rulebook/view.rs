@@ -338,6 +338,23 @@ impl<'a> ContainmentBody<'a> {
         (0..self.undo_count).map_while(move |_| UndoView::read(&mut cursor))
     }
 
+    /// Most gas that it takes to make the call: its own `gas`, and what says before and after it whether it has its effect. An undo item
+    /// that says no more than the opposite is not asked.
+    #[must_use]
+    pub fn run_gas(&self, gas: u32) -> u64 {
+        let asked = self.undo().filter(|undo| !undo.undone.negates(&self.done));
+        let undos: u64 = asked.map(|undo| u64::from(undo.undone.gas())).sum();
+        u64::from(gas) + 2 * (u64::from(self.done.gas()) + undos)
+    }
+
+    /// Most gas that it takes to make all undo calls, each with what says before and after it whether it is undone.
+    #[must_use]
+    pub fn undo_gas(&self, gas: u32) -> u64 {
+        self.undo()
+            .map(|undo| u64::from(gas) + 2 * u64::from(undo.undone.gas()))
+            .sum()
+    }
+
     /// Bytes that the undo calls take, or `None` when the body ends too early.
     pub(crate) fn undo_length(&self) -> Option<usize> {
         let mut cursor = Cursor::new(self.undo);

@@ -25,6 +25,8 @@ const WHOLE_PROTOCOL: &str = "protocol";
 const MAX_SCOPES: usize = 128;
 /// Seconds of the governor's delay unless given: two days.
 const GOVERNOR_DELAY: u32 = 172_800;
+/// Gas of a hook call unless given: what `Guarded.sol` gives.
+const HOOK_GAS: u64 = 1_000_000;
 /// Directory of reports unless given.
 const REPORTS: &str = "incidents";
 /// Where the console listens unless given.
@@ -98,6 +100,7 @@ impl Checker {
             keepers: self.accounts(&raw.keepers),
             heartbeats: self.accounts(&raw.heartbeats),
             governor_delay: self.governor_delay(raw),
+            hook_gas: raw.hook_gas.unwrap_or(HOOK_GAS),
         }
     }
 
@@ -119,6 +122,7 @@ impl Checker {
             keepers: Vec::new(),
             heartbeats: Vec::new(),
             governor_delay: GOVERNOR_DELAY,
+            hook_gas: HOOK_GAS,
         }
     }
 
