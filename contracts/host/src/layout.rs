@@ -25,6 +25,8 @@ mod tag {
     pub(super) const CONTEXT: u8 = 16;
     pub(super) const FLOW: u8 = 17;
     pub(super) const LOCK: u8 = 15;
+    pub(super) const TURN: u8 = 19;
+    pub(super) const CLOCK: u8 = 20;
     // 18 is that of streams, `cordon_core::anchor::TAG`: keepers know their keys too.
 }
 
@@ -149,6 +151,20 @@ pub fn observation(epoch: u32, rule: u16, witness: &B256) -> B256 {
 #[must_use]
 pub fn containment(epoch: u32, index: u16) -> B256 {
     numbered(tag::CONTAINMENT, epoch, index)
+}
+
+/// Where running (or undoing) the calls of a scope goes on after a transaction that had too little gas for all, see the logic's `Turn`.
+#[must_use]
+pub fn turn(scope: u8, undoing: bool) -> B256 {
+    tagged(tag::TURN, &[u8::from(undoing), scope])
+}
+
+/// How long what a target and calldata of this hash close has been closed, see the logic's `Clock`.
+#[must_use]
+pub fn clock(hash: &B256) -> B256 {
+    let mut key = *hash;
+    key.0[0] = tag::CLOCK;
+    key
 }
 
 /// When the action of this hash may be executed; zero when it was not announced.

@@ -327,6 +327,15 @@ impl<'a> Arguments<'a> {
         Ok(all)
     }
 
+    /// Rules, and as many lists of witness words.
+    pub fn rules(&mut self) -> Answer<(Vec<u16>, Vec<Vec<B256>>)> {
+        let (rules, witnesses) = (self.u16s()?, self.word_lists()?);
+        if rules.len() == witnesses.len() {
+            return Ok((rules, witnesses));
+        }
+        Err(refusal!(UnequalLengths, rules.len() as u64, witnesses.len() as u64))
+    }
+
     /// A dynamic array of `uint8`s.
     pub fn u8s(&mut self) -> Answer<Vec<u8>> {
         let mut all = Vec::new();

@@ -1,8 +1,8 @@
 //! The governor's calls, and the heartbeat. What tightens happens at once; what loosens was announced, once set-up is over.
 
 use crate::abi::{answer, emit, encode, refusal, Answer, ICordonGuard, Refusal};
-use crate::calls::Doing;
-use crate::guard::{open, role, rule_in, Guard, RuleState, ANNOUNCEMENT_LIFETIME};
+use crate::calls::{Clock, Doing};
+use crate::guard::{call_in, open, role, rule_in, Guard, RuleState, ANNOUNCEMENT_LIFETIME};
 use crate::halts::Halts;
 use crate::quick::hooked;
 use alloc::{vec, vec::Vec};
@@ -233,6 +233,13 @@ impl<H: Host> Guard<H> {
         for index in 0..view.header().containments {
             self.host
                 .store(&layout::containment(epoch, index), &Doing::default().pack());
+            let (record, body) = call_in(view, index)?;
+            if record.max_duration > 0 {
+                let clock = self.clock_key(&body);
+                if self.host.load(&clock) == B256::ZERO {
+                    self.host.store(&clock, &Clock::default().pack());
+                }
+            }
         }
         if first {
             for slot in 0..RING {
@@ -326,7 +333,7 @@ impl<H: Host> Guard<H> {
     /// Once set-up is over: refuses a call that was not announced in time, and uses its announcement up. The hash is that of
     /// the canonical encoding, so that bytes after the arguments make no other call of it.
     #[inline(never)]
-    fn require_announced(&mut self, calldata: &[u8]) -> Answer<()> {
+    pub(crate) fn require_announced(&mut self, calldata: &[u8]) -> Answer<()> {
         if !self.settings().sealed {
             return Ok(());
         }

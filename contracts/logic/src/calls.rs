@@ -1,13 +1,14 @@
 //! Containment calls: run, read back, undo. What the guard did, and only that, is what it undoes.
 
-use crate::abi::{emit, Answer};
+use crate::abi::{emit, encode, Answer, ICordonGuard};
 use crate::guard::{call_in, open, Guard};
+use crate::reader::gas_needed;
 use alloc::{vec, vec::Vec};
 use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::SolError;
 use cordon_core::{
     rule::Verdict,
-    rulebook::{ContainmentBody, ContainmentRecord, UndoView, View},
-    scope::ScopeState,
+    rulebook::{ContainmentBody, ContainmentRecord, UndoView, View, FULL_GAS},
     Level,
 };
 use cordon_host::{
@@ -21,6 +22,12 @@ const REASON_LIMIT: usize = 256;
 /// How many times its `max_duration` a call rests before it may run again: it closes what it closes for at most a quarter of any
 /// longer time.
 const REST: u64 = 3;
+
+/// Gas that is kept, for each scope, to write down what was done and what was left over.
+const SCOPE_RESERVE: u64 = 80_000;
+
+/// Gas that it takes to look through a rulebook.
+const BOOK_GAS: u64 = 1_500_000;
 
 /// What the guard did by one containment call, one word that is never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +77,14 @@ impl Doing {
         }
     }
 
+    const fn without_reason(self) -> Self {
+        Self {
+            own: false,
+            whole: false,
+            ..self
+        }
+    }
+
     const fn is_in_force(&self) -> bool {
         self.own || self.whole
     }
@@ -78,24 +93,115 @@ impl Doing {
     pub(crate) const fn is_overdue(&self, record: &ContainmentRecord, now: u64) -> bool {
         record.max_duration > 0 && now >= self.ran_at.saturating_add(record.max_duration as u64)
     }
+}
 
-    /// The state with which the call runs in an incident, `None` when it must not. The clock of a call with a `max_duration`
-    /// belongs to the call, not to a scope: it starts again only for an incident that is newer than all that it ran in, and after
-    /// [`REST`]. Scopes that are raised in turn keep nothing closed for longer.
-    fn started(self, record: &ContainmentRecord, incident: u32, now: u64) -> Option<Self> {
-        let span = u64::from(record.max_duration);
-        let rested = now >= self.ran_at.saturating_add(span.saturating_mul(1 + REST));
-        if self.incident == 0 || span == 0 || (incident > self.incident && rested) {
+/// How long what a call closes has been closed: of a target and calldata, whichever calls of whichever rulebooks name them. One word
+/// that is never zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Clock {
+    /// When it was closed first, Unix seconds; 0 when it never was.
+    ran_at: u64,
+    /// The newest incident that it was closed in.
+    incident: u32,
+    /// The longest `max_duration` of the calls that have closed it since.
+    span: u32,
+}
+
+impl Clock {
+    fn unpack(word: B256) -> Self {
+        let [ran_at, of, ..] = layout::limbs(word);
+        Self {
+            ran_at,
+            incident: (of & 0xffff_ffff) as u32,
+            span: (of >> 32) as u32,
+        }
+    }
+
+    pub(crate) fn pack(&self) -> B256 {
+        layout::from_limbs([self.ran_at, u64::from(self.incident) | u64::from(self.span) << 32, 0, 1])
+    }
+
+    /// The clock with which a call runs in an incident, `None` when it must not. It belongs to what is closed, not to a scope or a call:
+    /// it starts again only for an incident that is newer than all that it ran in, and after [`REST`]. Scopes that are raised in turn, and
+    /// calls that do the same, keep nothing closed for longer.
+    fn started(self, span: u32, incident: u32, now: u64) -> Option<Self> {
+        let rested = now
+            >= self
+                .ran_at
+                .saturating_add(u64::from(self.span).saturating_mul(1 + REST));
+        if self.ran_at == 0 || (incident > self.incident && rested) {
             return Some(Self {
-                ran_at: if self.incident == incident { self.ran_at } else { now },
+                ran_at: now,
                 incident,
-                ..self
+                span,
             });
         }
-        (!self.is_overdue(record, now)).then_some(Self {
+        (now < self.ran_at.saturating_add(span.into())).then_some(Self {
             incident: self.incident.max(incident),
+            span: self.span.max(span),
             ..self
         })
+    }
+}
+
+/// Where running or undoing the calls of a scope goes on after a transaction that had too little gas for all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Turn {
+    /// The rulebook of the call.
+    epoch: u32,
+    /// The call.
+    index: u16,
+    /// The incident; another one begins from the start.
+    incident: u32,
+}
+
+impl Turn {
+    /// Itself when it is somebody's turn.
+    fn is_set(self) -> Option<Self> {
+        (self.epoch != 0).then_some(self)
+    }
+
+    fn unpack(word: B256) -> Self {
+        let [epoch, index, incident, _] = layout::limbs(word);
+        Self {
+            epoch: (epoch & 0xffff_ffff) as u32,
+            index: (index & 0xffff) as u16,
+            incident: (incident & 0xffff_ffff) as u32,
+        }
+    }
+
+    fn pack(&self) -> B256 {
+        layout::from_limbs([self.epoch.into(), self.index.into(), self.incident.into(), 0])
+    }
+}
+
+/// The gas that a transaction had when it came to its calls.
+///
+/// One that had less than [`FULL_GAS`] makes every call or fails: whoever chooses its gas does not choose which calls are made. One that
+/// had as much leaves over what the rest does not suffice for: targets that burn all they get stop neither the level nor other calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    full: bool,
+    reserve: u64,
+}
+
+impl Share {
+    /// The share of a transaction that has `gas` left and calls to make for so many scopes.
+    pub(crate) fn of(gas: u64, scopes: usize) -> Self {
+        let scopes = u64::try_from(scopes).unwrap_or(u64::MAX);
+        Self {
+            full: gas >= FULL_GAS.into(),
+            reserve: SCOPE_RESERVE.saturating_mul(scopes.saturating_add(1)),
+        }
+    }
+
+    /// Gas that must be left for something that may need so much, when that may be left over; else 0.
+    fn floor(&self, cost: u64) -> u64 {
+        if self.full {
+            gas_needed(cost).saturating_add(self.reserve)
+        } else {
+            0
+        }
     }
 }
 
@@ -106,6 +212,8 @@ pub(crate) struct Undone {
     pub(crate) tried: bool,
     /// Something is left in force.
     pub(crate) left: bool,
+    /// What cannot be undone is written off.
+    give_up: bool,
     /// Something was undone that a rulebook had done which is in force no more.
     pub(crate) of_old_book: bool,
 }
@@ -168,20 +276,72 @@ impl<H: Host> Guard<H> {
         bits
     }
 
-    /// Runs the calls that serve the level of a scope and are not in force. Level and incident are written before. Answers whether
-    /// every one of them has its effect.
-    pub(crate) fn run_calls(&mut self, epoch: u32, view: &View<'_>, scope: u8, state: &ScopeState) -> Answer<bool> {
+    /// Whether there is enough gas left for something that may be left over; if not, by how much: needed and left.
+    fn spare(&self, share: Share, cost: u64) -> Result<(), (u64, u64)> {
+        let (needed, left) = (share.floor(cost), self.host.gas_left());
+        if left < needed {
+            return Err((needed, left));
+        }
+        Ok(())
+    }
+
+    /// Runs the calls that serve the level of a scope and are not in force, beginning with the one whose `again` turn it is. Level and
+    /// incident are written before. Answers whether every one of them has its effect.
+    pub(crate) fn run_calls(
+        &mut self,
+        epoch: u32,
+        view: &View<'_>,
+        scope: u8,
+        share: Share,
+        again: bool,
+    ) -> Answer<bool> {
+        let state = self.scope(scope);
         let level = state.effective(self.host.now()).level;
+        let key = layout::turn(scope, false);
+        let mut first = 0;
+        if again {
+            let turn = Turn::unpack(self.host.load(&key));
+            if turn.epoch == epoch && turn.incident == state.incident {
+                first = turn.index;
+            }
+        }
         let mut all = true;
         self.lock();
-        for index in 0..view.header().containments {
+        for index in (first..view.header().containments).chain(0..first) {
             let (record, body) = call_in(view, index)?;
-            if record.serves(scope, level) {
-                all &= self.run_call(epoch, scope, index, &record, &body, state.incident)?;
+            if !record.serves(scope, level) {
+                continue;
             }
+            if let Err((needed, left)) = self.spare(share, body.run_gas(record.gas)) {
+                // This one and those after it are left to whoever retries.
+                let why = encode!(&ICordonGuard::OutOfGasFloor::SELECTOR, needed, left);
+                self.emit_failed(index, state.incident, &why);
+                let turn = Turn {
+                    epoch,
+                    index,
+                    incident: state.incident,
+                };
+                self.host.store(&key, &turn.pack());
+                self.unlock();
+                return Ok(false);
+            }
+            all &= self.run_call(epoch, scope, index, &record, &body, state.incident)?;
+        }
+        if first != 0 {
+            self.host.store(&key, &B256::ZERO);
         }
         self.unlock();
         Ok(all)
+    }
+
+    fn emit_failed(&mut self, index: u16, incident: u32, reason: &[u8]) {
+        let (offset, length, tail) = bytes_tail(reason);
+        emit!(self.host, ContainmentFailed, [index, incident], offset, length; &tail);
+    }
+
+    /// Of a call with a `max_duration`, where its clock is kept.
+    pub(crate) fn clock_key(&self, body: &ContainmentBody<'_>) -> B256 {
+        layout::clock(&self.host.keccak(&[body.target.as_slice(), body.calldata].concat()))
     }
 
     fn run_call(
@@ -193,10 +353,22 @@ impl<H: Host> Guard<H> {
         body: &ContainmentBody<'_>,
         incident: u32,
     ) -> Answer<bool> {
+        let now = self.host.now();
         let known = self.doing(epoch, index);
-        let Some(mut doing) = known.started(record, incident, self.host.now()) else {
-            return Ok(false);
+        let mut doing = Doing {
+            ran_at: if known.incident == incident { known.ran_at } else { now },
+            incident: known.incident.max(incident),
+            ..known
         };
+        let mut clock = None;
+        if record.max_duration > 0 {
+            let key = self.clock_key(body);
+            let Some(started) = Clock::unpack(self.host.load(&key)).started(record.max_duration, incident, now) else {
+                return Ok(false);
+            };
+            doing.ran_at = started.ran_at;
+            clock = Some((key, started));
+        }
         let before = self.holds(&body.done)?;
         if before == Verdict::Holds {
             if !known.because_of(scope) {
@@ -208,6 +380,8 @@ impl<H: Host> Guard<H> {
         for (bit, undo) in body.undo().enumerate() {
             undone_before |= u64::from(self.undone(body, &undo, before)? == Verdict::Holds) << bit;
         }
+        // What somebody else has opened is not ours any more, whoever closes it next.
+        doing.ours &= !undone_before;
         let reason = self.call_out(&body.target, body.calldata, record.gas)?;
         let after = self.holds(&body.done)?;
         let done = after == Verdict::Holds;
@@ -219,12 +393,16 @@ impl<H: Host> Guard<H> {
         }
         if done || doing.ours != 0 {
             self.set_doing(epoch, index, &doing.with_reason(scope, true));
+            if let Some((key, started)) = clock {
+                self.host.store(&key, &started.pack());
+            }
+        } else if known.ours != 0 {
+            self.set_doing(epoch, index, &doing.without_reason());
         }
         if done {
             emit!(self.host, ContainmentApplied, [index, incident]);
         } else {
-            let (offset, length, tail) = bytes_tail(&reason);
-            emit!(self.host, ContainmentFailed, [index, incident], offset, length; &tail);
+            self.emit_failed(index, incident, &reason);
         }
         Ok(done)
     }
@@ -256,50 +434,121 @@ impl<H: Host> Guard<H> {
     }
 
     /// Undoes what is in force because of a scope and has no reason any more. What it did by a call of an older rulebook that is in
-    /// the present one too goes over to that.
-    pub(crate) fn undo_calls(&mut self, scope: u8) -> Answer<Undone> {
+    /// the present one too goes over to that. With `give_up`, what cannot be undone is written off.
+    pub(crate) fn undo_calls(&mut self, scope: u8, share: Share, give_up: bool) -> Answer<Undone> {
         let current = self.current();
-        let mut undone = Undone::default();
+        let mut undone = Undone {
+            give_up,
+            ..Undone::default()
+        };
         if self.ledger().in_force == 0 {
             return Ok(undone);
         }
-        let code = self.code(&current.book);
-        let present = open(&code)?;
+        let key = layout::turn(scope, true);
+        let incident = self.scope(scope).incident;
+        let turn = Turn::unpack(self.host.load(&key));
+        let turn = if turn.incident == incident {
+            turn
+        } else {
+            Turn::default()
+        };
+        let mut next = None;
         self.lock();
-        for epoch in current.oldest..=current.epoch {
-            let is_present = epoch == current.epoch;
-            let old_code = if is_present {
-                Vec::new()
-            } else {
-                self.code(&self.address_at(&layout::book(epoch)))
-            };
-            let view = if is_present { present } else { open(&old_code)? };
-            // Last done, first undone.
-            for index in (0..view.header().containments).rev() {
-                let (record, body) = call_in(&view, index)?;
-                if !record.serves(scope, Level::Halted) || !self.doing(epoch, index).because_of(scope) {
-                    continue;
-                }
-                let at = Place { epoch, scope, index };
-                if !is_present {
-                    if let Some(twin) = twin(&present, record.scope, &body)? {
-                        self.take_over(&at, current.epoch, twin);
-                        continue;
-                    }
-                    undone.of_old_book = true;
-                }
-                self.undo_unless_wanted(&at, is_present, &record, &body, &mut undone)?;
+        for before_turn in [false, true] {
+            if next.is_none() && (!before_turn || turn.epoch != 0) {
+                next = self.undo_round(scope, &current, share, &turn, before_turn, &mut undone)?;
             }
         }
-        if self.ledger().in_force == 0 && current.oldest != current.epoch {
-            let forgotten = Current {
-                oldest: current.epoch,
-                ..current
-            };
-            self.host.store(&layout::CURRENT, &forgotten.pack());
+        if next != turn.is_set() {
+            // That it gets on is worth keeping, even when nothing else has changed.
+            undone.tried = true;
+            self.host.store(&key, &next.unwrap_or_default().pack());
         }
+        undone.left |= next.is_some();
+        self.forget_books(&current);
         self.unlock();
         Ok(undone)
+    }
+
+    /// The part of [`Guard::undo_calls`] that comes from a turn on, or the part before it. Answers whose turn it is when gas did not
+    /// suffice.
+    fn undo_round(
+        &mut self,
+        scope: u8,
+        current: &Current,
+        share: Share,
+        turn: &Turn,
+        before_turn: bool,
+        undone: &mut Undone,
+    ) -> Answer<Option<Turn>> {
+        let code = self.code(&current.book);
+        let present = open(&code)?;
+        for epoch in current.oldest..=current.epoch {
+            let is_present = epoch == current.epoch;
+            let book = self.address_at(&layout::book(epoch));
+            if book.is_zero() {
+                continue;
+            }
+            let start = Turn {
+                epoch,
+                index: u16::MAX,
+                incident: self.scope(scope).incident,
+            };
+            if self.spare(share, BOOK_GAS).is_err() {
+                return Ok(Some(start));
+            }
+            let old_code = if is_present { Vec::new() } else { self.code(&book) };
+            let view = if is_present { present } else { open(&old_code)? };
+            let mut in_force = false;
+            // Last done, first undone.
+            for index in (0..view.header().containments).rev() {
+                let doing = self.doing(epoch, index);
+                let is_before = epoch < turn.epoch || (epoch == turn.epoch && index > turn.index);
+                if is_before != before_turn || !doing.because_of(scope) {
+                    in_force |= doing.is_in_force();
+                    continue;
+                }
+                let (record, body) = call_in(&view, index)?;
+                if record.serves(scope, Level::Halted) {
+                    if self.spare(share, body.undo_gas(record.gas)).is_err() {
+                        return Ok(Some(Turn { index, ..start }));
+                    }
+                    let at = Place { epoch, scope, index };
+                    let twin = if is_present {
+                        None
+                    } else {
+                        twin(&present, record.scope, &body)?
+                    };
+                    if let Some(twin) = twin {
+                        self.take_over(&at, current.epoch, twin);
+                    } else {
+                        undone.of_old_book |= !is_present;
+                        self.undo_unless_wanted(&at, is_present, &record, &body, undone)?;
+                    }
+                }
+                in_force |= self.doing(epoch, index).is_in_force();
+            }
+            if !is_present && !in_force {
+                // Nothing of it will ever be in force again: not looked at any more.
+                self.host.store(&layout::book(epoch), &B256::ZERO);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets old rulebooks of which nothing is in force.
+    fn forget_books(&mut self, current: &Current) {
+        let mut oldest = current.oldest;
+        while oldest != current.epoch && self.address_at(&layout::book(oldest)).is_zero() {
+            oldest = oldest.saturating_add(1);
+        }
+        if self.ledger().in_force == 0 {
+            oldest = current.epoch;
+        }
+        if oldest != current.oldest {
+            let forgotten = Current { oldest, ..*current };
+            self.host.store(&layout::CURRENT, &forgotten.pack());
+        }
     }
 
     /// Makes what was done by a call of an old rulebook the doing of the same call in the present one: adopting a rulebook in an
@@ -333,6 +582,7 @@ impl<H: Host> Guard<H> {
         let wanted = present && !doing.is_overdue(record, self.host.now());
         if wanted && self.serves(record, scope) {
             undone.left = true;
+            undone.tried |= self.note_overruled(at, body, &doing)?;
             return Ok(());
         }
         undone.tried = true;
@@ -341,11 +591,34 @@ impl<H: Host> Guard<H> {
             self.set_doing(epoch, index, &doing.with_reason(scope, false).with_reason(other, true));
             return Ok(());
         }
-        let rest = self.undo_call(index, record, body, &doing)?;
+        let mut rest = self.undo_call(index, record, body, &doing)?;
+        if undone.give_up && rest != 0 {
+            emit!(self.host, UndoWrittenOff, [index, doing.incident]);
+            rest = 0;
+        }
         undone.left |= rest != 0;
         let left = Doing { ours: rest, ..doing };
         self.set_doing(epoch, index, &left.with_reason(scope, rest != 0));
         Ok(())
+    }
+
+    /// Notes what somebody else has opened while it was to stay closed: it is not ours to open any more, whoever closes it next.
+    /// Answers whether there was something to note.
+    fn note_overruled(&mut self, at: &Place, body: &ContainmentBody<'_>, doing: &Doing) -> Answer<bool> {
+        let mut ours = doing.ours;
+        for (bit, undo) in body.undo().enumerate() {
+            if ours >> bit & 1 == 1 && self.holds(&undo.undone)? == Verdict::Holds {
+                ours &= !(1 << bit);
+            }
+        }
+        if ours == doing.ours {
+            return Ok(false);
+        }
+        let left = Doing { ours, ..*doing };
+        let left = if ours == 0 { left.without_reason() } else { left };
+        self.set_doing(at.epoch, at.index, &left);
+        emit!(self.host, ContainmentOverruled, [at.index, doing.incident]);
+        Ok(true)
     }
 
     /// Whether the level of a scope is a reason for the call.

@@ -1,6 +1,7 @@
 //! Raising levels: `trip`, `contain`, `retryContainment`.
 
 use crate::abi::{emit, flat, refusal, Answer, Refusal};
+use crate::calls::Share;
 use crate::guard::{open, role, rule_in, set_in, Guard, RuleState};
 use alloc::vec::Vec;
 use alloy_primitives::B256;
@@ -64,7 +65,8 @@ impl<H: Host> Guard<H> {
         match self.try_trip(&current, &view, index, witness)? {
             Ok(tripped) => {
                 if let Some(scope) = tripped.raised {
-                    self.respond_in(current.epoch, &view, scope)?;
+                    let share = Share::of(self.host.gas_left(), 1);
+                    self.respond_in(current.epoch, &view, scope, share, false)?;
                 }
                 Ok(tripped.incident.into())
             }
@@ -81,8 +83,7 @@ impl<H: Host> Guard<H> {
         let view = open(&code)?;
         let (mut incidents, mut raised, mut first) = (Vec::new(), Vec::new(), None);
         let mut any = false;
-        for (place, index) in rules.iter().enumerate() {
-            let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
+        for (index, witness) in rules.iter().zip(witnesses) {
             let tripped = match self.try_trip(&current, &view, *index, witness)? {
                 Ok(tripped) => {
                     any = true;
@@ -102,8 +103,9 @@ impl<H: Host> Guard<H> {
         if let (Some((index, obstacle)), false) = (first, any) {
             return Err(obstacle.refusal(index));
         }
+        let share = Share::of(self.host.gas_left(), raised.len());
         for scope in &raised {
-            self.respond_in(current.epoch, &view, *scope)?;
+            self.respond_in(current.epoch, &view, *scope, share, false)?;
         }
         Ok(incidents)
     }
@@ -252,26 +254,29 @@ impl<H: Host> Guard<H> {
         if let (Some((scope, error)), false) = (first, any) {
             return Err(bound_refusal(scope, error));
         }
+        let share = Share::of(self.host.gas_left(), raised.len());
         for scope in &raised {
-            self.respond_in(current.epoch, &view, *scope)?;
+            self.respond_in(current.epoch, &view, *scope, share, false)?;
         }
         Ok(incidents)
     }
 
     /// Runs the containment calls of a scope whose level was raised, and notes whether all have their effect: an incident that was
     /// contained or released before is open again when one has not.
-    fn respond_in(&mut self, epoch: u32, view: &View<'_>, scope: u8) -> Answer<()> {
-        let state = self.scope(scope);
-        let contained = self.run_calls(epoch, view, scope, &state)?;
-        let incident = state.incident;
-        let news = self.move_incident(incident, if contained { State::Contained } else { State::Open });
-        if news && contained {
-            emit!(self.host, IncidentContained, [incident]);
+    fn respond_in(&mut self, epoch: u32, view: &View<'_>, scope: u8, share: Share, again: bool) -> Answer<()> {
+        let contained = self.run_calls(epoch, view, scope, share, again)?;
+        let incident = self.scope(scope).incident;
+        if self.move_incident(incident, if contained { State::Contained } else { State::Open }) {
+            if contained {
+                emit!(self.host, IncidentContained, [incident]);
+            } else if self.head(incident).is_some() {
+                emit!(self.host, IncidentReopened, [incident]);
+            }
         }
         Ok(())
     }
 
-    /// Runs once more the calls of a scope that are not in force.
+    /// Runs once more the calls of a scope that are not in force, those first that an earlier transaction had no gas for.
     pub fn retry_containment(&mut self, scope: u8) -> Answer<()> {
         self.require_unlocked()?;
         let (current, code) = self.rulebook_in_force()?;
@@ -280,7 +285,8 @@ impl<H: Host> Guard<H> {
         if scope >= layout::MAX_SCOPES || !state.effective(self.host.now()).level.is_raised() {
             return Err(refusal!(NothingToRelease, scope));
         }
-        self.respond_in(current.epoch, &view, scope)
+        let share = Share::of(self.host.gas_left(), 1);
+        self.respond_in(current.epoch, &view, scope, share, true)
     }
 
     /// As whom the caller may contain.

@@ -31,6 +31,7 @@ selectors! {
     CANCEL_RELEASE = cancelReleaseCall,
     RELEASE = releaseCall,
     SETTLE = settleCall,
+    WRITE_OFF = writeOffCall,
     HEARTBEAT = heartbeatCall,
     INITIALIZE = initializeCall,
     SEAL = sealCall,
@@ -98,10 +99,9 @@ pub fn hook<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
             Ok(data)
         }
         EVALUATE_MANY => {
-            let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
+            let (rules, witnesses) = arguments.rules()?;
             let mut data = answer!(32u8, rules.len() as u64);
-            for (place, rule) in rules.iter().enumerate() {
-                let witness = witnesses.get(place).map_or(&[][..], Vec::as_slice);
+            for (rule, witness) in rules.iter().zip(&witnesses) {
                 push(&mut data, &guard.evaluate(*rule, witness)?);
             }
             Ok(data)
@@ -132,6 +132,10 @@ pub fn contain<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
             let (name, evidence) = (arguments.word()?, arguments.word()?);
             Ok(numbers(&guard.contain_set(&name, evidence)?))
         }
+        RETRY_CONTAINMENT => {
+            guard.retry_containment(arguments.u8()?)?;
+            Ok(Vec::new())
+        }
         _ => Err(Refusal::malformed()),
     }
 }
@@ -149,7 +153,7 @@ pub fn respond<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Option<Vec
             Ok(Some(answer!(guard.trip(rule, &witness)?)))
         }
         TRIP_MANY => {
-            let (rules, witnesses) = (arguments.u16s()?, arguments.word_lists()?);
+            let (rules, witnesses) = arguments.rules()?;
             Ok(Some(numbers(&guard.trip_many(&rules, &witnesses)?)))
         }
         _ => Ok(None),
@@ -178,7 +182,7 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
         CANCEL_RELEASE => guard.cancel_release(arguments.u8()?)?,
         RELEASE => guard.release(arguments.u8()?)?,
         SETTLE => guard.settle(arguments.u8()?)?,
-        RETRY_CONTAINMENT => guard.retry_containment(arguments.u8()?)?,
+        WRITE_OFF => guard.write_off(arguments.u8()?)?,
         HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(arguments.u8()?, arguments.u64()?)?)),
         REHEARSE => guard.rehearse(arguments.u16()?)?,
         REHEARSE_SET => guard.rehearse_set(&arguments.word()?)?,
@@ -192,8 +196,9 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
 pub(crate) const fn place_of(selector: u32) -> usize {
     match selector {
         EVALUATE | EVALUATE_MANY | OBSERVE | STREAM => 1,
-        RETRY_CONTAINMENT | QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | HALTED_SECONDS | REHEARSE
-        | REHEARSE_SET | HEALTH => 2,
+        RETRY_CONTAINMENT => 4,
+        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | WRITE_OFF | HALTED_SECONDS | REHEARSE | REHEARSE_SET
+        | HEALTH => 2,
         // Of a gate that is older than sets.
         CONTAIN_SET => 4,
         _ => 3,

@@ -58,7 +58,7 @@ impl<H: Host> Guard<H> {
     }
 
     /// The word of a record that changes after it was opened, while it is among the latest ones.
-    fn head(&self, number: u32) -> Option<Head> {
+    pub(crate) fn head(&self, number: u32) -> Option<Head> {
         let word = self.host.load(&layout::incident(Incident::slot(number), 0));
         Head::of(layout::to_number(word), number)
     }

@@ -1,9 +1,11 @@
 //! Lowering levels: queued releases, and settling what has expired.
 
-use crate::abi::{emit, refusal, Answer};
+use crate::abi::{emit, encode, refusal, Answer, ICordonGuard};
+use crate::calls::Share;
 use crate::containment::scope_refusal;
 use crate::guard::{open, role, rule_in, Guard};
 use crate::hooks::breached;
+use alloy_sol_types::SolCall;
 use cordon_core::{
     incident::State,
     rule::{Class, Verdict},
@@ -54,13 +56,26 @@ impl<H: Host> Guard<H> {
             let by = self.host.sender();
             emit!(self.host, IncidentReleased, [next.incident, by]);
         }
-        self.undo_calls(scope)?;
+        let share = Share::of(self.host.gas_left(), 1);
+        self.undo_calls(scope, share, false)?;
         Ok(())
     }
 
     /// After expiry: writes down how far the level has stepped down, undoes what the guard did and has no reason any more,
     /// and closes the incident when nothing is left of it.
     pub fn settle(&mut self, scope: u8) -> Answer<()> {
+        self.settle_scope(scope, false)
+    }
+
+    /// Settles a scope, and gives up what cannot be undone now: what a target does not let the guard open stays closed, and the incident
+    /// can end. The governor's, announced.
+    pub fn write_off(&mut self, scope: u8) -> Answer<()> {
+        self.require_governor()?;
+        self.require_announced(&encode!(&ICordonGuard::writeOffCall::SELECTOR, scope))?;
+        self.settle_scope(scope, true)
+    }
+
+    fn settle_scope(&mut self, scope: u8, give_up: bool) -> Answer<()> {
         let (state, now) = (self.known_scope(scope)?, self.host.now());
         let held = state.effective(now);
         let lowered = held.level != state.level;
@@ -79,11 +94,12 @@ impl<H: Host> Guard<H> {
                 self.file_halt(scope);
             }
         }
-        let undone = self.undo_calls(scope)?;
+        let share = Share::of(self.host.gas_left(), 2);
+        let undone = self.undo_calls(scope, share, give_up)?;
         if undone.of_old_book && held.level.is_raised() {
             // What an old rulebook closed is open now; the present one closes it in its own way, before anybody can use that.
             let (current, code) = self.rulebook_in_force()?;
-            self.run_calls(current.epoch, &open(&code)?, scope, &self.scope(scope))?;
+            self.run_calls(current.epoch, &open(&code)?, scope, share, false)?;
         }
         let state = self.scope(scope);
         let closes = held.level == Level::Normal && !undone.left && state.incident != 0;

@@ -16,10 +16,8 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::cancelReleaseCall::SELECTOR,
         Abi::releaseCall::SELECTOR,
         Abi::settleCall::SELECTOR,
-        Abi::retryContainmentCall::SELECTOR,
+        Abi::writeOffCall::SELECTOR,
         Abi::haltedSecondsCall::SELECTOR,
-        Abi::rehearseCall::SELECTOR,
-        Abi::healthCall::SELECTOR,
     ];
     let hooks = [
         Abi::enterCall::SELECTOR,
@@ -28,11 +26,17 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::levelOfCall::SELECTOR,
         Abi::evaluateCall::SELECTOR,
         Abi::evaluateManyCall::SELECTOR,
+        Abi::rehearseCall::SELECTOR,
+        Abi::healthCall::SELECTOR,
     ];
     if hooks.iter().any(|selector| input.starts_with(selector)) {
         return hook(guard, input);
     }
-    let containment = [Abi::containCall::SELECTOR, Abi::containManyCall::SELECTOR];
+    let containment = [
+        Abi::containCall::SELECTOR,
+        Abi::containManyCall::SELECTOR,
+        Abi::retryContainmentCall::SELECTOR,
+    ];
     if containment.iter().any(|selector| input.starts_with(selector)) {
         return contain(guard, input);
     }

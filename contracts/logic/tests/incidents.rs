@@ -94,6 +94,7 @@ fn an_incident_raised_again_is_open_until_every_call_has_its_effect() {
     world.market.mood.set(Mood::Reverts);
     world.as_(GUARDIAN).contain(1, 2, 600, B256::ZERO).unwrap();
     assert_eq!(world.events::<Abi::LevelRaised>()[0].incident, 1, "the same incident");
+    assert_eq!(world.events::<Abi::IncidentReopened>()[0].incident, 1);
     let again = record(&mut world, 1);
     assert!(again.state as u8 == Abi::IncidentState::Open as u8);
     assert_eq!((again.raises, again.releasedAt), (1, START + 900));
@@ -105,7 +106,11 @@ fn an_incident_raised_again_is_open_until_every_call_has_its_effect() {
     world.market.closed.set(false);
     world.market.mood.set(Mood::Pretends);
     world.as_(GUARDIAN).contain(1, 3, 600, B256::ZERO).unwrap();
+    assert_eq!(world.events::<Abi::IncidentReopened>().len(), 1);
     assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::Open as u8);
+    // Said once, however often it fails.
+    world.as_(ANYONE).retry_containment(1).unwrap();
+    assert!(world.events::<Abi::IncidentReopened>().is_empty());
 }
 
 #[test]
@@ -195,11 +200,12 @@ fn a_batch_of_trips_passes_over_what_holds() {
 
     let mut world = World::new();
     world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip_many(&batch, &witnesses));
-    world.as_refused::<Abi::WrongWitness, _>(ANYONE, |guard| guard.trip_many(&[rules::ACCOUNT], &[]));
+    world.as_refused::<Abi::WrongWitness, _>(ANYONE, |guard| guard.trip_many(&[rules::ACCOUNT], &[vec![]]));
     world.price.set(Some(101));
     // A spot rule is observed only; again at once it is too soon, and the robust one passes all the same.
-    assert_eq!(world.as_(ANYONE).trip_many(&[rules::SPOT], &[]).unwrap(), [0]);
-    let passed = world.as_(ANYONE).trip_many(&[rules::SPOT, rules::PRICE], &[]).unwrap();
+    assert_eq!(world.as_(ANYONE).trip_many(&[rules::SPOT], &[vec![]]).unwrap(), [0]);
+    let both = [rules::SPOT, rules::PRICE];
+    let passed = world.as_(ANYONE).trip_many(&both, &[vec![], vec![]]).unwrap();
     assert_eq!(passed, [0, 1]);
     world.done();
     assert_eq!(world.level(1), Level::ReduceOnly);

@@ -192,7 +192,8 @@ interface ICordonGuard {
     /// all within the actor's bounds and budget, or none; a scope that is at a stricter level or at its ceiling is passed over.
     function containSet(bytes32 set, bytes32 evidence) external returns (uint64[] memory incidents);
 
-    /// Runs once more the containment calls of a scope that have failed or have not run. Open to anyone.
+    /// Runs once more the containment calls of a scope that have failed or have not run, those first that gas did not suffice for. With 20
+    /// million gas it leaves the rest to the next call, as raising a level does (`ContainmentFailed` with `OutOfGasFloor`). Open to anyone.
     function retryContainment(uint8 scope) external;
 
     /// Queues the release of a scope (guardian or governor). It may be executed 15 minutes later, unless cancelled by a
@@ -204,8 +205,13 @@ interface ICordonGuard {
     /// of the scope without parameters is breached.
     function release(uint8 scope) external;
 
-    /// After expiry, undoes what the guard did in a scope, and only that. Open to anyone.
+    /// After expiry, undoes what the guard did in a scope, and only that. Before, notes what somebody else has taken back meanwhile, which is
+    /// not the guard's to undo any more. With 20 million gas it leaves to the next call what the gas does not suffice for. Open to anyone.
     function settle(uint8 scope) external;
+
+    /// `settle` that gives up what cannot be undone now (a target that is dead, or has taken the guard's role away): it stays as it is, and the
+    /// incident can end. The governor's, announced when sealed. Opens nothing.
+    function writeOff(uint8 scope) external;
 
     /// Attaches the hash of a note to a remembered incident (keeper, guardian or governor).
     function noteIncident(uint64 incident, bytes32 note) external;
@@ -349,6 +355,8 @@ interface ICordonGuard {
     event IncidentOpened(uint64 indexed incident, uint8 indexed scope, bytes32 evidence);
     event IncidentClosed(uint64 indexed incident, uint8 indexed scope);
     event IncidentContained(uint64 indexed incident);
+    /// One that was contained or released is open again: a call has not had its effect.
+    event IncidentReopened(uint64 indexed incident);
     event IncidentReleased(uint64 indexed incident, address indexed by);
     event IncidentNoted(uint64 indexed incident, bytes32 note, address indexed by);
     event IncidentJudged(uint64 indexed incident, bool falsePositive, address indexed by);
@@ -356,7 +364,10 @@ interface ICordonGuard {
     event ContainmentNotNeeded(uint16 indexed call, uint64 indexed incident);
     event ContainmentFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
     event ContainmentUndone(uint16 indexed call, uint64 indexed incident);
+    /// Somebody else has taken back what the guard had done while it was to stay: undoing it is not the guard's any more.
+    event ContainmentOverruled(uint16 indexed call, uint64 indexed incident);
     event UndoFailed(uint16 indexed call, uint64 indexed incident, bytes reason);
+    event UndoWrittenOff(uint16 indexed call, uint64 indexed incident);
     event ReleaseQueued(uint8 indexed scope, uint64 releaseAt, address indexed by);
     event ReleaseCancelled(uint8 indexed scope, address indexed by);
     event Initialized(address[5] programs, address governor, uint32 governorDelay);
@@ -415,6 +426,7 @@ interface ICordonGuard {
     error Locked();
     error NotAProgram(address account);
     error UnknownCall(uint16 call);
+    error UnequalLengths(uint256 rules, uint256 witnesses);
     error UnknownIncident(uint64 incident);
     error IncidentNotOver(uint64 incident);
     error Rehearsed(uint16 call, Rehearsal outcome);

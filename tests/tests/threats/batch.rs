@@ -8,7 +8,7 @@ use crate::world::{ANYONE, HOUR, KEEPER, MARKET, OTHER, PRICE, PRODUCT, World, e
 fn trip_many(rules: &[u16]) -> ICordonGuard::tripManyCall {
     ICordonGuard::tripManyCall {
         rules: rules.to_vec(),
-        witnesses: vec![],
+        witnesses: vec![vec![]; rules.len()],
     }
 }
 

@@ -11,6 +11,7 @@ mod abi;
 mod anchors;
 mod authority;
 mod batch;
+mod calls;
 mod containment;
 mod context;
 mod hooks;

@@ -34,6 +34,12 @@ pub(crate) const ANYONE: Address = address!("90f79bf6eb2c4f870365e785982e1f101e9
 /// EVM code of one word: calldata of a lone selector reads it, anything else sets it to the first argument.
 const REGISTER: [u8; 38] = hex!("601a600c600039601a6000f336600414600e5760043560005500 5b60005460005260206000f3");
 
+/// Contracts with many switches, that a configuration may name.
+pub(crate) const DOORS: Address = address!("00000000000000000000000000000000000d0015");
+pub(crate) const LAST: Address = address!("00000000000000000000000000000000000d0016");
+/// Their code: with two arguments, sets the switch of the first one to the second; with one tells it.
+pub(crate) const MANY: [u8; 28] = hex!("366044146013576004355460005260206000f35b6024356004355500");
+
 pub(crate) const MARKET: u8 = 1;
 pub(crate) const OTHER: u8 = 2;
 pub(crate) const HOUR: u64 = 3600;
@@ -82,6 +88,9 @@ impl World {
             *register = create(&provider, REGISTER.to_vec().into()).await;
         }
         let [price, gauge, switch, pause] = registers;
+        for many in [DOORS, LAST] {
+            provider.anvil_set_code(many, MANY.to_vec().into()).await.unwrap();
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let vault = create(&provider, creation_code("Script.sol/Script.json")).await;
         let basis = configuration(&node.http_endpoint(), vault, registers);
@@ -119,10 +128,14 @@ impl World {
     }
 
     pub(crate) async fn send(&self, from: Address, to: Address, input: Vec<u8>) -> TransactionReceipt {
+        self.send_with(from, to, input, 20_000_000).await
+    }
+
+    pub(crate) async fn send_with(&self, from: Address, to: Address, input: Vec<u8>, gas: u64) -> TransactionReceipt {
         let request = TransactionRequest::default()
             .with_from(from)
             .with_to(to)
-            .with_gas_limit(20_000_000)
+            .with_gas_limit(gas)
             .with_input(input);
         let sent = self.provider.send_transaction(request).await.unwrap();
         sent.get_receipt().await.unwrap()
@@ -136,10 +149,10 @@ impl World {
     }
 
     pub(crate) async fn call(&self, from: Address, to: Address, input: Vec<u8>) -> Result<Bytes, Bytes> {
-        self.call_within(20_000_000, from, to, input).await
+        self.call_with(from, to, input, 20_000_000).await
     }
 
-    async fn call_within(&self, gas: u64, from: Address, to: Address, input: Vec<u8>) -> Result<Bytes, Bytes> {
+    pub(crate) async fn call_with(&self, from: Address, to: Address, input: Vec<u8>, gas: u64) -> Result<Bytes, Bytes> {
         let request = TransactionRequest::default()
             .with_from(from)
             .with_to(to)
@@ -184,7 +197,7 @@ impl World {
 
     /// What such a transaction with so much gas answers, or is refused with.
     pub(crate) async fn run_within(&self, gas: u64, steps: Vec<(Address, Vec<u8>)>) -> Result<Bytes, Bytes> {
-        self.call_within(gas, ANYONE, self.vault, Self::script(steps)).await
+        self.call_with(ANYONE, self.vault, Self::script(steps), gas).await
     }
 
     pub(crate) fn enter(&self, scope: u8, action: Action) -> (Address, Vec<u8>) {
