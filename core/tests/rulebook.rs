@@ -26,6 +26,12 @@ fn condition(source: &str) -> Vec<u8> {
     rule(source).program
 }
 
+/// A condition with so many reads, none of which is another one again.
+fn reads(count: usize) -> String {
+    let read = |amount| format!("vault.convertToAssets({amount}) >= 5");
+    (1..=count).map(read).collect::<Vec<_>>().join(" && ")
+}
+
 fn state_rule(source: &str) -> Rule {
     Rule {
         scope: 1,
@@ -139,19 +145,16 @@ fn creation_code_returns_the_book() {
 /// Ten rules of thirty honest reads each close an action for good, whatever gas its callers send.
 #[test]
 fn rules_hooked_to_an_action_are_bounded_together() {
-    let costly = |action: Action| {
-        let reads = vec!["vault.totalAssets() >= 5"; 30].join(" && ");
-        Rule {
-            check: ActionSet::EMPTY.with(action),
-            ..state_rule(&reads)
-        }
+    let costly = |action: Action| Rule {
+        check: ActionSet::EMPTY.with(action),
+        ..state_rule(&reads(30))
     };
     let rules = |count: usize, action: Action| {
         let mut book = book();
         book.rules = vec![costly(action); count];
         book
     };
-    let one = u64::from(rule(&vec!["vault.totalAssets() >= 5"; 30].join(" && ")).gas_bound);
+    let one = u64::from(rule(&reads(30)).gas_bound);
     for action in [Action::Repay, Action::Withdraw] {
         assert!(rules(1, action).encode().is_ok());
         let error = rules(2, action).encode().unwrap_err();
@@ -335,8 +338,7 @@ fn each_fault_is_named() {
     assert_eq!(together(1, 3), call0(Problem::CallTooDear));
     assert_eq!(
         refused(|book| {
-            let reads = vec!["vault.totalAssets() >= 5"; 25].join(" && ");
-            book.containments[0].done = condition(&reads);
+            book.containments[0].done = condition(&reads(25));
         }),
         call0(Problem::CallTooDear)
     );
