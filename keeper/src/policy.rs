@@ -131,10 +131,9 @@ pub(crate) fn names(compiled: &CompiledConfig) -> Names {
 pub(crate) fn gas(compiled: &CompiledConfig) -> GasPlan {
     GasPlan {
         containments: compiled
-            .rulebook
-            .containments
-            .iter()
-            .map(|call| (call.scope, u64::from(call.gas)))
+            .call_costs()
+            .into_iter()
+            .map(|(scope, run, undo)| (scope, run.max(undo)))
             .collect(),
     }
 }

@@ -163,18 +163,25 @@ impl CompiledConfig {
         self.sets.iter().find(|set| set.id == id)
     }
 
+    /// Of each containment call its scope, and the most gas that making it and undoing it take, read-backs included.
+    pub fn call_costs(&self) -> Vec<(u8, u64, u64)> {
+        let Ok(view) = View::open(&self.code) else {
+            return Vec::new();
+        };
+        let cost = |index| {
+            let record = view.containment(index).ok()?;
+            let body = view.containment_body(&record).ok()?;
+            Some((record.scope, body.run_gas(record.gas), body.undo_gas(record.gas)))
+        };
+        (0..view.header().containments).filter_map(cost).collect()
+    }
+
     /// How many transactions it takes to contain the whole protocol, and to settle it, when every target uses all the gas that it may, in
     /// being read too. 0 without containment calls.
     pub fn containment_transactions(&self) -> usize {
-        let calls = View::open(&self.code).ok().into_iter().flat_map(|view| {
-            (0..view.header().containments).filter_map(move |index| {
-                let record = view.containment(index).ok()?;
-                let body = view.containment_body(&record).ok()?;
-                Some((body.run_gas(record.gas), body.undo_gas(record.gas)))
-            })
-        });
-        let (run, undo): (Vec<u64>, Vec<u64>) = calls.unzip();
-        transactions(&run).max(transactions(&undo))
+        let costs = self.call_costs();
+        let run = transactions(costs.iter().map(|(_, run, _)| *run));
+        run.max(transactions(costs.iter().map(|(_, _, undo)| *undo)))
     }
 
     /// Name of a scope.
@@ -184,14 +191,14 @@ impl CompiledConfig {
 }
 
 /// How many full transactions calls of so much gas each take, in order.
-fn transactions(costs: &[u64]) -> usize {
+fn transactions(costs: impl Iterator<Item = u64>) -> usize {
     let (mut count, mut left) = (0usize, 0u64);
     for cost in costs {
-        if *cost > left {
+        if count == 0 || cost > left {
             count = count.saturating_add(1);
             left = FULL_GAS.into();
         }
-        left = left.saturating_sub(*cost);
+        left = left.saturating_sub(cost);
     }
     count
 }

@@ -25,16 +25,16 @@ use crate::rules::scope_at;
 /// Gas limits of the keeper's transactions.
 #[derive(Debug, Clone, Default)]
 pub struct GasPlan {
-    /// Scope and gas of each containment call.
+    /// Scope of each containment call, and the most gas that it takes with its read-backs, made or undone.
     pub containments: Vec<(u8, u64)>,
 }
 
 impl GasPlan {
     /// What the guard's own work may cost, its rule's reads included.
     const BASE: u64 = 6_000_000;
-    /// Read-backs around a containment call.
-    const AROUND: u64 = 500_000;
-    /// Arbitrum takes no transaction above 32 million.
+    /// What the guard writes down around a containment call.
+    const AROUND: u64 = 100_000;
+    /// Arbitrum takes no transaction above 32 million. With so much the guard leaves over what does not suffice, instead of failing.
     const MOST: u64 = 28_000_000;
 
     /// Gas for raising `scope`. Raising the protocol's scope may run every call.
