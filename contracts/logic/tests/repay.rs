@@ -66,7 +66,7 @@ impl Random {
 
 /// One step of a sequence.
 fn step(world: &mut World, random: &mut Random, books: &[Address]) {
-    let scope = (random.below(3) & 0xff) as u8;
+    let scope = u8::try_from(random.below(3)).unwrap();
     match random.below(8) {
         0..=2 => {
             let (sender, most) = if random.below(4) == 0 {
@@ -74,14 +74,14 @@ fn step(world: &mut World, random: &mut Random, books: &[Address]) {
             } else {
                 (GUARDIAN, 5)
             };
-            let duration = (300 * (1 + random.below(most))) as u32;
+            let duration = u32::try_from(300 * (1 + random.below(most))).unwrap();
             attempt(world, sender, |guard| guard.contain(scope, 3, duration, B256::ZERO));
         }
         3..=4 => attempt(world, ANYONE, |guard| guard.retry_containment(scope)),
         5 => attempt(world, GUARDIAN, |guard| guard.queue_release(scope)),
         6 => attempt(world, GUARDIAN, |guard| guard.release(scope)),
         _ if random.below(10) == 0 => {
-            let book = books[random.below(2) as usize];
+            let book = books[usize::from(random.below(2) == 1)];
             attempt(world, GOVERNOR, |guard| guard.adopt_rulebook(book));
         }
         _ => {}
