@@ -475,7 +475,7 @@ async fn t13_short_acts_push_out_nothing_on_which_others_rely() {
         world.ok(ANYONE, ICordonGuard::settleCall { scope: MARKET }).await;
     }
     let record = world
-        .ask(ANYONE, ICordonGuard::incidentCall { incident })
+        .ask(ANYONE, ICordonGuard::incidentCall { number: incident })
         .await
         .unwrap();
     assert_eq!(record.scope, OTHER);
