@@ -9,7 +9,6 @@
 
 mod common;
 
-
 use common::parse;
 
 const FULL: &str = include_str!("data/full.toml");

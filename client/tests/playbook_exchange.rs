@@ -75,6 +75,7 @@ fn act() -> impl Strategy<Value = Act> {
             seconds()
         )
             .prop_map(|(scope, level, seconds)| Act::Contain { scope, level, seconds }),
+        "[a-z-]{1,12}".prop_map(|set| Act::ContainSet { set }),
         scope().prop_map(|scope| Act::Retry { scope }),
         (to(), text()).prop_map(|(to, text)| Act::Notify { to, text }),
         (to(), text()).prop_map(|(to, text)| Act::Page { to, text }),
