@@ -100,7 +100,7 @@ async fn a_guard_is_deployed_tried_sealed_and_operated() {
         state
             .programs
             .iter()
-            .all(|(_, left)| left.is_some_and(|seconds| seconds > 364 * 86_400))
+            .all(|program| program.time_left.is_some_and(|seconds| seconds > 364 * 86_400))
     );
     assert_eq!(state.scopes[0].level, Level::Normal);
     assert_eq!(state.rules.len(), 1);

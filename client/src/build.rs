@@ -43,29 +43,22 @@ pub enum BuildError {
     Program(#[from] ProgramError),
 }
 
+/// Names of the programs behind the gate, in the order in which the guard's ABI lists them.
+///
+/// `respond` answers breaches and hands on what is none of the others'; `hooks` answers hooks where the gate does not; `recover` leads
+/// out of incidents; `admin` is set-up and governance; `contain` contains by authority; `inspect` tells: views, evaluation, rehearsals.
+pub const PROGRAMS: [&str; 6] = ["respond", "hooks", "recover", "admin", "contain", "inspect"];
+
 /// The guard's programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifacts {
     /// The hot path; its account is the guard.
     pub gate: Program,
-    /// Answers breaches.
-    pub respond: Program,
-    /// Answers hooks where the gate does not.
-    pub hooks: Program,
-    /// Leads out of incidents.
-    pub recover: Program,
-    /// Administration and views.
-    pub admin: Program,
-    /// Contains by authority.
-    pub contain: Program,
+    /// Those behind it, in the order of [`PROGRAMS`].
+    pub behind_the_gate: [Program; PROGRAMS.len()],
 }
 
 impl Artifacts {
-    /// The programs behind the gate, in the order in which the guard names them: respond, hooks, recover, admin, contain.
-    pub fn behind_the_gate(&self) -> [&Program; 5] {
-        [&self.respond, &self.hooks, &self.recover, &self.admin, &self.contain]
-    }
-
     /// Reads and checks `NAME.bin` of each program in `directory`.
     pub fn load(directory: &Path) -> Result<Self, ProgramError> {
         let load = |name: &str| {
@@ -75,26 +68,23 @@ impl Artifacts {
                 ..program
             })
         };
+        let [respond, hooks, recover, admin, contain, inspect] = PROGRAMS;
         Ok(Self {
             gate: load("gate")?,
-            respond: load("respond")?,
-            hooks: load("hooks")?,
-            recover: load("recover")?,
-            admin: load("admin")?,
-            contain: load("contain")?,
+            behind_the_gate: [
+                load(respond)?,
+                load(hooks)?,
+                load(recover)?,
+                load(admin)?,
+                load(contain)?,
+                load(inspect)?,
+            ],
         })
     }
 
     /// All programs, the gate first.
-    pub const fn all(&self) -> [&Program; 6] {
-        [
-            &self.gate,
-            &self.respond,
-            &self.hooks,
-            &self.recover,
-            &self.admin,
-            &self.contain,
-        ]
+    pub fn all(&self) -> impl Iterator<Item = &Program> {
+        std::iter::once(&self.gate).chain(&self.behind_the_gate)
     }
 
     /// Where a project's build puts its programs.

@@ -7,6 +7,7 @@ use cordon_core::rule::{Class, Int, Unknown, Verdict};
 use cordon_core::stream::Stored;
 use cordon_core::{Level, anchor};
 
+use crate::build::PROGRAMS;
 use crate::chain::{ChainError, explain, explain_call};
 use crate::compile::CompiledConfig;
 use crate::config::Config;
@@ -23,8 +24,6 @@ pub struct GuardStatus {
     pub block: u64,
     /// Its time, Unix seconds.
     pub timestamp: u64,
-    /// Accounts of the programs behind the gate: respond, hooks, recover, admin, contain.
-    pub accounts: [Address; 5],
     /// The governor.
     pub governor: Address,
     /// A governor that was proposed; zero when none.
@@ -47,8 +46,19 @@ pub struct GuardStatus {
     pub streams: Vec<StreamState>,
     /// Every configured account with its role, and whether the guard agrees.
     pub roles: Vec<(Role, Address, bool)>,
-    /// Seconds until each program expires unless it is kept alive; `None` when it is not active.
-    pub programs: [(&'static str, Option<u64>); 6],
+    /// The gate, then the programs behind it.
+    pub programs: Vec<ProgramState>,
+}
+
+/// State of one program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramState {
+    /// Its name: `gate`, or one of [`PROGRAMS`].
+    pub name: &'static str,
+    /// Its account.
+    pub account: Address,
+    /// Seconds until it expires unless it is kept alive; `None` when it is not active.
+    pub time_left: Option<u64>,
 }
 
 /// State of one scope.
@@ -143,7 +153,6 @@ pub async fn status<P: Provider>(
         .call()
         .await
         .map_err(failed("reading the guard's programs"))?;
-    let [respond, hooks, recover, admin, contain] = accounts;
     let book = contract
         .rulebook()
         .block(at)
@@ -197,16 +206,19 @@ pub async fn status<P: Provider>(
         false => Vec::new(),
     };
     let arb_wasm = ArbWasm::new(ARB_WASM, provider);
-    let left = |account| {
-        let call = arb_wasm.programTimeLeft(account).block(at);
-        // A revert says that the program is not active; what else fails has failed above already.
-        async move { call.call().await.ok() }
-    };
+    let mut programs = Vec::new();
+    for (name, account) in std::iter::once(("gate", guard)).chain(PROGRAMS.into_iter().zip(accounts)) {
+        programs.push(ProgramState {
+            name,
+            account,
+            // A revert says that the program is not active; what else fails has failed above already.
+            time_left: arb_wasm.programTimeLeft(account).block(at).call().await.ok(),
+        });
+    }
     Ok(GuardStatus {
         guard,
         block: head.header.number,
         timestamp: head.header.timestamp,
-        accounts,
         governor: governor.current,
         proposed_governor: governor.proposed,
         governor_delay: governor.delay,
@@ -218,14 +230,7 @@ pub async fn status<P: Provider>(
         rules,
         streams,
         roles,
-        programs: [
-            ("gate", left(guard).await),
-            ("respond", left(respond).await),
-            ("hooks", left(hooks).await),
-            ("recover", left(recover).await),
-            ("admin", left(admin).await),
-            ("contain", left(contain).await),
-        ],
+        programs,
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use alloy::primitives::B256;
 use clap::Parser;
-use cordon_client::build::Artifacts;
+use cordon_client::build::{Artifacts, PROGRAMS};
 use cordon_client::deploy::{GuardOptions, deploy_guard, seal};
 
 use super::{ConfigArgs, root};
@@ -55,10 +55,7 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     let style = Style::of_stdout();
     let how = if deployment.created { "deployed" } else { "found" };
     println!("guard     {} ({how})", style.bold(&deployment.guard.to_string()));
-    for (name, account) in ["respond", "hooks", "recover", "admin", "contain"]
-        .iter()
-        .zip(deployment.programs)
-    {
+    for (name, account) in PROGRAMS.iter().zip(deployment.programs) {
         println!("{name:<9} {account}");
     }
     println!("rulebook  {} (code hash {})", deployment.rulebook, compiled.code_hash());

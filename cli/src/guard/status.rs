@@ -32,12 +32,6 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
         style.bold(&status.guard.to_string()),
         status.block
     );
-    for (name, account) in ["respond", "hooks", "recover", "admin", "contain"]
-        .iter()
-        .zip(status.accounts)
-    {
-        println!("{name:<9} {account}");
-    }
     let sealed = if status.is_sealed {
         style.green("sealed")
     } else {
@@ -60,12 +54,12 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
     };
     println!("rulebook  {}, {same}", status.rulebook);
     println!("heartbeat {}", heartbeat(status, style));
-    for (name, left) in status.programs {
-        let state = match left {
+    for program in &status.programs {
+        let state = match program.time_left {
             Some(seconds) => format!("active, expires in {} days", seconds / 86_400),
             None => style.red("not active"),
         };
-        println!("{name:<9} {state}");
+        println!("{:<9} {} {state}", program.name, program.account);
     }
     println!("{}", style.bold("roles"));
     for (role, account, granted) in &status.roles {

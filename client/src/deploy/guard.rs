@@ -10,7 +10,7 @@ use cordon_core::rulebook::init_code;
 use super::DeployError;
 use super::program::{deploy_at_fixed_address, fixed_address};
 use super::verify::{check_containment, check_contracts, verify_guard};
-use crate::build::Artifacts;
+use crate::build::{Artifacts, PROGRAMS};
 use crate::chain::{code, explain_call, send};
 use crate::compile::CompiledConfig;
 use crate::config::{Config, GuardConfig, format_duration};
@@ -41,8 +41,8 @@ impl Default for GuardOptions {
 pub struct Deployment {
     /// The guard: the gate's account.
     pub guard: Address,
-    /// The accounts of the programs behind the gate: respond, hooks, recover, admin, contain.
-    pub programs: [Address; 5],
+    /// The accounts of the programs behind the gate, in the order of [`PROGRAMS`].
+    pub programs: [Address; PROGRAMS.len()],
     /// The account of its rulebook.
     pub rulebook: Address,
     /// Whether the guard was made now, rather than found.
@@ -115,8 +115,8 @@ async fn deploy_programs<P: Provider>(
     artifacts: &Artifacts,
     options: GuardOptions,
 ) -> Result<(Address, bool), DeployError> {
-    let mut programs = [Address::ZERO; 5];
-    for (address, program) in programs.iter_mut().zip(artifacts.behind_the_gate()) {
+    let mut programs = [Address::ZERO; PROGRAMS.len()];
+    for (address, program) in programs.iter_mut().zip(&artifacts.behind_the_gate) {
         (*address, _) = deploy_at_fixed_address(provider, from, program, Default::default(), options.salt).await?;
     }
     let initialize = initialize_call(programs, from, config);
@@ -131,15 +131,15 @@ async fn predicted<P: Provider>(
     artifacts: &Artifacts,
     options: GuardOptions,
 ) -> Result<Address, DeployError> {
-    let mut programs = [Address::ZERO; 5];
-    for (address, program) in programs.iter_mut().zip(artifacts.behind_the_gate()) {
+    let mut programs = [Address::ZERO; PROGRAMS.len()];
+    for (address, program) in programs.iter_mut().zip(&artifacts.behind_the_gate) {
         *address = fixed_address(provider, program, &Bytes::new(), options.salt).await?;
     }
     let initialize = initialize_call(programs, from, config);
     fixed_address(provider, &artifacts.gate, &initialize, options.salt).await
 }
 
-fn initialize_call(programs: [Address; 5], governor: Address, config: &GuardConfig) -> Bytes {
+fn initialize_call(programs: [Address; PROGRAMS.len()], governor: Address, config: &GuardConfig) -> Bytes {
     let call = ICordonGuard::initializeCall {
         programs,
         governor,
@@ -148,8 +148,11 @@ fn initialize_call(programs: [Address; 5], governor: Address, config: &GuardConf
     call.abi_encode().into()
 }
 
-/// The accounts of the programs behind the gate: respond, hooks, recover, admin, contain.
-pub(super) async fn programs_of<P: Provider>(provider: &P, guard: Address) -> Result<[Address; 5], DeployError> {
+/// The accounts of the programs behind the gate, in the order of [`PROGRAMS`].
+pub(super) async fn programs_of<P: Provider>(
+    provider: &P,
+    guard: Address,
+) -> Result<[Address; PROGRAMS.len()], DeployError> {
     ICordonGuard::new(guard, provider)
         .programs()
         .call()

@@ -54,19 +54,13 @@ pub async fn verify_guard<P: Provider>(
 ) -> Result<(), DeployError> {
     let contract = ICordonGuard::new(guard, provider);
     let mut differences = Vec::new();
-    let [respond, hooks, recover, admin, contain] = programs_of(provider, guard).await?;
-    for (what, account, program) in [
-        ("gate", guard, artifacts.map(|a| &a.gate)),
-        ("respond program", respond, artifacts.map(|a| &a.respond)),
-        ("hooks program", hooks, artifacts.map(|a| &a.hooks)),
-        ("recover program", recover, artifacts.map(|a| &a.recover)),
-        ("admin program", admin, artifacts.map(|a| &a.admin)),
-        ("contain program", contain, artifacts.map(|a| &a.contain)),
-    ] {
+    let accounts = std::iter::once(guard).chain(programs_of(provider, guard).await?);
+    for (account, program) in accounts.zip(artifacts.iter().flat_map(|built| built.all())) {
         let found = keccak256(code(provider, account).await?);
-        if let Some(program) = program.filter(|program| program.code_hash() != found) {
+        if program.code_hash() != found {
             differences.push(format!(
-                "the {what} {account} has code hash {found}, built is {}",
+                "the program {} {account} has code hash {found}, built is {}",
+                program.name,
                 program.code_hash()
             ));
         }

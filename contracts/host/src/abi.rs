@@ -22,8 +22,8 @@ pub mod selector {
     pub const CONTAIN_SET: [u8; 4] = [0x98, 0x1e, 0xa7, 0xe1];
     /// `heartbeat()`
     pub const HEARTBEAT: [u8; 4] = [0x3d, 0xef, 0xb9, 0x62];
-    /// `initialize(address[5],address,uint32)`
-    pub const INITIALIZE: [u8; 4] = [0x70, 0xd2, 0xf6, 0x8c];
+    /// `initialize(address[6],address,uint32)`
+    pub const INITIALIZE: [u8; 4] = [0x41, 0x68, 0x68, 0x77];
     /// Error `NotRegistered(address)`
     pub const NOT_REGISTERED: [u8; 4] = [0xbf, 0xc6, 0xc3, 0x37];
     /// Error `NotInitialized()`

@@ -42,6 +42,8 @@ pub mod program {
     pub const HOOKS: u8 = 10;
     /// See [`super::CONTAIN`].
     pub const CONTAIN: u8 = 11;
+    /// See [`super::INSPECT`].
+    pub const INSPECT: u8 = 12;
 }
 
 /// Numbers of words that every response reads, see [`config`].
@@ -81,8 +83,10 @@ pub const ADMIN: B256 = config(program::ADMIN);
 pub const HOOKS: B256 = config(program::HOOKS);
 /// Address of the contain program; zero before `initialize`.
 pub const CONTAIN: B256 = config(program::CONTAIN);
+/// Address of the inspect program; zero before `initialize`.
+pub const INSPECT: B256 = config(program::INSPECT);
 /// Where the addresses of the programs behind the gate are, in the order of the ABI.
-pub const PROGRAMS: [B256; 5] = [LOGIC, HOOKS, RECOVER, ADMIN, CONTAIN];
+pub const PROGRAMS: [B256; 6] = [LOGIC, HOOKS, RECOVER, ADMIN, CONTAIN, INSPECT];
 
 /// The key with these last bytes.
 fn tagged<const N: usize>(tag: u8, fields: &[u8; N]) -> B256 {
@@ -417,6 +421,7 @@ mod tests {
             ADMIN,
             HOOKS,
             CONTAIN,
+            INSPECT,
             lock(),
             caller(&account),
             roles(&account),

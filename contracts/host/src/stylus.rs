@@ -57,11 +57,11 @@ mod hooks {
 }
 
 /// The running program's VM.
-pub type Stylus = Vm<true>;
+pub type Stylus = Vm<true, false>;
 
-/// The VM of a program that evaluates rules, or none (see [`Host::RULES`]).
+/// The VM of a program that evaluates rules, or none (see [`Host::RULES`]), with statistics or without ([`Host::STATISTICS`]).
 #[derive(Debug, Default)]
-pub struct Vm<const RULES: bool> {
+pub struct Vm<const RULES: bool, const STATISTICS: bool> {
     /// Bytes handed out by [`Vm::scratch`].
     used: usize,
 }
@@ -77,7 +77,7 @@ pub fn revert(data: &[u8]) -> ! {
 
 const PAGE: usize = 65_536;
 
-impl<const RULES: bool> Vm<RULES> {
+impl<const RULES: bool, const STATISTICS: bool> Vm<RULES, STATISTICS> {
     /// Copies the frame's calldata into `buffer`, which must be as long as the calldata is (the length that the VM passes
     /// to the entry point): a shorter one gets nothing and `false` is answered.
     pub fn read_args(&mut self, len: usize, buffer: &mut [u8]) -> bool {
@@ -117,8 +117,9 @@ impl<const RULES: bool> Vm<RULES> {
 
 // SAFETY (of every block below): the hooks read and write exactly the ranges that are passed: 20 bytes of an address,
 // 32 bytes of a word, or a slice with its own length.
-impl<const RULES: bool> Host for Vm<RULES> {
+impl<const RULES: bool, const STATISTICS: bool> Host for Vm<RULES, STATISTICS> {
     const RULES: bool = RULES;
+    const STATISTICS: bool = STATISTICS;
 
     fn sender(&self) -> Address {
         let mut out = Address::ZERO;

@@ -18,6 +18,8 @@ pub trait Host {
     /// Whether the program evaluates rules, which may look at the transaction and at what the guard stored. One that evaluates nothing but
     /// conditions on the state leaves that code out.
     const RULES: bool = true;
+    /// Whether it evaluates rules over statistics too. One that does not asks one that does.
+    const STATISTICS: bool = true;
 
     /// The caller of the running frame.
     fn sender(&self) -> Address;

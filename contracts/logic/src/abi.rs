@@ -303,8 +303,8 @@ impl<'a> Arguments<'a> {
     }
 
     /// The addresses of the programs behind the gate.
-    pub fn programs(&mut self) -> Answer<[Address; 5]> {
-        let mut programs = [Address::ZERO; 5];
+    pub fn programs(&mut self) -> Answer<[Address; 6]> {
+        let mut programs = [Address::ZERO; 6];
         for program in &mut programs {
             *program = self.address()?;
         }

@@ -28,11 +28,11 @@ const PROGRAM_PREFIXES: [[u8; 3]; 2] = [[0xef, 0xf0, 0x00], [0xef, 0xf0, 0x02]];
 const PROBE_GAS: u64 = 300_000;
 
 /// Most bytes that are looked at of what they answer.
-const PROBE_ANSWER: usize = 160;
+const PROBE_ANSWER: usize = 192;
 
 impl<H: Host> Guard<H> {
     /// Sets the guard up, once.
-    pub fn initialize(&mut self, programs: &[Address; 5], governor: Address, delay: u32) -> Answer<()> {
+    pub fn initialize(&mut self, programs: &[Address; 6], governor: Address, delay: u32) -> Answer<()> {
         if self.host.load(&layout::LOGIC) != B256::ZERO {
             return Err(refusal!(AlreadyInitialized));
         }
@@ -50,7 +50,7 @@ impl<H: Host> Guard<H> {
         self.set_ledger(&Ledger::default());
         self.host
             .store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
-        let [respond, hooks, recover, admin, contain] = programs;
+        let [respond, hooks, recover, admin, contain, inspect] = programs;
         emit!(
             self.host,
             Initialized,
@@ -60,6 +60,7 @@ impl<H: Host> Guard<H> {
             recover,
             admin,
             contain,
+            inspect,
             governor,
             delay
         );
@@ -252,34 +253,51 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    /// Replaces the programs, as one unit. They must show that they work together in this storage: programs that do not
-    /// would lock the guard for good.
-    pub fn set_logic(&mut self, programs: &[Address; 5]) -> Answer<()> {
+    /// Replaces the programs, as one unit, by those of which the announcement named the code: an account may get another code until the
+    /// announcement is due. They must show that they work together in this storage: programs that do not would lock the guard for good.
+    pub fn set_logic(&mut self, programs: &[Address; 6], announced: B256) -> Answer<()> {
         self.begin_governor_call()?;
-        let [respond, hooks, recover, admin, contain] = programs;
-        self.require_announced(&encode!(
-            &ICordonGuard::setLogicCall::SELECTOR,
+        let [respond, hooks, recover, admin, contain, inspect] = programs;
+        let shown = answer!(respond, hooks, recover, admin, contain, inspect);
+        let mut call = ICordonGuard::setLogicCall::SELECTOR.to_vec();
+        call.extend_from_slice(&shown);
+        call.extend_from_slice(announced.as_slice());
+        self.require_announced(&call)?;
+        let mut codes = Vec::new();
+        for program in programs {
+            codes.extend_from_slice(self.host.code_hash(program).as_slice());
+        }
+        let codes = self.host.keccak(&codes);
+        if codes != announced {
+            return Err(refusal!(WrongCode, respond, codes));
+        }
+        self.store_programs(programs)?;
+        emit!(
+            self.host,
+            LogicSet,
+            [respond],
             respond,
             hooks,
             recover,
             admin,
-            contain
-        ))?;
-        self.store_programs(programs)?;
-        emit!(self.host, LogicSet, [respond], respond, hooks, recover, admin, contain);
+            contain,
+            inspect
+        );
         self.host.flush(true);
-        // Asked as the gate will ask from now on: the new respond program must get to the two behind it, and the hooks and contain
-        // programs must answer. Run by delegation, but the governor has just given them all power over this storage.
-        let shown = answer!(respond, hooks, recover, admin, contain);
+        // Asked as the gate will ask from now on, and each what only it answers, by name. Run by delegation, but the governor has just given
+        // them all power over this storage.
         if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != (true, shown) {
+            return Err(refusal!(NotAProgram, inspect));
+        }
+        let asked = encode!(&ICordonGuard::noteIncidentCall::SELECTOR, u64::MAX, 0u8);
+        if self.probe(respond, &asked)? != (false, encode!(&ICordonGuard::UnknownIncident::SELECTOR, u64::MAX)) {
             return Err(refusal!(NotAProgram, admin));
         }
-        let now = self.host.now();
-        let asked = encode!(&ICordonGuard::haltedSecondsCall::SELECTOR, 0u8, now);
-        if self.probe(respond, &asked)? != (true, answer!(0u8)) {
+        let asked = encode!(&ICordonGuard::settleCall::SELECTOR, u8::MAX);
+        if self.probe(respond, &asked)? != (false, encode!(&ICordonGuard::BadScope::SELECTOR, u8::MAX)) {
             return Err(refusal!(NotAProgram, recover));
         }
-        // Asked what only the hooks program answers, and that by name: a gate in its place would hand it on to itself.
+        // A gate in the place of the hooks program would hand this on to itself.
         let asked = encode!(&ICordonGuard::isAllowedCall::SELECTOR, 0u8, Action::COUNT);
         if self.probe(hooks, &asked)? != (false, encode!(&ICordonGuard::BadAction::SELECTOR, Action::COUNT)) {
             return Err(refusal!(NotAProgram, hooks));
@@ -301,7 +319,7 @@ impl<H: Host> Guard<H> {
         Ok((success, answer))
     }
 
-    fn store_programs(&mut self, programs: &[Address; 5]) -> Answer<()> {
+    fn store_programs(&mut self, programs: &[Address; 6]) -> Answer<()> {
         for (key, program) in layout::PROGRAMS.iter().zip(programs) {
             self.require_program(program)?;
             self.host.store(key, &program.into_word());

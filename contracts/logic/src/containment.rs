@@ -58,20 +58,9 @@ impl Obstacle {
 
 impl<H: Host> Guard<H> {
     /// Re-evaluates a rule and, when it is breached, raises its scope. Answers the incident, 0 when it was only observed.
-    pub fn trip(&mut self, index: u16, witness: &[B256]) -> Answer<u64> {
-        self.require_unlocked()?;
-        let (current, code) = self.rulebook_in_force()?;
-        let view = open(&code)?;
-        match self.try_trip(&current, &view, index, witness)? {
-            Ok(tripped) => {
-                if let Some(scope) = tripped.raised {
-                    let share = Share::of(self.host.gas_left(), 1);
-                    self.respond_in(current.epoch, &view, scope, share, false)?;
-                }
-                Ok(tripped.incident.into())
-            }
-            Err(obstacle) => Err(obstacle.refusal(index)),
-        }
+    pub fn trip(&mut self, index: u16, witness: Vec<B256>) -> Answer<u64> {
+        let incidents = self.trip_many(&[index], &[witness])?;
+        Ok(incidents.first().copied().unwrap_or_default())
     }
 
     /// Trips several rules: each that is breached raises its scope, whatever the others say, and only when none could does the call
@@ -98,7 +87,8 @@ impl<H: Host> Guard<H> {
                 }
             };
             incidents.push(u64::from(tripped.incident));
-            raised.extend(tripped.raised.filter(|scope| !raised.contains(scope)));
+            // Not `contains`: its search for bytes is code that the program has no room for.
+            raised.extend(tripped.raised.filter(|scope| raised.iter().all(|other| other != scope)));
         }
         if let (Some((index, obstacle)), false) = (first, any) {
             return Err(obstacle.refusal(index));

@@ -91,21 +91,6 @@ pub fn hook<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
             guard.observe(&arguments.u8s()?)?;
             Ok(Vec::new())
         }
-        STREAM => guard.stream(arguments.u8()?),
-        EVALUATE => {
-            let (rule, witness) = (arguments.u16()?, arguments.words()?);
-            let mut data = Vec::new();
-            push(&mut data, &guard.evaluate(rule, &witness)?);
-            Ok(data)
-        }
-        EVALUATE_MANY => {
-            let (rules, witnesses) = arguments.rules()?;
-            let mut data = answer!(32u8, rules.len() as u64);
-            for (rule, witness) in rules.iter().zip(&witnesses) {
-                push(&mut data, &guard.evaluate(*rule, witness)?);
-            }
-            Ok(data)
-        }
         _ => Err(Refusal::malformed()),
     }
 }
@@ -150,7 +135,7 @@ pub fn respond<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Option<Vec
     match selector {
         TRIP => {
             let (rule, witness) = (arguments.u16()?, arguments.words()?);
-            Ok(Some(answer!(guard.trip(rule, &witness)?)))
+            Ok(Some(answer!(guard.trip(rule, witness)?)))
         }
         TRIP_MANY => {
             let (rules, witnesses) = arguments.rules()?;
@@ -183,10 +168,6 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
         RELEASE => guard.release(arguments.u8()?)?,
         SETTLE => guard.settle(arguments.u8()?)?,
         WRITE_OFF => guard.write_off(arguments.u8()?)?,
-        HALTED_SECONDS => return Ok(answer!(guard.halted_seconds(arguments.u8()?, arguments.u64()?)?)),
-        REHEARSE => guard.rehearse(arguments.u16()?)?,
-        REHEARSE_SET => guard.rehearse_set(&arguments.word()?)?,
-        HEALTH => return guard.health(),
         _ => return Err(Refusal::malformed()),
     }
     Ok(Vec::new())
@@ -195,13 +176,12 @@ pub fn recover<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
 /// Which program answers a call that is none of the respond program's functions: its place among [`layout::PROGRAMS`].
 pub(crate) const fn place_of(selector: u32) -> usize {
     match selector {
-        EVALUATE | EVALUATE_MANY | OBSERVE | STREAM => 1,
+        OBSERVE => 1,
+        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | WRITE_OFF => 2,
+        INITIALIZE | HEARTBEAT | SEAL | ANNOUNCE | CANCEL_ANNOUNCEMENT | SET_ROLE | PROPOSE_GOVERNOR
+        | ACCEPT_GOVERNOR | ADOPT_RULEBOOK | SET_LOGIC | NOTE_INCIDENT | JUDGE_INCIDENT => 3,
         RETRY_CONTAINMENT => 4,
-        QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | WRITE_OFF | HALTED_SECONDS | REHEARSE | REHEARSE_SET
-        | HEALTH => 2,
-        // Of a gate that is older than sets.
-        CONTAIN_SET => 4,
-        _ => 3,
+        _ => 5,
     }
 }
 
@@ -225,26 +205,57 @@ pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>
         PROPOSE_GOVERNOR => guard.propose_governor(arguments.address()?)?,
         ACCEPT_GOVERNOR => guard.accept_governor()?,
         ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?, arguments.word()?)?,
-        SET_LOGIC => guard.set_logic(&arguments.programs()?)?,
+        SET_LOGIC => {
+            let programs = arguments.programs()?;
+            guard.set_logic(&programs, arguments.word()?)?;
+        }
         NOTE_INCIDENT => guard.note_incident(arguments.u64()?, arguments.word()?)?,
         JUDGE_INCIDENT => guard.judge_incident(arguments.u64()?, arguments.flag()?)?,
-        _ => return show(guard, selector, arguments),
+        _ => return Err(Refusal::malformed()),
     }
     Ok(Vec::new())
 }
 
-/// The selector and the arguments.
-fn begin<'a, H: Host>(guard: &Guard<H>, input: &'a [u8]) -> Answer<(u32, Arguments<'a>)> {
-    let (selector, rest) = input.split_first_chunk::<4>().ok_or_else(Refusal::malformed)?;
-    if guard.host.has_value() {
-        return Err(Refusal::malformed());
+/// Answers a call of the inspect program, or refuses it with revert data. The guard takes no value.
+///
+/// # Errors
+/// [`Refusal`] with a custom error of the ABI; empty for calldata that is not of the ABI.
+pub fn inspect<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>> {
+    let (selector, mut arguments) = begin(guard, input)?;
+    let arguments = &mut arguments;
+    match selector {
+        EVALUATE => {
+            let (rule, witness) = (arguments.u16()?, arguments.words()?);
+            let mut data = Vec::new();
+            push(&mut data, &guard.evaluate(rule, &witness)?);
+            Ok(data)
+        }
+        EVALUATE_MANY => {
+            let (rules, witnesses) = arguments.rules()?;
+            let mut data = answer!(32u8, rules.len() as u64);
+            for (rule, witness) in rules.iter().zip(&witnesses) {
+                push(&mut data, &guard.evaluate(*rule, witness)?);
+            }
+            Ok(data)
+        }
+        STREAM => guard.stream(arguments.u8()?),
+        HEALTH => guard.health(),
+        REHEARSE => {
+            guard.rehearse(arguments.u16()?)?;
+            Ok(Vec::new())
+        }
+        REHEARSE_SET => {
+            guard.rehearse_set(&arguments.word()?)?;
+            Ok(Vec::new())
+        }
+        _ => show(guard, selector, arguments),
     }
-    Ok((u32::from_be_bytes(*selector), Arguments::new(rest)))
 }
 
 /// The views of the guard's state.
 fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>) -> Answer<Vec<u8>> {
     Ok(match selector {
+        HALTED_SECONDS => answer!(guard.halted_seconds(arguments.u8()?, arguments.u64()?)?),
         SCOPE_STATUS => {
             let of = guard.scope_status(arguments.u8()?)?;
             answer!(
@@ -277,8 +288,8 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
         LOGIC => answer!(guard.logic()),
         PROGRAMS => {
-            let [respond, hooks, recover, admin, contain] = guard.programs();
-            answer!(respond, hooks, recover, admin, contain)
+            let [respond, hooks, recover, admin, contain, inspect] = guard.programs();
+            answer!(respond, hooks, recover, admin, contain, inspect)
         }
         INCIDENT => guard.incident(arguments.u64()?)?,
         INCIDENTS => {
@@ -287,6 +298,15 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
         }
         _ => return Err(Refusal::malformed()),
     })
+}
+
+/// The selector and the arguments.
+fn begin<'a, H: Host>(guard: &Guard<H>, input: &'a [u8]) -> Answer<(u32, Arguments<'a>)> {
+    let (selector, rest) = input.split_first_chunk::<4>().ok_or_else(Refusal::malformed)?;
+    if guard.host.has_value() {
+        return Err(Refusal::malformed());
+    }
+    Ok((u32::from_be_bytes(*selector), Arguments::new(rest)))
 }
 
 /// ERC-165: the interface of the guard (all its selectors, one exclusive-ored with the other) and the one of this question.

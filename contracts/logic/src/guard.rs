@@ -258,17 +258,17 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    /// Evaluates a rule for who trips or releases. One over statistics is evaluated by the hooks program.
+    /// Evaluates a rule for who trips or releases. A program without statistics has those over them evaluated by the inspect program.
     #[inline(never)]
     pub(crate) fn verdict_of(&mut self, index: u16, body: RuleBody<'_>, witness: &[B256]) -> Answer<Evaluation> {
         let program = body.program();
-        if !program.uses_statistics() {
+        if H::STATISTICS || !program.uses_statistics() {
             let entries = &[];
             let inputs = Inputs {
                 params: witness,
                 entries,
             };
-            return self.check::<false>(&program, &inputs);
+            return self.check(&program, &inputs);
         }
         let mut input = encode!(
             &<ICordonGuard::evaluateCall as SolCall>::SELECTOR,
@@ -296,12 +296,8 @@ impl<H: Host> Guard<H> {
 
     /// Evaluates a program; want of gas is an error, not a verdict.
     #[inline(never)]
-    pub(crate) fn check<const LEARNT: bool>(
-        &mut self,
-        program: &Program<'_>,
-        inputs: &Inputs<'_>,
-    ) -> Answer<Evaluation> {
-        let mut reader = ChainReader::<_, LEARNT>::new(&mut self.host);
+    pub(crate) fn check(&mut self, program: &Program<'_>, inputs: &Inputs<'_>) -> Answer<Evaluation> {
+        let mut reader = ChainReader::new(&mut self.host);
         let evaluation = evaluate(program, inputs, &mut reader);
         match reader.starved {
             Some((needed, left)) => Err(refusal!(OutOfGasFloor, needed, left)),
@@ -311,7 +307,7 @@ impl<H: Host> Guard<H> {
 
     /// Whether a condition without witness holds now.
     pub(crate) fn holds(&mut self, program: &Program<'_>) -> Answer<Verdict> {
-        Ok(self.check::<false>(program, &Inputs::default())?.verdict)
+        Ok(self.check(program, &Inputs::default())?.verdict)
     }
 
     /// Runs another program on the same calldata. Before `initialize` there is none: that call names it.

@@ -57,9 +57,9 @@ impl<H: Host> Guard<H> {
     }
 
     /// The gate and the programs behind it.
-    fn all_programs(&self) -> [Address; 6] {
-        let [respond, hooks, recover, admin, contain] = self.programs();
-        [self.host.address(), respond, hooks, recover, admin, contain]
+    fn all_programs(&self) -> [Address; 7] {
+        let [respond, hooks, recover, admin, contain, inspect] = self.programs();
+        [self.host.address(), respond, hooks, recover, admin, contain, inspect]
     }
 
     /// Which programs are cached (bit per program, the gate first), and the hash of all that the guard is configured with.

@@ -198,7 +198,7 @@ impl<H: Host> Guard<H> {
         if entry_head(self.host.load_transient(&head_key), call).is_some() {
             return Ok(());
         }
-        let mut reader = ChainReader::<_, true>::keeping(&mut self.host, reserve(action));
+        let mut reader = ChainReader::keeping(&mut self.host, reserve(action));
         let value = evaluate_value(&body.entry(entry), &Inputs::default(), &mut reader);
         if let (Some((needed, left)), 0) = (reader.starved, reserve(action)) {
             return Err(refusal!(OutOfGasFloor, needed, left));
@@ -250,9 +250,9 @@ impl<H: Host> Guard<H> {
             entries: &entries,
         };
         if reserve == 0 {
-            return self.check::<true>(&body.program(), &inputs);
+            return self.check(&body.program(), &inputs);
         }
-        let mut reader = ChainReader::<_, true>::keeping(&mut self.host, reserve);
+        let mut reader = ChainReader::keeping(&mut self.host, reserve);
         Ok(evaluate(&body.program(), &inputs, &mut reader))
     }
 

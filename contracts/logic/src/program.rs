@@ -8,16 +8,20 @@ use alloc::{vec, vec::Vec};
 use cordon_host::{Host, Vm};
 
 /// Makes a crate the program that answers its calls with a function of [`Guard`] and calldata: entry point, allocator, panic
-/// handler. Natively it makes nothing. With `, conditions` it evaluates no rules (see `cordon_host::Host::RULES`).
+/// handler. Natively it makes nothing. With `, conditions` it evaluates no rules (see `cordon_host::Host::RULES`), with `, statistics` those
+/// over statistics too.
 #[macro_export]
 macro_rules! program {
     ($answer:path) => {
-        $crate::program!(@ $answer, true);
+        $crate::program!(@ $answer, true, false);
     };
     ($answer:path, conditions) => {
-        $crate::program!(@ $answer, false);
+        $crate::program!(@ $answer, false, false);
     };
-    (@ $answer:path, $rules:literal) => {
+    ($answer:path, statistics) => {
+        $crate::program!(@ $answer, true, true);
+    };
+    (@ $answer:path, $rules:literal, $statistics:literal) => {
         #[cfg(target_arch = "wasm32")]
         mod entry {
             #![allow(unsafe_code, unreachable_pub)]
@@ -35,7 +39,7 @@ macro_rules! program {
             /// Called by the VM with the length of the calldata; 0 is success, 1 a revert.
             #[no_mangle]
             pub extern "C" fn user_entrypoint(len: usize) -> usize {
-                cordon_logic::serve::<$rules>(len, $answer)
+                cordon_logic::serve::<$rules, $statistics>(len, $answer)
             }
         }
     };
@@ -43,7 +47,10 @@ macro_rules! program {
 
 /// Answers the frame's call; the program's status.
 #[cfg(target_arch = "wasm32")]
-pub fn serve<const RULES: bool>(len: usize, answer: fn(&mut Guard<Vm<RULES>>, &[u8]) -> Answer<Vec<u8>>) -> usize {
+pub fn serve<const RULES: bool, const STATISTICS: bool>(
+    len: usize,
+    answer: fn(&mut Guard<Vm<RULES, STATISTICS>>, &[u8]) -> Answer<Vec<u8>>,
+) -> usize {
     let mut vm = Vm::default();
     vm.declare_memory();
     let mut input = vec![0; len];

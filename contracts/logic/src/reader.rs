@@ -8,9 +8,8 @@ use cordon_host::{layout, CallKind, Host};
 /// Gas that a read may need beyond what its callee gets: the hook's own cost and the account access.
 const READ_OVERHEAD: u64 = 10_000;
 
-/// Reads through the VM. A read that lacks gas is not made: whoever chose the gas must not choose the verdict. `LEARNT` says whether it
-/// reads statistics: only the hooks program has their code, and others ask it ([`crate::Guard::verdict_of`]).
-pub(crate) struct ChainReader<'h, H, const LEARNT: bool> {
+/// Reads through the VM. A read that lacks gas is not made: whoever chose the gas must not choose the verdict.
+pub(crate) struct ChainReader<'h, H> {
     host: &'h mut H,
     /// Gas that must be left beyond what a read needs.
     reserve: u64,
@@ -18,7 +17,7 @@ pub(crate) struct ChainReader<'h, H, const LEARNT: bool> {
     pub(crate) starved: Option<(u64, u64)>,
 }
 
-impl<'h, H: Host, const LEARNT: bool> ChainReader<'h, H, LEARNT> {
+impl<'h, H: Host> ChainReader<'h, H> {
     /// A reader of the present state.
     pub(crate) fn new(host: &'h mut H) -> Self {
         Self::keeping(host, 0)
@@ -40,8 +39,8 @@ pub(crate) fn gas_needed(gas: u64) -> u64 {
     gas.saturating_add(gas / 63).saturating_add(READ_OVERHEAD)
 }
 
-impl<H: Host, const LEARNT: bool> Reader for ChainReader<'_, H, LEARNT> {
-    const STATISTICS: bool = LEARNT;
+impl<H: Host> Reader for ChainReader<'_, H> {
+    const STATISTICS: bool = H::STATISTICS;
 
     fn call(&mut self, target: Address, calldata: &[u8], gas: u64, word: u16) -> Result<B256, ReadError> {
         let (needed, left) = (gas_needed(gas).saturating_add(self.reserve), self.host.gas_left());

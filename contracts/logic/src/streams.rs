@@ -129,7 +129,7 @@ impl<H: Host> Guard<H> {
 
     /// The value of a stream now; want of gas is an error.
     fn read_stream(&mut self, program: &Program<'_>) -> Answer<Result<Int, Unknown>> {
-        let mut reader = ChainReader::<_, true>::new(&mut self.host);
+        let mut reader = ChainReader::new(&mut self.host);
         let value = evaluate_value(program, &Inputs::default(), &mut reader);
         if let Some((needed, left)) = reader.starved {
             return Err(refusal!(OutOfGasFloor, needed, left));

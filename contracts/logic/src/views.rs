@@ -40,7 +40,7 @@ impl<H: Host> Guard<H> {
     pub fn evaluate(&mut self, index: u16, witness: &[B256]) -> Answer<Evaluation> {
         let (_, code) = self.rulebook_in_force()?;
         let (_, body) = rule_for(&open(&code)?, index, witness)?;
-        let mut reader = ChainReader::<_, true>::new(&mut self.host);
+        let mut reader = ChainReader::new(&mut self.host);
         Ok(evaluate(
             &body.program(),
             &Inputs {
@@ -168,9 +168,9 @@ impl<H: Host> Guard<H> {
         self.address_at(&layout::LOGIC)
     }
 
-    /// The programs behind the gate: respond, hooks, recover, admin, contain.
+    /// The programs behind the gate: respond, hooks, recover, admin, contain, inspect.
     #[must_use]
-    pub fn programs(&self) -> [Address; 5] {
+    pub fn programs(&self) -> [Address; 6] {
         layout::PROGRAMS.map(|key| self.address_at(&key))
     }
 }

@@ -125,7 +125,7 @@ fn a_release_waits_a_quarter_of_an_hour_and_undoes_what_the_guard_did() {
 fn a_release_is_cancelled_by_a_guardian_or_a_trip_and_refused_while_a_rule_is_breached() {
     let mut world = World::new();
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     world.as_(GUARDIAN).queue_release(1).unwrap();
     world.as_(GUARDIAN).cancel_release(1).unwrap();
     assert_eq!(world.events::<Abi::ReleaseCancelled>()[0].by, GUARDIAN);
@@ -133,7 +133,7 @@ fn a_release_is_cancelled_by_a_guardian_or_a_trip_and_refused_while_a_rule_is_br
     world.as_(GUARDIAN).queue_release(1).unwrap();
     world.pass(60);
     // A level that holds for long enough is renewed all the same, because the rule is breached still.
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     assert_eq!(world.events::<Abi::ReleaseCancelled>()[0].by, ANYONE);
     world.as_(GUARDIAN).queue_release(1).unwrap();
     world.pass(900);

@@ -7,7 +7,7 @@ use alloy_primitives::{aliases::U24, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError};
 use common::{rules, Abi, World, ANYONE, BEATER, BOOK, GOVERNOR, GUARDIAN, KEEPER, LOGIC, PROGRAMS, START, VAULT};
 use cordon_host::mock::MockHost;
-use cordon_logic::{abi::Answer, administer, contain, hook, recover, respond, Guard};
+use cordon_logic::{abi::Answer, administer, contain, hook, inspect, recover, respond, Guard};
 
 /// What the programs do together: the gate knows hooks and containment, the respond program hands on what is none of its functions.
 fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
@@ -17,17 +17,26 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::releaseCall::SELECTOR,
         Abi::settleCall::SELECTOR,
         Abi::writeOffCall::SELECTOR,
-        Abi::haltedSecondsCall::SELECTOR,
     ];
     let hooks = [
         Abi::enterCall::SELECTOR,
         Abi::exitCall::SELECTOR,
         Abi::isAllowedCall::SELECTOR,
         Abi::levelOfCall::SELECTOR,
-        Abi::evaluateCall::SELECTOR,
-        Abi::evaluateManyCall::SELECTOR,
-        Abi::rehearseCall::SELECTOR,
-        Abi::healthCall::SELECTOR,
+    ];
+    let governance = [
+        Abi::initializeCall::SELECTOR,
+        Abi::heartbeatCall::SELECTOR,
+        Abi::sealCall::SELECTOR,
+        Abi::announceCall::SELECTOR,
+        Abi::cancelAnnouncementCall::SELECTOR,
+        Abi::setRoleCall::SELECTOR,
+        Abi::proposeGovernorCall::SELECTOR,
+        Abi::acceptGovernorCall::SELECTOR,
+        Abi::adoptRulebookCall::SELECTOR,
+        Abi::setLogicCall::SELECTOR,
+        Abi::noteIncidentCall::SELECTOR,
+        Abi::judgeIncidentCall::SELECTOR,
     ];
     if hooks.iter().any(|selector| input.starts_with(selector)) {
         return hook(guard, input);
@@ -43,7 +52,8 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
     match respond(guard, input)? {
         Some(data) => Ok(data),
         None if recovery.iter().any(|selector| input.starts_with(selector)) => recover(guard, input),
-        None => administer(guard, input),
+        None if governance.iter().any(|selector| input.starts_with(selector)) => administer(guard, input),
+        None => inspect(guard, input),
     }
 }
 
@@ -193,8 +203,15 @@ fn a_life_of_a_guard_through_its_abi() {
 #[test]
 fn governance_through_the_abi() {
     let mut world = World::new();
+    world.guard.host.contract(LOGIC, &[0xef, 0xf0, 0, 0], |_, input, _| {
+        common::probed(input, PROGRAMS)
+    });
     let calls = [
-        Abi::setLogicCall { programs: PROGRAMS }.abi_encode(),
+        Abi::setLogicCall {
+            programs: PROGRAMS,
+            codes: world.codes(&PROGRAMS),
+        }
+        .abi_encode(),
         Abi::adoptRulebookCall {
             book: BOOK,
             codeHash: cordon_host::Host::code_hash(&world.guard.host, &BOOK),
@@ -208,9 +225,6 @@ fn governance_through_the_abi() {
         }
         .abi_encode(),
     ];
-    world.guard.host.contract(LOGIC, &[0xef, 0xf0, 0, 0], |_, input, _| {
-        Ok(common::probed(input, PROGRAMS))
-    });
     for input in &calls {
         let missing: Abi::NotAnnounced = refused(&mut world, GOVERNOR, input);
         assert_eq!(

@@ -6,7 +6,8 @@ mod common;
 use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::SolCall;
 use common::{
-    rules, Abi, World, ADMIN, ANYONE, BOOK, CONTAIN, GOVERNOR, GUARDIAN, HOOKS, KEEPER, LOGIC, PROGRAMS, RECOVER, VAULT,
+    rules, Abi, World, ADMIN, ANYONE, BOOK, CONTAIN, GOVERNOR, GUARDIAN, HOOKS, INSPECT, KEEPER, LOGIC, PROGRAMS,
+    RECOVER, VAULT,
 };
 use cordon_core::rule::Verdict;
 use cordon_host::mock::MockHost;
@@ -25,17 +26,34 @@ fn set_up_happens_once_and_wants_a_program_and_a_governor() {
         host.data_account(RECOVER, &[0xef, 0xf0, 0, 0, 3]);
         host.data_account(HOOKS, &[0xef, 0xf0, 0, 0, 4]);
         host.data_account(CONTAIN, &[0xef, 0xf0, 0, 0, 5]);
+        host.data_account(INSPECT, &[0xef, 0xf0, 0, 0, 6]);
         host.data_account(BOOK, &[0x60, 0x00]);
         Guard::new(host)
     };
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[ANYONE, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 3600));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[BOOK, HOOKS, RECOVER, ADMIN, CONTAIN], GOVERNOR, 3600));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(
+        &[ANYONE, HOOKS, RECOVER, ADMIN, CONTAIN, INSPECT],
+        GOVERNOR,
+        3600,
+    ));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(
+        &[BOOK, HOOKS, RECOVER, ADMIN, CONTAIN, INSPECT],
+        GOVERNOR,
+        3600,
+    ));
     world.refused::<Abi::NotGovernor, _>(fresh().initialize(&PROGRAMS, Address::ZERO, 0));
     let short: Abi::DurationTooShort = world.refused(fresh().initialize(&PROGRAMS, GOVERNOR, 3599));
     assert_eq!((short.wanted, short.least), (3599, 3600));
     world.refused::<Abi::DurationBeyondRole, _>(fresh().initialize(&PROGRAMS, GOVERNOR, 31 * 24 * 3600));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ANYONE, CONTAIN], GOVERNOR, 3600));
-    world.refused::<Abi::NotAProgram, _>(fresh().initialize(&[LOGIC, HOOKS, RECOVER, ADMIN, ANYONE], GOVERNOR, 3600));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(
+        &[LOGIC, HOOKS, RECOVER, ANYONE, CONTAIN, INSPECT],
+        GOVERNOR,
+        3600,
+    ));
+    world.refused::<Abi::NotAProgram, _>(fresh().initialize(
+        &[LOGIC, HOOKS, RECOVER, ADMIN, ANYONE, INSPECT],
+        GOVERNOR,
+        3600,
+    ));
     fresh().initialize(&PROGRAMS, GOVERNOR, 3600).unwrap();
 }
 
@@ -62,7 +80,7 @@ fn once_sealed_what_loosens_waits_for_its_announcement() {
     for outcome in [
         world.as_(GOVERNOR).propose_governor(NEW),
         world.as_(GOVERNOR).adopt_rulebook(BOOK, B256::ZERO),
-        world.as_(GOVERNOR).set_logic(&PROGRAMS),
+        world.as_(GOVERNOR).set_logic(&PROGRAMS, B256::ZERO),
     ] {
         world.refused::<Abi::NotAnnounced, _>(outcome);
     }
@@ -77,10 +95,14 @@ fn an_announcement_can_be_taken_back_and_grows_stale() {
     world.as_refused::<Abi::NotGovernor, _>(KEEPER, |guard| guard.cancel_announcement(hash));
     world.as_(GUARDIAN).cancel_announcement(hash).unwrap();
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.cancel_announcement(hash));
-    let call = Abi::setLogicCall { programs: PROGRAMS };
+    let codes = world.codes(&PROGRAMS);
+    let call = Abi::setLogicCall {
+        programs: PROGRAMS,
+        codes,
+    };
     world.as_(GOVERNOR).announce(keccak256(call.abi_encode())).unwrap();
     world.pass(3600 + 14 * 24 * 3600 + 1);
-    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_logic(&PROGRAMS));
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_logic(&PROGRAMS, codes));
 }
 
 /// A thief with the governor's key revokes the guardian who would stop him, and waits.
@@ -188,12 +210,15 @@ fn a_governor_is_proposed_and_accepts() {
 fn programs_that_do_not_work_together_are_refused() {
     let mut world = World::new();
     let code = [0xef, 0xf0, 0, 0, 2];
-    let replace = |guard: &mut Guard<MockHost>| guard.set_logic(&[NEW, HOOKS, RECOVER, ADMIN, CONTAIN]);
-    world.announce(&Abi::setLogicCall {
-        programs: [NEW, HOOKS, RECOVER, ADMIN, CONTAIN],
-    });
-    world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
-    // In turn: does not run; answers nothing; does not get to the new admin program.
+    let programs = [NEW, HOOKS, RECOVER, ADMIN, CONTAIN, INSPECT];
+    world.guard.host.data_account(NEW, &code);
+    let codes = world.codes(&programs);
+    let replace = |guard: &mut Guard<MockHost>| guard.set_logic(&programs, codes);
+    world.announce(&Abi::setLogicCall { programs, codes });
+    // In turn: has another code than was announced, does not run, answers nothing, does not get to the new inspect program.
+    world.guard.host.data_account(NEW, &code[..4]);
+    let other: Abi::WrongCode = world.as_refused(GOVERNOR, replace);
+    assert_eq!((other.account, other.codeHash), (NEW, world.codes(&programs)));
     world.guard.host.contract(NEW, &code, |_, _, _| Err(Vec::new()));
     world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
     world.guard.host.data_account(NEW, &code);
@@ -203,22 +228,31 @@ fn programs_that_do_not_work_together_are_refused() {
     world
         .guard
         .host
-        .contract(NEW, &code, |_, input, _| Ok(common::probed(input, PROGRAMS)));
+        .contract(NEW, &code, |_, input, _| common::probed(input, PROGRAMS));
     world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
-    let programs = [NEW, HOOKS, RECOVER, ADMIN, CONTAIN];
+    // Nor one without an admin, or a recover program behind it.
+    for silent in [Abi::noteIncidentCall::SELECTOR, Abi::settleCall::SELECTOR] {
+        world.guard.host.contract(NEW, &code, move |_, input, _| {
+            if input.starts_with(&silent) {
+                return Err(Vec::new());
+            }
+            common::probed(input, programs)
+        });
+        world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
+    }
     world
         .guard
         .host
-        .contract(NEW, &code, move |_, input, _| Ok(common::probed(input, programs)));
-    world.as_(GOVERNOR).set_logic(&programs).unwrap();
+        .contract(NEW, &code, move |_, input, _| common::probed(input, programs));
+    world.as_(GOVERNOR).set_logic(&programs, codes).unwrap();
     world.done();
     assert_eq!(world.guard.programs(), programs);
 }
 
 #[test]
-fn what_the_respond_program_does_not_know_the_admin_program_answers() {
+fn what_the_respond_program_does_not_know_the_inspect_program_answers() {
     let mut world = World::new();
-    world.guard.host.contract(ADMIN, &[0xef, 0xf0, 0, 0], |_, input, _| {
+    world.guard.host.contract(INSPECT, &[0xef, 0xf0, 0, 0], |_, input, _| {
         if input.starts_with(&Abi::levelsCall::SELECTOR) {
             Ok(vec![7; 64])
         } else {
@@ -268,7 +302,7 @@ fn nobody_but_the_governor_administers() {
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.propose_governor(NEW));
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.accept_governor());
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.adopt_rulebook(BOOK, B256::ZERO));
-        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_logic(&PROGRAMS));
+        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_logic(&PROGRAMS, B256::ZERO));
     }
     assert!(world
         .as_(GOVERNOR)

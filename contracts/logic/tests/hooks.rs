@@ -129,7 +129,7 @@ fn a_breached_state_rule_reverts_until_its_level_governs() {
         .enter([2, 0, 0], INCREASE, &Address::ZERO, B256::ZERO)
         .unwrap();
     world.as_(VAULT).exit(other).unwrap();
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     world.as_refused::<Abi::ActionClosed, _>(VAULT, |guard| {
         guard.enter([1, 0, 0], INCREASE, &Address::ZERO, B256::ZERO)
     });

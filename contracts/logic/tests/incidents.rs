@@ -26,7 +26,7 @@ fn a_trip_is_recorded_from_breach_to_close() {
     let mut world = World::new();
     world.guard.host.block = 77;
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     assert_eq!(world.events::<Abi::IncidentContained>()[0].incident, 1);
     let opened = record(&mut world, 1);
     assert_eq!(
@@ -175,7 +175,7 @@ fn an_incident_writes_no_word_for_the_first_time() {
     let mut world = World::new();
     let before = world.guard.host.storage.clone();
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     world.as_(GUARDIAN).contain(2, 3, 600, B256::repeat_byte(7)).unwrap();
     world.done();
     for (key, word) in &world.guard.host.storage {

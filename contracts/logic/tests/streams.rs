@@ -130,9 +130,9 @@ fn anyone_observes_and_everybody_reads_the_same() {
     );
     let attempt = trade(&mut world);
     world.refused::<Abi::RuleBreached, _>(attempt);
-    assert_eq!(world.as_(ANYONE).trip(STEADY, &[]).unwrap(), 0);
+    assert_eq!(world.as_(ANYONE).trip(STEADY, vec![]).unwrap(), 0);
     world.pass(2);
-    assert!(world.as_(ANYONE).trip(STEADY, &[]).unwrap() > 0);
+    assert!(world.as_(ANYONE).trip(STEADY, vec![]).unwrap() > 0);
     world.done();
     assert_eq!(world.level(2), Level::ReduceOnly);
 }

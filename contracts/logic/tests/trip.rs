@@ -12,7 +12,7 @@ use cordon_host::{layout, CallKind};
 fn anyone_trips_a_breached_rule_and_the_market_is_closed() {
     let mut world = World::new();
     world.price.set(Some(101));
-    assert_eq!(world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap(), 1);
+    assert_eq!(world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap(), 1);
     let tripped = &world.events::<Abi::RuleTripped>()[0];
     assert_eq!(
         (
@@ -37,7 +37,7 @@ fn anyone_trips_a_breached_rule_and_the_market_is_closed() {
 fn the_level_is_stored_before_the_call_goes_out() {
     let mut world = World::new();
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     assert!(world.market.raised_seen.get());
     let call = world
         .guard
@@ -53,10 +53,10 @@ fn the_level_is_stored_before_the_call_goes_out() {
 fn a_second_trip_changes_and_spends_nothing() {
     let mut world = World::new();
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     world.pass(1);
     let before = world.guard.host.storage.clone();
-    assert_eq!(world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap(), 1);
+    assert_eq!(world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap(), 1);
     assert!(world.guard.host.logs.is_empty());
     assert!(world.guard.host.calls.is_empty());
     world.done();
@@ -67,12 +67,12 @@ fn a_second_trip_changes_and_spends_nothing() {
 fn renewal_needs_a_fresh_breach_and_half_of_the_time_gone() {
     let mut world = World::new();
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     world.pass(HOUR / 2 + 1);
     world.price.set(Some(100));
-    world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip(rules::PRICE, &[]));
+    world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip(rules::PRICE, vec![]));
     world.price.set(Some(101));
-    assert_eq!(world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap(), 1);
+    assert_eq!(world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap(), 1);
     let extended = &world.events::<Abi::LevelExtended>()[0];
     assert_eq!(extended.expiresAt, START + HOUR / 2 + 1 + HOUR);
     assert!(world.events::<Abi::IncidentOpened>().is_empty());
@@ -81,9 +81,9 @@ fn renewal_needs_a_fresh_breach_and_half_of_the_time_gone() {
 #[test]
 fn a_rule_that_holds_or_is_unknown_raises_nothing() {
     let mut world = World::new();
-    world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip(rules::PRICE, &[]));
+    world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip(rules::PRICE, vec![]));
     world.price.set(None);
-    let unknown: Abi::RuleUnknown = world.as_refused(ANYONE, |guard| guard.trip(rules::PRICE, &[]));
+    let unknown: Abi::RuleUnknown = world.as_refused(ANYONE, |guard| guard.trip(rules::PRICE, vec![]));
     assert_eq!((unknown.rule, unknown.reason), (0, 3));
     assert_eq!(world.level(1), Level::Normal);
 }
@@ -93,21 +93,21 @@ fn a_trip_starved_of_gas_is_an_error_and_not_a_verdict() {
     let mut world = World::new();
     world.price.set(Some(101));
     world.guard.host.gas = 100_000;
-    world.as_refused::<Abi::OutOfGasFloor, _>(ANYONE, |guard| guard.trip(rules::PRICE, &[]));
+    world.as_refused::<Abi::OutOfGasFloor, _>(ANYONE, |guard| guard.trip(rules::PRICE, vec![]));
 }
 
 #[test]
 fn a_spot_rule_needs_two_observations_two_seconds_apart() {
     let mut world = World::new();
     world.price.set(Some(101));
-    assert_eq!(world.as_(ANYONE).trip(rules::SPOT, &[]).unwrap(), 0);
+    assert_eq!(world.as_(ANYONE).trip(rules::SPOT, vec![]).unwrap(), 0);
     assert_eq!(world.events::<Abi::RuleObserved>()[0].rule, rules::SPOT);
     assert!(world.events::<Abi::LevelRaised>().is_empty());
     world.pass(1);
-    let soon: Abi::ObservedTooSoon = world.as_refused(ANYONE, |guard| guard.trip(rules::SPOT, &[]));
+    let soon: Abi::ObservedTooSoon = world.as_refused(ANYONE, |guard| guard.trip(rules::SPOT, vec![]));
     assert_eq!(soon.until, START + 2);
     world.pass(1);
-    assert_eq!(world.as_(ANYONE).trip(rules::SPOT, &[]).unwrap(), 1);
+    assert_eq!(world.as_(ANYONE).trip(rules::SPOT, vec![]).unwrap(), 1);
     world.done();
     assert_eq!(world.level(1), Level::ReduceOnly);
 }
@@ -116,9 +116,9 @@ fn a_spot_rule_needs_two_observations_two_seconds_apart() {
 fn an_old_observation_does_not_count() {
     let mut world = World::new();
     world.price.set(Some(101));
-    world.as_(ANYONE).trip(rules::SPOT, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::SPOT, vec![]).unwrap();
     world.pass(HOUR + 1);
-    assert_eq!(world.as_(ANYONE).trip(rules::SPOT, &[]).unwrap(), 0);
+    assert_eq!(world.as_(ANYONE).trip(rules::SPOT, vec![]).unwrap(), 0);
     assert_eq!(world.events::<Abi::RuleObserved>().len(), 1);
 }
 
@@ -126,24 +126,24 @@ fn an_old_observation_does_not_count() {
 fn a_witness_is_counted_and_reported() {
     let mut world = World::new();
     world.price.set(Some(101));
-    let wrong: Abi::WrongWitness = world.as_refused(ANYONE, |guard| guard.trip(rules::ACCOUNT, &[]));
+    let wrong: Abi::WrongWitness = world.as_refused(ANYONE, |guard| guard.trip(rules::ACCOUNT, vec![]));
     assert_eq!((wrong.expected.to::<u64>(), wrong.given.to::<u64>()), (1, 0));
     let account = ANYONE.into_word();
-    world.as_(ANYONE).trip(rules::ACCOUNT, &[account]).unwrap();
+    world.as_(ANYONE).trip(rules::ACCOUNT, vec![account]).unwrap();
     assert_eq!(world.events::<Abi::RuleTripped>()[0].witness, [account]);
     assert!(world.market.paused.get());
     assert!(world.market.closed.get(), "scope 0 runs the calls of all scopes");
     // A word that is no address is no witness.
     world.pass(3 * HOUR);
-    world.as_refused::<Abi::RuleUnknown, _>(ANYONE, |guard| guard.trip(rules::ACCOUNT, &[B256::repeat_byte(1)]));
+    world.as_refused::<Abi::RuleUnknown, _>(ANYONE, |guard| guard.trip(rules::ACCOUNT, vec![B256::repeat_byte(1)]));
 }
 
 #[test]
 fn only_state_rules_with_a_level_can_be_tripped() {
     let mut world = World::new();
-    world.as_refused::<Abi::RuleNotTrippable, _>(ANYONE, |guard| guard.trip(rules::STEADY, &[]));
-    world.as_refused::<Abi::RuleNotTrippable, _>(ANYONE, |guard| guard.trip(rules::SHADOW, &[]));
-    world.as_refused::<Abi::UnknownRule, _>(ANYONE, |guard| guard.trip(99, &[]));
+    world.as_refused::<Abi::RuleNotTrippable, _>(ANYONE, |guard| guard.trip(rules::STEADY, vec![]));
+    world.as_refused::<Abi::RuleNotTrippable, _>(ANYONE, |guard| guard.trip(rules::SHADOW, vec![]));
+    world.as_refused::<Abi::UnknownRule, _>(ANYONE, |guard| guard.trip(99, vec![]));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_call_that_pretends_or_reverts_is_reported_and_can_be_retried() {
         let mut world = World::new();
         world.price.set(Some(101));
         world.market.mood.set(mood);
-        world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+        world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
         let failed = &world.events::<Abi::ContainmentFailed>()[0];
         assert_eq!(
             failed.reason.as_ref(),
@@ -172,7 +172,7 @@ fn what_was_closed_before_is_not_needed_and_never_undone() {
     let mut world = World::new();
     world.price.set(Some(101));
     world.market.closed.set(true);
-    world.as_(ANYONE).trip(rules::PRICE, &[]).unwrap();
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
     assert_eq!(world.events::<Abi::ContainmentNotNeeded>()[0].call, calls::CLOSE);
     world.pass(4 * HOUR);
     world.as_(ANYONE).settle(1).unwrap();
@@ -186,7 +186,7 @@ fn trips_end_at_the_ceiling() {
     world.price.set(Some(101));
     let mut last = START;
     loop {
-        match world.as_(ANYONE).trip(rules::PRICE, &[]) {
+        match world.as_(ANYONE).trip(rules::PRICE, vec![]) {
             Ok(_) => last = world.guard.host.now,
             Err(refusal) => {
                 let reached: Abi::CeilingReached = world.refused(Err::<(), _>(refusal));
@@ -220,7 +220,7 @@ fn while_the_guard_calls_out_nobody_changes_its_state() {
         .host
         .transient
         .insert(layout::lock(), B256::with_last_byte(1));
-    world.as_refused::<Abi::Locked, _>(ANYONE, |guard| guard.trip(rules::PRICE, &[]));
+    world.as_refused::<Abi::Locked, _>(ANYONE, |guard| guard.trip(rules::PRICE, vec![]));
     world.as_refused::<Abi::Locked, _>(GUARDIAN, |guard| guard.contain(0, 3, 60, B256::ZERO));
     world.as_refused::<Abi::Locked, _>(ANYONE, |guard| guard.settle(0));
     world.as_refused::<Abi::Locked, _>(GUARDIAN, |guard| guard.release(0));

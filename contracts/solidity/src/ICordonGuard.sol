@@ -97,7 +97,7 @@ interface ICordonGuard {
     /// Whether the guard could do its work now.
     struct Health {
         uint64 heartbeatAge; // seconds since the latest heartbeat; the greatest number when there was none
-        uint64[6] timeLeft; // seconds until gate, respond, hooks, recover, admin and contain program expire; 0 when one cannot run
+        uint64[7] timeLeft; // seconds until gate, respond, hooks, recover, admin, contain and inspect program expire; 0 when one cannot run
         uint8 cached; // bit i: program i of these is in the cache of programs, so that entering it is cheap
         bytes32 rulebook; // code hash of the rulebook in force; zero when none
         bytes32 configuration; // keccak256(abi.encode(code hashes of the six programs, that of the rulebook, governor, delay))
@@ -232,8 +232,8 @@ interface ICordonGuard {
 
     /// Sets the guard up, once, in the transaction that deploys it. `programs` are those behind the gate: the one that answers
     /// breaches, to which the gate hands on what is none of the others', the one that answers hooks, the one that leads out of incidents,
-    /// the one for administration and views, and the one that contains by authority.
-    function initialize(address[5] calldata programs, address governor, uint32 governorDelay) external;
+    /// the one for administration, the one that contains by authority, and the one for views, evaluations and rehearsals.
+    function initialize(address[6] calldata programs, address governor, uint32 governorDelay) external;
 
     /// Ends set-up. From then on every call of the governor that loosens must have been announced `governorDelay` before.
     function seal() external;
@@ -257,8 +257,9 @@ interface ICordonGuard {
     /// is what is adopted.
     function adoptRulebook(address book, bytes32 codeHash) external;
 
-    /// Replaces the programs behind the gate, as one unit. The gate is never replaced.
-    function setLogic(address[5] calldata programs) external;
+    /// Replaces the programs behind the gate, as one unit, if `codes` is the keccak-256 of their six code hashes one after the other: what was
+    /// announced is what will run. They must answer each for its part. The gate is never replaced.
+    function setLogic(address[6] calldata programs, bytes32 codes) external;
 
     // ---------------------------------------------------------------- views
 
@@ -307,7 +308,7 @@ interface ICordonGuard {
     /// ERC-165: `type(ICordonGuard).interfaceId`, and the one of this function.
     function supportsInterface(bytes4 interfaceId) external view returns (bool);
     function logic() external view returns (address);
-    function programs() external view returns (address[5] memory);
+    function programs() external view returns (address[6] memory);
 
     /// Seconds since `since` in which the scope, or the whole protocol, was Halted: by so much a protocol moves deadlines and
     /// leaves out interest and funding. The latest 64 halts of the scope and of the protocol are told apart; earlier ones count one by one
@@ -370,7 +371,7 @@ interface ICordonGuard {
     event UndoWrittenOff(uint16 indexed call, uint64 indexed incident);
     event ReleaseQueued(uint8 indexed scope, uint64 releaseAt, address indexed by);
     event ReleaseCancelled(uint8 indexed scope, address indexed by);
-    event Initialized(address[5] programs, address governor, uint32 governorDelay);
+    event Initialized(address[6] programs, address governor, uint32 governorDelay);
     event Sealed();
     event Announced(bytes32 indexed actionHash, uint64 executableAt);
     event AnnouncementCancelled(bytes32 indexed actionHash);
@@ -378,7 +379,7 @@ interface ICordonGuard {
     event GovernorProposed(address indexed governor);
     event GovernorAccepted(address indexed governor);
     event RulebookAdopted(address indexed book, bytes32 codeHash);
-    event LogicSet(address indexed logic, address[5] programs);
+    event LogicSet(address indexed logic, address[6] programs);
     event Heartbeat(uint64 at);
     event StreamObserved(
         uint8 indexed stream, bool observedNegative, uint256 observed, bool freshNegative, uint256 fresh

@@ -189,10 +189,11 @@ async fn t17_a_hook_does_not_use_what_was_announced_for_the_governor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
     let world = World::sealed().await;
-    let [logic, hooks, recover, admin, contain] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let programs = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
     let calls = [
         ICordonGuard::setLogicCall {
-            programs: [logic, hooks, recover, admin, contain],
+            programs,
+            codes: world.codes(&programs).await,
         }
         .abi_encode(),
         ICordonGuard::adoptRulebookCall {
@@ -235,7 +236,7 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
     }
     // And it cannot set the guard up anew.
     let again = ICordonGuard::initializeCall {
-        programs: [logic, hooks, recover, admin, contain],
+        programs,
         governor: ANYONE,
         governorDelay: 0,
     };
@@ -249,22 +250,27 @@ async fn t21_a_stolen_governor_key_waits_and_a_guardian_stops_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_programs_that_do_not_work_together_cannot_brick_the_guard() {
     let world = World::sealed().await;
-    let [logic, hooks, recover, admin, contain] = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let [logic, hooks, recover, admin, contain, inspect] =
+        world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
     let wrong = [
-        [admin, hooks, recover, logic, contain],
-        [logic, hooks, admin, recover, contain],
-        [recover, hooks, recover, admin, contain],
-        [world.guard, hooks, recover, admin, contain],
-        [logic, hooks, recover, world.price, contain],
-        [logic, admin, recover, admin, contain],
-        [logic, world.guard, recover, admin, contain],
-        [logic, hooks, recover, admin, logic],
-        [logic, hooks, recover, admin, hooks],
-        [logic, hooks, recover, admin, world.guard],
+        [admin, hooks, recover, logic, contain, inspect],
+        [logic, hooks, admin, recover, contain, inspect],
+        [recover, hooks, recover, admin, contain, inspect],
+        [world.guard, hooks, recover, admin, contain, inspect],
+        [logic, hooks, recover, world.price, contain, inspect],
+        [logic, admin, recover, admin, contain, inspect],
+        [logic, world.guard, recover, admin, contain, inspect],
+        [logic, hooks, recover, admin, logic, inspect],
+        [logic, hooks, recover, admin, hooks, inspect],
+        [logic, hooks, recover, admin, world.guard, inspect],
+        [logic, hooks, recover, inspect, contain, admin],
+        [logic, hooks, recover, admin, contain, admin],
+        [logic, hooks, recover, admin, contain, logic],
     ];
-    let right = [logic, hooks, recover, admin, contain];
+    let right = [logic, hooks, recover, admin, contain, inspect];
     for programs in wrong.into_iter().chain([right]) {
-        let call = || ICordonGuard::setLogicCall { programs };
+        let codes = world.codes(&programs).await;
+        let call = || ICordonGuard::setLogicCall { programs, codes };
         let action_hash = keccak256(call().abi_encode());
         world
             .ok(

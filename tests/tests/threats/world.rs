@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, Bytes, U256, address, hex};
+use alloy::primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
@@ -125,6 +125,16 @@ impl World {
         let world = Self::new().await;
         world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
         world
+    }
+
+    /// What the announcement of programs names of their code.
+    pub(crate) async fn codes(&self, programs: &[Address]) -> B256 {
+        let mut hashes = Vec::new();
+        for program in programs {
+            let code = self.provider.get_code_at(*program).await.unwrap();
+            hashes.extend_from_slice(keccak256(code).as_slice());
+        }
+        keccak256(hashes)
     }
 
     pub(crate) async fn send(&self, from: Address, to: Address, input: Vec<u8>) -> TransactionReceipt {

@@ -35,7 +35,8 @@ pub const HOOKS: Address = Address::repeat_byte(0x6c);
 pub const RECOVER: Address = Address::repeat_byte(0x6b);
 pub const ADMIN: Address = Address::repeat_byte(0x6a);
 pub const CONTAIN: Address = Address::repeat_byte(0x6d);
-pub const PROGRAMS: [Address; 5] = [LOGIC, HOOKS, RECOVER, ADMIN, CONTAIN];
+pub const INSPECT: Address = Address::repeat_byte(0x6e);
+pub const PROGRAMS: [Address; 6] = [LOGIC, HOOKS, RECOVER, ADMIN, CONTAIN, INSPECT];
 pub const BOOK: Address = Address::repeat_byte(0x69);
 
 pub const START: u64 = 1_700_000_000;
@@ -266,6 +267,7 @@ impl World {
         host.data_account(LOGIC, &[0xef, 0xf0, 0, 0, 1]);
         host.data_account(ADMIN, &[0xef, 0xf0, 0, 0, 2]);
         host.data_account(RECOVER, &[0xef, 0xf0, 0, 0, 3]);
+        host.data_account(INSPECT, &[0xef, 0xf0, 0, 0, 6]);
         host.contract(HOOKS, &[0xef, 0xf0, 0, 0, 4], |_, input, _| {
             assert!(input.starts_with(&Abi::isAllowedCall::SELECTOR));
             Err(Abi::BadAction { action: 11 }.abi_encode())
@@ -420,14 +422,25 @@ impl World {
         self.guard.host.storage = before;
         error
     }
+
+    /// What the announcement of programs names of their code.
+    pub fn codes(&self, programs: &[Address]) -> B256 {
+        let hashes: Vec<_> = programs
+            .iter()
+            .map(|program| self.guard.host.code_hash(program))
+            .collect();
+        keccak256(hashes.concat())
+    }
 }
 
-/// What programs that work answer to the questions of `set_logic`.
-pub fn probed(input: &[u8], programs: [Address; 5]) -> Vec<u8> {
+/// What a respond program, with programs behind it that work, answers to the questions of `set_logic`.
+pub fn probed(input: &[u8], programs: [Address; 6]) -> Result<Vec<u8>, Vec<u8>> {
     if input.starts_with(&Abi::programsCall::SELECTOR) {
-        Abi::programsCall::abi_encode_returns(&programs)
+        Ok(Abi::programsCall::abi_encode_returns(&programs))
+    } else if input.starts_with(&Abi::noteIncidentCall::SELECTOR) {
+        Err(Abi::UnknownIncident { incident: u64::MAX }.abi_encode())
     } else {
-        assert!(input.starts_with(&Abi::haltedSecondsCall::SELECTOR));
-        vec![0; 32]
+        assert!(input.starts_with(&Abi::settleCall::SELECTOR));
+        Err(Abi::BadScope { scope: u8::MAX }.abi_encode())
     }
 }

@@ -31,7 +31,7 @@ impl Bench {
         println!("| question | answered by | gas, nothing cached | gas, programs cached |");
         println!("| --- | --- | ---: | ---: |");
         let feed = self.feed().await?;
-        let [respond, _, _, admin, _] = self.programs;
+        let [respond, .., inspect] = self.programs;
         let guard = self.guard;
         let level = ICordonGuard::levelOfCall { scope: CALM }.abi_encode();
         self.question("`levelOf(scope)`, all Normal", "gate", guard, level, &[])
@@ -53,10 +53,10 @@ impl Bench {
         let status = ICordonGuard::scopeStatusCall { scope: CALM }.abi_encode();
         self.question(
             "`scopeStatus(scope)`",
-            "gate, respond, admin",
+            "gate, respond, inspect",
             guard,
             status,
-            &[respond, admin],
+            &[respond, inspect],
         )
         .await?;
         let level = Feed::levelOfCall { guard, scope: CALM }.abi_encode();
@@ -84,17 +84,17 @@ impl Bench {
         println!("Questions about a scope that is contained, in the same way:\n");
         println!("| question | answered by | gas, nothing cached | gas, programs cached |");
         println!("| --- | --- | ---: | ---: |");
-        let [respond, hooks, _, admin, _] = self.programs;
+        let [respond, hooks, .., inspect] = self.programs;
         let level = ICordonGuard::levelOfCall { scope: RAISED }.abi_encode();
         self.question("`levelOf(scope)`", "gate, hooks", self.guard, level, &[hooks])
             .await?;
         let status = ICordonGuard::scopeStatusCall { scope: RAISED }.abi_encode();
         self.question(
             "`scopeStatus(scope)`",
-            "gate, respond, admin",
+            "gate, respond, inspect",
             self.guard,
             status,
-            &[respond, admin],
+            &[respond, inspect],
         )
         .await?;
         println!();

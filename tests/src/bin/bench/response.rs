@@ -106,7 +106,7 @@ impl Bench {
             call.abi_encode()
         };
         let mut rows = Vec::new();
-        let [respond, _, _, _, contain_program] = self.programs;
+        let [respond, _, _, _, contain_program, _] = self.programs;
         let mut measure = async |name: &'static str, from, program, input: Vec<u8>| {
             let receipt = self.send(from, self.guard, input.clone()).await?;
             rows.push((name, self.budget(&receipt, program, &input.into()).await?));

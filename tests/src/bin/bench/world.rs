@@ -10,7 +10,7 @@ use alloy::signers::local::coins_bip39::English;
 use alloy::signers::local::{MnemonicBuilder, PrivateKeySigner};
 use alloy::sol;
 use alloy::sol_types::SolCall;
-use cordon_client::build::Artifacts;
+use cordon_client::build::{Artifacts, PROGRAMS};
 use cordon_client::deploy::{GuardOptions, deploy_guard};
 use cordon_client::precompiles::ARB_WASM;
 use cordon_client::{CompiledConfig, Config};
@@ -45,7 +45,7 @@ pub(crate) struct Bench {
     pub(crate) provider: DynProvider,
     pub(crate) probe: Address,
     pub(crate) guard: Address,
-    pub(crate) programs: [Address; 5],
+    pub(crate) programs: [Address; PROGRAMS.len()],
     pub(crate) artifacts: Artifacts,
     pub(crate) root: PathBuf,
 }
