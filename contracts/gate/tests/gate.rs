@@ -225,7 +225,7 @@ fn before_set_up_only_initialize_gets_through() {
     };
     assert_eq!(refusal.as_slice(), ICordonGuard::NotInitialized {}.abi_encode());
     let initialize = ICordonGuard::initializeCall {
-        programs: [LOGIC, VAULT, VAULT, VAULT, VAULT],
+        programs: [LOGIC, VAULT, VAULT, VAULT, VAULT, VAULT],
         governor: VAULT,
         governorDelay: 1,
     }

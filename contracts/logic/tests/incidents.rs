@@ -7,10 +7,10 @@ use alloy_primitives::{keccak256, B256, U256};
 use alloy_sol_types::SolCall;
 use common::{rules, Abi, Mood, World, ANYONE, GOVERNOR, GUARDIAN, HOUR, KEEPER, START};
 use cordon_core::{incident::RING, Level};
-use cordon_logic::administer;
+use cordon_logic::inspect;
 
 fn record(world: &mut World, number: u64) -> Abi::Incident {
-    let data = administer(world.as_(ANYONE), &Abi::incidentCall { number }.abi_encode()).unwrap();
+    let data = inspect(world.as_(ANYONE), &Abi::incidentCall { number }.abi_encode()).unwrap();
     Abi::incidentCall::abi_decode_returns_validate(&data).unwrap()
 }
 
@@ -156,7 +156,7 @@ fn the_ring_forgets_what_is_over_and_keeps_what_is_open() {
     let open = record(&mut world, 1);
     assert!(open.scope == 1 && open.evidence == B256::repeat_byte(1) && open.closedAt == 0);
     for gone in [2, RING + 1] {
-        let refused = administer(
+        let refused = inspect(
             world.as_(ANYONE),
             &Abi::incidentCall { number: gone.into() }.abi_encode(),
         );

@@ -13,7 +13,8 @@ mod common;
 use alloy_primitives::{keccak256, Address, B256};
 use common::{book, calls, Abi, Mood, World, ANYONE, BOOK, GOVERNOR, GUARDIAN, VAULT};
 use cordon_core::{rule::Unknown, rulebook::Rulebook, Action, ActionSet};
-use cordon_host::layout;
+use cordon_host::{layout, Host};
+
 use cordon_logic::{abi::Refusal, Guard};
 
 type Mock = Guard<cordon_host::mock::MockHost>;
@@ -82,7 +83,10 @@ fn step(world: &mut World, random: &mut Random, books: &[Address]) {
         6 => attempt(world, GUARDIAN, |guard| guard.release(scope)),
         _ if random.below(10) == 0 => {
             let book = books[usize::from(random.below(2) == 1)];
-            attempt(world, GOVERNOR, |guard| guard.adopt_rulebook(book));
+            attempt(world, GOVERNOR, |guard| {
+                let hash = guard.host.code_hash(&book);
+                guard.adopt_rulebook(book, hash)
+            });
         }
         _ => {}
     }
@@ -97,7 +101,10 @@ fn repayment_is_closed_for_a_bounded_time_whatever_is_sent() {
         let code = paused_thrice().encode().unwrap();
         let thrice = Address::from_slice(&keccak256(&code)[..20]);
         world.guard.host.data_account(thrice, &code);
-        attempt(&mut world, GOVERNOR, |guard| guard.adopt_rulebook(thrice));
+        attempt(&mut world, GOVERNOR, |guard| {
+            let hash = guard.host.code_hash(&thrice);
+            guard.adopt_rulebook(thrice, hash)
+        });
         let mut closures: Vec<(u64, u64)> = Vec::new();
         for _ in 0..200 {
             for _ in 0..=random.below(3) {

@@ -13,7 +13,8 @@ use cordon_core::{
     stream::Spec,
     Action, ActionSet, Level,
 };
-use cordon_logic::hook;
+use cordon_host::Host;
+use cordon_logic::{hook, inspect};
 
 const SCOPES: [u8; 3] = [2, 0, 0];
 const PERIOD: u64 = 600;
@@ -247,13 +248,13 @@ fn a_rulebook_with_a_forged_name_of_a_stream_is_refused() {
 }
 
 #[test]
-fn the_hooks_program_answers_about_streams() {
+fn a_stream_is_observed_and_told_through_the_abi() {
     let mut world = world(0);
     world.pass(PERIOD);
     let input = Abi::observeCall { streams: vec![0] }.abi_encode();
     assert!(hook(world.as_(ANYONE), &input).unwrap().is_empty());
     world.done();
-    let data = hook(world.as_(ANYONE), &Abi::streamCall { index: 0 }.abi_encode()).unwrap();
+    let data = inspect(world.as_(ANYONE), &Abi::streamCall { index: 0 }.abi_encode()).unwrap();
     let of = Abi::streamCall::abi_decode_returns(&data).unwrap();
     assert!(of.known && of.observedAt > START);
 }
@@ -365,6 +366,9 @@ fn a_rulebook_whose_rule_judges_by_other_numbers_than_its_stream_is_refused() {
     code[of_rule + 24] ^= 1;
     let forged = Address::repeat_byte(0x77);
     world.guard.host.data_account(forged, &code);
-    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged));
+    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| {
+        let hash = guard.host.code_hash(&forged);
+        guard.adopt_rulebook(forged, hash)
+    });
     assert_eq!(refused.reason, 22);
 }

@@ -214,16 +214,19 @@ async fn a_set_cannot_be_changed_without_the_delay() {
     );
     let names = world.ask(ANYONE, ICordonGuard::containmentSetsCall {}).await.unwrap();
     assert_eq!(names, ["calm", "long", "strict", "slow", "stop"].map(name));
-    // A rulebook in which `calm` closes nothing but one scope for a second.
+    // A rulebook in which `calm` closes nothing but one scope for a minute.
     let weak = "[[containment_set]]\nid = \"calm\"\nreviewed = \"0x05050505050505050505050505050505050505050505050505050505050505ff\"\n\
-         contain = [{ scope = \"more\", level = \"Throttled\", for = \"1 second\" }]\n";
+         contain = [{ scope = \"more\", level = \"Throttled\", for = \"1 minute\" }]\n";
     let text = world.basis.clone() + weak;
     let compiled = Config::parse(&text, PathBuf::from("weak.toml"))
         .unwrap()
         .compile()
         .unwrap();
     let book: Address = create(&world.provider, Bytes::from(init_code(&compiled.code))).await;
-    let adopt = ICordonGuard::adoptRulebookCall { book };
+    let adopt = ICordonGuard::adoptRulebookCall {
+        book,
+        codeHash: compiled.code_hash(),
+    };
     let hash = keccak256(adopt.abi_encode());
     world
         .refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, adopt.clone())

@@ -9,7 +9,7 @@
     unreachable_pub
 )]
 
-use alloy_primitives::{keccak256, Address, U256};
+use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError, SolEvent};
 use cordon_core::{
     rule::{compile, Class, FunctionSig, Param, SymbolError, Symbols, Type},
