@@ -42,6 +42,8 @@ pub enum Actor {
     Guardian = 2,
     /// The timelocked owner.
     Governor = 3,
+    /// People who may tighten once, for longer, until the governor arms their seal again.
+    Seal = 4,
 }
 
 /// A budget of seconds that leaks back steadily.
@@ -116,6 +118,17 @@ pub const GOVERNOR: Bound = Bound {
     heartbeat: false,
 };
 
+/// Seal: any level for 72 hours, once: its use is its budget. Longer than the longest delay that a governor should have, so that what a
+/// guardian's day is too short for can be mended; short of the ceiling.
+pub const SEAL: Bound = Bound {
+    throttled: 3 * DAY,
+    reduce_only: 3 * DAY,
+    halted: 3 * DAY,
+    least: LEAST,
+    bucket: None,
+    heartbeat: false,
+};
+
 impl Actor {
     /// The actor's row of the table.
     #[must_use]
@@ -125,6 +138,7 @@ impl Actor {
             Actor::Keeper => &KEEPER,
             Actor::Guardian => &GUARDIAN,
             Actor::Governor => &GOVERNOR,
+            Actor::Seal => &SEAL,
         }
     }
 }
@@ -314,7 +328,8 @@ pub fn contain(state: ScopeState, bucket: Bucket, now: u64, request: &Request) -
         duration: request.duration,
         next_incident: request.next_incident,
         governor: matches!(request.actor, Actor::Governor),
-        budgeted: bound.bucket.is_some(),
+        // A seal is spent by its use.
+        budgeted: bound.bucket.is_some() || matches!(request.actor, Actor::Seal),
         elsewhere: request.elsewhere,
     };
     let (mut next, change) = state.raise(now, &raise)?;

@@ -211,11 +211,12 @@ impl Incident {
         let cause = closed >> CAUSE;
         let finding = if cause & RULE == 0 {
             Finding::Authority {
-                actor: match cause & 3 {
+                actor: match cause & 7 {
                     0 => Actor::Trip,
                     1 => Actor::Keeper,
                     2 => Actor::Guardian,
-                    _ => Actor::Governor,
+                    3 => Actor::Governor,
+                    _ => Actor::Seal,
                 },
                 evidence: second,
             }

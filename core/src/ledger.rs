@@ -33,7 +33,7 @@ impl Ledger {
         let spent = match actor {
             Actor::Guardian => self.guardian,
             Actor::Keeper => self.keeper,
-            Actor::Trip | Actor::Governor => 0,
+            Actor::Trip | Actor::Governor | Actor::Seal => 0,
         };
         Bucket { spent, at: self.at }
     }

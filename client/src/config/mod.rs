@@ -106,6 +106,8 @@ pub struct GuardConfig {
     pub keepers: Vec<Address>,
     /// Accounts with the heartbeat role.
     pub heartbeats: Vec<Address>,
+    /// Accounts with a seal: they contain once, for longer than a guardian may.
+    pub seals: Vec<Address>,
     /// Seconds between the governor's announcement of a loosening call and that call.
     pub governor_delay: u32,
     /// Most gas that a caller gives to one hook call (`_guardGas` in `Guarded.sol`).

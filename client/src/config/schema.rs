@@ -69,6 +69,8 @@ pub(super) struct RawGuard {
     pub(super) keepers: Vec<Text>,
     #[serde(default)]
     pub(super) heartbeats: Vec<Text>,
+    #[serde(default)]
+    pub(super) seals: Vec<Text>,
     pub(super) governor_delay: Option<Text>,
     pub(super) hook_gas: Option<u64>,
 }

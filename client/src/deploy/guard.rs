@@ -247,7 +247,13 @@ pub async fn ensure_roles<P: Provider>(
                 granted: true,
             };
             let change = format!("granting the role {role:?} to {account}");
-            govern(provider, from, guard, &change, call.abi_encode()).await?;
+            match govern(provider, from, guard, &change, call.abi_encode()).await {
+                // A seal that was used waits for its announcement, and nothing else waits for it.
+                Err(DeployError::Sealed { action_hash, .. }) if role == Role::Seal => {
+                    tracing::warn!(%account, %action_hash, "its seal was used; to arm it again the governor announces this hash");
+                }
+                other => other?,
+            }
         }
     }
     Ok(())
@@ -259,6 +265,7 @@ pub(crate) fn roles(config: &GuardConfig) -> Vec<(Role, Address)> {
         (Role::Guardian, &config.guardians),
         (Role::Keeper, &config.keepers),
         (Role::Heartbeat, &config.heartbeats),
+        (Role::Seal, &config.seals),
     ];
     all.into_iter()
         .flat_map(|(role, accounts)| accounts.iter().map(move |account| (role, *account)))

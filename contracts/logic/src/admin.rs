@@ -122,7 +122,7 @@ impl<H: Host> Guard<H> {
     /// governor's key must not be rid of those who can stop him before what he announces has come to its time.
     pub fn set_role(&mut self, number: u8, account: Address, granted: bool) -> Answer<()> {
         self.begin_governor_call()?;
-        if number > role::VETO {
+        if number > role::SEAL {
             return Err(Refusal::malformed());
         }
         if self.has_role_number(number, &account) == granted {

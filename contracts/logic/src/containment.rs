@@ -244,11 +244,22 @@ impl<H: Host> Guard<H> {
         if let (Some((scope, error)), false) = (first, any) {
             return Err(bound_refusal(scope, error));
         }
+        if actor == Actor::Seal && !raised.is_empty() {
+            self.break_seal();
+        }
         let share = Share::of(self.host.gas_left(), raised.len());
         for scope in &raised {
             self.respond_in(current.epoch, &view, *scope, share, false)?;
         }
         Ok(incidents)
+    }
+
+    /// Takes the caller's seal: what it has closed, in one call, is all that it closes until the governor arms it again.
+    fn break_seal(&mut self) {
+        let by = self.host.sender();
+        let bits = self.roles(&by);
+        self.set_roles(&by, bits & !(1 << role::SEAL));
+        emit!(self.host, RoleSet, [role::SEAL, by], false);
     }
 
     /// Runs the containment calls of a scope whose level was raised, and notes whether all have their effect: an incident that was
@@ -290,6 +301,8 @@ impl<H: Host> Guard<H> {
             Ok(Actor::Guardian)
         } else if has(role::KEEPER) {
             Ok(Actor::Keeper)
+        } else if has(role::SEAL) {
+            Ok(Actor::Seal)
         } else {
             Err(refusal!(MissingRole, role::KEEPER, caller))
         }

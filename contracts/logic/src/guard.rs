@@ -35,6 +35,8 @@ pub mod role {
     pub const HEARTBEAT: u8 = 2;
     /// Takes announcements back. Guardians get it, and lose it by an announcement only.
     pub const VETO: u8 = 3;
+    /// Tightens once, for longer; taken away by its use.
+    pub const SEAL: u8 = 4;
 }
 
 /// What is known of a rule, one word that is never zero.

@@ -135,7 +135,7 @@ impl<H: Host> Guard<H> {
     /// Whether an account has a role; no account has an unknown role.
     #[must_use]
     pub fn has_role(&self, role: u8, account: &Address) -> bool {
-        role <= role::VETO && self.has_role_number(role, account)
+        role <= role::SEAL && self.has_role_number(role, account)
     }
 
     /// The governor, the proposed one, the delay in seconds, and whether set-up is over.

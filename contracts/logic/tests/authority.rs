@@ -50,6 +50,33 @@ fn the_keepers_budget_is_two_hours_a_day_over_all_scopes() {
 }
 
 #[test]
+fn a_seal_is_broken_by_what_it_closes() {
+    let mut world = World::unsealed();
+    world.as_(GOVERNOR).set_role(4, ANYONE, true).unwrap();
+    world.as_(GOVERNOR).seal().unwrap();
+    world.done();
+    // Refused, or without effect: it is still whole.
+    world.as_refused::<Abi::DurationBeyondRole, _>(ANYONE, |guard| {
+        guard.contain(1, HALTED, 3 * 24 * 60 * MINUTE + 1, B256::ZERO)
+    });
+    world.as_(GUARDIAN).contain(1, HALTED, 60 * MINUTE, B256::ZERO).unwrap();
+    world.as_(ANYONE).contain(1, HALTED, MINUTE, B256::ZERO).unwrap();
+    world.done();
+    assert!(world.guard.has_role(4, &ANYONE));
+    // A batch is one use.
+    world
+        .as_(ANYONE)
+        .contain_many(&[1, 2], HALTED, 3 * 24 * 60 * MINUTE, B256::ZERO)
+        .unwrap();
+    let told = &world.events::<Abi::RoleSet>()[0];
+    assert!(told.role as u8 == 4 && told.account == ANYONE && !told.granted);
+    world.done();
+    assert_eq!((world.level(1), world.level(2)), (Level::Halted, Level::Halted));
+    world.as_refused::<Abi::MissingRole, _>(ANYONE, |guard| guard.contain(0, HALTED, MINUTE, B256::ZERO));
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_role(4, ANYONE, true));
+}
+
+#[test]
 fn without_a_fresh_heartbeat_the_keeper_has_no_power() {
     let mut world = World::new();
     world.pass(15 * 60 + 1);

@@ -36,12 +36,14 @@ interface ICordonGuard {
         Unknown
     }
 
-    /// `Guardian` tightens and releases after a delay, `Keeper` tightens briefly, `Heartbeat` only shows that the keeper lives.
+    /// `Guardian` tightens and releases after a delay, `Keeper` tightens briefly, `Heartbeat` only shows that the keeper lives, `Veto` takes
+    /// announcements back, `Seal` tightens once and for longer: its use revokes it, until the governor grants it again (announced).
     enum Role {
         Guardian,
         Keeper,
         Heartbeat,
-        Veto
+        Veto,
+        Seal
     }
 
     /// How a rehearsed containment call ended: with its effect, and its undo calls with theirs; its effect was there already; without
@@ -69,7 +71,8 @@ interface ICordonGuard {
         Trip,
         Keeper,
         Guardian,
-        Governor
+        Governor,
+        Seal
     }
 
     /// The record of an incident. Of a trip, `rule`, `observed` and `bound` are set (119 significant bits of the latter two, cut off

@@ -113,7 +113,7 @@ fn each_role_stops_at_its_row_of_the_table() {
 
 #[test]
 fn a_record_costs_keeper_and_guardian_a_minute() {
-    for actor in [Actor::Keeper, Actor::Guardian] {
+    for actor in [Actor::Keeper, Actor::Guardian, Actor::Seal] {
         let request = Request {
             actor,
             level: Level::Throttled,

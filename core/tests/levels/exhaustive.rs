@@ -87,7 +87,7 @@ impl World {
         let slot = match actor {
             Actor::Keeper => Some(0),
             Actor::Guardian => Some(1),
-            Actor::Trip | Actor::Governor => None,
+            Actor::Trip | Actor::Governor | Actor::Seal => None,
         };
         let request = Request {
             actor,

@@ -234,13 +234,13 @@ proptest! {
 
     #[test]
     fn every_level_ends_even_the_governors(
-        calls in prop::collection::vec((0u64..4_000_000, 0u8..4, level(), 1u32..3_000_000), 1..40),
+        calls in prop::collection::vec((0u64..4_000_000, 0u8..5, level(), 1u32..3_000_000), 1..40),
     ) {
         let mut state = ScopeState::default();
         let mut now = START;
         for (wait, actor, level, duration) in calls {
             now += wait;
-            let actor = [Actor::Trip, Actor::Keeper, Actor::Guardian, Actor::Governor][usize::from(actor)];
+            let actor = [Actor::Trip, Actor::Keeper, Actor::Guardian, Actor::Governor, Actor::Seal][usize::from(actor)];
             let duration = duration % (actor.bound().seconds(level).max(1) + 1);
             let request = Request { actor, level, duration, last_heartbeat: now, next_incident: 1, elsewhere: 0 };
             let Ok(outcome) = contain(state, Bucket::default(), now, &request) else { continue };

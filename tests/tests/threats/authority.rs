@@ -569,6 +569,63 @@ async fn t21_a_stolen_guardian_key_does_not_veto_for_ever() {
     world.node.stop().await.unwrap();
 }
 
+/// A seal's key is stolen: it closes everything once, and a guardian opens again. That it is used up is all that bounds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_seal_closes_once_until_it_is_armed_again() {
+    let world = World::new().await;
+    let arm = || ICordonGuard::setRoleCall {
+        role: Role::Seal,
+        account: ANYONE,
+        granted: true,
+    };
+    world.ok(GOVERNOR, arm()).await;
+    world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
+    let close = |scope, duration| contain(scope, Level::Halted, duration);
+    world
+        .refused::<_, ICordonGuard::DurationBeyondRole>(ANYONE, close(0, 3 * DAY + 1))
+        .await;
+    // What closes nothing uses nothing up.
+    world.ok(GUARDIAN, contain(MARKET, Level::Halted, HOUR)).await;
+    world.ok(ANYONE, contain(MARKET, Level::Halted, 60)).await;
+    world.ok(ANYONE, close(0, 3 * DAY)).await;
+    let armed = || {
+        world.ask(
+            ANYONE,
+            ICordonGuard::hasRoleCall {
+                role: Role::Seal,
+                account: ANYONE,
+            },
+        )
+    };
+    assert!(!armed().await.unwrap());
+    assert_eq!(world.level(OTHER).await, Level::Halted);
+    world
+        .refused::<_, ICordonGuard::MissingRole>(ANYONE, close(OTHER, DAY))
+        .await;
+    world
+        .refused::<_, ICordonGuard::MissingRole>(ANYONE, ICordonGuard::queueReleaseCall { scope: 0 })
+        .await;
+    world.ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: 0 }).await;
+    world.pass(901).await;
+    world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: 0 }).await;
+    assert_eq!(world.level(OTHER).await, Level::Normal);
+    // Arming it again loosens.
+    world.refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, arm()).await;
+    let action_hash = keccak256(arm().abi_encode());
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::announceCall {
+                actionHash: action_hash,
+            },
+        )
+        .await;
+    world.pass(HOUR).await;
+    world.ok(GOVERNOR, arm()).await;
+    assert!(armed().await.unwrap());
+    world.node.stop().await.unwrap();
+}
+
 /// The governor halts everything for weeks by mistake, while the price cannot be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_governors_mistake_is_undone_while_a_rule_is_unreadable() {

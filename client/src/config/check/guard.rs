@@ -99,6 +99,7 @@ impl Checker {
             guardians: self.accounts(&raw.guardians),
             keepers: self.accounts(&raw.keepers),
             heartbeats: self.accounts(&raw.heartbeats),
+            seals: self.accounts(&raw.seals),
             governor_delay: self.governor_delay(raw),
             hook_gas: raw.hook_gas.unwrap_or(HOOK_GAS),
         }
@@ -121,6 +122,7 @@ impl Checker {
             guardians: Vec::new(),
             keepers: Vec::new(),
             heartbeats: Vec::new(),
+            seals: Vec::new(),
             governor_delay: GOVERNOR_DELAY,
             hook_gas: HOOK_GAS,
         }
