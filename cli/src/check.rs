@@ -183,7 +183,12 @@ fn names(actions: ActionSet) -> String {
 /// What is kept of a stream.
 fn kept(spec: &Spec) -> String {
     match spec {
-        Spec::Anchor(spec) => format!("anchor, at most {} bps each time", spec.step),
+        Spec::Anchor(spec) => format!(
+            "anchor, {} to {}, at most {} bps each time",
+            spec.low.number(),
+            spec.high.number(),
+            spec.step
+        ),
         Spec::Baseline(spec) => {
             let number = |sample| spec.value(sample, 0).magnitude;
             let (low, high) = (number(spec.low), number(spec.high));

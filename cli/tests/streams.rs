@@ -18,7 +18,7 @@ const RULES: &str = r#"
 [[invariant]]
 id = "ether-anchored"
 scope = "protocol"
-rule = "eth(pool) <= anchor(eth(pool), 1 min) * 2"
+rule = "eth(pool) <= anchor(eth(pool), 1 min, 1e18, 10e18) * 2"
 robust = true
 level = "Halted"
 
@@ -50,7 +50,10 @@ async fn streams_are_observed_and_shown() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
     let checked = text(&["check", "--config", config]);
-    assert!(checked.contains("anchor, at most 1000 bps each time"), "{checked}");
+    assert!(
+        checked.contains("anchor, 1000000000000000000 to 10000000000000000000, at most 1000 bps each time"),
+        "{checked}"
+    );
     assert!(
         checked.contains("deviation 100000000000000000 to 800000000000000000")
             && checked.contains("warm after 24 observations"),
@@ -80,12 +83,17 @@ async fn streams_are_observed_and_shown() {
     );
     let first = observe();
     assert!(
-        first.contains("0 eth: observed 4000000000000000000; it counts once another one agrees"),
+        first.contains("0 eth: observed 4000000000000000000; it counts once another one agrees, 1 minute later"),
         "{first}"
     );
     assert!(first.contains("1 eth: observed 4000000000000000000"), "{first}");
     let again = observe();
-    assert_eq!(again.matches("due in").count(), 2, "{again}");
+    assert!(
+        again.contains("0 eth: 4000000000000000000 counts once an observation agrees, in ")
+            && again.contains("1 eth: due in"),
+        "{again}"
+    );
+    assert!(status().contains("eth: begins"), "{}", status());
     assert!(!again.contains("transaction"), "{again}");
     for count in 0..24 {
         chain.provider.anvil_increase_time(60).await.unwrap();
@@ -123,5 +131,67 @@ async fn streams_are_observed_and_shown() {
         "{frozen}"
     );
     assert!(status().contains("frozen while `protocol` is raised"));
+    chain.node.stop().await.unwrap();
+}
+
+/// Whoever observes first must not be a stranger: sealing makes the first observation, and is refused without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_is_sealed_only_once_its_streams_have_begun() {
+    let chain = Chain::start().await;
+    let path = chain.write_config(|text| text + RULES);
+    let config = path.to_str().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
+    let deploy = |more: &[&str]| {
+        let arguments = [
+            "guard",
+            "deploy",
+            "--config",
+            config,
+            "--root",
+            root,
+            "--unlocked",
+            &governor,
+        ];
+        run(&[&arguments, more].concat())
+    };
+    let first = deploy(&["--no-seal", "--write"]);
+    let told = String::from_utf8(first.stderr).unwrap();
+    assert!(
+        told.contains("stream 0 (eth) was never observed") && told.contains("Until then `ether-anchored` is Unknown"),
+        "{told}"
+    );
+    let guard = cordon_client::Config::load(&path).unwrap().guard.address.unwrap();
+    chain.grant(guard).await;
+
+    // A pool without any ether: the bounds of the rule begin at one.
+    let refused = deploy(&[]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(
+        told.contains("0 eth: its value is not within 1000000000000000000 and 10000000000000000000"),
+        "{told}"
+    );
+    let status = || text(&["guard", "status", "--config", config]);
+    assert!(status().contains("not sealed"), "{}", status());
+
+    let balance = U256::from(4_000_000_000_000_000_000_u64);
+    chain
+        .provider
+        .anvil_set_balance(common::PROTOCOL, balance)
+        .await
+        .unwrap();
+    let done = deploy(&[]);
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{told}");
+    assert!(
+        told.contains("stream 0 (eth) has begun; rules can compare with it in "),
+        "{told}"
+    );
+    assert!(
+        !status().contains("not sealed") && status().contains("eth: begins"),
+        "{}",
+        status()
+    );
     chain.node.stop().await.unwrap();
 }

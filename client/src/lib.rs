@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod guard;
 pub mod import;
 pub mod limiter;
+pub mod observe;
 pub mod operate;
 pub mod playbook;
 pub mod precompiles;

@@ -1,4 +1,4 @@
-//! What people do with a guard by hand: trip, contain, contain a set, release, settle, observe, heartbeat.
+//! What people do with a guard by hand: trip, contain, contain a set, release, settle, heartbeat.
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
@@ -7,7 +7,6 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use cordon_core::Level;
-use cordon_core::rule::Int;
 
 use crate::chain::{ChainError, code, explain, explain_call, send};
 use crate::compile::{RuleMeta, SetMeta};
@@ -325,38 +324,6 @@ pub async fn settle<P: Provider>(
     ))
 }
 
-/// An observation that the guard has made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// The stream, as the rulebook numbers it.
-    pub stream: u8,
-    /// The value that the guard has read.
-    pub value: Int,
-    /// What counts of it: the fresh value of an anchor, the clipped observation of statistics.
-    pub counted: Int,
-}
-
-/// Has the guard observe these streams. Those that are not due, frozen or unreadable are passed over, unless that is so of all. Returns
-/// the transaction and what was observed.
-pub async fn observe<P: Provider>(
-    provider: &P,
-    from: Address,
-    guard: Address,
-    streams: Vec<u8>,
-) -> Result<(B256, Vec<Observed>), ChainError> {
-    let call = ICordonGuard::observeCall { streams };
-    let receipt = order(provider, from, guard, "observing streams", call.abi_encode()).await?;
-    let observed = events::<ICordonGuard::StreamObserved>(&receipt, guard)
-        .into_iter()
-        .map(|event| Observed {
-            stream: event.stream,
-            value: Int::new(event.observedNegative, event.observed),
-            counted: Int::new(event.freshNegative, event.fresh),
-        })
-        .collect();
-    Ok((receipt.transaction_hash, observed))
-}
-
 /// Shows the guard that the keeper lives. Returns the transaction.
 pub async fn heartbeat<P: Provider>(provider: &P, from: Address, guard: Address) -> Result<B256, ChainError> {
     let call = ICordonGuard::heartbeatCall {};
@@ -365,7 +332,7 @@ pub async fn heartbeat<P: Provider>(provider: &P, from: Address, guard: Address)
         .transaction_hash)
 }
 
-async fn order<P: Provider>(
+pub(crate) async fn order<P: Provider>(
     provider: &P,
     from: Address,
     guard: Address,
@@ -383,7 +350,7 @@ async fn order<P: Provider>(
     .await
 }
 
-fn events<E: SolEvent>(receipt: &TransactionReceipt, guard: Address) -> Vec<E> {
+pub(crate) fn events<E: SolEvent>(receipt: &TransactionReceipt, guard: Address) -> Vec<E> {
     receipt
         .logs()
         .iter()

@@ -3,9 +3,10 @@
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
+use cordon_core::Level;
+use cordon_core::anchor::{self, Stage};
 use cordon_core::rule::{Class, Int, Unknown, Verdict};
 use cordon_core::stream::Stored;
-use cordon_core::{Level, anchor};
 
 use crate::build::PROGRAMS;
 use crate::chain::{ChainError, explain, explain_call};
@@ -106,6 +107,8 @@ pub struct StreamState {
     pub index: u8,
     /// What it reads, as `contract.function`.
     pub reads: Vec<String>,
+    /// The rules that compare with it.
+    pub rules: Vec<String>,
     /// What is stored.
     pub stored: Stored,
     /// The scope whose level freezes it, if one does.
@@ -268,6 +271,7 @@ pub async fn streams<P: Provider>(
         states.push(StreamState {
             index: stream.index,
             reads: stream.reads.clone(),
+            rules: stream.rules.clone(),
             stored: Stored::unpack(&stream.spec, first, second),
             frozen_by: raised
                 .iter()
@@ -276,6 +280,31 @@ pub async fn streams<P: Provider>(
         });
     }
     Ok(states)
+}
+
+impl StreamState {
+    /// Seconds until rules can compare with it, if it is observed whenever it is due and what is read agrees; 0 when they can now.
+    #[must_use]
+    pub fn known_in(&self, now: u64) -> u64 {
+        if self.stored.is_known(now) {
+            return 0;
+        }
+        match &self.stored {
+            Stored::Anchor(spec, anchor) => {
+                let period = u64::from(spec.period);
+                let next = anchor.agrees_at(spec).saturating_sub(now);
+                match anchor.stage {
+                    Stage::Empty => period.saturating_mul(2),
+                    Stage::Seeding => next.saturating_add(period),
+                    Stage::Fresh | Stage::Anchored => next,
+                }
+            }
+            Stored::Baseline(spec, baseline) => {
+                let missing = spec.warm_up().saturating_sub(baseline.count());
+                u64::from(missing).saturating_mul(spec.spacing.into())
+            }
+        }
+    }
 }
 
 async fn rules<P: Provider>(

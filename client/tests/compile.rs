@@ -9,10 +9,11 @@
 
 mod common;
 
-use alloy::primitives::address;
+use alloy::primitives::{U256, address};
 use alloy::sol_types::SolCall;
 use cordon_client::{CompiledConfig, Config};
-use cordon_core::rule::Class;
+use cordon_core::incident::Reading;
+use cordon_core::rule::{Class, Int};
 use cordon_core::rulebook::Rulebook;
 use cordon_core::stream::Spec;
 use cordon_core::{Action, Level};
@@ -339,14 +340,22 @@ vault = { address = "0x00000000000000000000000000000000000000a9", abi = "erc4626
     let rule = |id: &str, scope: &str, rule: &str| {
         format!("[[invariant]]\nid = \"{id}\"\nscope = \"{scope}\"\nrule = \"{rule}\"\nlevel = \"ReduceOnly\"\n")
     };
-    let hour = "vault.totalAssets() <= anchor(vault.totalAssets(), 1 hour) * 2";
-    let day = "vault.totalAssets() <= anchor(vault.totalAssets(), 1 day, 20 %) * 4";
+    let hour = "vault.totalAssets() <= anchor(vault.totalAssets(), 1 hour, 1e6, 1e30) * 2";
+    let day = "vault.totalAssets() <= anchor(vault.totalAssets(), 1 day, 1e6, 1e30, step: 20 %) * 4";
     let rules = [
         rule("a", "market", hour),
         rule("b", "market", day),
         rule("c", "other", day),
     ];
-    let anchor = |period, step| Spec::Anchor(cordon_core::anchor::Spec { period, step });
+    let bound = |digits: usize| Reading::new(&Int::from(U256::from(10).pow(U256::from(digits))));
+    let anchor = |period, step| {
+        Spec::Anchor(cordon_core::anchor::Spec {
+            period,
+            step,
+            low: bound(6),
+            high: bound(30),
+        })
+    };
     let compiled = compile(&(BASE.to_owned() + &rules.concat())).unwrap();
     let [first, second] = compiled.streams.as_slice() else {
         panic!("{:?}", compiled.streams)

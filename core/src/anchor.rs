@@ -5,6 +5,11 @@
 //! anchor, and the new fresh value is the median of the old one, the observation before and the present one, so that no single
 //! observation moves it, and no further from the old one than [`Spec::step`] for each period that has passed. Whoever observes, and
 //! however often, moves the anchor by no more than that.
+//!
+//! There is no old value to begin with, so the beginning is guarded otherwise. The first observation is a candidate. One that agrees with
+//! it counts a period later, not before; one that contradicts it takes its place at any time. So a lie that lasts for a transaction, or for
+//! two a period apart, begins nothing while one honest observer looks in between; at worst it makes the beginning wait. And nothing outside
+//! of the hard bounds of the definition is ever stored, whoever observes and however long he makes the lie last.
 
 use crate::bounds::OBSERVATION_GAP;
 use crate::incident::Reading;
@@ -31,6 +36,9 @@ const WHOLE: u64 = 10_000;
 /// Names a stream: the first half of the Keccak-256 of its definition ([`crate::stream::Spec::definition`]).
 pub type StreamId = B128;
 
+/// Bytes of the encoded bounds of a stream.
+pub const BOUNDS_BYTES: usize = 32;
+
 /// How a stream is observed. The value that is observed is a program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spec {
@@ -38,13 +46,40 @@ pub struct Spec {
     pub period: u32,
     /// Most that the stored value moves per period, in basis points of itself: 1 to [`MAX_STEP`].
     pub step: u16,
+    /// Least value that is ever stored.
+    pub low: Reading,
+    /// Greatest value that is ever stored, more than the least.
+    pub high: Reading,
 }
 
 impl Spec {
-    /// Whether period and step are within their ranges.
+    /// Whether period and step are within their ranges, and the bounds a range, each written in the one way there is.
     #[must_use]
-    pub const fn is_valid(&self) -> bool {
-        self.period >= MIN_PERIOD && self.period <= MAX_PERIOD && self.step >= 1 && self.step <= MAX_STEP
+    pub fn is_valid(&self) -> bool {
+        let (low, high) = (self.low.number(), self.high.number());
+        self.period >= MIN_PERIOD
+            && self.period <= MAX_PERIOD
+            && self.step >= 1
+            && self.step <= MAX_STEP
+            && low < high
+            && Reading::new(&low) == self.low
+            && Reading::new(&high) == self.high
+    }
+
+    /// Whether a value may be stored.
+    #[must_use]
+    pub fn admits(&self, value: &Int) -> bool {
+        *value >= self.low.number() && *value <= self.high.number()
+    }
+
+    /// The bounds as bytes: the least, the greatest (16 each).
+    #[must_use]
+    pub fn bounds(&self) -> [u8; BOUNDS_BYTES] {
+        let mut bytes = [0; BOUNDS_BYTES];
+        let (low, high) = bytes.split_at_mut(BOUNDS_BYTES / 2);
+        low.copy_from_slice(&self.low.to_bytes());
+        high.copy_from_slice(&self.high.to_bytes());
+        bytes
     }
 }
 
@@ -76,7 +111,7 @@ pub enum Stage {
     /// Nothing was observed.
     #[default]
     Empty = 0,
-    /// One observation waits for another one that agrees with it.
+    /// One observation waits for another one, a period later, that agrees with it.
     Seeding = 1,
     /// The fresh value is known.
     Fresh = 2,
@@ -111,6 +146,17 @@ pub struct TooSoon {
     pub due: u64,
 }
 
+/// Why an observation is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// It came too soon.
+    #[error(transparent)]
+    TooSoon(#[from] TooSoon),
+    /// The value lies outside of [`Spec::low`] and [`Spec::high`]: it is a lie, or the bounds are out of date.
+    #[error("the value lies outside of the bounds of its stream")]
+    OutOfBounds,
+}
+
 impl Anchor {
     /// The stored value, when it is known at `now`: stored at least a period ago, and not too long ago.
     ///
@@ -137,27 +183,41 @@ impl Anchor {
         self.fresh.number()
     }
 
-    /// When the next observation may be taken.
+    /// When the next observation may be taken. Of a candidate ([`Stage::Seeding`]) when one may that contradicts it; see [`Self::agrees_at`].
     #[must_use]
     pub fn due(&self, spec: &Spec) -> u64 {
-        let wait = match self.stage {
-            Stage::Empty => return 0,
-            Stage::Seeding => OBSERVATION_GAP,
-            Stage::Fresh | Stage::Anchored => spec.period.into(),
-        };
-        self.at.saturating_add(wait)
+        match self.stage {
+            Stage::Empty => 0,
+            Stage::Seeding => self.at.saturating_add(OBSERVATION_GAP),
+            Stage::Fresh | Stage::Anchored => self.agrees_at(spec),
+        }
+    }
+
+    /// When an observation may be taken that agrees with the latest one: a period after it.
+    #[must_use]
+    pub fn agrees_at(&self, spec: &Spec) -> u64 {
+        self.at.saturating_add(spec.period.into())
+    }
+
+    /// The value that waits for another one which agrees with it.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Int> {
+        (self.stage == Stage::Seeding).then(|| self.raw.number())
     }
 
     /// What is stored after `observed` was read at `now`. Time that goes back counts as too soon.
     ///
     /// # Errors
-    /// [`TooSoon`] when no observation is due.
-    pub fn observe(&self, spec: &Spec, observed: &Int, now: u64) -> Result<Self, TooSoon> {
+    /// [`NotTaken`] when no observation is due, or the value is not within the bounds.
+    pub fn observe(&self, spec: &Spec, observed: &Int, now: u64) -> Result<Self, NotTaken> {
         let (now, due) = (now & MAX_TIME, self.due(spec));
         if now < due {
-            return Err(TooSoon { due });
+            return Err(TooSoon { due }.into());
         }
         let raw = Reading::new(observed);
+        if !spec.admits(&raw.number()) {
+            return Err(NotTaken::OutOfBounds);
+        }
         let taken = Anchor {
             at: now,
             period: spec.period,
@@ -172,6 +232,10 @@ impl Anchor {
             },
             // One observation alone seeds nothing: whoever made it chose the moment.
             Stage::Seeding if !before.near(raw.number(), spec.step) => taken,
+            Stage::Seeding if now < self.agrees_at(spec) => {
+                let due = self.agrees_at(spec);
+                return Err(TooSoon { due }.into());
+            }
             Stage::Seeding => Anchor {
                 stage: Stage::Fresh,
                 fresh: self.raw,

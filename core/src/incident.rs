@@ -105,7 +105,7 @@ impl Finding {
 }
 
 /// A number in half a word: sign, exponent, and the highest bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reading(u128);
 
 impl Reading {
@@ -132,6 +132,18 @@ impl Reading {
     #[must_use]
     pub(crate) const fn from_limbs([low, high]: [u64; 2]) -> Self {
         Reading(low as u128 | (high as u128) << 64)
+    }
+
+    /// As encoded, the highest byte first.
+    #[must_use]
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// From what [`Self::to_bytes`] made.
+    #[must_use]
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Reading(u128::from_be_bytes(bytes))
     }
 
     /// The number that is kept.

@@ -1,7 +1,7 @@
 //! Streams: values that a guard reads by itself and stores over time, so that rules have a past to compare with. One of two kinds: an
 //! anchor ([`crate::anchor`]), or statistics ([`crate::baseline`]).
 
-use crate::anchor::{self, Anchor, TooSoon};
+use crate::anchor::{self, Anchor, NotTaken};
 use crate::baseline::{self, Baseline};
 use crate::rule::Int;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ pub enum Spec {
 impl Spec {
     /// Whether all its numbers are within their ranges.
     #[must_use]
-    pub const fn is_valid(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         match self {
             Spec::Anchor(spec) => spec.is_valid(),
             Spec::Baseline(spec) => spec.check().is_ok(),
@@ -35,8 +35,8 @@ impl Spec {
         }
     }
 
-    /// The bytes whose hash names the stream that observes the value of `program`: period (4), step (2), program of an anchor; six zeros,
-    /// [`baseline::Spec::to_bytes`], program of statistics. Two rulebooks with the same stream share what was stored, whatever its number
+    /// The bytes whose hash names the stream that observes the value of `program`: period (4), step (2), [`anchor::Spec::bounds`],
+    /// program of an anchor; six zeros, [`baseline::Spec::to_bytes`], program of statistics. Two rulebooks with the same stream share what was stored, whatever its number
     /// in them.
     #[must_use]
     pub fn definition(&self, program: &[u8]) -> Vec<u8> {
@@ -45,6 +45,7 @@ impl Spec {
             Spec::Anchor(spec) => {
                 definition.extend_from_slice(&spec.period.to_be_bytes());
                 definition.extend_from_slice(&spec.step.to_be_bytes());
+                definition.extend_from_slice(&spec.bounds());
             }
             Spec::Baseline(spec) => {
                 definition.extend_from_slice(&[0; 6]);
@@ -96,12 +97,21 @@ impl Stored {
     /// What is stored after `observed` was read at `now`. Time that goes back counts as too soon.
     ///
     /// # Errors
-    /// [`TooSoon`] when no observation is due.
-    pub fn observe(&self, observed: &Int, now: u64) -> Result<Self, TooSoon> {
+    /// [`NotTaken`] when no observation is due, or the value is not one that may be stored.
+    pub fn observe(&self, observed: &Int, now: u64) -> Result<Self, NotTaken> {
         Ok(match self {
             Stored::Anchor(spec, anchor) => Stored::Anchor(*spec, anchor.observe(spec, observed, now)?),
             Stored::Baseline(spec, baseline) => Stored::Baseline(*spec, baseline.observe(spec, observed, now)?),
         })
+    }
+
+    /// Of an anchor that begins: the value that waits for another one which agrees, and when such a one counts.
+    #[must_use]
+    pub fn candidate(&self) -> Option<(Int, u64)> {
+        match self {
+            Stored::Anchor(spec, anchor) => anchor.candidate().map(|value| (value, anchor.agrees_at(spec))),
+            Stored::Baseline(..) => None,
+        }
     }
 
     /// Whether rules know of it at `now`.

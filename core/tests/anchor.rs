@@ -11,7 +11,8 @@ mod common;
 
 use alloy_primitives::{Address, B256, U256};
 use common::{Chain, error, rule};
-use cordon_core::anchor::{Anchor, CATCH_UP, STALE, Spec, Stage, StreamId, key};
+use cordon_core::anchor::{Anchor, CATCH_UP, NotTaken, STALE, Spec, Stage, StreamId, TooSoon, key};
+use cordon_core::incident::Reading;
 use cordon_core::rule::program::op;
 use cordon_core::rule::{Class, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate};
 use cordon_core::rulebook::{Problem, Rule, Rulebook, ScopeKind, Stream};
@@ -19,10 +20,19 @@ use cordon_core::stream;
 use cordon_core::{Action, ActionSet, Level};
 use proptest::prelude::*;
 
-const SPEC: Spec = Spec {
-    period: 600,
-    step: 1_000,
-};
+/// The stream of `anchor(…, 10 min, 0, 1e30)`.
+fn spec() -> Spec {
+    bounded(&int(0), &Int::from(U256::from(10).pow(U256::from(30))))
+}
+
+fn bounded(low: &Int, high: &Int) -> Spec {
+    Spec {
+        period: 600,
+        step: 1_000,
+        low: Reading::new(low),
+        high: Reading::new(high),
+    }
+}
 const T0: u64 = 1_700_000_000;
 
 fn int(value: u64) -> Int {
@@ -32,34 +42,69 @@ fn int(value: u64) -> Int {
 /// A stream that has been observed at one value for so long that its anchor is known at [`T0`].
 fn settled(value: u64) -> Anchor {
     let mut anchor = Anchor::default();
-    for at in [T0 - 1_206, T0 - 1_200, T0 - 600] {
-        anchor = anchor.observe(&SPEC, &int(value), at).unwrap();
+    for at in [T0 - 1_800, T0 - 1_200, T0 - 600] {
+        anchor = anchor.observe(&spec(), &int(value), at).unwrap();
     }
-    anchor = anchor.observe(&SPEC, &int(value), T0).unwrap();
+    anchor = anchor.observe(&spec(), &int(value), T0).unwrap();
     assert_eq!(anchor.value(T0), Ok(int(value)));
     anchor
 }
 
+fn too_soon(due: u64) -> NotTaken {
+    NotTaken::TooSoon(TooSoon { due })
+}
+
 #[test]
-fn an_anchor_is_known_a_period_after_two_observations_that_agree() {
+fn an_anchor_is_known_a_period_after_two_observations_that_agree_a_period_apart() {
     let empty = Anchor::default();
-    assert_eq!((empty.value(T0), empty.due(&SPEC)), (Err(Unknown::NotStored), 0));
-    let one = empty.observe(&SPEC, &int(1_000), T0).unwrap();
-    assert_eq!((one.stage, one.due(&SPEC)), (Stage::Seeding, T0 + 2));
-    assert_eq!(one.observe(&SPEC, &int(1_000), T0 + 1).unwrap_err().due, T0 + 2);
-    // One that does not agree takes its place, and waits for another one.
-    let other = one.observe(&SPEC, &int(5_000), T0 + 2).unwrap();
-    assert_eq!(other.stage, Stage::Seeding);
-    let two = other.observe(&SPEC, &int(5_100), T0 + 4).unwrap();
+    assert_eq!((empty.value(T0), empty.due(&spec())), (Err(Unknown::NotStored), 0));
+    let one = empty.observe(&spec(), &int(5_000), T0).unwrap();
+    assert_eq!((one.stage, one.candidate()), (Stage::Seeding, Some(int(5_000))));
+    assert_eq!((one.due(&spec()), one.agrees_at(&spec())), (T0 + 2, T0 + 600));
+    assert_eq!(one.observe(&spec(), &int(9), T0 + 1), Err(too_soon(T0 + 2)));
+    for at in [T0 + 2, T0 + 599] {
+        assert_eq!(one.observe(&spec(), &int(5_100), at), Err(too_soon(T0 + 600)));
+    }
+    let two = one.observe(&spec(), &int(5_100), T0 + 600).unwrap();
     assert_eq!(
-        (two.stage, two.fresh(), two.due(&SPEC)),
-        (Stage::Fresh, int(5_000), T0 + 604)
+        (two.stage, two.fresh(), two.due(&spec()), two.candidate()),
+        (Stage::Fresh, int(5_000), T0 + 1_200, None)
     );
-    assert_eq!(two.value(T0 + 604), Err(Unknown::NotStored));
-    assert!(two.observe(&SPEC, &int(5_000), T0 + 603).is_err());
-    let three = two.observe(&SPEC, &int(5_000), T0 + 604).unwrap();
-    assert_eq!(three.value(T0 + 604), Ok(int(5_000)));
-    assert_eq!(three.since, T0 + 4);
+    assert_eq!(two.value(T0 + 1_200), Err(Unknown::NotStored));
+    assert!(two.observe(&spec(), &int(5_000), T0 + 1_199).is_err());
+    let three = two.observe(&spec(), &int(5_000), T0 + 1_200).unwrap();
+    assert_eq!(three.value(T0 + 1_200), Ok(int(5_000)));
+    assert_eq!(three.since, T0 + 600);
+}
+
+/// Two lies a period apart begin nothing while somebody honest looks in between: what contradicts a candidate takes its place at once.
+#[test]
+fn a_candidate_is_contradicted_at_any_time() {
+    let lie = Anchor::default().observe(&spec(), &int(100_000), T0).unwrap();
+    let honest = lie.observe(&spec(), &int(100), T0 + 2).unwrap();
+    assert_eq!((honest.stage, honest.candidate()), (Stage::Seeding, Some(int(100))));
+    let again = honest.observe(&spec(), &int(100_000), T0 + 600).unwrap();
+    assert_eq!((again.stage, again.candidate()), (Stage::Seeding, Some(int(100_000))));
+    assert_eq!(again.agrees_at(&spec()), T0 + 1_200);
+    let settled = honest.observe(&spec(), &int(101), T0 + 602).unwrap();
+    assert_eq!((settled.stage, settled.fresh()), (Stage::Fresh, int(100)));
+}
+
+#[test]
+fn nothing_outside_of_the_bounds_is_stored_at_any_stage() {
+    let spec = bounded(&int(50), &int(200));
+    let mut anchor = Anchor::default();
+    for at in [T0, T0 + 600, T0 + 1_200, T0 + 1_800] {
+        for lie in [int(49), int(201), Int::new(true, U256::from(100)), Int::from(U256::MAX)] {
+            assert_eq!(anchor.observe(&spec, &lie, at), Err(NotTaken::OutOfBounds));
+        }
+        // It took no turn: the honest observation of the same moment counts.
+        anchor = anchor.observe(&spec, &int(100), at).unwrap();
+    }
+    assert_eq!(anchor.value(T0 + 1_800), Ok(int(100)));
+    for (at, within) in [(T0 + 2_400, 50), (T0 + 3_000, 200)] {
+        assert!(anchor.observe(&spec, &int(within), at).is_ok());
+    }
 }
 
 #[test]
@@ -74,24 +119,24 @@ fn an_anchor_is_between_one_and_two_periods_old_and_too_old_one_is_not_known() {
     assert_eq!(anchor.value(anchor.since + 599), Err(Unknown::NotStored));
     // After an outage the next observation makes the old fresh value the anchor, which is too old; the one after that is known.
     let later = T0 + 100 * 600;
-    let next = anchor.observe(&SPEC, &int(1_000), later).unwrap();
+    let next = anchor.observe(&spec(), &int(1_000), later).unwrap();
     assert_eq!(next.value(later), Err(Unknown::NotStored));
-    let known = next.observe(&SPEC, &int(1_000), later + 600).unwrap();
+    let known = next.observe(&spec(), &int(1_000), later + 600).unwrap();
     assert_eq!(known.value(later + 600), Ok(int(1_000)));
 }
 
 #[test]
 fn a_single_observation_moves_nothing() {
     let anchor = settled(1_000);
-    let spiked = anchor.observe(&SPEC, &int(1_000_000), T0 + 600).unwrap();
+    let spiked = anchor.observe(&spec(), &int(1_000_000), T0 + 600).unwrap();
     assert_eq!(spiked.fresh(), int(1_000));
-    let after = spiked.observe(&SPEC, &int(1_001), T0 + 1_200).unwrap();
+    let after = spiked.observe(&spec(), &int(1_001), T0 + 1_200).unwrap();
     assert_eq!(after.fresh(), int(1_001));
     // Twice the same lie moves it by one step.
-    let twice = spiked.observe(&SPEC, &int(1_000_000), T0 + 1_200).unwrap();
+    let twice = spiked.observe(&spec(), &int(1_000_000), T0 + 1_200).unwrap();
     assert_eq!(twice.fresh(), int(1_100));
     // After a long time without observations by a few, never by as many as have passed.
-    let late = spiked.observe(&SPEC, &int(1_000_000), T0 + 600 * 100).unwrap();
+    let late = spiked.observe(&spec(), &int(1_000_000), T0 + 600 * 100).unwrap();
     assert_eq!(late.fresh(), int(1_000 + 100 * CATCH_UP));
 }
 
@@ -100,21 +145,22 @@ fn it_follows_what_lasts_up_down_through_zero_and_below() {
     for (from, to) in [(1_000, 1_090), (1_000, 910)] {
         let mut anchor = settled(from);
         for round in 1..=3 {
-            anchor = anchor.observe(&SPEC, &int(to), T0 + 600 * round).unwrap();
+            anchor = anchor.observe(&spec(), &int(to), T0 + 600 * round).unwrap();
         }
         assert_eq!(anchor.value(T0 + 1_800), Ok(int(to)));
     }
     let mut anchor = settled(8);
+    let below = bounded(&Int::new(true, U256::from(5)), &int(1_000));
     for round in 1..=40 {
         anchor = anchor
-            .observe(&SPEC, &Int::new(true, U256::from(3)), T0 + 600 * round)
+            .observe(&below, &Int::new(true, U256::from(3)), T0 + 600 * round)
             .unwrap();
     }
     assert_eq!(anchor.fresh(), Int::new(true, U256::from(3)));
     // From zero nothing is a share.
     let mut anchor = settled(0);
     for round in 1..=3 {
-        anchor = anchor.observe(&SPEC, &int(u64::MAX), T0 + 600 * round).unwrap();
+        anchor = anchor.observe(&spec(), &int(u64::MAX), T0 + 600 * round).unwrap();
     }
     assert_eq!(anchor.value(T0 + 1_800), Ok(int(u64::MAX)));
 }
@@ -122,7 +168,7 @@ fn it_follows_what_lasts_up_down_through_zero_and_below() {
 #[test]
 fn the_word_makes_a_state_rule_and_registers_a_stream_once() {
     let compiled = rule(
-        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min), 5 %) && vault.totalAssets() <= anchor(vault.totalAssets(), 600, 10 %) * 2",
+        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 0, 1e30), 5 %) && vault.totalAssets() <= anchor(vault.totalAssets(), 600, 0, 1e30, step: 10 %) * 2",
     );
     assert_eq!(compiled.class, Class::State);
     let [stream] = compiled.streams.as_slice() else {
@@ -130,45 +176,67 @@ fn the_word_makes_a_state_rule_and_registers_a_stream_once() {
     };
     assert_eq!(
         (stream.spec, stream.reads.as_slice()),
-        (stream::Spec::Anchor(SPEC), &["vault.totalAssets".to_owned()][..])
+        (stream::Spec::Anchor(spec()), &["vault.totalAssets".to_owned()][..])
     );
     let program = Program::decode(&compiled.program).unwrap();
     assert!(program.uses_stored() && !program.uses_context());
     // Used twice, read once.
     assert_eq!(program.streams().collect::<Vec<_>>(), [(stream.id, None)]);
     assert!(!rule("vault.totalAssets() <= 5").program.starts_with(&[3]));
-    let both = rule("left(usdc) <= anchor(usdc.balanceOf(vault), 1 hour) * 5 %");
+    let both = rule("left(usdc) <= anchor(usdc.balanceOf(vault), 1 hour, 0, 1e30) * 5 %");
     let program = Program::decode(&both.program).unwrap();
     assert!(program.uses_stored() && program.uses_context() && both.class == Class::Hook);
     assert_eq!(both.program[0], 4);
-    let other = rule("vault.totalAssets() <= anchor(vault.totalAssets(), 10 min, 20 %)");
+    let other = rule("vault.totalAssets() <= anchor(vault.totalAssets(), 10 min, 0, 1e30, step: 20 %)");
     assert_ne!(other.streams[0].id, stream.id);
 }
 
 #[test]
 fn what_cannot_be_stored_is_refused_with_the_word() {
     for (source, message) in [
-        ("anchor(5, 10 min) > vault.totalAssets()", "reads nothing"),
+        ("anchor(5, 10 min, 0, 1e30) > vault.totalAssets()", "reads nothing"),
         (
-            "anchor(anchor(vault.totalAssets(), 1 h), 1 h) > 1",
+            "anchor(anchor(vault.totalAssets(), 1 h, 0, 1e30), 1 h, 0, 1e30) > 1",
             "cannot observe what the guard has stored",
         ),
-        ("anchor(entry(vault.totalAssets()), 1 h) > 1", "value at entry"),
-        ("anchor(left(usdc), 1 h) > 1", "the transaction's context"),
+        ("anchor(entry(vault.totalAssets()), 1 h, 0, 1e30) > 1", "value at entry"),
+        ("anchor(left(usdc), 1 h, 0, 1e30) > 1", "the transaction's context"),
         (
-            "entry(anchor(vault.totalAssets(), 1 h)) > 1",
+            "entry(anchor(vault.totalAssets(), 1 h, 0, 1e30)) > 1",
             "does not change within a call",
         ),
-        ("anchor(vault.totalAssets(), 59) > 1", "1 minute to 4 weeks"),
-        ("anchor(vault.totalAssets(), 5 weeks) > 1", "1 minute to 4 weeks"),
+        ("anchor(vault.totalAssets(), 59, 0, 1e30) > 1", "1 minute to 4 weeks"),
         (
-            "anchor(vault.totalAssets(), vault.totalSupply()) > 1",
+            "anchor(vault.totalAssets(), 5 weeks, 0, 1e30) > 1",
             "1 minute to 4 weeks",
         ),
-        ("anchor(vault.totalAssets(), 1 h, 101 %) > 1", "1 bps to 100 %"),
-        ("anchor(vault.totalAssets(), 1 h, 5) > 1", "1 bps to 100 %"),
-        ("anchor(vault.asset(), 1 h) == vault.asset()", "takes numbers"),
-        ("anchor(vault.totalAssets()) > 1", "takes 2 or 3 arguments"),
+        (
+            "anchor(vault.totalAssets(), vault.totalSupply(), 0, 1e30) > 1",
+            "1 minute to 4 weeks",
+        ),
+        (
+            "anchor(vault.totalAssets(), 1 h, 0, 9, step: 101 %) > 1",
+            "1 bps to 100 %",
+        ),
+        ("anchor(vault.totalAssets(), 1 h, 0, 9, step: 5) > 1", "1 bps to 100 %"),
+        ("anchor(vault.asset(), 1 h, 0, 1e30) == vault.asset()", "takes numbers"),
+        (
+            "anchor(vault.totalAssets(), 1 h) > 1",
+            "the least and the greatest value that it may ever come to",
+        ),
+        (
+            "anchor(vault.totalAssets(), 1 h, 5 %) > 1",
+            "`anchor(x, 10 min, 500e8, 9000e8)`, then `step:` by name, as in `step: 5 %`; 3 given",
+        ),
+        (
+            "anchor(vault.totalAssets(), 1 h, 5, 9, pace: 2 %) > 1",
+            "takes no `pace:`",
+        ),
+        (
+            "anchor(vault.totalAssets(), 1 h, vault.totalSupply(), 9) > 1",
+            "are constants",
+        ),
+        ("anchor(vault.totalAssets(), 1 h, 9, 9) > 1", "is more than the least"),
         ("anchor > 1", "is a function"),
     ] {
         let found = error(source);
@@ -205,7 +273,7 @@ impl Reader for Guarded {
 
 #[test]
 fn the_evaluator_reads_one_word_of_the_guard() {
-    let compiled = rule("anchor(vault.totalAssets(), 10 min) >= 1000");
+    let compiled = rule("anchor(vault.totalAssets(), 10 min, 0, 1e30) >= 1000");
     let program = Program::decode(&compiled.program).unwrap();
     let mut guarded = Guarded {
         chain: Chain::default(),
@@ -232,7 +300,7 @@ fn the_evaluator_reads_one_word_of_the_guard() {
 
 #[test]
 fn the_decoder_takes_no_other_value_of_a_stream_and_no_other_version() {
-    let compiled = rule("anchor(vault.totalAssets(), 10 min) >= 1000");
+    let compiled = rule("anchor(vault.totalAssets(), 10 min, 0, 1e30) >= 1000");
     let reason = |bytes: &[u8]| Program::decode(bytes).unwrap_err().reason;
     let mut bytes = compiled.program.clone();
     assert_eq!((bytes[0], bytes[11]), (3, op::STORED));
@@ -251,7 +319,7 @@ fn the_decoder_takes_no_other_value_of_a_stream_and_no_other_version() {
 }
 
 fn book() -> Rulebook {
-    let compiled = rule("near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min), 5 %)");
+    let compiled = rule("near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 0, 1e30), 5 %)");
     let streams = compiled.streams.iter().map(|stream| Stream {
         scope: 0,
         spec: stream.spec,
@@ -296,8 +364,25 @@ fn a_rulebook_carries_its_streams_and_is_refused_without_them() {
     assert_eq!(problem(&bad), Problem::BadScope);
     // Another definition has another name, which the rule does not read.
     let mut bad = book.clone();
-    bad.streams[0].spec = stream::Spec::Anchor(Spec { period: 601, ..SPEC });
+    bad.streams[0].spec = stream::Spec::Anchor(Spec { period: 601, ..spec() });
     assert_eq!(problem(&bad), Problem::BadStream);
+    for (low, high) in [(int(5), int(5)), (int(6), int(5))] {
+        let mut bad = book.clone();
+        bad.streams[0].spec = stream::Spec::Anchor(bounded(&low, &high));
+        assert_eq!(problem(&bad), Problem::BadStream);
+    }
+    // The bounds are the stream's: with others it is another one. They stand in front of its program.
+    let bounds = spec().bounds();
+    let at = code.windows(32).position(|part| part == bounds).unwrap();
+    for (place, byte) in [(15, 1), (31, bounds[31] ^ 1), (0, 0x80), (16, 0xff)] {
+        let mut forged = code.clone();
+        forged[at + place] = byte;
+        assert_eq!(
+            Rulebook::decode(&forged).unwrap_err().problem,
+            Problem::BadStream,
+            "{place}"
+        );
+    }
     // A name that is not its definition's is seen.
     let mut forged = code.clone();
     let id = book.streams[0].id();
@@ -335,7 +420,7 @@ proptest! {
         let (mut anchor, mut now) = (settled(1_000_000), T0);
         for (wait, value) in given {
             now += wait;
-            if let Ok(next) = anchor.observe(&SPEC, &int(value), now) {
+            if let Ok(next) = anchor.observe(&spec(), &int(value), now) {
                 anchor = next;
             }
             let periods = (now - T0) / 600 + 1;
@@ -352,20 +437,51 @@ proptest! {
         }
     }
 
+    /// Whoever observes, from the very first observation on: what is stored is within the bounds, and while a stream begins, one honest
+    /// look within each period suffices for no lie to become what the guard believes.
+    #[test]
+    fn lies_begin_nothing_while_somebody_looks(given in prop::collection::vec((0..400_u64, 0..3_000_u64), 0..120)) {
+        let spec = bounded(&int(200), &int(2_000));
+        let (mut anchor, mut now, mut looked) = (Anchor::default(), T0, T0);
+        for (wait, lie) in given {
+            now += wait + 2;
+            // The thief is always first.
+            if let Ok(next) = anchor.observe(&spec, &int(lie), now) {
+                anchor = next;
+            }
+            if now - looked >= 150 {
+                (now, looked) = (now + 2, now);
+                if let Ok(next) = anchor.observe(&spec, &int(1_000), now) {
+                    anchor = next;
+                }
+            }
+            if anchor.stage == Stage::Empty {
+                continue;
+            }
+            let (fresh, candidate) = (anchor.fresh(), anchor.candidate());
+            let stored = candidate.unwrap_or(fresh);
+            prop_assert!(spec.admits(&stored), "{stored:?}");
+            if anchor.stage == Stage::Fresh {
+                prop_assert!(fresh.near(int(1_000), spec.step), "{fresh:?}");
+                break;
+            }
+        }
+    }
+
     /// Observations that come too soon leave no trace: calling a hundred times is calling once.
     #[test]
     fn calling_often_changes_nothing(given in observations()) {
         let (mut all, mut due_only, mut now) = (settled(1_000), settled(1_000), T0);
         for (wait, value) in given {
             now += wait;
-            let due = due_only.due(&SPEC) <= now;
+            let due = due_only.due(&spec()) <= now;
             for again in 0..3 {
-                if let Ok(next) = all.observe(&SPEC, &int(value.saturating_add(again)), now) {
+                if let Ok(next) = all.observe(&spec(), &int(value.saturating_add(again)), now) {
                     all = next;
                 }
             }
             if due {
-                due_only = due_only.observe(&SPEC, &int(value), now).unwrap();
+                due_only = due_only.observe(&spec(), &int(value), now).unwrap();
             }
             prop_assert_eq!(all, due_only);
         }
@@ -374,9 +490,10 @@ proptest! {
     /// Any two words are some state, and no state panics.
     #[test]
     fn any_words_can_be_observed(a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), value in any::<[u64; 4]>(), negative: bool,
-                                 now in any::<u64>(), period in any::<u32>(), step in any::<u16>()) {
+                                 now in any::<u64>(), period in any::<u32>(), step in any::<u16>(), within: bool) {
         let state = Anchor::unpack(U256::from_limbs(a), U256::from_limbs(b));
-        let spec = Spec { period, step };
+        let most = if within { U256::MAX } else { U256::from_limbs(b) };
+        let spec = Spec { period, step, ..bounded(&Int::new(true, most), &Int::new(false, most)) };
         let _ = state.value(now);
         if let Ok(next) = state.observe(&spec, &Int::new(negative, U256::from_limbs(value)), now) {
             let (head, rest) = next.pack();
@@ -388,12 +505,12 @@ proptest! {
     #[test]
     fn the_middle_is_taken(values in any::<[u32; 3]>()) {
         let base = Anchor::default();
-        let spec = Spec { period: 60, step: 10_000 };
+        let spec = Spec { period: 60, step: 10_000, ..spec() };
         let [a, b, c] = values.map(|value| u64::from(value) + (1 << 33));
-        let seeded = base.observe(&spec, &int(a), T0).unwrap().observe(&spec, &int(a), T0 + 2).unwrap();
-        let two = seeded.observe(&spec, &int(b), T0 + 62).unwrap();
+        let seeded = base.observe(&spec, &int(a), T0).unwrap().observe(&spec, &int(a), T0 + 60).unwrap();
+        let two = seeded.observe(&spec, &int(b), T0 + 120).unwrap();
         prop_assert_eq!(two.fresh(), int(a));
-        let three = two.observe(&spec, &int(c), T0 + 122).unwrap();
+        let three = two.observe(&spec, &int(c), T0 + 180).unwrap();
         let mut sorted = [a, b, c];
         sorted.sort_unstable();
         prop_assert_eq!(three.fresh(), int(sorted[1]));

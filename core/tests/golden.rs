@@ -153,7 +153,7 @@ const RULES: &[(&str, &[&str])] = &[
         &["0 weth 6", "0 weth 18", "0 -1 18"],
     ),
     (
-        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 5 %), 2 %)",
+        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 500e18, 5000e18, step: 5 %), 2 %)",
         &["1000 1020", "1000 1021", "1000 ?", "x 1000"],
     ),
     (
@@ -179,7 +179,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "near(vault.totalAssets(), mean(vault.totalAssets(), 1 h, 1e18, 4000e18), 10 %) || abs(vault.totalAssets() - anchor(vault.totalAssets(), 1 h)) <= deviation(vault.totalAssets(), 1 h, 1e18, 4000e18) * 3",
+        "near(vault.totalAssets(), mean(vault.totalAssets(), 1 h, 1e18, 4000e18), 10 %) || abs(vault.totalAssets() - anchor(vault.totalAssets(), 1 h, -1, 4000e18)) <= deviation(vault.totalAssets(), 1 h, 1e18, 4000e18) * 3",
         &[
             "2000000000000000000000 119209289550781~1",
             "2000000000000000000000 36000000000000~1 1999000000000000000000 36000000000000~1",

@@ -60,7 +60,7 @@ impl Reader for Noise {
 }
 
 const SOURCES: [&str; 8] = [
-    "score(vault.totalAssets(), 10 min, 1, 1e18) <= 4 sigma && near(vault.totalAssets(), anchor(vault.totalAssets(), 1 h), 9 %)",
+    "score(vault.totalAssets(), 10 min, 1, 1e18) <= 4 sigma && near(vault.totalAssets(), anchor(vault.totalAssets(), 1 h, 1, 1e18), 9 %)",
     "drift(vault.totalAssets(), 10 min, 1, 9) <= 8 sigma || vault.totalAssets() < highest(vault.totalAssets(), 1 day, 0, 9)",
     "usdc.balanceOf(vault) + vault.totalBorrows() >= vault.totalAssets()",
     "vault.totalSupply() == 0 || near(vault.convertToAssets(1e18), entry(vault.convertToAssets(1e18)), 50 bps)",

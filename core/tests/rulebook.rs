@@ -9,10 +9,11 @@
 
 mod common;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use common::{address, rule};
 use cordon_core::bounds::Actor;
-use cordon_core::rule::Class;
+use cordon_core::incident::Reading;
+use cordon_core::rule::{Class, Int};
 use cordon_core::rulebook::{
     Containment, ContainmentSet, Item, MAX_CALL_GAS, Order, Problem, Rule, Rulebook, ScopeKind, Stream, Undo, View,
     check, init_code, is_within, set_name,
@@ -163,7 +164,7 @@ fn rules_hooked_to_an_action_are_bounded_together() {
             (error.item, error.problem),
             (Item::Book, Problem::HookTooDear { action, gas })
         );
-        assert_eq!(error.code(), 24);
+        assert_eq!(error.code(), 25);
         let told = error.to_string();
         assert!(
             told.contains(action.name()) && told.contains(&gas.to_string()) && told.contains("16000000"),
@@ -573,7 +574,9 @@ fn books() -> impl Strategy<Value = Rulebook> {
                 .map(|(period, (step, scope))| Stream {
                     scope,
                     spec: spec(period, step),
-                    program: rule("anchor(vault.totalAssets(), 1 h) > 1").streams[0].program.clone(),
+                    program: rule("anchor(vault.totalAssets(), 1 h, 0, 9) > 1").streams[0]
+                        .program
+                        .clone(),
                 })
                 .collect(),
             sets: sets
@@ -590,7 +593,13 @@ fn books() -> impl Strategy<Value = Rulebook> {
 /// Anchors, and statistics now and then.
 fn spec(period: u32, step: u16) -> Spec {
     if !step.is_multiple_of(3) {
-        return Spec::Anchor(anchor::Spec { period, step });
+        let bound = |value: u32| Reading::new(&Int::from(U256::from(value) << (period % 200) as usize));
+        return Spec::Anchor(anchor::Spec {
+            period,
+            step,
+            low: bound(period),
+            high: bound(period + u32::from(step)),
+        });
     }
     Spec::Baseline(baseline::Spec {
         shift: (step % 193) as u8,

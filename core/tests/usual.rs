@@ -84,8 +84,9 @@ fn one_value_has_one_stream_for_all_words() {
             .iter()
             .all(|(id, spec)| *id == compiled.streams[0].id && *spec == Some(&bytes[..]))
     );
-    let both =
-        rule("left(usdc) <= anchor(usdc.balanceOf(vault), 1 hour) * 5 % || mean(vault.totalAssets(), 60, 1, 9) > 5");
+    let both = rule(
+        "left(usdc) <= anchor(usdc.balanceOf(vault), 1 hour, 0, 1e30) * 5 % || mean(vault.totalAssets(), 60, 1, 9) > 5",
+    );
     assert_eq!((both.program[0], both.class, both.streams.len()), (8, Class::Hook, 2));
 }
 
@@ -95,7 +96,7 @@ fn what_cannot_be_learnt_is_refused_with_the_word() {
     for (source, message) in [
         ("score(5, 10 min, 1, 9) > X", "`score` of something that reads nothing"),
         (
-            "mean(anchor(X, 1 h), 1 h, 1, 9) > 1",
+            "mean(anchor(X, 1 h, 1, 9), 1 h, 1, 9) > 1",
             "cannot observe what the guard has stored",
         ),
         ("mean(entry(X), 1 h, 1, 9) > 1", "cannot store a value at entry"),
@@ -308,7 +309,7 @@ fn a_program_judges_by_the_specification_of_its_stream() {
     assert!(Program::decode(program).is_ok());
     assert_eq!(problem(&bad), Problem::BadStream);
     // Nor one that reads it as an anchor, or an anchor as statistics.
-    let anchored = rule("anchor(vault.totalAssets(), 10 min) > 5");
+    let anchored = rule("anchor(vault.totalAssets(), 10 min, 0, 1e30) > 5");
     let mut bad = book.clone();
     let id = &compiled.streams[0].id;
     let mut program = anchored.program.clone();

@@ -64,7 +64,7 @@ fn number() -> impl Strategy<Value = String> {
         2 => prop_oneof![Just(0_u64), Just(1), any::<u64>()].prop_map(|constant| constant.to_string()),
         1 => Just(format!("{}", U256::MAX)),
         1 => (0..REGISTERS).prop_map(|register| format!("eth(r{register})")),
-        2 => (0..REGISTERS).prop_map(|register| format!("anchor(r{register}.value(), {PERIOD})")),
+        2 => (0..REGISTERS).prop_map(|register| format!("anchor(r{register}.value(), {PERIOD}, 0, {})", U256::ONE << 255)),
         3 => (0..REGISTERS, 0..STATISTICS.len()).prop_map(|(register, what)| statistic(register, STATISTICS[what])),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {

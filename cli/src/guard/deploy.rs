@@ -2,10 +2,16 @@
 
 use std::path::PathBuf;
 
-use alloy::primitives::B256;
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256};
+use alloy::providers::Provider;
 use clap::Parser;
+use cordon_client::CompiledConfig;
 use cordon_client::build::{Artifacts, PROGRAMS};
-use cordon_client::deploy::{GuardOptions, deploy_guard, seal};
+use cordon_client::config::format_duration;
+use cordon_client::deploy::{DeployError, GuardOptions, deploy_guard, seal};
+use cordon_client::observe::begin_streams;
+use cordon_client::status::streams;
 
 use super::{ConfigArgs, root};
 use crate::check::warn;
@@ -74,14 +80,54 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
             "{}",
             style.yellow("not sealed: the governor can change everything without announcing it")
         );
-    } else if !deployment.is_sealed {
+    } else if deployment.is_sealed {
+        begin(&provider, from, deployment.guard, &compiled).await?;
+    } else {
         seal(&provider, from, deployment.guard, &config, &compiled).await?;
         println!("{}", style.green("sealed"));
     }
+    streams_known(&provider, deployment.guard, &compiled).await?;
     if !deployment.proposed_governor.is_zero() {
         println!(
             "{} has to accept the governor's role: acceptGovernor()",
             deployment.proposed_governor
+        );
+    }
+    Ok(())
+}
+
+/// Has a sealed guard begin with the streams of a rulebook that it has adopted. What it cannot observe is a warning: the rulebook is adopted.
+async fn begin(provider: &impl Provider, from: Address, guard: Address, compiled: &CompiledConfig) -> eyre::Result<()> {
+    match begin_streams(provider, from, guard, compiled).await {
+        Err(error @ DeployError::StreamsEmpty { .. }) => {
+            eprintln!("{}: {error}", Style::of_stderr().yellow("warning"));
+            Ok(())
+        }
+        done => Ok(done.map(|_| ())?),
+    }
+}
+
+/// Says which rules wait for their streams, and for how long at least.
+async fn streams_known(provider: &impl Provider, guard: Address, compiled: &CompiledConfig) -> eyre::Result<()> {
+    let warning = Style::of_stderr().yellow("warning");
+    let head = provider.get_block(BlockId::latest()).await?;
+    let now = head.map_or(0, |head| head.header.timestamp);
+    for state in streams(provider, guard, BlockId::latest(), compiled).await? {
+        let wait = state.known_in(now);
+        if wait == 0 {
+            continue;
+        }
+        let (name, rules) = (state.reads.join(", "), state.rules.join("`, `"));
+        let begun = match state.stored.observed_at() {
+            0 => "was never observed, and begins with whatever is observed first",
+            _ => "has begun",
+        };
+        eprintln!(
+            "{warning}: stream {} ({name}) {begun}; rules can compare with it in {} at the earliest. Until then `{rules}` is Unknown, \
+             and hooks that check it refuse what adds risk. Run the keeper from now on: it contradicts what others may have made the guard \
+             observe (`cordon guard status` shows it)",
+            state.index,
+            format_duration(wait)
         );
     }
     Ok(())

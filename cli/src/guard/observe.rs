@@ -3,17 +3,15 @@
 use alloy::eips::BlockId;
 use alloy::providers::Provider;
 use clap::Parser;
+use cordon_client::Stored;
 use cordon_client::config::format_duration;
-use cordon_client::operate;
+use cordon_client::observe::{OBSERVED_AT_ONCE, observe, observe_refused};
 use cordon_client::status::{StreamState, streams};
 
 use super::ConfigArgs;
 use super::operate::Plan;
-use super::status::number;
+use super::status::{begins, number};
 use crate::key::KeyArgs;
-
-/// Most streams in a transaction, so that it fits into a block.
-const BATCH: usize = 16;
 
 /// Whose streams, and who asks the guard to observe them.
 #[derive(Parser)]
@@ -36,24 +34,33 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     }
     let mut due = Vec::new();
     for state in &states {
-        match reason(state, head.timestamp, |scope| session.compiled.scope_name(scope)) {
+        let mut reason = reason(state, head.timestamp, |scope| session.compiled.scope_name(scope));
+        // What contradicts the beginning of an anchor is due at any time, what agrees with it is not: only the guard knows which it is.
+        if reason.is_none() && state.stored.candidate().is_some_and(|(_, at)| at > head.timestamp) {
+            let refused = observe_refused(&session.provider, session.from, session.guard, state.index).await?;
+            reason = refused.map(|_| begins(&state.stored, head.timestamp));
+        }
+        match reason {
             Some(reason) => println!("{} {}: {reason}", state.index, state.reads.join(", ")),
             None => due.push(state.index),
         }
     }
-    for batch in due.chunks(BATCH) {
-        let (transaction, observed) =
-            operate::observe(&session.provider, session.from, session.guard, batch.to_vec()).await?;
+    for batch in due.chunks(OBSERVED_AT_ONCE) {
+        let (transaction, observed) = observe(&session.provider, session.from, session.guard, batch.to_vec()).await?;
         println!("transaction {transaction}");
         for index in batch {
             let state = states.get(usize::from(*index));
             let name = state.map(|state| state.reads.join(", ")).unwrap_or_default();
-            let is_first = state.is_some_and(|state| state.stored.observed_at() == 0);
+            let first = state.filter(|state| state.stored.observed_at() == 0);
             match observed.iter().find(|one| one.stream == *index) {
-                Some(one) if is_first => println!(
-                    "{index} {name}: observed {}; it counts once another one agrees",
-                    number(&one.value)
-                ),
+                Some(one) if first.is_some() => {
+                    let when = match first.map(|state| &state.stored) {
+                        Some(Stored::Anchor(spec, _)) => format!(", {} later", format_duration(spec.period.into())),
+                        _ => String::new(),
+                    };
+                    let value = number(&one.value);
+                    println!("{index} {name}: observed {value}; it counts once another one agrees{when}");
+                }
                 Some(one) if one.value == one.counted => println!("{index} {name}: observed {}", number(&one.value)),
                 Some(one) => {
                     let (value, counted) = (number(&one.value), number(&one.counted));
@@ -66,10 +73,13 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     Ok(())
 }
 
-/// Why a stream is not observed now.
+/// Why a stream is not observed now. Of the beginning of an anchor the guard itself has to say.
 fn reason<'a>(state: &StreamState, now: u64, name: impl Fn(u8) -> Option<&'a str>) -> Option<String> {
     if let Some(scope) = state.frozen_by {
         return Some(format!("frozen while `{}` is raised", name(scope).unwrap_or_default()));
+    }
+    if state.stored.candidate().is_some() {
+        return None;
     }
     let left = state.stored.due().saturating_sub(now);
     (left > 0).then(|| format!("due in {}", format_duration(left)))

@@ -113,7 +113,8 @@ fn print_stream(stream: &StreamState, now: u64, compiled: &CompiledConfig, style
     let stored = &stream.stored;
     let known = match (stored.is_known(now), stored.observed_at()) {
         (true, _) => style.green("known"),
-        (false, 0) => style.yellow("never observed"),
+        (false, 0) => style.yellow("never observed: these rules are Unknown, and whoever observes first begins"),
+        (false, _) if stored.candidate().is_some() => style.yellow("begins"),
         (false, _) => style.yellow("not known yet, or too old"),
     };
     println!("  {} {}: {known}", stream.index, stream.reads.join(", "));
@@ -126,6 +127,7 @@ fn print_stream(stream: &StreamState, now: u64, compiled: &CompiledConfig, style
         _ => format!("observed {} ago, ", format_duration(age)),
     };
     let next = match (stream.frozen_by, due.saturating_sub(now)) {
+        (None, _) if stored.candidate().is_some() => begins(stored, now),
         (Some(scope), _) => style.yellow(&format!(
             "frozen while `{}` is raised",
             compiled.scope_name(scope).unwrap_or_default()
@@ -134,6 +136,17 @@ fn print_stream(stream: &StreamState, now: u64, compiled: &CompiledConfig, style
         (None, left) => format!("next observation due in {}", format_duration(left)),
     };
     println!("      {observed}{next}");
+}
+
+/// What the beginning of an anchor waits for.
+pub(super) fn begins(stored: &Stored, now: u64) -> String {
+    let (value, at) = stored.candidate().unwrap_or_default();
+    let when = match at.saturating_sub(now) {
+        0 => "now".to_owned(),
+        left => format!("in {}", format_duration(left)),
+    };
+    let value = number(&value);
+    format!("{value} counts once an observation agrees, {when}; one that contradicts it takes its place at any time")
 }
 
 /// What is stored of a stream, in a line.

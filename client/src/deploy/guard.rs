@@ -15,6 +15,7 @@ use crate::chain::{code, explain_call, send};
 use crate::compile::CompiledConfig;
 use crate::config::{Config, GuardConfig, format_duration};
 use crate::guard::ICordonGuard::{self, Role};
+use crate::observe::begin_streams;
 use crate::precompiles::CREATE2_FACTORY;
 
 /// Choices for a deployment that the configuration does not make.
@@ -359,8 +360,8 @@ async fn ensure_governor<P: Provider>(
     Ok(governor)
 }
 
-/// Ends set-up, after making sure that the guard is as configured and can make each of its containment calls. Does nothing
-/// when it is sealed.
+/// Ends set-up, after making sure that the guard is as configured, can make each of its containment calls, and has begun to observe each of
+/// its streams ([`begin_streams`]). Does nothing when it is sealed.
 pub async fn seal<P: Provider>(
     provider: &P,
     from: Address,
@@ -373,6 +374,7 @@ pub async fn seal<P: Provider>(
     if governance(provider, guard).await?.is_sealed {
         return Ok(());
     }
+    begin_streams(provider, from, guard, compiled).await?;
     govern(
         provider,
         from,

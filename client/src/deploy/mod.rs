@@ -64,6 +64,14 @@ pub enum DeployError {
         /// Each failing call and why.
         failures: Vec<CallFailure>,
     },
+    /// Streams whose beginning would be left to whoever observes first.
+    #[error("the guard {guard} cannot observe what rules compare with:\n{}\nuntil it can, these rules are Unknown, and their hooks refuse what adds risk", stream_lines(.failures))]
+    StreamsEmpty {
+        /// The guard.
+        guard: Address,
+        /// Each stream and why.
+        failures: Vec<StreamFailure>,
+    },
     /// A guard that is not what was to be deployed.
     #[error("the guard {guard} is not as configured:\n{}", .differences.iter().map(|d| format!("  - {d}")).collect::<Vec<_>>().join("\n"))]
     Differs {
@@ -109,6 +117,24 @@ pub struct CallFailure {
     pub call: String,
     /// Why.
     pub reason: String,
+}
+
+/// A stream that the guard cannot observe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamFailure {
+    /// Its number in the rulebook.
+    pub index: u8,
+    /// What it reads.
+    pub reads: Vec<String>,
+    /// Why it cannot be observed.
+    pub reason: String,
+}
+
+fn stream_lines(failures: &[StreamFailure]) -> String {
+    let lines = failures
+        .iter()
+        .map(|f| format!("  - {} {}: {}", f.index, f.reads.join(", "), f.reason));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn list(accounts: &[(String, Address)]) -> String {

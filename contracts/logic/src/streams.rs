@@ -8,7 +8,7 @@ use crate::reader::ChainReader;
 use alloc::vec::Vec;
 use alloy_primitives::B256;
 use cordon_core::{
-    anchor,
+    anchor::{self, NotTaken},
     rule::{evaluate_value, Inputs, Int, Program, Unknown, Value},
     rulebook::{StreamRecord, View},
     stream::{Spec, Stored},
@@ -71,7 +71,8 @@ impl<H: Host> Guard<H> {
         };
         let next = match known.observe(&observed, now) {
             Ok(next) => next,
-            Err(soon) => return Ok(Err(Obstacle::NotDue(soon.due))),
+            Err(NotTaken::TooSoon(soon)) => return Ok(Err(Obstacle::NotDue(soon.due))),
+            Err(NotTaken::OutOfBounds) => return Ok(Err(Obstacle::Unreadable(Unknown::OutOfBounds.code()))),
         };
         let (first, second) = next.pack();
         self.host

@@ -13,7 +13,6 @@ use cordon_core::{
     stream::Spec,
     Action, ActionSet, Level,
 };
-use cordon_host::Host;
 use cordon_logic::{hook, inspect};
 
 const SCOPES: [u8; 3] = [2, 0, 0];
@@ -24,7 +23,7 @@ const STEADY: u16 = 0;
 /// A state rule over an anchor, hooked to Trade, in scope 2; its stream is of the scope `of`.
 fn anchored(of: u8) -> Rulebook {
     let compiled = compile(
-        "near(feed.value(), anchor(feed.value(), 10 min), 5 %)",
+        "near(feed.value(), anchor(feed.value(), 10 min, 500, 5000), 5 %)",
         &[],
         &[],
         &Names,
@@ -59,7 +58,7 @@ fn world(of: u8) -> World {
     let mut world = World::new();
     world.adopt(&anchored(of));
     world.price.set(Some(1_000));
-    for wait in [2, PERIOD, PERIOD] {
+    for wait in [PERIOD, PERIOD, PERIOD] {
         observe(&mut world);
         world.pass(wait);
     }
@@ -106,6 +105,9 @@ fn anyone_observes_and_everybody_reads_the_same() {
     let observed: Vec<Abi::StreamObserved> = world.events();
     assert_eq!((observed[0].stream, observed[0].observed.to()), (0, 1_000));
     world.pass(2);
+    let soon: Abi::StreamNotDue = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+    assert_eq!(soon.dueAt, world.guard.host.now + PERIOD - 2);
+    world.pass(PERIOD - 2);
     observe(&mut world);
     world.pass(PERIOD);
     observe(&mut world);
@@ -136,6 +138,37 @@ fn anyone_observes_and_everybody_reads_the_same() {
     assert!(world.as_(ANYONE).trip(STEADY, vec![]).unwrap() > 0);
     world.done();
     assert_eq!(world.level(2), Level::ReduceOnly);
+}
+
+#[test]
+fn a_stranger_begins_no_anchor_while_somebody_looks() {
+    let mut world = World::new();
+    world.adopt(&anchored(0));
+    for lie in [499, 5_001, u64::MAX] {
+        world.price.set(Some(lie));
+        let unreadable: Abi::StreamUnreadable = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+        assert_eq!(unreadable.reason, Unknown::OutOfBounds.code());
+    }
+    for _ in 0..3 {
+        for price in [5_000, 1_000] {
+            world.price.set(Some(price));
+            observe(&mut world);
+            world.pass(2);
+        }
+        world.as_refused::<Abi::StreamNotDue, _>(ANYONE, |guard| guard.observe(&[0]));
+        assert_eq!(stream(&mut world).fresh.to::<u64>(), 0);
+        world.pass(PERIOD);
+    }
+    observe(&mut world);
+    assert_eq!(stream(&mut world).fresh.to::<u64>(), 1_000);
+    // What is stored stays within the bounds of the rule, and a lie beyond them takes nobody's turn.
+    world.pass(PERIOD);
+    world.price.set(Some(5_001));
+    world.as_refused::<Abi::StreamUnreadable, _>(ANYONE, |guard| guard.observe(&[0]));
+    world.price.set(Some(1_000));
+    observe(&mut world);
+    let of = stream(&mut world);
+    assert!(of.known && of.anchor.to::<u64>() == 1_000);
 }
 
 #[test]
@@ -223,7 +256,7 @@ fn a_new_rulebook_goes_on_with_the_same_streams() {
     world.adopt(&next);
     assert_eq!(stream(&mut world).anchor.to::<u64>(), 1_000);
     let mut other = anchored(0);
-    let compiled = compile("feed.value() <= anchor(feed.value(), 20 min) * 2", &[], &[], &Names).unwrap();
+    let compiled = compile("feed.value() <= anchor(feed.value(), 20 min, 500, 5000) * 2", &[], &[], &Names).unwrap();
     other.streams[0].spec = compiled.streams[0].spec;
     other.rules[0].program = compiled.program;
     world.adopt(&other);
@@ -366,9 +399,6 @@ fn a_rulebook_whose_rule_judges_by_other_numbers_than_its_stream_is_refused() {
     code[of_rule + 24] ^= 1;
     let forged = Address::repeat_byte(0x77);
     world.guard.host.data_account(forged, &code);
-    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| {
-        let hash = guard.host.code_hash(&forged);
-        guard.adopt_rulebook(forged, hash)
-    });
+    let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged, keccak256(&code)));
     assert_eq!(refused.reason, 22);
 }

@@ -43,6 +43,9 @@ pub enum Unknown {
     /// The guard has stored no value for long enough, or none lately.
     #[error("the guard has not stored the value for long enough, or not lately")]
     NotStored = 13,
+    /// The value that a guard was to store lies outside of the bounds of its stream. The verdict of a rule never has this reason.
+    #[error("the value lies outside of the bounds of its stream")]
+    OutOfBounds = 14,
 }
 
 impl Unknown {
@@ -69,6 +72,7 @@ impl Unknown {
             11 => Unknown::NoEntry,
             12 => Unknown::BadProgram,
             13 => Unknown::NotStored,
+            14 => Unknown::OutOfBounds,
             _ => return None,
         })
     }

@@ -3,6 +3,7 @@
 use crate::math::wide;
 use alloy_primitives::{B256, U256};
 use core::cmp::Ordering;
+use core::fmt;
 
 /// An integer with a sign and 256 bits of magnitude. Zero is never negative; build one with [`Int::new`] to be sure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -224,6 +225,13 @@ impl Int {
         };
         let scaled = |value: &U256, factor: u16| wide::mul(value, &U256::from_limbs([u64::from(factor), 0, 0, 0]));
         wide::at_most(&scaled(&difference.magnitude, 10_000), &scaled(larger, tolerance))
+    }
+}
+
+impl fmt::Display for Int {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.negative { "-" } else { "" };
+        write!(out, "{sign}{}", self.magnitude)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Streams of a rulebook: what the guard observes and stores, for rules to compare with ([`crate::anchor`]).
 
-use crate::anchor::{self, StreamId, id_of};
+use crate::anchor::{self, BOUNDS_BYTES, StreamId, id_of};
 use crate::baseline::{self, SPEC_BYTES};
 use crate::bytes::Cursor;
+use crate::incident::Reading;
 use crate::rule::program::Program;
 use crate::rule::value::Kind;
 use crate::rulebook::check::{decode, is_plain};
@@ -31,8 +32,9 @@ impl Stream {
     /// Its body in an encoded rulebook.
     pub(super) fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        if let Spec::Baseline(spec) = &self.spec {
-            body.extend(spec.to_bytes());
+        match &self.spec {
+            Spec::Anchor(spec) => body.extend(spec.bounds()),
+            Spec::Baseline(spec) => body.extend(spec.to_bytes()),
         }
         body.extend(&self.program);
         body
@@ -54,7 +56,7 @@ pub struct StreamRecord {
     pub scope: u8,
     /// How it is observed, and what is kept of it.
     pub spec: Spec,
-    /// Where its body lies in the code: the program of its value, after the specification where there are statistics.
+    /// Where its body lies in the code: the program of its value, after the bounds of an anchor or the specification of statistics.
     pub body: Range<usize>,
 }
 
@@ -75,11 +77,20 @@ impl StreamRecord {
             return Err(Problem::Truncated);
         };
         let (period, body) = (u32::from_be_bytes(period), body_range(body));
+        let rest = code.at(Some(body.clone()))?;
         let spec = if (period, step) == (0, 0) {
-            let spec = baseline::Spec::assume_valid(code.at(Some(body.clone()))?).ok_or(Problem::Truncated)?;
-            Spec::Baseline(spec)
+            Spec::Baseline(baseline::Spec::assume_valid(rest).ok_or(Problem::Truncated)?)
         } else {
-            Spec::Anchor(anchor::Spec { period, step })
+            let mut bounds = Cursor::new(rest);
+            let (Some(low), Some(high)) = (bounds.array(), bounds.array()) else {
+                return Err(Problem::Truncated);
+            };
+            Spec::Anchor(anchor::Spec {
+                period,
+                step,
+                low: Reading::from_bytes(low),
+                high: Reading::from_bytes(high),
+            })
         };
         Ok(StreamRecord {
             id: StreamId::new(id),
@@ -93,7 +104,7 @@ impl StreamRecord {
     fn program(&self) -> Range<usize> {
         let Range { start, end } = self.body;
         match self.spec {
-            Spec::Anchor(_) => start..end,
+            Spec::Anchor(_) => start + BOUNDS_BYTES..end,
             Spec::Baseline(_) => start + SPEC_BYTES..end,
         }
     }

@@ -14,7 +14,7 @@ const DRIFT: Rules = Rules(concat!(
 [[invariant]]
 id       = "gauge-steady"
 scope    = "market"
-rule     = "near(board.get(0), anchor(board.get(0), 1 min), 10 %)"
+rule     = "near(board.get(0), anchor(board.get(0), 1 min, 1000, 100000), 10 %)"
 level    = "ReduceOnly"
 severity = "P1"
 "#,
@@ -32,11 +32,21 @@ async fn the_keeper_observes_streams_and_trips_on_a_drift() {
     world.set(U256::ZERO, 10_000).await;
     let beats = world.nonce(HEARTBEAT).await;
     let keeper = world.keeper().await;
-    // By the account of the heartbeat: the one that pauses has nothing in flight.
-    until("two observations", || async {
-        stream(&world).await.fresh == U256::from(10_000) && world.nonce(HEARTBEAT).await >= beats + 2
+    until("an observation", || async { stream(&world).await.observedAt > 0 }).await;
+    // A stranger lies for a transaction, and the keeper takes that back without being asked to.
+    world.set(U256::ZERO, 90_000).await;
+    let begun = stream(&world).await.observedAt;
+    until("the lie", || async { stream(&world).await.observedAt > begun }).await;
+    world.set(U256::ZERO, 10_000).await;
+    let lied = stream(&world).await.observedAt;
+    until("the truth", || async { stream(&world).await.observedAt > lied }).await;
+    world.rpc("evm_increaseTime", json!([61])).await;
+    until("two observations that agree", || async {
+        stream(&world).await.fresh == U256::from(10_000)
     })
     .await;
+    // By the account of the heartbeat: the one that pauses has nothing in flight.
+    assert!(world.nonce(HEARTBEAT).await >= beats + 4);
     let sent = world.nonce(KEEPER).await;
     world.rpc("evm_increaseTime", json!([61])).await;
     until("an anchor", || async { stream(&world).await.known }).await;

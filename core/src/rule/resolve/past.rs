@@ -1,8 +1,10 @@
-//! Words about earlier values: `entry(x)`, when the guarded call began, and `anchor(x, period, step)`, what the guard has stored.
+//! Words about earlier values: `entry(x)`, when the guarded call began, and `anchor(x, period, low, high)`, what the guard has stored.
 
-use super::words::{arguments, contains, wrong_count};
+use super::usual::Options;
+use super::words::{arguments, contains};
 use super::{Resolved, Resolver};
 use crate::anchor::{self, DEFAULT_STEP, MAX_PERIOD, MAX_STEP, MIN_PERIOD, Spec, StreamId};
+use crate::incident::Reading;
 use crate::rule::compile::{CompileError, CompiledStream};
 use crate::rule::emit;
 use crate::rule::parse::Expr;
@@ -68,20 +70,28 @@ impl Resolver<'_> {
     }
 
     pub(super) fn anchor(&mut self, column: usize, args: &[Expr]) -> Resolved {
-        let (value, period, step) = match args {
-            [value, period] => (value, period, None),
-            [value, period, step] => (value, period, Some(step)),
-            _ => return Err(wrong_count(column, "anchor", "2 or 3", args.len())),
+        let (placed, options) = Options::split("anchor", &["step"], args)?;
+        let [value, period, low, high] = placed.as_slice() else {
+            let message = format!(
+                "`anchor` takes a value, a time, the least and the greatest value that it may ever come to, as in \
+                 `anchor(x, 10 min, 500e8, 9000e8)`, then `step:` by name, as in `step: 5 %`; {} given. Without the two whoever makes the \
+                 first observations chooses where it begins",
+                placed.len()
+            );
+            return Err(CompileError::at(column, message));
         };
         let observed = self.of_kind(value, Kind::Int, "`anchor`")?;
         storable(&observed, "anchor").map_err(|message| CompileError::at(value.column, message))?;
         let spec = Spec {
             period: self.period(period)?,
-            step: match step {
-                Some(step) => self.step(step)?,
-                None => DEFAULT_STEP,
-            },
+            step: options.get("step").map_or(Ok(DEFAULT_STEP), |step| self.step(step))?,
+            low: self.bound(low)?,
+            high: self.bound(high)?,
         };
+        if spec.low.number() >= spec.high.number() {
+            let message = "the greatest value that an anchor may come to is more than the least";
+            return Err(CompileError::at(high.column, message));
+        }
         let id = self.stream(stream::Spec::Anchor(spec), &observed)?;
         Ok(build(TermNode::Anchor(id), Kind::Int))
     }
@@ -101,6 +111,16 @@ impl Resolver<'_> {
         Ok(id)
     }
 
+    /// The least or the greatest value of an anchor.
+    fn bound(&mut self, bound: &Expr) -> Result<Reading, CompileError> {
+        let constant = self.of_kind(bound, Kind::Int, "`anchor`")?.constant_int();
+        constant.map(|number| Reading::new(&number)).ok_or_else(|| {
+            let message =
+                "the least and the greatest value of an anchor are constants, as in `anchor(x, 10 min, 500e8, 9000e8)`";
+            CompileError::at(bound.column, message)
+        })
+    }
+
     fn period(&mut self, period: &Expr) -> Result<u32, CompileError> {
         let given = self.value(period)?;
         let seconds = given
@@ -112,7 +132,7 @@ impl Resolver<'_> {
             .ok_or_else(|| {
                 CompileError::at(
                     period.column,
-                    "the least age of an anchor is a constant from 1 minute to 4 weeks, as in `anchor(x, 10 min)`",
+                    "the least age of an anchor is a constant from 1 minute to 4 weeks, as in `anchor(x, 10 min, 500e8, 9000e8)`",
                 )
             })
     }
@@ -125,7 +145,7 @@ impl Resolver<'_> {
         share.filter(|share| (1..=MAX_STEP).contains(share)).ok_or_else(|| {
             CompileError::at(
                 step.column,
-                "the most that an anchor moves per period is a share from 1 bps to 100 %, as in `anchor(x, 10 min, 5 %)`",
+                "the most that an anchor moves per period is a share from 1 bps to 100 %, as in `step: 5 %`",
             )
         })
     }

@@ -36,13 +36,13 @@ const ROOF: u64 = 8;
 const WHOLE: u32 = 10_000;
 
 /// Named arguments, each of which may be used once.
-struct Options<'e> {
+pub(super) struct Options<'e> {
     given: Vec<(&'e str, &'e Expr)>,
 }
 
 impl<'e> Options<'e> {
     /// Splits the arguments of `name` in those by place and those by name.
-    fn split(name: &str, known: &[&str], args: &'e [Expr]) -> Result<(Vec<&'e Expr>, Self), CompileError> {
+    pub(super) fn split(name: &str, known: &[&str], args: &'e [Expr]) -> Result<(Vec<&'e Expr>, Self), CompileError> {
         let (mut placed, mut given) = (Vec::new(), Vec::<(&str, &Expr)>::new());
         for arg in args {
             let Node::Named(option, value) = &arg.node else {
@@ -66,7 +66,7 @@ impl<'e> Options<'e> {
         Ok((placed, Options { given }))
     }
 
-    fn get(&self, name: &str) -> Option<&'e Expr> {
+    pub(super) fn get(&self, name: &str) -> Option<&'e Expr> {
         self.given
             .iter()
             .find(|(given, _)| *given == name)

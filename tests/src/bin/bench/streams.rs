@@ -15,7 +15,7 @@ const RULES: &str = r#"
 [[invariant]]
 id = "gauge-anchored"
 scope = "market"
-rule = "probe.gauge() <= anchor(probe.gauge(), 10 min) + 10"
+rule = "probe.gauge() <= anchor(probe.gauge(), 10 min, 0, 1e6) + 10"
 check = ["Deposit"]
 in_call = "revert"
 [[invariant]]
