@@ -55,21 +55,20 @@ pub struct Spec {
 impl Spec {
     /// Whether period and step are within their ranges, and the bounds a range, each written in the one way there is.
     #[must_use]
-    pub fn is_valid(&self) -> bool {
-        let (low, high) = (self.low.number(), self.high.number());
+    pub const fn is_valid(&self) -> bool {
         self.period >= MIN_PERIOD
             && self.period <= MAX_PERIOD
             && self.step >= 1
             && self.step <= MAX_STEP
-            && low < high
-            && Reading::new(&low) == self.low
-            && Reading::new(&high) == self.high
+            && self.low.order() < self.high.order()
+            && self.low.is_canonical()
+            && self.high.is_canonical()
     }
 
     /// Whether a value may be stored.
     #[must_use]
-    pub fn admits(&self, value: &Int) -> bool {
-        *value >= self.low.number() && *value <= self.high.number()
+    pub const fn admits(&self, value: &Reading) -> bool {
+        value.order() >= self.low.order() && value.order() <= self.high.order()
     }
 
     /// The bounds as bytes: the least, the greatest (16 each).
@@ -215,7 +214,7 @@ impl Anchor {
             return Err(TooSoon { due }.into());
         }
         let raw = Reading::new(observed);
-        if !spec.admits(&raw.number()) {
+        if !spec.admits(&raw) {
             return Err(NotTaken::OutOfBounds);
         }
         let taken = Anchor {

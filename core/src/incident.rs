@@ -134,6 +134,17 @@ impl Reading {
         Reading(low as u128 | (high as u128) << 64)
     }
 
+    /// Whether it is what [`Self::new`] makes of its number: an exponent only where the mantissa is full, and no zero below zero.
+    pub(crate) const fn is_canonical(self) -> bool {
+        (self.0 >> 119 & 0xff == 0 || self.0 >> 118 & 1 == 1) && self.0 != 1 << 127
+    }
+
+    /// A number that is the greater the greater the reading is, for those that are canonical: exponent and mantissa are in this order.
+    pub(crate) const fn order(self) -> i128 {
+        let magnitude = (self.0 << 1 >> 1).cast_signed();
+        if self.0 >> 127 == 1 { -magnitude } else { magnitude }
+    }
+
     /// As encoded, the highest byte first.
     #[must_use]
     pub(crate) const fn to_bytes(self) -> [u8; 16] {

@@ -19,7 +19,7 @@ pub enum Spec {
 impl Spec {
     /// Whether all its numbers are within their ranges.
     #[must_use]
-    pub fn is_valid(&self) -> bool {
+    pub const fn is_valid(&self) -> bool {
         match self {
             Spec::Anchor(spec) => spec.is_valid(),
             Spec::Baseline(spec) => spec.check().is_ok(),

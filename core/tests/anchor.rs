@@ -460,7 +460,7 @@ proptest! {
             }
             let (fresh, candidate) = (anchor.fresh(), anchor.candidate());
             let stored = candidate.unwrap_or(fresh);
-            prop_assert!(spec.admits(&stored), "{stored:?}");
+            prop_assert!(spec.admits(&Reading::new(&stored)), "{stored:?}");
             if anchor.stage == Stage::Fresh {
                 prop_assert!(fresh.near(int(1_000), spec.step), "{fresh:?}");
                 break;
@@ -500,6 +500,17 @@ proptest! {
             prop_assert_eq!(Anchor::unpack(head, rest), next);
             prop_assert_eq!(Anchor::head(head).value(now), next.value(now));
         }
+    }
+
+    /// Bounds are compared as they are written: that is the order of the numbers.
+    #[test]
+    fn bounds_are_those_of_the_numbers(a in any::<[u64; 4]>(), b in any::<[u64; 4]>(), shift in any::<[u8; 2]>(), negative: [bool; 2]) {
+        let reading = |limbs, at: usize| Reading::new(&Int::new(negative[at], U256::from_limbs(limbs) >> usize::from(shift[at])));
+        let (low, value) = (reading(a, 0), reading(b, 1));
+        let top = Reading::new(&Int::new(false, U256::MAX));
+        let spec = Spec { low, high: top, ..spec() };
+        prop_assert_eq!(spec.is_valid(), low.number() < top.number());
+        prop_assert_eq!(spec.admits(&value), value.number() >= low.number());
     }
 
     #[test]

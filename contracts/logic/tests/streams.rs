@@ -256,7 +256,13 @@ fn a_new_rulebook_goes_on_with_the_same_streams() {
     world.adopt(&next);
     assert_eq!(stream(&mut world).anchor.to::<u64>(), 1_000);
     let mut other = anchored(0);
-    let compiled = compile("feed.value() <= anchor(feed.value(), 20 min, 500, 5000) * 2", &[], &[], &Names).unwrap();
+    let compiled = compile(
+        "feed.value() <= anchor(feed.value(), 20 min, 500, 5000) * 2",
+        &[],
+        &[],
+        &Names,
+    )
+    .unwrap();
     other.streams[0].spec = compiled.streams[0].spec;
     other.rules[0].program = compiled.program;
     world.adopt(&other);
