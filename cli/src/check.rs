@@ -31,6 +31,7 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
         deploy::check_contracts(&provider, &config, &compiled).await?;
         println!("chain {}: every contract has code", config.chain.id);
         if let Some(guard) = config.guard.address {
+            warn_moved(&deploy::moved_scopes(&provider, guard, &compiled).await?);
             deploy::verify_guard(&provider, guard, &config, &compiled, None).await?;
             deploy::check_containment(&provider, guard, &compiled).await?;
             println!("guard {guard}: as configured, and able to make each containment call");
@@ -50,6 +51,20 @@ pub(crate) fn warn(config: &Config, warnings: &[Problem]) {
             .map(|help| format!("; {help}"))
             .unwrap_or_default();
         eprintln!("{label}: {place}: {}{help}", warning.message);
+    }
+}
+
+/// Warns of scopes whose number means another one once the rulebook is adopted.
+pub(crate) fn warn_moved(moved: &[MovedScope]) {
+    let label = Style::of_stderr().yellow("warning");
+    for scope in moved {
+        eprintln!("{label}: {scope}");
+    }
+    if !moved.is_empty() {
+        eprintln!(
+            "{label}: the contracts that call hooks name scopes by number, and so do levels, halts and containment calls: keep the order, and \
+             append what is new. The guard refuses it (ScopeMoved) for a scope that is not Normal, and for any while a containment call is in force"
+        );
     }
 }
 

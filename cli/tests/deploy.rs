@@ -194,6 +194,80 @@ async fn another_governor_is_proposed_and_a_sealed_guard_wants_announcements() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_changes_its_number_is_warned_of_and_refused_while_it_is_contained() {
+    let chain = Chain::start().await;
+    let named = |scopes: &'static str| {
+        move |text: String| {
+            text.replace(
+                "scopes = [\"protocol\"]",
+                &format!("scopes = {scopes}\ncallers = [\"pool\"]"),
+            )
+        }
+    };
+    let path = chain.write_config(named(r#"["protocol", "vault", "m2"]"#));
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let governor = GOVERNOR.to_string();
+    let deploy = || {
+        let (path, root) = (path.to_str().unwrap(), root.to_str().unwrap());
+        let arguments = [
+            "guard",
+            "deploy",
+            "--config",
+            path,
+            "--root",
+            root,
+            "--unlocked",
+            &governor,
+        ];
+        common::run(&[&arguments[..], &["--no-seal", "--write"]].concat())
+    };
+    let first = deploy();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let guard = Config::load(&path).unwrap().guard.address.unwrap();
+    let with_guard =
+        |scopes| move |text: String| named(scopes)(text).replace("[guard]", &format!("[guard]\naddress = \"{guard}\""));
+    let adopted = || async {
+        let guard = cordon_client::guard::ICordonGuard::new(guard, &chain.provider);
+        guard.rulebook().call().await.unwrap().codeHash
+    };
+
+    chain.write_config(with_guard(r#"["protocol", "m2", "vault"]"#));
+    chain.grant(guard).await;
+    operate::contain(&chain.provider, GUARDIAN, guard, 1, Level::Halted, 900, B256::ZERO)
+        .await
+        .unwrap();
+    let before = adopted().await;
+    let told = common::failure(&deploy());
+    assert!(
+        told.contains("scope 1, `vault`, becomes scope 2, and 1 becomes `m2`")
+            && told.contains("scope 2, `m2`, becomes scope 1, and 2 becomes `vault`"),
+        "{told}"
+    );
+    assert!(told.contains("ScopeMoved { scope: 1 }"), "{told}");
+    assert_eq!(adopted().await, before);
+
+    // Appending is no change of what there was, and moves no level.
+    chain.write_config(with_guard(r#"["protocol", "vault", "m2", "m3"]"#));
+    let done = deploy();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success() && !told.contains("warning: scope"), "{told}");
+    assert_ne!(adopted().await, before);
+    chain.provider.anvil_increase_time(86_400).await.unwrap();
+    chain.provider.anvil_mine(Some(1), None).await.unwrap();
+    operate::settle(&chain.provider, GUARDIAN, guard, 1).await.unwrap();
+    chain.write_config(with_guard(r#"["protocol", "renamed"]"#));
+    let done = deploy();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        done.status.success()
+            && told.contains("scope 1 is gone, or has another name, and 1 becomes `renamed`")
+            && told.contains("scope 3 is gone, or has another name, and 3 becomes no scope"),
+        "{told}"
+    );
+    chain.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_input_changes_nothing() {
     let setup = setup().await;
     let Setup { chain, artifacts, .. } = &setup;

@@ -15,7 +15,7 @@ use cordon_core::anchor::{Anchor, CATCH_UP, NotTaken, STALE, Spec, Stage, Stream
 use cordon_core::incident::Reading;
 use cordon_core::rule::program::op;
 use cordon_core::rule::{Class, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate};
-use cordon_core::rulebook::{Problem, Rule, Rulebook, ScopeKind, Stream};
+use cordon_core::rulebook::{Problem, Rule, Rulebook, Scope, ScopeKind, Stream};
 use cordon_core::stream;
 use cordon_core::{Action, ActionSet, Level};
 use proptest::prelude::*;
@@ -326,7 +326,7 @@ fn book() -> Rulebook {
         program: stream.program.clone(),
     });
     Rulebook {
-        scopes: vec![ScopeKind::Protocol],
+        scopes: vec![Scope::new(ScopeKind::Protocol, "protocol")],
         callers: vec![Address::repeat_byte(1)],
         streams: streams.collect(),
         sets: Vec::new(),

@@ -15,7 +15,9 @@ use cordon_core::rule::{
     Class, Compiled, Inputs, Int, Param, Program, ReadError, Reader, Type, Value, compile, compile_call, evaluate,
     evaluate_value,
 };
-use cordon_core::rulebook::{Containment, ContainmentSet, Order, Rule, Rulebook, ScopeKind, Stream, Undo, set_name};
+use cordon_core::rulebook::{
+    Containment, ContainmentSet, Order, Rule, Rulebook, Scope, ScopeKind, Stream, Undo, set_name,
+};
 use cordon_core::stream::Spec;
 use cordon_core::{Action, ActionSet, Level};
 use std::fmt::Write as _;
@@ -373,7 +375,11 @@ fn book() -> Rulebook {
         ..restore.clone()
     };
     Rulebook {
-        scopes: vec![ScopeKind::Protocol, ScopeKind::Market, ScopeKind::Asset],
+        scopes: vec![
+            Scope::new(ScopeKind::Protocol, "protocol"),
+            Scope::new(ScopeKind::Market, "weth"),
+            Scope::new(ScopeKind::Asset, "usdc"),
+        ],
         callers: vec![address("vault")],
         rules: vec![base, witnessed, hook],
         containments: vec![restore, pause],

@@ -15,13 +15,18 @@ use cordon_core::bounds::Actor;
 use cordon_core::incident::Reading;
 use cordon_core::rule::{Class, Int};
 use cordon_core::rulebook::{
-    Containment, ContainmentSet, Item, MAX_CALL_GAS, Order, Problem, Rule, Rulebook, ScopeKind, Stream, Undo, View,
-    check, init_code, is_within, set_name,
+    Containment, ContainmentSet, Item, MAX_CALL_GAS, Order, Problem, Rule, Rulebook, Scope, ScopeKind, Stream, Undo,
+    View, check, init_code, is_within, set_name,
 };
 use cordon_core::stream::Spec;
 use cordon_core::{Action, ActionSet, Level};
 use cordon_core::{anchor, baseline};
 use proptest::prelude::*;
+
+/// A scope that is called what it stands for.
+fn scope(kind: ScopeKind) -> Scope {
+    Scope::new(kind, &format!("{kind:?}"))
+}
 
 fn condition(source: &str) -> Vec<u8> {
     rule(source).program
@@ -84,7 +89,7 @@ fn containment() -> Containment {
 
 fn book() -> Rulebook {
     Rulebook {
-        scopes: vec![ScopeKind::Protocol, ScopeKind::Market],
+        scopes: vec![scope(ScopeKind::Protocol), scope(ScopeKind::Market)],
         callers: vec![address("vault"), address("pool")],
         rules: vec![state_rule("vault.totalAssets() >= vault.totalSupply()"), hook_rule()],
         containments: vec![containment()],
@@ -109,7 +114,7 @@ fn parts_are_found_in_place() {
     assert_eq!(view.callers().collect::<Vec<_>>(), [address("vault"), address("pool")]);
     assert_eq!(
         (view.scope(0), view.scope(1), view.scope(2)),
-        (Some(ScopeKind::Protocol), Some(ScopeKind::Market), None)
+        (Some(scope(ScopeKind::Protocol)), Some(scope(ScopeKind::Market)), None)
     );
     let header = view.header();
     let record = view.rule(1).unwrap();
@@ -219,11 +224,11 @@ fn each_fault_is_named() {
     let call0 = |problem| (Item::Containment(0), problem);
     assert_eq!(refused(|book| book.scopes.clear()), (Item::Book, Problem::BadScope));
     assert_eq!(
-        refused(|book| book.scopes[1] = ScopeKind::Protocol),
+        refused(|book| book.scopes[1].kind = ScopeKind::Protocol),
         (Item::Scope(1), Problem::BadScope)
     );
     assert_eq!(
-        refused(|book| book.scopes = vec![ScopeKind::Market; 129]),
+        refused(|book| book.scopes = vec![scope(ScopeKind::Market); 129]),
         (Item::Book, Problem::TooMany)
     );
     assert_eq!(
@@ -565,7 +570,11 @@ fn books() -> impl Strategy<Value = Rulebook> {
         prop::collection::btree_map("[!-~]{1,32}", sets(), 0..4),
     )
         .prop_map(|(rules, containments, streams, sets)| Rulebook {
-            scopes: vec![ScopeKind::Protocol, ScopeKind::Asset, ScopeKind::Function],
+            scopes: vec![
+                scope(ScopeKind::Protocol),
+                scope(ScopeKind::Asset),
+                scope(ScopeKind::Function),
+            ],
             callers: vec![address("vault")],
             rules,
             containments,

@@ -17,7 +17,7 @@ use cordon_core::rule::program::op;
 use cordon_core::rule::{
     Class, Compiled, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate,
 };
-use cordon_core::rulebook::{Problem, Rule, Rulebook, ScopeKind, Stream};
+use cordon_core::rulebook::{Problem, Rule, Rulebook, Scope, ScopeKind, Stream};
 use cordon_core::{Action, ActionSet, Level, stream};
 
 const START: u64 = 1_700_000_000;
@@ -263,7 +263,7 @@ fn book(compiled: &Compiled) -> Rulebook {
         program: stream.program.clone(),
     });
     Rulebook {
-        scopes: vec![ScopeKind::Protocol],
+        scopes: vec![Scope::new(ScopeKind::Protocol, "protocol")],
         callers: vec![Address::repeat_byte(1)],
         streams: streams.collect(),
         rules: vec![Rule {
@@ -288,7 +288,7 @@ fn a_program_judges_by_the_specification_of_its_stream() {
     let compiled = rule("score(vault.totalAssets(), 10 min, 1000, 4072) <= 4 sigma");
     let book = book(&compiled);
     let code = book.encode().unwrap();
-    assert_eq!((code[3], code[10]), (3, 1));
+    assert_eq!((code[3], code[10]), (6, 1));
     assert_eq!(Rulebook::decode(&code).unwrap(), book);
     let problem = |book: &Rulebook| book.encode().unwrap_err().problem;
     // A program that tells its own roof, and so would see no deviation, is not adopted.
@@ -322,6 +322,6 @@ fn a_program_judges_by_the_specification_of_its_stream() {
     assert_eq!(Rulebook::decode(&older).unwrap_err().problem, Problem::BadStream);
     let mut newer = self::book(&anchored).encode().unwrap();
     assert_eq!(newer[3], 2);
-    newer[3] = 3;
+    newer[3] = 6;
     assert_eq!(Rulebook::decode(&newer).unwrap_err().problem, Problem::NotARulebook);
 }

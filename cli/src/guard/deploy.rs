@@ -9,12 +9,12 @@ use clap::Parser;
 use cordon_client::CompiledConfig;
 use cordon_client::build::{Artifacts, PROGRAMS};
 use cordon_client::config::format_duration;
-use cordon_client::deploy::{DeployError, GuardOptions, deploy_guard, seal};
+use cordon_client::deploy::{DeployError, GuardOptions, deploy_guard, moved_scopes, seal};
 use cordon_client::observe::begin_streams;
 use cordon_client::status::streams;
 
 use super::{ConfigArgs, root};
-use crate::check::warn;
+use crate::check::{warn, warn_moved};
 use crate::key::KeyArgs;
 use crate::style::Style;
 
@@ -52,6 +52,9 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     };
     let artifacts = Artifacts::load(&folder)?;
     let (provider, from) = args.key.connect(&config.chain).await?;
+    if let Some(guard) = config.guard.address {
+        warn_moved(&moved_scopes(&provider, guard, &compiled).await?);
+    }
     let options = GuardOptions {
         salt: args.salt.unwrap_or(GuardOptions::default().salt),
         seals: !args.no_seal,

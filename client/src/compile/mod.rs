@@ -7,7 +7,7 @@ use std::ops::Range;
 use cordon_core::rule::{Class, CompileError, Compiled, CompiledStream, Param, compile as compile_rule, compile_call};
 use cordon_core::rulebook::check::hook_gas;
 use cordon_core::rulebook::{
-    Containment as BookContainment, ContainmentSet, Item, MAX_STREAMS, Rule, Rulebook, RulebookError, ScopeKind,
+    Containment as BookContainment, ContainmentSet, Item, MAX_STREAMS, Rule, Rulebook, RulebookError, Scope, ScopeKind,
     Stream, Undo, View, set_name,
 };
 use cordon_core::{Action, Level};
@@ -33,13 +33,15 @@ impl Config {
             streams: Vec::new(),
         };
         let mut book = Rulebook {
-            scopes: (0..self.guard.scopes.len())
-                .map(|at| {
-                    if at == 0 {
+            scopes: (0..)
+                .zip(&self.guard.scopes)
+                .map(|(at, name)| {
+                    let kind = if at == 0 {
                         ScopeKind::Protocol
                     } else {
                         ScopeKind::Market
-                    }
+                    };
+                    Scope::new(kind, name)
                 })
                 .collect(),
             callers: self.guard.callers.iter().map(|caller| caller.address).collect(),

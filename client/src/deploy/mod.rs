@@ -2,6 +2,7 @@
 
 mod guard;
 mod program;
+mod scopes;
 mod verify;
 
 use alloy::primitives::{Address, B256};
@@ -11,6 +12,7 @@ use crate::chain::ChainError;
 pub(crate) use guard::roles as configured_roles;
 pub use guard::{Deployment, GuardOptions, deploy_guard, ensure_roles, ensure_rulebook, seal};
 pub use program::{Activation, activate, activation, data_fee, deploy_at_fixed_address, deploy_program, with_margin};
+pub use scopes::{MovedScope, moved_scopes};
 pub use verify::{check_containment, check_contracts, verify_guard};
 
 /// Why a deployment stopped. What was done before stays; running it again goes on from there.

@@ -14,7 +14,7 @@ use cordon_core::{
     ledger::Ledger,
     rulebook::{self, RulebookError, View},
     scope::ScopeState,
-    Action,
+    Action, Level,
 };
 use cordon_host::{
     layout::{self, Current, Settings},
@@ -191,14 +191,23 @@ impl<H: Host> Guard<H> {
         let view = rulebook::check(&code).map_err(bad)?;
         rulebook::check_streams(&view, |definition| self.host.keccak(definition)).map_err(bad)?;
         let old = self.current();
+        let ledger = self.ledger();
         if old.epoch != 0 {
             let old_code = self.code(&old.book);
-            for caller in open(&old_code)?.callers() {
+            let before = open(&old_code)?;
+            for caller in before.callers() {
                 self.host.store(&layout::caller(&caller), &B256::ZERO);
+            }
+            // Levels and calls are kept by a scope's number: under another name they would contain, and open, what is not meant.
+            for scope in 0..before.header().scopes {
+                let tag = |view: &View<'_>| view.scope(scope).map(|scope| scope.tag);
+                let held = ledger.in_force != 0 || self.scope(scope).level != Level::Normal;
+                if held && tag(&before) != tag(&view) {
+                    return Err(refusal!(ScopeMoved, scope));
+                }
             }
         }
         let epoch = old.epoch.saturating_add(1);
-        let ledger = self.ledger();
         let entry = hooked(&view).with_quiet(ledger.raised == 0);
         for caller in view.callers() {
             self.host.store(&layout::caller(&caller), &entry.pack());

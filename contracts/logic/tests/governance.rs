@@ -9,7 +9,11 @@ use common::{
     rules, Abi, World, ADMIN, ANYONE, BOOK, CONTAIN, GOVERNOR, GUARDIAN, HOOKS, INSPECT, KEEPER, LOGIC, PROGRAMS,
     RECOVER, VAULT,
 };
-use cordon_core::rule::Verdict;
+use cordon_core::{
+    rule::Verdict,
+    rulebook::{Rulebook, Scope, ScopeKind},
+    Level,
+};
 use cordon_host::mock::MockHost;
 use cordon_logic::{respond_or_hand_on, Guard};
 
@@ -189,6 +193,69 @@ fn an_announced_rulebook_is_adopted_with_its_code_only() {
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.adopt_rulebook(NEW, B256::ZERO));
     world.guard.host.data_account(NEW, &code);
     world.as_(GOVERNOR).adopt_rulebook(NEW, code_hash).unwrap();
+}
+
+/// Scopes are numbers: by another order of them in an incident, what is contained would open, and what is not would close.
+#[test]
+fn no_scope_changes_its_number_in_an_incident() {
+    let mut world = World::unsealed();
+    world.adopt(&common::book());
+    let as_they_are = common::book().scopes;
+    let swapped = vec![as_they_are[0], as_they_are[2], as_they_are[1]];
+    let shorter = vec![as_they_are[0], as_they_are[1]];
+    let mut renamed = as_they_are.clone();
+    renamed[2] = Scope::new(ScopeKind::Market, "renamed");
+    let mut longer = as_they_are.clone();
+    longer.push(Scope::new(ScopeKind::Asset, "more"));
+    let mut kind = as_they_are.clone();
+    kind[2] = Scope::new(ScopeKind::Asset, "other");
+    let with = |scopes: &Vec<Scope>| {
+        let scopes = scopes.clone();
+        let mut book = common::book();
+        book.rules.retain(|rule| usize::from(rule.scope) < scopes.len());
+        Rulebook { scopes, ..book }
+    };
+    let moved = |world: &mut World, scopes: &Vec<Scope>| {
+        let code = with(scopes).encode().unwrap();
+        world.guard.host.data_account(NEW, &code);
+        let refused: Abi::ScopeMoved = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(NEW, keccak256(&code)));
+        refused.scope
+    };
+    // A scope without a containment call, by the governor, who would gain nothing by it.
+    world
+        .as_(GOVERNOR)
+        .contain(2, Level::Halted as u8, 86_400, B256::ZERO)
+        .unwrap();
+    world.done();
+    assert_eq!(moved(&mut world, &swapped), 2);
+    assert_eq!(moved(&mut world, &shorter), 2);
+    assert_eq!(moved(&mut world, &renamed), 2);
+    for scopes in [&longer, &kind, &as_they_are] {
+        world.adopt(&with(scopes));
+        assert_eq!(world.level(2), Level::Halted);
+    }
+    // Until it is settled: expiry alone is not the end of what the guard did.
+    world.pass(5 * 24 * common::HOUR);
+    assert_eq!(world.level(2), Level::Normal);
+    assert_eq!(moved(&mut world, &renamed), 2);
+    world.as_(ANYONE).settle(2).unwrap();
+    world.done();
+    world.adopt(&with(&renamed));
+
+    // With a containment call in force no scope changes its number, for calls know theirs by it.
+    world.adopt(&common::book());
+    world
+        .as_(GOVERNOR)
+        .contain(1, Level::ReduceOnly as u8, 3_600, B256::ZERO)
+        .unwrap();
+    world.done();
+    assert!(world.market.closed.get());
+    assert_eq!(moved(&mut world, &renamed), 2);
+    assert_eq!(moved(&mut world, &swapped), 1);
+    world.pass(24 * common::HOUR);
+    world.as_(ANYONE).settle(1).unwrap();
+    world.done();
+    world.adopt(&with(&swapped));
 }
 
 #[test]

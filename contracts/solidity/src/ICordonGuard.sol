@@ -257,7 +257,8 @@ interface ICordonGuard {
     function acceptGovernor() external;
 
     /// Makes the code of `book` (one STOP byte, then the encoded rulebook) the guard's configuration, if its hash is `codeHash`: what was announced
-    /// is what is adopted.
+    /// is what is adopted. Refused (`ScopeMoved`) when a scope would get another name or number, or vanish, that is not Normal; while a
+    /// containment call is in force, when any would.
     function adoptRulebook(address book, bytes32 codeHash) external;
 
     /// Replaces the programs behind the gate, as one unit, if `codes` is the keccak-256 of their six code hashes one after the other: what was
@@ -405,6 +406,7 @@ interface ICordonGuard {
     error BadTicket(uint256 ticket);
     error BadRulebook(uint16 reason);
     error WrongCode(address account, bytes32 codeHash);
+    error ScopeMoved(uint8 scope);
     error NoRulebook();
     error UnknownRule(uint16 rule);
     error WrongWitness(uint16 rule, uint256 expected, uint256 given);

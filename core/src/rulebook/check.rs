@@ -42,7 +42,7 @@ pub fn check(code: &[u8]) -> Result<View<'_>, RulebookError> {
         return Err(book(Problem::BadScope));
     }
     for index in 0..header.scopes {
-        let kind = view.scope(index);
+        let kind = view.scope(index).map(|scope| scope.kind);
         if kind.is_none() || (kind == Some(ScopeKind::Protocol)) != (index == 0) {
             return Err(RulebookError {
                 item: Item::Scope(index),

@@ -121,7 +121,10 @@ impl Rulebook {
         tables.extend(count16(self.rules.len())?);
         tables.extend(count16(self.containments.len())?);
         tables.extend([streams, sets].into_iter().filter(|count| *count > 0));
-        tables.extend(self.scopes.iter().map(|kind| *kind as u8));
+        for scope in &self.scopes {
+            tables.push(scope.kind as u8);
+            tables.extend(scope.tag);
+        }
         tables.extend(self.callers.iter().flatten());
         let start = tables.len()
             + RECORD * (self.rules.len() + self.containments.len())

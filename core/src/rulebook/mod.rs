@@ -21,7 +21,7 @@ use crate::action::ActionSet;
 use crate::level::Level;
 use crate::rule::program::{Class, MAX_GAS};
 use alloc::vec::Vec;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, keccak256};
 
 /// Most bytes of the account's code, the STOP byte included.
 pub const MAX_CODE: usize = 24_576;
@@ -83,11 +83,38 @@ impl ScopeKind {
     }
 }
 
+/// A scope: what can be contained on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// What it stands for.
+    pub kind: ScopeKind,
+    /// The name that people gave it, as [`scope_tag`].
+    pub tag: [u8; 4],
+}
+
+impl Scope {
+    /// A scope with this name.
+    #[must_use]
+    pub fn new(kind: ScopeKind, name: &str) -> Self {
+        let tag = scope_tag(name);
+        Scope { kind, tag }
+    }
+}
+
+/// What a rulebook keeps of the name of a scope: four bytes of its Keccak-256. A guard knows scopes by number, and so do the contracts that
+/// call its hooks; by this it sees that a number has come to mean something else. It is made against mistakes, of which one in four
+/// billion would pass: who may adopt a rulebook and wants a scope opened has no need to find two names with the same tag.
+#[must_use]
+pub fn scope_tag(name: &str) -> [u8; 4] {
+    let [a, b, c, d, ..] = keccak256(name).0;
+    [a, b, c, d]
+}
+
 /// All that a guard is configured with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rulebook {
     /// The scopes; a scope's number is its position. The first is the protocol.
-    pub scopes: Vec<ScopeKind>,
+    pub scopes: Vec<Scope>,
     /// The contracts whose hook calls are accepted.
     pub callers: Vec<Address>,
     /// The rules; a rule's number is its position.

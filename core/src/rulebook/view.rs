@@ -10,7 +10,7 @@ use crate::rule::program::{Class, Program};
 use crate::rulebook::error::Problem;
 use crate::rulebook::set::SET_RECORD;
 use crate::rulebook::stream::STREAM_RECORD;
-use crate::rulebook::{MAX_CODE, ScopeKind};
+use crate::rulebook::{MAX_CODE, Scope, ScopeKind};
 use alloy_primitives::Address;
 use core::ops::Range;
 
@@ -26,6 +26,8 @@ pub const WITH_STATISTICS: u8 = 4;
 pub const HEADER: usize = 10;
 /// Bytes of the header of a rulebook with both.
 pub const LONGEST_HEADER: usize = 12;
+/// Bytes of a scope: its kind (1), its tag (4).
+const SCOPE: usize = 5;
 /// Bytes of a rule's or containment call's record.
 pub const RECORD: usize = 16;
 
@@ -97,11 +99,11 @@ impl Header {
         HEADER + (self.streams > 0) as usize + (self.sets > 0) as usize
     }
 
-    /// Where the scopes' kinds lie, one byte each.
+    /// Where the scopes lie, five bytes each: kind (1), tag (4).
     #[must_use]
     pub fn scopes_range(&self) -> Range<usize> {
         let start = self.length();
-        start..start + usize::from(self.scopes)
+        start..start + SCOPE * usize::from(self.scopes)
     }
 
     /// Where the callers lie, 20 bytes each.
@@ -428,11 +430,13 @@ impl<'a> View<'a> {
         self.code
     }
 
-    /// What a scope stands for; `None` when there is no such scope.
+    /// A scope; `None` when there is no such scope.
     #[must_use]
-    pub fn scope(&self, index: u8) -> Option<ScopeKind> {
-        let kinds = self.code.get(self.header.scopes_range())?;
-        ScopeKind::from_u8(*kinds.get(usize::from(index))?)
+    pub fn scope(&self, index: u8) -> Option<Scope> {
+        let scopes = self.code.get(self.header.scopes_range())?;
+        let [kind, tag @ ..] = *scopes.get(SCOPE * usize::from(index)..)?.first_chunk::<SCOPE>()?;
+        let kind = ScopeKind::from_u8(kind)?;
+        Some(Scope { kind, tag })
     }
 
     /// The registered callers.

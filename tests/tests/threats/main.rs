@@ -17,6 +17,7 @@ mod context;
 mod hooks;
 mod pool;
 mod rules;
+mod scopes;
 mod sets;
 mod statistics;
 mod world;

@@ -13,7 +13,7 @@ use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError, SolEvent};
 use cordon_core::{
     rule::{compile, Class, FunctionSig, Param, SymbolError, Symbols, Type},
-    rulebook::{Containment, Rule, Rulebook, ScopeKind, Undo},
+    rulebook::{Containment, Rule, Rulebook, Scope, ScopeKind, Undo},
     Action, ActionSet, Level,
 };
 use cordon_host::{layout, mock::MockHost, Host};
@@ -167,7 +167,11 @@ pub fn book() -> Rulebook {
         ..rule("feed.value() <= 100", &[], 0, Level::Normal)
     };
     Rulebook {
-        scopes: vec![ScopeKind::Protocol, ScopeKind::Market, ScopeKind::Market],
+        scopes: vec![
+            Scope::new(ScopeKind::Protocol, "protocol"),
+            Scope::new(ScopeKind::Market, "market"),
+            Scope::new(ScopeKind::Market, "other"),
+        ],
         callers: vec![VAULT],
         rules: vec![
             price,
