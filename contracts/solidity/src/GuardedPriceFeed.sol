@@ -17,7 +17,7 @@ interface AggregatorV3Interface {
 }
 
 /// @title A price feed that is checked where it is used, behind the interface that consumers know.
-/// @notice Every read checks the primary feed (answering, positive, within hard bounds, young enough, not from the future), the second feed alike,
+/// @notice Every read checks the primary feed (answering, positive, within hard bounds, young enough, not from the future, not carried over from an earlier round), the second feed alike,
 /// how far they are apart, how far the price is from an anchor that is at least `anchorPeriod` old, and whether the L2's sequencer is up
 /// and has been for a while. Decided fallbacks: a primary that is unusable is replaced by the second feed; two usable feeds that disagree
 /// give no price. `latestRoundData` and `latestAnswer` are strict. `priceFor(true)` is for what lowers one's own risk (repaying, adding
@@ -37,7 +37,8 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         NotPositive,
         OutOfBounds,
         FromTheFuture,
-        TooOld
+        TooOld,
+        CarriedOver // answered in an earlier round, or a round number that no feed has
     }
 
     struct Settings {
@@ -58,6 +59,7 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         int256 answer;
         uint256 updatedAt;
         Fault fault;
+        uint80 round; // with SECOND when it is one of the second feed
     }
 
     struct Anchor {
@@ -72,6 +74,7 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     error PricesDisagree(int256 primary, int256 second, uint256 bps);
     error PriceJumped(int256 answer, int256 anchor, uint256 bps);
     error AnchorTooYoung(uint256 until);
+    error UnknownRound(uint80 round);
     /// Less gas is left than a feed may need: without this floor a caller could starve one feed, and choose the other.
     error GasBelowFloor(uint256 needed, uint256 left);
 
@@ -82,6 +85,8 @@ contract GuardedPriceFeed is AggregatorV3Interface {
     uint256 private constant LONGEST = 365 days;
     /// Gas of one question to a feed.
     uint256 private constant ASK_GAS = 100_000;
+    /// Marks the rounds of the second feed. Proxies count phases in the 16 bits from bit 64 on, one for each aggregator they have had.
+    uint80 private constant SECOND = 1 << 79;
 
     AggregatorV3Interface public immutable primary;
     AggregatorV3Interface public immutable second;
@@ -131,7 +136,8 @@ contract GuardedPriceFeed is AggregatorV3Interface {
 
     // ---------------------------------------------------------------- reading
 
-    /// The checked price. Rounds are not numbered, for it may come from either feed.
+    /// The checked price. The round is that of the feed it comes from, and `getRoundData` knows it; numbers of the second feed are greater than
+    /// those of the primary, so they do not grow with time when the price comes from the one and then from the other.
     function latestRoundData()
         external
         view
@@ -139,7 +145,7 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         returns (uint80 id, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound)
     {
         Price memory price = _checked(false);
-        return (0, price.answer, price.updatedAt, price.updatedAt, 0);
+        return (price.round, price.answer, price.updatedAt, price.updatedAt, price.round);
     }
 
     /// The checked price, for consumers of the older interface.
@@ -163,9 +169,17 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         return (price.answer, price.updatedAt);
     }
 
-    /// The primary's history, unchecked.
-    function getRoundData(uint80 roundId) external view override returns (uint80, int256, uint256, uint256, uint80) {
-        return primary.getRoundData(roundId);
+    /// The history of the feed that the round is one of, unchecked, in `decimals`.
+    function getRoundData(uint80 roundId)
+        external
+        view
+        override
+        returns (uint80 id, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound)
+    {
+        if (roundId & SECOND == 0) return primary.getRoundData(roundId);
+        if (address(second) == address(0)) revert UnknownRound(roundId);
+        (, answer, startedAt, updatedAt, answeredInRound) = second.getRoundData(roundId ^ SECOND);
+        return (roundId, _scaled(answer, secondDecimals), startedAt, updatedAt, answeredInRound | SECOND);
     }
 
     function description() external view override returns (string memory) {
@@ -196,6 +210,7 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         if (!lowersRisk) _requireSequencer();
         Price memory one = _read(primary, primaryMaxAge, decimals);
         Price memory two = _read(second, secondMaxAge, secondDecimals);
+        two.round |= SECOND;
         if (one.fault != Fault.None) {
             if (two.fault != Fault.None) revert PriceUnavailable(one.fault, two.fault);
             one = two;
@@ -274,15 +289,24 @@ contract GuardedPriceFeed is AggregatorV3Interface {
         (int256 answer, uint256 updatedAt) = (int256(words[1]), words[3]);
         price.fault = _fault(answered, answer, updatedAt, maxAge);
         if (price.fault != Fault.None) return price;
+        if (words[4] < words[0] || words[0] >= SECOND) {
+            price.fault = Fault.CarriedOver;
+            return price;
+        }
         price.updatedAt = updatedAt;
+        price.round = uint80(words[0]);
         // Larger answers than this are out of bounds in any decimals, and would overflow below.
         if (answer > type(int128).max) {
             price.fault = Fault.OutOfBounds;
             return price;
         }
-        if (feedDecimals <= decimals) price.answer = answer * int256(10 ** (decimals - feedDecimals));
-        else price.answer = answer / int256(10 ** (feedDecimals - decimals));
+        price.answer = _scaled(answer, feedDecimals);
         if (price.answer < least || price.answer > most) price.fault = Fault.OutOfBounds;
+    }
+
+    function _scaled(int256 answer, uint8 feedDecimals) private view returns (int256) {
+        if (feedDecimals <= decimals) return answer * int256(10 ** (decimals - feedDecimals));
+        return answer / int256(10 ** (feedDecimals - decimals));
     }
 
     function _fault(bool answered, int256 answer, uint256 updatedAt, uint256 maxAge) private view returns (Fault) {

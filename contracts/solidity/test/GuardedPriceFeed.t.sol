@@ -20,6 +20,25 @@ interface IMock is AggregatorV3Interface {
     function updateRoundData(uint80 round, int256 answer, uint256 timestamp, uint256 startedAt) external;
 }
 
+/// As old aggregators did while a round was open: the number of the new one, the answer of the one before. So Chainlink's documentation tells
+/// consumers to compare the two.
+contract Carried {
+    uint256 private immutable round;
+    uint256 private immutable answeredIn;
+
+    constructor(uint256 round_, uint256 answeredIn_) {
+        (round, answeredIn) = (round_, answeredIn_);
+    }
+
+    function decimals() external pure returns (uint8) {
+        return 8;
+    }
+
+    function latestRoundData() external view returns (uint256, int256, uint256, uint256, uint256) {
+        return (round, 2_000e8, block.timestamp, block.timestamp, answeredIn);
+    }
+}
+
 /// With Chainlink's published FluxAggregator behind its EACAggregatorProxy as the primary, a second FluxAggregator of other decimals, and
 /// Chainlink's MockV3Aggregator as the sequencer's uptime feed (their package, version 0.1.9).
 contract GuardedPriceFeedTest is Real {
@@ -91,6 +110,48 @@ contract GuardedPriceFeedTest is Real {
         eq(feed.decimals(), 8, "decimals");
         (, answer,,,) = feed.getRoundData((1 << 64) | 1);
         eq(uint256(answer), 2_000e8, "history of the primary");
+    }
+
+    /// Consumers ask for a round that is not 0, answered in that round, and some for its data again.
+    function test_a_price_has_a_round_that_can_be_asked_for() public {
+        (uint80 id, int256 answer,, uint256 updatedAt, uint80 answeredIn) = feed.latestRoundData();
+        ok(id != 0 && answeredIn >= id, "a round of the primary");
+        (uint80 again, int256 same,, uint256 at,) = feed.getRoundData(id);
+        ok(again == id && same == answer && at == updatedAt, "which it knows");
+        // The primary falls silent for longer than its age, the second goes on, in other decimals.
+        vm.warp(block.timestamp + 3 hours);
+        _submit(second, 2_010e10);
+        (id, answer,, updatedAt, answeredIn) = feed.latestRoundData();
+        eq(uint256(answer), 2_010e8, "the second's");
+        ok(id != 0 && answeredIn >= id, "a round of the second");
+        (again, same,, at, answeredIn) = feed.getRoundData(id);
+        ok(again == id && same == answer && at == updatedAt && answeredIn >= id, "which it knows too");
+        GuardedPriceFeed.Settings memory settings = _settings();
+        settings.second = AggregatorV3Interface(address(0));
+        GuardedPriceFeed lone = new GuardedPriceFeed(settings);
+        vm.expectRevert(abi.encodeWithSelector(GuardedPriceFeed.UnknownRound.selector, id));
+        lone.getRoundData(id);
+    }
+
+    function test_an_answer_of_an_earlier_round_is_none() public {
+        GuardedPriceFeed.Settings memory settings = _settings();
+        uint256[2][3] memory rounds_ =
+            [[uint256(8), 7], [uint256(1) << 79, 1 << 79], [type(uint256).max, type(uint256).max]];
+        for (uint256 i; i < rounds_.length; ++i) {
+            settings.primary = AggregatorV3Interface(address(new Carried(rounds_[i][0], rounds_[i][1])));
+            settings.second = AggregatorV3Interface(address(0));
+            GuardedPriceFeed carried = new GuardedPriceFeed(settings);
+            vm.expectRevert(
+                abi.encodeWithSelector(
+                    GuardedPriceFeed.PriceUnavailable.selector,
+                    GuardedPriceFeed.Fault.CarriedOver,
+                    GuardedPriceFeed.Fault.Absent
+                )
+            );
+            carried.latestRoundData();
+        }
+        settings.primary = AggregatorV3Interface(address(new Carried(8, 8)));
+        new GuardedPriceFeed(settings).latestRoundData();
     }
 
     function test_attack_one_source_that_runs_away_gives_no_price() public {
