@@ -55,7 +55,7 @@ pub(crate) fn warn(config: &Config, warnings: &[Problem]) {
 }
 
 /// Warns of scopes whose number means another one once the rulebook is adopted.
-pub(crate) fn warn_moved(moved: &[MovedScope]) {
+pub(crate) fn warn_moved(moved: &[deploy::MovedScope]) {
     let label = Style::of_stderr().yellow("warning");
     for scope in moved {
         eprintln!("{label}: {scope}");

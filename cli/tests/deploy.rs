@@ -9,6 +9,9 @@
 
 mod common;
 
+use std::path::Path;
+use std::process::Command;
+
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::providers::ext::AnvilApi;
@@ -193,6 +196,66 @@ async fn another_governor_is_proposed_and_a_sealed_guard_wants_announcements() {
     assert_eq!(state.rulebook_hash, setup.compiled.code_hash(), "nothing has changed");
 }
 
+/// The rules of a sealed guard change: announced, taken back by a guardian, announced again, made after the delay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_guard_s_change_is_announced_taken_back_and_made() {
+    let setup = setup().await;
+    let guard = setup.deploy().await.unwrap();
+    setup.chain.grant(guard).await;
+    setup.seal(guard).await.unwrap();
+    let path = setup.chain.write_config(|text| {
+        text.replace("5e18", "6e18")
+            .replace("[guard]\n", &format!("[guard]\naddress = \"{guard}\"\n"))
+    });
+    let changed = Config::load(&path).unwrap();
+    let compiled = changed.compile().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let cordon = |from: Address, rest: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cordon"))
+            .args(["guard"])
+            .args(rest)
+            .args(["--config", path.to_str().unwrap(), "--unlocked", &from.to_string()])
+            .output()
+            .unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&told).into_owned())
+    };
+    let deploy = |more: &[&str]| {
+        cordon(
+            GOVERNOR,
+            &[&["deploy", "--root", root.to_str().unwrap()], more].concat(),
+        )
+    };
+    let (done, told) = deploy(&[]);
+    assert!(!done && told.contains("needs an announcement"), "{told}");
+    let (done, told) = deploy(&["--announce"]);
+    assert!(done && told.contains("announced: adopting the rulebook"), "{told}");
+    let hash = told
+        .split_once("action hash ")
+        .unwrap()
+        .1
+        .split(')')
+        .next()
+        .unwrap()
+        .to_owned();
+    let (done, told) = cordon(GUARDIAN, &["cancel", &hash]);
+    assert!(done && told.contains("is taken back"), "{told}");
+    let (done, told) = cordon(GUARDIAN, &["cancel", &hash]);
+    assert!(!done && told.contains("NotAnnounced"), "{told}");
+    let (done, told) = deploy(&["--announce"]);
+    assert!(done && told.contains(&hash), "{told}");
+    let provider = &setup.chain.provider;
+    provider
+        .anvil_increase_time(changed.guard.governor_delay.into())
+        .await
+        .unwrap();
+    provider.anvil_mine(Some(1), None).await.unwrap();
+    let (done, told) = deploy(&[]);
+    assert!(done, "{told}");
+    let state = status(provider, guard, &changed, &compiled).await.unwrap();
+    assert_eq!(state.rulebook_hash, compiled.code_hash());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scope_that_changes_its_number_is_warned_of_and_refused_while_it_is_contained() {
     let chain = Chain::start().await;
@@ -305,10 +368,8 @@ async fn bad_input_changes_nothing() {
     let alien = r#"(module (import "env" "alien" (func)) (memory (export "memory") 1 1)
         (func (export "user_entrypoint") (param i32) (result i32) i32.const 0))"#;
     let alien = Program::new("respond", wat::parse_str(alien).unwrap()).unwrap();
-    let broken = Artifacts {
-        respond: alien,
-        ..artifacts.clone()
-    };
+    let mut broken = artifacts.clone();
+    broken.behind_the_gate[0] = alien;
     let message = attempt(&|text| text, &broken).await;
     assert!(
         message.starts_with("the chain does not accept the program respond: "),

@@ -31,13 +31,15 @@ async fn an_address_without_a_guard_gets_no_transaction() {
         (common::PROTOCOL, "reading the guard's rulebook"),
     ] {
         let path = chain.write_config(|text| with_guard(&text, guard));
-        let commands: [&[&str]; 7] = [
+        let hash = alloy::primitives::B256::repeat_byte(1).to_string();
+        let commands: [&[&str]; 8] = [
             &["trip", "little-ether"],
             &["contain", "protocol", "halted", "--for", "15 minutes"],
             &["retry", "protocol"],
             &["release", "protocol"],
             &["release", "protocol", "--cancel"],
             &["settle", "protocol"],
+            &["cancel", &hash],
             &["heartbeat"],
         ];
         for command in commands {

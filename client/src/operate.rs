@@ -324,6 +324,22 @@ pub async fn settle<P: Provider>(
     ))
 }
 
+/// Takes back the announcement of this hash. Returns the transaction.
+///
+/// # Errors
+/// When nothing of that hash is announced, or `from` may not take it back.
+pub async fn cancel_announcement<P: Provider>(
+    provider: &P,
+    from: Address,
+    guard: Address,
+    hash: B256,
+) -> Result<B256, ChainError> {
+    let call = ICordonGuard::cancelAnnouncementCall { actionHash: hash };
+    let what = format!("taking back the announcement {hash}");
+    let receipt = order(provider, from, guard, &what, call.abi_encode()).await?;
+    Ok(receipt.transaction_hash)
+}
+
 /// Shows the guard that the keeper lives. Returns the transaction.
 pub async fn heartbeat<P: Provider>(provider: &P, from: Address, guard: Address) -> Result<B256, ChainError> {
     let call = ICordonGuard::heartbeatCall {};

@@ -89,12 +89,12 @@ fn what_is_wrong_with_a_set_is_said_at_its_place() {
         (
             set("a", HASH, &order("usdc", "Halted", "29 days")),
             3,
-            "a set holds a level for 1 second to 28 days",
+            "a set holds a level for 1 minute to 4 weeks",
         ),
         (
-            set("a", HASH, &order("usdc", "Halted", "0 seconds")),
+            set("a", HASH, &order("usdc", "Halted", "59 seconds")),
             3,
-            "a set holds a level for 1 second to 28 days",
+            "a set holds a level for 1 minute to 4 weeks",
         ),
         (
             set("a", HASH, &format!("{}, {}", usdc(), usdc())),

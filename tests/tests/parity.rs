@@ -293,7 +293,7 @@ impl World {
             .collect();
         let guard = ICordonGuard::new(self.guard, &self.provider);
         guard
-            .evaluateMany(rules, vec![])
+            .evaluateMany(rules.clone(), vec![vec![]; rules.len()])
             .gas(1_000_000_000)
             .call()
             .await

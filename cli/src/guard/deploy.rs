@@ -9,7 +9,7 @@ use clap::Parser;
 use cordon_client::CompiledConfig;
 use cordon_client::build::{Artifacts, PROGRAMS};
 use cordon_client::config::format_duration;
-use cordon_client::deploy::{DeployError, GuardOptions, deploy_guard, moved_scopes, seal};
+use cordon_client::deploy::{Announcement, DeployError, GuardOptions, deploy_guard, moved_scopes, seal};
 use cordon_client::observe::begin_streams;
 use cordon_client::status::streams;
 
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Do not end the set-up: the governor can still change everything without announcing it.
     #[arg(long)]
     no_seal: bool,
+    /// Announce the changes that a sealed guard takes only after its governor's delay; the same command without this makes them then.
+    #[arg(long)]
+    announce: bool,
     /// Write the guard's address into the configuration.
     #[arg(long)]
     write: bool,
@@ -58,6 +61,7 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     let options = GuardOptions {
         salt: args.salt.unwrap_or(GuardOptions::default().salt),
         seals: !args.no_seal,
+        announces: args.announce,
     };
     let deployment = deploy_guard(&provider, from, &config, &compiled, &artifacts, options).await?;
 
@@ -78,6 +82,10 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
             None => println!("put its address into [guard]: address = \"{}\"", deployment.guard),
         }
     }
+    if !deployment.announced.is_empty() {
+        tell_announced(&deployment.announced);
+        return Ok(());
+    }
     if args.no_seal {
         println!(
             "{}",
@@ -97,6 +105,19 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Says what was announced, when it is due, and who can take it back.
+fn tell_announced(announced: &[Announcement]) {
+    for of in announced {
+        println!(
+            "announced: {}; due in {} and void 14 days later (action hash {})",
+            of.change,
+            format_duration(of.delay.into()),
+            of.action_hash
+        );
+    }
+    println!("run this again without --announce then; until then `cordon guard cancel HASH` takes one back");
 }
 
 /// Has a sealed guard begin with the streams of a rulebook that it has adopted. What it cannot observe is a warning: the rulebook is adopted.

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Settle(operate::ScopeArgs),
     /// Have the guard observe the streams that are due: what rules compare with (`anchor`, `mean` and so on). Open to anyone.
     Observe(observe::Args),
+    /// Take an announcement back: the governor, or a guardian who stops a thief with the governor's key.
+    Cancel(operate::CancelArgs),
     /// Show the guard that the keeper lives.
     Heartbeat(operate::HeartbeatArgs),
 }
@@ -76,6 +78,7 @@ pub(crate) async fn run(command: Command) -> eyre::Result<()> {
         Command::Release(args) => operate::release(&args).await,
         Command::Settle(args) => operate::settle(&args).await,
         Command::Observe(args) => observe::run(&args).await,
+        Command::Cancel(args) => operate::cancel(&args).await,
         Command::Heartbeat(args) => operate::heartbeat(&args).await,
     }
 }

@@ -1,4 +1,4 @@
-//! `cordon guard trip|contain|retry|release|settle|heartbeat`.
+//! `cordon guard trip|contain|retry|release|settle|cancel|heartbeat`.
 
 use alloy::primitives::{Address, B256};
 use alloy::providers::DynProvider;
@@ -75,6 +75,17 @@ pub(crate) struct ScopeArgs {
     key: KeyArgs,
     /// Name of the scope.
     scope: String,
+}
+
+/// Which announcement, and who takes it back.
+#[derive(Parser)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Its action hash, as `cordon guard deploy --announce` or the event `Announced` names it.
+    hash: B256,
 }
 
 /// Who shows that it lives.
@@ -329,6 +340,16 @@ pub(crate) async fn settle(args: &ScopeArgs) -> eyre::Result<()> {
         );
     }
     println!("scope {} is settled", args.scope);
+    Ok(())
+}
+
+pub(crate) async fn cancel(args: &CancelArgs) -> eyre::Result<()> {
+    let session = Plan::load(&args.config)?.connect(&args.key).await?;
+    let transaction = operate::cancel_announcement(&session.provider, session.from, session.guard, args.hash).await?;
+    println!(
+        "the announcement {} is taken back: transaction {transaction}",
+        args.hash
+    );
     Ok(())
 }
 

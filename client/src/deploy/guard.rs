@@ -4,16 +4,17 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
-use alloy::sol_types::{SolCall, SolError};
+use alloy::sol_types::SolCall;
 use cordon_core::rulebook::init_code;
 
 use super::DeployError;
+use super::govern::{Announcement, Governor, governance};
 use super::program::{deploy_at_fixed_address, fixed_address};
 use super::verify::{check_containment, check_contracts, verify_guard};
 use crate::build::{Artifacts, PROGRAMS};
 use crate::chain::{code, explain_call, send};
 use crate::compile::CompiledConfig;
-use crate::config::{Config, GuardConfig, format_duration};
+use crate::config::{Config, GuardConfig};
 use crate::guard::ICordonGuard::{self, Role};
 use crate::observe::begin_streams;
 use crate::precompiles::CREATE2_FACTORY;
@@ -26,6 +27,8 @@ pub struct GuardOptions {
     /// Whether the guard is to be sealed at once: its containment calls are then tried before the first transaction, from the
     /// address that it has or will have.
     pub seals: bool,
+    /// Whether changes that a sealed guard takes only after an announcement are announced now; else the first of them is an error.
+    pub announces: bool,
 }
 
 impl Default for GuardOptions {
@@ -33,12 +36,13 @@ impl Default for GuardOptions {
         Self {
             salt: keccak256("cordon guard"),
             seals: false,
+            announces: false,
         }
     }
 }
 
 /// What a deployment has left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     /// The guard: the gate's account.
     pub guard: Address,
@@ -52,6 +56,8 @@ pub struct Deployment {
     pub is_sealed: bool,
     /// A governor that has been proposed and must accept; zero when none.
     pub proposed_governor: Address,
+    /// Changes that were announced now instead of being made: the same deployment again, after the governor's delay, makes them.
+    pub announced: Vec<Announcement>,
 }
 
 /// Deploys and activates the programs, gives the roles of `[guard]` and adopts the rulebook; checks by reading back. Does
@@ -88,10 +94,16 @@ pub async fn deploy_guard<P: Provider>(
     if code(provider, guard).await?.is_empty() {
         return Err(DeployError::NoCode(vec![("guard".into(), guard)]));
     }
-    ensure_roles(provider, from, guard, &config.guard).await?;
-    let rulebook = ensure_rulebook(provider, from, guard, compiled).await?;
-    let proposed_governor = ensure_governor(provider, from, guard, governor).await?;
-    verify_guard(provider, guard, config, compiled, Some(artifacts)).await?;
+    let mut changes = Governor::new(provider, from, guard);
+    changes.announces = options.announces;
+    changes.ensure_roles(&config.guard).await?;
+    let rulebook = changes.ensure_rulebook(compiled).await?;
+    let proposed_governor = changes.ensure_governor(governor).await?;
+    let announced = changes.announced;
+    // What waits for its time cannot be read back yet.
+    if announced.is_empty() {
+        verify_guard(provider, guard, config, compiled, Some(artifacts)).await?;
+    }
     let contract = ICordonGuard::new(guard, provider);
     let programs = programs_of(provider, guard).await?;
     let state = contract
@@ -106,6 +118,7 @@ pub async fn deploy_guard<P: Provider>(
         created,
         is_sealed: state.isSealed,
         proposed_governor,
+        announced,
     })
 }
 
@@ -161,103 +174,67 @@ pub(super) async fn programs_of<P: Provider>(
         .map_err(|error| explain_call("reading the guard's programs", error).into())
 }
 
-/// What the guard says about its governor.
-struct Governance {
-    governor: Address,
-    proposed: Address,
-    delay: u32,
-    is_sealed: bool,
-}
-
-async fn governance<P: Provider>(provider: &P, guard: Address) -> Result<Governance, DeployError> {
-    let state = ICordonGuard::new(guard, provider)
-        .governor()
-        .call()
-        .await
-        .map_err(|error| explain_call("reading the guard's governor", error))?;
-    Ok(Governance {
-        governor: state.current,
-        proposed: state.proposed,
-        delay: state.delay,
-        is_sealed: state.isSealed,
-    })
-}
-
-/// Sends a governor's call. A sealed guard takes it only when it has been announced; what is missing is then the error.
-async fn govern<P: Provider>(
-    provider: &P,
-    from: Address,
-    guard: Address,
-    change: &str,
-    calldata: Vec<u8>,
-) -> Result<(), DeployError> {
-    let state = governance(provider, guard).await?;
-    if state.governor != from {
-        return Err(DeployError::NotGovernor {
-            guard,
-            governor: state.governor,
-            from,
-        });
-    }
-    let action_hash = keccak256(&calldata);
-    let request = TransactionRequest::default()
-        .with_from(from)
-        .with_to(guard)
-        .with_input(calldata);
-    if state.is_sealed && not_announced(provider, &request).await {
-        return Err(DeployError::Sealed {
-            guard,
-            change: change.to_owned(),
-            governor: state.governor,
-            delay: format_duration(state.delay.into()),
-            action_hash,
-        });
-    }
-    send(provider, change, request).await?;
-    tracing::info!(%guard, "{change}");
-    Ok(())
-}
-
-/// Whether the guard refuses the call because it was not announced.
-async fn not_announced<P: Provider>(provider: &P, request: &TransactionRequest) -> bool {
-    let Err(error) = provider.call(request.clone()).await else {
-        return false;
-    };
-    let revert = error.as_error_resp().and_then(|payload| payload.as_revert_data());
-    revert.is_some_and(|data| ICordonGuard::NotAnnounced::abi_decode(&data).is_ok())
-}
-
-/// Gives the configured accounts their roles; those that have them are left alone.
-pub async fn ensure_roles<P: Provider>(
-    provider: &P,
-    from: Address,
-    guard: Address,
-    config: &GuardConfig,
-) -> Result<(), DeployError> {
-    let contract = ICordonGuard::new(guard, provider);
-    for (role, account) in roles(config) {
-        let granted = contract
-            .hasRole(role, account)
-            .call()
-            .await
-            .map_err(|e| explain_call("reading the guard's roles", e))?;
-        if !granted {
-            let call = ICordonGuard::setRoleCall {
-                role,
-                account,
-                granted: true,
-            };
-            let change = format!("granting the role {role:?} to {account}");
-            match govern(provider, from, guard, &change, call.abi_encode()).await {
-                // A seal that was used waits for its announcement, and nothing else waits for it.
-                Err(DeployError::Sealed { action_hash, .. }) if role == Role::Seal => {
-                    tracing::warn!(%account, %action_hash, "its seal was used; to arm it again the governor announces this hash");
+impl<P: Provider> Governor<'_, P> {
+    /// Gives the configured accounts their roles; those that have them are left alone.
+    async fn ensure_roles(&mut self, config: &GuardConfig) -> Result<(), DeployError> {
+        let contract = ICordonGuard::new(self.guard, self.provider);
+        for (role, account) in roles(config) {
+            let granted = contract
+                .hasRole(role, account)
+                .call()
+                .await
+                .map_err(|e| explain_call("reading the guard's roles", e))?;
+            if !granted {
+                let call = ICordonGuard::setRoleCall {
+                    role,
+                    account,
+                    granted: true,
+                };
+                let change = format!("granting the role {role:?} to {account}");
+                match self.govern(&change, call.abi_encode()).await {
+                    // A seal that was used waits for its announcement, and nothing else waits for it.
+                    Err(DeployError::Sealed { action_hash, .. }) if role == Role::Seal => {
+                        tracing::warn!(%account, %action_hash, "its seal was used; to arm it again the governor announces this hash");
+                    }
+                    other => other?,
                 }
-                other => other?,
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Puts the rulebook on the chain and makes the guard adopt it, unless it has adopted the same. Returns the rulebook's
+    /// account.
+    async fn ensure_rulebook(&mut self, compiled: &CompiledConfig) -> Result<Address, DeployError> {
+        let adopted = ICordonGuard::new(self.guard, self.provider)
+            .rulebook()
+            .call()
+            .await
+            .map_err(|e| explain_call("reading the guard's rulebook", e))?;
+        if adopted.codeHash == compiled.code_hash() {
+            return Ok(adopted.book);
+        }
+        let book = create_rulebook(self.provider, self.from, compiled).await?;
+        let adopt = ICordonGuard::adoptRulebookCall {
+            book,
+            codeHash: compiled.code_hash(),
+        };
+        self.govern(&format!("adopting the rulebook {book}"), adopt.abi_encode())
+            .await?;
+        Ok(book)
+    }
+
+    /// Proposes the configured governor when another account set the guard up. Returns the one that has to accept.
+    async fn ensure_governor(&mut self, governor: Address) -> Result<Address, DeployError> {
+        let state = self.governance().await?;
+        if state.governor == governor || state.proposed == governor {
+            return Ok(state.proposed);
+        }
+        let propose = ICordonGuard::proposeGovernorCall { governor };
+        self.govern(&format!("proposing {governor} as governor"), propose.abi_encode())
+            .await?;
+        Ok(governor)
+    }
 }
 
 /// Every role with every account that is to have it.
@@ -275,35 +252,16 @@ pub(crate) fn roles(config: &GuardConfig) -> Vec<(Role, Address)> {
 
 /// Puts the rulebook on the chain and makes the guard adopt it, unless it has adopted the same. Returns the rulebook's
 /// account.
+///
+/// # Errors
+/// [`DeployError::Sealed`] when that must be announced first; whatever else keeps the chain or the guard from doing it.
 pub async fn ensure_rulebook<P: Provider>(
     provider: &P,
     from: Address,
     guard: Address,
     compiled: &CompiledConfig,
 ) -> Result<Address, DeployError> {
-    let contract = ICordonGuard::new(guard, provider);
-    let adopted = contract
-        .rulebook()
-        .call()
-        .await
-        .map_err(|e| explain_call("reading the guard's rulebook", e))?;
-    if adopted.codeHash == compiled.code_hash() {
-        return Ok(adopted.book);
-    }
-    let book = create_rulebook(provider, from, compiled).await?;
-    let adopt = ICordonGuard::adoptRulebookCall {
-        book,
-        codeHash: compiled.code_hash(),
-    };
-    govern(
-        provider,
-        from,
-        guard,
-        &format!("adopting the rulebook {book}"),
-        adopt.abi_encode(),
-    )
-    .await?;
-    Ok(book)
+    Governor::new(provider, from, guard).ensure_rulebook(compiled).await
 }
 
 /// Puts the rulebook's code into an account. Its address follows from the code, so that a second run finds it.
@@ -337,29 +295,6 @@ async fn create_rulebook<P: Provider>(
     Ok(book)
 }
 
-/// Proposes the configured governor when another account set the guard up. Returns the one that has to accept.
-async fn ensure_governor<P: Provider>(
-    provider: &P,
-    from: Address,
-    guard: Address,
-    governor: Address,
-) -> Result<Address, DeployError> {
-    let state = governance(provider, guard).await?;
-    if state.governor == governor || state.proposed == governor {
-        return Ok(state.proposed);
-    }
-    let propose = ICordonGuard::proposeGovernorCall { governor };
-    govern(
-        provider,
-        from,
-        guard,
-        &format!("proposing {governor} as governor"),
-        propose.abi_encode(),
-    )
-    .await?;
-    Ok(governor)
-}
-
 /// Ends set-up, after making sure that the guard is as configured, can make each of its containment calls, and has begun to observe each of
 /// its streams ([`begin_streams`]). Does nothing when it is sealed.
 pub async fn seal<P: Provider>(
@@ -375,12 +310,7 @@ pub async fn seal<P: Provider>(
         return Ok(());
     }
     begin_streams(provider, from, guard, compiled).await?;
-    govern(
-        provider,
-        from,
-        guard,
-        "sealing the guard",
-        ICordonGuard::sealCall {}.abi_encode(),
-    )
-    .await
+    Governor::new(provider, from, guard)
+        .govern("sealing the guard", ICordonGuard::sealCall {}.abi_encode())
+        .await
 }

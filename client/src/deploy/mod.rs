@@ -1,5 +1,6 @@
 //! Putting programs and the guard on a chain. Everything here can be repeated: what is already there is left alone.
 
+mod govern;
 mod guard;
 mod program;
 mod scopes;
@@ -9,8 +10,9 @@ use alloy::primitives::{Address, B256};
 
 use crate::chain::ChainError;
 
+pub use govern::Announcement;
 pub(crate) use guard::roles as configured_roles;
-pub use guard::{Deployment, GuardOptions, deploy_guard, ensure_roles, ensure_rulebook, seal};
+pub use guard::{Deployment, GuardOptions, deploy_guard, ensure_rulebook, seal};
 pub use program::{Activation, activate, activation, data_fee, deploy_at_fixed_address, deploy_program, with_margin};
 pub use scopes::{MovedScope, moved_scopes};
 pub use verify::{check_containment, check_contracts, verify_guard};

@@ -90,7 +90,8 @@ pub async fn verify_guard<P: Provider>(
             .await
             .map_err(|e| explain_call("reading the guard's roles", e))?;
         // A seal that was used is none any more, as it should be.
-        if !granted && !(role == Role::Seal && state.isSealed) {
+        let used = role == Role::Seal && state.isSealed;
+        if !granted && !used {
             differences.push(format!("{account} has not the role {role:?}"));
         }
     }

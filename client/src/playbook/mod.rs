@@ -371,6 +371,9 @@ impl Step {
         }
         if let Does::Act(Act::Contain { level, seconds, .. }) = &self.does {
             let most = cordon_core::bounds::KEEPER.seconds(*level);
+            if *seconds < cordon_core::bounds::LEAST {
+                found.push("a keeper holds a level for a minute at least".to_owned());
+            }
             if *seconds > most {
                 found.push(format!(
                     "a keeper may hold {} for {} at most",

@@ -2,7 +2,7 @@
 
 use alloy::json_abi::Event;
 use cordon_core::action::{Action, ActionSet};
-use cordon_core::bounds::{Actor, KEEPER, REPAY_CLOSED_MAX};
+use cordon_core::bounds::{Actor, KEEPER, LEAST, REPAY_CLOSED_MAX};
 use cordon_core::level::Level;
 use cordon_core::rule::Type;
 use cordon_core::rulebook::MAX_CALL_GAS;
@@ -163,7 +163,16 @@ impl Checker {
         }
         if let (Respond::Contain, Some(level), Some(duration)) = (respond, level, &raw.duration) {
             let most = KEEPER.seconds(level);
-            if self.duration(Some(duration), most) > most {
+            let seconds = self.duration(Some(duration), most);
+            if (1..LEAST).contains(&seconds) {
+                let help = "lengthen it, or let the keeper trip: respond = \"trip\"".to_owned();
+                self.error(
+                    duration.span(),
+                    "by its own authority a keeper holds a level for a minute at least",
+                    help,
+                );
+            }
+            if seconds > most {
                 let message = format!(
                     "by its own authority a keeper holds {} for {} minutes at most",
                     level.name(),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 
 use alloy::primitives::{B256, keccak256};
-use cordon_core::bounds::{Actor, GOVERNOR};
+use cordon_core::bounds::{Actor, GOVERNOR, LEAST};
 use cordon_core::rulebook::{MAX_SETS, Order, is_within, set_name};
 
 use super::super::schema::{RawContainmentSet, RawOrder, Text};
@@ -71,11 +71,11 @@ impl Checker {
         let duration = self.duration(Some(&raw.duration), 0);
         let level = level?;
         let most = GOVERNOR.seconds(level);
-        if self.problems.len() == before && !(1..=most).contains(&duration) {
+        if self.problems.len() == before && !(LEAST..=most).contains(&duration) {
             let most = format_duration(most.into());
             self.error(
                 raw.duration.span(),
-                format!("a set holds a level for 1 second to {most}"),
+                format!("a set holds a level for 1 minute to {most}"),
                 None,
             );
         }
