@@ -165,15 +165,13 @@ fn the_record_may_be_in_a_database_whose_url_is_written_elsewhere() {
 }
 
 #[test]
-fn one_key_for_keeper_and_heartbeat_is_doubtful() {
+fn one_key_for_keeper_and_heartbeat_is_refused() {
     let text = FULL.replace("00e3", "00e2");
-    let warnings: Vec<String> = parse(&text)
-        .unwrap()
-        .warnings
-        .iter()
-        .map(|w| format!("{}: {}", w.line, w.message))
-        .collect();
-    assert_eq!(warnings, ["13: this account has the keeper role as well"]);
+    let refused = parse(&text).unwrap_err().to_string();
+    assert!(
+        refused.contains("13:") && refused.contains("this account has the keeper role as well"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -35,6 +35,7 @@ sol! {
 const GOVERNOR: Address = address!("f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
 const GUARDIAN: Address = address!("70997970c51812dc3a010c7d01b50e0d17dc79c8");
 const KEEPER: Address = address!("3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
+const BEATER: Address = address!("15d34aaf54267db7d7c367839aaf71a00a2c6a65");
 const ANYONE: Address = address!("90f79bf6eb2c4f870365e785982e1f101e93b906");
 
 /// EVM code of one word: calldata of a lone selector reads it, anything else sets it to the first argument.
@@ -190,7 +191,7 @@ callers = ["price"]
 governor = "{governor}"
 guardians = ["{GUARDIAN}"]
 keepers = ["{keeper}"]
-heartbeats = ["{keeper}"]
+heartbeats = ["{BEATER}"]
 governor_delay = "1 hour"
 [contracts]
 price = {{ address = "{price}", abi = ["function value() view returns (uint256)"] }}
@@ -414,7 +415,7 @@ async fn authority_has_its_bounds_on_the_real_program() {
     world
         .refused::<_, ICordonGuard::HeartbeatStale>(KEEPER, contain(Level::ReduceOnly, 60))
         .await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world
         .refused::<_, ICordonGuard::DurationBeyondRole>(KEEPER, contain(Level::Halted, 901))
         .await;

@@ -24,6 +24,9 @@ use cordon_host::{
 /// First bytes of the code of a Stylus program, and of one that is kept in fragments.
 const PROGRAM_PREFIXES: [[u8; 3]; 2] = [[0xef, 0xf0, 0x00], [0xef, 0xf0, 0x02]];
 
+/// The roles of which no account has both.
+const APART: u8 = 1 << role::KEEPER | 1 << role::HEARTBEAT;
+
 /// Gas for asking new programs whether they run at all.
 const PROBE_GAS: u64 = 300_000;
 
@@ -129,6 +132,10 @@ impl<H: Host> Guard<H> {
             return Ok(());
         }
         let bits = self.roles(&account);
+        // With both a stolen keeper's key would keep its own power alive.
+        if granted && (bits | 1 << number) & APART == APART {
+            return Err(refusal!(KeysNotApart, account));
+        }
         if granted || number == role::VETO {
             self.require_announced(&role_call(number, &account, granted))?;
         }

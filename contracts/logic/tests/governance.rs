@@ -195,6 +195,26 @@ fn an_announced_rulebook_is_adopted_with_its_code_only() {
     world.as_(GOVERNOR).adopt_rulebook(NEW, code_hash).unwrap();
 }
 
+/// Whoever steals the keeper's key must not be able to say that the keeper lives.
+#[test]
+fn no_account_is_keeper_and_heartbeat() {
+    let mut world = World::unsealed();
+    for (role, account) in [(2, KEEPER), (1, common::BEATER)] {
+        let refused: Abi::KeysNotApart = world.as_refused(GOVERNOR, |guard| guard.set_role(role, account, true));
+        assert_eq!(refused.account, account);
+        assert!(!world.guard.has_role(role, &account));
+        // Having one of them is no hindrance to being asked for it again, or to another role.
+        world.as_(GOVERNOR).set_role(3 - role, account, true).unwrap();
+        world.as_(GOVERNOR).set_role(0, account, true).unwrap();
+        world.done();
+    }
+    // One after the other is fine.
+    world.as_(GOVERNOR).set_role(1, KEEPER, false).unwrap();
+    world.as_(GOVERNOR).set_role(2, KEEPER, true).unwrap();
+    world.done();
+    assert!(world.guard.has_role(2, &KEEPER));
+}
+
 /// Scopes are numbers: by another order of them in an incident, what is contained would open, and what is not would close.
 #[test]
 fn no_scope_changes_its_number_in_an_incident() {

@@ -249,7 +249,8 @@ interface ICordonGuard {
 
     /// Grants or revokes a role. Revoking needs no announcement, but for `Veto`: who becomes a guardian gets it too, and keeps it when he is
     /// one no more, until `setRole(Veto, account, false)` was announced for as long as all that loosens. Otherwise a thief with the
-    /// governor's key would begin by revoking those who can stop him.
+    /// governor's key would begin by revoking those who can stop him. No account has both `Keeper` and `Heartbeat` (`KeysNotApart`): a stolen
+    /// key of the keeper would keep its own power alive.
     function setRole(Role role, address account, bool granted) external;
 
     /// Proposes a governor (announced when sealed); the new one must accept.
@@ -395,6 +396,7 @@ interface ICordonGuard {
     error NotInitialized();
     error NotGovernor(address caller);
     error OwnVeto(address account);
+    error KeysNotApart(address account);
     error MissingRole(Role role, address caller);
     error NotAnnounced(bytes32 actionHash);
     error AnnouncementPending(bytes32 actionHash, uint64 executableAt);

@@ -99,6 +99,10 @@ pub fn describe_revert(data: &Bytes) -> String {
         E::DurationBeyondRole(e) => format!("{} s are wanted, the role may ask for {} s", e.wanted, e.most),
         E::LevelBeyondRole(e) => format!("{:?} is wanted, the role may raise to {:?}", e.wanted, e.most),
         E::NotExpired(e) => format!("the level has not expired (until {})", utc(e.expiresAt)),
+        E::StreamUnreadable(e) => {
+            let reason = crate::rules::reason_text(e.reason);
+            format!("stream {} cannot be observed: {reason}", e.stream)
+        }
         E::NothingToSettle(_) => "there is nothing to take back".to_owned(),
         other => format!("the guard reverted with {}", name(&other)),
     }
@@ -185,5 +189,10 @@ mod tests {
         assert!(describe_revert(&role).contains("Keeper"), "{}", describe_revert(&role));
         let bad: Bytes = Guard::BadScope { scope: 3 }.abi_encode().into();
         assert_eq!(describe_revert(&bad), "the guard reverted with BadScope { scope: 3 }");
+        let lie: Bytes = Guard::StreamUnreadable { stream: 2, reason: 14 }.abi_encode().into();
+        assert_eq!(
+            describe_revert(&lie),
+            "stream 2 cannot be observed: the value lies outside of the bounds of its stream"
+        );
     }
 }

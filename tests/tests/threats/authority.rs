@@ -7,7 +7,9 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolValue};
 use cordon_client::guard::ICordonGuard::{self, Action, Level, Role};
 
-use crate::world::{ANYONE, DAY, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, events, trip};
+use crate::world::{
+    ANYONE, BEATER, DAY, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, events, trip,
+};
 
 /// T1, T2: a stolen guardian key halts all it can, scope after scope.
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +72,7 @@ async fn t03_without_its_people_the_protocol_opens_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t03_a_keeper_without_a_heartbeat_contains_nothing() {
     let world = World::sealed().await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world.pass(901).await;
     world
         .refused::<_, ICordonGuard::HeartbeatStale>(KEEPER, contain(MARKET, Level::Throttled, 60))
@@ -398,7 +400,7 @@ async fn a_stolen_keeper_key_buys_two_hours_a_day_and_cancels_no_release() {
     let world = World::sealed().await;
     let mut raised = 0;
     for round in 0..24 {
-        world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+        world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
         let scope = [MARKET, OTHER][round % 2];
         let receipt = world
             .send(KEEPER, world.guard, contain(scope, Level::Halted, 900).abi_encode())
@@ -408,13 +410,13 @@ async fn a_stolen_keeper_key_buys_two_hours_a_day_and_cancels_no_release() {
     }
     assert!((8..=10).contains(&raised), "{raised} quarters of an hour in four hours");
     world.pass(2 * DAY).await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world.ok(KEEPER, contain(MARKET, Level::ReduceOnly, HOUR)).await;
     world
         .ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: MARKET })
         .await;
     world.pass(800).await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world.ok(KEEPER, contain(MARKET, Level::ReduceOnly, HOUR)).await;
     world.pass(101).await;
     world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: MARKET }).await;
@@ -428,13 +430,13 @@ async fn a_stolen_keeper_key_buys_two_hours_a_day_and_cancels_no_release() {
 async fn t01_t02_short_halts_by_a_stolen_keeper_key_keep_nothing_closed() {
     for scopes in [[MARKET, MARKET], [MARKET, 0]] {
         let world = World::sealed().await;
-        world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+        world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
         world.ok(KEEPER, contain(MARKET, Level::ReduceOnly, HOUR)).await;
         let mut closed = 0;
         for hour in 0..48 {
             world.pass(HOUR - 10).await;
             closed += usize::from(hour > 2 && world.level(MARKET).await != Level::Normal);
-            world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+            world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
             let scope = scopes[hour % 2];
             let receipt = world
                 .send(KEEPER, world.guard, contain(scope, Level::Halted, 60).abi_encode())
@@ -459,7 +461,7 @@ async fn t02_after_a_release_a_stolen_keeper_key_buys_what_it_pays_for() {
         .await;
     world.pass(901).await;
     world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: MARKET }).await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world.ok(KEEPER, contain(MARKET, Level::Halted, 60)).await;
     assert_eq!(world.level(MARKET).await, Level::Halted);
     world.pass(185).await;

@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 use cordon_client::guard::ICordonGuard::{self, IncidentState, Level, Opener};
 
-use crate::world::{ANYONE, HOUR, KEEPER, MARKET, OTHER, PRICE, PRODUCT, World, events};
+use crate::world::{ANYONE, BEATER, HOUR, KEEPER, MARKET, OTHER, PRICE, PRODUCT, World, events};
 
 fn trip_many(rules: &[u16]) -> ICordonGuard::tripManyCall {
     ICordonGuard::tripManyCall {
@@ -62,7 +62,7 @@ async fn a_batch_is_not_stopped_by_whoever_mends_one_breach() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_buys_no_more_than_single_calls() {
     let world = World::sealed().await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world
         .refused::<_, ICordonGuard::BudgetSpent>(KEEPER, contain_many(&[MARKET, OTHER, 3], HOUR))
         .await;

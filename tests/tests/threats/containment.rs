@@ -7,7 +7,7 @@ use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard::{self, Action, Level};
 
 use crate::world::{
-    ANYONE, DAY, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, PRICE, PRODUCT, SPOT, World, contain, events, trip,
+    ANYONE, BEATER, DAY, GUARDIAN, HOUR, MARKET, OTHER, PRICE, PRODUCT, SPOT, World, contain, events, trip,
 };
 
 /// Code of a switch that, when it is set, first calls its caller with `input` and notes in slot 1 whether that succeeded (2) or not
@@ -197,7 +197,7 @@ async fn t26_a_pause_that_closes_repayment_ends_after_a_quarter_of_an_hour() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_would_fail_is_seen_before_the_incident() {
     let world = World::sealed().await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world.pass(60).await;
     let health = world.ask(ANYONE, ICordonGuard::healthCall {}).await.unwrap();
     assert!((60..120).contains(&health.heartbeatAge), "{}", health.heartbeatAge);

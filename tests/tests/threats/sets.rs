@@ -8,7 +8,7 @@ use cordon_client::Config;
 use cordon_client::guard::ICordonGuard::{self, IncidentState, Level, Opener};
 use cordon_core::rulebook::{init_code, set_name};
 
-use crate::world::{ANYONE, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, create, events};
+use crate::world::{ANYONE, BEATER, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, create, events};
 
 const MORE: u8 = 3;
 
@@ -56,7 +56,7 @@ contain = [
 async fn world() -> World {
     let world = World::with(SETS).await;
     world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world
 }
 
@@ -242,7 +242,7 @@ async fn a_set_cannot_be_changed_without_the_delay() {
         .refused::<_, ICordonGuard::AnnouncementPending>(GOVERNOR, adopt.clone())
         .await;
     assert_eq!(read().await.unwrap().reviewed, B256::repeat_byte(1));
-    world.ok(KEEPER, ICordonGuard::heartbeatCall {}).await;
+    world.ok(BEATER, ICordonGuard::heartbeatCall {}).await;
     world.ok(KEEPER, contain_set("calm")).await;
     assert_eq!(
         levels(&world).await,

@@ -29,6 +29,8 @@ sol! {
 pub(crate) const GOVERNOR: Address = address!("f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
 pub(crate) const GUARDIAN: Address = address!("70997970c51812dc3a010c7d01b50e0d17dc79c8");
 pub(crate) const KEEPER: Address = address!("3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
+/// Sends heartbeats, and nothing else.
+pub(crate) const BEATER: Address = address!("15d34aaf54267db7d7c367839aaf71a00a2c6a65");
 pub(crate) const ANYONE: Address = address!("90f79bf6eb2c4f870365e785982e1f101e93b906");
 
 /// EVM code of one word: calldata of a lone selector reads it, anything else sets it to the first argument.
@@ -325,7 +327,7 @@ callers = ["vault"]
 governor = "{GOVERNOR}"
 guardians = ["{GUARDIAN}"]
 keepers = ["{KEEPER}"]
-heartbeats = ["{KEEPER}"]
+heartbeats = ["{BEATER}"]
 governor_delay = "1 hour"
 [contracts]
 vault = {{ address = "{vault}", abi = ["function run()"] }}

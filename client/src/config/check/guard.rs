@@ -87,8 +87,12 @@ impl Checker {
                 .iter()
                 .any(|keeper| keeper.get_ref().eq_ignore_ascii_case(text.get_ref()))
             {
-                let help = "whoever stops the heartbeat key then stops the keeper too: use a key of its own".to_owned();
-                self.warn(text.span(), "this account has the keeper role as well", help);
+                let help = "a stolen keeper's key would keep its own power alive, and no guard grants it (KeysNotApart): use another key";
+                self.error(
+                    text.span(),
+                    "this account has the keeper role as well".to_owned(),
+                    Some(help.to_owned()),
+                );
             }
         }
         GuardConfig {
