@@ -32,6 +32,10 @@ impl Pipeline {
             if self.quorum.asks_endpoints(&decision) {
                 (support.endpoints, support.against) = self.opinions(facts.block, &decision).await;
             }
+            if self.rpc.split().is_some() {
+                // On which chain it is breached nobody can say: what the guard proves may be done, and nothing else.
+                support.against = support.against.max(support.endpoints);
+            }
             if self.quorum.asks_keepers(&decision) {
                 support.keepers = self.keepers(facts.block, &decision).await?;
             }

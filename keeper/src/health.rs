@@ -20,10 +20,12 @@ pub enum Health {
 }
 
 /// What health is judged by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Signs {
     /// No head source works.
     blind: bool,
+    /// Why nobody can say which chain is the right one, while endpoints differ.
+    split: Option<String>,
     /// Time since the start.
     running: Duration,
     /// Time since the newest head arrived, once there is one.
@@ -39,6 +41,11 @@ struct Signs {
 fn judge(signs: &Signs) -> Health {
     if signs.blind {
         return Health::Ill("no head source works".to_owned());
+    }
+    if let Some(split) = &signs.split {
+        return Health::Ill(format!(
+            "the endpoints do not agree which chain is the right one: {split}"
+        ));
     }
     match (signs.head_age, signs.busy) {
         (None, _) if signs.running >= STALE => {
@@ -118,6 +125,7 @@ impl Progress {
         let (done, busy_since) = self.with(|state| (state.done, state.busy_since));
         judge(&Signs {
             blind: heads.link().is_blind(),
+            split: heads.split(),
             running: self.since.elapsed(),
             head_age: heads.newest().map(|seen| seen.at.elapsed()),
             busy: busy_since.map(|since| since.elapsed()),
@@ -133,6 +141,7 @@ mod tests {
 
     const WELL: Signs = Signs {
         blind: false,
+        split: None,
         running: Duration::from_secs(3_600),
         head_age: Some(Duration::from_millis(250)),
         busy: Some(Duration::from_millis(5)),
@@ -157,7 +166,7 @@ mod tests {
         assert_eq!(
             judge(&Signs {
                 head_age: Some(Duration::ZERO),
-                ..fresh
+                ..fresh.clone()
             }),
             Health::Starting
         );
@@ -171,6 +180,11 @@ mod tests {
     fn a_process_that_runs_without_seeing_the_chain_is_ill() {
         assert_eq!(judge(&WELL), Health::Well);
         assert!(is_ill(&Signs { blind: true, ..WELL }));
+        // Two endpoints with two chains: one of them is the wrong one, and it may be the one that is followed.
+        assert!(is_ill(&Signs {
+            split: Some("a has 0x01, b has 0x02".to_owned()),
+            ..WELL
+        }));
         // An endpoint that answers with the same block for ever.
         assert!(is_ill(&Signs {
             head_age: Some(Duration::from_secs(60)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cordon_core::rule::eval::Verdict;
 
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, Rpc};
+use crate::chain::{BlockRef, BlockSource, Rpc};
 use crate::decide::RuleVerdict;
 use crate::record::{AlarmKind, Names, Store};
 use crate::rules::{Reader, Request};
@@ -108,12 +108,43 @@ impl SecondLook {
         if self.rpc.endpoint_count() < 2 {
             return;
         }
+        if self.rpc.split().is_some() {
+            self.look_elsewhere(block, verdicts, &requests).await;
+            return;
+        }
         for (name, rpc) in self.rpc.each() {
             // One that does not answer has an alarm of its own.
             let Ok(other) = self.reader.clone().through(rpc).evaluate(block, &requests).await else {
                 continue;
             };
             self.judge_endpoint(block, &name, &differences(verdicts, &other)).await;
+        }
+    }
+
+    /// While nobody can say which chain is the right one: a breach on any of them is followed, because the guard proves it before
+    /// anything is raised.
+    async fn look_elsewhere(&self, block: &BlockRef, verdicts: &[RuleVerdict], requests: &[Request]) {
+        for (name, rpc) in self.rpc.each() {
+            let Ok(newest) = rpc.latest().await else { continue };
+            let same = rpc.by_number(block.number).await;
+            if !matches!(same, Ok(Some(same)) if same.hash != block.hash) {
+                // It is on the chain that is followed, or has not come as far.
+                continue;
+            }
+            let Ok(other) = self.reader.clone().through(rpc).evaluate(&newest, requests).await else {
+                continue;
+            };
+            let found = differences(verdicts, &other);
+            if let Some(breach) = found.iter().find(|found| found.other == Verdict::Breached) {
+                tracing::error!(
+                    endpoint = name,
+                    rule = self.names.rule(breach.rule),
+                    block = newest.number,
+                    "a rule is breached on the chain of another endpoint: it is followed from now on"
+                );
+                self.rpc.prefer(&name);
+                return;
+            }
         }
     }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, Heads, Rpc};
+use crate::chain::{Heads, Rpc, Standing};
 use crate::health::{Health, Progress};
-use crate::record::{AlarmKind, Store};
+use crate::record::AlarmKind;
+
+/// Pause before endpoints that differ are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Turns a chain that stands still, and a pipeline that does not keep up, into an alarm.
 pub(crate) async fn watch_health(heads: Heads, progress: Progress, alarms: Alarms) {
@@ -56,36 +59,32 @@ pub(crate) async fn watch_link(mut heads: Heads, alarms: Alarms) {
     }
 }
 
-/// Compares the endpoints with each other every `period`: one that lies, or follows another fork, must not go unnoticed, nor
-/// one that is dead while nobody needs it.
-pub(crate) async fn watch_endpoints(rpc: Rpc, store: Store, alarms: Alarms, period: Duration) {
-    /// Blocks below the newest: endpoints are not equally fast.
-    const DEPTH: u32 = 8;
+/// Compares the endpoints with each other every `period`, and follows the most of them: one that lies, or follows another fork, must
+/// not go unnoticed, nor one that is dead while nobody needs it.
+pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) {
     /// Looks in a row at which an endpoint must be poor before people hear of it.
     const PATIENCE: u32 = 3;
-    const SUBJECT: &str = "endpoints";
-    if rpc.endpoint_count() < 2 {
-        return;
-    }
+    const ENDPOINTS: &str = "endpoints";
+    const CHAIN: &str = "chain";
     let mut poor: BTreeMap<String, u32> = BTreeMap::new();
-    loop {
-        tokio::time::sleep(period).await;
-        let Ok(window) = store.window(DEPTH).await else {
-            continue;
-        };
-        let Some(block) = window.first().copied() else { continue };
-        let Ok(comparison) = rpc.compare(&block).await else {
-            continue;
-        };
-        match comparison.disagreement {
-            Some(text) if differ_still(&rpc, &store, period).await => {
-                let text = format!("the endpoints do not agree: {text}; do not trust them before you know why");
-                alarms
-                    .raise(AlarmKind::Disagreement, SUBJECT, &text, Some(block.number))
-                    .await;
+    while let Some(comparison) = rpc.compare(period.min(LOOK_AGAIN)).await {
+        let number = Some(comparison.number);
+        match &comparison.standing {
+            Standing::Together => {
+                alarms.clear(AlarmKind::Disagreement, ENDPOINTS).await;
+                alarms.clear(AlarmKind::Disagreement, CHAIN).await;
             }
-            Some(_) => {}
-            None => alarms.clear(AlarmKind::Disagreement, SUBJECT).await,
+            Standing::Outvoted(text) => {
+                alarms.clear(AlarmKind::Disagreement, CHAIN).await;
+                let text = format!("the endpoints do not agree: {text}; find out why before you trust it again");
+                alarms.raise(AlarmKind::Disagreement, ENDPOINTS, &text, number).await;
+            }
+            Standing::Split(text) => {
+                let text = format!(
+                    "nobody can say which chain is the right one: {text}. The keeper stays with the one that it was on; until they agree it trips, but does nothing by its own authority, takes nothing back and sends no heartbeat: add an endpoint that you trust"
+                );
+                alarms.raise(AlarmKind::Disagreement, CHAIN, &text, number).await;
+            }
         }
         for endpoint in comparison.good {
             if poor.remove(&endpoint).is_some() {
@@ -96,22 +95,21 @@ pub(crate) async fn watch_endpoints(rpc: Rpc, store: Store, alarms: Alarms, peri
             let looks = poor.entry(endpoint.clone()).or_default();
             *looks = looks.saturating_add(1);
             if *looks == PATIENCE {
-                alarms
-                    .raise(AlarmKind::Endpoint, &endpoint, &why, Some(block.number))
-                    .await;
+                alarms.raise(AlarmKind::Endpoint, &endpoint, &why, number).await;
             }
         }
+        tokio::time::sleep(period).await;
     }
 }
 
-/// Whether the endpoints differ at a later block too: what a reorg has left behind at one of them passes.
-async fn differ_still(rpc: &Rpc, store: &Store, period: Duration) -> bool {
-    tokio::time::sleep(period.min(Duration::from_secs(2))).await;
-    let Ok(window) = store.window(1).await else { return true };
-    let Some(block): Option<&BlockRef> = window.last() else {
-        return true;
-    };
-    rpc.compare(block)
+/// Compares the endpoints before the first of them is followed.
+pub(crate) async fn first_look(rpc: &Rpc) {
+    /// One that does not answer must not hold the others up.
+    const PATIENCE: Duration = Duration::from_millis(1_500);
+    if tokio::time::timeout(PATIENCE, rpc.compare(Duration::from_millis(200)))
         .await
-        .map_or(true, |comparison| comparison.disagreement.is_some())
+        .is_err()
+    {
+        tracing::warn!("the endpoints could not be compared before the first block: one of them does not answer");
+    }
 }

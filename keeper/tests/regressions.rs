@@ -15,7 +15,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, U256, hex};
 use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::chain::{BlockSource, Rpc};
+use cordon_keeper::chain::{Rpc, Standing};
 use cordon_keeper::rules::{Hooks, ReadError, Reader, Watched, Watches};
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use common::Anvil;
 use cordon_testkit::{Fault, FaultyRpc};
 
 const TIMEOUT: Duration = Duration::from_millis(700);
+const PAUSE: Duration = Duration::from_millis(20);
 const GUARD: Address = Address::repeat_byte(0x11);
 
 async fn behind_proxy() -> (Anvil, FaultyRpc, Rpc) {
@@ -111,23 +112,23 @@ async fn a_busy_endpoint_is_left_for_another() {
 /// alloy's fallback layer does not compare answers: here a difference is told, and a node that only lags is not one.
 #[tokio::test]
 async fn endpoints_that_differ_are_told_from_those_that_lag() {
-    let (first, second) = (Anvil::start(&[]).await, Anvil::start(&[]).await);
-    first.rpc("anvil_mine", json!(["0x8"])).await;
+    let first = Anvil::start(&[]).await;
+    let second = Anvil::start(&["--fork-url", &first.http(), "--no-storage-caching"]).await;
+    first.rpc("anvil_mine", json!(["0x14"])).await;
     let rpc = Rpc::new(&[first.http(), second.http()], first.chain_id(), TIMEOUT).unwrap();
-    let block = rpc.by_number(5).await.unwrap().unwrap();
-    let lagging = rpc.compare(&block).await.unwrap();
+    let lagging = rpc.compare(PAUSE).await.unwrap();
     assert_eq!(
-        (lagging.disagreement, lagging.poor.len(), lagging.good.len()),
-        (None, 1, 1)
+        (lagging.standing, lagging.poor.len(), lagging.good.len()),
+        (Standing::Together, 1, 1)
     );
     // Another history at the same heights.
     second
         .rpc("evm_setNextBlockTimestamp", json!([4_000_000_000_u64]))
         .await;
-    second.rpc("anvil_mine", json!(["0x8"])).await;
-    let differ = rpc.compare(&block).await.unwrap();
-    let text = differ.disagreement.expect("they differ");
-    assert!(text.contains(&second.http()) && !text.contains(&first.http()), "{text}");
+    second.rpc("anvil_mine", json!(["0x14"])).await;
+    let differ = rpc.compare(PAUSE).await.unwrap();
+    assert!(matches!(differ.standing, Standing::Split(_)), "{differ:?}");
+    assert!(differ.poor.is_empty(), "{differ:?}");
 }
 
 /// openzeppelin-monitor: receipts one by one, for every transaction and monitor. Here it is one request per block, none

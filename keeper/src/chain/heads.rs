@@ -85,6 +85,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Receiving side of the head sources.
 #[derive(Debug, Clone)]
 pub struct Heads {
+    rpc: Rpc,
     heads: watch::Receiver<Option<Seen>>,
     arrivals: Arrivals,
     link: watch::Receiver<Link>,
@@ -133,9 +134,10 @@ impl Heads {
                 .run_until_cancelled_owned(poll_loop(rpc.clone(), settings, Arc::clone(&shared))),
         );
         if let Some(url) = ws {
-            tokio::spawn(stop.run_until_cancelled_owned(subscribe_loop(url, rpc, settings, shared)));
+            tokio::spawn(stop.run_until_cancelled_owned(subscribe_loop(url, rpc.clone(), settings, shared)));
         }
         Self {
+            rpc,
             heads: heads_rx,
             arrivals,
             link: link_rx,
@@ -170,6 +172,12 @@ impl Heads {
     #[must_use]
     pub fn link(&self) -> Link {
         self.link.borrow().clone()
+    }
+
+    /// Why nobody can say which chain is the right one, see [`Rpc::split`].
+    #[must_use]
+    pub fn split(&self) -> Option<String> {
+        self.rpc.split()
     }
 
     /// Waits until the health of the sources changes. `false` when they have stopped.
@@ -330,10 +338,13 @@ async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
         link.subscribed = true;
         link.subscription_error = None;
     });
-    let reason = loop {
+    let elsewhere = until_elsewhere(&provider, rpc.followed());
+    tokio::pin!(elsewhere);
+    loop {
         let received = tokio::select! {
             received = subscription.recv() => received,
             () = shared.silent.notified() => break "the subscription has fallen silent while the chain went on".to_owned(),
+            () = &mut elsewhere => break "the WebSocket endpoint has other blocks than the endpoints in [chain] rpc".to_owned(),
         };
         match received {
             Ok(header) => {
@@ -347,9 +358,26 @@ async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => break "the WebSocket connection was closed".to_owned(),
         }
-    };
-    drop(provider);
-    reason
+    }
+}
+
+/// Ends when this endpoint is found to have another block than the chain that is followed; looks whenever that was compared.
+async fn until_elsewhere(provider: &impl Provider, mut followed: watch::Receiver<Option<(u64, B256)>>) {
+    loop {
+        let held = *followed.borrow_and_update();
+        if let Some((number, hash)) = held {
+            let asked = provider.get_block_by_number(number.into()).hashes();
+            // One that does not answer, or does not have the block yet, is found out otherwise.
+            if let Ok(Ok(Some(block))) = tokio::time::timeout(CONNECT_TIMEOUT, asked).await
+                && block.header.hash != hash
+            {
+                return;
+            }
+        }
+        if followed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -364,6 +392,7 @@ mod tests {
         let (link, link_rx) = watch::channel(Link::default());
         let arrivals = Arrivals::default();
         let held = Heads {
+            rpc: Rpc::new(&["http://127.0.0.1:1"], 1, Duration::from_secs(1)).unwrap(),
             heads: heads_rx,
             arrivals: Arc::clone(&arrivals),
             link: link_rx,

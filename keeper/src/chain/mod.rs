@@ -19,7 +19,7 @@ mod words;
 pub use batch::{Answer, Question, Refusal};
 pub use bloom::{Wanted, may_lack};
 pub use canonical::{BlockSource, Canonical, FollowError};
-pub use compare::{Comparison, Opinion, compare};
+pub use compare::{Comparison, Opinion, Standing, compare};
 pub use contents::{BlockTransaction, Transaction};
 pub use error::{CallError, RpcError};
 pub use event::{BlockRef, ChainEvent};

@@ -158,7 +158,7 @@ impl Rpc {
         .await
     }
 
-    /// Sends signed bytes to every endpoint at once; the first that accepts them decides.
+    /// Sends signed bytes to every endpoint that is believed at once; the first that accepts them decides.
     ///
     /// # Errors
     /// The first refusal when none accepts, else [`RpcError::Unreachable`]: the transaction may have arrived all the same.

@@ -11,6 +11,7 @@ use alloy::rpc::types::Header;
 use alloy::transports::{TransportError, TransportResult};
 
 use super::bloom::Blooms;
+use super::compare::Agreement;
 use super::{BlockRef, RpcError};
 
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Endpoint {
     provider: DynProvider,
     /// Whether the chain id was compared.
     verified: AtomicBool,
+    /// Whether most of the others have other blocks.
+    outvoted: AtomicBool,
 }
 
 impl Endpoint {
@@ -30,6 +33,21 @@ impl Endpoint {
     pub(super) fn provider(&self) -> DynProvider {
         self.provider.clone()
     }
+
+    pub(super) fn is_outvoted(&self) -> bool {
+        self.outvoted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn outvote(&self, outvoted: bool) {
+        if self.outvoted.swap(outvoted, Ordering::Relaxed) != outvoted {
+            let name = &self.name;
+            if outvoted {
+                tracing::error!(endpoint = %name, "most endpoints have other blocks: this one is not asked any more");
+            } else {
+                tracing::warn!(endpoint = %name, "the endpoint has the same blocks as the others again");
+            }
+        }
+    }
 }
 
 /// Several endpoints of one chain. Cheap to clone.
@@ -38,6 +56,7 @@ pub struct Rpc {
     endpoints: Arc<Vec<Arc<Endpoint>>>,
     current: Arc<AtomicUsize>,
     blooms: Arc<Blooms>,
+    agreement: Arc<Agreement>,
     chain_id: u64,
     timeout: Duration,
 }
@@ -77,12 +96,14 @@ impl Rpc {
                 name,
                 provider,
                 verified: AtomicBool::new(false),
+                outvoted: AtomicBool::new(false),
             }));
         }
         Ok(Self {
             endpoints: Arc::new(endpoints),
             current: Arc::new(AtomicUsize::new(0)),
             blooms: Arc::default(),
+            agreement: Arc::default(),
             chain_id,
             timeout,
         })
@@ -117,8 +138,30 @@ impl Rpc {
         }
     }
 
+    /// Those that are believed: all but those that were outvoted.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.all_endpoints().filter(|endpoint| !endpoint.is_outvoted())
+    }
+
+    pub(super) fn all_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().map(Arc::as_ref)
+    }
+
+    pub(super) fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// Position of the endpoint that is asked first.
+    pub(super) fn asked_first(&self) -> Option<usize> {
+        self.in_turn().next()
+    }
+
+    /// Positions of the endpoints that are believed, in the order in which they are asked: beginning with the one that answered last.
+    fn in_turn(&self) -> impl Iterator<Item = usize> {
+        let count = self.endpoints.len();
+        let start = self.current.load(Ordering::Relaxed);
+        let order = (0..count).filter_map(move |offset| start.wrapping_add(offset).checked_rem(count));
+        order.filter(|at| self.endpoints.get(*at).is_some_and(|endpoint| !endpoint.is_outvoted()))
     }
 
     pub(super) fn blooms(&self) -> &Blooms {
@@ -131,7 +174,7 @@ impl Rpc {
         BlockRef::from(header)
     }
 
-    /// Every endpoint by itself, with its name.
+    /// Every endpoint that is believed by itself, with its name.
     pub(crate) fn each(&self) -> Vec<(String, Self)> {
         let alone = |endpoint: &Arc<Endpoint>| Self {
             endpoints: Arc::new(vec![Arc::clone(endpoint)]),
@@ -140,6 +183,7 @@ impl Rpc {
         };
         self.endpoints
             .iter()
+            .filter(|endpoint| !endpoint.is_outvoted())
             .map(|endpoint| (endpoint.name.clone(), alone(endpoint)))
             .collect()
     }
@@ -202,17 +246,15 @@ impl Rpc {
         }
     }
 
-    /// Asks the endpoints in turn, beginning with the one that answered last, until one answers (with a result or a refusal).
+    /// Asks the endpoints that are believed in turn, beginning with the one that answered last, until one answers (with a result or a refusal).
     pub(crate) async fn ask<T, F, R>(&self, method: &'static str, request: R) -> Result<T, RpcError>
     where
         F: Future<Output = TransportResult<T>>,
         R: Fn(DynProvider) -> F,
     {
-        let count = self.endpoints.len();
         let start = self.current.load(Ordering::Relaxed);
         let mut last = RpcError::NoEndpoint;
-        for offset in 0..count {
-            let index = start.wrapping_add(offset) % count;
+        for index in self.in_turn() {
             let Some(endpoint) = self.endpoints.get(index) else {
                 continue;
             };
@@ -223,7 +265,7 @@ impl Rpc {
             match answer {
                 Err(error @ (RpcError::Unreachable { .. } | RpcError::WrongChain { .. })) => last = error,
                 answered => {
-                    if offset > 0 {
+                    if index != start {
                         self.current.store(index, Ordering::Relaxed);
                         tracing::warn!(endpoint = %endpoint.name, "switched to another RPC endpoint");
                     }

@@ -21,7 +21,7 @@ use crate::pipeline::Pipeline;
 use crate::play;
 use crate::record::{AlarmKind, PlayPlan};
 use crate::respond::{Account, Armory, Climber, Job, KeyWatch, Observer, Queue, Readiness, Responder, Upkeep};
-use crate::watchdog::{watch_endpoints, watch_health, watch_link};
+use crate::watchdog::{first_look, watch_endpoints, watch_health, watch_link};
 
 /// How often nonce and fees are asked for while nothing is on its way.
 const REARM: Duration = Duration::from_secs(10);
@@ -123,6 +123,7 @@ impl Keeper {
                 queue,
             )
         });
+        first_look(&self.rpc).await;
         let heads = Heads::start(
             self.rpc.clone(),
             self.options.ws.clone(),
@@ -207,7 +208,6 @@ impl Keeper {
         tasks.start(watch_health(heads.clone(), turn.progress.clone(), alarms.clone()));
         tasks.start(watch_endpoints(
             self.rpc.clone(),
-            self.store.clone(),
             alarms.clone(),
             self.options.compare_every,
         ));

@@ -81,6 +81,8 @@ pub struct Responder {
 
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Wait before what loosens is tried again while the endpoints differ.
+const SPLIT: Duration = Duration::from_secs(1);
 /// Failures after which people are told that an action is delayed.
 const PATIENCE: u32 = 2;
 
@@ -152,6 +154,12 @@ impl Responder {
         let intent = &job.intent;
         if job.decided_at.is_none() && !self.store.is_open(intent.id).await? {
             return Ok(Step::Needless);
+        }
+        if let (IntentKind::Settle, Some(split)) = (intent.kind, self.rpc.split()) {
+            return Ok(Step::Later {
+                after: SPLIT,
+                why: format!("nothing is taken back while the endpoints differ: {split}"),
+            });
         }
         let Some(call) = self.call(&Deed::from(intent)) else {
             return Ok(Step::Finished(Box::new(end(Outcome::Recorded, "nothing to send"))));

@@ -149,6 +149,10 @@ impl Upkeep {
                 let data = Guard::retryContainmentCall { scope }.abi_encode().into();
                 self.plan(IntentKind::Retry, scope, data, &block).await;
             }
+            if self.rpc.split().is_some() {
+                // It may be over on a chain that is none.
+                continue;
+            }
             for reading in settle {
                 let data = Guard::settleCall { scope: reading.scope }.abi_encode().into();
                 if self.plan(IntentKind::Settle, reading.scope, data, &block).await {

@@ -24,6 +24,11 @@ async fn get(at: SocketAddr, host: &str, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
+/// What an orchestrator hears: the status and the body.
+pub(crate) async fn health(at: SocketAddr) -> (u16, String) {
+    get(at, "localhost", "/health").await
+}
+
 async fn json(at: SocketAddr, path: &str) -> Value {
     let (status, body) = get(at, "localhost", path).await;
     assert_eq!(status, 200, "{path}: {body}");

@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod finality;
 mod fleet;
+mod forks;
 mod incident;
 mod keys;
 mod kills;

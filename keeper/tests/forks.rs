@@ -1,0 +1,144 @@
+//! Endpoints of two chains that were one: anvils that fork one another, with the same chain id.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use cordon_keeper::chain::{BlockSource, Canonical, ChainEvent, HeadSettings, Heads, Rpc, Standing};
+use cordon_testkit::{Fault, FaultyRpc};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use common::Anvil;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A chain of 20 blocks, five more that all believe in, and as many that a fork of it has made up.
+async fn diverged() -> (Anvil, Anvil) {
+    let chain = Anvil::start(&[]).await;
+    chain.rpc("anvil_mine", json!(["0x14"])).await;
+    let fork = Anvil::start(&["--fork-url", &chain.http(), "--no-storage-caching"]).await;
+    let account = "0x00000000000000000000000000000000000000aa";
+    fork.rpc("anvil_setBalance", json!([account, "0x1"])).await;
+    fork.rpc("anvil_mine", json!(["0x9"])).await;
+    chain.rpc("anvil_mine", json!(["0x5"])).await;
+    (chain, fork)
+}
+
+fn rpc(urls: &[String]) -> Rpc {
+    Rpc::new(urls, 31_337, TIMEOUT).unwrap()
+}
+
+#[tokio::test]
+async fn the_most_endpoints_are_followed_though_the_first_is_a_fork() {
+    let (chain, fork) = diverged().await;
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let rpc = rpc(&[fork.http(), second.url(), chain.http()]);
+    let window: Vec<_> = {
+        let mut window = Vec::new();
+        for number in 10..=29 {
+            window.extend(rpc.by_number(number).await.unwrap());
+        }
+        window
+    };
+    let mut followed = Canonical::new(256, window);
+    assert_eq!(
+        followed.tip().unwrap().number,
+        29,
+        "the fork is asked first, and is ahead"
+    );
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    let Standing::Outvoted(text) = comparison.standing else {
+        panic!("{comparison:?}")
+    };
+    assert!(text.contains(&fork.http()) && !text.contains(&second.url()), "{text}");
+    assert_eq!(rpc.split(), None);
+    let head = rpc.latest().await.unwrap();
+    assert_eq!(head.number, 25, "the chain of the most");
+    // What was followed before is taken back, block by block.
+    let ChainEvent::Reorged { old, new } = followed.advance(head, &rpc).await.unwrap().unwrap() else {
+        panic!("no reorg")
+    };
+    assert_eq!((old.len(), new.len(), old[0].number), (9, 5, 21));
+    // When the honest ones are down nothing is seen, which is better than what the fork says.
+    drop(second);
+    drop(chain);
+    assert!(rpc.latest().await.unwrap_err().is_unreachable());
+}
+
+#[tokio::test]
+async fn one_that_was_outvoted_stays_so_until_it_has_the_same_blocks() {
+    let (chain, fork) = diverged().await;
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let rpc = rpc(&[fork.http(), second.url(), chain.http()]);
+    rpc.compare(PAUSE).await.unwrap();
+    second.fault("eth_blockNumber", Fault::Http(502));
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    assert!(matches!(comparison.standing, Standing::Outvoted(_)), "{comparison:?}");
+    assert_eq!(rpc.split(), None, "one against one, but one has lied before");
+    assert_eq!(rpc.latest().await.unwrap().number, 25);
+    // The fork comes back to the chain that it was forked from.
+    second.heal();
+    let reset = json!([{ "forking": { "jsonRpcUrl": chain.http() } }]);
+    fork.rpc("anvil_reset", reset).await;
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    assert_eq!((comparison.standing, comparison.good.len()), (Standing::Together, 3));
+}
+
+#[tokio::test]
+async fn one_against_one_is_said_and_nobody_is_left_out() {
+    let (chain, fork) = diverged().await;
+    let rpc = rpc(&[fork.http(), chain.http()]);
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    let Standing::Split(text) = comparison.standing else {
+        panic!("{comparison:?}")
+    };
+    assert!(text.contains(&fork.http()) && text.contains(&chain.http()), "{text}");
+    assert_eq!(rpc.split(), Some(text));
+    assert_eq!(rpc.latest().await.unwrap().number, 29, "the one that is asked first");
+    let reset = json!([{ "forking": { "jsonRpcUrl": chain.http() } }]);
+    fork.rpc("anvil_reset", reset).await;
+    assert_eq!(rpc.compare(PAUSE).await.unwrap().standing, Standing::Together);
+    assert_eq!(rpc.split(), None);
+}
+
+#[tokio::test]
+async fn a_subscription_to_a_chain_that_is_not_followed_is_left_for_polling() {
+    let (chain, fork) = diverged().await;
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let rpc = rpc(&[fork.http(), second.url(), chain.http()]);
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let settings = HeadSettings {
+        poll: Duration::from_millis(50),
+        watch: Duration::from_millis(200),
+        reconnect_max: Duration::from_millis(400),
+    };
+    let heads = Heads::start(rpc.clone(), Some(fork.ws()), settings, stop);
+    let begun = Instant::now();
+    let until = async |what: &str, check: &dyn Fn() -> bool| {
+        while !check() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("the fork is followed", &|| {
+        heads.link().subscribed && heads.newest().is_some_and(|seen| seen.block.number == 29)
+    })
+    .await;
+    rpc.compare(PAUSE).await.unwrap();
+    until("the chain of the most is followed", &|| {
+        heads.newest().is_some_and(|seen| seen.block.number == 25) && !heads.link().subscribed
+    })
+    .await;
+    let why = heads.link().subscription_error.unwrap();
+    assert!(why.contains("other blocks"), "{why}");
+}

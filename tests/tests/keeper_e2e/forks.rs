@@ -1,0 +1,127 @@
+//! Endpoints of which one is a fork of the chain.
+
+use std::time::Duration;
+
+use alloy::providers::Provider;
+use cordon_client::guard::ICordonGuard as Guard;
+use cordon_keeper::record::{Alarm, AlarmKind, Store};
+use cordon_keeper::{Keeper, Options};
+use cordon_node::{NodeConfig, NodeHandle};
+use cordon_testkit::{Fault, RpcProxy};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::GAUGE;
+use crate::console::health;
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
+
+/// A node that has forked the world's chain, and goes on by itself.
+async fn fork_of(world: &World) -> NodeHandle {
+    let fork = cordon_node::spawn(NodeConfig {
+        fork_url: Some(world.node.http_endpoint().parse().unwrap()),
+        block_time: Some(Duration::from_millis(250)),
+        silent: true,
+        ..NodeConfig::default()
+    })
+    .await
+    .unwrap();
+    let provider = alloy::providers::ProviderBuilder::new().connect_http(fork.http_endpoint().parse().unwrap());
+    // Another state, so that no block of it is one of the chain's.
+    let account = "0x00000000000000000000000000000000000000aa";
+    let _: serde_json::Value = provider
+        .raw_request("anvil_setBalance".into(), json!([account, "0x1"]))
+        .await
+        .unwrap();
+    let height = provider.get_block_number().await.unwrap();
+    until("the fork goes on", || async {
+        provider.get_block_number().await.unwrap() > height + 8
+    })
+    .await;
+    fork
+}
+
+fn options(world: &World, fork: &NodeHandle, rpc: Vec<String>) -> Options {
+    Options {
+        rpc,
+        ws: Some(fork.ws_endpoint()),
+        compare_every: Duration::from_millis(300),
+        ..world.options()
+    }
+}
+
+async fn disagreements(store: &Store) -> Vec<Alarm> {
+    let alarms = store.alarms().await.unwrap();
+    alarms
+        .into_iter()
+        .filter(|alarm| alarm.kind == AlarmKind::Disagreement.name())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breach_is_contained_though_the_first_of_three_endpoints_is_a_fork() {
+    let world = World::new(&GAUGE_RULE).await;
+    let fork = fork_of(&world).await;
+    let second = RpcProxy::start(&world.node.http_endpoint(), |_, _| Fault::None)
+        .await
+        .unwrap();
+    let rpc = vec![fork.http_endpoint(), second.url(), world.node.http_endpoint()];
+    let mut keeper = world
+        .keeper_with(options(&world, &fork, rpc), world.store().await, World::signers())
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    world.set(GAUGE, 5_000).await;
+    keeper.contained().await;
+    assert_eq!(world.level(1).await, Guard::Level::ReduceOnly);
+    let window = keeper.store.window(1).await.unwrap();
+    let block = window[0];
+    let held = world.provider.get_block(block.hash.into()).await.unwrap();
+    assert!(held.is_some(), "{block:?} is of the chain");
+    until("the fork is told of", || async {
+        let alarms = disagreements(&keeper.store).await;
+        alarms
+            .iter()
+            .any(|alarm| alarm.subject == "endpoints" && alarm.text.contains(&fork.http_endpoint()))
+    })
+    .await;
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_endpoint_against_one_the_keeper_is_ill_and_trips_all_the_same() {
+    let world = World::new(&GAUGE_RULE).await;
+    let fork = fork_of(&world).await;
+    let store = world.store().await;
+    let rpc = vec![fork.http_endpoint(), world.node.http_endpoint()];
+    let options = options(&world, &fork, rpc);
+    let mut keeper = Keeper::new(options, &world.compiled, store.clone(), World::signers())
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let at = keeper.open_console("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(keeper.run(stop.clone()));
+    until("people are told", || async {
+        let alarms = disagreements(&store).await;
+        alarms
+            .iter()
+            .any(|alarm| alarm.subject == "chain" && alarm.cleared_ms.is_none())
+    })
+    .await;
+    let (status, why) = health(at).await;
+    assert_eq!(status, 503);
+    assert!(why.contains("do not agree which chain"), "{why}");
+    // The keeper follows the fork, on which nothing is wrong.
+    world.set(GAUGE, 5_000).await;
+    until("the guard is tripped", || async {
+        world.level(1).await == Guard::Level::ReduceOnly
+    })
+    .await;
+    assert!(world.nonce(KEEPER).await > 0);
+    assert_eq!(
+        world.nonce(HEARTBEAT).await,
+        0,
+        "no heartbeat: nobody may take it for well"
+    );
+    assert_eq!(health(at).await.0, 503);
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
