@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use cordon_core::rule::eval::Verdict;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarm::Alarms;
 use crate::chain::Heads;
 use crate::console;
 use crate::keeper::Keeper;
 use crate::pipeline::Hindrance;
-use crate::record::Store;
+use crate::record::{AlarmKind, Store};
 use crate::rules::{ReadError, Reader};
+use crate::watchdog::{RECORD, lost};
 
 /// A keeper that sees nothing gives its turn to one that may see.
 const BLIND: Duration = Duration::from_secs(3);
@@ -28,7 +30,12 @@ pub(crate) async fn take_turns(keeper: &Keeper, stop: CancellationToken) {
         tracing::info!(keeper = keeper.name(), "it is this keeper's turn");
         let turn = stop.child_token();
         // A task of its own: no work may delay it.
-        let keeping = tokio::spawn(keep(keeper.store().clone(), keeper.term(), turn.clone()));
+        let keeping = tokio::spawn(keep(
+            keeper.store().clone(),
+            keeper.alarms().clone(),
+            keeper.term(),
+            turn.clone(),
+        ));
         let result = keeper.work(&turn).await;
         turn.cancel();
         let _ = keeping.await;
@@ -49,14 +56,27 @@ pub(crate) async fn take_turns(keeper: &Keeper, stop: CancellationToken) {
 /// Waits until it is this keeper's turn, and says so on its console.
 async fn stand_by(keeper: &Keeper) {
     let campaign = async {
-        let mut complained = false;
+        let (mut complained, mut unsure) = (false, true);
         loop {
             match keeper.store().campaign(&keeper.name(), keeper.term()).await {
-                Ok(Some(_)) => return,
-                Ok(None) => complained = false,
+                Ok(Some(_)) => {
+                    // An earlier turn may have ended because of it.
+                    keeper.alarms().clear(AlarmKind::Record, RECORD).await;
+                    return;
+                }
+                Ok(None) => {
+                    complained = false;
+                    // An earlier turn may have ended because of it.
+                    if std::mem::take(&mut unsure) {
+                        keeper.alarms().clear(AlarmKind::Record, RECORD).await;
+                    }
+                }
                 Err(error) if !complained => {
-                    complained = true;
+                    (complained, unsure) = (true, true);
                     tracing::error!(%error, "the record of the fleet cannot be reached; this keeper does nothing until it can");
+                    keeper
+                        .alarms()
+                        .cry(AlarmKind::Record, RECORD, &lost(&error.to_string()));
                 }
                 Err(_) => {}
             }
@@ -117,7 +137,7 @@ async fn look(keeper: &Keeper, name: &str, reader: &Reader) -> Result<(), Hindra
 }
 
 /// Renews the lease until `turn` ends, and ends it when the lease is lost, or may be.
-async fn keep(store: Store, term: Duration, turn: CancellationToken) {
+async fn keep(store: Store, alarms: Alarms, term: Duration, turn: CancellationToken) {
     let renewals = async {
         let mut renewed = Instant::now();
         loop {
@@ -134,6 +154,8 @@ async fn keep(store: Store, term: Duration, turn: CancellationToken) {
             if !store.may_act() {
                 let ago = renewed.elapsed().as_secs();
                 tracing::error!(ago, "the turn has run out: this keeper stops");
+                let why = format!("the turn could not be renewed for {ago} s, and has run out");
+                alarms.cry(AlarmKind::Record, RECORD, &lost(&why));
                 return;
             }
         }

@@ -26,6 +26,8 @@ struct Signs {
     blind: bool,
     /// Why nobody can say which chain is the right one, while endpoints differ.
     split: Option<String>,
+    /// Why the record cannot be read or written, while it cannot.
+    record: Option<String>,
     /// Time since the start.
     running: Duration,
     /// Time since the newest head arrived, once there is one.
@@ -46,6 +48,9 @@ fn judge(signs: &Signs) -> Health {
         return Health::Ill(format!(
             "the endpoints do not agree which chain is the right one: {split}"
         ));
+    }
+    if let Some(why) = &signs.record {
+        return Health::Ill(format!("the record is lost, so that nothing is decided: {why}"));
     }
     match (signs.head_age, signs.busy) {
         (None, _) if signs.running >= STALE => {
@@ -73,6 +78,10 @@ fn judge(signs: &Signs) -> Health {
 struct State {
     done: Option<u64>,
     busy_since: Option<Instant>,
+    /// Why the last block could not be stored.
+    unwritten: Option<String>,
+    /// Why the database does not answer.
+    unreachable: Option<String>,
 }
 
 /// What the pipeline tells of its progress. Cheap to clone; clones share it.
@@ -107,7 +116,18 @@ impl Progress {
         self.with(|state| {
             state.done = Some(number);
             state.busy_since = state.busy_since.map(|_| Instant::now());
+            state.unwritten = None;
         });
+    }
+
+    /// What is done could not be stored.
+    pub(crate) fn not_stored(&self, why: String) {
+        self.with(|state| state.unwritten = Some(why));
+    }
+
+    /// Whether the database answers; if not, why.
+    pub(crate) fn reached(&self, result: Result<(), String>) {
+        self.with(|state| state.unreachable = result.err());
     }
 
     /// There is nothing left to do.
@@ -122,10 +142,14 @@ impl Progress {
 
     /// Health now.
     pub(crate) fn health(&self, heads: &Heads) -> Health {
-        let (done, busy_since) = self.with(|state| (state.done, state.busy_since));
+        let (done, busy_since, record) = self.with(|state| {
+            let record = state.unwritten.clone().or_else(|| state.unreachable.clone());
+            (state.done, state.busy_since, record)
+        });
         judge(&Signs {
             blind: heads.link().is_blind(),
             split: heads.split(),
+            record,
             running: self.since.elapsed(),
             head_age: heads.newest().map(|seen| seen.at.elapsed()),
             busy: busy_since.map(|since| since.elapsed()),
@@ -142,6 +166,7 @@ mod tests {
     const WELL: Signs = Signs {
         blind: false,
         split: None,
+        record: None,
         running: Duration::from_secs(3_600),
         head_age: Some(Duration::from_millis(250)),
         busy: Some(Duration::from_millis(5)),
@@ -180,6 +205,10 @@ mod tests {
     fn a_process_that_runs_without_seeing_the_chain_is_ill() {
         assert_eq!(judge(&WELL), Health::Well);
         assert!(is_ill(&Signs { blind: true, ..WELL }));
+        assert!(is_ill(&Signs {
+            record: Some("the disk is full".to_owned()),
+            ..WELL
+        }));
         // Two endpoints with two chains: one of them is the wrong one, and it may be the one that is followed.
         assert!(is_ill(&Signs {
             split: Some("a has 0x01, b has 0x02".to_owned()),
@@ -232,8 +261,14 @@ mod tests {
         progress.done(7);
         let second = progress.with(|state| state.busy_since);
         assert!(second > first, "the clock begins again");
+        progress.not_stored("disk full".to_owned());
+        assert!(progress.with(|state| state.unwritten.is_some()));
         progress.rest();
         progress.done(8);
+        assert!(
+            progress.with(|state| state.unwritten.is_none()),
+            "a block was stored again"
+        );
         assert_eq!(progress.with(|state| (state.busy_since, state.done)), (None, Some(8)));
     }
 }

@@ -11,6 +11,7 @@ use crate::alarm::Alarms;
 use crate::chain::{Heads, Rpc};
 use crate::record::{AlarmKind, MEMPOOL, Store};
 use crate::rules::{Pending, Watches, look_pending};
+use crate::watchdog::RECORD;
 
 /// How often the chain is asked what is final while something waits for it.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ impl Lookout {
             for sighting in look_pending(&self.rpc, &self.watches, &block, hash).await {
                 if let Err(error) = self.store.note_pending(&Pending { sighting, block }).await {
                     self.alarms
-                        .raise(AlarmKind::Record, "record", &error.to_string(), Some(block.number))
+                        .raise(AlarmKind::Record, RECORD, &error.to_string(), Some(block.number))
                         .await;
                 }
             }

@@ -19,6 +19,7 @@ use crate::record::{AlarmKind, BlockCommit, BlockRecord, Intent, Names, OpenInci
 use crate::report::Reports;
 use crate::respond::{Account, Job, Queue, Responder, Upkeep};
 use crate::rules::{BlockReading, CHECK_EVERY, GuardEventKind, ReadError, Reader};
+use crate::watchdog::RECORD;
 
 /// Blocks that are kept in memory to recognise a reorg.
 const WINDOW: u32 = 256;
@@ -104,7 +105,7 @@ impl Pipeline {
                 break;
             }
             self.progress.rest();
-            self.alarms.clear(AlarmKind::Record, "record").await;
+            self.alarms.clear(AlarmKind::Record, RECORD).await;
         }
         Ok(())
     }
@@ -112,8 +113,9 @@ impl Pipeline {
     async fn report(&self, hindrance: &Hindrance, number: u64) {
         match hindrance {
             Hindrance::Store(error) => {
+                self.progress.not_stored(error.to_string());
                 self.alarms
-                    .raise(AlarmKind::Record, "record", &error.to_string(), Some(number))
+                    .raise(AlarmKind::Record, RECORD, &error.to_string(), Some(number))
                     .await;
             }
             other => tracing::warn!(

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::alarm::Alarms;
 use crate::chain::{Heads, Rpc, Standing};
 use crate::health::{Health, Progress};
-use crate::record::AlarmKind;
+use crate::record::{AlarmKind, Store};
 
+/// What alarms about the record are about.
+pub(crate) const RECORD: &str = "record";
 /// Pause before endpoints that differ are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,42 @@ pub(crate) async fn watch_health(heads: Heads, progress: Progress, alarms: Alarm
             Health::Ill(_) | Health::Starting => {}
         }
     }
+}
+
+/// Looks every moment whether a database that others share still answers: what is lost there is noticed at once, not when the next
+/// block has waited for it.
+pub(crate) async fn watch_record(store: Store, progress: Progress, alarms: Alarms) {
+    const PERIOD: Duration = Duration::from_millis(500);
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let mut failures = 0_u32;
+    while store.is_shared() {
+        tokio::time::sleep(PERIOD).await;
+        let result = match tokio::time::timeout(PATIENCE, store.lease_holder()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the database has not answered within {} s", PATIENCE.as_secs())),
+        };
+        progress.reached(result.clone());
+        match result {
+            Ok(()) if failures > 0 => {
+                failures = 0;
+                alarms.clear(AlarmKind::Record, RECORD).await;
+            }
+            Ok(()) => {}
+            Err(why) => {
+                failures = failures.saturating_add(1);
+                // A connection that the server has closed is no lost record: the next look has another.
+                if failures == 2 {
+                    alarms.cry(AlarmKind::Record, RECORD, &lost(&why));
+                }
+            }
+        }
+    }
+}
+
+/// What people are told when the record is lost.
+pub(crate) fn lost(why: &str) -> String {
+    format!("the record is lost for this keeper, and without it nothing is decided: {why}")
 }
 
 /// Turns the health of the head sources into alarms.

@@ -9,11 +9,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Cut,
+    Ended,
+}
+
 /// A proxy on a free port of this machine. It ends with this value.
 #[derive(Debug)]
 pub struct Link {
     address: SocketAddr,
-    cut: Arc<watch::Sender<bool>>,
+    state: Arc<watch::Sender<State>>,
     task: JoinHandle<()>,
 }
 
@@ -25,14 +32,14 @@ impl Link {
     pub async fn to(upstream: &str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let cut = Arc::new(watch::Sender::new(false));
-        let (state, upstream) = (Arc::clone(&cut), upstream.to_owned());
+        let state = Arc::new(watch::Sender::new(State::Open));
+        let (shared, upstream) = (Arc::clone(&state), upstream.to_owned());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, upstream.clone(), state.subscribe()));
+                tokio::spawn(serve(stream, upstream.clone(), shared.subscribe()));
             }
         });
-        Ok(Self { address, cut, task })
+        Ok(Self { address, state, task })
     }
 
     /// Where it listens.
@@ -43,12 +50,17 @@ impl Link {
 
     /// Cuts the network: nothing arrives any more and nobody is told, on connections that exist and on new ones.
     pub fn cut(&self) {
-        self.cut.send_replace(true);
+        self.state.send_replace(State::Cut);
+    }
+
+    /// Ends the server, as far as this side can tell: connections are closed, and so is every new one.
+    pub fn end(&self) {
+        self.state.send_replace(State::Ended);
     }
 
     /// Repairs it. Connections of before stay dead.
     pub fn repair(&self) {
-        self.cut.send_replace(false);
+        self.state.send_replace(State::Open);
     }
 }
 
@@ -58,17 +70,17 @@ impl Drop for Link {
     }
 }
 
-async fn serve(mut stream: TcpStream, upstream: String, mut cut: watch::Receiver<bool>) {
+async fn serve(mut stream: TcpStream, upstream: String, mut state: watch::Receiver<State>) {
     let mut server = None;
-    if !*cut.borrow_and_update() {
+    if *state.borrow_and_update() == State::Open {
         server = TcpStream::connect(&upstream).await.ok();
     }
     if let Some(server) = &mut server {
         tokio::select! {
             _ = copy_bidirectional(&mut stream, server) => return,
-            _ = cut.changed() => {}
+            _ = state.changed() => {}
         }
     }
     // Neither side hears of it: the sockets stay open, as they do when a cable is pulled.
-    while *cut.borrow_and_update() && cut.changed().await.is_ok() {}
+    while *state.borrow_and_update() == State::Cut && state.changed().await.is_ok() {}
 }

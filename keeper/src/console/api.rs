@@ -89,7 +89,10 @@ fn parse<T: std::str::FromStr<Err: Display>>(what: &str, text: &str) -> Result<T
 
 /// Health of a keeper that waits for its turn: 200 while it can take it, 503 when it cannot reach the record.
 pub(super) async fn standing_by(State(store): State<Store>) -> Response {
-    let (status, why) = match store.lease_holder().await {
+    // Whoever asks wants to know now.
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(1), store.lease_holder()).await;
+    let asked = asked.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
+    let (status, why) = match asked {
         Ok(Some(holder)) => (StatusCode::OK, format!("{} has the turn", holder.holder)),
         Ok(None) => (StatusCode::OK, "nobody has the turn".to_owned()),
         Err(error) => {

@@ -21,7 +21,7 @@ use crate::decide::{Response, RulePolicy};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
 use crate::fleet;
-use crate::notify::{Channel, DeadMan};
+use crate::notify::{Channel, DeadMan, Direct, Origin};
 use crate::options::{Options, Signers};
 use crate::policy;
 use crate::record::{Names, Store};
@@ -228,6 +228,8 @@ impl Keeper {
     /// The same, telling people through these channels.
     #[must_use]
     pub fn with_channels(mut self, channels: Vec<Channel>) -> Self {
+        self.alarms
+            .tell_by(Direct::new(channels.clone(), Origin::of(&self.store)));
         self.channels = channels;
         self
     }
@@ -330,6 +332,10 @@ impl Keeper {
             Some(second) => second.reader.clone(),
             None => Reader::new(self.rpc.clone(), self.options.guard, Watched::default()),
         }
+    }
+
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     pub(crate) fn rpc(&self) -> &Rpc {

@@ -21,7 +21,7 @@ use crate::pipeline::Pipeline;
 use crate::play;
 use crate::record::{AlarmKind, PlayPlan};
 use crate::respond::{Account, Armory, Climber, Job, KeyWatch, Observer, Queue, Readiness, Responder, Upkeep};
-use crate::watchdog::{first_look, watch_endpoints, watch_health, watch_link};
+use crate::watchdog::{first_look, watch_endpoints, watch_health, watch_link, watch_record};
 
 /// How often nonce and fees are asked for while nothing is on its way.
 const REARM: Duration = Duration::from_secs(10);
@@ -206,6 +206,7 @@ impl Keeper {
         tasks.start(lookout.pending());
         tasks.start(watch_link(heads.clone(), alarms.clone()));
         tasks.start(watch_health(heads.clone(), turn.progress.clone(), alarms.clone()));
+        tasks.start(watch_record(self.store.clone(), turn.progress.clone(), alarms.clone()));
         tasks.start(watch_endpoints(
             self.rpc.clone(),
             alarms.clone(),

@@ -175,6 +175,12 @@ impl Channel {
         )
     }
 
+    /// Whether it is told what is so bad and names no channel.
+    #[must_use]
+    pub fn wants(&self, severity: Severity) -> bool {
+        self.severity.is_some_and(|least| severity <= least)
+    }
+
     /// What the outbox needs to know of it.
     #[must_use]
     pub fn subscription(&self) -> Subscription {
@@ -182,7 +188,7 @@ impl Channel {
             channel: self.id.clone(),
             severities: Severity::ALL
                 .into_iter()
-                .filter(|severity| self.severity.is_some_and(|least| *severity <= least))
+                .filter(|severity| self.wants(*severity))
                 .map(Severity::name)
                 .collect(),
             after_ms: i64::try_from(self.after.as_millis()).unwrap_or(i64::MAX),

@@ -36,11 +36,7 @@ pub struct Desk {
 impl Desk {
     /// A desk that serves these channels.
     pub(crate) fn new(channels: Vec<Channel>, store: Store, alarms: Alarms) -> Self {
-        let origin = Origin {
-            chain_id: store.chain_id(),
-            guard: store.guard(),
-            record: store.name().unwrap_or_default().to_owned(),
-        };
+        let origin = Origin::of(&store);
         Self {
             channels,
             store,

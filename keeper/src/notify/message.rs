@@ -8,7 +8,7 @@ use cordon_core::action::{Action, ActionSet};
 use serde_json::{Value, json};
 
 use crate::clock::{spoken, utc, utc_ms};
-use crate::record::{Incident, Notice, NoticeKind};
+use crate::record::{Incident, Notice, NoticeKind, Store};
 use crate::text::one_line;
 
 /// Longest title, in characters: what pagers show on a locked phone.
@@ -53,6 +53,18 @@ pub struct Origin {
     pub guard: Address,
     /// Name of the record that counts incidents and notices; empty for records that have none.
     pub record: String,
+}
+
+impl Origin {
+    /// The keeper whose record this is.
+    #[must_use]
+    pub fn of(store: &Store) -> Self {
+        Self {
+            chain_id: store.chain_id(),
+            guard: store.guard(),
+            record: store.name().unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 /// A message, the same for every attempt to deliver it.

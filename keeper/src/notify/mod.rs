@@ -9,6 +9,7 @@ mod deadman;
 mod desk;
 #[cfg(test)]
 mod desk_tests;
+mod direct;
 mod http;
 mod message;
 #[cfg(test)]
@@ -21,5 +22,6 @@ mod service_tests;
 pub use channel::{Channel, ChannelError, SendError, channels};
 pub use deadman::DeadMan;
 pub use desk::Desk;
+pub(crate) use direct::Direct;
 pub use message::{Event, Message, Origin, digest, message, test_message};
 pub use plan::{Fate, fate, retry_after};

@@ -54,6 +54,7 @@ pub use model::{
     Closure, Incident, IncidentState, Intent, IntentKind, NamedContainment, Names, Outcome, TimelineEntry,
     TransactionRecord,
 };
+pub(crate) use notices::alarm_topic;
 pub use notices::{AcknowledgeError, Notice, NoticeKind, OpenTopic};
 pub use outbox::{DeliveryEnd, Due, Subscription};
 pub use playbook::{ApproveError, Approved, OpenApproval, PlayPlan, PlaybookRun, PlaybookStep, Played};

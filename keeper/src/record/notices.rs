@@ -144,7 +144,7 @@ pub(super) fn incident_topic(id: i64) -> String {
 }
 
 /// Topic of all alarms of a kind: a storm of them is one page.
-pub(super) fn alarm_topic(kind: AlarmKind) -> String {
+pub(crate) fn alarm_topic(kind: AlarmKind) -> String {
     format!("alarm:{}", kind.name())
 }
 

@@ -20,6 +20,7 @@ mod kills;
 mod ladder;
 mod playbook;
 mod process;
+mod record_lost;
 mod replay;
 mod start;
 mod streams;

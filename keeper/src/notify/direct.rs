@@ -1,0 +1,130 @@
+//! Telling people past the record: while it cannot be written, an alarm cannot wait in its outbox.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Channel, Message, Origin, message, retry_after};
+use crate::clock::now_ms;
+use crate::record::{AlarmKind, Notice, NoticeKind, alarm_topic};
+
+/// What was told and is not over is told again after this, if it still cannot be stored.
+const AGAIN: Duration = Duration::from_secs(10 * 60);
+/// Alarms that are told past the record and are not over, at most: people need to hear that the record is lost, not of everything that
+/// cannot be stored then.
+const MOST: usize = 8;
+/// Attempts per channel.
+const ATTEMPTS: u32 = 5;
+
+/// Which alarms were told, and when.
+type Told = BTreeMap<(&'static str, String), Instant>;
+
+/// Sends alarms straight to the channels, each once. Cheap to clone; clones share what was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Direct {
+    channels: Arc<Vec<Channel>>,
+    origin: Origin,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Direct {
+    pub(crate) fn new(channels: Vec<Channel>, origin: Origin) -> Self {
+        Self {
+            channels: Arc::new(channels),
+            origin,
+            told: Arc::default(),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Told) -> T) -> T {
+        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells an alarm that could not be stored, unless it was told lately. Does not wait for the channels.
+    pub(crate) fn alarm(&self, kind: AlarmKind, subject: &str, text: &str) {
+        let is_news = self.with(|told| {
+            let key = (kind.name(), subject.to_owned());
+            let room = told.len() < MOST || told.contains_key(&key);
+            let due = told.get(&key).is_none_or(|at| at.elapsed() >= AGAIN);
+            if room && due {
+                told.insert(key, Instant::now());
+            }
+            room && due
+        });
+        if is_news {
+            let text =
+                format!("{text}. Told past the record, which cannot be written: it cannot be acknowledged there");
+            self.tell(kind, subject, &text, NoticeKind::Alarm);
+        }
+    }
+
+    /// Tells that the cause of an alarm is gone, if it was told past the record.
+    pub(crate) fn over(&self, kind: AlarmKind, subject: &str) {
+        if self
+            .with(|told| told.remove(&(kind.name(), subject.to_owned())))
+            .is_some()
+        {
+            let text = format!("the cause of the alarm {} about {subject} is gone", kind.name());
+            self.tell(kind, subject, &text, NoticeKind::Cleared);
+        }
+    }
+
+    fn is_open(&self, kind: AlarmKind, subject: &str) -> bool {
+        self.with(|told| told.contains_key(&(kind.name(), subject.to_owned())))
+    }
+
+    fn tell(&self, kind: AlarmKind, subject: &str, text: &str, what: NoticeKind) {
+        let at_ms = now_ms();
+        let notice = Notice {
+            id: 0,
+            topic: alarm_topic(kind),
+            kind: what,
+            severity: kind.severity(),
+            incident: None,
+            subject: subject.to_owned(),
+            text: text.to_owned(),
+            block_number: None,
+            ends: what == NoticeKind::Cleared,
+            at_ms,
+            facts: None,
+        };
+        for channel in self.channels.iter().filter(|channel| channel.wants(kind.severity())) {
+            let message = self.message(&notice, channel);
+            let (direct, channel, subject) = (self.clone(), channel.clone(), subject.to_owned());
+            tokio::spawn(async move {
+                if what == NoticeKind::Alarm && !channel.after().is_zero() {
+                    // The second line: called when it is not over by then.
+                    tokio::time::sleep(channel.after()).await;
+                    if !direct.is_open(kind, &subject) {
+                        return;
+                    }
+                }
+                send(&channel, &message).await;
+            });
+        }
+    }
+
+    fn message(&self, notice: &Notice, channel: &Channel) -> Message {
+        let written = message(&self.origin, notice, None, channel.audience(), false);
+        let lines = written.body.lines().filter(|line| !line.starts_with("acknowledge: "));
+        Message {
+            // The record counts no number for it.
+            id: format!("{}-{}-{}", written.key, notice.kind.name(), notice.at_ms),
+            body: lines.map(|line| format!("{line}\n")).collect(),
+            ..written
+        }
+    }
+}
+
+/// Tries a few times: without the record nobody remembers what is left to be told.
+async fn send(channel: &Channel, message: &Message) {
+    for attempt in 1..=ATTEMPTS {
+        match channel.send(message).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(channel = channel.id(), attempt, %error, "people could not be told past the record");
+                tokio::time::sleep(retry_after(&error, attempt)).await;
+            }
+        }
+    }
+}

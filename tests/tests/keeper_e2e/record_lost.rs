@@ -1,0 +1,128 @@
+//! A database that is gone: people hear of it past the record, and whoever asks for the health at once.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cordon_client::Config;
+use cordon_client::config::SecretText;
+use cordon_keeper::record::Store;
+use cordon_keeper::{Keeper, KeeperError, notify};
+use cordon_testkit::{Inbox, Link, Postgres};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::console::health;
+use crate::world::{GAUGE_RULE, World, until};
+
+struct Lonely {
+    world: World,
+    _database: Postgres,
+    link: Link,
+    inbox: Inbox,
+    console: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), KeeperError>>,
+}
+
+impl Lonely {
+    /// A keeper that has been well, on a database behind a link.
+    async fn new() -> Self {
+        let world = World::new(&GAUGE_RULE).await;
+        let database = Postgres::start().unwrap_or_else(|e| panic!("{e}"));
+        let link = Link::to(&format!("127.0.0.1:{}", database.port())).await.unwrap();
+        let url = SecretText::new(database.url_through(link.address().port()));
+        let store = Store::connect(&url, world.node.chain_id(), world.guard)
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
+        let inbox = Inbox::start().await.unwrap();
+        let mut keeper = Keeper::new(world.options(), &world.compiled, store, World::signers())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+            .with_channels(webhook(&world, &inbox));
+        let console = keeper.open_console("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(keeper.run(stop.clone()));
+        until("it is well", || async { health(console).await.1.contains("\"well\"") }).await;
+        Self {
+            world,
+            _database: database,
+            link,
+            inbox,
+            console,
+            stop,
+            task,
+        }
+    }
+
+    fn told(&self, event: &str) -> Vec<Value> {
+        let about = |message: &Value| message["key"].as_str().is_some_and(|key| key.ends_with("alarm-record"));
+        let messages = self.inbox.messages();
+        messages
+            .into_iter()
+            .filter(|message| about(message) && message["event"] == event)
+            .collect()
+    }
+
+    /// What follows from a loss that has just begun.
+    async fn is_told(&self) {
+        let begun = Instant::now();
+        until("its health says so", || async { health(self.console).await.0 == 503 }).await;
+        let ill = begun.elapsed();
+        until("people hear of it", || async { !self.told("trigger").is_empty() }).await;
+        let told = begun.elapsed();
+        assert!(ill < Duration::from_secs(4), "503 after {ill:?}");
+        assert!(told < Duration::from_secs(12), "told after {told:?}");
+        // However long it lasts, and however many blocks wait: once.
+        let height = self.world.height().await;
+        self.world.reach(height + 40).await;
+        let messages = self.told("trigger");
+        assert_eq!(messages.len(), 1, "{messages:#?}");
+        assert_eq!(messages[0]["severity"], "P1");
+        let text = messages[0]["text"].as_str().unwrap();
+        assert!(
+            text.contains("the record") && !text.contains("acknowledge:"),
+            "{text}"
+        );
+        assert_eq!(health(self.console).await.0, 503);
+    }
+
+    /// The database is back: it is told, and the keeper goes on.
+    async fn ends(self) {
+        self.link.repair();
+        until("its end is told", || async { !self.told("resolve").is_empty() }).await;
+        until("it is well again", || async {
+            health(self.console).await.1.contains("\"well\"")
+        })
+        .await;
+        assert_eq!(self.told("resolve").len(), 1);
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn webhook(world: &World, inbox: &Inbox) -> Vec<notify::Channel> {
+    let directory = world.dir.path();
+    std::fs::write(directory.join("hook"), inbox.url()).unwrap();
+    std::fs::write(directory.join("hook-secret"), "a secret of sixteen bytes or more").unwrap();
+    let channel = "[[notify]]\nid = \"hook\"\nvia = \"webhook\"\nurl = { file = \"hook\" }\nsecret = { file = \"hook-secret\" }\nseverity = \"P1\"\n";
+    let text = world.config.source.text().to_owned() + channel;
+    let config = Config::parse(&text, directory.join("cordon.toml")).unwrap_or_else(|e| panic!("{e}"));
+    notify::channels(&config.notify, directory).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_stopped_is_told_past_the_record() {
+    let keeper = Lonely::new().await;
+    keeper.link.end();
+    keeper.is_told().await;
+    keeper.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_answer_is_told_past_the_record() {
+    let keeper = Lonely::new().await;
+    keeper.link.cut();
+    keeper.is_told().await;
+    keeper.ends().await;
+}
