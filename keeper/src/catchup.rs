@@ -1,7 +1,8 @@
 //! Catching up: blocks in which nothing has to be decided are read several at a time and stored in one transaction, so that
 //! neither the endpoint's round trips nor the disk are waited for once per block.
 
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cordon_core::rule::eval::Verdict;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -12,6 +13,30 @@ use crate::rules::{BlockReading, ReadError, Request};
 
 /// Blocks that are read at the same time.
 const READ_AHEAD: usize = 8;
+/// With more blocks waiting than this the keeper is behind.
+const MANY: u64 = 100;
+/// With fewer than this it has caught up.
+const FEW: u64 = 8;
+/// How long it may be behind: what a downtime of hours takes to be caught up with is nobody's business.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Since when the keeper has been behind.
+#[derive(Debug, Default)]
+pub(crate) struct Behind(Mutex<Option<Instant>>);
+
+impl Behind {
+    /// Notes how many blocks are waiting; whether people should hear of it.
+    pub(crate) fn note(&self, waiting: u64, now: Instant) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting <= FEW {
+            *since = None;
+        }
+        if waiting <= MANY {
+            return false;
+        }
+        now.saturating_duration_since(*since.get_or_insert(now)) >= PATIENCE
+    }
+}
 
 impl Pipeline {
     /// Processes the first of `blocks` together, as many as may be, and answers how many: none when the first of them has to be
@@ -80,4 +105,26 @@ fn is_quiet(reading: &BlockReading) -> bool {
         .iter()
         .any(|verdict| verdict.reading.verdict == Verdict::Breached);
     !breached && reading.events.is_empty() && reading.stopped.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_does_not_catch_up_within_a_minute_is_behind() {
+        let (behind, start) = (Behind::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // A downtime: many blocks wait, and are caught up with.
+        assert!(!behind.note(100_000, at(0)));
+        assert!(!behind.note(5_000, at(59)));
+        assert!(!behind.note(3, at(60)));
+        assert!(!behind.note(101, at(70)), "a new time of waiting");
+        assert!(!behind.note(50, at(100)));
+        assert!(!behind.note(101, at(129)));
+        assert!(behind.note(101, at(130)), "never caught up in between");
+        assert!(!behind.note(100, at(131)));
+        assert!(!behind.note(8, at(132)));
+        assert!(!behind.note(500, at(133)));
+    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarm::Alarms;
+use crate::catchup::Behind;
 use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Headers, Heads, Rpc, Seen};
 use crate::decide::{Act, BlockFacts, Decision, Past, Quorum, RulePolicy, RuleVerdict, Waiting, decide};
 use crate::error::KeeperError;
@@ -26,8 +27,6 @@ const WINDOW: u32 = 256;
 /// With more blocks than this to catch up on, the newest is evaluated first, and again every [`PROBE_EVERY`] blocks.
 const PROBE_LAG: u64 = 8;
 pub(crate) const PROBE_EVERY: usize = 32;
-/// People are told when the keeper is this many blocks behind.
-const BEHIND: u64 = 100;
 const RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// The responder is reminded of all that is open once per so many blocks.
@@ -74,6 +73,7 @@ pub(crate) struct Pipeline {
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
     pub(crate) progress: Progress,
+    pub(crate) behind: Behind,
 }
 
 impl Pipeline {
@@ -168,8 +168,10 @@ impl Pipeline {
                 self.process(&newest.block, newest.at, false).await?;
                 self.progress.done(newest.block.number);
             }
-            if lag > BEHIND {
-                let text = format!("{lag} blocks are waiting to be evaluated; the newest is evaluated first");
+            if self.behind.note(lag, Instant::now()) {
+                let text = format!(
+                    "{lag} blocks are waiting to be evaluated, and have been for more than a minute; the newest is evaluated first"
+                );
                 self.alarms
                     .raise(AlarmKind::Behind, "blocks", &text, Some(block.number))
                     .await;

@@ -159,6 +159,8 @@ pub struct InvariantContract {
     pub creation: Bytes,
     /// The functions that must not revert.
     pub functions: Vec<Function>,
+    /// The errors that it declares: for words.
+    pub errors: Vec<alloy::json_abi::Error>,
     /// Storage that it has: its own state variables, which no transaction ever set.
     pub storage: Vec<(U256, B256)>,
 }

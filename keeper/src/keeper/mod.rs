@@ -312,8 +312,10 @@ impl Keeper {
     /// meanwhile are evaluated. Of several keepers that share a record one works at a time; the others wait for their turn.
     ///
     /// # Errors
-    /// Only when the record or the chain cannot be read at the start; later failures are retried and alarmed.
+    /// Only when the record or the chain cannot be read at the start, or another keeper runs on the record's file; later failures are
+    /// retried and alarmed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), KeeperError> {
+        let _occupied = self.store.occupy()?;
         if self.store.is_shared() {
             fleet::take_turns(&self, stop).await;
             return Ok(());

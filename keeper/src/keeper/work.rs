@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Keeper;
+use crate::catchup::Behind;
 use crate::chain::{Headers, Heads};
 use crate::console::{self, Shown};
 use crate::error::KeeperError;
@@ -271,6 +272,7 @@ impl Keeper {
             events: self.events.clone(),
             reports: self.reports.clone(),
             progress: turn.progress.clone(),
+            behind: Behind::default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod ladder;
 mod linked;
 mod model;
 mod notices;
+mod occupy;
 mod outbox;
 mod owner;
 mod playbook;
@@ -56,6 +57,7 @@ pub use model::{
 };
 pub(crate) use notices::alarm_topic;
 pub use notices::{AcknowledgeError, Notice, NoticeKind, OpenTopic};
+pub(crate) use occupy::Occupied;
 pub use outbox::{DeliveryEnd, Due, Subscription};
 pub use playbook::{ApproveError, Approved, OpenApproval, PlayPlan, PlaybookRun, PlaybookStep, Played};
 pub use set::{set_orders, set_text, set_words};
@@ -87,6 +89,23 @@ pub enum StoreError {
     /// What should be the URL of a database is none.
     #[error("the URL of the database cannot be read: postgres://USER:PASSWORD@HOST:PORT/DATABASE is wanted")]
     Url,
+    /// Another keeper runs on the file.
+    #[error(
+        "another keeper runs on the record {path}: two would decide everything twice; stop it, or give this one a file of its own ([keeper] store), or let both share a PostgreSQL database",
+        path = .path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file that keeps other keepers off cannot be locked.
+    #[error("cannot lock {path}: {source}; the keeper has to be able to write beside its record", path = .path.display())]
+    Lock {
+        /// The file beside the record.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The credential of the database could not be had.
     #[error(transparent)]
     Secret(#[from] cordon_client::config::SecretError),
@@ -149,6 +168,8 @@ pub struct Store {
     lease: Arc<LeaseState>,
     /// What the verdicts of the next block are compared with.
     frame: Arc<Mutex<Option<frames::Frame>>>,
+    /// The file; `None` for a database that several share.
+    file: Option<Arc<Path>>,
 }
 
 impl Store {
@@ -157,7 +178,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::Migrate`], [`StoreError::Foreign`].
     pub async fn open(path: impl AsRef<Path>, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
-        Self::of(Pool::sqlite(path.as_ref()).await?, chain_id, guard).await
+        let path = path.as_ref();
+        let mut store = Self::of(Pool::sqlite(path).await?, chain_id, guard).await?;
+        // Several names of one file are one file.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        store.file = Some(Arc::from(real));
+        Ok(store)
     }
 
     /// Opens the record in the PostgreSQL database at `url`, creating its tables when they are missing.
@@ -188,6 +214,7 @@ impl Store {
             fresh: Arc::default(),
             lease: Arc::default(),
             frame: Arc::default(),
+            file: None,
         };
         store.name = store.claim().await?;
         Ok(store)
@@ -219,6 +246,15 @@ impl Store {
 
     fn news(&self) {
         self.fresh.notify_one();
+    }
+
+    /// Keeps other keepers off the file until the answer is dropped, or this process ends, however it ends. Who only reads, or
+    /// acknowledges, is not kept off. A database that several share needs none.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when a keeper runs on the file; [`StoreError::Lock`] when the file beside it cannot be locked.
+    pub(crate) fn occupy(&self) -> Result<Option<Occupied>, StoreError> {
+        self.file.as_deref().map(Occupied::of).transpose()
     }
 
     /// Closes the database when its last user is done.

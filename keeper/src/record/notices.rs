@@ -237,6 +237,9 @@ pub enum AcknowledgeError {
         /// What is open.
         open: String,
     },
+    /// Nobody takes care of it.
+    #[error("nobody is named who takes care of it: say who, by a name that people know (`--by NAME`)")]
+    Nobody,
     /// The record could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -282,8 +285,13 @@ impl Store {
     /// incident or the kind of an alarm alone. Answers the topic's full name.
     ///
     /// # Errors
-    /// [`AcknowledgeError::NotOpen`] with what is open.
+    /// [`AcknowledgeError::NotOpen`] with what is open; [`AcknowledgeError::Nobody`] when `by` has nothing to be read in it.
     pub async fn acknowledge(&self, topic: &str, by: &str) -> Result<String, AcknowledgeError> {
+        let by: String = by.chars().filter(|c| !c.is_control()).take(80).collect();
+        let by = by.trim();
+        if !by.chars().any(char::is_alphanumeric) {
+            return Err(AcknowledgeError::Nobody);
+        }
         let open = self.open_topics().await?;
         let is_meant = |held: &&OpenTopic| {
             held.topic == topic || held.topic.split_once(':').is_some_and(|(_, short)| short == topic)
@@ -301,16 +309,15 @@ impl Store {
             });
         };
         let topic = found.topic.clone();
-        let by: String = by.chars().filter(|c| !c.is_control()).take(80).collect();
         let mut tx = self.begin().await?;
         let new = query("INSERT INTO acknowledgements (topic, by, at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(&topic)
-            .bind(&by)
+            .bind(by)
             .bind(tx.now_ms())
             .execute(&mut *tx)
             .await?;
         if new.rows_affected() > 0 {
-            acknowledged(&mut tx, &topic, &by).await?;
+            acknowledged(&mut tx, &topic, by).await?;
         }
         super::sightings::seen(&mut tx, &topic).await?;
         for kind in [AlarmKind::ConfigChanged, AlarmKind::ActionRefused] {

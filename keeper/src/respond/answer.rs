@@ -1,9 +1,10 @@
 //! What the guard's answers mean for an intent.
 
-use alloy::primitives::{Bytes, hex};
+use alloy::primitives::Bytes;
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::{SolEvent, SolInterface};
 use cordon_client::guard::ICordonGuard as Guard;
+use cordon_client::revert::revert_words;
 
 use crate::clock::utc;
 use crate::record::{IntentKind, set_text};
@@ -51,7 +52,7 @@ pub fn describe_revert(data: &Bytes) -> String {
     let Ok(error) = E::abi_decode(data) else {
         return match data.len() {
             0 => "the guard reverted without a reason (out of gas, or no guard at this address)".to_owned(),
-            _ => format!("the guard reverted with {}", hex::encode_prefixed(data)),
+            _ => format!("the guard reverted with {}", revert_words(data, &[])),
         };
     };
     match error {
@@ -187,6 +188,13 @@ mod tests {
             Refusal::Retry
         );
         assert!(describe_revert(&role).contains("Keeper"), "{}", describe_revert(&role));
+        let panic: Bytes = alloy::sol_types::Panic::from(alloy::sol_types::PanicKind::Assert)
+            .abi_encode()
+            .into();
+        assert_eq!(
+            describe_revert(&panic),
+            "the guard reverted with Panic 0x01: an assert failed"
+        );
         let bad: Bytes = Guard::BadScope { scope: 3 }.abi_encode().into();
         assert_eq!(describe_revert(&bad), "the guard reverted with BadScope { scope: 3 }");
         let lie: Bytes = Guard::StreamUnreadable { stream: 2, reason: 14 }.abi_encode().into();

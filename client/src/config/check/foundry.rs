@@ -53,6 +53,7 @@ impl Checker {
                 help.to_owned(),
             );
         }
+        let errors = abi.errors().cloned().collect();
         let inputs = abi
             .constructor
             .map(|constructor| constructor.inputs)
@@ -62,6 +63,7 @@ impl Checker {
         Some(InvariantContract {
             creation: Bytes::from([code.as_ref(), &args].concat()),
             functions,
+            errors,
             storage,
         })
     }

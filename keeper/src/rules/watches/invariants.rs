@@ -4,6 +4,7 @@
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::sol_types::{Revert, SolError};
 use cordon_client::config::InvariantContract;
+use cordon_client::revert::revert_words;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -42,7 +43,7 @@ impl InvariantWatch {
                     Ok(code) => Ok(Ok(code)),
                     Err(CallError::Rpc(error)) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
                     Err(CallError::Rpc(error)) => Ok(Err(error.to_string())),
-                    Err(CallError::Reverted(data)) => Ok(Err(format!("its constructor reverts: {}", words(&data)))),
+                    Err(CallError::Reverted(data)) => Ok(Err(format!("its constructor reverts: {}", self.words(&data)))),
                 }
             })
             .await
@@ -94,13 +95,24 @@ impl InvariantWatch {
             else {
                 continue;
             };
-            let reason = words(data);
+            let reason = self.words(data);
             let text = format!("{}() reverts: {reason}", function.name);
             let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": data });
             let key = format!("invariant:{}", function.name);
             sightings.found.push(self.subject.sighting(key, None, text, facts));
         }
         Ok(sightings)
+    }
+
+    /// What the contract gave as its reason.
+    fn words(&self, data: &Bytes) -> String {
+        if data.is_empty() {
+            return "no reason given".to_owned();
+        }
+        match Revert::abi_decode(data) {
+            Ok(revert) => revert.reason,
+            Err(_) => revert_words(data, &self.contract.errors),
+        }
     }
 
     async fn ask(
@@ -113,17 +125,6 @@ impl InvariantWatch {
             return Ok(Vec::new());
         }
         rpc.ask_many(block, questions).await.map_err(ReadError::Unreachable)
-    }
-}
-
-/// What a contract gave as its reason.
-fn words(data: &Bytes) -> String {
-    if data.is_empty() {
-        return "no reason given".to_owned();
-    }
-    match Revert::abi_decode(data) {
-        Ok(revert) => revert.reason,
-        Err(_) => data.to_string(),
     }
 }
 
