@@ -209,7 +209,7 @@ impl People {
     }
 }
 
-/// How bad a breach is, `P1` the worst.
+/// How bad a breach is, `P1` the worst. `P5` is for the record: a channel is told of it when it asks for `P5`, or is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Severity {
@@ -217,11 +217,12 @@ pub enum Severity {
     P2,
     P3,
     P4,
+    P5,
 }
 
 impl Severity {
     /// All of them, the worst first.
-    pub const ALL: [Self; 4] = [Self::P1, Self::P2, Self::P3, Self::P4];
+    pub const ALL: [Self; 5] = [Self::P1, Self::P2, Self::P3, Self::P4, Self::P5];
 
     /// The name as written in the configuration.
     pub fn name(self) -> &'static str {
@@ -230,6 +231,7 @@ impl Severity {
             Self::P2 => "P2",
             Self::P3 => "P3",
             Self::P4 => "P4",
+            Self::P5 => "P5",
         }
     }
 }

@@ -124,7 +124,7 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
         .iter()
         .map(|(notice, _)| notice.severity)
         .min()
-        .unwrap_or(Severity::P4);
+        .unwrap_or(Severity::P5);
     let mut body = String::new();
     for (notice, incident) in notices.iter().take(NAMED) {
         let _ = writeln!(body, "{} - {}", utc_ms(notice.at_ms), title(notice, incident.as_ref()));

@@ -129,7 +129,7 @@ fn number(row: &Row, column: &'static str) -> Result<Option<u64>, StoreError> {
 }
 
 pub(super) fn severity_from(name: &str) -> Result<Severity, StoreError> {
-    [Severity::P1, Severity::P2, Severity::P3, Severity::P4]
+    Severity::ALL
         .into_iter()
         .find(|severity| severity.name() == name)
         .ok_or(StoreError::Damaged { what: "severity" })

@@ -71,8 +71,8 @@ impl Checker {
         });
         let severity = raw.severity.as_ref().map_or(Some(Some(Severity::P4)), |text| {
             let named = ("none", None);
-            let [p1, p2, p3, p4] = Severity::ALL.map(|severity| (severity.name(), Some(severity)));
-            self.choice(text, "severity", &[p1, p2, p3, p4, named])
+            let [p1, p2, p3, p4, p5] = Severity::ALL.map(|severity| (severity.name(), Some(severity)));
+            self.choice(text, "severity", &[p1, p2, p3, p4, p5, named])
         });
         let after = self.duration(raw.after.as_ref(), 0);
         let repeat = raw.repeat.as_ref().map(|text| self.repeat(name, text));

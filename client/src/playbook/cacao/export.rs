@@ -65,6 +65,7 @@ pub(super) fn weight(severity: Severity) -> u32 {
         Severity::P2 => 75,
         Severity::P3 => 50,
         Severity::P4 => 25,
+        Severity::P5 => 10,
     }
 }
 

@@ -148,7 +148,7 @@ fn playbook(value: &Value, problems: &mut Problems) -> Option<Playbook> {
     })
 }
 
-/// The standard's 1 to 100, by quarters.
+/// The standard's 1 to 100, by quarters; the lower half of the lowest is `P5`.
 fn severity(object: &mut Object<'_, '_>) -> Option<Severity> {
     let value = object.get("severity")?;
     let weight = value.as_u64().filter(|weight| *weight <= 100);
@@ -156,7 +156,8 @@ fn severity(object: &mut Object<'_, '_>) -> Option<Severity> {
         "a whole number from 0 to 100 is wanted".to_owned()
     })? {
         0 => None,
-        1..=25 => Some(Severity::P4),
+        1..=12 => Some(Severity::P5),
+        13..=25 => Some(Severity::P4),
         26..=50 => Some(Severity::P3),
         51..=75 => Some(Severity::P2),
         _ => Some(Severity::P1),

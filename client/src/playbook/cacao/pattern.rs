@@ -1,7 +1,7 @@
 //! Conditions in the STIX patterning grammar that CACAO uses, over an object of ours: `[x-cordon-incident:level >= 2 AND …]`.
 //!
 //! Levels and severities are numbers there, because the grammar orders texts by their letters: 0 `Normal` to 3 `Halted`, 1 `P1` to
-//! 4 `P4`. Ages are seconds.
+//! 5 `P5`. Ages are seconds.
 
 use cordon_core::level::Level;
 
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
                 let relation = self.relation(true)?;
                 let number = usize::try_from(self.number()?).unwrap_or(usize::MAX);
                 let severity = number.checked_sub(1).and_then(|at| Severity::ALL.get(at));
-                Ok(Condition::Severity(relation, *severity.ok_or("a severity is 1 to 4")?))
+                Ok(Condition::Severity(relation, *severity.ok_or("a severity is 1 to 5")?))
             }
             "state" => {
                 let relation = self.relation(false)?;

@@ -26,7 +26,7 @@ pub(super) async fn pagerduty(http: &Http, server: &str, key: &SecretText, messa
         Severity::P1 => "critical",
         Severity::P2 => "error",
         Severity::P3 => "warning",
-        Severity::P4 => "info",
+        Severity::P4 | Severity::P5 => "info",
     };
     let mut body = json!({
         "routing_key": key.expose(),
