@@ -13,7 +13,7 @@ use alloy::transports::http::{Http, reqwest};
 use alloy::transports::{RpcError, TransportError};
 use url::Url;
 
-use crate::config::ChainConfig;
+use crate::config::{ChainConfig, EndpointError};
 use crate::revert::revert_reason;
 
 /// Longest time that an endpoint may take for one answer.
@@ -34,6 +34,9 @@ pub enum ChainError {
         /// Why.
         reason: String,
     },
+    /// The endpoint cannot be had.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// Another chain answers.
     #[error("the endpoint {endpoint} is of chain {found}, the configuration is for chain {expected}")]
     WrongChain {
@@ -90,7 +93,8 @@ pub fn endpoint_name(url: &Url) -> String {
 /// Connects to the chain's primary endpoint and makes sure that it is of that chain. With a signer, transactions from its
 /// address are signed here; without one the node must know the sender (as development nodes do).
 pub async fn connect(chain: &ChainConfig, signer: Option<PrivateKeySigner>) -> Result<DynProvider, ChainError> {
-    let Some(url) = chain.rpc.first() else {
+    let urls = chain.rpc_urls()?;
+    let Some(url) = urls.first() else {
         return Err(ChainError::Unreachable {
             endpoint: "(none)".into(),
             reason: "no endpoint is configured".into(),

@@ -69,7 +69,9 @@ fn panic_words(code: U256) -> String {
 /// is cut.
 pub fn revert_words(data: &[u8], declared: &[AbiError]) -> String {
     const LONGEST: usize = 400;
-    let own = declared.iter().find(|error| data.starts_with(error.selector().as_slice()));
+    let own = declared
+        .iter()
+        .find(|error| data.starts_with(error.selector().as_slice()));
     let words = own.and_then(|error| {
         let decoded = error.decode_error(data).ok()?;
         let values: Vec<String> = decoded.body.iter().map(value_words).collect();
@@ -152,7 +154,10 @@ mod tests {
             .collect();
         assert_eq!(declared.len(), 2);
         let short = [
-            declared.first().map(|error| error.selector().to_vec()).unwrap_or_default(),
+            declared
+                .first()
+                .map(|error| error.selector().to_vec())
+                .unwrap_or_default(),
             vec![0; 31],
             vec![0xaa],
             vec![0; 31],

@@ -28,7 +28,7 @@ fn the_full_example_is_read() {
     let config = parse(FULL).unwrap();
     assert!(config.warnings.is_empty());
     assert_eq!(config.chain.id, 42161);
-    assert_eq!(config.chain.ws.as_str(), "ws://127.0.0.1:8545/");
+    assert_eq!(config.chain.ws_url().unwrap().as_str(), "ws://127.0.0.1:8545/");
     assert_eq!(config.guard.scopes, ["protocol", "weth", "usdc", "vault"]);
     assert_eq!(
         config.guard.callers[0].address,
@@ -256,4 +256,31 @@ fn every_key_is_described() {
         })
         .collect();
     assert!(missing.is_empty(), "not in docs/config.md: {missing:?}");
+}
+
+#[test]
+fn a_rule_that_nobody_has_values_for_is_warned_of() {
+    let at = FULL.find("witness = { contract").unwrap();
+    let line = FULL[at..].lines().next().unwrap();
+    let text = FULL.replacen(line, "", 1);
+    let warnings = parse(&text).unwrap().warnings;
+    let told: Vec<(usize, &str)> = warnings.iter().map(|held| (held.line, held.message.as_str())).collect();
+    assert_eq!(
+        told,
+        [(
+            56,
+            "a rule with `param` and no `witness`: the keeper has no values to evaluate it for, so that only who calls `trip` with the right ones finds a breach"
+        )]
+    );
+    // When nobody else has it either, it would protect nothing.
+    let alone = text.replacen(
+        "scope = \"protocol\"\nparam",
+        "scope = \"protocol\"\nheld_by = \"keeper\"\nrespond = \"contain\"\nparam",
+        1,
+    );
+    let error = parse(&alone).unwrap_err().to_string();
+    assert!(
+        error.contains("no values to evaluate it for, and nobody else has it"),
+        "{error}"
+    );
 }

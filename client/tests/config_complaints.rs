@@ -325,6 +325,32 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[[maintenance]]\nfrom = \"2026-11-21T08:00:00Z\"\nto = \"2026-11-22T08:00:01Z\"\ninvariants = [\"account-solvent\"]\nreason = \"x\"\n\n[[invariant]]\nid = \"weth-price-near-reference\"",
     ),
     (
+        "endpoint_named_twice",
+        "\"https://backup.example/key\"",
+        "\"http://127.0.0.1:8545/\"",
+    ),
+    (
+        "kept_endpoint_named_twice",
+        "rpc = [\"http://127.0.0.1:8545\", \"https://backup.example/key\"]",
+        "rpc = [{ env = \"RPC\" }, { file = \"rpc\" }, { env = \"RPC\" }]",
+    ),
+    (
+        "endpoint_from_nowhere",
+        "\"https://backup.example/key\"",
+        "{ vault = \"RPC\" }",
+    ),
+    (
+        "further_key_that_is_the_key",
+        "reports = \"incidents\"",
+        "more_keys = [{ env = \"OTHER\" }, { env = \"CORDON_KEEPER_KEY\" }]",
+    ),
+    (
+        "further_key_named_twice",
+        "reports = \"incidents\"",
+        "more_keys = [{ env = \"OTHER\" }, { env = \"OTHER\" }]",
+    ),
+    ("unknown_severity", "severity = \"P1\"", "severity = \"P6\""),
+    (
         "store_of_another_kind",
         "\"cordon.db\"",
         "{ mysql = { env = \"URL\" } }",

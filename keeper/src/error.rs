@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use alloy::primitives::{Address, B256};
+use cordon_client::config::EndpointError;
 
 use crate::chain::{CallError, RpcError};
 use crate::record::StoreError;
@@ -34,6 +35,17 @@ pub enum KeeperError {
     /// A fallback cannot be set up.
     #[error(transparent)]
     Fallback(#[from] FallbackError),
+    /// An endpoint cannot be had.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Two keys are of one account.
+    #[error(
+        "two keys of [keeper] are of the account {account}: a further key helps when the first is jammed, so it has to be of another account"
+    )]
+    SameAccount {
+        /// The account.
+        account: Address,
+    },
     /// The chain could not be asked, or is another one.
     #[error(transparent)]
     Rpc(#[from] RpcError),

@@ -52,7 +52,7 @@ pub use console::{Approvers, TokenError};
 pub use error::KeeperError;
 pub use event::KeeperEvent;
 pub use health::Health;
-pub use keeper::Keeper;
+pub use keeper::{Keeper, Preflight};
 pub use options::{Options, Signers};
 pub use replay::{Found, Replayed, Side, What, replay};
 pub use text::one_line;

@@ -88,7 +88,7 @@ impl Lookout {
             .await
         {
             Ok(provider) => provider,
-            Err(error) => return error.to_string(),
+            Err(error) => return crate::chain::without(url, &error.to_string()),
         };
         let subscription = match provider.subscribe_pending_transactions().await {
             Ok(subscription) => subscription,

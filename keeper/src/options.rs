@@ -108,23 +108,31 @@ impl Options {
         }
     }
 
-    /// The settings of a configuration file.
+    /// The guard that a configuration file is about; zero for one that only watches.
+    ///
+    /// # Errors
+    /// [`KeeperError::NoGuard`].
+    pub fn guard_of(config: &Config) -> Result<Address, KeeperError> {
+        let only_watches = config.invariants.is_empty() && !config.watches.is_empty();
+        match config.guard.address {
+            None if only_watches => Ok(Address::ZERO),
+            address => address.ok_or(KeeperError::NoGuard),
+        }
+    }
+
+    /// The settings of a configuration file. Endpoints that are kept elsewhere are read.
     ///
     /// # Errors
     /// [`KeeperError::NoSection`], [`KeeperError::NothingToLookFor`] and [`KeeperError::NoGuard`] for what the file lacks. A file with watches and no invariants
-    /// needs no guard. [`KeeperError::Fallback`] when a fallback cannot be set up.
+    /// needs no guard. [`KeeperError::Fallback`] when a fallback cannot be set up, [`KeeperError::Endpoint`] when an endpoint cannot be had.
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
         if config.invariants.is_empty() && config.watches.is_empty() {
             return Err(KeeperError::NothingToLookFor);
         }
-        let only_watches = config.invariants.is_empty() && !config.watches.is_empty();
-        let guard = match config.guard.address {
-            None if only_watches => Address::ZERO,
-            address => address.ok_or(KeeperError::NoGuard)?,
-        };
-        let rpc = config.chain.rpc.iter().map(|url| url.as_str().to_owned()).collect();
-        let ws = Some(config.chain.ws.as_str().to_owned());
+        let guard = Self::guard_of(config)?;
+        let rpc = config.chain.rpc_urls()?.into_iter().map(String::from).collect();
+        let ws = Some(String::from(config.chain.ws_url()?));
         let reports = Some(section.reports.clone());
         let fallbacks = config
             .fallbacks

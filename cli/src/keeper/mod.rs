@@ -15,7 +15,7 @@ use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
 use cordon_keeper::record::Store;
 use cordon_keeper::rules::HereStatus;
-use cordon_keeper::{Approvers, Keeper, KeeperError, Options, Signers};
+use cordon_keeper::{Approvers, Keeper, KeeperError, Options, Preflight, Signers};
 
 use crate::check::warn;
 use crate::out::say;
@@ -26,7 +26,8 @@ use crate::style::Style;
 pub(crate) enum Command {
     /// Run until Ctrl-C or SIGTERM.
     Run(Args),
-    /// Check everything that `run` needs: configuration, keys, chain, guard, roles, funds. Nothing is sent or stored.
+    /// Check everything that `run` needs: configuration, keys, chain, guard, roles, funds, the WebSocket endpoint, the folder of the
+    /// reports, and whether fallbacks name a Safe and files that its owners have signed. Nothing is sent or stored.
     Check(Args),
     /// Send a test message through every channel of [[notify]], or through one. Pages that it opens are closed again.
     NotifyTest {
@@ -213,7 +214,8 @@ async fn prepare(args: &Args) -> eyre::Result<Prepared> {
 
 async fn check(args: &Args) -> eyre::Result<()> {
     let prepared = prepare(args).await?;
-    let (address, rules) = prepared.verify(true).await?;
+    let (address, checked) = prepared.verify(true).await?;
+    let (rules, preflight) = checked.unwrap_or_default();
     let chain = prepared.config.chain.id;
     match prepared.signers {
         Some(_) => {
@@ -225,10 +227,23 @@ async fn check(args: &Args) -> eyre::Result<()> {
         }
         None => say!("{} watches can look at chain {chain}", prepared.config.watches.len()),
     }
-    match &prepared.signers {
+    let keys = match &prepared.signers {
         Some(signers) => check_keys(signers, chain).await,
         None => Ok(()),
+    };
+    let style = Style::of_stderr();
+    for warning in &preflight.warnings {
+        eprintln!("{}: {warning}", style.yellow("warning"));
     }
+    for problem in &preflight.problems {
+        eprintln!("{}: {problem}", style.red("error"));
+    }
+    let found = preflight.problems.len();
+    eyre::ensure!(
+        found == 0,
+        "{found} of the things that a keeper may need would not work"
+    );
+    keys
 }
 
 /// Tells of each key whether it can sign now.
@@ -278,8 +293,8 @@ async fn keeper(
 
 impl Prepared {
     /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made. Answers the keeper's address,
-    /// and, when the rules are to be evaluated once, who evaluates them.
-    async fn verify(&self, evaluate: bool) -> eyre::Result<(Address, Option<HereStatus>)> {
+    /// and, with `fully`, who evaluates the rules, which are evaluated once, and what else would not work.
+    async fn verify(&self, fully: bool) -> eyre::Result<(Address, Option<(Option<HereStatus>, Preflight)>)> {
         let folder = tempfile::tempdir()?;
         let place = match &self.store {
             StorePlace::File(path) if !path.exists() => StorePlace::File(folder.path().join("check.db")),
@@ -290,7 +305,10 @@ impl Prepared {
         let keeper = keeper(options, &self.compiled, store.clone(), self.signers.clone()).await;
         store.close().await;
         let keeper = keeper?;
-        let status = if evaluate { keeper.rehearse().await? } else { None };
-        Ok((keeper.address(), status))
+        let checked = match fully {
+            true => Some((keeper.rehearse().await?, keeper.preflight().await)),
+            false => None,
+        };
+        Ok((keeper.address(), checked))
     }
 }

@@ -85,7 +85,7 @@ pub(super) async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Res
 pub(super) async fn open(args: &Args) -> eyre::Result<Store> {
     let config = Config::load(&args.config)?;
     let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
-    let guard = Options::from_config(&config)?.guard;
+    let guard = Options::guard_of(&config)?;
     if let StorePlace::File(path) = &section.store {
         eyre::ensure!(
             path.exists(),

@@ -163,7 +163,7 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyr
         .await?
         .with_channels(channels)
         .with_approvers(approvers)
-        .with_config_text(config.source.text());
+        .with_config(&config);
     if let Some(switch) = dead_man {
         keeper = keeper.with_dead_man(switch);
     }

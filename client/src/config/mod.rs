@@ -6,7 +6,9 @@
 
 mod check;
 mod credential;
+mod decisions;
 mod duration;
+mod endpoint;
 mod fallback;
 mod notify;
 mod schema;
@@ -29,13 +31,13 @@ use cordon_core::level::Level;
 use cordon_core::rule::Type;
 use cordon_core::rulebook::Order;
 use toml::Spanned;
-use url::Url;
 
 use crate::abi::Contracts;
 use crate::playbook::Playbook;
 
 pub use credential::{Credential, SecretText};
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use endpoint::{ChainConfig, Endpoint, EndpointError};
 pub use fallback::{Fallback, SafeService};
 pub use notify::{Audience, Email, MailSecurity, NotifyChannel, Via};
 pub use secret::{GcpKeyVersion, Secret, SecretError};
@@ -76,17 +78,6 @@ pub struct Config {
     pub fallbacks: Vec<Fallback>,
     /// Doubtful things that do not keep the configuration from being used.
     pub warnings: Vec<Problem>,
-}
-
-/// `[chain]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainConfig {
-    /// Chain id that every endpoint must answer.
-    pub id: u64,
-    /// HTTP endpoints, the primary first; at least one.
-    pub rpc: Vec<Url>,
-    /// WebSocket endpoint.
-    pub ws: Url,
 }
 
 /// `[guard]`.

@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::Evaluate;
 use super::credential::Credential;
+use super::endpoint::RawEndpoint;
 use super::schema_playbook::RawPlaybook;
 use super::secret::Secret;
 
@@ -51,8 +52,8 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawChain {
     pub(super) id: u64,
-    pub(super) rpc: Spanned<Vec<Text>>,
-    pub(super) ws: Option<Text>,
+    pub(super) rpc: Spanned<Vec<Spanned<RawEndpoint>>>,
+    pub(super) ws: Option<Spanned<RawEndpoint>>,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +82,7 @@ pub(super) struct RawKeeper {
     pub(super) store: RawStore,
     pub(super) key: Option<Secret>,
     #[serde(default)]
-    pub(super) more_keys: Vec<Secret>,
+    pub(super) more_keys: Vec<Spanned<Secret>>,
     pub(super) heartbeat_key: Option<Spanned<Secret>>,
     pub(super) reports: Option<PathBuf>,
     pub(super) heartbeat_url: Option<Credential>,

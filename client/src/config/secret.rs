@@ -120,7 +120,7 @@ impl fmt::Display for GcpKeyVersion {
 }
 
 /// Why a key could not be had. No message contains any part of a key or password.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// The environment variable is missing.
     #[error("the environment variable {variable} is not set; it must hold {what}")]

@@ -14,6 +14,7 @@ use alloy::providers::{Provider, ProviderBuilder, WsConnect};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::websocket::{CONNECT_TIMEOUT, until_elsewhere, without};
 use super::{BlockRef, Rpc};
 
 /// How a head reached us.
@@ -80,7 +81,6 @@ impl Default for HeadSettings {
 }
 
 const FIRST_RECONNECT: Duration = Duration::from_millis(200);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Receiving side of the head sources.
 #[derive(Debug, Clone)]
@@ -324,7 +324,7 @@ async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
     };
     let (provider, height, mut subscription) = match tokio::time::timeout(CONNECT_TIMEOUT, setup).await {
         Err(_) => return format!("no WebSocket connection within {} s", CONNECT_TIMEOUT.as_secs()),
-        Ok(Err(error)) => return format!("no WebSocket subscription: {error}"),
+        Ok(Err(error)) => return format!("no WebSocket subscription: {}", without(url, &error.to_string())),
         Ok(Ok((_, actual, _, _))) if actual != chain_id => {
             return format!(
                 "the WebSocket endpoint serves chain {actual}, not {chain_id}: correct [chain] ws in cordon.toml"
@@ -357,25 +357,6 @@ async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
             // Only the newest head matters; the walk by parent hash fills what was dropped.
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => break "the WebSocket connection was closed".to_owned(),
-        }
-    }
-}
-
-/// Ends when this endpoint is found to have another block than the chain that is followed; looks whenever that was compared.
-async fn until_elsewhere(provider: &impl Provider, mut followed: watch::Receiver<Option<(u64, B256)>>) {
-    loop {
-        let held = *followed.borrow_and_update();
-        if let Some((number, hash)) = held {
-            let asked = provider.get_block_by_number(number.into()).hashes();
-            // One that does not answer, or does not have the block yet, is found out otherwise.
-            if let Ok(Ok(Some(block))) = tokio::time::timeout(CONNECT_TIMEOUT, asked).await
-                && block.header.hash != hash
-            {
-                return;
-            }
-        }
-        if followed.changed().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }

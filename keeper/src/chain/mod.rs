@@ -14,6 +14,7 @@ mod heads;
 mod inspect;
 mod requests;
 mod rpc;
+mod websocket;
 mod words;
 
 pub use batch::{Answer, Question, Refusal};
@@ -27,4 +28,5 @@ pub(crate) use headers::Headers;
 pub use heads::{HeadSettings, Heads, Link, Seen, Via};
 pub use inspect::FailedTransaction;
 pub use rpc::Rpc;
+pub(crate) use websocket::{probe_ws, without};
 pub use words::{Inquiry, Key};

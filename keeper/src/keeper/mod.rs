@@ -1,6 +1,7 @@
 //! The keeper as a whole: set up with every check that can be made beforehand, then run until it is told to stop.
 
 mod checks;
+mod preflight;
 mod work;
 
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, keccak256};
 use cordon_client::guard::ICordonGuard as Guard;
-use cordon_client::{CompiledConfig, SetMeta};
+use cordon_client::{CompiledConfig, Config, SetMeta};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use crate::respond::{Account, Heartbeat, LastBeat, Queue, Responder};
 use crate::rules::{HereStatus, Reader, Request, Watched};
 use crate::second::SecondLook;
 use checks::{check_account, check_guard};
+pub use preflight::Preflight;
 
 /// Events that a slow listener may lag behind.
 const EVENTS: usize = 4_096;
@@ -92,6 +94,14 @@ impl Keeper {
             .chain(signers.more)
             .map(|signer| Account::new(signer, rpc.clone()).only_in_turn(store.clone()))
             .collect();
+        for (position, account) in accounts.iter().enumerate() {
+            let others = accounts.iter().skip(position.saturating_add(1));
+            if others.clone().any(|other| other.address() == account.address()) {
+                return Err(KeeperError::SameAccount {
+                    account: account.address(),
+                });
+            }
+        }
         let contains = policies
             .iter()
             .find(|policy| policy.response == Response::Contain)
@@ -248,10 +258,10 @@ impl Keeper {
         self
     }
 
-    /// The same, alarmed when `text` is not the configuration of the run before.
+    /// The same, alarmed when it decides by another configuration than the run before.
     #[must_use]
-    pub fn with_config_text(mut self, text: &str) -> Self {
-        let bytes = [text.as_bytes(), self.version.as_slice()].concat();
+    pub fn with_config(mut self, config: &Config) -> Self {
+        let bytes = [config.decisions().as_bytes(), self.version.as_slice()].concat();
         self.config_digest = Some(keccak256(bytes));
         self
     }

@@ -57,6 +57,9 @@ mod tests {
         assert!(Occupied::of(&record).is_ok());
         let nowhere = folder.path().join("missing/cordon.db");
         let error = Occupied::of(&nowhere).unwrap_err().to_string();
-        assert!(error.contains("cannot lock") && error.contains("cordon.db-lock"), "{error}");
+        assert!(
+            error.contains("cannot lock") && error.contains("cordon.db-lock"),
+            "{error}"
+        );
     }
 }

@@ -66,6 +66,24 @@ impl Reports {
         Ok(())
     }
 
+    /// Why no report could be written now; `None` when one could, or none is wanted. Nothing is left behind.
+    pub(crate) fn unwritable(&self) -> Option<String> {
+        let directory = self.directory.as_deref()?;
+        // The folder is made with the first report.
+        let there = directory.ancestors().find(|path| path.exists()).unwrap_or(directory);
+        let probe = there.join(format!(".cordon-check-{}", std::process::id()));
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) {
+            Ok(_) => {
+                let _ = std::fs::remove_file(&probe);
+                None
+            }
+            Err(error) => Some(format!(
+                "nothing can be written to {}: {error}; name another folder, or let the keeper write there",
+                directory.display()
+            )),
+        }
+    }
+
     /// Writes the report of an incident. A report that cannot be written is logged and stops nothing.
     pub async fn write(&self, store: &Store, incident: i64) {
         let Some(directory) = &self.directory else { return };

@@ -47,7 +47,7 @@ async fn child() {
         .await
         .unwrap()
         .with_channels(channels)
-        .with_config_text(config.source.text())
+        .with_config(&config)
         .with_approvers(Approvers::new(&config.people, directory).unwrap());
     if let Some(address) = section.console {
         keeper.open_console(address).await.unwrap();

@@ -80,10 +80,7 @@ impl Lonely {
         assert_eq!(messages.len(), 1, "{messages:#?}");
         assert_eq!(messages[0]["severity"], "P1");
         let text = messages[0]["text"].as_str().unwrap();
-        assert!(
-            text.contains("the record") && !text.contains("acknowledge:"),
-            "{text}"
-        );
+        assert!(text.contains("the record") && !text.contains("acknowledge:"), "{text}");
         assert_eq!(health(self.console).await.0, 503);
     }
 

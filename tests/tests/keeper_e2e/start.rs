@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use cordon_client::config::Respond;
-use cordon_keeper::record::Store;
-use cordon_keeper::{Keeper, KeeperError, Options, Signers};
+use cordon_client::config::{Fallback, Respond};
+use cordon_keeper::record::{AlarmKind, Store};
+use cordon_keeper::respond::SafeFallback;
+use cordon_keeper::{Keeper, KeeperError, Options, Preflight, Signers};
+use tokio_util::sync::CancellationToken;
 
+use crate::process::{Process, watching};
 use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, USER, World, key};
 
 async fn refused(world: &World, options: Options, signers: Signers) -> KeeperError {
@@ -113,4 +116,108 @@ async fn each_mistake_has_its_own_clear_error() {
         .await
         .unwrap_err();
     assert!(matches!(error, KeeperError::OtherRecord { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_keeper_on_the_same_file_is_refused_and_readers_are_not() {
+    let world = World::new(&GAUGE_RULE).await;
+    let store = world.store().await;
+    let mut process = Process::start(&world, &[]);
+    watching(&world, &store).await;
+    let keeper = || async {
+        let second = Keeper::new(world.options(), &world.compiled, world.store().await, World::signers());
+        second.await.unwrap_or_else(|e| panic!("{e}"))
+    };
+    let error = keeper().await.run(CancellationToken::new()).await.unwrap_err();
+    let path = std::fs::canonicalize(world.dir.path().join("cordon.db")).unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "another keeper runs on the record {}: two would decide everything twice; stop it, or give this one a file of its own ([keeper] store), or let both share a PostgreSQL database",
+            path.display()
+        )
+    );
+    // Who reads or acknowledges beside it goes on.
+    assert!(!store.window(1).await.unwrap().is_empty());
+    let alarm = store
+        .raise_alarm(AlarmKind::ConfigChanged, "cordon.toml", "a test", None)
+        .await;
+    assert!(alarm.unwrap());
+    let nobody = store.acknowledge("config-changed", " \n").await.unwrap_err();
+    assert!(nobody.to_string().contains("--by NAME"), "{nobody}");
+    store.acknowledge("config-changed", "ada").await.unwrap();
+    // The lock ends with its holder, however that ends.
+    process.kill();
+    let (third, stop) = (keeper().await, CancellationToken::new());
+    let running = tokio::spawn(third.run(stop.clone()));
+    watching(&world, &store).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_fail_when_it_is_needed_is_found_beforehand() {
+    let world = World::new(&GAUGE_RULE).await;
+    let fallback = |id: &str, safe: Address, file: &str| {
+        let config = Fallback {
+            id: id.to_owned(),
+            scopes: vec![],
+            safe,
+            deadline: 30,
+            patience: 60,
+            signed: vec![world.dir.path().join(file)],
+            proposal: None,
+        };
+        SafeFallback::new(config, world.dir.path()).unwrap()
+    };
+    let nobody = Address::repeat_byte(9);
+    let options = Options {
+        ws: Some("ws://127.0.0.1:1/s3cret".to_owned()),
+        reports: Some("/proc/x".into()),
+        fallbacks: vec![
+            fallback("nobody", nobody, "missing.json"),
+            fallback("board", world.board, "hook"),
+        ],
+        ..world.options()
+    };
+    std::fs::write(world.dir.path().join("hook"), "{}").unwrap();
+    let of = |options: Options| async {
+        let keeper = Keeper::new(options, &world.compiled, world.store().await, World::signers());
+        keeper.await.unwrap_or_else(|e| panic!("{e}")).preflight().await
+    };
+    let found = of(options).await;
+    let dir = world.dir.path().display();
+    let board = world.board;
+    assert_eq!(
+        found.problems,
+        [
+            "[keeper] reports: nothing can be written to /proc/x: No such file or directory (os error 2); name another folder, or let the keeper write there".to_owned(),
+            format!("[[fallback]] `nobody`: there is no contract at {nobody}: correct `safe`"),
+            format!("[[fallback]] `nobody`: {dir}/missing.json: it cannot be read: No such file or directory (os error 2); let the owners sign, and put the file there"),
+            format!("[[fallback]] `board`: {board} does not answer as a Safe does: correct `safe`"),
+            format!("[[fallback]] `board`: {dir}/hook: `safe` is missing, or is not an address; let the owners sign, and put the file there"),
+        ]
+    );
+    assert_eq!(found.warnings.len(), 1);
+    assert!(
+        found.warnings[0].starts_with("[chain] ws: it gives no subscription") && !found.warnings[0].contains("s3cret"),
+        "{found:?}"
+    );
+    assert_eq!(of(world.options()).await, Preflight::default());
+    assert!(!world.dir.path().join("incidents").exists(), "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keys_of_one_account_are_refused() {
+    let world = World::new(&GAUGE_RULE).await;
+    let signers = Signers {
+        more: vec![key(KEEPER).into()],
+        ..World::signers()
+    };
+    let error = refused(&world, world.options(), signers).await;
+    assert!(matches!(error, KeeperError::SameAccount { .. }), "{error}");
+    assert!(
+        error.to_string().contains(&key(KEEPER).address().to_string()),
+        "{error}"
+    );
 }

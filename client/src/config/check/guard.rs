@@ -7,11 +7,11 @@ use std::path::Path;
 use alloy::primitives::Address;
 use cordon_core::bounds::{GOVERNOR_DELAY_MAX, GOVERNOR_DELAY_MIN};
 use toml::Spanned;
-use url::Url;
 
+use super::super::endpoint::{Endpoint, HTTP, RawEndpoint, WEBSOCKET, endpoint_url};
 use super::super::schema::{RawChain, RawConfig, RawConsole, RawGuard, RawKeeper, RawStore, Text};
 use super::super::source::suggest;
-use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, QuorumConfig, StorePlace, format_duration};
+use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, QuorumConfig, Secret, StorePlace, format_duration};
 use super::{Checker, is_identifier};
 use crate::abi::Contracts;
 
@@ -35,34 +35,48 @@ const CONSOLE: &str = "127.0.0.1:9464";
 impl Checker {
     /// `None` when an endpoint is wrong; that is then reported.
     pub(super) fn chain(&mut self, raw: &RawChain) -> Option<ChainConfig> {
-        let rpc: Vec<Option<Url>> = raw
-            .rpc
-            .get_ref()
-            .iter()
-            .map(|text| self.endpoint(text, ["http", "https"]))
-            .collect();
+        let named = raw.rpc.get_ref();
+        let rpc: Vec<Option<Endpoint>> = named.iter().map(|raw| self.endpoint(raw, HTTP)).collect();
         if rpc.is_empty() {
             self.error(raw.rpc.span(), "at least one endpoint is needed", None);
         }
-        let rpc: Vec<Url> = rpc.into_iter().collect::<Option<_>>()?;
+        let mut seen: Vec<&Endpoint> = Vec::new();
+        for (endpoint, raw) in rpc.iter().zip(named) {
+            let Some(endpoint) = endpoint else { continue };
+            if seen.contains(&endpoint) {
+                let problem = self.source.problem(raw.span(), "this endpoint is named already");
+                let help =
+                    "one that is asked twice does not agree with itself: name one of another provider, or leave it out";
+                self.problems.push(problem.with_help(help.to_owned()).redacted());
+            }
+            seen.push(endpoint);
+        }
+        let rpc: Vec<Endpoint> = rpc.into_iter().collect::<Option<_>>()?;
         let ws = match &raw.ws {
-            Some(text) => self.endpoint(text, ["ws", "wss"])?,
-            None => websocket(rpc.first()?)?,
+            Some(raw) => Some(self.endpoint(raw, WEBSOCKET)?),
+            None => None,
         };
-        Some(ChainConfig { id: raw.id, rpc, ws })
+        (!rpc.is_empty()).then(|| ChainConfig {
+            id: raw.id,
+            rpc,
+            ws,
+            directory: self.source.directory().to_owned(),
+        })
     }
 
-    fn endpoint(&mut self, text: &Text, schemes: [&str; 2]) -> Option<Url> {
-        let [plain, secure] = schemes;
-        let url = Url::parse(text.get_ref())
-            .ok()
-            .filter(|url| schemes.contains(&url.scheme()) && url.has_host());
+    fn endpoint(&mut self, raw: &Spanned<RawEndpoint>, schemes: [&str; 2]) -> Option<Endpoint> {
+        let text = match raw.get_ref() {
+            RawEndpoint::Kept(place) => return Some(Endpoint::Kept(place.clone())),
+            RawEndpoint::Text(text) => text,
+        };
+        let url = endpoint_url(text, schemes);
         if url.is_none() {
             // Endpoints often carry an access key.
+            let [plain, secure] = schemes;
             let message = format!("an endpoint that starts with {plain}:// or {secure}:// is wanted");
-            self.problems.push(self.source.problem(text.span(), message).redacted());
+            self.problems.push(self.source.problem(raw.span(), message).redacted());
         }
-        url
+        url.map(Endpoint::Plain)
     }
 
     fn governor_delay(&mut self, raw: &RawGuard) -> u32 {
@@ -204,6 +218,7 @@ impl Checker {
             let help = "a heartbeat goes out every few minutes, so its key has to sign by itself".to_owned();
             self.error(key.span(), "a Ledger cannot be the heartbeat's key", help);
         }
+        let more_keys = self.more_keys(raw.key.as_ref(), raw.more_keys);
         let retention = self.duration(raw.retention.as_ref(), RETENTION);
         if let Some(text) = raw.retention.as_ref().filter(|_| retention < DAY) {
             let help = "what a watch has found is compared with what it found before: `1 day` or more".to_owned();
@@ -220,7 +235,7 @@ impl Checker {
             },
             reports: self.source.directory().join(reports),
             key: raw.key,
-            more_keys: raw.more_keys,
+            more_keys,
             heartbeat_key: raw.heartbeat_key.map(Spanned::into_inner),
             quorum: QuorumConfig::default(),
         }
@@ -228,6 +243,20 @@ impl Checker {
 }
 
 impl Checker {
+    /// The further keys, each another one: two transactions of one account wait for each other.
+    fn more_keys(&mut self, key: Option<&Secret>, more: Vec<Spanned<Secret>>) -> Vec<Secret> {
+        let mut seen: Vec<Secret> = key.cloned().into_iter().collect();
+        for held in &more {
+            if seen.contains(held.get_ref()) {
+                let help =
+                    "a further key helps when the first is jammed, so it has to be of another account".to_owned();
+                self.error(held.span(), "this key is named already", help);
+            }
+            seen.push(held.get_ref().clone());
+        }
+        more.into_iter().map(Spanned::into_inner).collect()
+    }
+
     /// Where the console listens: this machine only, unless `remote` says that it is meant.
     fn console(&mut self, raw: &RawConsole) -> Option<SocketAddr> {
         let Some(text) = &raw.listen else {
@@ -249,12 +278,4 @@ impl Checker {
         }
         Some(address)
     }
-}
-
-/// The WebSocket endpoint of a node that serves both on one port.
-fn websocket(http: &Url) -> Option<Url> {
-    let mut url = http.clone();
-    url.set_scheme(if http.scheme() == "https" { "wss" } else { "ws" })
-        .ok()?;
-    Some(url)
 }

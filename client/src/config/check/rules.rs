@@ -64,6 +64,20 @@ impl Checker {
             Some(witness) => self.witness(witness, raw.param.is_some(), &params, contracts),
             None => None,
         };
+        if raw.param.is_some() && raw.witness.is_none() {
+            let help =
+                "witness = { contract = \"pool\", event = \"event Borrow(…)\", field = \"onBehalfOf\" }".to_owned();
+            let message = "a rule with `param` and no `witness`: the keeper has no values to evaluate it for";
+            if keeper_only {
+                self.error(raw.id.span(), format!("{message}, and nobody else has it"), help);
+            } else {
+                self.warn(
+                    raw.id.span(),
+                    format!("{message}, so that only who calls `trip` with the right ones finds a breach"),
+                    help,
+                );
+            }
+        }
         if let (Some(text), Some(Level::Halted), false) = (&raw.level, level, raw.robust) {
             let help =
                 "assert `robust = true` when one transaction cannot move the rule's inputs; else use `ReduceOnly`";

@@ -7,7 +7,7 @@ use alloy::sol_types::SolCall;
 
 use super::safe::{ISafe, SignedSafeTx, state};
 use super::{Climber, SAFE_GAS, SafeFallback};
-use crate::chain::CallError;
+use crate::chain::{CallError, Rpc};
 use crate::record::AlarmKind;
 use crate::respond::account::Account;
 use crate::respond::armory::Readiness;
@@ -17,6 +17,37 @@ use crate::respond::deliver::Call;
 const PERIOD: Duration = Duration::from_secs(4);
 /// Looks in a row at which it must not work before people hear of it.
 const PATIENCE: u32 = 2;
+
+impl SafeFallback {
+    /// What is wrong with it whatever state its Safe is in, for who checks a configuration.
+    pub(crate) async fn mistakes(&self, rpc: &Rpc) -> Vec<String> {
+        let (id, safe) = (&self.config.id, self.config.safe);
+        let mut found = Vec::new();
+        match rpc.has_code(safe).await {
+            Ok(true) => match state(rpc, safe).await {
+                Ok(_) => {}
+                Err(CallError::Reverted(_)) => {
+                    found.push(format!("{safe} does not answer as a Safe does: correct `safe`"))
+                }
+                Err(error) => found.push(error.to_string()),
+            },
+            Ok(false) => found.push(format!("there is no contract at {safe}: correct `safe`")),
+            Err(error) => found.push(error.to_string()),
+        }
+        for file in &self.config.signed {
+            if let Err(error) = SignedSafeTx::read(file, rpc.chain_id(), safe) {
+                found.push(format!(
+                    "{}: {error}; let the owners sign, and put the file there",
+                    file.display()
+                ));
+            }
+        }
+        found
+            .into_iter()
+            .map(|what| format!("[[fallback]] `{id}`: {what}"))
+            .collect()
+    }
+}
 
 impl Climber {
     /// Looks again and again whether one of each fallback's signed transactions would work.

@@ -43,7 +43,9 @@ impl InvariantWatch {
                     Ok(code) => Ok(Ok(code)),
                     Err(CallError::Rpc(error)) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
                     Err(CallError::Rpc(error)) => Ok(Err(error.to_string())),
-                    Err(CallError::Reverted(data)) => Ok(Err(format!("its constructor reverts: {}", self.words(&data)))),
+                    Err(CallError::Reverted(data)) => {
+                        Ok(Err(format!("its constructor reverts: {}", self.words(&data))))
+                    }
                 }
             })
             .await

@@ -301,7 +301,7 @@ pub(crate) async fn keep(path: String) -> eyre::Result<()> {
     let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
     let directory = config.source.directory();
     let store = Store::at(&section.store, directory, options.chain_id, options.guard).await?;
-    let ws = config.chain.ws.as_str().to_owned();
+    let ws = String::from(config.chain.ws_url()?);
     let keeper = Keeper::new(options, &config.compile()?, store, Signers::from_config(&config).await?).await?;
     let mut events = keeper.subscribe();
     let arrivals = Arrivals::default();
