@@ -65,7 +65,9 @@ impl Alarms {
     pub(crate) fn cry(&self, kind: AlarmKind, subject: &str, text: &str) {
         self.announce(kind, subject, text);
         if let Some(direct) = self.direct.get() {
-            direct.alarm(kind, subject, text);
+            let text =
+                format!("{text}. Told past the record, which cannot be written: it cannot be acknowledged there");
+            direct.alarm(kind, subject, &text);
         }
     }
 

@@ -16,6 +16,7 @@ mod schema_playbook;
 mod secret;
 mod secret_form;
 mod source;
+mod template;
 mod watch;
 mod witness;
 
@@ -42,6 +43,7 @@ pub use fallback::{Fallback, SafeService};
 pub use notify::{Audience, Email, MailSecurity, NotifyChannel, Via};
 pub use secret::{GcpKeyVersion, Secret, SecretError};
 pub use source::{Problem, Report, Source, nearest, suggest};
+pub use template::{EVENTS, Placeholder, Template, TemplateText};
 pub use watch::{Condition, Finality, InvariantContract, Maintenance, Standard, Status, Watch, WatchKind};
 pub use witness::Witness;
 

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Credential, Severity};
+use super::{Credential, Severity, Template};
 
 /// For whom a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,4 +152,6 @@ pub struct NotifyChannel {
     pub repeat: Option<u32>,
     /// Most messages a minute; what comes faster is told together.
     pub per_minute: u32,
+    /// Texts of the team's own: the first that is for an event counts.
+    pub templates: Vec<Template>,
 }

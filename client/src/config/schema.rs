@@ -35,6 +35,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) notify: Vec<RawNotify>,
     #[serde(default)]
+    pub(super) template: Vec<RawTemplate>,
+    #[serde(default)]
     pub(super) watch: Vec<RawWatch>,
     #[serde(default)]
     pub(super) maintenance: Vec<RawMaintenance>,
@@ -287,6 +289,25 @@ pub(super) struct RawNotify {
     pub(super) password: Option<Spanned<Credential>>,
     pub(super) sender: Option<Text>,
     pub(super) recipients: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTemplate {
+    pub(super) audience: Option<Text>,
+    pub(super) channels: Option<OneOrMany>,
+    pub(super) on: Option<OneOrMany>,
+    pub(super) title: Option<Text>,
+    pub(super) text: Option<Text>,
+}
+
+impl RawTemplate {
+    /// A place in it.
+    pub(super) fn at(&self) -> Range<usize> {
+        let names = self.channels.as_ref().and_then(|names| names.0.first());
+        let texts = [self.text.as_ref(), self.title.as_ref(), self.audience.as_ref(), names];
+        texts.into_iter().flatten().next().map_or(0..0, Spanned::span)
+    }
 }
 
 impl RawNotify {

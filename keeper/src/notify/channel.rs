@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cordon_client::config::{Audience, Credential, NotifyChannel, SecretError, SecretText, Severity, Via};
+use cordon_client::config::{Audience, Credential, NotifyChannel, SecretError, SecretText, Severity, Template, Via};
 
 use super::http::Http;
-use super::message::Message;
+use super::message::{Message, Origin, message};
 use super::service::{Email, Service};
-use crate::record::Subscription;
+use super::template::templated;
+use crate::record::{Incident, Notice, Subscription};
 
 /// Why channels cannot be set up. No message contains a credential.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,7 @@ pub struct Channel {
     after: Duration,
     repeat: Option<Duration>,
     per_minute: u32,
+    templates: Vec<Template>,
     service: Service,
 }
 
@@ -132,6 +134,7 @@ impl Channel {
             after: Duration::from_secs(config.after.into()),
             repeat: config.repeat.map(|seconds| Duration::from_secs(seconds.into())),
             per_minute: config.per_minute,
+            templates: config.templates.clone(),
             service,
         })
     }
@@ -164,6 +167,18 @@ impl Channel {
     #[must_use]
     pub fn per_minute(&self) -> u32 {
         self.per_minute
+    }
+
+    /// Writes the message of one notice for its readers, in the team's own words where a template has some. `repeated`: it was told
+    /// before and nobody has acknowledged it.
+    #[must_use]
+    pub fn write(&self, origin: &Origin, notice: &Notice, incident: Option<&Incident>, repeated: bool) -> Message {
+        let written = message(origin, notice, incident, self.audience, repeated);
+        let template = self.templates.iter().find(|held| held.is_for(notice.kind.name()));
+        match template {
+            Some(template) => templated(written, template, (origin, notice, incident), repeated),
+            None => written,
+        }
     }
 
     /// Whether several notices may go out as one message. A pager and a machine want each by itself.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::plan::REFUSALS;
-use super::{Channel, Fate, Message, Origin, SendError, digest, fate, message, retry_after, test_message};
+use super::{Channel, Fate, Message, Origin, SendError, digest, fate, retry_after, test_message};
 use crate::alarm::Alarms;
 use crate::clock::now_ms;
 use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreError, Subscription};
@@ -206,9 +206,9 @@ impl Clerk {
         for due in batch {
             notices.push((due.notice.clone(), self.desk.incident(&due.notice).await?));
         }
-        let (origin, audience) = (&self.desk.origin, self.channel.audience());
+        let origin = &self.desk.origin;
         Ok(match (batch, notices.as_slice()) {
-            ([due], [(notice, incident)]) => message(origin, notice, incident.as_ref(), audience, due.told > 0),
+            ([due], [(notice, incident)]) => self.channel.write(origin, notice, incident.as_ref(), due.told > 0),
             _ => digest(origin, &notices),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Channel, Message, Origin, message, retry_after};
+use super::{Channel, Message, Origin, retry_after};
 use crate::clock::now_ms;
 use crate::record::{AlarmKind, Notice, NoticeKind, alarm_topic};
 
@@ -21,14 +21,16 @@ type Told = BTreeMap<(&'static str, String), Instant>;
 
 /// Sends alarms straight to the channels, each once. Cheap to clone; clones share what was told.
 #[derive(Debug, Clone)]
-pub(crate) struct Direct {
+pub struct Direct {
     channels: Arc<Vec<Channel>>,
     origin: Origin,
     told: Arc<Mutex<Told>>,
 }
 
 impl Direct {
-    pub(crate) fn new(channels: Vec<Channel>, origin: Origin) -> Self {
+    /// Tells through these channels, as this keeper.
+    #[must_use]
+    pub fn new(channels: Vec<Channel>, origin: Origin) -> Self {
         Self {
             channels: Arc::new(channels),
             origin,
@@ -40,8 +42,8 @@ impl Direct {
         change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells an alarm that could not be stored, unless it was told lately. Does not wait for the channels.
-    pub(crate) fn alarm(&self, kind: AlarmKind, subject: &str, text: &str) {
+    /// Tells an alarm that is not stored, unless it was told lately. Does not wait for the channels; needs a runtime of tokio.
+    pub fn alarm(&self, kind: AlarmKind, subject: &str, text: &str) {
         let is_news = self.with(|told| {
             let key = (kind.name(), subject.to_owned());
             let room = told.len() < MOST || told.contains_key(&key);
@@ -59,7 +61,7 @@ impl Direct {
     }
 
     /// Tells that the cause of an alarm is gone, if it was told past the record.
-    pub(crate) fn over(&self, kind: AlarmKind, subject: &str) {
+    pub fn over(&self, kind: AlarmKind, subject: &str) {
         if self
             .with(|told| told.remove(&(kind.name(), subject.to_owned())))
             .is_some()
@@ -105,7 +107,7 @@ impl Direct {
     }
 
     fn message(&self, notice: &Notice, channel: &Channel) -> Message {
-        let written = message(&self.origin, notice, None, channel.audience(), false);
+        let written = channel.write(&self.origin, notice, None, false);
         let lines = written.body.lines().filter(|line| !line.starts_with("acknowledge: "));
         Message {
             // The record counts no number for it.

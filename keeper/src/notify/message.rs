@@ -12,7 +12,7 @@ use crate::record::{Incident, Notice, NoticeKind, Store};
 use crate::text::one_line;
 
 /// Longest title, in characters: what pagers show on a locked phone.
-const TITLE: usize = 120;
+pub(super) const TITLE: usize = 120;
 /// Longest line of a text that is not ours.
 const LINE: usize = 500;
 /// Notices that a digest names; the rest is counted.
@@ -205,13 +205,17 @@ fn event(notice: &Notice) -> Event {
 }
 
 fn title(notice: &Notice, incident: Option<&Incident>) -> String {
-    let severity = notice.severity.name();
+    format!("[{}] {}", notice.severity.name(), what(notice, incident))
+}
+
+/// What has happened, in a few words.
+pub(super) fn what(notice: &Notice, incident: Option<&Incident>) -> String {
     let subject = line(&notice.subject);
     let cause = incident.and_then(|incident| incident.rule_name.as_deref()).map_or_else(
         || "raised on the chain".to_owned(),
         |rule| format!("{rule} is breached"),
     );
-    let what = match notice.kind {
+    match notice.kind {
         NoticeKind::Opened => format!("{subject}: {cause}"),
         NoticeKind::Contained => format!("{subject} is contained"),
         NoticeKind::Reorged => format!("{subject}: containment was reorganised away"),
@@ -224,8 +228,7 @@ fn title(notice: &Notice, incident: Option<&Incident>) -> String {
         NoticeKind::Acknowledged => format!("{subject}: acknowledged"),
         NoticeKind::Seen | NoticeKind::Told | NoticeKind::Called => format!("{subject}: {}", line(&notice.text)),
         NoticeKind::Retracted => format!("{subject}: what was seen was reorganised away"),
-    };
-    format!("[{severity}] {what}")
+    }
 }
 
 fn short(topic: &str) -> &str {
@@ -336,7 +339,7 @@ fn management(notice: &Notice, incident: Option<&Incident>) -> String {
 }
 
 /// What a watch found, for machines.
-fn sighting(notice: &Notice) -> Option<Value> {
+pub(super) fn sighting(notice: &Notice) -> Option<Value> {
     serde_json::from_str(notice.facts.as_deref()?).ok()
 }
 
@@ -371,7 +374,7 @@ fn facts(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> Value
     })
 }
 
-fn actions(set: ActionSet) -> String {
+pub(super) fn actions(set: ActionSet) -> String {
     let names: Vec<&str> = Action::ALL
         .into_iter()
         .filter(|action| set.contains(*action))
@@ -381,7 +384,7 @@ fn actions(set: ActionSet) -> String {
 }
 
 /// A text that may come from the chain or from a node, as one line of bounded length.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     shortened(one_line(text).trim(), LINE)
 }
 

@@ -223,6 +223,7 @@ pub(super) fn notify(id: &str, via: Via) -> NotifyChannel {
         after: 0,
         repeat: None,
         per_minute: 600,
+        templates: Vec::new(),
     }
 }
 

@@ -18,10 +18,11 @@ mod plan;
 mod service;
 #[cfg(test)]
 mod service_tests;
+mod template;
 
 pub use channel::{Channel, ChannelError, SendError, channels};
 pub use deadman::DeadMan;
 pub use desk::Desk;
-pub(crate) use direct::Direct;
+pub use direct::Direct;
 pub use message::{Event, Message, Origin, digest, message, test_message};
 pub use plan::{Fate, fate, retry_after};

@@ -304,3 +304,66 @@ fn a_watch_s_message_names_the_transaction() {
     seen.facts = Some(serde_json::json!({ "tx": null, "block": 100 }).to_string());
     assert!(!told(&seen, Audience::Technical).contains("transaction:"));
 }
+
+/// A channel for management with templates, as a configuration gives it.
+fn channel_with(templates: &str) -> Channel {
+    let text = format!(
+        "[chain]\nid = 1\nrpc = [\"http://127.0.0.1:1\"]\n[[notify]]\nid = \"status\"\nvia = \"stdout\"\naudience = \"management\"\n{templates}"
+    );
+    let config =
+        cordon_client::Config::parse(&text, std::path::Path::new("cordon.toml")).unwrap_or_else(|e| panic!("{e}"));
+    channels(&config.notify, std::path::Path::new(".")).unwrap().remove(0)
+}
+
+#[test]
+fn a_team_s_own_words_are_used_and_bounded() {
+    let channel = channel_with(
+        "[[template]]\naudience = \"management\"\ntext = \"of the audience: {details}\"\n\
+         [[template]]\nchannels = \"status\"\non = \"opened\"\ntitle = \"{severity}: trouble with {subject}\"\ntext = \"{{{what}}} at block {block}, incident {incident}.\\n{text}\"\n",
+    );
+    let say = |kind, repeated| channel.write(&origin(), &notice(kind, false), None, repeated);
+    let opened = say(NoticeKind::Opened, false);
+    assert_eq!(opened.title, "P1: trouble with weth");
+    assert_eq!(
+        opened.body,
+        "{weth: raised on the chain} at block 100, incident -.\nrule price <!channel> @everyone *bold* breached"
+    );
+    assert_eq!(
+        say(NoticeKind::Opened, true).title,
+        "Not acknowledged: P1: trouble with weth"
+    );
+    // Pages and machines know it by the same as ever.
+    let plain = message(
+        &origin(),
+        &notice(NoticeKind::Opened, false),
+        None,
+        Audience::Management,
+        false,
+    );
+    assert_eq!(
+        (&opened.key, &opened.id, &opened.facts),
+        (&plain.key, &plain.id, &plain.facts)
+    );
+    let closed = say(NoticeKind::Closed, false);
+    assert_eq!(closed.title, "[P1] weth: the incident is closed");
+    assert!(
+        closed
+            .body
+            .starts_with("of the audience: The incident on weth is closed."),
+        "{}",
+        closed.body
+    );
+    // However long what comes from the chain is.
+    let mut long = notice(NoticeKind::Opened, false);
+    long.text = "x".repeat(100_000);
+    long.subject = "y".repeat(100_000);
+    let told = channel.write(&origin(), &long, None, false);
+    assert!(told.title.chars().count() <= 120 && told.body.chars().count() <= 8_000);
+}
+
+#[test]
+fn every_event_that_can_be_told_can_have_a_template() {
+    use cordon_client::config::EVENTS;
+    let names: Vec<&str> = NoticeKind::ALL.into_iter().map(NoticeKind::name).collect();
+    assert_eq!(names, EVENTS);
+}

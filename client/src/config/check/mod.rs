@@ -12,6 +12,7 @@ mod quorum;
 mod route;
 mod rules;
 mod set;
+mod template;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -58,7 +59,8 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
         Some(guard) => checker.guard(guard, &contracts),
         None => checker.no_guard(&raw),
     };
-    let notify = checker.notify(raw.notify);
+    let mut notify = checker.notify(raw.notify);
+    checker.templates(&raw.template, &mut notify);
     let people = checker.people(&raw.roles, raw.people);
     let containments = checker.containments(&raw.containment, &guard.scopes);
     let sets = checker.sets(&raw.containment_set, &guard.scopes);

@@ -90,6 +90,7 @@ impl Checker {
             after,
             repeat,
             per_minute,
+            templates: Vec::new(),
         })
     }
 
