@@ -24,7 +24,7 @@ use crate::style::Style;
 /// What to do with the keeper.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Run until Ctrl-C or SIGTERM.
+    /// Run until Ctrl-C or SIGTERM. While no endpoint answers at the start, the keeper waits, and tells people after half a minute.
     Run(Args),
     /// Check everything that `run` needs: configuration, keys, chain, guard, roles, funds, the WebSocket endpoint, the folder of the
     /// reports, and whether fallbacks name a Safe and files that its owners have signed. Nothing is sent or stored.

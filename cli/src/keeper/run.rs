@@ -1,10 +1,12 @@
 //! `cordon keeper run`: the keeper, with the configuration as it is, whenever it changes.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cordon_client::CompiledConfig;
 use cordon_client::config::StorePlace;
+use cordon_keeper::chain::Rpc;
+use cordon_keeper::notify::{Direct, Origin};
 use cordon_keeper::record::{AlarmKind, Store};
 use cordon_keeper::{KeeperEvent, one_line};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,16 +21,25 @@ use crate::style::Style;
 /// Subject of the alarm about a changed configuration that is not taken.
 const UNUSABLE: &str = "unusable cordon.toml";
 
+/// Pause before the endpoints are asked once more at the start; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_secs(15);
+/// How long the chain may be out of reach at the start before people are told.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut prepared = prepare(args).await?;
+    let mut interrupt = Interrupt::listen()?;
+    tokio::select! {
+        reached = reach_chain(&prepared) => reached?,
+        () = interrupt.received() => return Ok(()),
+    }
     if !matches!(&prepared.store, StorePlace::File(path) if path.exists()) {
         // A record names its chain and guard for good: none is begun for a configuration that cannot work.
         prepared.verify(false).await?;
     }
-    let mut interrupt = Interrupt::listen()?;
     let mut changes = Changes::of(args, prepared.config.source.text())?;
     let mut before: Option<Prepared> = None;
     let mut store = prepared.open().await?;
@@ -56,6 +67,38 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
         taken(&store).await;
         before = Some(std::mem::replace(&mut prepared, next));
     }
+}
+
+/// Waits until an endpoint answers, for ever: after a restart of the machine the keeper may be up before its node, and one that has
+/// given up protects nothing. People are told when it takes long.
+async fn reach_chain(prepared: &Prepared) -> eyre::Result<()> {
+    const SUBJECT: &str = "heads";
+    let options = &prepared.options;
+    let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
+    let origin = Origin {
+        chain_id: options.chain_id,
+        guard: options.guard,
+        record: String::new(),
+    };
+    let people = Direct::new(prepared.channels.clone(), origin);
+    let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
+    loop {
+        match rpc.verify().await {
+            Ok(()) => break,
+            Err(error) if error.is_unreachable() => {
+                eprintln!("the keeper waits for the chain: {error}");
+                if begun.elapsed() >= PATIENCE {
+                    let text = format!("the keeper has started and sees no blocks: {error}");
+                    people.alarm(AlarmKind::Blind, SUBJECT, &text);
+                }
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2).min(LAST_WAIT);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    people.over(AlarmKind::Blind, SUBJECT);
+    Ok(())
 }
 
 /// A configuration is in use: there is none any more that is not.
