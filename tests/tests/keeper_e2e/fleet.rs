@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cordon_client::config::SecretText;
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::record::Store;
+use cordon_keeper::record::{Alarm, AlarmKind, Store};
 use cordon_testkit::{Inbox, Link, Postgres};
 
 use crate::board::GAUGE;
@@ -25,6 +25,8 @@ struct Fleet {
     keepers: Vec<Process>,
     /// Each keeper's way to the database.
     links: Vec<Link>,
+    /// Each keeper's way to the chain.
+    chains: Vec<Link>,
 }
 
 impl Fleet {
@@ -34,6 +36,13 @@ impl Fleet {
         let database = Postgres::start().unwrap_or_else(|e| panic!("{e}"));
         let inbox = Inbox::start().await.unwrap();
         let config = config_with_pager(&world, "{ postgres = { env = \"CORDON_TEST_DATABASE\" } }");
+        // One file for all; each machine has endpoints of its own.
+        let text = std::fs::read_to_string(&config).unwrap();
+        let (http, ws) = (world.node.http_endpoint(), world.node.ws_endpoint());
+        let text = text.replace(&format!("\"{http}\""), "{ env = \"CORDON_TEST_RPC\" }");
+        let text = text.replace(&format!("\"{ws}\""), "{ env = \"CORDON_TEST_WS\" }");
+        assert!(!text.contains(&http) && !text.contains(&ws) && host(&http) == host(&ws));
+        std::fs::write(&config, text).unwrap();
         let store = Store::connect(&SecretText::new(database.url()), world.node.chain_id(), world.guard)
             .await
             .unwrap_or_else(|e| panic!("{e}"));
@@ -45,10 +54,14 @@ impl Fleet {
             store,
             keepers: Vec::new(),
             links: Vec::new(),
+            chains: Vec::new(),
         };
         for (position, skew) in skews.into_iter().enumerate() {
             let server = format!("127.0.0.1:{}", fleet.database.port());
             fleet.links.push(Link::to(&server).await.unwrap());
+            fleet
+                .chains
+                .push(Link::to(host(&fleet.world.node.http_endpoint())).await.unwrap());
             fleet.keepers.push(fleet.process(position, skew));
         }
         until("one of them works", || async { fleet.holder().await.is_some() }).await;
@@ -58,8 +71,12 @@ impl Fleet {
 
     fn process(&self, position: usize, skew: i64) -> Process {
         let url = self.database.url_through(self.links[position].address().port());
+        let chain = self.chains[position].address();
+        let (rpc, ws) = (format!("http://{chain}"), format!("ws://{chain}"));
         let [address, secret] = pager(&self.inbox);
         let variables = [
+            ("CORDON_TEST_RPC", rpc.as_str()),
+            ("CORDON_TEST_WS", ws.as_str()),
             ("CORDON_TEST_DATABASE", url.as_str()),
             (address.0, &address.1),
             (secret.0, &secret.1),
@@ -110,6 +127,30 @@ impl Fleet {
     async fn nothing_missing_nothing_twice(&self) {
         nothing_missing_nothing_twice(&self.world, &self.store, &self.inbox).await;
     }
+}
+
+/// Host and port of an endpoint.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.trim_end_matches('/')
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_whose_endpoint_is_half_open_gives_its_turn_away() {
+    let fleet = Fleet::new([0, 0, 0]).await;
+    let first = fleet.holder().await.unwrap();
+    // Open connections, HTTP and WebSocket, over which nothing comes any more; new ones are taken and never answered.
+    fleet.chains[first].cut();
+    let (second, took) = fleet.replaced(first).await;
+    assert!(took < Duration::from_secs(15), "replaced after {took:?}");
+    fleet.world.set(GAUGE, 5_000).await;
+    fleet.contained().await;
+    assert_eq!(fleet.holder().await, Some(second));
+    assert_eq!(fleet.world.nonce(KEYS[first]).await, 0, "it sends nothing");
+    fleet.nothing_missing_nothing_twice().await;
+    // Whose endpoints are others decides by the same configuration.
+    let changed = |alarm: &Alarm| alarm.kind == AlarmKind::ConfigChanged.name();
+    assert!(!fleet.store.alarms().await.unwrap().iter().any(changed));
 }
 
 #[tokio::test(flavor = "multi_thread")]
