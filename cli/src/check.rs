@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use cordon_client::config::{Problem, format_duration};
-use cordon_client::deploy::MovedScope;
 use cordon_client::{ActionSet, Class, Level, Spec};
 use cordon_client::{CompiledConfig, Config, SetMeta, chain, deploy};
 
