@@ -291,9 +291,10 @@ impl World {
         let rules: Vec<u16> = (0..self.programs.len())
             .map(|index| u16::try_from(index).unwrap())
             .collect();
+        let witnesses = vec![vec![]; rules.len()];
         let guard = ICordonGuard::new(self.guard, &self.provider);
         guard
-            .evaluateMany(rules.clone(), vec![vec![]; rules.len()])
+            .evaluateMany(rules, witnesses)
             .gas(1_000_000_000)
             .call()
             .await
