@@ -54,9 +54,7 @@ impl Direct {
             room && due
         });
         if is_news {
-            let text =
-                format!("{text}. Told past the record, which cannot be written: it cannot be acknowledged there");
-            self.tell(kind, subject, &text, NoticeKind::Alarm);
+            self.tell(kind, subject, text, NoticeKind::Alarm);
         }
     }
 
