@@ -157,8 +157,8 @@ fn a_rule_that_could_be_tripped_must_not_use_the_context() {
     let code = hostile.encode();
     assert!(code.is_err(), "the encoder checks");
     let mut bytes = pair().encode().unwrap();
-    // The class of the first rule, behind header, three scopes and one caller.
-    let class = 10 + 3 + 20 + 1;
+    // The class of the first rule, behind header, three scopes of five bytes and one caller.
+    let class = 10 + 3 * 5 + 20 + 1;
     assert_eq!(bytes[class], Class::Hook as u8);
     bytes[class] = Class::State as u8;
     let book = Address::repeat_byte(0x77);
