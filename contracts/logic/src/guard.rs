@@ -11,7 +11,7 @@ use cordon_core::{
     rule::{evaluate, Evaluation, Inputs, Int, Program, Verdict},
     rulebook::{
         view::LONGEST_HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, SetView, View,
-        MAX_CALLERS, MAX_SCOPES,
+        MAX_CALLERS, MAX_SCOPES, SCOPE,
     },
     scope::ScopeState,
     Level,
@@ -174,7 +174,7 @@ impl<H: Host> Guard<H> {
     /// every scope is Normal, when that has changed.
     pub(crate) fn set_scope(&mut self, scope: u8, state: &ScopeState) {
         if let Some(quiet) = self.put_scope(scope, state) {
-            let mut head = vec![0; LONGEST_HEADER + usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
+            let mut head = vec![0; LONGEST_HEADER + SCOPE * usize::from(MAX_SCOPES) + 20 * usize::from(MAX_CALLERS)];
             let read = self.host.code(&self.current().book, 0, &mut head);
             head.truncate(read);
             self.set_quiet(&head, quiet);

@@ -14,7 +14,11 @@ use cordon_core::{
     rulebook::{Rulebook, Scope, ScopeKind},
     Level,
 };
-use cordon_host::mock::MockHost;
+use cordon_host::{
+    layout::{self, Caller},
+    mock::MockHost,
+    Host,
+};
 use cordon_logic::{respond_or_hand_on, Guard};
 
 const NEW: Address = Address::repeat_byte(0x77);
@@ -510,4 +514,29 @@ fn the_rule_that_is_alone_with_an_action_is_the_gates() {
         wanted(cordon_logic::quick::hooked(&View::open(&code).unwrap())),
         actions
     );
+}
+
+/// The last of as many callers as there can be, behind as many scopes, learns that a scope is raised, and that it is not any more.
+#[test]
+fn the_largest_rulebooks_last_caller_is_told_of_levels() {
+    let mut book = common::book();
+    let more = book.scopes.len()..128;
+    book.scopes
+        .extend(more.map(|at| Scope::new(ScopeKind::Market, &format!("scope {at}"))));
+    book.callers = (1..=64).map(Address::repeat_byte).collect();
+    let last = layout::caller(&book.callers[63]);
+    let mut world = World::unsealed();
+    world.adopt(&book);
+    let is_quiet = |world: &World| Caller::unpack(&world.guard.host.load(&last)).is_quiet();
+    assert!(is_quiet(&world));
+    world
+        .as_(GOVERNOR)
+        .contain(2, Level::Throttled as u8, 3_600, B256::ZERO)
+        .unwrap();
+    world.done();
+    assert!(!is_quiet(&world));
+    world.pass(24 * common::HOUR);
+    world.as_(ANYONE).settle(2).unwrap();
+    world.done();
+    assert!(is_quiet(&world));
 }

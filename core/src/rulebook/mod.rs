@@ -15,7 +15,7 @@ pub use encode::init_code;
 pub use error::{Item, Problem, RulebookError};
 pub use set::{ContainmentSet, Order, SetView, is_within, set_name};
 pub use stream::{Stream, StreamRecord, check_streams};
-pub use view::{ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, UndoView, View};
+pub use view::{ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, SCOPE, UndoView, View};
 
 use crate::action::ActionSet;
 use crate::level::Level;

@@ -27,7 +27,7 @@ pub const HEADER: usize = 10;
 /// Bytes of the header of a rulebook with both.
 pub const LONGEST_HEADER: usize = 12;
 /// Bytes of a scope: its kind (1), its tag (4).
-const SCOPE: usize = 5;
+pub const SCOPE: usize = 5;
 /// Bytes of a rule's or containment call's record.
 pub const RECORD: usize = 16;
 
