@@ -205,7 +205,7 @@ impl Caller {
 const QUIET: u32 = 1 << 23;
 const CONTEXT: u32 = 1 << 22;
 /// [`QUIET`] in the second byte of the word.
-const QUIET_FLAG: u8 = (QUIET >> 16) as u8;
+const QUIET_FLAG: u8 = (QUIET >> 16 & 0xff) as u8;
 
 /// Where the two bits of an action are. There are eleven actions; what is none has no bits.
 const fn shift(action: u8) -> u32 {
