@@ -333,8 +333,8 @@ pub fn contain(state: ScopeState, bucket: Bucket, now: u64, request: &Request) -
         elsewhere: request.elsewhere,
     };
     let (mut next, change) = state.raise(now, &raise)?;
-    if matches!(request.actor, Actor::Keeper) && !matches!(change, Change::Raised { opened: true, .. }) {
-        // Only a guardian or a fresh observation cancels a release: a stolen keeper key must not keep a scope shut.
+    if matches!(request.actor, Actor::Keeper | Actor::Seal) && !matches!(change, Change::Raised { opened: true, .. }) {
+        // Only a guardian, the governor or a fresh observation cancels a release: a stolen key of another must not keep a scope shut.
         next.release_at = state.release_at;
     }
     let from = match change {

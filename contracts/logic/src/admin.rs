@@ -21,11 +21,17 @@ use cordon_host::{
     CallKind, Host,
 };
 
-/// First bytes of the code of a Stylus program, and of one that is kept in fragments.
-const PROGRAM_PREFIXES: [[u8; 3]; 2] = [[0xef, 0xf0, 0x00], [0xef, 0xf0, 0x02]];
+/// First bytes of the code of a Stylus program. One that is kept in fragments (0xeff002) is refused: its own code hash would not say what
+/// it will run.
+const PROGRAM_PREFIX: [u8; 3] = [0xef, 0xf0, 0x00];
 
-/// The roles of which no account has both.
-const APART: u8 = 1 << role::KEEPER | 1 << role::HEARTBEAT;
+/// The roles of which no account has both: with the keeper's and the heartbeat's a stolen key would keep its own power alive, and who may
+/// contain anyhow would never come to use his seal.
+const APART: [u8; 3] = [
+    1 << role::KEEPER | 1 << role::HEARTBEAT,
+    1 << role::KEEPER | 1 << role::SEAL,
+    1 << role::GUARDIAN | 1 << role::SEAL,
+];
 
 /// Gas for asking new programs whether they run at all.
 const PROBE_GAS: u64 = 300_000;
@@ -132,8 +138,8 @@ impl<H: Host> Guard<H> {
             return Ok(());
         }
         let bits = self.roles(&account);
-        // With both a stolen keeper's key would keep its own power alive.
-        if granted && (bits | 1 << number) & APART == APART {
+        let held = bits | 1 << number;
+        if granted && APART.iter().any(|both| held & both == *both) {
             return Err(refusal!(KeysNotApart, account));
         }
         if granted || number == role::VETO {
@@ -392,7 +398,7 @@ impl<H: Host> Guard<H> {
     fn require_program(&self, account: &Address) -> Answer<()> {
         let mut prefix = [0; 3];
         let read = self.host.code(account, 0, &mut prefix);
-        if read == prefix.len() && PROGRAM_PREFIXES.contains(&prefix) {
+        if read == prefix.len() && prefix == PROGRAM_PREFIX {
             return Ok(());
         }
         Err(refusal!(NotAProgram, account))

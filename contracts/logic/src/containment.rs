@@ -264,7 +264,14 @@ impl<H: Host> Guard<H> {
 
     /// Runs the containment calls of a scope whose level was raised, and notes whether all have their effect: an incident that was
     /// contained or released before is open again when one has not.
-    fn respond_in(&mut self, epoch: u32, view: &View<'_>, scope: u8, share: Share, again: bool) -> Answer<()> {
+    pub(crate) fn respond_in(
+        &mut self,
+        epoch: u32,
+        view: &View<'_>,
+        scope: u8,
+        share: Share,
+        again: bool,
+    ) -> Answer<()> {
         let contained = self.run_calls(epoch, view, scope, share, again)?;
         let incident = self.scope(scope).incident;
         if self.move_incident(incident, if contained { State::Contained } else { State::Open }) {

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolCall;
 use cordon_core::{
     ledger::Ledger,
-    rule::{evaluate, Evaluation, Inputs, Int, Program, Verdict},
+    rule::{evaluate, Evaluation, Inputs, Int, Program, Unknown, Verdict},
     rulebook::{
         view::LONGEST_HEADER, ContainmentBody, ContainmentRecord, Header, RuleBody, RuleRecord, SetView, View,
         MAX_CALLERS, MAX_SCOPES, SCOPE,
@@ -19,6 +19,7 @@ use cordon_core::{
 use cordon_host::{
     abi::{self, selector},
     layout::{self, Caller, Current, Settings},
+    quick::READ_GAS,
     CallKind, Host,
 };
 
@@ -255,7 +256,7 @@ impl<H: Host> Guard<H> {
     pub(crate) fn require_gas(&self, gas: u64) -> Answer<()> {
         let (needed, left) = (gas_needed(gas), self.host.gas_left());
         if left < needed {
-            return Err(refusal!(OutOfGasFloor, needed, left));
+            return Err(starved(needed, left));
         }
         Ok(())
     }
@@ -284,6 +285,10 @@ impl<H: Host> Guard<H> {
         let data = self.hand_on(&input)?;
         let mut answer = Arguments::new(&data);
         let (verdict, reason) = (answer.u8()?, answer.u8()?);
+        if reason == Unknown::OutOfGas.code() {
+            // As [`Guard::check`] says it: no verdict.
+            return Err(starved(gas_needed(READ_GAS.into()), self.host.gas_left()));
+        }
         Ok(Evaluation {
             verdict: match verdict {
                 0 => Verdict::Holds,
@@ -302,7 +307,7 @@ impl<H: Host> Guard<H> {
         let mut reader = ChainReader::new(&mut self.host);
         let evaluation = evaluate(program, inputs, &mut reader);
         match reader.starved {
-            Some((needed, left)) => Err(refusal!(OutOfGasFloor, needed, left)),
+            Some((needed, left)) => Err(starved(needed, left)),
             None => Ok(evaluation),
         }
     }
@@ -341,6 +346,12 @@ impl<H: Host> Guard<H> {
         let by = self.host.sender();
         emit!(self.host, LevelLowered, [scope, incident, by], from, to);
     }
+}
+
+/// The refusal of who has sent too little gas.
+#[inline(never)]
+pub(crate) fn starved(needed: u64, left: u64) -> Refusal {
+    refusal!(OutOfGasFloor, needed, left)
 }
 
 /// Opens a rulebook that was checked when it was adopted.

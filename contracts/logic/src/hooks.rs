@@ -1,7 +1,7 @@
 //! The hooks where the gate does not decide by itself: something is not Normal, or a rule has to look.
 
 use crate::abi::{emit, encode, refusal, Answer, Refusal};
-use crate::guard::{open, rule_in, Guard};
+use crate::guard::{open, rule_in, starved, Guard};
 use crate::reader::ChainReader;
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256};
@@ -201,7 +201,7 @@ impl<H: Host> Guard<H> {
         let mut reader = ChainReader::keeping(&mut self.host, reserve(action));
         let value = evaluate_value(&body.entry(entry), &Inputs::default(), &mut reader);
         if let (Some((needed, left)), 0) = (reader.starved, reserve(action)) {
-            return Err(refusal!(OutOfGasFloor, needed, left));
+            return Err(starved(needed, left));
         }
         let (tag, word) = match &value {
             Ok(value) => value.to_parts(),

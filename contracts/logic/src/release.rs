@@ -1,7 +1,7 @@
 //! Lowering levels: queued releases, and settling what has expired.
 
 use crate::abi::{emit, encode, refusal, Answer, ICordonGuard};
-use crate::calls::Share;
+use crate::calls::{Share, Undone};
 use crate::containment::scope_refusal;
 use crate::guard::{open, role, rule_in, Guard};
 use crate::hooks::breached;
@@ -56,9 +56,26 @@ impl<H: Host> Guard<H> {
             let by = self.host.sender();
             emit!(self.host, IncidentReleased, [next.incident, by]);
         }
-        let share = Share::of(self.host.gas_left(), 1);
-        self.undo_calls(scope, share, false)?;
+        self.undo_and_close_again(scope, false)?;
         Ok(())
+    }
+
+    /// Undoes what has no reason any more in a scope. What an old rulebook closed is open then; the present one closes it in its own way
+    /// wherever a level still asks for it, in this scope or around it, before anybody can use that.
+    fn undo_and_close_again(&mut self, scope: u8, give_up: bool) -> Answer<Undone> {
+        let share = Share::of(self.host.gas_left(), 2);
+        let undone = self.undo_calls(scope, share, give_up)?;
+        if undone.of_old_book {
+            let (current, code) = self.rulebook_in_force()?;
+            let view = open(&code)?;
+            for other in 0..view.header().scopes {
+                let concerned = other == 0 || scope == 0 || other == scope;
+                if concerned && self.level(other).is_raised() {
+                    self.respond_in(current.epoch, &view, other, share, false)?;
+                }
+            }
+        }
+        Ok(undone)
     }
 
     /// After expiry: writes down how far the level has stepped down, undoes what the guard did and has no reason any more,
@@ -94,13 +111,7 @@ impl<H: Host> Guard<H> {
                 self.file_halt(scope);
             }
         }
-        let share = Share::of(self.host.gas_left(), 2);
-        let undone = self.undo_calls(scope, share, give_up)?;
-        if undone.of_old_book && held.level.is_raised() {
-            // What an old rulebook closed is open now; the present one closes it in its own way, before anybody can use that.
-            let (current, code) = self.rulebook_in_force()?;
-            self.run_calls(current.epoch, &open(&code)?, scope, share, false)?;
-        }
+        let undone = self.undo_and_close_again(scope, give_up)?;
         let state = self.scope(scope);
         let closes = held.level == Level::Normal && !undone.left && state.incident != 0;
         if closes {

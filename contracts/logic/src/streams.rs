@@ -2,7 +2,7 @@
 
 use crate::abi::{answer, emit, refusal, Answer, Refusal};
 use crate::context::Seen;
-use crate::guard::{open, Guard};
+use crate::guard::{open, starved, Guard};
 use crate::hooks::Nesting;
 use crate::reader::ChainReader;
 use alloc::vec::Vec;
@@ -133,7 +133,7 @@ impl<H: Host> Guard<H> {
         let mut reader = ChainReader::new(&mut self.host);
         let value = evaluate_value(program, &Inputs::default(), &mut reader);
         if let Some((needed, left)) = reader.starved {
-            return Err(refusal!(OutOfGasFloor, needed, left));
+            return Err(starved(needed, left));
         }
         Ok(match value {
             Ok(Value::Int(value)) => Ok(value),

@@ -76,6 +76,21 @@ fn a_seal_is_broken_by_what_it_closes() {
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_role(4, ANYONE, true));
 }
 
+/// A stolen seal asks for what holds already, again and again: that uses nothing up, and so it must not hold anything up either.
+#[test]
+fn a_seal_cancels_no_release() {
+    let mut world = World::unsealed();
+    world.as_(GOVERNOR).set_role(4, ANYONE, true).unwrap();
+    world.as_(GUARDIAN).contain(1, HALTED, 60 * MINUTE, B256::ZERO).unwrap();
+    world.as_(GUARDIAN).queue_release(1).unwrap();
+    world.done();
+    world.as_(ANYONE).contain(1, HALTED, MINUTE, B256::ZERO).unwrap();
+    assert!(world.events::<Abi::ReleaseCancelled>().is_empty());
+    world.pass(901);
+    world.as_(GUARDIAN).release(1).unwrap();
+    assert_eq!(world.level(1), Level::Grace);
+}
+
 #[test]
 fn without_a_fresh_heartbeat_the_keeper_has_no_power() {
     let mut world = World::new();
@@ -401,6 +416,32 @@ fn a_rulebook_with_another_call_closes_what_the_old_one_opens() {
     assert!(world.market.closed.get(), "opened and closed again in one transaction");
     assert_eq!(world.events::<Abi::ContainmentUndone>().len(), 1);
     assert_eq!(world.events::<Abi::ContainmentApplied>().len(), 1);
+}
+
+/// The same when it is another scope that still wants it closed: the one for which it was closed has long expired.
+#[test]
+fn what_an_old_rulebook_opens_is_closed_for_every_scope_that_still_wants_it() {
+    let mut world = World::new();
+    world
+        .as_(GUARDIAN)
+        .contain(1, REDUCE_ONLY, 60 * MINUTE, B256::ZERO)
+        .unwrap();
+    world.done();
+    world
+        .as_(GUARDIAN)
+        .contain(0, HALTED, 10 * 60 * MINUTE, B256::ZERO)
+        .unwrap();
+    world.done();
+    let mut book = common::book();
+    book.containments[0].undo.clear();
+    world.adopt(&book);
+    world.pass(5 * HOUR);
+    assert_eq!((world.level(1), world.level(0)), (Level::Normal, Level::Halted));
+    world.as_(ANYONE).settle(1).unwrap();
+    assert!(world.market.closed.get(), "the whole protocol is halted");
+    world.done();
+    world.as_(ANYONE).settle(0).unwrap();
+    assert!(world.market.closed.get());
 }
 
 /// Scopes 0 and 1 are raised in turn, each with an incident of its own, so that the clock of a call that closes repayment would

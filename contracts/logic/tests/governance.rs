@@ -212,6 +212,15 @@ fn no_account_is_keeper_and_heartbeat() {
         world.as_(GOVERNOR).set_role(0, account, true).unwrap();
         world.done();
     }
+    // Who may contain anyhow would never come to use a seal.
+    for (role, account) in [(4, KEEPER), (4, GUARDIAN)] {
+        world.as_refused::<Abi::KeysNotApart, _>(GOVERNOR, |guard| guard.set_role(role, account, true));
+    }
+    world.as_(GOVERNOR).set_role(4, ANYONE, true).unwrap();
+    world.done();
+    for role in [0, 1] {
+        world.as_refused::<Abi::KeysNotApart, _>(GOVERNOR, |guard| guard.set_role(role, ANYONE, true));
+    }
     // One after the other is fine.
     world.as_(GOVERNOR).set_role(1, KEEPER, false).unwrap();
     world.as_(GOVERNOR).set_role(2, KEEPER, true).unwrap();

@@ -135,9 +135,12 @@ impl Sim {
         let after = outcome.state.effective(self.now);
         assert!(after.level.rank() >= before.level.rank(), "containment never loosens");
         let opened = matches!(outcome.change, Change::Raised { opened: true, .. });
-        if actor == Actor::Keeper && !opened {
+        if matches!(actor, Actor::Keeper | Actor::Seal) && !opened {
             let queued = self.state.release_at;
-            assert_eq!(outcome.state.release_at, queued, "a keeper cancels no release");
+            assert_eq!(
+                outcome.state.release_at, queued,
+                "neither a keeper nor a seal cancels a release"
+            );
         } else {
             assert_eq!(outcome.state.release_at, 0, "a queued release is overtaken");
         }

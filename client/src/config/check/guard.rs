@@ -109,6 +109,17 @@ impl Checker {
                 );
             }
         }
+        for text in &raw.seals {
+            let mut others = raw.guardians.iter().chain(&raw.keepers);
+            if others.any(|other| other.get_ref().eq_ignore_ascii_case(text.get_ref())) {
+                let help = "who may contain anyhow would never come to use the seal, and no guard grants it (KeysNotApart): use another key";
+                self.error(
+                    text.span(),
+                    "this account is a guardian or keeper as well".to_owned(),
+                    Some(help.to_owned()),
+                );
+            }
+        }
         GuardConfig {
             address: raw.address.as_ref().and_then(|text| self.address(text)),
             scopes: self.scopes(raw),
