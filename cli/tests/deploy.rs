@@ -238,6 +238,12 @@ async fn a_sealed_guard_s_change_is_announced_taken_back_and_made() {
         .next()
         .unwrap()
         .to_owned();
+    // Again: nothing new, and nothing that stands in the way of other changes.
+    let (done, told) = deploy(&["--announce"]);
+    assert!(
+        done && told.contains("announced before: adopting the rulebook"),
+        "{told}"
+    );
     let (done, told) = cordon(GUARDIAN, &["cancel", &hash]);
     assert!(done && told.contains("is taken back"), "{told}");
     let (done, told) = cordon(GUARDIAN, &["cancel", &hash]);

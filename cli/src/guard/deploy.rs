@@ -83,8 +83,7 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
         }
     }
     if !deployment.announced.is_empty() {
-        tell_announced(&deployment.announced);
-        return Ok(());
+        return tell_announced(&provider, &deployment.announced).await;
     }
     if args.no_seal {
         println!(
@@ -107,17 +106,21 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     Ok(())
 }
 
-/// Says what was announced, when it is due, and who can take it back.
-fn tell_announced(announced: &[Announcement]) {
+/// Says what waits for its time, when it is due, and who can take it back.
+async fn tell_announced(provider: &impl Provider, announced: &[Announcement]) -> eyre::Result<()> {
+    let head = provider.get_block(BlockId::latest()).await?;
+    let now = head.map_or(0, |head| head.header.timestamp);
     for of in announced {
         println!(
-            "announced: {}; due in {} and void 14 days later (action hash {})",
+            "{}: {}; due in {} and void 14 days later (action hash {})",
+            if of.is_new { "announced" } else { "announced before" },
             of.change,
-            format_duration(of.delay.into()),
+            format_duration(of.due.saturating_sub(now)),
             of.action_hash
         );
     }
     println!("run this again without --announce then; until then `cordon guard cancel HASH` takes one back");
+    Ok(())
 }
 
 /// Has a sealed guard begin with the streams of a rulebook that it has adopted. What it cannot observe is a warning: the rulebook is adopted.

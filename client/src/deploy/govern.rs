@@ -4,7 +4,7 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
-use alloy::sol_types::{SolCall, SolError};
+use alloy::sol_types::{SolCall, SolError, SolEvent};
 
 use super::DeployError;
 use crate::chain::{explain_call, send};
@@ -19,15 +19,25 @@ pub(super) struct Governance {
     pub(super) is_sealed: bool,
 }
 
-/// A change of a sealed guard that was announced now.
+/// A change of a sealed guard that waits for its time: announced now, or before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// What is to change, in words.
     pub change: String,
     /// Hash of the call, as it was announced.
     pub action_hash: B256,
-    /// From when on the call passes, in seconds from the announcement.
-    pub delay: u32,
+    /// From when on the call passes, Unix seconds. Of one that was announced now: about then, the block's time and the delay.
+    pub due: u64,
+    /// Whether it was announced now.
+    pub is_new: bool,
+}
+
+/// Why a sealed guard does not take a call yet.
+enum Wait {
+    /// It was not announced.
+    NotAnnounced,
+    /// It was, and is due at this time, Unix seconds.
+    Pending(u64),
 }
 
 /// Makes the governor's calls of one deployment.
@@ -58,6 +68,7 @@ impl<'a, P: Provider> Governor<'a, P> {
     }
 
     /// Sends a governor's call. A sealed guard takes it only when it has been announced: that is done now, or what is missing is the error.
+    /// One that was announced and is not due yet is noted, and holds up nothing else.
     pub(super) async fn govern(&mut self, change: &str, calldata: Vec<u8>) -> Result<(), DeployError> {
         let state = self.governance().await?;
         let (guard, from) = (self.guard, self.from);
@@ -76,7 +87,20 @@ impl<'a, P: Provider> Governor<'a, P> {
                 .with_input(calldata)
         };
         let call = request(calldata);
-        if state.is_sealed && not_announced(self.provider, &call).await {
+        let wait = match state.is_sealed {
+            true => waits(self.provider, &call).await,
+            false => None,
+        };
+        if let Some(Wait::Pending(due)) = wait {
+            self.announced.push(Announcement {
+                change: change.to_owned(),
+                action_hash,
+                due,
+                is_new: false,
+            });
+            return Ok(());
+        }
+        if wait.is_some() {
             if !self.announces {
                 return Err(DeployError::Sealed {
                     guard,
@@ -89,17 +113,16 @@ impl<'a, P: Provider> Governor<'a, P> {
             let announce = ICordonGuard::announceCall {
                 actionHash: action_hash,
             };
-            send(
-                self.provider,
-                &format!("announcing: {change}"),
-                request(announce.abi_encode()),
-            )
-            .await?;
+            let what = format!("announcing: {change}");
+            let receipt = send(self.provider, &what, request(announce.abi_encode())).await?;
+            let mut logs = receipt.logs().iter();
+            let told = logs.find_map(|log| ICordonGuard::Announced::decode_log(&log.inner).ok());
             tracing::info!(%guard, %action_hash, "announced: {change}");
             self.announced.push(Announcement {
                 change: change.to_owned(),
                 action_hash,
-                delay: state.delay,
+                due: told.map_or(0, |event| event.data.executableAt),
+                is_new: true,
             });
             return Ok(());
         }
@@ -123,11 +146,13 @@ pub(super) async fn governance<P: Provider>(provider: &P, guard: Address) -> Res
     })
 }
 
-/// Whether the guard refuses the call because it was not announced.
-async fn not_announced<P: Provider>(provider: &P, request: &TransactionRequest) -> bool {
-    let Err(error) = provider.call(request.clone()).await else {
-        return false;
-    };
-    let revert = error.as_error_resp().and_then(|payload| payload.as_revert_data());
-    revert.is_some_and(|data| ICordonGuard::NotAnnounced::abi_decode(&data).is_ok())
+/// Whether the guard refuses the call because it was not announced, or is not due yet.
+async fn waits<P: Provider>(provider: &P, request: &TransactionRequest) -> Option<Wait> {
+    let error = provider.call(request.clone()).await.err()?;
+    let revert = error.as_error_resp()?.as_revert_data()?;
+    if ICordonGuard::NotAnnounced::abi_decode(&revert).is_ok() {
+        return Some(Wait::NotAnnounced);
+    }
+    let pending = ICordonGuard::AnnouncementPending::abi_decode(&revert).ok()?;
+    Some(Wait::Pending(pending.executableAt))
 }

@@ -56,7 +56,7 @@ pub struct Deployment {
     pub is_sealed: bool,
     /// A governor that has been proposed and must accept; zero when none.
     pub proposed_governor: Address,
-    /// Changes that were announced now instead of being made: the same deployment again, after the governor's delay, makes them.
+    /// Changes that were announced, now or before, and are not due yet: the same deployment again, after the governor's delay, makes them.
     pub announced: Vec<Announcement>,
 }
 
