@@ -56,7 +56,7 @@ pub(crate) async fn take_turns(keeper: &Keeper, stop: CancellationToken) {
 /// Waits until it is this keeper's turn, and says so on its console.
 async fn stand_by(keeper: &Keeper) {
     let campaign = async {
-        let (mut complained, mut unsure) = (false, true);
+        let (mut failures, mut unsure) = (0_u32, true);
         loop {
             match keeper.store().campaign(&keeper.name(), keeper.term()).await {
                 Ok(Some(_)) => {
@@ -65,20 +65,25 @@ async fn stand_by(keeper: &Keeper) {
                     return;
                 }
                 Ok(None) => {
-                    complained = false;
+                    failures = 0;
                     // An earlier turn may have ended because of it.
                     if std::mem::take(&mut unsure) {
                         keeper.alarms().clear(AlarmKind::Record, RECORD).await;
                     }
                 }
-                Err(error) if !complained => {
-                    (complained, unsure) = (true, true);
-                    tracing::error!(%error, "the record of the fleet cannot be reached; this keeper does nothing until it can");
-                    keeper
-                        .alarms()
-                        .cry(AlarmKind::Record, RECORD, &lost(&error.to_string()));
+                Err(error) => {
+                    unsure = true;
+                    if failures == 0 {
+                        tracing::error!(%error, "the record of the fleet cannot be reached; this keeper does nothing until it can");
+                    }
+                    // Said again now and then: if nobody could be told, somebody may be by now.
+                    if failures % 60 == 0 {
+                        keeper
+                            .alarms()
+                            .cry(AlarmKind::Record, RECORD, &lost(&error.to_string()));
+                    }
+                    failures = failures.saturating_add(1);
                 }
-                Err(_) => {}
             }
             tokio::time::sleep(keeper.term() / 8).await;
         }

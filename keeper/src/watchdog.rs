@@ -53,8 +53,9 @@ pub(crate) async fn watch_record(store: Store, progress: Progress, alarms: Alarm
             Ok(()) => {}
             Err(why) => {
                 failures = failures.saturating_add(1);
-                // A connection that the server has closed is no lost record: the next look has another.
-                if failures == 2 {
+                // A connection that the server has closed is no lost record: the next look has another. Said again every half
+                // minute: if nobody could be told, somebody may be by now.
+                if failures % 60 == 2 {
                     alarms.cry(AlarmKind::Record, RECORD, &lost(&why));
                 }
             }

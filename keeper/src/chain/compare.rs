@@ -2,7 +2,7 @@
 //! believed and the others are not asked any more, until they have the same blocks again. Where neither side has the most, nobody
 //! can say which chain is the right one, and [`Rpc::split`] says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use alloy::primitives::B256;
 use alloy::providers::Provider;
 use tokio::sync::watch;
 
+use super::RpcError;
 use super::rpc::{Endpoint, Rpc};
 
 /// Blocks below the newest that most have: endpoints are not equally fast, and the newest blocks of a chain may still change.
@@ -27,8 +28,20 @@ pub struct Opinion {
     pub height: Result<u64, String>,
     /// Hash of its block at the height that is compared; `None` when it has none.
     pub hash: Option<B256>,
+    /// Of one that has not come so far: whether it has the same block as the most a little below its own newest. `None` when that is not
+    /// known, or not needed.
+    pub follows: Option<bool>,
     /// Whether most had another block than it at an earlier look.
     pub outvoted: bool,
+}
+
+impl Opinion {
+    /// Whether it has other blocks than the most; `None` when it does not say.
+    fn differs(&self, agreed: B256) -> Option<bool> {
+        self.hash
+            .map(|hash| hash != agreed)
+            .or(self.follows.map(|follows| !follows))
+    }
 }
 
 /// What the endpoints say of each other.
@@ -76,48 +89,85 @@ fn majority(votes: &[B256]) -> Option<B256> {
     (count > votes.len() / 2).then_some(hash)
 }
 
-/// Compares opinions on the block at `number`. Where no hash has the most, those who were outvoted before have no say.
-#[must_use]
-pub fn compare(number: u64, opinions: &[Opinion]) -> Comparison {
+/// The block that is believed at the height that is compared. One that was outvoted has a say, but is never believed alone: when those who
+/// were right do not answer, nothing is agreed. After a split it takes more than half of all endpoints, answering or not.
+fn believed(opinions: &[Opinion], was_split: bool) -> Option<B256> {
     let votes = |all: bool| -> Vec<B256> {
         let heard = opinions.iter().filter(|opinion| all || !opinion.outvoted);
         heard.filter_map(|opinion| opinion.hash).collect()
     };
-    let agreed = majority(&votes(true)).or_else(|| majority(&votes(false)));
-    let others = |own: B256| {
-        let differ = opinions
+    let trusted = votes(false);
+    let agreed = majority(&votes(true))
+        .filter(|hash| trusted.contains(hash))
+        .or_else(|| majority(&trusted))?;
+    let has = opinions.iter().filter(|opinion| opinion.hash == Some(agreed)).count();
+    (!was_split || has.saturating_mul(2) > opinions.len()).then_some(agreed)
+}
+
+/// How the endpoints stand, when this block is believed, and what they stood like at the look before.
+fn standing(number: u64, opinions: &[Opinion], agreed: Option<B256>, before: Option<&str>) -> Standing {
+    let told = |opinion: &Opinion| match opinion.hash {
+        Some(hash) => format!("{} has {hash}", opinion.endpoint),
+        None => format!("{} has others below", opinion.endpoint),
+    };
+    let Some(agreed) = agreed else {
+        let said: Vec<String> = opinions
             .iter()
-            .filter(|opinion| opinion.hash.is_some_and(|hash| hash != own));
-        let told = differ.filter_map(|opinion| Some(format!("{} has {}", opinion.endpoint, opinion.hash?)));
-        told.collect::<Vec<_>>()
-    };
-    let standing = match agreed {
-        Some(hash) => match others(hash).as_slice() {
-            [] => Standing::Together,
-            differ => Standing::Outvoted(format!(
-                "most endpoints have {hash} at block {number}, but {}: what differs is not asked any more",
-                differ.join(", ")
+            .filter(|opinion| opinion.hash.is_some())
+            .map(told)
+            .collect();
+        let hashes: BTreeSet<B256> = opinions.iter().filter_map(|opinion| opinion.hash).collect();
+        let outvoted = opinions.iter().find(|opinion| opinion.outvoted);
+        return match (before, outvoted) {
+            // Silence is no agreement.
+            (Some(before), _) if hashes.len() < 2 => Standing::Split(before.to_owned()),
+            (None, Some(outvoted)) if hashes.len() < 2 => Standing::Outvoted(format!(
+                "{} had other blocks than the most, and those do not answer",
+                outvoted.endpoint
             )),
-        },
-        None => match others(B256::ZERO).as_slice() {
-            [] => Standing::Together,
-            all => Standing::Split(format!(
+            _ if hashes.len() < 2 => Standing::Together,
+            _ => Standing::Split(format!(
                 "at block {number} {}, and neither side has the most",
-                all.join(", ")
+                said.join(", ")
             )),
-        },
+        };
     };
-    let agrees = |opinion: &&Opinion| agreed.is_none() || opinion.hash.is_none() || opinion.hash == agreed;
-    let newest = opinions
+    let differ: Vec<String> = opinions
         .iter()
-        .filter(agrees)
-        .filter_map(|opinion| opinion.height.as_ref().ok())
-        .max()
-        .copied()
-        .unwrap_or_default();
+        .filter_map(|opinion| match opinion.differs(agreed) {
+            Some(true) => Some(told(opinion)),
+            None if opinion.outvoted => Some(format!("{} has not answered since it differed", opinion.endpoint)),
+            Some(false) | None => None,
+        })
+        .collect();
+    if differ.is_empty() {
+        return Standing::Together;
+    }
+    Standing::Outvoted(format!(
+        "most endpoints have {agreed} at block {number}, but {}: what differs is not asked any more",
+        differ.join(", ")
+    ))
+}
+
+/// Compares opinions on the block at `number`. `before` is the sentence of the split that the look before has found: it ends when more than
+/// half of all endpoints agree, not when some are silent.
+#[must_use]
+pub fn compare(number: u64, opinions: &[Opinion], before: Option<&str>) -> Comparison {
+    let agreed = believed(opinions, before.is_some());
+    let agrees = |opinion: &Opinion| agreed.is_none_or(|agreed| opinion.differs(agreed) != Some(true));
+    let reached: Vec<u64> = opinions
+        .iter()
+        .filter(|opinion| agrees(opinion))
+        .filter_map(|opinion| opinion.height.as_ref().ok().copied())
+        .collect();
+    // What one of several claims alone makes the others no laggards.
+    let newest = match reached.as_slice() {
+        [_, _, _, ..] => number.saturating_add(DEPTH),
+        few => few.iter().copied().max().unwrap_or_default(),
+    };
     let mut comparison = Comparison {
         number,
-        standing,
+        standing: standing(number, opinions, agreed, before),
         agreed,
         ..Comparison::default()
     };
@@ -129,7 +179,7 @@ pub fn compare(number: u64, opinions: &[Opinion]) -> Comparison {
                 let why = format!("its newest block is {height}, that of others {newest}");
                 comparison.poor.push((endpoint, why));
             }
-            Ok(_) if opinion.hash.is_some() && agrees(&opinion) => comparison.good.push(endpoint),
+            Ok(_) if opinion.hash.is_some() && agrees(opinion) => comparison.good.push(endpoint),
             Ok(_) => {}
         }
     }
@@ -191,8 +241,7 @@ impl Rpc {
 
     /// What all endpoints say now, each asked by itself and at the same time.
     async fn look(&self) -> Looked {
-        let endpoints: Vec<&Endpoint> = self.all_endpoints().collect();
-        let asks = endpoints.iter().map(|endpoint| async {
+        let asks = self.all_endpoints().map(|endpoint| async {
             self.verify_endpoint(endpoint).await?;
             let provider = endpoint.provider();
             let request = async move { provider.get_block_number().await };
@@ -201,17 +250,9 @@ impl Rpc {
         let heights = futures::future::join_all(asks).await;
         let reached = heights.iter().filter_map(|height| height.as_ref().ok()).copied();
         let number = common_height(reached.collect()).unwrap_or_default();
-        let asks = endpoints.iter().zip(heights).map(|(endpoint, height)| async move {
-            let provider = endpoint.provider();
-            let request = async move {
-                let tag = BlockNumberOrTag::Number(number);
-                provider.get_block_by_number(tag).hashes().await
-            };
+        let asks = self.all_endpoints().zip(heights).map(|(endpoint, height)| async move {
             let hash = match &height {
-                Ok(height) if *height >= number => self
-                    .bounded("eth_getBlockByNumber", endpoint, request)
-                    .await
-                    .map(|block| block.map(|block| block.header.hash)),
+                Ok(height) if *height >= number => self.hash_at(endpoint, number).await,
                 Ok(_) => Ok(None),
                 Err(error) => Err(error.clone()),
             };
@@ -220,19 +261,63 @@ impl Rpc {
                 endpoint: endpoint.name().to_owned(),
                 height: height.map_err(|error| error.to_string()),
                 hash: hash.ok().flatten(),
+                follows: None,
                 outvoted: endpoint.is_outvoted(),
             }
         });
-        let opinions = futures::future::join_all(asks).await;
-        Looked(compare(number, &opinions), opinions)
+        let mut opinions = futures::future::join_all(asks).await;
+        let before = self.split();
+        if let Some(agreed) = believed(&opinions, before.is_some()) {
+            self.look_behind(&mut opinions, number, agreed).await;
+        }
+        Looked(compare(number, &opinions, before.as_deref()), opinions)
+    }
+
+    async fn hash_at(&self, endpoint: &Endpoint, number: u64) -> Result<Option<B256>, RpcError> {
+        let provider = endpoint.provider();
+        let request = async move {
+            let tag = BlockNumberOrTag::Number(number);
+            provider.get_block_by_number(tag).hashes().await
+        };
+        let block = self.bounded("eth_getBlockByNumber", endpoint, request).await?;
+        Ok(block.map(|block| block.header.hash))
+    }
+
+    /// Those that have not come so far, a little below their own newest block, beside one that is believed: a fork is seldom as fast as the
+    /// chain, and who lies may choose to be slow.
+    async fn look_behind(&self, opinions: &mut [Opinion], number: u64, agreed: B256) {
+        let believed = self.all_endpoints().zip(&*opinions);
+        let Some(right) = believed
+            .filter(|(_, opinion)| opinion.hash == Some(agreed))
+            .map(|(endpoint, _)| endpoint)
+            .next()
+        else {
+            return;
+        };
+        let asks = self
+            .all_endpoints()
+            .zip(&*opinions)
+            .map(|(endpoint, opinion)| async move {
+                let height = *opinion.height.as_ref().ok()?;
+                if height >= number {
+                    return None;
+                }
+                let at = height.saturating_sub(DEPTH);
+                let (own, known) = futures::join!(self.hash_at(endpoint, at), self.hash_at(right, at));
+                Some(own.ok()?? == known.ok()??)
+            });
+        let follows = futures::future::join_all(asks).await;
+        for (opinion, follows) in opinions.iter_mut().zip(follows) {
+            opinion.follows = follows;
+        }
     }
 
     /// Follows the most, and remembers whether there are any.
     fn note(&self, Looked(comparison, opinions): &Looked) {
         for (endpoint, opinion) in self.all_endpoints().zip(opinions) {
             // Who does not answer stays what it was.
-            if let (Some(agreed), Some(hash)) = (comparison.agreed, opinion.hash) {
-                endpoint.outvote(hash != agreed);
+            if let Some(differs) = comparison.agreed.and_then(|agreed| opinion.differs(agreed)) {
+                endpoint.outvote(differs);
             }
         }
         let split = match &comparison.standing {
@@ -262,13 +347,14 @@ mod tests {
             endpoint: endpoint.to_owned(),
             height: height.map_err(str::to_owned),
             hash: hash.map(B256::repeat_byte),
+            follows: None,
             outvoted: false,
         }
     }
 
     #[test]
     fn a_different_block_is_told_from_one_that_is_missing() {
-        let agree = compare(7, &[opinion("a", Ok(9), Some(1)), opinion("b", Ok(9), Some(1))]);
+        let agree = compare(7, &[opinion("a", Ok(9), Some(1)), opinion("b", Ok(9), Some(1))], None);
         assert_eq!((agree.standing, agree.good.len()), (Standing::Together, 2));
         let differ = compare(
             90,
@@ -279,6 +365,7 @@ mod tests {
                 opinion("d", Err("down"), None),
                 opinion("e", Ok(92), Some(1)),
             ],
+            None,
         );
         let Standing::Outvoted(text) = differ.standing else {
             panic!("{differ:?}")
@@ -294,17 +381,89 @@ mod tests {
     #[test]
     fn one_against_one_is_no_majority_unless_one_was_outvoted_before() {
         let two = [opinion("a", Ok(9), Some(1)), opinion("b", Ok(9), Some(2))];
-        let split = compare(7, &two);
+        let split = compare(7, &two, None);
         assert!(matches!(&split.standing, Standing::Split(text) if text.contains("a has") && text.contains("b has")));
         assert_eq!(split.agreed, None);
         let [mut liar, honest] = two;
         liar.outvoted = true;
-        let comparison = compare(7, &[liar.clone(), honest.clone()]);
+        let comparison = compare(7, &[liar.clone(), honest.clone()], None);
         assert_eq!(comparison.agreed, Some(B256::repeat_byte(2)));
         assert!(matches!(comparison.standing, Standing::Outvoted(_)));
         // When it says the same as the others it is one of them.
         liar.hash = honest.hash;
-        assert_eq!(compare(7, &[liar, honest]).standing, Standing::Together);
+        assert_eq!(compare(7, &[liar, honest], None).standing, Standing::Together);
+    }
+
+    #[test]
+    fn one_that_is_behind_is_told_apart_by_its_own_newest_blocks() {
+        let mut behind = opinion("fork", Ok(80), None);
+        let most = [opinion("a", Ok(99), Some(1)), opinion("b", Ok(99), Some(1))];
+        for (follows, outvoted) in [(None, false), (Some(true), false), (Some(false), true)] {
+            behind.follows = follows;
+            let all = [behind.clone(), most[0].clone(), most[1].clone()];
+            let comparison = compare(97, &all, None);
+            assert_eq!(
+                matches!(comparison.standing, Standing::Outvoted(_)),
+                outvoted,
+                "{follows:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn silence_ends_neither_a_split_nor_a_doubt() {
+        let (a, b) = (opinion("a", Ok(9), Some(1)), opinion("b", Ok(9), Some(2)));
+        let down = |of: &Opinion| Opinion {
+            height: Err("down".to_owned()),
+            hash: None,
+            ..of.clone()
+        };
+        let Standing::Split(text) = compare(7, &[a.clone(), b.clone()], None).standing else {
+            panic!("no split")
+        };
+        for opinions in [[a.clone(), down(&b)], [down(&a), b.clone()], [down(&a), down(&b)]] {
+            let comparison = compare(7, &opinions, Some(&text));
+            assert_eq!(
+                (comparison.standing, comparison.agreed),
+                (Standing::Split(text.clone()), None)
+            );
+        }
+        let agree = Opinion {
+            hash: a.hash,
+            ..b.clone()
+        };
+        assert_eq!(
+            compare(7, &[a.clone(), agree], Some(&text)).standing,
+            Standing::Together
+        );
+        let third = opinion("c", Ok(9), Some(2));
+        let comparison = compare(7, &[a.clone(), b.clone(), third], Some(&text));
+        assert!(matches!(comparison.standing, Standing::Outvoted(_)) && comparison.agreed == b.hash);
+        // One that was outvoted is not believed because those who were right are silent.
+        let liar = Opinion {
+            outvoted: true,
+            ..b.clone()
+        };
+        let comparison = compare(7, &[down(&a), liar.clone()], None);
+        assert!(matches!(comparison.standing, Standing::Outvoted(_)) && comparison.agreed.is_none());
+        let colluder = Opinion {
+            endpoint: "c".to_owned(),
+            ..liar.clone()
+        };
+        assert_eq!(compare(7, &[a.clone(), liar.clone(), colluder], None).agreed, a.hash);
+        let comparison = compare(7, &[a.clone(), down(&liar)], None);
+        assert!(matches!(&comparison.standing, Standing::Outvoted(text) if text.contains("has not answered")));
+    }
+
+    #[test]
+    fn one_absurd_height_makes_nobody_poor() {
+        let all = [
+            opinion("liar", Ok(u64::MAX), None),
+            opinion("a", Ok(99), Some(1)),
+            opinion("b", Ok(98), Some(1)),
+        ];
+        let comparison = compare(97, &all, None);
+        assert_eq!((comparison.poor, comparison.good.len()), (vec![], 2));
     }
 
     #[test]

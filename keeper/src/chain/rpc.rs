@@ -78,10 +78,14 @@ impl Rpc {
                     reason: format!("{error}"),
                 })?;
             let host = url.host_str().unwrap_or("?").to_owned();
-            let name = match url.port_or_known_default() {
+            let mut name = match url.port_or_known_default() {
                 Some(port) => format!("{}://{host}:{port}", url.scheme()),
                 None => format!("{}://{host}", url.scheme()),
             };
+            // Two keys or paths at one gateway are two endpoints.
+            if endpoints.iter().any(|other: &Arc<Endpoint>| other.name == name) {
+                name = format!("{name} (number {})", position.saturating_add(1));
+            }
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(RpcError::BadUrl {
                     position,
@@ -224,7 +228,9 @@ impl Rpc {
         match tokio::time::timeout(self.timeout, request).await {
             Ok(Ok(value)) => Ok(value),
             // A node that is busy has not answered: another one may.
-            Ok(Err(TransportError::ErrorResp(payload))) if is_busy(payload.code, &payload.message) => {
+            Ok(Err(TransportError::ErrorResp(payload)))
+                if is_busy(payload.code, &payload.message) || ALWAYS_ANSWERED.contains(&method) =>
+            {
                 Err(RpcError::Unreachable {
                     method,
                     reason: format!("{}: {} (code {})", endpoint.name, payload.message, payload.code),
@@ -276,6 +282,14 @@ impl Rpc {
         Err(last)
     }
 }
+
+/// What every node of a chain answers: one that refuses it (a key that was revoked, a plan that has ended) is as good as not there.
+const ALWAYS_ANSWERED: [&str; 4] = [
+    "eth_chainId",
+    "eth_blockNumber",
+    "eth_getBlockByNumber",
+    "eth_getBlockByHash",
+];
 
 /// Whether an error of JSON-RPC says that the endpoint takes no more requests now, in the words of several providers.
 pub(super) fn is_busy(code: i64, message: &str) -> bool {

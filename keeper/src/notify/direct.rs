@@ -1,17 +1,20 @@
 //! Telling people past the record: while it cannot be written, an alarm cannot wait in its outbox.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Channel, Message, Origin, retry_after};
+use cordon_client::config::Severity;
+
 use crate::clock::now_ms;
 use crate::record::{AlarmKind, Notice, NoticeKind, alarm_topic};
 
 /// What was told and is not over is told again after this, if it still cannot be stored.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
 /// Alarms that are told past the record and are not over, at most: people need to hear that the record is lost, not of everything that
-/// cannot be stored then.
+/// cannot be stored then. Of the most severe there may be so many more.
 const MOST: usize = 8;
 /// Attempts per channel.
 const ATTEMPTS: u32 = 5;
@@ -44,9 +47,18 @@ impl Direct {
 
     /// Tells an alarm that is not stored, unless it was told lately. Does not wait for the channels; needs a runtime of tokio.
     pub fn alarm(&self, kind: AlarmKind, subject: &str, text: &str) {
+        if !self.channels.iter().any(|channel| channel.wants(kind.severity())) {
+            return;
+        }
+        let most = match kind.severity() {
+            Severity::P1 => MOST.saturating_mul(2),
+            _ => MOST,
+        };
         let is_news = self.with(|told| {
             let key = (kind.name(), subject.to_owned());
-            let room = told.len() < MOST || told.contains_key(&key);
+            // What nobody has said again for so long is over, or stored.
+            told.retain(|other, at| *other == key || at.elapsed() < AGAIN.saturating_mul(2));
+            let room = told.len() < most || told.contains_key(&key);
             let due = told.get(&key).is_none_or(|at| at.elapsed() >= AGAIN);
             if room && due {
                 told.insert(key, Instant::now());
@@ -73,6 +85,15 @@ impl Direct {
         self.with(|told| told.contains_key(&(kind.name(), subject.to_owned())))
     }
 
+    fn is_any_open(&self, kind: AlarmKind) -> bool {
+        self.with(|told| told.keys().any(|(other, _)| *other == kind.name()))
+    }
+
+    /// Nobody could be told: the next time it is said is the first.
+    fn forget(&self, kind: AlarmKind, subject: &str) {
+        self.with(|told| told.remove(&(kind.name(), subject.to_owned())));
+    }
+
     fn tell(&self, kind: AlarmKind, subject: &str, text: &str, what: NoticeKind) {
         let at_ms = now_ms();
         let notice = Notice {
@@ -84,13 +105,22 @@ impl Direct {
             subject: subject.to_owned(),
             text: text.to_owned(),
             block_number: None,
-            ends: what == NoticeKind::Cleared,
+            // A page stands for all alarms of its kind.
+            ends: what == NoticeKind::Cleared && !self.is_any_open(kind),
             at_ms,
             facts: None,
         };
-        for channel in self.channels.iter().filter(|channel| channel.wants(kind.severity())) {
+        let wanted: Vec<&Channel> = self
+            .channels
+            .iter()
+            .filter(|channel| channel.wants(kind.severity()))
+            .collect();
+        let failures = Arc::new(AtomicUsize::new(0));
+        let all = wanted.len();
+        for channel in wanted {
             let message = self.message(&notice, channel);
             let (direct, channel, subject) = (self.clone(), channel.clone(), subject.to_owned());
+            let failures = Arc::clone(&failures);
             tokio::spawn(async move {
                 if what == NoticeKind::Alarm && !channel.after().is_zero() {
                     // The second line: called when it is not over by then.
@@ -99,7 +129,11 @@ impl Direct {
                         return;
                     }
                 }
-                send(&channel, &message).await;
+                let is_due = || what == NoticeKind::Cleared || direct.is_open(kind, &subject);
+                let failed = !send(&channel, &message, is_due).await;
+                if failed && failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) == all {
+                    direct.forget(kind, &subject);
+                }
             });
         }
     }
@@ -116,15 +150,19 @@ impl Direct {
     }
 }
 
-/// Tries a few times: without the record nobody remembers what is left to be told.
-async fn send(channel: &Channel, message: &Message) {
+/// Tries a few times, as long as it is due: without the record nobody remembers what is left to be told. Whether it was told, or need not be.
+async fn send(channel: &Channel, message: &Message, is_due: impl Fn() -> bool) -> bool {
     for attempt in 1..=ATTEMPTS {
+        if !is_due() {
+            return true;
+        }
         match channel.send(message).await {
-            Ok(()) => return,
+            Ok(()) => return true,
             Err(error) => {
                 tracing::error!(channel = channel.id(), attempt, %error, "people could not be told past the record");
                 tokio::time::sleep(retry_after(&error, attempt)).await;
             }
         }
     }
+    false
 }

@@ -206,7 +206,7 @@ async fn due(
 ) -> Result<Vec<(String, Intent)>, StoreError> {
     let newest: Vec<(i64,)> = query_as(
         "SELECT MAX(i.id) FROM intents i JOIN incidents n ON n.id = i.incident
-         WHERE n.state <> 'closed' AND i.kind IN ('trip', 'contain') GROUP BY n.id",
+         WHERE n.state <> 'closed' AND i.kind IN ('trip', 'contain', 'contain-set') GROUP BY n.id",
     )
     .fetch_all(&mut *connection)
     .await?;
