@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use alloy::primitives::Address;
 use alloy::providers::Provider;
@@ -110,7 +112,19 @@ async fn a_keeper_that_cannot_start_begins_no_record() {
     assert!(!record.exists());
     let down =
         chain.write_config(|text| with_guard(&text, nobody).replace(&chain.node.http_endpoint(), "http://127.0.0.1:1"));
-    let message = run_keeper(&down);
-    assert!(message.contains("does not answer"), "{message}");
-    assert!(!record.exists());
+    // It waits for its chain, for ever, and begins nothing meanwhile.
+    let mut waiting = cordon(&["keeper", "run", "--config", down.to_str().unwrap()])
+        .env("CORDON_KEEPER_KEY", KEEPER_KEY)
+        .env("CORDON_HEARTBEAT_KEY", HEARTBEAT_KEY)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let waits = told
+        .map_while(Result::ok)
+        .any(|line| line.contains("waits for the chain"));
+    let still_there = waiting.try_wait().unwrap().is_none();
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    assert!(waits && still_there && !record.exists());
 }
