@@ -29,7 +29,9 @@ async fn a_keeper_that_dies_while_it_starts_begins_where_it_was() {
     }
     // Another configuration: the alarm about it is not lost with the process that has noticed it.
     let text = std::fs::read_to_string(&stage.config).unwrap();
-    std::fs::write(&stage.config, text + "# somebody was here\n").unwrap();
+    let text = text.replacen("[keeper]\n", "[keeper]\nretention = \"30 days\"\n", 1);
+    assert!(text.contains("30 days"));
+    std::fs::write(&stage.config, text).unwrap();
     stage.dies_around(Step::Config).await;
     stage.world.set(GAUGE, 5_000).await;
     stage.ends(START).await;
