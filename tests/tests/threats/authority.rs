@@ -600,7 +600,7 @@ async fn a_stolen_seal_closes_once_until_it_is_armed_again() {
         )
     };
     assert!(!armed().await.unwrap());
-    assert_eq!(world.level(OTHER).await, Level::Halted);
+    assert_eq!(world.level(0).await, Level::Halted);
     world
         .refused::<_, ICordonGuard::MissingRole>(ANYONE, close(OTHER, DAY))
         .await;
@@ -610,7 +610,7 @@ async fn a_stolen_seal_closes_once_until_it_is_armed_again() {
     world.ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: 0 }).await;
     world.pass(901).await;
     world.ok(GUARDIAN, ICordonGuard::releaseCall { scope: 0 }).await;
-    assert_eq!(world.level(OTHER).await, Level::Normal);
+    assert_eq!(world.level(0).await, Level::Grace);
     // Arming it again loosens.
     world.refused::<_, ICordonGuard::NotAnnounced>(GOVERNOR, arm()).await;
     let action_hash = keccak256(arm().abi_encode());
