@@ -75,6 +75,25 @@ async fn the_most_endpoints_are_followed_though_the_first_is_a_fork() {
 }
 
 #[tokio::test]
+async fn a_fork_that_is_behind_is_told_from_one_that_is_only_slow() {
+    let (chain, fork) = diverged().await;
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let slow = Anvil::start(&["--fork-url", &chain.http(), "--no-storage-caching"]).await;
+    chain.rpc("anvil_mine", json!(["0x1e"])).await;
+    let rpc = rpc(&[fork.http(), slow.http(), second.url(), chain.http()]);
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    let Standing::Outvoted(text) = comparison.standing else {
+        panic!("{comparison:?}")
+    };
+    assert!(text.contains(&fork.http()) && !text.contains(&slow.http()), "{text}");
+    assert_eq!(
+        rpc.latest().await.unwrap().number,
+        25,
+        "the slow one is on the right chain, and is asked first"
+    );
+}
+
+#[tokio::test]
 async fn one_that_was_outvoted_stays_so_until_it_has_the_same_blocks() {
     let (chain, fork) = diverged().await;
     let second = FaultyRpc::start(&chain.http()).await.unwrap();
