@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Channel, Message, Origin, retry_after};
 use cordon_client::config::Severity;
 
+use super::{Channel, Message, Origin, retry_after};
 use crate::clock::now_ms;
 use crate::record::{AlarmKind, Notice, NoticeKind, alarm_topic};
 
