@@ -1,5 +1,6 @@
 //! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub enum AccountError {
 /// What the next transaction is signed with. Refreshed beside the hot path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Armed {
-    /// Next nonce; `None` when it has to be asked for.
+    /// The nonce that the chain wants next; `None` when it has to be asked for.
     pub nonce: Option<u64>,
     /// Base fee of the newest block, in wei per gas.
     pub base_fee: u128,
@@ -55,14 +56,30 @@ pub struct Account {
     signer: KeySigner,
     rpc: Rpc,
     armed: Arc<Mutex<Armed>>,
-    /// Held while a transaction is on its way: one at a time.
-    flight: Arc<Mutex<()>>,
+    /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
+    turn: Arc<Mutex<()>>,
+    /// Nonces of the transactions that are on their way.
+    flying: Arc<std::sync::Mutex<BTreeSet<u64>>>,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// What it held when that was asked last, in wei.
     held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
+}
+
+/// A nonce that belongs to one delivery until this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) nonce: u64,
+    flying: Arc<std::sync::Mutex<BTreeSet<u64>>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
+        flying.remove(&self.nonce);
+    }
 }
 
 /// What a transaction does, and its limits.
@@ -84,19 +101,21 @@ impl Account {
             signer: signer.into(),
             rpc,
             armed: Arc::default(),
-            flight: Arc::default(),
+            turn: Arc::default(),
+            flying: Arc::default(),
             ready: Arc::default(),
             held: Arc::default(),
             turns: None,
         }
     }
 
-    /// Signs a call with the next nonce and fees, unless a person would have to confirm it, a transaction is on its way or what was signed before will still do.
+    /// Signs a call with the next nonce and fees, unless a person would have to confirm it, a transaction is on its way or what was signed before will
+    /// still do.
     pub(super) async fn prepare(&self, call: &Call) -> Result<(), AccountError> {
         if self.signer.needs_hand() {
             return Ok(());
         }
-        let Ok(_flight) = self.flight.try_lock() else {
+        let Some(_turn) = self.idle() else {
             return Ok(());
         };
         let (nonce, armed) = self.armed().await?;
@@ -202,16 +221,57 @@ impl Account {
         &self.rpc
     }
 
-    /// Waits until no transaction of the account is on its way, and keeps others from sending until dropped.
-    pub(super) async fn flight(&self) -> MutexGuard<'_, ()> {
-        self.flight.lock().await
+    /// Waits until it is the caller's turn to send, and keeps others from sending until dropped.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Keeps others from sending until dropped, when nothing is on its way.
+    fn idle(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.turn.try_lock().ok()?;
+        self.flying().is_empty().then_some(turn)
+    }
+
+    fn flying(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A nonce for one delivery: `wanted` when the chain has not used it and no other delivery has it, or else the first of which
+    /// both is true. So what an ended delivery leaves open is filled by the next, before anything behind it.
+    pub(super) async fn take_nonce(&self, wanted: Option<u64>) -> Result<(Slot, Armed), RpcError> {
+        let (next, armed) = self.armed().await?;
+        let mut flying = self.flying();
+        let is_free = |nonce: &u64| *nonce >= next && !flying.contains(nonce);
+        let nonce = wanted
+            .filter(is_free)
+            .or_else(|| (next..=u64::MAX).find(is_free))
+            .unwrap_or(next);
+        flying.insert(nonce);
+        let slot = Slot {
+            nonce,
+            flying: Arc::clone(&self.flying),
+        };
+        Ok((slot, armed))
+    }
+
+    /// Whether nothing that is on its way can get `nonce` its turn: the chain wants a lower one, which no delivery has, and no
+    /// delivery is nearer to it. A node that does not answer says nothing.
+    pub(super) async fn is_ahead(&self, nonce: u64) -> bool {
+        let Ok(chain) = self.rpc.nonce(self.address()).await else {
+            return false;
+        };
+        self.flying()
+            .range(chain..)
+            .next()
+            .is_none_or(|lowest| *lowest == nonce)
+            && chain < nonce
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
     pub async fn stay_armed(&self, period: Duration) {
         loop {
             tokio::time::sleep(period).await;
-            if let Ok(_flight) = self.flight.try_lock()
+            if let Some(_turn) = self.idle()
                 && let Err(error) = self.refresh().await
             {
                 tracing::warn!(account = %self.address(), %error, "nonce and fees could not be refreshed");
@@ -257,9 +317,11 @@ impl Account {
         }
     }
 
-    /// The transaction with `nonce` was included: the next one is at hand.
+    /// The transaction with `nonce` was included: the chain wants the next one, or a later one.
     pub(super) async fn used(&self, nonce: u64) {
-        self.armed.lock().await.nonce = nonce.checked_add(1);
+        let mut armed = self.armed.lock().await;
+        // What was disarmed meanwhile is asked for.
+        armed.nonce = armed.nonce.map(|held| held.max(nonce.saturating_add(1)));
     }
 
     /// The nonce at hand may be wrong: the chain is asked next time.

@@ -2,14 +2,15 @@
 //! them has a receipt.
 //!
 //! Arbitrum's sequencer has no mempool: a transaction whose nonce is ahead is dropped after a second, one that was lost is
-//! lost. So there is one transaction in flight per account, the nonce is the chain's, and bytes are sent until they are in.
+//! lost. So nonces are the chain's and those that follow what is on its way, transactions are sent in their order, and bytes are
+//! sent until they are in. What a delivery that failed leaves open is taken by the lowest of those behind it.
 
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, Bytes};
 use alloy::rpc::types::TransactionReceipt;
 
-use super::account::{Account, AccountError, Draft};
+use super::account::{Account, AccountError, Armed, Draft, Slot};
 use crate::chain::RpcError;
 use crate::record::{Intent, SentTransaction, Store, StoreError};
 
@@ -186,13 +187,12 @@ impl Delivery<'_> {
         on_accepted: impl Fn(&SentTransaction, Instant),
     ) -> Result<Delivered, DeliverError> {
         let account = self.account;
-        let _flight = account.flight().await;
+        let mut turn = Some(account.turn().await);
         if let Some(delivered) = self.included().await? {
             return Ok(delivered);
         }
         let begun = Instant::now();
-        // What an earlier run sent keeps its nonce as long as the chain has not used it.
-        let mut draft = self.draft().await?;
+        let (mut slot, mut draft) = self.draft().await?;
         let mut renewals = 0_u32;
         let mut bumped_at = begun;
         loop {
@@ -209,6 +209,8 @@ impl Delivery<'_> {
                 }
             };
             let (answer, answered_at) = self.send(&current).await?;
+            // Who comes after it may send now.
+            drop(turn.take());
             match answer {
                 Ok(()) => {
                     if self.accepted_at.is_none() {
@@ -232,7 +234,7 @@ impl Delivery<'_> {
                         }
                         self.sent.clear();
                         self.account.disarm().await;
-                        draft = self.draft().await?;
+                        (slot, draft) = self.draft_anew(slot).await?;
                         continue;
                     }
                     Verdict::Underpriced => {
@@ -265,14 +267,14 @@ impl Delivery<'_> {
                     max_fee: draft.max_fee,
                 });
             }
-            if self.is_ahead(draft.nonce).await {
-                // A reorg took transactions of ours back: with this nonce it would wait for ever.
+            if account.is_ahead(slot.nonce).await {
+                // A reorg took transactions of ours back, or one before it was given up: with this nonce it would wait for ever.
                 tracing::warn!(
-                    nonce = draft.nonce,
+                    nonce = slot.nonce,
                     "the nonce at hand is ahead of the chain; the chain's is used"
                 );
                 self.account.disarm().await;
-                draft = self.draft().await?;
+                (slot, draft) = self.draft_anew(slot).await?;
                 continue;
             }
             if bumped_at.elapsed() >= self.settings.bump_after {
@@ -282,10 +284,25 @@ impl Delivery<'_> {
         }
     }
 
-    async fn draft(&self) -> Result<Draft, DeliverError> {
-        let (nonce, armed) = self.account.armed().await?;
+    /// Takes a nonce. What an earlier run sent keeps its own as long as the chain has not used it.
+    async fn draft(&self) -> Result<(Slot, Draft), DeliverError> {
+        let wanted = self.sent.last().map(|sent| sent.nonce);
+        let (slot, armed) = self.account.take_nonce(wanted).await?;
+        let draft = self.draft_with(slot.nonce, &armed);
+        Ok((slot, draft))
+    }
+
+    /// The same with another nonce: the first that the chain wants and nobody has.
+    async fn draft_anew(&self, slot: Slot) -> Result<(Slot, Draft), DeliverError> {
+        drop(slot);
+        let (slot, armed) = self.account.take_nonce(None).await?;
+        let draft = self.draft_with(slot.nonce, &armed);
+        Ok((slot, draft))
+    }
+
+    fn draft_with(&self, nonce: u64, armed: &Armed) -> Draft {
         let held = self.sent.last().filter(|sent| sent.nonce == nonce);
-        Ok(Draft {
+        Draft {
             to: self.call.to,
             data: self.call.data.clone(),
             gas: self.call.gas,
@@ -294,7 +311,7 @@ impl Delivery<'_> {
                 .map_or(armed.max_fee(), |sent| sent.max_fee)
                 .min(self.settings.fee_cap),
             priority_fee: held.map_or(armed.priority_fee, |sent| sent.priority_fee),
-        })
+        }
     }
 
     /// The same transaction with higher fees: at least a quarter more, and at least what a new one would offer. A node that
@@ -314,12 +331,6 @@ impl Delivery<'_> {
             priority_fee: priority_fee.min(max_fee),
             ..draft
         }
-    }
-
-    /// Whether the chain has not come as far as this nonce.
-    async fn is_ahead(&self, nonce: u64) -> bool {
-        let account = self.account.address();
-        self.account.rpc().nonce(account).await.is_ok_and(|chain| chain < nonce)
     }
 
     /// Sends the bytes and records them. Where others may take over at any time, the record's transaction says that it is still

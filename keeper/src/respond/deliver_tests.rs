@@ -88,6 +88,21 @@ impl Bench {
         delivery.run(|_, _| {}).await
     }
 
+    /// The same on a node that makes a block now and then from a second on.
+    async fn deliver_mined(&self) -> Delivered {
+        let mine = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            loop {
+                self.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            delivered = self.deliver(vec![]) => delivered.unwrap(),
+            () = mine => unreachable!("it mines for ever"),
+        }
+    }
+
     /// Waits until something of ours is recorded and waits in the pool of a node that does not mine.
     async fn sent(&self) {
         let begun = Instant::now();
@@ -246,6 +261,46 @@ async fn a_nonce_that_a_rollback_has_left_ahead_of_the_chain_is_asked_for_again(
         bench.nonce().await >= 1,
         "and with the chain's, or it would wait for ever"
     );
+}
+
+#[tokio::test]
+async fn two_calls_are_on_their_way_at_once_and_land_in_one_block() {
+    let bench = Bench::new(&["--no-mining"], true).await;
+    let mine = async {
+        while bench.anvil.rpc("txpool_status", json!([])).await["pending"] != "0x2" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+    };
+    let (first, second, ()) = tokio::join!(bench.deliver(vec![]), bench.deliver(vec![]), mine);
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!((first.sent.nonce, second.sent.nonce), (0, 1));
+    assert_eq!(first.receipt.block_number, second.receipt.block_number);
+    assert_eq!(bench.deliver_mined().await.sent.nonce, 2, "and the next follows both");
+}
+
+#[tokio::test]
+async fn what_was_given_up_does_not_hold_up_what_follows_it() {
+    let bench = Bench::new(&["--no-mining"], true).await;
+    let (given_up, next) = tokio::join!(
+        tokio::time::timeout(Duration::from_millis(600), bench.deliver(vec![])),
+        async {
+            bench.sent().await;
+            // The node loses the first, whose delivery is given up a moment later.
+            let first = bench.recorded().await.remove(0);
+            let second = bench.deliver_mined();
+            let lose = async {
+                tokio::time::sleep(Duration::from_millis(650)).await;
+                for tx in bench.recorded().await.iter().filter(|tx| tx.nonce == first.nonce) {
+                    bench.anvil.rpc("anvil_dropTransaction", json!([tx.hash])).await;
+                }
+            };
+            tokio::join!(second, lose).0
+        }
+    );
+    assert!(given_up.is_err(), "nothing was mined in time");
+    assert!(next.receipt.status());
+    assert!(bench.nonce().await >= 1);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod observer;
 mod queue;
 mod rehearsal;
 mod responder;
+mod schedule;
 mod signer;
 mod upkeep;
 

@@ -55,10 +55,10 @@ impl Queue {
         }
     }
 
-    /// Waits for the next job that is due and takes it out.
-    pub async fn next(&self) -> Job {
+    /// Waits for the next job that is due and `may_begin`, and takes it out. Cancelling it loses nothing.
+    pub async fn next(&self, may_begin: impl Fn(&Intent) -> bool) -> Job {
         loop {
-            let wait = match self.take(Instant::now()) {
+            let wait = match self.take(Instant::now(), &may_begin) {
                 Ok(job) => return job,
                 Err(wait) => wait,
             };
@@ -74,18 +74,43 @@ impl Queue {
         }
     }
 
-    /// The best job that is due, or else when the next one will be.
-    fn take(&self, now: Instant) -> Result<Job, Option<Instant>> {
+    /// The best job that is due and may begin, or else when the next one will be due.
+    fn take(&self, now: Instant, may_begin: impl Fn(&Intent) -> bool) -> Result<Job, Option<Instant>> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let best = (0..)
             .zip(jobs.iter())
-            .filter(|(_, job)| job.due <= now)
+            .filter(|(_, job)| job.due <= now && may_begin(&job.intent))
             .min_by_key(|(_, job)| (Reverse(job.intent.level.rank()), job.intent.id))
             .map(|(at, _): (usize, _)| at);
         match best {
             Some(at) => Ok(jobs.swap_remove(at)),
-            None => Err(jobs.iter().map(|job| job.due).min()),
+            None => Err(jobs.iter().map(|job| job.due).filter(|due| *due > now).min()),
         }
+    }
+}
+
+/// An intent for tests.
+#[cfg(test)]
+pub(super) fn sample(id: i64, level: cordon_core::level::Level) -> Intent {
+    use cordon_core::rule::value::Int;
+
+    Intent {
+        id,
+        incident: None,
+        kind: crate::record::IntentKind::Trip,
+        rule: Some(0),
+        scope: 0,
+        level,
+        duration: 0,
+        witness: vec![],
+        observed: Int::ZERO,
+        bound: Int::ZERO,
+        block_number: 0,
+        block_hash: alloy::primitives::B256::ZERO,
+        block_time: 0,
+        decided_ms: 0,
+        outcome: None,
+        detail: None,
     }
 }
 
@@ -94,34 +119,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::record::IntentKind;
-    use alloy::primitives::B256;
     use cordon_core::level::Level;
-    use cordon_core::rule::value::Int;
     use std::time::Duration;
 
     fn job(id: i64, level: Level, delay: u64) -> Job {
-        let intent = Intent {
-            id,
-            incident: None,
-            kind: IntentKind::Trip,
-            rule: Some(0),
-            scope: 0,
-            level,
-            duration: 0,
-            witness: vec![],
-            observed: Int::ZERO,
-            bound: Int::ZERO,
-            block_number: 0,
-            block_hash: B256::ZERO,
-            block_time: 0,
-            decided_ms: 0,
-            outcome: None,
-            detail: None,
-        };
         Job {
             due: Instant::now() + Duration::from_millis(delay),
-            ..Job::now(intent, None)
+            ..Job::now(sample(id, level), None)
         }
     }
 
@@ -134,11 +138,11 @@ mod tests {
         queue.push(job(3, Level::ReduceOnly, 0));
         let mut order = Vec::new();
         for _ in 0..3 {
-            order.push(queue.next().await.intent.id);
+            order.push(queue.next(|_| true).await.intent.id);
         }
         assert_eq!(order, [3, 1, 2]);
         assert!(
-            tokio::time::timeout(Duration::from_millis(50), queue.next())
+            tokio::time::timeout(Duration::from_millis(50), queue.next(|_| true))
                 .await
                 .is_err()
         );

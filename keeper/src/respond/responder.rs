@@ -1,4 +1,4 @@
-//! One intent after the other, from the keeper's account.
+//! An intent carried out, from the keeper's accounts.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, set_text};
+use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, set_text};
 use crate::report::Reports;
 use crate::rules::scope_at;
 
@@ -80,62 +80,10 @@ pub struct Responder {
 }
 
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Wait before what loosens is tried again while the endpoints differ.
 const SPLIT: Duration = Duration::from_secs(1);
-/// Failures after which people are told that an action is delayed.
-const PATIENCE: u32 = 2;
 
 impl Responder {
-    /// Works off the queue for ever.
-    pub async fn run(self) {
-        loop {
-            let mut job = self.queue.next().await;
-            let subject = format!("intent {}", job.intent.id);
-            let (after, why) = match self.attempt(&mut job).await {
-                Ok(Step::Finished(end)) => match self.finish(&job, &end).await {
-                    Ok(true) => {
-                        if job.failures >= PATIENCE {
-                            self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
-                        }
-                        continue;
-                    }
-                    Ok(false) => (
-                        FIRST_RETRY,
-                        "the block that it was seen in was reorganised away".to_owned(),
-                    ),
-                    Err(error) => (FIRST_RETRY, error.to_string()),
-                },
-                Ok(Step::Needless) => continue,
-                Ok(Step::Later { after, why }) => (after, why),
-                Err(error) => (FIRST_RETRY, error.to_string()),
-            };
-            job.failures = job.failures.saturating_add(1);
-            if job.failures == PATIENCE {
-                let text = format!("{} is delayed: {why}", self.title(&job.intent));
-                self.alarms
-                    .raise(AlarmKind::ActionDelayed, &subject, &text, Some(job.intent.block_number))
-                    .await;
-            }
-            tracing::warn!(
-                intent = job.intent.id,
-                failures = job.failures,
-                "{} is tried again: {why}",
-                self.title(&job.intent)
-            );
-            let backoff = FIRST_RETRY
-                .saturating_mul(2_u32.saturating_pow(job.failures.min(8)))
-                .min(LAST_RETRY);
-            job.due = Instant::now()
-                + if job.failures > PATIENCE {
-                    after.max(backoff)
-                } else {
-                    after
-                };
-            self.queue.push(job);
-        }
-    }
-
     pub(super) fn title(&self, intent: &Intent) -> String {
         let scope = self.names.scope(intent.scope);
         match (intent.kind, intent.rule) {
@@ -148,7 +96,7 @@ impl Responder {
         }
     }
 
-    async fn attempt(&self, job: &mut Job) -> Result<Step, super::DeliverError> {
+    pub(super) async fn attempt(&self, job: &mut Job) -> Result<Step, super::DeliverError> {
         let rehearsal = job.rehearsal.take();
         let job = &*job;
         let intent = &job.intent;
