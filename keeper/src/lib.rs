@@ -39,6 +39,7 @@ mod pipeline;
 mod play;
 mod policy;
 pub mod record;
+mod rejoin;
 mod replay;
 pub mod report;
 pub mod respond;

@@ -23,7 +23,7 @@ use crate::rules::{BlockReading, CHECK_EVERY, GuardEventKind, ReadError, Reader}
 use crate::watchdog::RECORD;
 
 /// Blocks that are kept in memory to recognise a reorg.
-const WINDOW: u32 = 256;
+pub(crate) const WINDOW: u32 = 256;
 /// With more blocks than this to catch up on, the newest is evaluated first, and again every [`PROBE_EVERY`] blocks.
 const PROBE_LAG: u64 = 8;
 pub(crate) const PROBE_EVERY: usize = 32;
@@ -143,10 +143,14 @@ impl Pipeline {
 
     /// Follows the chain to `target`.
     async fn follow(&self, chain: &mut Canonical, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
-        while let Some(event) = chain.advance(target.block, &self.headers).await? {
-            self.apply(&event, target, heads).await?;
+        loop {
+            match chain.advance(target.block, &self.headers).await {
+                Ok(Some(event)) => self.apply(&event, target, heads).await?,
+                Ok(None) => return Ok(()),
+                Err(FollowError::Deeper { .. }) => *chain = self.rejoin(chain, &target.block).await?,
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(())
     }
 
     async fn apply(&self, event: &ChainEvent, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
@@ -220,7 +224,7 @@ impl Pipeline {
     }
 
     /// Takes blocks back; what was carried out in them is to be done again.
-    async fn revert(&self, blocks: &[BlockRef]) -> Result<(), StoreError> {
+    pub(crate) async fn revert(&self, blocks: &[BlockRef]) -> Result<(), StoreError> {
         // Transactions of ours may have been in them.
         for account in self.accounts() {
             account.disarm().await;

@@ -11,7 +11,7 @@ use crate::record::{AlarmKind, Store};
 /// What alarms about the record are about.
 pub(crate) const RECORD: &str = "record";
 /// Pause before endpoints that differ are looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Turns a chain that stands still, and a pipeline that does not keep up, into an alarm.
 pub(crate) async fn watch_health(heads: Heads, progress: Progress, alarms: Alarms) {

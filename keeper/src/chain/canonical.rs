@@ -50,6 +50,20 @@ pub enum FollowError {
         /// Height that was answered.
         got_number: u64,
     },
+    /// The head is of a chain that none of the blocks that are held belongs to: they were replaced, and perhaps older ones too.
+    #[error("a fork goes back beyond block {oldest}, the oldest that is held in memory: the record has to say how far")]
+    Deeper {
+        /// Height of the oldest block of the window.
+        oldest: u64,
+    },
+    /// Nothing is taken back for a chain that nobody can be sure of.
+    #[error("blocks below {below} seem to have been replaced, but {why}: nothing is taken back for now")]
+    Unsure {
+        /// Height below which nothing is known to be common.
+        below: u64,
+        /// Why it is not believed yet.
+        why: String,
+    },
 }
 
 /// A gap of more blocks than this is asked for at once.
@@ -158,8 +172,8 @@ impl Canonical {
                 break position.saturating_add(1);
             }
             if child.number <= oldest {
-                // Deeper than the window: everything we hold was replaced.
-                break 0;
+                // Everything we hold was replaced; what lies below is not ours to judge.
+                return Err(FollowError::Deeper { oldest });
             }
             let parent = match fetched.remove(&child.parent) {
                 Some(parent) => parent,
@@ -349,14 +363,20 @@ mod tests {
     }
 
     #[test]
-    fn reorg_deeper_than_the_window_replaces_it() {
+    fn a_fork_deeper_than_the_window_is_said_and_changes_nothing() {
         let mut chain = Chain::default();
         chain.extend(20);
         let mut follower = Canonical::new(4, chain.canonical.iter().copied());
+        let held: Vec<BlockRef> = follower.blocks().copied().collect();
         chain.reorg(10, 12);
-        let event = block_on(follower.advance(chain.head(), &chain)).unwrap().unwrap();
-        assert_eq!(event.reverted().len(), 4);
-        assert_eq!(event.committed().last(), Some(&chain.head()));
+        let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
+        assert!(matches!(error, FollowError::Deeper { oldest: 16 }), "{error}");
+        assert!(follower.blocks().eq(&held));
+        // With the blocks that are common it goes on where they end.
+        let mut rejoined = Canonical::new(4, chain.canonical[..10].iter().copied());
+        let event = block_on(rejoined.advance(chain.head(), &chain)).unwrap().unwrap();
+        assert_eq!(event.committed(), &chain.canonical[10..]);
+        assert!(event.reverted().is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use alloy::primitives::B256;
 
-use super::blocks::{ROOT, set_checkpoint};
+use super::blocks::{BlockRow, ROOT, block_of, set_checkpoint};
 use super::codec::{encode_scopes, encode_verdicts};
 use super::db::{Connection, query, query_as};
 use super::incidents::{Entry, entry};
@@ -66,19 +66,75 @@ impl Store {
             sightings::revert(&mut tx, block.hash).await?;
         }
         if let Some(first) = blocks.first().filter(|_| held_checkpoint) {
-            let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
-                .bind(first.parent.to_vec())
-                .fetch_optional(&mut *tx)
-                .await?;
-            if parent.is_none() {
-                insert_root(&mut tx, first).await?;
-            }
-            set_checkpoint(&mut tx, first.parent).await?;
+            go_on_with(&mut tx, first).await?;
         }
         tx.commit(Step::Revert).await?;
         self.news();
         Ok(reopened)
     }
+
+    /// The newest canonical block of the record at this height or below it, up to the checkpoint: what a fork is compared with.
+    /// `None` when the record begins above it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn canonical_at(&self, number: u64) -> Result<Option<BlockRef>, StoreError> {
+        let row: Option<BlockRow> = query_as(
+            "SELECT hash, number, parent, timestamp FROM blocks WHERE canonical = 1 AND number <= ?
+                AND number <= (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)
+             ORDER BY number DESC LIMIT 1",
+        )
+        .bind(int("block number", number)?)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(block_of).transpose()
+    }
+
+    /// The newest evaluated blocks of this height or above that the record takes for canonical, up to the checkpoint, oldest first,
+    /// at most `most`: the next of those that a fork has replaced.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn evaluated_from(&self, first: u64, most: u32) -> Result<Vec<BlockRef>, StoreError> {
+        let rows: Vec<BlockRow> = query_as(
+            "SELECT hash, number, parent, timestamp FROM blocks WHERE canonical = 1 AND number >= ? AND version <> ?
+                AND number <= (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)
+             ORDER BY number DESC LIMIT ?",
+        )
+        .bind(int("block number", first)?)
+        .bind(ROOT.to_vec())
+        .bind(i64::from(most))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().rev().map(block_of).collect()
+    }
+
+    /// Makes the parent of `first` the checkpoint, so that `first` is evaluated next: for a block of the chain that has replaced what
+    /// was taken back. Places to go on from that were noted before are forgotten.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn go_on_with(&self, first: &BlockRef) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        query("DELETE FROM blocks WHERE version = ? AND hash <> ?")
+            .bind(ROOT.to_vec())
+            .bind(first.parent.to_vec())
+            .execute(&mut *tx)
+            .await?;
+        go_on_with(&mut tx, first).await?;
+        tx.commit(Step::Advance).await
+    }
+}
+
+async fn go_on_with(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
+    let parent: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
+        .bind(first.parent.to_vec())
+        .fetch_optional(&mut *connection)
+        .await?;
+    if parent.is_none() {
+        insert_root(connection, first).await?;
+    }
+    set_checkpoint(connection, first.parent).await
 }
 
 /// Whether the record holds another block to be canonical at this height, so that this one is not.

@@ -234,6 +234,53 @@ async fn a_reorg_of_all_that_is_known_leaves_the_place_to_go_on_from(f: Fixture)
     assert_eq!(window.iter().map(|b| b.hash).collect::<Vec<_>>(), [block(100, 2).hash]);
 }
 
+async fn a_fork_deeper_than_any_window_is_taken_back_in_parts(f: Fixture) {
+    // From block 100 on the chain has others.
+    let blocks: Vec<_> = (90..500).map(|number| block(number, 1)).collect();
+    f.commit_all(&blocks).await.unwrap();
+    f.ahead(&block(510, 1)).await;
+    assert_eq!(f.store.canonical_at(89).await.unwrap(), None);
+    assert_eq!(f.store.canonical_at(99).await.unwrap(), Some(block(99, 1)));
+    assert_eq!(
+        f.store.canonical_at(u64::from(u32::MAX)).await.unwrap(),
+        Some(block(499, 1))
+    );
+    let page = f.store.evaluated_from(100, 256).await.unwrap();
+    assert_eq!(page, (244..500).map(|number| block(number, 1)).collect::<Vec<_>>());
+    f.store.revert_blocks(&page).await.unwrap();
+    // Killed here, it finds the rest of the fork.
+    let again = f.reopen().await;
+    assert_eq!(again.window(1).await.unwrap(), [block(243, 1)]);
+    let page = again.evaluated_from(100, 256).await.unwrap();
+    assert_eq!((page.len(), page[0].number), (144, 100));
+    again.revert_blocks(&page).await.unwrap();
+    again.go_on_with(&block(100, 2)).await.unwrap();
+    assert_eq!(again.window(2).await.unwrap(), [block(98, 2), block(99, 2)]);
+    assert!(again.evaluated_from(100, 256).await.unwrap().is_empty());
+    assert!(again.is_done(block(99, 2).hash).await.unwrap());
+    assert!(!again.is_done(block(100, 1).hash).await.unwrap());
+}
+
+async fn a_chain_that_shares_nothing_with_the_record_is_begun_where_the_record_begins(f: Fixture) {
+    f.commit_all(&[block(100, 1), block(101, 1)]).await.unwrap();
+    let first = BlockRef {
+        parent: B256::repeat_byte(7),
+        ..block(100, 2)
+    };
+    for _ in 0..2 {
+        // Interrupted in between, it is done once more.
+        let page = f.store.evaluated_from(100, 64).await.unwrap();
+        f.store.revert_blocks(&page).await.unwrap();
+        f.store.go_on_with(&first).await.unwrap();
+        let window = f.store.window(10).await.unwrap();
+        let window: Vec<_> = window.iter().map(|b| (b.number, b.hash)).collect();
+        assert_eq!(window, [(99, first.parent)]);
+    }
+    f.commit(&first, Block::default()).await.unwrap();
+    let window = f.store.window(10).await.unwrap();
+    assert_eq!(window.iter().map(|b| b.hash).collect::<Vec<_>>(), [first.hash]);
+}
+
 async fn what_was_evaluated_ahead_on_a_fork_that_was_given_up_is_taken_back(f: Fixture) {
     f.commit(&block(100, 1), Block::default()).await.unwrap();
     // The head of a fork, evaluated before the walk came there; then the chain went elsewhere.
@@ -401,6 +448,8 @@ on_both! {
     the_same_decision_is_stored_once
     a_reorg_takes_back_what_its_blocks_did_and_reopens_actions
     a_reorg_of_all_that_is_known_leaves_the_place_to_go_on_from
+    a_fork_deeper_than_any_window_is_taken_back_in_parts
+    a_chain_that_shares_nothing_with_the_record_is_begun_where_the_record_begins
     what_was_evaluated_ahead_on_a_fork_that_was_given_up_is_taken_back
     a_record_belongs_to_one_guard
     old_verdicts_are_dropped_but_not_those_of_incidents

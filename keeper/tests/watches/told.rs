@@ -59,6 +59,38 @@ async fn what_a_reorg_takes_back_is_told_and_its_replacement_is_seen() {
 }
 
 #[tokio::test]
+async fn a_fork_deeper_than_the_window_is_taken_back_and_its_replacement_is_seen_whole() {
+    let mut watching = Watching::start(STORED).await;
+    let snapshot = watching.anvil.rpc("evm_snapshot", json!([])).await;
+    watching.put(BOX, 1, 201).await;
+    watching.anvil.rpc("anvil_mine", json!(["0x12c"])).await;
+    assert_eq!(watching.sightings("stored").await.len(), 1);
+    watching.anvil.rpc("evm_revert", json!([snapshot])).await;
+    // Long before the newest 256 blocks, and within them.
+    watching.put(BOX, 1, 303).await;
+    watching.anvil.rpc("anvil_mine", json!(["0x12c"])).await;
+    watching.put(BOX, 1, 304).await;
+    // However often it is killed while it comes back.
+    for pause in [30, 60, 90, 120] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        watching.restart().await;
+    }
+    let found = watching.sightings("stored").await;
+    let mut states: Vec<(&str, bool, &str)> = found
+        .iter()
+        .map(|s| (s.state.as_str(), s.canonical, &s.text[s.text.len() - 4..]))
+        .collect();
+    states.sort_unstable();
+    let wanted = [
+        ("retracted", false, "201)"),
+        ("told", true, "303)"),
+        ("told", true, "304)"),
+    ];
+    assert_eq!(states, wanted, "{found:#?}");
+    assert_eq!(watching.notices().await.len(), 4, "each is told once");
+}
+
+#[tokio::test]
 async fn silence_is_kept_in_cooldown_shadow_and_maintenance_and_recorded() {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::GAUGE;
 use crate::console::health;
-use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, Running, World, until};
 
 /// A node that has forked the world's chain, and goes on by itself.
 async fn fork_of(world: &World) -> NodeHandle {
@@ -83,6 +83,59 @@ async fn a_breach_is_contained_though_the_first_of_three_endpoints_is_a_fork() {
             .any(|alarm| alarm.subject == "endpoints" && alarm.text.contains(&fork.http_endpoint()))
     })
     .await;
+    keeper.stop().await;
+}
+
+/// Waits until the newest block is done.
+async fn caught_up(world: &World, keeper: &Running) {
+    until("the newest block is done", || async {
+        let height = world.height().await;
+        let window = keeper.store.window(1).await.unwrap();
+        window.last().is_some_and(|block| block.number >= height)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_block_is_left_out_when_the_chain_replaces_more_than_is_held_in_memory() {
+    let world = World::new(&GAUGE_RULE).await;
+    let mut keeper = world.keeper().await;
+    world.rpc("evm_setIntervalMining", json!([0])).await;
+    caught_up(&world, &keeper).await;
+    let snapshot = world.rpc("evm_snapshot", json!([])).await;
+    let from = world.height().await + 1;
+    world.rpc("evm_setIntervalMining", json!([0.25])).await;
+    world.set(GAUGE, 5_000).await;
+    keeper.contained().await;
+    world.rpc("anvil_mine", json!(["0x12c"])).await;
+    caught_up(&world, &keeper).await;
+    let replaced = keeper.store.window(1_000).await.unwrap();
+    // The chain goes back to before the incident, and on with another one at its beginning.
+    world.rpc("evm_setIntervalMining", json!([0])).await;
+    world.rpc("evm_revert", json!([snapshot])).await;
+    world.rpc("evm_setIntervalMining", json!([0.25])).await;
+    world.set(GAUGE, 6_000).await;
+    world.rpc("anvil_mine", json!(["0x140"])).await;
+    until("the guard is tripped again", || async {
+        world.level(1).await == Guard::Level::ReduceOnly
+    })
+    .await;
+    caught_up(&world, &keeper).await;
+    for number in from..=world.height().await.min(from + 310) {
+        let block = world
+            .provider
+            .get_block_by_number(number.into())
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(keeper.store.is_done(block.header.hash).await.unwrap(), "block {number}");
+    }
+    for block in replaced.iter().filter(|block| block.number >= from) {
+        assert!(!keeper.store.is_done(block.hash).await.unwrap(), "{block:?}");
+    }
+    assert_eq!(world.nonce(KEEPER).await, 1, "one trip on the chain that stays");
+    let incident = keeper.incident().await;
+    assert!(incident.timeline.iter().any(|entry| entry.kind == "reorganised"));
     keeper.stop().await;
 }
 
