@@ -131,6 +131,66 @@ async fn one_against_one_is_said_and_nobody_is_left_out() {
 }
 
 #[tokio::test]
+async fn in_a_split_a_slow_answer_changes_no_side_and_a_long_silence_does() {
+    let (chain, fork) = diverged().await;
+    let first = FaultyRpc::start(&fork.http()).await.unwrap();
+    let rpc = rpc(&[first.url(), chain.http()]);
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    assert!(matches!(comparison.standing, Standing::Split(_)), "{comparison:?}");
+    assert_eq!(rpc.latest().await.unwrap().number, 29, "the one that was asked first");
+    first.fault("eth_getBlockByNumber", Fault::Slow(TIMEOUT * 2));
+    assert!(rpc.latest().await.unwrap_err().is_unreachable(), "nobody else is asked");
+    first.heal();
+    assert_eq!(rpc.latest().await.unwrap().number, 29, "the same side");
+    // Nor does a look in which only the other side answers.
+    first.fault("eth_blockNumber", Fault::Cut);
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    assert!(matches!(comparison.standing, Standing::Split(_)), "{comparison:?}");
+    assert_eq!(rpc.latest().await.unwrap().number, 29);
+    first.fault("eth_getBlockByNumber", Fault::Hang);
+    let begun = Instant::now();
+    let other = loop {
+        match rpc.latest().await {
+            Ok(block) => break block,
+            Err(_) => assert!(begun.elapsed() < Duration::from_secs(20), "never another side"),
+        }
+    };
+    assert_eq!(other.number, 25);
+    assert!(begun.elapsed() >= Duration::from_secs(10), "{:?}", begun.elapsed());
+    // There it stays, though the first is back.
+    first.heal();
+    rpc.compare(PAUSE).await.unwrap();
+    assert_eq!(rpc.latest().await.unwrap().number, 25);
+    // An endpoint of the chain that was left ends the matter.
+    let reset = json!([{ "forking": { "jsonRpcUrl": chain.http() } }]);
+    fork.rpc("anvil_reset", reset).await;
+    assert_eq!(rpc.compare(PAUSE).await.unwrap().standing, Standing::Together);
+    assert_eq!(rpc.split(), None);
+}
+
+#[tokio::test]
+async fn a_split_begins_on_the_side_that_was_followed_whoever_was_asked_last() {
+    let (chain, fork) = diverged().await;
+    let first = FaultyRpc::start(&chain.http()).await.unwrap();
+    // At first the second endpoint is of the same chain; then it is of another.
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let rpc = rpc(&[first.url(), second.url()]);
+    assert_eq!(rpc.compare(PAUSE).await.unwrap().standing, Standing::Together);
+    // At height 23 the two have agreed. One bad moment, and the second is asked first.
+    first.fault("eth_getBlockByNumber", Fault::Cut);
+    assert_eq!(rpc.latest().await.unwrap().number, 25);
+    first.heal();
+    second.move_to(&fork.http());
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    assert!(matches!(comparison.standing, Standing::Split(_)), "{comparison:?}");
+    assert_eq!(
+        rpc.latest().await.unwrap().number,
+        25,
+        "the chain that both had at block 23"
+    );
+}
+
+#[tokio::test]
 async fn a_subscription_to_a_chain_that_is_not_followed_is_left_for_polling() {
     let (chain, fork) = diverged().await;
     let second = FaultyRpc::start(&chain.http()).await.unwrap();

@@ -46,6 +46,11 @@ impl FaultyRpc {
         self.proxy.url()
     }
 
+    /// From now on it stands in front of another endpoint.
+    pub fn move_to(&self, upstream: &str) {
+        self.proxy.move_to(upstream);
+    }
+
     /// From now on requests of this method meet this fault.
     pub fn fault(&self, method: &str, fault: Fault) {
         let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
 //! An HTTP proxy in front of a JSON-RPC endpoint that fails in the ways endpoints fail.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -43,6 +43,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct RpcProxy {
     address: SocketAddr,
+    upstream: Arc<Mutex<String>>,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -66,18 +67,25 @@ impl RpcProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let requests = Arc::new(AtomicUsize::new(0));
-        let upstream = upstream.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let upstream = Arc::new(Mutex::new(host_of(upstream)));
+        let behind = Arc::clone(&upstream);
         let counter = Arc::clone(&requests);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, upstream.clone(), Arc::clone(&counter), plan.clone()));
+                tokio::spawn(serve(stream, Arc::clone(&behind), Arc::clone(&counter), plan.clone()));
             }
         });
         Ok(Self {
             address,
+            upstream,
             requests,
             task,
         })
+    }
+
+    /// From now on it stands in front of another endpoint.
+    pub fn move_to(&self, upstream: &str) {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = host_of(upstream);
     }
 
     /// Where it listens.
@@ -91,6 +99,11 @@ impl RpcProxy {
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+/// Host and port of a URL.
+fn host_of(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
 }
 
 /// Reads one HTTP message; answers its body.
@@ -160,12 +173,13 @@ async fn aged(upstream: &str, text: &str, ago: u64) -> Option<String> {
 
 async fn serve(
     mut stream: TcpStream,
-    upstream: String,
+    upstream: Arc<Mutex<String>>,
     counter: Arc<AtomicUsize>,
     plan: impl Fn(usize, &str) -> Fault,
 ) -> Option<()> {
     loop {
         let body = read_message(&mut stream).await?;
+        let upstream = upstream.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let text = String::from_utf8_lossy(&body).into_owned();
         let fault = plan(counter.fetch_add(1, Ordering::SeqCst), &text);
         let request: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
@@ -18,6 +18,8 @@ use super::rpc::{Endpoint, Rpc};
 const DEPTH: u64 = 2;
 /// An endpoint that is more blocks behind the others than this lags.
 const LAG: u64 = 8;
+/// How long no endpoint of the side of a split that is followed may answer before the other side is.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What one endpoint says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,6 +195,10 @@ pub(super) struct Agreement {
     split: Mutex<Option<String>>,
     /// A block of the chain that is followed.
     followed: watch::Sender<Option<(u64, B256)>>,
+    /// What each endpoint had at the height that was compared last, when it had anything.
+    seen: Mutex<Vec<Option<B256>>>,
+    /// Since when no endpoint of the side that is followed has answered.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Default for Agreement {
@@ -200,6 +206,8 @@ impl Default for Agreement {
         Self {
             split: Mutex::default(),
             followed: watch::Sender::new(None),
+            seen: Mutex::default(),
+            silent: Mutex::default(),
         }
     }
 }
@@ -235,8 +243,30 @@ impl Rpc {
             tokio::time::sleep(pause).await;
             looked = self.look().await;
         }
-        self.note(&looked);
+        let is_news = matches!(looked.0.standing, Standing::Split(_)) && self.split().is_none();
+        let side = if is_news {
+            self.side_of_followed(&looked.1).await
+        } else {
+            None
+        };
+        self.note(&looked, side);
         Some(looked.0)
+    }
+
+    /// The block that those have at the height that is compared who also have the block that was agreed on last: the side that the keeper
+    /// is on, whoever has answered it in the meantime. `None` when both sides have it, or none.
+    async fn side_of_followed(&self, opinions: &[Opinion]) -> Option<B256> {
+        let (number, followed) = (*self.agreement().followed.borrow())?;
+        let asks = self
+            .all_endpoints()
+            .zip(opinions)
+            .map(|(endpoint, opinion)| async move {
+                let hash = opinion.hash?;
+                let held = self.hash_at(endpoint, number).await.ok()?;
+                (held == Some(followed)).then_some(hash)
+            });
+        let sides: BTreeSet<B256> = futures::future::join_all(asks).await.into_iter().flatten().collect();
+        sides.first().copied().filter(|_| sides.len() == 1)
     }
 
     /// What all endpoints say now, each asked by itself and at the same time.
@@ -312,8 +342,9 @@ impl Rpc {
         }
     }
 
-    /// Follows the most, and remembers whether there are any.
-    fn note(&self, Looked(comparison, opinions): &Looked) {
+    /// Follows the most, and remembers whether there are any. `side` is what those have at that height whose side a split that is news
+    /// begins on, when that is known.
+    fn note(&self, Looked(comparison, opinions): &Looked, side: Option<B256>) {
         for (endpoint, opinion) in self.all_endpoints().zip(opinions) {
             // Who does not answer stays what it was.
             if let Some(differs) = comparison.agreed.and_then(|agreed| opinion.differs(agreed)) {
@@ -324,10 +355,76 @@ impl Rpc {
             Standing::Split(text) => Some(text.clone()),
             Standing::Together | Standing::Outvoted(_) => None,
         };
+        self.take_sides(opinions, split.is_some(), side);
         let asked = self.asked_first().and_then(|at| opinions.get(at)?.hash);
         *self.agreement().split.lock().unwrap_or_else(PoisonError::into_inner) = split;
         if let Some(hash) = comparison.agreed.or(asked) {
             self.agreement().followed.send_replace(Some((comparison.number, hash)));
+        }
+    }
+
+    /// Sets those aside that are on another side of a split than the one that is followed.
+    fn take_sides(&self, opinions: &[Opinion], is_split: bool, side: Option<B256>) {
+        let was_split = self.split().is_some();
+        let hash_of = |at: usize| opinions.get(at).and_then(|opinion| opinion.hash);
+        let side = side.or_else(|| self.in_turn().find_map(hash_of));
+        for (endpoint, opinion) in self.all_endpoints().zip(opinions) {
+            match (is_split, opinion.hash) {
+                (false, _) => endpoint.set_aside(false),
+                (true, Some(hash)) if side.is_some() => endpoint.set_aside(Some(hash) != side),
+                // Who does not say stays where it was, and is believed by nobody before it has said.
+                (true, _) => endpoint.set_aside(endpoint.is_aside() || !was_split),
+            }
+        }
+        if is_split {
+            let mut seen = self.agreement().seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.resize(opinions.len(), None);
+            for (held, opinion) in seen.iter_mut().zip(opinions) {
+                *held = opinion.hash.or(*held);
+            }
+        }
+    }
+
+    /// Follows the side of the endpoint at this position, when endpoints are split.
+    pub(super) fn change_side(&self, to: usize) {
+        if self.split().is_none() {
+            return;
+        }
+        let seen = self.agreement().seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let side = seen.get(to).copied().flatten();
+        for (at, endpoint) in self.all_endpoints().enumerate() {
+            let hash = seen.get(at).copied().flatten();
+            endpoint.set_aside(at != to && (hash.is_none() || hash != side));
+        }
+    }
+
+    /// An endpoint of the side that is followed has answered.
+    pub(super) fn note_answer(&self) {
+        *self.agreement().silent.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// No endpoint of the side that is followed has answered. In a split the other side is followed when that lasts: a keeper that sees
+    /// nothing protects nothing.
+    pub(super) fn note_silence(&self) {
+        let since = {
+            let mut silent = self.agreement().silent.lock().unwrap_or_else(PoisonError::into_inner);
+            *silent.get_or_insert_with(Instant::now)
+        };
+        if since.elapsed() < SILENCE || self.split().is_none() {
+            return;
+        }
+        let other = self
+            .all_endpoints()
+            .enumerate()
+            .find(|(_, endpoint)| endpoint.is_aside() && !endpoint.is_outvoted());
+        if let Some((at, endpoint)) = other {
+            tracing::error!(
+                endpoint = endpoint.name(),
+                "nobody of the side that was followed has answered for {} s: the other one is followed",
+                SILENCE.as_secs()
+            );
+            self.change_side(at);
+            self.note_answer();
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Endpoint {
     verified: AtomicBool,
     /// Whether most of the others have other blocks.
     outvoted: AtomicBool,
+    /// Whether it is on the side of a split that is not followed.
+    aside: AtomicBool,
 }
 
 impl Endpoint {
@@ -36,6 +38,15 @@ impl Endpoint {
 
     pub(super) fn is_outvoted(&self) -> bool {
         self.outvoted.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is on the side of a split that is not followed.
+    pub(super) fn is_aside(&self) -> bool {
+        self.aside.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_aside(&self, aside: bool) {
+        self.aside.store(aside, Ordering::Relaxed);
     }
 
     pub(super) fn outvote(&self, outvoted: bool) {
@@ -59,6 +70,8 @@ pub struct Rpc {
     agreement: Arc<Agreement>,
     chain_id: u64,
     timeout: Duration,
+    /// It speaks for one endpoint alone, whatever side that is on.
+    alone: bool,
 }
 
 impl Rpc {
@@ -101,6 +114,7 @@ impl Rpc {
                 provider,
                 verified: AtomicBool::new(false),
                 outvoted: AtomicBool::new(false),
+                aside: AtomicBool::new(false),
             }));
         }
         Ok(Self {
@@ -110,6 +124,7 @@ impl Rpc {
             agreement: Arc::default(),
             chain_id,
             timeout,
+            alone: false,
         })
     }
 
@@ -161,11 +176,15 @@ impl Rpc {
     }
 
     /// Positions of the endpoints that are believed, in the order in which they are asked: beginning with the one that answered last.
-    fn in_turn(&self) -> impl Iterator<Item = usize> {
+    /// In a split those of the side that is followed: one bad moment of it must not put the keeper on another chain.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = usize> {
         let count = self.endpoints.len();
         let start = self.current.load(Ordering::Relaxed);
         let order = (0..count).filter_map(move |offset| start.wrapping_add(offset).checked_rem(count));
-        order.filter(|at| self.endpoints.get(*at).is_some_and(|endpoint| !endpoint.is_outvoted()))
+        order.filter(|at| {
+            let endpoint = self.endpoints.get(*at);
+            endpoint.is_some_and(|endpoint| !endpoint.is_outvoted() && (self.alone || !endpoint.is_aside()))
+        })
     }
 
     pub(super) fn blooms(&self) -> &Blooms {
@@ -183,6 +202,7 @@ impl Rpc {
         let alone = |endpoint: &Arc<Endpoint>| Self {
             endpoints: Arc::new(vec![Arc::clone(endpoint)]),
             current: Arc::default(),
+            alone: true,
             ..self.clone()
         };
         self.endpoints
@@ -192,10 +212,11 @@ impl Rpc {
             .collect()
     }
 
-    /// Asks this endpoint first from now on.
+    /// Asks this endpoint first from now on, and in a split those that are on its side.
     pub(crate) fn prefer(&self, name: &str) {
         if let Some(index) = self.endpoints.iter().position(|endpoint| endpoint.name == name) {
             self.current.store(index, Ordering::Relaxed);
+            self.change_side(index);
         }
     }
 
@@ -271,6 +292,9 @@ impl Rpc {
             match answer {
                 Err(error @ (RpcError::Unreachable { .. } | RpcError::WrongChain { .. })) => last = error,
                 answered => {
+                    if !self.alone {
+                        self.note_answer();
+                    }
                     if index != start {
                         self.current.store(index, Ordering::Relaxed);
                         tracing::warn!(endpoint = %endpoint.name, "switched to another RPC endpoint");
@@ -278,6 +302,9 @@ impl Rpc {
                     return answered;
                 }
             }
+        }
+        if !self.alone {
+            self.note_silence();
         }
         Err(last)
     }
