@@ -4,6 +4,7 @@ mod playbook;
 mod record;
 mod replay;
 mod run;
+mod start;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use clap::{Parser, Subcommand};
 use cordon_client::config::StorePlace;
 use cordon_client::{CompiledConfig, Config};
 use cordon_keeper::notify::{self, Channel, DeadMan, Desk, Origin};
-use cordon_keeper::record::Store;
+use cordon_keeper::record::{Store, StoreError};
 use cordon_keeper::rules::HereStatus;
 use cordon_keeper::{Approvers, Keeper, KeeperError, Options, Preflight, Signers};
 
@@ -292,16 +293,20 @@ async fn keeper(
 }
 
 impl Prepared {
-    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made. Answers the keeper's address,
+    /// Makes sure that the record, if there is one, is this guard's. Nothing is made, and nothing is changed.
+    async fn peek(&self) -> Result<(), StoreError> {
+        let (directory, options) = (self.config.source.directory(), &self.options);
+        Store::peek(&self.store, directory, options.chain_id, options.guard).await
+    }
+
+    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made or changed. Answers the keeper's address,
     /// and, with `fully`, who evaluates the rules, which are evaluated once, and what else would not work.
     async fn verify(&self, fully: bool) -> eyre::Result<(Address, Option<(Option<HereStatus>, Preflight)>)> {
+        self.peek().await?;
+        // A keeper is set up beside the record: the one that may be at work on it must not notice.
         let folder = tempfile::tempdir()?;
-        let place = match &self.store {
-            StorePlace::File(path) if !path.exists() => StorePlace::File(folder.path().join("check.db")),
-            held => held.clone(),
-        };
         let options = self.options.clone();
-        let store = Store::at(&place, self.config.source.directory(), options.chain_id, options.guard).await?;
+        let store = Store::open(folder.path().join("check.db"), options.chain_id, options.guard).await?;
         let keeper = keeper(options, &self.compiled, store.clone(), self.signers.clone()).await;
         store.close().await;
         let keeper = keeper?;

@@ -1,18 +1,17 @@
 //! `cordon keeper run`: the keeper, with the configuration as it is, whenever it changes.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cordon_client::CompiledConfig;
-use cordon_client::config::StorePlace;
-use cordon_keeper::chain::Rpc;
-use cordon_keeper::notify::{Direct, Origin};
-use cordon_keeper::record::{AlarmKind, Store};
+use cordon_keeper::record::{AlarmKind, Store, StoreError};
 use cordon_keeper::{KeeperEvent, one_line};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::start::{self, Failures};
 use super::{Args, Prepared, keeper, prepare};
 use crate::out::say;
 use crate::signals::Interrupt;
@@ -21,29 +20,29 @@ use crate::style::Style;
 /// Subject of the alarm about a changed configuration that is not taken.
 const UNUSABLE: &str = "unusable cordon.toml";
 
-/// Pause before the endpoints are asked once more at the start; doubled each time.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LAST_WAIT: Duration = Duration::from_secs(15);
-/// How long the chain may be out of reach at the start before people are told.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut prepared = prepare(args).await?;
     let mut interrupt = Interrupt::listen()?;
-    tokio::select! {
-        reached = reach_chain(&prepared) => reached?,
+    let people = start::people(&prepared);
+    let failures = Failures::of(&prepared, people.clone());
+    let started = tokio::select! {
+        started = start::begin(&prepared, &people) => started,
         () = interrupt.received() => return Ok(()),
-    }
-    if !matches!(&prepared.store, StorePlace::File(path) if path.exists()) {
-        // A record names its chain and guard for good: none is begun for a configuration that cannot work.
-        prepared.verify(false).await?;
-    }
+    };
+    let mut store = match started {
+        Ok(store) => store,
+        Err(error) => {
+            failures.tell(&error.to_string()).await;
+            return Err(error);
+        }
+    };
     let mut changes = Changes::of(args, prepared.config.source.text())?;
     let mut before: Option<Prepared> = None;
-    let mut store = prepared.open().await?;
     taken(&store).await;
+    let _settling = AbortOnDropHandle::new(tokio::spawn(failures.clone().over_when_settled()));
     loop {
         let stop = CancellationToken::new();
         let mut running = tokio::spawn(serve(prepared.clone(), store.clone(), stop.clone()));
@@ -51,11 +50,15 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
             ended = &mut running => match (ended?, before.take()) {
                 (Err(error), Some(before)) => {
                     prepared = before;
-                    store = prepared.open().await?;
+                    store = prepared.open(Some(&store)).await?;
                     changes.refuse(&store, &error.to_string()).await;
                     continue;
                 }
-                (ended, _) => return ended,
+                (Err(error), None) => {
+                    failures.tell(&error.to_string()).await;
+                    return Err(error);
+                }
+                (Ok(()), _) => return Ok(()),
             },
             () = interrupt.received() => None,
             next = changes.next(args, &store) => Some(next),
@@ -69,38 +72,6 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     }
 }
 
-/// Waits until an endpoint answers, for ever: after a restart of the machine the keeper may be up before its node, and one that has
-/// given up protects nothing. People are told when it takes long.
-async fn reach_chain(prepared: &Prepared) -> eyre::Result<()> {
-    const SUBJECT: &str = "heads";
-    let options = &prepared.options;
-    let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
-    let origin = Origin {
-        chain_id: options.chain_id,
-        guard: options.guard,
-        record: String::new(),
-    };
-    let people = Direct::new(prepared.channels.clone(), origin);
-    let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
-    loop {
-        match rpc.verify().await {
-            Ok(()) => break,
-            Err(error) if error.is_unreachable() => {
-                eprintln!("the keeper waits for the chain: {error}");
-                if begun.elapsed() >= PATIENCE {
-                    let text = format!("the keeper has started and sees no blocks: {error}");
-                    people.alarm(AlarmKind::Blind, SUBJECT, &text);
-                }
-                tokio::time::sleep(wait).await;
-                wait = wait.saturating_mul(2).min(LAST_WAIT);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    people.over(AlarmKind::Blind, SUBJECT);
-    Ok(())
-}
-
 /// A configuration is in use: there is none any more that is not.
 async fn taken(store: &Store) {
     if let Err(error) = store.clear_alarm(AlarmKind::ConfigChanged, UNUSABLE).await {
@@ -109,9 +80,10 @@ async fn taken(store: &Store) {
 }
 
 impl Prepared {
-    async fn open(&self) -> eyre::Result<Store> {
-        let directory = self.config.source.directory();
-        Ok(Store::at(&self.store, directory, self.options.chain_id, self.options.guard).await?)
+    /// Opens the record for a keeper that is to run on it. `before` is the one that it has run on, which may be the same file.
+    pub(super) async fn open(&self, before: Option<&Store>) -> Result<Store, StoreError> {
+        let (directory, options) = (self.config.source.directory(), &self.options);
+        Store::alone(&self.store, directory, options.chain_id, options.guard, before).await
     }
 }
 
@@ -148,7 +120,7 @@ impl Changes {
                 continue;
             }
             self.seen = text;
-            match usable(args).await {
+            match usable(args, store).await {
                 Ok(next) => return next,
                 Err(error) => self.refuse(store, &error.to_string()).await,
             }
@@ -180,10 +152,10 @@ fn name(path: &Path) -> String {
 }
 
 /// The configuration as it is now with its record, when a keeper could start with them.
-async fn usable(args: &Args) -> eyre::Result<(Prepared, Store)> {
+async fn usable(args: &Args, before: &Store) -> eyre::Result<(Prepared, Store)> {
     let prepared = prepare(args).await?;
     prepared.verify(false).await?;
-    let store = prepared.open().await?;
+    let store = prepared.open(Some(before)).await?;
     Ok((prepared, store))
 }
 

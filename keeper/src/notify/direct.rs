@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cordon_client::config::Severity;
+use tokio::task::JoinHandle;
 
 use super::{Channel, Message, Origin, retry_after};
 use crate::clock::now_ms;
@@ -47,8 +48,26 @@ impl Direct {
 
     /// Tells an alarm that is not stored, unless it was told lately. Does not wait for the channels; needs a runtime of tokio.
     pub fn alarm(&self, kind: AlarmKind, subject: &str, text: &str) {
-        if !self.channels.iter().any(|channel| channel.wants(kind.severity())) {
-            return;
+        drop(self.raise(kind, subject, text));
+    }
+
+    /// As [`Direct::alarm`], and waits until the channels have taken it or given up, for `patience` at most: for a process that is about to
+    /// end.
+    pub async fn last_words(&self, kind: AlarmKind, subject: &str, text: &str, patience: Duration) {
+        let telling = futures::future::join_all(self.raise(kind, subject, text));
+        if tokio::time::timeout(patience, telling).await.is_err() {
+            tracing::error!("not every channel has taken the alarm in time");
+        }
+    }
+
+    /// Somebody else, such as the process before this one, has told this alarm, and it is not over.
+    pub fn was_told(&self, kind: AlarmKind, subject: &str) {
+        self.with(|told| told.insert((kind.name(), subject.to_owned()), Instant::now()));
+    }
+
+    fn raise(&self, kind: AlarmKind, subject: &str, text: &str) -> Vec<JoinHandle<()>> {
+        if !self.is_wanted(kind) {
+            return Vec::new();
         }
         let most = match kind.severity() {
             Severity::P1 => MOST.saturating_mul(2),
@@ -66,8 +85,15 @@ impl Direct {
             room && due
         });
         if is_news {
-            self.tell(kind, subject, text, NoticeKind::Alarm);
+            return self.tell(kind, subject, text, NoticeKind::Alarm);
         }
+        Vec::new()
+    }
+
+    /// Whether any channel takes alarms of this kind.
+    #[must_use]
+    pub fn is_wanted(&self, kind: AlarmKind) -> bool {
+        self.channels.iter().any(|channel| channel.wants(kind.severity()))
     }
 
     /// Tells that the cause of an alarm is gone, if it was told past the record.
@@ -77,7 +103,7 @@ impl Direct {
             .is_some()
         {
             let text = format!("the cause of the alarm {} about {subject} is gone", kind.name());
-            self.tell(kind, subject, &text, NoticeKind::Cleared);
+            drop(self.tell(kind, subject, &text, NoticeKind::Cleared));
         }
     }
 
@@ -94,7 +120,7 @@ impl Direct {
         self.with(|told| told.remove(&(kind.name(), subject.to_owned())));
     }
 
-    fn tell(&self, kind: AlarmKind, subject: &str, text: &str, what: NoticeKind) {
+    fn tell(&self, kind: AlarmKind, subject: &str, text: &str, what: NoticeKind) -> Vec<JoinHandle<()>> {
         let at_ms = now_ms();
         let notice = Notice {
             id: 0,
@@ -117,11 +143,12 @@ impl Direct {
             .collect();
         let failures = Arc::new(AtomicUsize::new(0));
         let all = wanted.len();
+        let mut telling = Vec::with_capacity(all);
         for channel in wanted {
             let message = self.message(&notice, channel);
             let (direct, channel, subject) = (self.clone(), channel.clone(), subject.to_owned());
             let failures = Arc::clone(&failures);
-            tokio::spawn(async move {
+            telling.push(tokio::spawn(async move {
                 if what == NoticeKind::Alarm && !channel.after().is_zero() {
                     // The second line: called when it is not over by then.
                     tokio::time::sleep(channel.after()).await;
@@ -134,8 +161,9 @@ impl Direct {
                 if failed && failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) == all {
                     direct.forget(kind, &subject);
                 }
-            });
+            }));
         }
+        telling
     }
 
     fn message(&self, notice: &Notice, channel: &Channel) -> Message {

@@ -21,6 +21,7 @@ mod notices;
 mod occupy;
 mod outbox;
 mod owner;
+mod peek;
 mod playbook;
 mod prune;
 mod revert;
@@ -170,6 +171,27 @@ pub struct Store {
     frame: Arc<Mutex<Option<frames::Frame>>>,
     /// The file; `None` for a database that several share.
     file: Option<Arc<Path>>,
+    /// What keeps other keepers off, see [`Store::alone`].
+    alone: Option<Arc<Occupied>>,
+}
+
+impl StoreError {
+    /// Whether the database does not answer, so that the same may succeed when it does.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        let (Self::Connect { source, .. } | Self::Sql(source)) = self else {
+            return false;
+        };
+        match source {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+            // It is starting, or shutting down, or has too many connections.
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default();
+                code.starts_with("57P") || code == "53300"
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Store {
@@ -180,9 +202,7 @@ impl Store {
     pub async fn open(path: impl AsRef<Path>, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let mut store = Self::of(Pool::sqlite(path).await?, chain_id, guard).await?;
-        // Several names of one file are one file.
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        store.file = Some(Arc::from(real));
+        store.file = Some(Arc::from(real_path(path)));
         Ok(store)
     }
 
@@ -205,6 +225,35 @@ impl Store {
         }
     }
 
+    /// Opens the record where a configuration says, for a keeper that is to run on it: other keepers are kept off a file before anything in it
+    /// is changed, for as long as this store or a clone of it lives. `before` is the store of the run before in this process, which may be of
+    /// the same file.
+    ///
+    /// # Errors
+    /// As [`Store::at`], and [`StoreError::InUse`] when another keeper runs on the file; nothing of it was touched then.
+    pub async fn alone(
+        place: &StorePlace,
+        directory: &Path,
+        chain_id: u64,
+        guard: Address,
+        before: Option<&Self>,
+    ) -> Result<Self, StoreError> {
+        let StorePlace::File(path) = place else {
+            return Self::at(place, directory, chain_id, guard).await;
+        };
+        let record = real_path(path);
+        let held = before
+            .filter(|before| before.file.as_deref() == Some(&record))
+            .and_then(|before| before.alone.clone());
+        let alone = match held {
+            Some(held) => held,
+            None => Arc::new(Occupied::of(&record)?),
+        };
+        let mut store = Self::open(path, chain_id, guard).await?;
+        store.alone = Some(alone);
+        Ok(store)
+    }
+
     async fn of(pool: Pool, chain_id: u64, guard: Address) -> Result<Self, StoreError> {
         let mut store = Self {
             pool,
@@ -215,6 +264,7 @@ impl Store {
             lease: Arc::default(),
             frame: Arc::default(),
             file: None,
+            alone: None,
         };
         store.name = store.claim().await?;
         Ok(store)
@@ -253,8 +303,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::InUse`] when a keeper runs on the file; [`StoreError::Lock`] when the file beside it cannot be locked.
-    pub(crate) fn occupy(&self) -> Result<Option<Occupied>, StoreError> {
-        self.file.as_deref().map(Occupied::of).transpose()
+    pub(crate) fn occupy(&self) -> Result<Option<Arc<Occupied>>, StoreError> {
+        match (&self.alone, self.file.as_deref()) {
+            (Some(alone), _) => Ok(Some(Arc::clone(alone))),
+            (None, Some(file)) => Occupied::of(file).map(|held| Some(Arc::new(held))),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Closes the database when its last user is done.
@@ -306,6 +360,18 @@ impl Store {
         tx.set_now(now);
         Ok(tx)
     }
+}
+
+/// Several names of one file are one file, also before it is there.
+fn real_path(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
+        match (folder, path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_owned(),
+        }
+    })
 }
 
 /// Channels as they are stored: each name between spaces, so that one is found without being part of another. `None` for none.

@@ -15,6 +15,7 @@ mod evidence;
 mod fleet;
 mod incidents;
 mod ladder;
+mod open;
 mod outbox;
 mod past;
 mod playbook;

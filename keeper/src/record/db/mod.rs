@@ -38,6 +38,18 @@ pub(super) trait Database: Debug + Send + Sync {
 
     /// Whether keepers on several machines may use it at the same time.
     fn is_shared(&self) -> bool;
+
+    /// Version of the newest tables that this program makes.
+    fn newest_migration(&self) -> i64;
+}
+
+/// The newest of these.
+fn newest(migrations: &sqlx::migrate::Migrator) -> i64 {
+    migrations
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default()
 }
 
 /// A connection, or a transaction on it. What is dropped without [`Session::commit`] is undone.
@@ -63,6 +75,32 @@ impl Pool {
 
     pub(super) async fn postgres(url: &SecretText) -> Result<Self, StoreError> {
         Self::opened(postgres::Postgres::open(url)).await
+    }
+
+    /// The file, to be looked into and not changed.
+    pub(super) async fn look_into_sqlite(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(sqlite::Sqlite::look_into(path).await?)))
+    }
+
+    /// The database, to be looked into and not changed.
+    pub(super) async fn look_into_postgres(url: &SecretText) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(postgres::Postgres::look_into(url).await?)))
+    }
+
+    /// Whether there is a table of this name.
+    pub(super) async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let sql = if self.is_shared() {
+            "SELECT COUNT(*) FROM pg_class WHERE oid = to_regclass(?)::oid"
+        } else {
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+        };
+        let (count,): (i64,) = query_as(sql).bind(name).fetch_one(self).await?;
+        Ok(count > 0)
+    }
+
+    /// Version of the newest tables that this program makes.
+    pub(super) fn newest_migration(&self) -> i64 {
+        self.0.newest_migration()
     }
 
     /// Opening brings the tables up to date, each change in a transaction of its own.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use cordon_client::config::SecretText;
 use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, PgConnection, PgPool, Row as _, TypeInfo, ValueRef};
 
-use super::{Database, Kind, Row, Session, Value};
+use super::{Database, Kind, Row, Session, Value, newest};
 use crate::record::StoreError;
 
 /// What the server does to a session of ours that stands still. A keeper that was stopped in the middle of a transaction must
@@ -32,8 +33,21 @@ const ANSWER: Duration = Duration::from_secs(12);
 #[derive(Debug)]
 pub(super) struct Postgres(PgPool);
 
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+
 impl Postgres {
     pub(super) async fn open(url: &SecretText) -> Result<Self, StoreError> {
+        let database = Self::connect(url, 8).await?;
+        MIGRATIONS.run(&database.0).await?;
+        Ok(database)
+    }
+
+    /// Connects, to read what it holds.
+    pub(super) async fn look_into(url: &SecretText) -> Result<Self, StoreError> {
+        Self::connect(url, 1).await
+    }
+
+    async fn connect(url: &SecretText, most: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose())
             // The text of the error may repeat the URL, and with it the password.
             .map_err(|_| StoreError::Url)?
@@ -42,12 +56,11 @@ impl Postgres {
             .disable_statement_logging();
         let place = format!("{}:{}", options.get_host(), options.get_port());
         let pool = PgPoolOptions::new()
-            .max_connections(8)
+            .max_connections(most)
             .acquire_timeout(CONNECT)
             .connect_with(options)
             .await
             .map_err(|source| StoreError::Connect { place, source })?;
-        sqlx::migrate!("./migrations/postgres").run(&pool).await?;
         Ok(Self(pool))
     }
 }
@@ -73,6 +86,10 @@ impl Database for Postgres {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn newest_migration(&self) -> i64 {
+        newest(&MIGRATIONS)
     }
 }
 

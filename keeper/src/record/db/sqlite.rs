@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -12,8 +13,9 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Column, Row as _, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Database, Kind, Row, Session, Value};
+use super::{Database, Kind, Row, Session, Value, newest};
 use crate::record::StoreError;
+use crate::record::occupy::Opening;
 
 /// How long somebody else's transaction (a command beside the keeper) is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -27,8 +29,11 @@ pub(super) struct Sqlite {
     turn: Arc<Mutex<()>>,
 }
 
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+
 impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let _opening = Opening::of(path).await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -37,15 +42,29 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY);
+        let file = Self::connect(path, options, 4).await?;
+        MIGRATIONS.run(&file.pool).await?;
+        Ok(file)
+    }
+
+    /// Opens a file that is there, to read what it holds.
+    pub(super) async fn look_into(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(BUSY);
+        Self::connect(path, options, 1).await
+    }
+
+    async fn connect(path: &Path, options: SqliteConnectOptions, most: u32) -> Result<Self, StoreError> {
         let pool = SqlitePoolOptions::new()
-            .max_connections(4)
+            .max_connections(most)
             .connect_with(options)
             .await
             .map_err(|source| StoreError::Open {
                 path: path.to_owned(),
                 source,
             })?;
-        sqlx::migrate!("./migrations/sqlite").run(&pool).await?;
         Ok(Self {
             pool,
             turn: Arc::default(),
@@ -73,6 +92,10 @@ impl Database for Sqlite {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn newest_migration(&self) -> i64 {
+        newest(&MIGRATIONS)
     }
 }
 
