@@ -176,7 +176,7 @@ impl Store {
         waiting::note(connection, record, names).await?;
         follow::find_raised(connection, record, names).await?;
         update_unknown(connection, record, names, &mut commit).await?;
-        sightings::note(connection, record.block, &record.sightings.found).await?;
+        sightings::note(connection, record.block, record.is_next, &record.sightings.found).await?;
         sightings::update_unwatched(connection, record.block, &record.sightings.unwatched).await?;
         if record.is_next {
             set_checkpoint(connection, record.block.hash).await?;

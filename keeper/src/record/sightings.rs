@@ -32,9 +32,15 @@ pub struct StoredSighting {
     pub state: String,
 }
 
-/// Stores what the watches found in a block.
-pub(super) async fn note(connection: &mut Connection, block: &BlockRef, found: &[Sighting]) -> Result<(), StoreError> {
-    for sighting in found {
+/// Stores what the watches found in a block. At one that is evaluated ahead of its turn nothing is known of what was so before: the blocks
+/// between may show when it began.
+pub(super) async fn note(
+    connection: &mut Connection,
+    block: &BlockRef,
+    is_next: bool,
+    found: &[Sighting],
+) -> Result<(), StoreError> {
+    for sighting in found.iter().filter(|sighting| is_next || !sighting.standing) {
         insert(connection, block, &block.hash.0, sighting).await?;
     }
     Ok(())
@@ -64,6 +70,9 @@ async fn insert(
                 tell(connection, id, NoticeKind::Seen).await?;
             }
         }
+        return Ok(false);
+    }
+    if sighting.standing && is_known(connection, sighting).await? {
         return Ok(false);
     }
     let state = if sighting.silent || is_cooling(connection, block, sighting).await? {
@@ -102,6 +111,16 @@ async fn insert(
         tell(connection, id, NoticeKind::Seen).await?;
     }
     Ok(true)
+}
+
+/// Whether the record has seen this of the watch in some block of the chain.
+async fn is_known(connection: &mut Connection, sighting: &Sighting) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = query_as("SELECT 1 FROM sightings WHERE watch = ? AND key = ? AND canonical = 1 LIMIT 1")
+        .bind(&sighting.watch)
+        .bind(&sighting.key)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Whether the watch spoke within its cooldown before this block. What is still waiting for finality counts as spoken.

@@ -62,6 +62,7 @@ mod tests {
             severity: Severity::P3,
             finality: Finality::Latest,
             cooldown: 0,
+            standing: false,
             silent: false,
             tx: None,
             text: String::new(),

@@ -29,6 +29,8 @@ pub(super) struct Tried {
     waiting: BTreeSet<u16>,
     unknown: BTreeMap<u16, bool>,
     speaks: BTreeMap<String, u64>,
+    /// What watches have found so far, by watch and key.
+    seen: BTreeSet<(String, String)>,
 }
 
 impl Tried {
@@ -49,6 +51,7 @@ impl Tried {
             waiting: BTreeSet::new(),
             unknown: BTreeMap::new(),
             speaks: BTreeMap::new(),
+            seen: BTreeSet::new(),
         }
     }
 
@@ -159,6 +162,10 @@ impl Tried {
     }
 
     fn is_told(&mut self, sighting: &Sighting, now: u64) -> bool {
+        let is_new = self.seen.insert((sighting.watch.clone(), sighting.key.clone()));
+        if sighting.standing && !is_new {
+            return false;
+        }
         let last = self.speaks.get(&sighting.watch);
         let cools = last.is_some_and(|last| now < last.saturating_add(u64::from(sighting.cooldown)));
         if sighting.silent || cools {

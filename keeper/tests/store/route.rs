@@ -23,6 +23,7 @@ fn sighting(watch: &str, channels: &[&str]) -> Sighting {
         severity: Severity::P4,
         finality: Finality::Latest,
         cooldown: 0,
+        standing: false,
         silent: false,
         tx: Some(B256::ZERO),
         text: "seen".into(),

@@ -15,6 +15,7 @@ fn sighting(watch: &str, key: &str) -> Sighting {
         severity: Severity::P2,
         finality: Finality::Latest,
         cooldown: 0,
+        standing: false,
         silent: false,
         tx: Some(B256::repeat_byte(3)),
         text: format!("{watch} saw {key}"),

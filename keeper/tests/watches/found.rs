@@ -2,9 +2,11 @@
 
 use alloy::primitives::B256;
 use cordon_keeper::record::StoredSighting;
+use cordon_testkit::{Fault, FaultyRpc};
 use serde_json::json;
 
-use crate::boxes::{self, POISON, send};
+use crate::boxes::{self, POISON, place, send};
+use crate::common::Anvil;
 use crate::{BOX, OTHER, STORED, USER, Watching};
 
 #[tokio::test]
@@ -158,4 +160,106 @@ async fn a_teams_own_invariants_are_run_against_every_block_without_being_deploy
             .iter()
             .all(|sighting| sighting.text.starts_with("invariant_box() reverts"))
     );
+}
+
+/// A contract that solc has compiled, with arguments for its constructor, immutable values, and errors of its own.
+const COMPILED: &str = r#"
+[[watch]]
+id = "compiled"
+on = "invariants"
+artifact = "compiled.json"
+args = ["box", "100"]
+severity = "P1"
+"#;
+
+#[tokio::test]
+async fn a_compiled_invariant_contract_says_why_in_its_own_words() {
+    let watching = Watching::start(COMPILED).await;
+    for (key, value) in [(1, 100), (1, 101), (2, 300), (1, 5)] {
+        watching.put(BOX, key, value).await;
+    }
+    let found = watching.sightings("compiled").await;
+    let told: Vec<(&str, &str)> = found.iter().map(|s| (s.key.as_str(), s.text.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "invariant:invariant_first",
+                "invariant_first() reverts: TooMuch(1, 101, 100)"
+            ),
+            (
+                "invariant:invariant_second",
+                "invariant_second() reverts: the second box is too full"
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_broken_before_anybody_looked_is_told_once() {
+    let anvil = Anvil::start(&[]).await;
+    place(&anvil, BOX).await;
+    send(&anvil, USER, BOX, 0, &boxes::put_data(1, 500)).await;
+    let rpc = anvil.http();
+    let mut watching = Watching::on(anvil, rpc, COMPILED).await;
+    for _ in 0..3 {
+        watching.put(BOX, 3, 1).await;
+        watching.caught_up().await;
+        watching.restart().await;
+    }
+    watching.put(BOX, 3, 2).await;
+    let found = watching.sightings("compiled").await;
+    assert_eq!(found.len(), 1, "over blocks and restarts: {found:#?}");
+    assert_eq!(found[0].text, "invariant_first() reverts: TooMuch(1, 500, 100)");
+    assert_eq!(watching.notices().await.len(), 1);
+    // A reload adds a watch of what is broken already.
+    watching.watches += &COMPILED.replace("\"compiled\"\non", "\"added\"\non");
+    watching.restart().await;
+    for value in [3, 4] {
+        watching.put(BOX, 3, value).await;
+    }
+    assert_eq!(watching.sightings("added").await.len(), 1);
+    assert_eq!(watching.sightings("compiled").await.len(), 1);
+    // In order again, and broken again: that is new.
+    for value in [1, 600] {
+        watching.put(BOX, 1, value).await;
+        watching.caught_up().await;
+    }
+    assert_eq!(watching.sightings("compiled").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_constructor_that_fails_is_run_again_when_it_may_not() {
+    let anvil = Anvil::start(&[]).await;
+    place(&anvil, BOX).await;
+    send(&anvil, USER, BOX, 0, &boxes::put_data(9, 1)).await;
+    let rpc = anvil.http();
+    let watching = Watching::on(anvil, rpc, COMPILED).await;
+    let why = watching.until_blind("compiled", true).await.unwrap();
+    assert!(
+        why.ends_with("its constructor reverts: the boxes are being moved"),
+        "{why}"
+    );
+    watching.put(BOX, 1, 500).await;
+    assert!(watching.sightings("compiled").await.is_empty());
+    // The constructor is run on the block before.
+    watching.put(BOX, 9, 0).await;
+    watching.put(BOX, 3, 1).await;
+    watching.until_blind("compiled", false).await;
+    let found = watching.sightings("compiled").await;
+    assert_eq!(found.len(), 1, "what broke meanwhile is told: {found:#?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_the_constructor_once_is_asked_again() {
+    let anvil = Anvil::start(&[]).await;
+    let proxy = FaultyRpc::start(&anvil.http()).await.unwrap();
+    let url = proxy.url();
+    proxy.fault("eth_call", Fault::Error(-32_000, "missing trie node"));
+    let watching = Watching::on(anvil, url, COMPILED).await;
+    watching.until_blind("compiled", true).await;
+    proxy.heal();
+    watching.put(BOX, 1, 101).await;
+    watching.until_blind("compiled", false).await;
+    assert_eq!(watching.sightings("compiled").await.len(), 1);
 }

@@ -35,6 +35,7 @@ const USER: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 struct Watching {
     anvil: Anvil,
     rpc: String,
+    ws: String,
     dir: tempfile::TempDir,
     watches: String,
     store: Store,
@@ -51,6 +52,12 @@ impl Watching {
 
     /// On `anvil`, reading through `rpc`.
     async fn on(anvil: Anvil, rpc: String, watches: &str) -> Self {
+        let ws = anvil.ws();
+        Self::through(anvil, rpc, ws, watches).await
+    }
+
+    /// On `anvil`, reading through `rpc` and `ws`.
+    async fn through(anvil: Anvil, rpc: String, ws: String, watches: &str) -> Self {
         for at in [BOX, OTHER] {
             place(&anvil, at).await;
         }
@@ -58,10 +65,17 @@ impl Watching {
         let dir = tempfile::tempdir().unwrap();
         let artifact = boxes::invariant_artifact().to_string();
         std::fs::write(dir.path().join("box.json"), artifact).unwrap();
-        let (store, stop, task) = run(&anvil, &rpc, dir.path(), watches).await;
+        // What solc makes of contracts/solidity/drill/BoxInvariants.sol.
+        let compiled = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../out/BoxInvariants.sol/BoxInvariants.json"
+        );
+        std::fs::copy(compiled, dir.path().join("compiled.json")).expect("run forge build first");
+        let (store, stop, task) = run(&anvil, (&rpc, &ws), dir.path(), watches).await;
         let watching = Self {
             anvil,
             rpc,
+            ws,
             dir,
             watches: watches.to_owned(),
             store,
@@ -75,7 +89,8 @@ impl Watching {
     /// Ends the keeper without giving it time for anything, and starts another one on the same record.
     async fn restart(&mut self) {
         self.task.abort();
-        let (store, stop, task) = run(&self.anvil, &self.rpc, self.dir.path(), &self.watches).await;
+        let endpoints = (self.rpc.as_str(), self.ws.as_str());
+        let (store, stop, task) = run(&self.anvil, endpoints, self.dir.path(), &self.watches).await;
         (self.store, self.stop, self.task) = (store, stop, task);
     }
 
@@ -113,6 +128,28 @@ impl Watching {
         found
     }
 
+    /// Names of watches that are alarmed to be blind, in order, with the reasons.
+    async fn blind(&self) -> Vec<(String, String)> {
+        let alarms = self.store.alarms().await.unwrap().into_iter();
+        let open = alarms.filter(|alarm| alarm.cleared_ms.is_none() && alarm.kind == "watch-unknown");
+        let mut blind: Vec<(String, String)> = open.map(|alarm| (alarm.subject, alarm.text)).collect();
+        blind.sort();
+        blind
+    }
+
+    /// Waits until such an alarm, or none, is open; answers what it says.
+    async fn until_blind(&self, subject: &str, wanted: bool) -> Option<String> {
+        let begun = Instant::now();
+        loop {
+            let found = self.blind().await.into_iter().find(|(blind, _)| blind == subject);
+            if found.is_some() == wanted {
+                return found.map(|(_, text)| text);
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{subject}: {found:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn notices(&self) -> Vec<Notice> {
         let mut notices = self.store.notices(1_000).await.unwrap();
         notices.retain(|notice| notice.topic.starts_with("watch:"));
@@ -130,7 +167,7 @@ impl Drop for Watching {
 
 async fn run(
     anvil: &Anvil,
-    rpc: &str,
+    (rpc, ws): (&str, &str),
     dir: &std::path::Path,
     watches: &str,
 ) -> (Store, CancellationToken, tokio::task::JoinHandle<()>) {
@@ -139,7 +176,7 @@ async fn run(
 [chain]
 id = {}
 rpc = ["{rpc}"]
-ws = "{}"
+ws = "{ws}"
 
 [keeper]
 store = "watch.db"
@@ -148,8 +185,7 @@ store = "watch.db"
 box = {{ address = "{BOX}", abi = ["function get(uint256 key) view returns (uint256)"] }}
 other = {{ address = "{OTHER}" }}
 {watches}"#,
-        anvil.chain_id(),
-        anvil.ws()
+        anvil.chain_id()
     );
     let config = Config::parse(&text, dir.join("cordon.toml")).unwrap_or_else(|error| panic!("{error}"));
     let options = Options::from_config(&config).unwrap();

@@ -1,6 +1,8 @@
 //! A team's own invariant contracts: compiled as for Foundry, put at an unused address for the time of a call, never deployed.
-//! A function that reverts is a breach. It is told when it begins: the block before is asked as well.
+//! A function that reverts is a breach. It is told when it begins: the block before is asked as well. One that was broken before anybody
+//! looked is told once: whether it was is what the record says.
 
+use alloy::json_abi::Function;
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::sol_types::{Revert, SolError};
 use cordon_client::config::InvariantContract;
@@ -8,7 +10,7 @@ use cordon_client::revert::revert_words;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use super::{Sightings, Subject};
+use super::{Sighting, Sightings, Subject};
 use crate::chain::{Answer, BlockRef, CallError, Question, Refusal, Rpc};
 use crate::rules::ReadError;
 
@@ -19,8 +21,8 @@ pub(super) struct InvariantWatch {
     contract: InvariantContract,
     /// Where it is put: nobody's address.
     at: Address,
-    /// Its code, which the constructor has made; immutable values are in it.
-    code: OnceCell<Result<Bytes, String>>,
+    /// Its code, once the constructor has made it; immutable values are in it.
+    code: OnceCell<Bytes>,
 }
 
 impl InvariantWatch {
@@ -34,21 +36,20 @@ impl InvariantWatch {
         }
     }
 
-    /// The code that the constructor answers, made once. An endpoint that does not answer is asked again at the next block.
-    async fn code(&self, rpc: &Rpc, block: &BlockRef) -> Result<&Result<Bytes, String>, ReadError> {
-        self.code
-            .get_or_try_init(|| async {
-                match rpc.create(self.contract.creation.clone(), block.parent).await {
-                    Ok(code) if code.is_empty() => Ok(Err("its constructor leaves no code".to_owned())),
-                    Ok(code) => Ok(Ok(code)),
-                    Err(CallError::Rpc(error)) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
-                    Err(CallError::Rpc(error)) => Ok(Err(error.to_string())),
-                    Err(CallError::Reverted(data)) => {
-                        Ok(Err(format!("its constructor reverts: {}", self.words(&data))))
-                    }
-                }
-            })
-            .await
+    /// The code that the constructor answers, made once; why there is none. A constructor that fails is run again at the next block: what it
+    /// misses may come, and an endpoint that refuses may be replaced.
+    async fn code(&self, rpc: &Rpc, block: &BlockRef) -> Result<Result<&Bytes, String>, ReadError> {
+        if let Some(code) = self.code.get() {
+            return Ok(Ok(code));
+        }
+        let reason = match rpc.create(self.contract.creation.clone(), block.parent).await {
+            Ok(code) if code.is_empty() => "its constructor leaves no code".to_owned(),
+            Ok(code) => return Ok(Ok(self.code.get_or_init(|| async { code }).await)),
+            Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
+            Err(CallError::Rpc(error)) => error.to_string(),
+            Err(CallError::Reverted(data)) => format!("its constructor reverts: {}", self.words(&data)),
+        };
+        Ok(Err(reason))
     }
 
     async fn look(&self, rpc: &Rpc, block: &BlockRef) -> Result<Sightings, ReadError> {
@@ -90,20 +91,25 @@ impl InvariantWatch {
             }
         }
         for (at, before) in broken.into_iter().zip(before) {
-            if matches!(before, Err(Refusal::Reverted(_))) {
-                continue;
-            }
             let (Some(function), Some(Err(Refusal::Reverted(data)))) = (self.contract.functions.get(at), now.get(at))
             else {
                 continue;
             };
-            let reason = self.words(data);
-            let text = format!("{}() reverts: {reason}", function.name);
-            let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": data });
-            let key = format!("invariant:{}", function.name);
-            sightings.found.push(self.subject.sighting(key, None, text, facts));
+            let was_broken = matches!(before, Err(Refusal::Reverted(_)));
+            sightings.found.push(self.broken(function, data, was_broken));
         }
         Ok(sightings)
+    }
+
+    /// A function that reverts.
+    fn broken(&self, function: &Function, data: &Bytes, was_broken: bool) -> Sighting {
+        let reason = self.words(data);
+        let text = format!("{}() reverts: {reason}", function.name);
+        let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": data });
+        let key = format!("invariant:{}", function.name);
+        let mut sighting = self.subject.sighting(key, None, text, facts);
+        sighting.standing = was_broken;
+        sighting
     }
 
     /// What the contract gave as its reason.

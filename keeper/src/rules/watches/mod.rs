@@ -40,6 +40,8 @@ pub struct Sighting {
     pub finality: Finality,
     /// Seconds of block time within which the watch is told once.
     pub cooldown: u32,
+    /// It was so in the block before as well: it counts only when the record has not seen it.
+    pub standing: bool,
     /// Recorded, not told: in shadow, or in a maintenance window.
     pub silent: bool,
     /// The transaction that did it.
@@ -107,6 +109,7 @@ impl Subject {
             severity: self.severity,
             finality: self.finality,
             cooldown: self.cooldown,
+            standing: false,
             silent: self.shadow,
             tx,
             text,
