@@ -33,6 +33,7 @@ mod fleet;
 mod health;
 mod keeper;
 mod lookout;
+mod mempool;
 pub mod notify;
 mod options;
 mod pipeline;

@@ -1,10 +1,12 @@
 //! What is told of it: once, over restarts and reorgs, and never instead of an alarm.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cordon_keeper::record::{NoticeKind, StoredSighting};
-use cordon_testkit::{Fault, FaultyRpc};
+use cordon_testkit::{Fault, FaultyRpc, MessageFault, WsProxy};
 use serde_json::json;
 
 use crate::boxes::{self, put_data};
@@ -198,6 +200,84 @@ when = "value > 10"
     }
 }
 
+const WAITING: &str = r#"
+[[watch]]
+id = "waiting"
+on = "pending"
+to = "box"
+"#;
+/// What the alarm is about.
+const MEMPOOL: &str = "pending transactions";
+
+impl Watching {
+    /// Sends transactions that wait until one of them is seen.
+    async fn until_waiting_is_seen(&self) {
+        let before = self.store.sightings(Some("waiting"), 1_000).await.unwrap().len();
+        let begun = Instant::now();
+        while self.store.sightings(Some("waiting"), 1_000).await.unwrap().len() == before {
+            assert!(begun.elapsed() < Duration::from_secs(30), "never seen");
+            boxes::submit(&self.anvil, USER, BOX, 0, &put_data(1, 50)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_of_the_mempool_that_cannot_be_looked_at_is_an_alarm() {
+    let anvil = Anvil::start(&[]).await;
+    let proxy = FaultyRpc::start(&anvil.http()).await.unwrap();
+    let url = proxy.url();
+    let watching = Watching::on(anvil, url, WAITING).await;
+    watching.anvil.rpc("evm_setAutomine", json!([false])).await;
+    watching.until_waiting_is_seen().await;
+    assert!(watching.blind().await.is_empty());
+    for fault in [
+        Fault::Http(502),
+        Fault::Error(-32_601, "the method does not exist"),
+        Fault::Answer(json!({ "hash": "0x01" })),
+    ] {
+        proxy.fault("eth_getTransactionByHash", fault.clone());
+        let begun = Instant::now();
+        while watching.blind().await.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{fault:?} is not told");
+            boxes::submit(&watching.anvil, USER, BOX, 0, &put_data(1, 50)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let why = watching.until_blind(MEMPOOL, true).await.unwrap();
+        assert!(why.contains("pending transactions could not be looked at"), "{why}");
+        proxy.heal();
+        watching.until_blind(MEMPOOL, false).await;
+    }
+    watching.until_waiting_is_seen().await;
+}
+
+#[tokio::test]
+async fn a_mempool_over_a_dead_connection_is_an_alarm_and_followed_again() {
+    let anvil = Anvil::start(&[]).await;
+    let silent = Arc::new(AtomicBool::new(false));
+    let plan = {
+        let silent = Arc::clone(&silent);
+        move || match silent.load(Ordering::SeqCst) {
+            true => MessageFault::Silence,
+            false => MessageFault::None,
+        }
+    };
+    let ws = WsProxy::start(&anvil.ws(), plan).await.unwrap();
+    let (http, ws_url) = (anvil.http(), ws.url());
+    let watching = Watching::through(anvil, http, ws_url, WAITING).await;
+    watching.anvil.rpc("evm_setAutomine", json!([false])).await;
+    watching.until_waiting_is_seen().await;
+    silent.store(true, Ordering::SeqCst);
+    let why = watching.until_blind(MEMPOOL, true).await.unwrap();
+    assert!(
+        why.contains("the mempool is not seen") && why.contains("nobody answers"),
+        "{why}"
+    );
+    silent.store(false, Ordering::SeqCst);
+    watching.until_blind(MEMPOOL, false).await;
+    watching.until_waiting_is_seen().await;
+}
+
 #[tokio::test]
 async fn a_watch_that_cannot_look_is_an_alarm_and_not_silence() {
     let anvil = Anvil::start(&[]).await;
@@ -210,19 +290,12 @@ async fn a_watch_that_cannot_look_is_an_alarm_and_not_silence() {
     );
     watching.put(BOX, 1, 700).await;
     watching.caught_up().await;
-    let open = |alarms: Vec<cordon_keeper::record::Alarm>| -> Vec<String> {
-        let open = alarms
-            .into_iter()
-            .filter(|alarm| alarm.cleared_ms.is_none() && alarm.kind == "watch-unknown");
-        open.map(|alarm| alarm.subject).collect()
-    };
-    let mut subjects = open(watching.store.alarms().await.unwrap());
-    subjects.sort();
+    let subjects: Vec<String> = watching.blind().await.into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(subjects, ["failed-puts", "payments", "puts"]);
     proxy.heal();
     watching.put(BOX, 1, 701).await;
     watching.caught_up().await;
-    assert!(open(watching.store.alarms().await.unwrap()).is_empty());
+    assert!(watching.blind().await.is_empty());
     assert_eq!(
         watching.sightings("puts").await.len(),
         1,

@@ -18,26 +18,29 @@ pub struct Pending {
 }
 
 /// What the watches find in one pending transaction. One that is gone already was included, or dropped.
-pub async fn look_pending(rpc: &Rpc, watches: &Watches, block: &BlockRef, hash: B256) -> Vec<Sighting> {
+///
+/// # Errors
+/// Why it could not be looked at: nothing is known of it then.
+pub async fn look_pending(rpc: &Rpc, watches: &Watches, block: &BlockRef, hash: B256) -> Result<Vec<Sighting>, String> {
     const METHOD: &str = "eth_getTransactionByHash";
-    let answer: Result<Value, _> = rpc
+    let answer: Value = rpc
         .ask(
             METHOD,
             |p| async move { p.raw_request(METHOD.into(), json!([hash])).await },
         )
-        .await;
-    let Some(tx) = answer.ok().as_ref().and_then(Transaction::from_json) else {
-        return Vec::new();
-    };
+        .await
+        .map_err(|error| error.to_string())?;
+    if answer.is_null() {
+        return Ok(Vec::new());
+    }
+    let tx = Transaction::from_json(&answer).ok_or_else(|| format!("{METHOD}: the answer is no transaction"))?;
     let (questions, sightings): (Vec<_>, Vec<Sighting>) = watches
         .pending_watches()
         .iter()
         .filter_map(|watch| watch.question(&tx, None))
         .unzip();
-    let Ok(judged) = judge(rpc, block, &questions).await else {
-        return Vec::new();
-    };
-    sightings
+    let judged = judge(rpc, block, &questions).await.map_err(|error| error.to_string())?;
+    Ok(sightings
         .into_iter()
         .zip(judged)
         // What cannot be judged is shown: somebody is trying something.
@@ -46,5 +49,5 @@ pub async fn look_pending(rpc: &Rpc, watches: &Watches, block: &BlockRef, hash: 
             sighting.silent = sighting.silent || watches.is_quiet(&sighting.watch, block.timestamp);
             sighting
         })
-        .collect()
+        .collect())
 }
