@@ -16,7 +16,7 @@ use alloy::primitives::{Address, U256, hex};
 use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard;
 use cordon_keeper::chain::{Rpc, Standing};
-use cordon_keeper::rules::{Hooks, ReadError, Reader, Watched, Watches};
+use cordon_keeper::rules::{Hooks, ReadError, Reader, STOPPED_CALLS, Watched, Watches};
 use serde_json::json;
 
 use common::Anvil;
@@ -181,9 +181,15 @@ async fn receipts_are_read_at_once_and_only_where_hooks_are_called() {
         reading.stopped.is_empty(),
         "a revert without the guard's words proves nothing"
     );
-    // And one that gives no receipts at all keeps no block waiting.
-    proxy.fault("eth_getBlockReceipts", Fault::Http(500));
-    assert!(reader.read(&block, &[], &[]).await.unwrap().stopped.is_empty());
+    assert!(reading.sightings.unwatched.is_empty(), "but it was looked at");
+    // And one that gives no receipts at all keeps no block waiting; that nobody has looked is said.
+    for fault in [Fault::Http(500), Fault::Error(-32_601, "method not found")] {
+        proxy.fault("eth_getBlockReceipts", fault);
+        let reading = reader.read(&block, &[], &[]).await.unwrap();
+        assert!(reading.stopped.is_empty());
+        let unwatched: Vec<&str> = reading.sightings.unwatched.iter().map(|u| u.watch.as_str()).collect();
+        assert_eq!(unwatched, [STOPPED_CALLS]);
+    }
 }
 
 /// openzeppelin-monitor: receipts were fetched one by one, for each monitor and transaction.

@@ -18,7 +18,7 @@ pub(crate) use here::CHECK_EVERY;
 pub use here::HereStatus;
 pub use native::{Evaluated, NativeState};
 pub(crate) use read::Fetched;
-pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, reason_text};
+pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, STOPPED_CALLS, reason_text};
 pub use scopes::scope_at;
 pub use stopped::{Hooks, StoppedCall};
 pub use watch::{Watched, WitnessRule};

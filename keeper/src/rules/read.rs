@@ -13,7 +13,7 @@ use cordon_core::rule::value::Int;
 use super::here::{Begun, Here};
 use super::logs::Logs;
 use super::settled::Settled;
-use super::{GuardEvent, Hooks, Sightings, StoppedCall, Watched, Watches, scopes};
+use super::{GuardEvent, Hooks, Sightings, StoppedCall, Unwatched, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
@@ -24,6 +24,8 @@ pub const READ_FAILED: u8 = u8::MAX;
 /// How often a call that the node refuses is tried before its rules are `Unknown`.
 pub(super) const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
+/// What is not looked at when nobody tells which transactions were reverted. No watch has a name like it.
+pub const STOPPED_CALLS: &str = "calls that hooks stopped";
 /// Witnesses taken from the events of one block, per rule. A block that names more is an attack on the keeper's time; the
 /// rest is counted in the log, and the rule is `Unknown` for the block.
 const NEW_WITNESSES: usize = 512;
@@ -118,7 +120,7 @@ pub(crate) struct Fetched {
     logs: Logs,
     sightings: Sightings,
     levels: Option<Vec<ScopeReading>>,
-    stopped: Vec<StoppedCall>,
+    stopped: Result<Vec<StoppedCall>, Unwatched>,
     begun: Begun,
     settled: Vec<RuleVerdict>,
 }
@@ -236,6 +238,11 @@ impl Reader {
         } = fetched;
         let mut verdicts = self.finish(block, &self.settled.part(known).0, begun).await?;
         verdicts.extend(settled);
+        let mut sightings = sightings;
+        let stopped = stopped.unwrap_or_else(|unwatched| {
+            sightings.unwatched.push(unwatched);
+            Vec::new()
+        });
         let mut reading = BlockReading {
             scopes: levels,
             stopped,
@@ -285,15 +292,17 @@ impl Reader {
         Ok(reading)
     }
 
-    /// The hook has held whatever comes of this: a node that does not tell must not keep the block waiting.
-    async fn stopped(&self, block: &BlockRef) -> Vec<StoppedCall> {
-        match self.hooks.stopped(&self.rpc, self.guard, block).await {
-            Ok(stopped) => stopped,
-            Err(error) => {
-                tracing::warn!(block = block.number, %error, "calls that the hooks stopped could not be looked for");
-                Vec::new()
+    /// The hook has held whatever comes of this: a node that does not tell must not keep the block waiting. That nobody has looked is told
+    /// all the same.
+    async fn stopped(&self, block: &BlockRef) -> Result<Vec<StoppedCall>, Unwatched> {
+        let looked = self.hooks.stopped(&self.rpc, self.guard, block).await;
+        looked.map_err(|error| {
+            tracing::warn!(block = block.number, %error, "calls that the hooks stopped could not be looked for");
+            Unwatched {
+                watch: STOPPED_CALLS.to_owned(),
+                reason: error.to_string(),
             }
-        }
+        })
     }
 
     fn event_rules(&self) -> impl Iterator<Item = u16> {
