@@ -1,17 +1,14 @@
 //! A keeper that is killed: nothing decided is lost, nothing is done twice.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::record::{IncidentState, Outcome, Store};
+use cordon_keeper::record::{IncidentState, Outcome};
 use cordon_node::NodeConfig;
-use cordon_testkit::{Dice, Inbox};
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::process::{Process, config_with_pager, nothing_missing_nothing_twice, pager, pages, watching};
+use crate::process::{Process, watching};
 use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,84 +111,6 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     .await;
     assert_eq!(world.nonce(KEEPER).await, 1);
     assert_eq!(store.incidents().await.unwrap()[0].state, IncidentState::Contained);
-}
-
-/// Kills that are survived, in all: a few where every change is tested, as many as `CORDON_KILLS` says on demand.
-fn kills() -> usize {
-    std::env::var("CORDON_KILLS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(10)
-}
-
-/// A world with a keeper as a process of its own, that tells a pager.
-struct Scene {
-    world: World,
-    inbox: Inbox,
-    config: PathBuf,
-    store: Store,
-}
-
-impl Scene {
-    async fn new() -> Self {
-        let world = World::new(&GAUGE_RULE).await;
-        let inbox = Inbox::start().await.unwrap();
-        let config = config_with_pager(&world, "\"cordon.db\"");
-        let store = world.store().await;
-        Self {
-            world,
-            inbox,
-            config,
-            store,
-        }
-    }
-
-    fn start(&self) -> Process {
-        let [address, secret] = pager(&self.inbox);
-        let variables = [(address.0, address.1.as_str()), (secret.0, secret.1.as_str())];
-        Process::with(&self.config, KEEPER, &variables)
-    }
-
-    /// Lets a keeper that nobody disturbs end what was begun.
-    async fn end(&self) {
-        let _process = self.start();
-        until("it is contained", || async {
-            self.world.level(1).await == ICordonGuard::Level::ReduceOnly
-        })
-        .await;
-        until("everything decided is ended", || async {
-            !self.store.intents().await.unwrap().is_empty() && self.store.open_intents().await.unwrap().is_empty()
-        })
-        .await;
-        until("people are told", || async { pages(&self.inbox) == 1 }).await;
-        let height = self.world.height().await;
-        watching(&self.world, &self.store).await;
-        self.world.reach(height + 2).await;
-        nothing_missing_nothing_twice(&self.world, &self.store, &self.inbox).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_keeper_that_is_killed_at_random_instants_contains_and_tells_once() {
-    const PER_INCIDENT: usize = 10;
-    let mut dice = Dice::from_environment("instants of the kills");
-    for round in 0..kills().div_ceil(PER_INCIDENT) {
-        let scene = Scene::new().await;
-        let mut process = scene.start();
-        watching(&scene.world, &scene.store).await;
-        scene.world.set(GAUGE, 5_000).await;
-        let mut pauses = Vec::new();
-        for _ in 0..PER_INCIDENT {
-            let pause = dice.between(0, 900);
-            pauses.push(pause);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            process.kill();
-            process = scene.start();
-        }
-        println!("round {round}: killed after {pauses:?} ms");
-        drop(process);
-        scene.end().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
