@@ -2,7 +2,8 @@
 pragma solidity ^0.8.24;
 
 import { GuardBound } from "../../src/adapters/GuardBound.sol";
-import { Frozen, IProxyAdmin, ProxyFreezer } from "../../src/adapters/ProxyFreezer.sol";
+import { Freezer, Frozen } from "../../src/adapters/Freezer.sol";
+import { IProxyAdmin, ProxyFreezer } from "../../src/adapters/ProxyFreezer.sol";
 import { GuardStandIn, Real } from "./Real.sol";
 
 contract Counter {
@@ -80,9 +81,9 @@ contract ProxyFreezerTest is Real {
     function test_attack_a_stolen_guard_puts_no_code_of_its_own_there() public {
         freezer.upgrade(address(code), "");
         vm.startPrank(guard);
-        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.NotOwner.selector, guard));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.NotOwner.selector, guard));
         freezer.upgrade(address(this), "");
-        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.NotOwner.selector, guard));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.NotOwner.selector, guard));
         freezer.handBack(guard);
         vm.expectRevert();
         admin.upgradeAndCall(address(proxy), address(this), "");
@@ -98,7 +99,7 @@ contract ProxyFreezerTest is Real {
         freezer.upgrade(mended, "");
         ok(_behind() == mended, "mended at once");
         vm.prank(guard);
-        vm.expectRevert(ProxyFreezer.NotFrozen.selector);
+        vm.expectRevert(Freezer.NotFrozen.selector);
         freezer.thaw();
         vm.warp(block.timestamp + 7 days);
         vm.startPrank(guard);
@@ -117,11 +118,11 @@ contract ProxyFreezerTest is Real {
         uint256 until = block.timestamp + 7 days;
         // What anybody's `retryContainment` makes the guard do.
         vm.prank(guard);
-        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.JustMended.selector, until));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.JustMended.selector, until));
         freezer.freeze();
         vm.warp(until - 1);
         vm.prank(guard);
-        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.JustMended.selector, until));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.JustMended.selector, until));
         freezer.freeze();
         ok(_behind() == mended, "mended it stays");
         vm.warp(until);
@@ -140,9 +141,9 @@ contract ProxyFreezerTest is Real {
 
     function test_nothing_is_frozen_that_could_not_be_thawed() public {
         vm.prank(guard);
-        vm.expectRevert(ProxyFreezer.ImplementationUnknown.selector);
+        vm.expectRevert(Freezer.ImplementationUnknown.selector);
         freezer.freeze();
-        vm.expectRevert(abi.encodeWithSelector(ProxyFreezer.NotAnImplementation.selector, address(0x12)));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.NotAnImplementation.selector, address(0x12)));
         freezer.upgrade(address(0x12), "");
     }
 

@@ -34,8 +34,8 @@ contract Parameters {
     }
 }
 
-/// Against the published TimelockController of OpenZeppelin 5.4.0.
-contract TimelockGateTest is Real {
+/// Against a published TimelockController.
+abstract contract TimelockGating is Real {
     bytes32 private constant CANCELLER = keccak256("CANCELLER_ROLE");
     uint8 private constant SCOPE = 2;
     uint256 private constant DELAY = 2 days;
@@ -48,6 +48,9 @@ contract TimelockGateTest is Real {
     GuardStandIn private guard;
     Parameters private parameters;
 
+    /// Folder of the package's artifacts.
+    function _package() internal pure virtual returns (string memory);
+
     function setUp() public {
         vm.warp(1_700_000_000);
         parameters = new Parameters();
@@ -56,7 +59,7 @@ contract TimelockGateTest is Real {
         proposers[0] = address(this);
         // The gate's address is needed for the timelock's roles, and the timelock's for the gate: the set-up's admin grants them.
         bytes memory arguments = abi.encode(DELAY, proposers, new address[](0), address(this));
-        timelock = IController(real(string.concat(OZ, "TimelockController.json"), arguments));
+        timelock = IController(real(string.concat(_package(), "TimelockController.json"), arguments));
         files.deal(address(timelock), 100 ether);
         TimelockGate.Everyday[] memory everyday = new TimelockGate.Everyday[](1);
         everyday[0] = TimelockGate.Everyday(address(parameters), Parameters.setFee.selector);
@@ -278,5 +281,19 @@ contract TimelockGateTest is Real {
         eq(parameters.fee(), 30, "fee");
         vm.expectPartialRevert(TimelockGate.BadPatience.selector);
         new TimelockGate(address(this), timelock, SCOPE, COUNCIL, 7 days, new TimelockGate.Everyday[](0));
+    }
+}
+
+/// Of OpenZeppelin 5.4.0.
+contract TimelockGateTest is TimelockGating {
+    function _package() internal pure override returns (string memory) {
+        return OZ;
+    }
+}
+
+/// Of OpenZeppelin 4.9.6.
+contract TimelockGate4Test is TimelockGating {
+    function _package() internal pure override returns (string memory) {
+        return OZ4;
     }
 }
