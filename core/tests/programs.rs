@@ -11,19 +11,30 @@ mod common;
 
 use alloy_primitives::{Address, B256, U256, U512, keccak256};
 use common::{World, rule};
-use cordon_core::rule::program::{HEADER, MAX_READS, MAX_STACK};
+use cordon_core::baseline::SPEC_BYTES;
+use cordon_core::rule::program::{HEADER, MAX_GAS, MAX_LEN, MAX_READS, MAX_STACK, OPERATOR_GAS, READ_GAS};
 use cordon_core::rule::{
     DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Value, Verdict, compile, evaluate, evaluate_value,
 };
 use proptest::prelude::*;
 
-/// Answers every read with words that depend on the seed, some of them wrong or missing.
+/// Answers every read with words that depend on the seed, some of them wrong or missing, and counts what is asked of it.
+#[derive(Default)]
 struct Noise {
     seed: u64,
     reads: usize,
+    /// Gas that calls may use.
+    gas: u64,
 }
 
 impl Noise {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
     fn word(&mut self) -> B256 {
         self.reads += 1;
         let hash = keccak256([self.seed.to_be_bytes(), (self.reads as u64).to_be_bytes()].concat());
@@ -37,7 +48,8 @@ impl Noise {
 }
 
 impl Reader for Noise {
-    fn call(&mut self, _: Address, _: &[u8], _: u64, _: u16) -> Result<B256, ReadError> {
+    fn call(&mut self, _: Address, _: &[u8], gas: u64, _: u16) -> Result<B256, ReadError> {
+        self.gas += gas;
         let word = self.word();
         if word[31] == 7 {
             Err(ReadError::Reverted)
@@ -70,6 +82,42 @@ const SOURCES: [&str; 8] = [
     "usdc(vault.asset()).decimals() == 6 || now > 5 days && entry(vault.asset()) == vault.asset()",
 ];
 
+/// Operators of a code, by the lengths of their operands in the table of `docs/rules.md`: no code of the crate's own.
+fn operators(mut code: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Some((operator, rest)) = code.split_first() {
+        let operands = match operator {
+            0x01..=0x20 => usize::from(*operator),
+            0x21 => 20,
+            0x22 => 32,
+            0x25 | 0x26 | 0x46 | 0x48 | 0x49 => 2,
+            0x28 | 0x29 => 1,
+            0x50 => 9 + usize::from(rest[8]),
+            0x57 if rest[16] == 0 => 17,
+            0x57 => 17 + SPEC_BYTES,
+            _ => 0,
+        };
+        code = &rest[operands..];
+        count += 1;
+    }
+    count
+}
+
+/// Whatever was read, and were every operator carried out (jumps go forward, so none is twice), the program has said that it would need as
+/// much gas, and less than the most that a program may need.
+fn assert_within_bound(program: &Program<'_>, reader: &Noise) {
+    let operators = operators(program.code());
+    let reads = u64::try_from(reader.reads).unwrap();
+    let needed = reader.gas + reads * u64::from(READ_GAS) + operators * u64::from(OPERATOR_GAS);
+    let stated = program.gas();
+    assert!(
+        needed <= u64::from(stated),
+        "{needed} gas, {stated} stated: {:x?}",
+        program.bytes()
+    );
+    assert!(stated <= MAX_GAS && program.bytes().len() <= MAX_LEN);
+}
+
 /// Evaluates whatever bytes these are and checks what always holds.
 fn check_total(bytes: &[u8], seed: u64) {
     let entries = [Value::Int(Int::from(5)), Value::Word(B256::with_last_byte(9))];
@@ -77,13 +125,14 @@ fn check_total(bytes: &[u8], seed: u64) {
         params: &[B256::with_last_byte(1), B256::ZERO],
         entries: &entries,
     };
-    let mut reader = Noise { seed, reads: 0 };
+    let mut reader = Noise::new(seed);
     let evaluation = evaluate(&Program::assume_valid(bytes), &inputs, &mut reader);
     assert_eq!(evaluation.reason == 0, evaluation.verdict != Verdict::Unknown);
     if let Ok(program) = Program::decode(bytes) {
         assert!(program.stack() as usize <= MAX_STACK && program.reads() <= MAX_READS);
         assert!(reader.reads <= usize::from(program.reads()));
-        let value = evaluate_value(&program, &inputs, &mut Noise { seed, reads: 0 });
+        assert_within_bound(&program, &reader);
+        let value = evaluate_value(&program, &inputs, &mut Noise::new(seed));
         assert_ne!(value, Err(Unknown::BadProgram), "a decoded program is valid to the end");
         if let Ok(value) = value {
             assert_eq!(Some(value.kind()), program.result());
@@ -125,6 +174,14 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = to;
         check_total(&bytes, seed);
+    }
+
+    #[test]
+    fn a_compiled_rule_keeps_to_the_gas_it_states(which in 0..SOURCES.len(), expr in condition(), seed: u64) {
+        check_total(&rule(SOURCES[which]).program, seed);
+        if let Ok(compiled) = compile(&expr.text(), &[], &[], &World) {
+            check_total(&compiled.program, seed);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rule language: text, encoded rules, rulebooks.
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use cordon_core::rule::program::{MAX_READS, MAX_STACK};
+use cordon_core::rule::program::{MAX_GAS, MAX_READS, MAX_STACK, OPERATOR_GAS, READ_GAS};
 use cordon_core::rule::{
     FunctionSig, Inputs, Int, Program, ReadError, Reader, SymbolError, Symbols, Type, Value, Verdict, compile, evaluate,
 };
@@ -36,13 +36,19 @@ fn program(bytes: &[u8]) {
         entries: &entries,
     };
     let seed = keccak256(bytes);
-    let mut reader = Noise { seed, reads: 0 };
+    let mut reader = Noise { seed, reads: 0, gas: 0 };
     let evaluation = evaluate(&Program::assume_valid(bytes), &inputs, &mut reader);
     assert_eq!(evaluation.reason == 0, evaluation.verdict != Verdict::Unknown);
     let Ok(decoded) = Program::decode(bytes) else { return };
     assert!(usize::from(decoded.stack()) <= MAX_STACK && decoded.reads() <= MAX_READS);
     assert!(reader.reads <= u32::from(decoded.reads()), "more reads than it says");
-    let again = evaluate(&decoded, &inputs, &mut Noise { seed, reads: 0 });
+    // An operator has a byte at least, of which none is carried out twice: the stated gas covers the reads and one operator.
+    let needed = reader.gas + u64::from(reader.reads) * u64::from(READ_GAS) + u64::from(OPERATOR_GAS);
+    assert!(
+        needed <= u64::from(decoded.gas()) && decoded.gas() <= MAX_GAS,
+        "more gas than it says"
+    );
+    let again = evaluate(&decoded, &inputs, &mut Noise { seed, reads: 0, gas: 0 });
     assert_eq!(again, evaluation, "the same rule over the same chain");
 }
 
@@ -50,6 +56,8 @@ fn program(bytes: &[u8]) {
 struct Noise {
     seed: B256,
     reads: u32,
+    /// Gas that calls may use.
+    gas: u64,
 }
 
 impl Noise {
@@ -66,7 +74,8 @@ impl Noise {
 }
 
 impl Reader for Noise {
-    fn call(&mut self, _: Address, _: &[u8], _: u64, _: u16) -> Result<B256, ReadError> {
+    fn call(&mut self, _: Address, _: &[u8], gas: u64, _: u16) -> Result<B256, ReadError> {
+        self.gas += gas;
         let word = self.word();
         if word[31] == 7 {
             Err(ReadError::Reverted)
