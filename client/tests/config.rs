@@ -284,3 +284,17 @@ fn a_rule_that_nobody_has_values_for_is_warned_of() {
         "{error}"
     );
 }
+
+#[test]
+fn a_rule_that_checks_repayment_is_told_that_it_refuses_none() {
+    let hooked = |more: &str| {
+        let rule = "[[invariant]]\nid = \"late\"\nscope = \"market\"\nrule = \"usdc.totalSupply() > 0\"\n";
+        let text = format!("{FULL}\n{rule}{more}\n");
+        let warnings = parse(&text).unwrap().warnings.into_iter();
+        warnings.filter(|held| held.message.contains("refuses `Repay`")).count()
+    };
+    assert_eq!(hooked("check = [\"Withdraw\", \"Repay\"]"), 1);
+    assert_eq!(hooked("check = [\"Repay\"]\nin_call = \"revert\""), 1);
+    assert_eq!(hooked("check = [\"Withdraw\", \"Repay\"]\nin_call = \"shadow\""), 0);
+    assert_eq!(hooked("check = [\"Withdraw\"]"), 0);
+}

@@ -277,7 +277,8 @@ impl<H: Host> Guard<H> {
             Verdict::Unknown => Err(refusal!(RuleUnknown, index, evaluation.reason)),
             Verdict::Breached
                 if rule.shadow
-                    || is_repayment_in_a_bad_state(rule, action)
+                    // Repayment never closes, whoever keeps bad what a rule of whichever class looks at.
+                    || action == Action::Repay
                     || self.is_governed_by_level(index, rule, action, epoch) =>
             {
                 let mut state = self.rule_state(epoch, index);
@@ -315,12 +316,6 @@ impl<H: Host> Guard<H> {
         };
         matches!(state.raise(now, &again), Err(ScopeError::CeilingReached { .. }))
     }
-}
-
-/// Repayment never closes: a state that is bad, for as long as somebody keeps it so, must not refuse it. What a hook rule sees is this
-/// call's own doing, and may be refused.
-fn is_repayment_in_a_bad_state(rule: &RuleRecord, action: Action) -> bool {
-    action == Action::Repay && rule.class == Class::State
 }
 
 /// The error of a rule that is breached.

@@ -157,13 +157,35 @@ fn a_state_that_stays_bad_does_not_shut_repayment() {
     assert_ne!(repaying, B256::ZERO, "the rule is checked");
     world.as_(VAULT).exit(repaying).unwrap();
     assert_eq!(world.guard.shadow_breaches(rules::PRICE), 1, "and counted");
-    // A hook rule is about what this very call has done.
-    let repaying = world
+}
+
+/// One `entry()` makes a rule a hook rule, also when all else that it says is about a state that somebody keeps bad.
+#[test]
+fn a_hook_rule_on_a_bad_state_does_not_shut_repayment() {
+    let mut world = World::new();
+    let mut book = common::book();
+    book.rules[usize::from(rules::STEADY)].program =
+        common::compiled("entry(feed.value()) >= 0 && feed.value() <= 100").program;
+    world.adopt(&book);
+    for (price, expected) in [(101, 1), (110, 2)] {
+        // Bad before the call, and bad by the call's own doing.
+        world.price.set(Some(price.min(101)));
+        let repaying = world
+            .as_(VAULT)
+            .enter([2, 0, 0], REPAY, &Address::ZERO, B256::ZERO)
+            .unwrap();
+        world.price.set(Some(price));
+        world.as_(VAULT).exit(repaying).unwrap();
+        assert_eq!(world.events::<Abi::ShadowBreach>()[0].rule, rules::STEADY);
+        assert_eq!(world.guard.shadow_breaches(rules::STEADY), expected, "counted");
+        world.pass(1);
+    }
+    // The others are refused, as before.
+    let ticket = world
         .as_(VAULT)
-        .enter([2, 0, 0], REPAY, &Address::ZERO, B256::ZERO)
+        .enter([2, 0, 0], DEPOSIT, &Address::ZERO, B256::ZERO)
         .unwrap();
-    world.price.set(Some(110));
-    world.as_refused::<Abi::RuleBreached, _>(VAULT, |guard| guard.exit(repaying));
+    world.as_refused::<Abi::RuleBreached, _>(VAULT, |guard| guard.exit(ticket));
 }
 
 #[test]

@@ -131,7 +131,8 @@ abstract contract Guarded {
         if (_isMistake(why) && mayFail) _handOn();
     }
 
-    /// Errors by which the guard says no. Any other failure says that something is wrong with the guard, not the call.
+    /// Errors by which the guard says no; never to a repayment, which no level closes and no rule refuses. Any other failure says that
+    /// something is wrong with the guard, not the call.
     function _isRefusal(bytes4 selector) private pure returns (bool) {
         return selector == ICordonGuard.ActionClosed.selector || selector == ICordonGuard.RuleBreached.selector
             || selector == ICordonGuard.RuleUnknown.selector || selector == ICordonGuard.OutOfGasFloor.selector;

@@ -162,7 +162,8 @@ interface ICordonGuard {
         external
         returns (uint256 ticket);
 
-    /// Called by the same contract when it has acted. Reverts when a rule hooked to the action is breached.
+    /// Called by the same contract when it has acted. Reverts when a rule hooked to the action is breached, but for Repay: such a breach is
+    /// counted, and the repayment passes.
     function exit(uint256 ticket) external;
 
     /// Whether `enter` would pass for these scopes and this action now, rules aside.
@@ -307,7 +308,7 @@ interface ICordonGuard {
     function governor() external view returns (address current, address proposed, uint32 delay, bool isSealed);
     function lastHeartbeat() external view returns (uint64);
 
-    /// How often a hook found the rule breached and let the call pass: a rule in shadow, or one whose level governs in its stead.
+    /// How often a hook found the rule breached and let the call pass: a rule in shadow, one whose level governs in its stead, a repayment.
     function shadowBreaches(uint16 rule) external view returns (uint64);
 
     /// ERC-165: `type(ICordonGuard).interfaceId`, and the one of this function.

@@ -253,6 +253,41 @@ async fn acts(world: &World, action: Action) -> Result<(), Vec<u8>> {
     }
 }
 
+/// What the market's rules look at, hooked to Repay: as a state rule, and as a hook rule, which one `entry` makes of it.
+const REPAID: &str = r#"
+[[invariant]]
+id = "gauge-low"
+scope = "more"
+rule = "gauge.value() <= 100"
+check = ["Repay", "Withdraw"]
+[[invariant]]
+id = "gauge-low-after"
+scope = "more"
+rule = "entry(gauge.value()) >= 0 && gauge.value() <= 100"
+check = ["Repay", "Withdraw"]
+"#;
+
+/// T26: somebody keeps a state bad that rules of either class look at after a repayment, so that borrowers are liquidated.
+#[tokio::test(flavor = "multi_thread")]
+async fn t26_no_rule_of_a_hook_shuts_repayment() {
+    let world = World::with(REPAID).await;
+    world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
+    world.set(world.gauge, 101).await;
+    for (action, passes) in [(Action::Withdraw, false), (Action::Repay, true)] {
+        let guarded = vec![world.enter(3, action), world.exit(3, action).await];
+        let receipt = world.run(guarded).await;
+        assert_eq!(receipt.status(), passes, "{action:?}");
+        let counted = events::<ICordonGuard::ShadowBreach>(&receipt);
+        let rules: Vec<_> = counted.iter().map(|breach| breach.rule).collect();
+        assert_eq!(rules, if passes { vec![4, 5] } else { vec![] });
+    }
+    for rule in [4, 5] {
+        let call = ICordonGuard::shadowBreachesCall { rule };
+        assert_eq!(world.ask(ANYONE, call).await.unwrap(), 1);
+    }
+    world.node.stop().await.unwrap();
+}
+
 /// T36: the guard's program expires. New risk is refused; repayment and settlement go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn t36_an_expired_guard_lets_debts_be_settled_and_nothing_else() {

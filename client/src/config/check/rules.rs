@@ -50,6 +50,7 @@ impl Checker {
         let scope = self.scope(&raw.scope, scopes);
         let check = self.actions(&raw.check);
         let shadow = self.in_call(raw);
+        self.hooked_to_repayment(raw, shadow);
         let level = raw.level.as_ref().and_then(|text| self.level(text));
         let duration = self.trip_duration(raw);
         let severity = match &raw.severity {
@@ -139,6 +140,21 @@ impl Checker {
         }
         self.choice(text, "value of `in_call`", &[("revert", false), ("shadow", true)])
             .unwrap_or_default()
+    }
+
+    /// No rule refuses a repayment: whoever reads that one checks it must not rely on that.
+    fn hooked_to_repayment(&mut self, raw: &RawInvariant, shadow: bool) {
+        let Some(text) = raw.check.iter().find(|text| text.get_ref() == "Repay") else {
+            return;
+        };
+        if !shadow {
+            let help = "leave `Repay` out of `check`, or count breaches only: in_call = \"shadow\"; what a repayment must not do is for the function itself to refuse";
+            self.warn(
+                text.span(),
+                "no rule refuses `Repay`: a breach is counted, and the repayment passes",
+                help.to_owned(),
+            );
+        }
     }
 
     /// Whether the keeper alone has the rule; what only a guard can do with one is refused then.

@@ -12,7 +12,7 @@
 use alloy_primitives::{keccak256, Address, B256, U256};
 use alloy_sol_types::{SolCall, SolError, SolEvent};
 use cordon_core::{
-    rule::{compile, Class, FunctionSig, Param, SymbolError, Symbols, Type},
+    rule::{compile, Class, Compiled, FunctionSig, Param, SymbolError, Symbols, Type},
     rulebook::{Containment, Rule, Rulebook, Scope, ScopeKind, Undo},
     Action, ActionSet, Level,
 };
@@ -127,8 +127,13 @@ fn rule(source: &str, params: &[Param], scope: u8, level: Level) -> Rule {
     }
 }
 
+/// A rule's text without parameters, compiled.
+pub fn compiled(source: &str) -> Compiled {
+    compile(source, &[], &[], &Names).unwrap()
+}
+
 fn condition(source: &str) -> Vec<u8> {
-    compile(source, &[], &[], &Names).unwrap().program
+    compiled(source).program
 }
 
 fn call(name: &str, flag: bool) -> Vec<u8> {
