@@ -3,10 +3,10 @@
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
-use cordon_core::Level;
 use cordon_core::anchor::{self, Stage};
 use cordon_core::rule::{Class, Int, Unknown, Verdict};
 use cordon_core::stream::Stored;
+use cordon_core::{Level, Matrix};
 
 use crate::build::PROGRAMS;
 use crate::chain::{ChainError, explain, explain_call};
@@ -33,6 +33,8 @@ pub struct GuardStatus {
     pub governor_delay: u32,
     /// Whether set-up has ended.
     pub is_sealed: bool,
+    /// What its levels close; `None` when that is no matrix of this version.
+    pub matrix: Option<Matrix>,
     /// Account of the rulebook; zero when none.
     pub rulebook: Address,
     /// Its code hash.
@@ -150,6 +152,12 @@ pub async fn status<P: Provider>(
         .call()
         .await
         .map_err(failed("reading the guard's governor"))?;
+    let closes = contract
+        .closes()
+        .block(at)
+        .call()
+        .await
+        .map_err(failed("reading what the guard's levels close"))?;
     let accounts = contract
         .programs()
         .block(at)
@@ -226,6 +234,7 @@ pub async fn status<P: Provider>(
         proposed_governor: governor.proposed,
         governor_delay: governor.delay,
         is_sealed: governor.isSealed,
+        matrix: Matrix::new(closes),
         rulebook: book.book,
         rulebook_hash: book.codeHash,
         last_heartbeat,

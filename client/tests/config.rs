@@ -24,6 +24,25 @@ fn complaint(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn what_a_level_closes_besides_every_stricter_one_does() {
+    let stricter = "governor_delay = \"2 days\"\n[guard.stricter]\nThrottled = [\"Liquidate\"]\nGrace = [\"Deposit\", \"Increase\"]";
+    let config = parse(&FULL.replacen("governor_delay = \"2 days\"", stricter, 1)).unwrap();
+    let told: Vec<_> = config.guard.matrix.beyond_default().collect();
+    let liquidate = ActionSet::EMPTY.with(Action::Liquidate);
+    assert_eq!(
+        told,
+        [
+            (Level::Throttled, liquidate),
+            (Level::ReduceOnly, liquidate),
+            (Level::Grace, ActionSet::EMPTY.with(Action::Deposit))
+        ]
+    );
+    // Grace closes Increase by default.
+    assert_eq!(config.warnings.len(), 1);
+    assert_eq!(config.warnings[0].message, "Grace closes Increase anyway");
+}
+
+#[test]
 fn the_full_example_is_read() {
     let config = parse(FULL).unwrap();
     assert!(config.warnings.is_empty());

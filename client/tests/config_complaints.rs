@@ -75,6 +75,31 @@ const WRONG: &[(&str, &str, &str)] = &[
         "governor_delay = \"2 dyas\"",
     ),
     (
+        "matrix_closes_repayment",
+        "governor_delay = \"2 days\"",
+        "stricter = { Halted = [\"Repay\"] }",
+    ),
+    (
+        "matrix_closes_an_exit",
+        "governor_delay = \"2 days\"",
+        "stricter = { Throttled = [\"Increase\", \"Withdraw\"] }",
+    ),
+    (
+        "matrix_of_normal",
+        "governor_delay = \"2 days\"",
+        "stricter = { Normal = [\"Deposit\"] }",
+    ),
+    (
+        "matrix_of_an_unknown_level",
+        "governor_delay = \"2 days\"",
+        "stricter = { Throtled = [\"Deposit\"] }",
+    ),
+    (
+        "matrix_with_an_unknown_action",
+        "governor_delay = \"2 days\"",
+        "stricter = { Grace = [\"Deposti\"] }",
+    ),
+    (
         "short_delay",
         "governor_delay = \"2 days\"",
         "governor_delay = \"59 minutes\"",

@@ -1,6 +1,7 @@
 //! Levels of containment and what each permits.
 
 use crate::action::{Action, ActionSet};
+use crate::matrix::Matrix;
 
 /// How much is closed in a scope. The numbers are those of `ICordonGuard.Level`; strictness is [`Level::rank`], because
 /// `Grace` follows containment and is looser than `Throttled`.
@@ -90,7 +91,8 @@ impl Level {
         }
     }
 
-    /// Actions that this level refuses outright (deferred ones included). `Loosen` is not among them: it is announced.
+    /// Actions that this level refuses outright (deferred ones included) by the default matrix, which a protocol's own ([`Matrix`]) may
+    /// exceed. `Loosen` is not among them: it is announced.
     #[must_use]
     pub const fn closes(self) -> ActionSet {
         match self {
@@ -109,12 +111,6 @@ impl Level {
                 .with(Action::Liquidate),
             Level::Grace => ActionSet::EMPTY.with(Action::Increase).with(Action::Liquidate),
         }
-    }
-
-    /// Whether the action is refused outright at this level. The cheap form of [`permission`] for the hot path.
-    #[must_use]
-    pub const fn is_closed(self, action: Action) -> bool {
-        self.closes().contains(action)
     }
 }
 
@@ -144,23 +140,10 @@ impl Permission {
     }
 }
 
-/// What `level` grants to `action`: the matrix of the design, which is also in `docs/rules.md`.
+/// What `level` grants to `action` by the default matrix: that of the design, which is also in `docs/rules.md`.
 #[must_use]
 pub const fn permission(level: Level, action: Action) -> Permission {
-    if level.is_closed(action) {
-        return if matches!(action, Action::Settle) {
-            Permission::Deferred
-        } else {
-            Permission::Closed
-        };
-    }
-    match (level, action) {
-        (Level::Normal, Action::Withdraw) => Permission::Limited,
-        (_, Action::Withdraw) | (Level::Throttled | Level::Grace, Action::Trade) => Permission::Quartered,
-        (Level::Normal, Action::Loosen) => Permission::Open,
-        (_, Action::Loosen) => Permission::Announced,
-        _ => Permission::Open,
-    }
+    Matrix::DEFAULT.permission(level, action)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod level;
 pub mod limiter;
 pub mod math;
+pub mod matrix;
 pub mod quarantine;
 pub mod rule;
 pub mod rulebook;
@@ -26,3 +27,4 @@ pub mod stream;
 
 pub use action::{Action, ActionSet, Flow};
 pub use level::{Level, Permission};
+pub use matrix::Matrix;

@@ -4,7 +4,7 @@ use clap::Parser;
 use cordon_client::config::format_duration;
 use cordon_client::status::{GuardStatus, RuleState, ScopeState, StreamState};
 use cordon_client::{CompiledConfig, chain, status};
-use cordon_client::{HEARTBEAT_MAX_AGE, Int, Level, Stored, Verdict};
+use cordon_client::{HEARTBEAT_MAX_AGE, Int, Level, Matrix, Stored, Verdict};
 
 use super::{ConfigArgs, deployed};
 use crate::style::Style;
@@ -48,6 +48,7 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
             status.proposed_governor
         );
     }
+    print_matrix(status.matrix, style);
     let same = match status.rulebook_hash == compiled.code_hash() {
         true => style.green("as configured"),
         false => style.red("not the configured one"),
@@ -85,6 +86,18 @@ fn print(status: &GuardStatus, compiled: &CompiledConfig) {
     println!("{}", style.bold("scopes"));
     for scope in &status.scopes {
         print_scope(scope, status.timestamp, compiled, style);
+    }
+}
+
+/// What its levels close beyond the default, if anything.
+fn print_matrix(matrix: Option<Matrix>, style: Style) {
+    let Some(matrix) = matrix else {
+        println!("levels    {}", style.red("close what this version does not know"));
+        return;
+    };
+    for (level, actions) in matrix.beyond_default() {
+        let names: Vec<_> = actions.iter().map(|action| action.name()).collect();
+        println!("levels    {} closes {} too", level.name(), names.join(", "));
     }
 }
 

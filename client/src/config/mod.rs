@@ -29,6 +29,7 @@ use alloy::dyn_abi::DynSolType;
 use alloy::primitives::{Address, B256};
 use cordon_core::action::ActionSet;
 use cordon_core::level::Level;
+use cordon_core::matrix::Matrix;
 use cordon_core::rule::Type;
 use cordon_core::rulebook::Order;
 use toml::Spanned;
@@ -103,6 +104,8 @@ pub struct GuardConfig {
     pub seals: Vec<Address>,
     /// Seconds between the governor's announcement of a loosening call and that call.
     pub governor_delay: u32,
+    /// What the levels close: the default, and what `[guard.stricter]` adds.
+    pub matrix: Matrix,
     /// Most gas that a caller gives to one hook call (`_guardGas` in `Guarded.sol`).
     pub hook_gas: u64,
 }

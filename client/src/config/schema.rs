@@ -75,6 +75,8 @@ pub(super) struct RawGuard {
     #[serde(default)]
     pub(super) seals: Vec<Text>,
     pub(super) governor_delay: Option<Text>,
+    #[serde(default)]
+    pub(super) stricter: BTreeMap<Text, Vec<Text>>,
     pub(super) hook_gas: Option<u64>,
 }
 

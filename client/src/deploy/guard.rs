@@ -5,6 +5,7 @@ use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
+use cordon_core::Matrix;
 use cordon_core::rulebook::init_code;
 
 use super::DeployError;
@@ -97,6 +98,7 @@ pub async fn deploy_guard<P: Provider>(
     let mut changes = Governor::new(provider, from, guard);
     changes.announces = options.announces;
     changes.ensure_roles(&config.guard).await?;
+    changes.ensure_matrix(config.guard.matrix).await?;
     let rulebook = changes.ensure_rulebook(compiled).await?;
     let proposed_governor = changes.ensure_governor(governor).await?;
     let announced = changes.announced;
@@ -222,6 +224,20 @@ impl<P: Provider> Governor<'_, P> {
         self.govern(&format!("adopting the rulebook {book}"), adopt.abi_encode())
             .await?;
         Ok(book)
+    }
+
+    /// Makes the levels close what is configured.
+    async fn ensure_matrix(&mut self, matrix: Matrix) -> Result<(), DeployError> {
+        let closes = ICordonGuard::new(self.guard, self.provider)
+            .closes()
+            .call()
+            .await
+            .map_err(|e| explain_call("reading what the guard's levels close", e))?;
+        if closes == matrix.bits() {
+            return Ok(());
+        }
+        let call = ICordonGuard::setMatrixCall { closes: matrix.bits() };
+        self.govern("changing what the levels close", call.abi_encode()).await
     }
 
     /// Proposes the configured governor when another account set the guard up. Returns the one that has to accept.

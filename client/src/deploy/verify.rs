@@ -83,6 +83,17 @@ pub async fn verify_guard<P: Provider>(
             state.delay, config.guard.governor_delay
         ));
     }
+    let closes = contract
+        .closes()
+        .call()
+        .await
+        .map_err(|e| explain_call("reading what the guard's levels close", e))?;
+    if closes != config.guard.matrix.bits() {
+        differences.push(format!(
+            "its levels close {closes:#x}, configured is {:#x}",
+            config.guard.matrix.bits()
+        ));
+    }
     for (role, account) in roles(&config.guard) {
         let granted = contract
             .hasRole(role, account)

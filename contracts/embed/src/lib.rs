@@ -20,6 +20,10 @@
 //!
 //! A call for `Halted` comes after it and is undone to `ReduceOnly` (`docs/guard.md`), so that the protocol steps down with the guard.
 //!
+//! What the levels close is the default matrix, for [`enter`], or one that the protocol has chosen as a constant of its own, for
+//! [`enter_under`]: stricter only, for no other [`Matrix`] exists. It is not read from the guard, because that would be a call, and the
+//! guard's own (`setMatrix`) does not count here.
+//!
 //! Rules are the protocol's own conditions, in Rust, handed to [`exit`] as verdicts. Storage is written to the VM's cache, as the SDK
 //! does: it is persisted when the program ends.
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -32,10 +36,10 @@ use alloc::vec::Vec;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolError;
 use cordon_core::{
-    level::{permission, Permission},
+    level::Permission,
     rule::Verdict,
     scope::{CEILING, STEP},
-    Action, Level,
+    Action, Level, Matrix,
 };
 use cordon_host::Host;
 
@@ -127,6 +131,23 @@ pub fn bind<H: Host>(host: &mut H, guard: Address) -> Result<(), Refusal> {
 /// # Errors
 /// [`ActionClosed`], [`BadScope`].
 pub fn enter<H: Host>(host: &H, scopes: [u8; 3], action: Action) -> Result<Guarded, Refusal> {
+    enter_under(host, Matrix::DEFAULT, scopes, action)
+}
+
+/// [`enter`] by a matrix of the protocol's own, made in a constant:
+///
+/// ```
+/// use cordon_core::{Action, Level, Matrix};
+/// const STRICTER: Matrix = match Matrix::DEFAULT.closing(Level::Throttled, Action::Increase) {
+///     Some(matrix) => matrix,
+///     None => Matrix::DEFAULT,
+/// };
+/// assert_ne!(STRICTER, Matrix::DEFAULT);
+/// ```
+///
+/// # Errors
+/// [`ActionClosed`], [`BadScope`].
+pub fn enter_under<H: Host>(host: &H, matrix: Matrix, scopes: [u8; 3], action: Action) -> Result<Guarded, Refusal> {
     let word = host.load(&LEVELS);
     let (mut granted, mut by) = (Permission::Open, (0, Level::Normal));
     let [a, b, c] = scopes;
@@ -140,7 +161,7 @@ pub fn enter<H: Host>(host: &H, scopes: [u8; 3], action: Action) -> Result<Guard
         } else {
             Held::of(&word, scope).level(host.now())
         };
-        let grants = permission(level, action);
+        let grants = matrix.permission(level, action);
         if grants > granted {
             (granted, by) = (grants, (scope, level));
         }

@@ -7,11 +7,11 @@ use cordon_core::{
     level::{permission, Permission},
     rule::Verdict,
     scope::CEILING,
-    Action, Level,
+    Action, Level, Matrix,
 };
 use cordon_embed::{
-    bind, enter, exit, guard, level_of, set_level, ActionClosed, AlreadyBound, BadLevel, BadScope, CeilingReached,
-    NotTheGuard, Refusal, RuleFailed, RuleUndecided, SCOPES,
+    bind, enter, enter_under, exit, guard, level_of, set_level, ActionClosed, AlreadyBound, BadLevel, BadScope,
+    CeilingReached, NotTheGuard, Refusal, RuleFailed, RuleUndecided, SCOPES,
 };
 use cordon_host::{mock::MockHost, Host};
 
@@ -28,6 +28,19 @@ fn bound() -> MockHost {
 
 fn refused<E: SolError, T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> E {
     E::abi_decode(&outcome.unwrap_err().into_data()).unwrap()
+}
+
+#[test]
+fn a_protocol_may_close_more_by_a_matrix_of_its_own() {
+    let matrix = Matrix::DEFAULT.closing(Level::Throttled, Action::Increase).unwrap();
+    let mut host = bound();
+    let _ = enter_under(&host, matrix, [1, 0, 0], Action::Increase).unwrap();
+    set_level(&mut host, 1, Level::Throttled as u8).unwrap();
+    let _ = enter(&host, [1, 0, 0], Action::Increase).unwrap();
+    let closed: ActionClosed = refused(enter_under(&host, matrix, [1, 0, 0], Action::Increase));
+    assert_eq!((closed.scope, closed.level, closed.action), (1, 1, 3));
+    let _ = enter_under(&host, matrix, [1, 0, 0], Action::Repay).unwrap();
+    let _ = enter_under(&host, matrix, [2, 0, 0], Action::Increase).unwrap();
 }
 
 #[test]

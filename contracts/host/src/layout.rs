@@ -390,6 +390,7 @@ mod tests {
         let settings = Settings {
             sealed: true,
             delay: 172_800,
+            closes: 0x0102_0304_0506_0708,
         };
         assert_eq!(Settings::unpack(&settings.pack()), settings);
     }

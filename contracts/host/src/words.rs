@@ -10,16 +10,19 @@ pub struct Settings {
     pub sealed: bool,
     /// Seconds between announcement and execution of what loosens.
     pub delay: u32,
+    /// What the levels close, as `cordon_core::Matrix` has it; 0 is the default.
+    pub closes: u64,
 }
 
 impl Settings {
     /// From its storage word.
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
-        let [.., sealed, a, b, c, d] = word.0;
+        let [.., i, j, k, l, m, n, o, p, sealed, a, b, c, d] = word.0;
         Self {
             sealed: sealed != 0,
             delay: u32::from_be_bytes([a, b, c, d]),
+            closes: u64::from_be_bytes([i, j, k, l, m, n, o, p]),
         }
     }
 
@@ -27,9 +30,10 @@ impl Settings {
     #[must_use]
     pub fn pack(&self) -> B256 {
         let mut word = [0; 32];
-        let [.., sealed, a, b, c, d] = &mut word;
+        let [.., i, j, k, l, m, n, o, p, sealed, a, b, c, d] = &mut word;
         *sealed = u8::from(self.sealed);
         [*a, *b, *c, *d] = self.delay.to_be_bytes();
+        [*i, *j, *k, *l, *m, *n, *o, *p] = self.closes.to_be_bytes();
         B256::new(word)
     }
 }

@@ -14,7 +14,7 @@ use cordon_core::{
     ledger::Ledger,
     rulebook::{self, RulebookError, View},
     scope::ScopeState,
-    Action, Level,
+    Action, Level, Matrix,
 };
 use cordon_host::{
     layout::{self, Current, Settings},
@@ -57,8 +57,10 @@ impl<H: Host> Guard<H> {
         self.store_programs(programs)?;
         self.set_governor(&governor);
         self.set_ledger(&Ledger::default());
-        self.host
-            .store(&layout::SETTINGS, &Settings { sealed: false, delay }.pack());
+        self.set_settings(&Settings {
+            delay,
+            ..Settings::default()
+        });
         let [respond, hooks, recover, admin, contain, inspect] = programs;
         emit!(
             self.host,
@@ -81,17 +83,35 @@ impl<H: Host> Guard<H> {
         self.begin_governor_call()?;
         let settings = self.settings();
         if !settings.sealed {
-            self.host.store(
-                &layout::SETTINGS,
-                &Settings {
-                    sealed: true,
-                    ..settings
-                }
-                .pack(),
-            );
+            self.set_settings(&Settings {
+                sealed: true,
+                ..settings
+            });
             emit!(self.host, Sealed, []);
         }
         Ok(())
+    }
+
+    /// Says what the levels close. More than before at once, anything less when it was announced. Nobody but the governor: with a guardian's
+    /// key a thief would close deposits or liquidations at every level for longer than any containment of his could last.
+    pub fn set_matrix(&mut self, closes: u64) -> Answer<()> {
+        self.begin_governor_call()?;
+        let Some(wanted) = Matrix::new(closes) else {
+            return Err(refusal!(BadMatrix, closes));
+        };
+        if !wanted.is_as_strict_as(self.matrix()) {
+            self.require_announced(&encode!(&ICordonGuard::setMatrixCall::SELECTOR, closes))?;
+        }
+        let closes = wanted.bits();
+        let settings = self.settings();
+        self.set_settings(&Settings { closes, ..settings });
+        emit!(self.host, MatrixChanged, [], closes);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn set_settings(&mut self, settings: &Settings) {
+        self.host.store(&layout::SETTINGS, &settings.pack());
     }
 
     /// Announces the hash of a call.

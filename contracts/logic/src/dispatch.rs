@@ -41,6 +41,7 @@ selectors! {
     PROPOSE_GOVERNOR = proposeGovernorCall,
     ACCEPT_GOVERNOR = acceptGovernorCall,
     ADOPT_RULEBOOK = adoptRulebookCall,
+    SET_MATRIX = setMatrixCall,
     SET_LOGIC = setLogicCall,
     EVALUATE = evaluateCall,
     EVALUATE_MANY = evaluateManyCall,
@@ -56,6 +57,7 @@ selectors! {
     LOGIC = logicCall,
     PROGRAMS = programsCall,
     HALTED_SECONDS = haltedSecondsCall,
+    CLOSES = closesCall,
     REHEARSE = rehearseCall,
     REHEARSE_SET = rehearseSetCall,
     HEALTH = healthCall,
@@ -179,7 +181,7 @@ pub(crate) const fn place_of(selector: u32) -> usize {
         OBSERVE => 1,
         QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | WRITE_OFF => 2,
         INITIALIZE | HEARTBEAT | SEAL | ANNOUNCE | CANCEL_ANNOUNCEMENT | SET_ROLE | PROPOSE_GOVERNOR
-        | ACCEPT_GOVERNOR | ADOPT_RULEBOOK | SET_LOGIC | NOTE_INCIDENT | JUDGE_INCIDENT => 3,
+        | ACCEPT_GOVERNOR | ADOPT_RULEBOOK | SET_MATRIX | SET_LOGIC | NOTE_INCIDENT | JUDGE_INCIDENT => 3,
         RETRY_CONTAINMENT => 4,
         _ => 5,
     }
@@ -205,6 +207,7 @@ pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>
         PROPOSE_GOVERNOR => guard.propose_governor(arguments.address()?)?,
         ACCEPT_GOVERNOR => guard.accept_governor()?,
         ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?, arguments.word()?)?,
+        SET_MATRIX => guard.set_matrix(arguments.u64()?)?,
         SET_LOGIC => {
             let programs = arguments.programs()?;
             guard.set_logic(&programs, arguments.word()?)?;
@@ -283,6 +286,7 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
             let (current, proposed, delay, sealed) = guard.governor();
             answer!(current, proposed, delay, sealed)
         }
+        CLOSES => answer!(guard.closes()),
         SHADOW_BREACHES => answer!(guard.shadow_breaches(arguments.u16()?)),
         SUPPORTS_INTERFACE => answer!(supports_interface(&arguments.word()?)?),
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),

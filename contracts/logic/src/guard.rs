@@ -14,7 +14,7 @@ use cordon_core::{
         MAX_CALLERS, MAX_SCOPES, SCOPE,
     },
     scope::ScopeState,
-    Level,
+    Level, Matrix,
 };
 use cordon_host::{
     abi::{self, selector},
@@ -98,6 +98,11 @@ impl<H: Host> Guard<H> {
 
     pub(crate) fn settings(&self) -> Settings {
         Settings::unpack(&self.host.load(&layout::SETTINGS))
+    }
+
+    /// What the levels close.
+    pub(crate) fn matrix(&self) -> Matrix {
+        Matrix::new(self.settings().closes).unwrap_or_default()
     }
 
     pub(crate) fn current(&self) -> Current {

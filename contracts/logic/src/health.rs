@@ -72,7 +72,7 @@ impl<H: Host> Guard<H> {
             all.extend_from_slice(hash.as_slice());
         }
         let (governor, _, delay, _) = self.governor();
-        all.extend_from_slice(&answer!(rulebook, governor, delay));
+        all.extend_from_slice(&answer!(rulebook, governor, delay, self.closes()));
         (cached, self.host.keccak(&all))
     }
 

@@ -150,6 +150,12 @@ impl<H: Host> Guard<H> {
         )
     }
 
+    /// What the levels close: the bits of [`cordon_core::Matrix`].
+    #[must_use]
+    pub fn closes(&self) -> u64 {
+        self.matrix().bits()
+    }
+
     /// How often a hook found a rule of the rulebook in force breached and let the call pass.
     #[must_use]
     pub fn shadow_breaches(&self, rule: u16) -> u64 {

@@ -34,6 +34,7 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::proposeGovernorCall::SELECTOR,
         Abi::acceptGovernorCall::SELECTOR,
         Abi::adoptRulebookCall::SELECTOR,
+        Abi::setMatrixCall::SELECTOR,
         Abi::setLogicCall::SELECTOR,
         Abi::noteIncidentCall::SELECTOR,
         Abi::judgeIncidentCall::SELECTOR,
@@ -106,6 +107,10 @@ fn a_life_of_a_guard_through_its_abi() {
     );
     assert_eq!(call(&mut world, ANYONE, &Abi::logicCall {}), LOGIC);
     assert_eq!(call(&mut world, ANYONE, &Abi::programsCall {}), PROGRAMS);
+    assert_eq!(
+        call(&mut world, ANYONE, &Abi::closesCall {}),
+        cordon_core::Matrix::DEFAULT.bits()
+    );
     let halted = Abi::haltedSecondsCall { scope: 1, since: START };
     assert_eq!(call(&mut world, ANYONE, &halted), 0);
     assert_eq!(call(&mut world, ANYONE, &Abi::rulebookCall {}).book, BOOK);

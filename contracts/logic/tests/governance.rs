@@ -12,7 +12,7 @@ use common::{
 use cordon_core::{
     rule::Verdict,
     rulebook::{Rulebook, Scope, ScopeKind},
-    Level,
+    Action, Level, Matrix,
 };
 use cordon_host::{
     layout::{self, Caller},
@@ -304,6 +304,47 @@ fn a_governor_is_proposed_and_accepts() {
     world.done();
     assert_eq!(world.guard.governor(), (NEW, Address::ZERO, 3600, true));
     world.as_refused::<Abi::NotGovernor, _>(GOVERNOR, |guard| guard.seal());
+}
+
+/// Stricter at once; looser, and be it in one cell, only when it was announced.
+#[test]
+fn the_matrix_is_stricter_at_once_and_looser_after_the_delay() {
+    let mut world = World::new();
+    assert_eq!(world.guard.closes(), Matrix::DEFAULT.bits());
+    let one = Matrix::DEFAULT.closing(Level::Throttled, Action::Increase).unwrap();
+    let two = one.closing(Level::Grace, Action::Deposit).unwrap();
+    let other = Matrix::DEFAULT.closing(Level::Grace, Action::Deposit).unwrap();
+    for caller in [GUARDIAN, KEEPER, ANYONE] {
+        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_matrix(two.bits()));
+    }
+    for matrix in [one, two, two] {
+        world.as_(GOVERNOR).set_matrix(matrix.bits()).unwrap();
+        assert_eq!(world.events::<Abi::MatrixChanged>()[0].closes, matrix.bits());
+        world.done();
+        assert_eq!(world.guard.closes(), matrix.bits());
+    }
+    for looser in [one.bits(), other.bits(), 0] {
+        let missing: Abi::NotAnnounced = world.as_refused(GOVERNOR, |guard| guard.set_matrix(looser));
+        let call = Abi::setMatrixCall { closes: looser };
+        assert_eq!(missing.actionHash, keccak256(call.abi_encode()));
+    }
+    world.announce(&Abi::setMatrixCall { closes: 0 });
+    world.as_(GOVERNOR).set_matrix(0).unwrap();
+    world.done();
+    assert_eq!(world.guard.closes(), Matrix::DEFAULT.bits());
+    // The delay and the seal, which the same word holds, are as they were.
+    assert_eq!(world.guard.governor(), (GOVERNOR, Address::ZERO, 3600, true));
+    // What must stay open: repayment, exits below Halted, a raise that opens nothing.
+    for closes in [1u64 << 5, 1 << 1, 1 << (16 + 4), 1 << (48 + 9), 1 << 7, 1 << 11] {
+        let bad: Abi::BadMatrix = world.as_refused(GOVERNOR, |guard| guard.set_matrix(closes));
+        assert_eq!(bad.closes, closes);
+    }
+    // In the set-up nothing is announced.
+    let mut world = World::unsealed();
+    for matrix in [two, one] {
+        world.as_(GOVERNOR).set_matrix(matrix.bits()).unwrap();
+        world.done();
+    }
 }
 
 #[test]

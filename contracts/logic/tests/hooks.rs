@@ -6,7 +6,7 @@ mod common;
 use alloy_primitives::{keccak256, Address, B256};
 use alloy_sol_types::SolCall;
 use common::{rules, Abi, World, ANYONE, GOVERNOR, GUARDIAN, VAULT};
-use cordon_core::{level::permission, level::Permission, Action, Level};
+use cordon_core::{level::Permission, Action, Level, Matrix};
 use cordon_host::mock::MockHost;
 use cordon_logic::Guard;
 
@@ -34,11 +34,20 @@ fn only_registered_contracts_are_answered() {
 
 #[test]
 fn the_strictest_scope_holds_for_every_level_and_action() {
-    for raised in [Level::Throttled, Level::ReduceOnly, Level::Halted] {
+    let stricter = Matrix::DEFAULT
+        .closing(Level::Throttled, Action::Liquidate)
+        .and_then(|matrix| matrix.closing(Level::ReduceOnly, Action::Loosen))
+        .unwrap();
+    let both = [Matrix::DEFAULT, stricter];
+    for (raised, matrix) in [Level::Throttled, Level::ReduceOnly, Level::Halted]
+        .into_iter()
+        .flat_map(|raised| both.map(|matrix| (raised, matrix)))
+    {
         let mut world = World::new();
+        world.as_(GOVERNOR).set_matrix(matrix.bits()).unwrap();
         world.as_(GUARDIAN).contain(1, raised as u8, 3600, B256::ZERO).unwrap();
         for action in Action::ALL {
-            let granted = permission(raised, action);
+            let granted = matrix.permission(raised, action);
             let entered = world
                 .as_(VAULT)
                 .enter([2, 1, 0], action as u8, &Address::ZERO, B256::ZERO);
@@ -58,6 +67,26 @@ fn the_strictest_scope_holds_for_every_level_and_action() {
                 .unwrap();
         }
     }
+}
+
+/// After containment the matrix's row of Grace holds, and on a quiet day none.
+#[test]
+fn grace_has_a_row_of_its_own_and_normal_has_none() {
+    let mut world = World::new();
+    let matrix = Matrix::DEFAULT.closing(Level::Grace, Action::Deposit).unwrap();
+    world.as_(GOVERNOR).set_matrix(matrix.bits()).unwrap();
+    let allowed = |world: &mut World| world.as_(ANYONE).is_allowed([1, 0, 0], DEPOSIT).unwrap();
+    assert!(allowed(&mut world));
+    world
+        .as_(GUARDIAN)
+        .contain(1, Level::Throttled as u8, 3600, B256::ZERO)
+        .unwrap();
+    assert!(allowed(&mut world));
+    world.pass(3600);
+    assert_eq!(world.level(1), Level::Grace);
+    assert!(!allowed(&mut world));
+    world.pass(3600);
+    assert!(allowed(&mut world));
 }
 
 #[test]

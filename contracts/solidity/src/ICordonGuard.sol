@@ -103,7 +103,7 @@ interface ICordonGuard {
         uint64[7] timeLeft; // seconds until gate, respond, hooks, recover, admin, contain and inspect program expire; 0 when one cannot run
         uint8 cached; // bit i: program i of these is in the cache of programs, so that entering it is cheap
         bytes32 rulebook; // code hash of the rulebook in force; zero when none
-        bytes32 configuration; // keccak256(abi.encode(code hashes of the six programs, that of the rulebook, governor, delay))
+        bytes32 configuration; // keccak256(abi.encode(code hashes of the gate and the six programs, that of the rulebook, governor, delay, closes()))
         uint256 failing; // bit i: containment call i would fail, or could not be undone
     }
 
@@ -263,6 +263,12 @@ interface ICordonGuard {
     /// containment call is in force, when any would.
     function adoptRulebook(address book, bytes32 codeHash) external;
 
+    /// Says what the levels close: 16 bits for each of Throttled, ReduceOnly, Halted and Grace from the low end, bit `i` for action `i`. What
+    /// the default closes is closed anyway. Refused (`BadMatrix`) when it closes Repay, Sync or Tighten, when it closes Withdraw, Decrease or
+    /// Settle at another level than Halted, or less at ReduceOnly or Halted than at the level before. At once when nothing opens by it, else
+    /// announced. No guardian or keeper can: what a thief closes at every level would outlast all that he can contain.
+    function setMatrix(uint64 closes) external;
+
     /// Replaces the programs behind the gate, as one unit, if `codes` is the keccak-256 of their six code hashes one after the other: what was
     /// announced is what will run. They must answer each for its part. The gate is never replaced.
     function setLogic(address[6] calldata programs, bytes32 codes) external;
@@ -282,6 +288,9 @@ interface ICordonGuard {
     /// The level that holds in a scope, or in the whole protocol when that is stricter. For contracts that ask at the point of use: while
     /// all is Normal the gate answers by itself, as it does `lastHeartbeat`.
     function levelOf(uint8 scope) external view returns (Level);
+
+    /// What the levels close, the default's included; see `setMatrix`.
+    function closes() external view returns (uint64);
 
     /// All effective levels, three bits per scope: scopes 0 to 84 in the first word, the rest in the second.
     function levels() external view returns (uint256, uint256);
@@ -385,6 +394,7 @@ interface ICordonGuard {
     event GovernorProposed(address indexed governor);
     event GovernorAccepted(address indexed governor);
     event RulebookAdopted(address indexed book, bytes32 codeHash);
+    event MatrixChanged(uint64 closes);
     event LogicSet(address indexed logic, address[6] programs);
     event Heartbeat(uint64 at);
     event StreamObserved(
@@ -406,6 +416,7 @@ interface ICordonGuard {
     error BadAction(uint8 action);
     error BadScope(uint8 scope);
     error BadLevel(uint8 level);
+    error BadMatrix(uint64 closes);
     error BadTicket(uint256 ticket);
     error BadRulebook(uint16 reason);
     error WrongCode(address account, bytes32 codeHash);

@@ -6,6 +6,7 @@ use alloy::json_abi::{Function, JsonAbi, StateMutability};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolValue};
 use cordon_client::guard::ICordonGuard::{self, Action, Level, Role};
+use cordon_core::Matrix;
 
 use crate::world::{
     ANYONE, BEATER, DAY, GOVERNOR, GUARDIAN, HOUR, KEEPER, MARKET, OTHER, World, contain, events, trip,
@@ -317,6 +318,80 @@ async fn powers(world: &World) -> Vec<Bytes> {
         told.push(world.call(ANYONE, world.guard, view).await.unwrap());
     }
     told
+}
+
+/// A thief with the governor's key has the levels close repayment or the exits, or nothing at all; one with a guardian's key does anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matrix_closes_no_repayment_and_no_stolen_guardian_makes_one() {
+    let world = World::sealed().await;
+    let set = |closes| ICordonGuard::setMatrixCall { closes };
+    let stricter = Matrix::DEFAULT
+        .closing(cordon_core::Level::Throttled, cordon_core::Action::Increase)
+        .unwrap();
+    for thief in [GUARDIAN, KEEPER, ANYONE] {
+        world
+            .refused::<_, ICordonGuard::NotGovernor>(thief, set(stricter.bits()))
+            .await;
+        world.refused::<_, ICordonGuard::NotGovernor>(thief, set(0)).await;
+    }
+    for row in 0..4 {
+        for action in [Action::Repay, Action::Sync, Action::Tighten] {
+            let closes = 1 << (16 * row + action as u64);
+            world.refused::<_, ICordonGuard::BadMatrix>(GOVERNOR, set(closes)).await;
+        }
+        for exit in [Action::Withdraw, Action::Decrease, Action::Settle] {
+            let closes = 1 << (16 * row + exit as u64);
+            let halted = row == 2;
+            assert_eq!(world.ask(GOVERNOR, set(closes)).await.is_ok(), halted);
+        }
+    }
+    // All that he may close, at every level: repayment and, below Halted, exits are open.
+    let every = [
+        Action::Deposit,
+        Action::Trade,
+        Action::Increase,
+        Action::Liquidate,
+        Action::Loosen,
+    ];
+    let row = every.into_iter().fold(0u64, |row, action| row | 1 << action as u64);
+    world.ok(GOVERNOR, set(row | row << 16 | row << 32 | row << 48)).await;
+    for level in [Level::Throttled, Level::ReduceOnly, Level::Halted] {
+        world.ok(GUARDIAN, contain(OTHER, level, HOUR)).await;
+        for action in [Action::Repay, Action::Sync, Action::Tighten] {
+            assert!(world.passes(OTHER, action).await, "{level:?} {action:?}");
+        }
+        for exit in [Action::Withdraw, Action::Decrease, Action::Settle] {
+            assert_eq!(
+                world.passes(OTHER, exit).await,
+                level != Level::Halted,
+                "{level:?} {exit:?}"
+            );
+        }
+        for action in every {
+            assert!(!world.passes(OTHER, action).await, "{level:?} {action:?}");
+        }
+    }
+    // What opens again waits, be it one cell; whoever has a veto takes it back.
+    let missing: ICordonGuard::NotAnnounced = world.refused(GOVERNOR, set(stricter.bits())).await;
+    let action_hash = missing.actionHash;
+    assert_eq!(action_hash, keccak256(set(stricter.bits()).abi_encode()));
+    let announce = ICordonGuard::announceCall {
+        actionHash: action_hash,
+    };
+    world.ok(GOVERNOR, announce).await;
+    world.pass(HOUR - 60).await;
+    world
+        .refused::<_, ICordonGuard::AnnouncementPending>(GOVERNOR, set(stricter.bits()))
+        .await;
+    world.pass(60).await;
+    world.ok(GOVERNOR, set(stricter.bits())).await;
+    assert_eq!(
+        world.ask(ANYONE, ICordonGuard::closesCall {}).await.unwrap(),
+        stricter.bits()
+    );
+    assert_eq!(world.level(OTHER).await, Level::ReduceOnly);
+    assert!(world.passes(OTHER, Action::Liquidate).await && !world.passes(OTHER, Action::Deposit).await);
+    world.node.stop().await.unwrap();
 }
 
 /// T28: somebody without any role calls everything.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use alloy::primitives::Address;
 use cordon_core::bounds::{GOVERNOR_DELAY_MAX, GOVERNOR_DELAY_MIN};
+use cordon_core::{Action, Level, Matrix};
 use toml::Spanned;
 
 use super::super::endpoint::{Endpoint, HTTP, RawEndpoint, WEBSOCKET, endpoint_url};
@@ -94,6 +95,52 @@ impl Checker {
         delay
     }
 
+    /// The default, with what `[guard.stricter]` closes besides: at the level that is named and at every stricter one.
+    fn matrix(&mut self, raw: &RawGuard) -> Matrix {
+        let mut matrix = Matrix::DEFAULT;
+        for (name, texts) in &raw.stricter {
+            let Some(level) = self.choice(name, "level", &Level::ALL.map(|level| (level.name(), level))) else {
+                continue;
+            };
+            if level == Level::Normal {
+                let help = "name one of Throttled, ReduceOnly, Halted and Grace".to_owned();
+                self.error(name.span(), "Normal closes nothing", help);
+                continue;
+            }
+            for text in texts {
+                let action = self.choice(text, "action", &Action::ALL.map(|action| (action.name(), action)));
+                let Some(action) = action else { continue };
+                if Matrix::DEFAULT.is_closed(level, action) {
+                    let message = format!("{} closes {} anyway", level.name(), action.name());
+                    self.warn(text.span(), message, "leave it out".to_owned());
+                }
+                match matrix.closing(level, action) {
+                    Some(stricter) => matrix = stricter,
+                    None => self.never_closes(text, level, action),
+                }
+            }
+        }
+        matrix
+    }
+
+    fn never_closes(&mut self, text: &Text, level: Level, action: Action) {
+        let (message, help) = match action {
+            Action::Withdraw | Action::Decrease | Action::Settle => (
+                format!(
+                    "{} does not close {}: exits close at Halted only",
+                    level.name(),
+                    action.name()
+                ),
+                "leave it out; a limit on what may leave is the limiter's",
+            ),
+            _ => (
+                format!("no level closes {}", action.name()),
+                "Repay, Sync and Tighten stay open: debts can be paid, the books kept and risk lowered at every level",
+            ),
+        };
+        self.error(text.span(), message, help.to_owned());
+    }
+
     pub(super) fn guard(&mut self, raw: &RawGuard, contracts: &Contracts) -> GuardConfig {
         for text in &raw.heartbeats {
             if raw
@@ -130,6 +177,7 @@ impl Checker {
             heartbeats: self.accounts(&raw.heartbeats),
             seals: self.accounts(&raw.seals),
             governor_delay: self.governor_delay(raw),
+            matrix: self.matrix(raw),
             hook_gas: raw.hook_gas.unwrap_or(HOOK_GAS),
         }
     }
@@ -153,6 +201,7 @@ impl Checker {
             heartbeats: Vec::new(),
             seals: Vec::new(),
             governor_delay: GOVERNOR_DELAY,
+            matrix: Matrix::DEFAULT,
             hook_gas: HOOK_GAS,
         }
     }
