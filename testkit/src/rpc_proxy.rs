@@ -37,6 +37,10 @@ pub enum Fault {
     Answer(Value),
     /// The answer to the same question asked so many blocks ago: `latest` becomes that block.
     Stale(u64),
+    /// The answer of another endpoint (`http://host:port`): this one has become one of another chain.
+    Elsewhere(String),
+    /// The answer with each first text replaced by the second, in this order: well-formed, and a lie.
+    Changed(Vec<(String, String)>),
 }
 
 /// In front of an endpoint. It ends with this value.
@@ -67,7 +71,7 @@ impl RpcProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let requests = Arc::new(AtomicUsize::new(0));
-        let upstream = Arc::new(Mutex::new(host_of(upstream)));
+        let upstream = Arc::new(Mutex::new(place(upstream).to_owned()));
         let behind = Arc::clone(&upstream);
         let counter = Arc::clone(&requests);
         let task = tokio::spawn(async move {
@@ -85,7 +89,7 @@ impl RpcProxy {
 
     /// From now on it stands in front of another endpoint.
     pub fn move_to(&self, upstream: &str) {
-        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = host_of(upstream);
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = place(upstream).to_owned();
     }
 
     /// Where it listens.
@@ -101,9 +105,9 @@ impl RpcProxy {
     }
 }
 
-/// Host and port of a URL.
-fn host_of(url: &str) -> String {
-    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
+/// Host and port of an endpoint.
+fn place(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches('/')
 }
 
 /// Reads one HTTP message; answers its body.
@@ -211,6 +215,15 @@ async fn serve(
                 let older = aged(&upstream, &text, ago).await?;
                 let answer = forward(&upstream, older.as_bytes()).await?;
                 respond(&mut stream, 200, &answer).await?;
+            }
+            Fault::Elsewhere(other) => {
+                let answer = forward(place(&other), &body).await?;
+                respond(&mut stream, 200, &answer).await?;
+            }
+            Fault::Changed(texts) => {
+                let answer = String::from_utf8(forward(&upstream, &body).await?).ok()?;
+                let lie = texts.iter().fold(answer, |answer, (from, to)| answer.replace(from, to));
+                respond(&mut stream, 200, lie.as_bytes()).await?;
             }
             Fault::None | Fault::Slow(_) => {
                 if let Fault::Slow(time) = fault {

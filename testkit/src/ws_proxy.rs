@@ -21,6 +21,8 @@ pub enum MessageFault {
     Overtaken,
     /// The connection ends.
     Cut,
+    /// A message that is no JSON comes before it.
+    Garbage,
     /// Nothing arrives any more, and nobody is told: a half-open connection.
     Silence,
 }
@@ -47,12 +49,25 @@ impl WsProxy {
         upstream: &str,
         plan: impl Fn() -> MessageFault + Clone + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
+        let upstream = upstream.to_owned();
+        Self::moving(move || upstream.clone(), plan).await
+    }
+
+    /// The same in front of whatever `upstream` says when a connection comes: an endpoint that becomes another one.
+    ///
+    /// # Errors
+    /// When no port can be listened on.
+    pub async fn moving(
+        upstream: impl Fn() -> String + Send + Sync + 'static,
+        plan: impl Fn() -> MessageFault + Clone + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let upstream = upstream.trim_start_matches("ws://").trim_end_matches('/').to_owned();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, upstream.clone(), plan.clone()));
+                let upstream = upstream();
+                let place = upstream.trim_start_matches("ws://").trim_end_matches('/').to_owned();
+                tokio::spawn(serve(stream, place, plan.clone()));
             }
         });
         Ok(Self { address, task })
@@ -95,6 +110,7 @@ async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: impl Fn() -
                 continue;
             }
             MessageFault::Overtaken => {}
+            MessageFault::Garbage => to.write_all(GARBAGE).await.ok()?,
             MessageFault::Cut => return None,
             MessageFault::Silence => std::future::pending().await,
         }
@@ -104,6 +120,9 @@ async fn tell(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: impl Fn() -
         }
     }
 }
+
+/// A text frame (RFC 6455, section 5.2) whose text is cut off.
+const GARBAGE: &[u8] = b"\x81\x0b{\"jsonrpc\":";
 
 /// One frame as it is on the wire (RFC 6455, section 5.2); a server masks none.
 async fn frame(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {

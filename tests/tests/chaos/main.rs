@@ -18,5 +18,6 @@ mod board;
 #[allow(dead_code)]
 mod world;
 
+mod lies;
 mod storm;
 mod weather;
