@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, U256};
+use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard;
 use cordon_keeper::record::{IncidentState, IntentKind, Outcome, Store};
@@ -76,6 +79,66 @@ async fn a_breach_is_contained_one_block_later_and_reported() {
         parts.iter().all(|part| report.contains(part))
     })
     .await;
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_scopes_that_are_breached_in_one_block_are_contained_in_the_next() {
+    let world = World::new(&Rules(concat!(
+        r#"
+[[invariant]]
+id       = "gauge-low"
+scope    = "market"
+rule     = "board.get(0) <= 100"
+robust   = true
+level    = "ReduceOnly"
+
+[[invariant]]
+id       = "books-low"
+scope    = "protocol"
+rule     = "board.get(5) <= 100"
+robust   = true
+level    = "ReduceOnly"
+"#,
+        stop_board!()
+    )))
+    .await;
+    let keeper = world.keeper().await;
+    world.reach(world.height().await + 2).await;
+    world.rpc("evm_setIntervalMining", json!([0])).await;
+    world.rpc("evm_setAutomine", json!([false])).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let pending = || async { world.rpc("txpool_status", json!([])).await["pending"].clone() };
+    for (from, place) in [(USER, 0), (OTHER, 5)] {
+        let data = Board::setCall {
+            key: U256::from(place),
+            value: U256::from(5_000),
+        };
+        let tx = TransactionRequest::default()
+            .with_from(key(from).address())
+            .with_to(world.board)
+            .with_input(data.abi_encode());
+        let _ = world.provider.send_transaction(tx).await.unwrap();
+    }
+    until("both in the pool", || async { pending().await == "0x2" }).await;
+    world.rpc("evm_mine", json!([])).await;
+    let bad = world.height().await;
+    // Nothing is mined meanwhile: the second does not wait for the first.
+    until("both trips in the pool", || async { pending().await == "0x2" }).await;
+    world.rpc("evm_mine", json!([])).await;
+    for scope in [0, 1] {
+        assert_eq!(
+            world.level(scope).await,
+            ICordonGuard::Level::ReduceOnly,
+            "scope {scope}"
+        );
+    }
+    until("both are in the record", || async {
+        let intents = keeper.store.intents().await.unwrap();
+        intents.len() == 2 && intents.iter().all(|intent| intent.outcome == Some(Outcome::Done))
+    })
+    .await;
+    assert_eq!((world.height().await, world.nonce(KEEPER).await), (bad + 1, 2));
     keeper.stop().await;
 }
 
