@@ -52,7 +52,7 @@ impl State {
 pub enum Finding {
     /// A rule was breached: the operands of the comparison that decided, to [`Reading::PRECISION`] significant bits.
     Breach {
-        /// The rule, as the rulebook in force numbered it.
+        /// The rule, as the rulebook numbered it that was in force then, see [`Incident::epoch`].
         rule: u16,
         /// Left operand.
         observed: Reading,
@@ -72,6 +72,7 @@ pub enum Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
     cause: u64,
+    epoch: u64,
     /// The second word of the record.
     pub word: B256,
     /// The evidence that the event of an opened incident carries.
@@ -79,10 +80,12 @@ pub struct Opening {
 }
 
 impl Finding {
-    /// What the finding leaves in a record. Inlined, so that a program that knows one kind of finding has no code for the other.
+    /// What the finding leaves in a record, under the rulebook of this number. Inlined, so that a program that knows one kind of finding has
+    /// no code for the other.
     #[inline(always)]
     #[must_use]
-    pub fn opening(&self) -> Opening {
+    pub fn opening(&self, epoch: u32) -> Opening {
+        let epoch = u64::from(epoch);
         match self {
             Finding::Breach { rule, observed, bound } => {
                 let mut word = B256::ZERO;
@@ -91,12 +94,14 @@ impl Finding {
                 right.copy_from_slice(&bound.0.to_be_bytes());
                 Opening {
                     cause: RULE | u64::from(*rule),
+                    epoch,
                     word,
                     evidence: B256::ZERO,
                 }
             }
             Finding::Authority { actor, evidence } => Opening {
                 cause: *actor as u64,
+                epoch,
                 word: *evidence,
                 evidence: *evidence,
             },
@@ -191,6 +196,9 @@ pub struct Incident {
     pub closed_at: u64,
     /// Block in which it was opened, as the VM numbers blocks: on Arbitrum the estimate of the parent chain's block. 32 bits.
     pub block: u32,
+    /// Which of the guard's rulebooks, counted from 1, was in force when it was opened: rules and calls are numbered as it numbers them.
+    /// Less than 2^24.
+    pub epoch: u32,
     /// Why it was opened.
     pub finding: Finding,
 }
@@ -205,23 +213,23 @@ impl Incident {
     }
 
     /// The record as two words. The first from the low end: opened (40 bits), state (4), scope (8), noted (1), peak (3), raises (8);
-    /// closed (40), cause (24: 2^17 plus the rule, or the actor); released (40), zero (24); number (32), block (32). The second is the
-    /// evidence, or observed value and bound, half a word each.
+    /// closed (40), cause (24: 2^17 plus the rule, or the actor); released (40), number of the rulebook (24); number (32), block (32). The
+    /// second is the evidence, or observed value and bound, half a word each.
     #[must_use]
     pub fn pack(&self) -> (U256, B256) {
         let time = |value: u64| value & MAX_TIME;
         let Opening {
             cause, word: second, ..
-        } = self.finding.opening();
+        } = self.finding.opening(self.epoch);
         let first = U256::from_limbs([
             time(self.opened_at)
                 | (self.state as u64) << STATE
                 | u64::from(self.scope) << SCOPE
-                | u64::from(self.noted) << 52
+                | u64::from(self.noted) * NOTED
                 | (self.peak as u64) << PEAK
                 | u64::from(self.raises) << RAISES,
             time(self.closed_at) | cause << CAUSE,
-            time(self.released_at),
+            time(self.released_at) | u64::from(self.epoch) << EPOCH,
             u64::from(self.number) | u64::from(self.block) << 32,
         ]);
         (first, second)
@@ -260,11 +268,12 @@ impl Incident {
             state: State::from_u8((first >> STATE & 0xf) as u8)?,
             peak: Level::from_u8((first >> PEAK & 7) as u8)?,
             raises: (first >> RAISES) as u8,
-            noted: first >> 52 & 1 == 1,
+            noted: first & NOTED != 0,
             opened_at: first & MAX_TIME,
             released_at: released & MAX_TIME,
             closed_at: closed & MAX_TIME,
             block: (number >> 32) as u32,
+            epoch: (released >> EPOCH) as u32,
             finding,
         })
     }
@@ -276,19 +285,21 @@ impl Incident {
 pub struct Head([u64; 4]);
 
 const CAUSE: u32 = 40;
+const EPOCH: u32 = 40;
+const NOTED: u64 = 1 << 52;
 const STATE: u32 = 40;
 const SCOPE: u32 = 44;
 const PEAK: u32 = 53;
 const RAISES: u32 = 56;
 
 impl Head {
-    /// The word of an incident that is opened at `now` (Unix seconds), in this block.
+    /// The word of an incident that is opened at `now` (Unix seconds), in this block, under the rulebook of this number.
     #[must_use]
     pub const fn opened(number: u32, scope: u8, level: Level, opening: &Opening, now: u64, block: u32) -> Self {
         Head([
             now & MAX_TIME | (State::Open as u64) << STATE | (scope as u64) << SCOPE | (level as u64) << PEAK,
             opening.cause << CAUSE,
-            0,
+            opening.epoch << EPOCH,
             number as u64 | (block as u64) << 32,
         ])
     }
@@ -313,6 +324,20 @@ impl Head {
     #[must_use]
     pub const fn word(&self) -> U256 {
         U256::from_limbs(self.0)
+    }
+
+    /// Whether notes were attached.
+    #[must_use]
+    pub const fn is_noted(&self) -> bool {
+        let [first, ..] = self.0;
+        first & NOTED != 0
+    }
+
+    /// The record after a note was attached.
+    #[must_use]
+    pub const fn noted(self) -> Self {
+        let [first, closed, released, number] = self.0;
+        Head([first | NOTED, closed, released, number])
     }
 
     /// Whether the incident has come so far.

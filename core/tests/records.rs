@@ -41,20 +41,23 @@ fn incident() -> impl Strategy<Value = Incident> {
     ]);
     let levels = prop::sample::select(Level::ALL.to_vec());
     let times = (0..TIME, 0..TIME, 0..TIME);
-    let rest = (any::<u8>(), any::<bool>(), any::<u32>(), 0u8..128);
+    let rest = (any::<u8>(), any::<bool>(), any::<u32>(), 0u8..128, 0u32..1 << 24);
     (any::<u32>(), states, levels, times, rest, finding()).prop_map(
-        |(number, state, peak, (opened_at, released_at, closed_at), (raises, noted, block, scope), finding)| Incident {
-            number,
-            scope,
-            state,
-            peak,
-            raises,
-            noted,
-            opened_at,
-            released_at,
-            closed_at,
-            block,
-            finding,
+        |(number, state, peak, (opened_at, released_at, closed_at), (raises, noted, block, scope, epoch), finding)| {
+            Incident {
+                number,
+                scope,
+                state,
+                peak,
+                raises,
+                noted,
+                opened_at,
+                released_at,
+                closed_at,
+                block,
+                epoch,
+                finding,
+            }
         },
     )
 }
@@ -140,7 +143,7 @@ proptest! {
             closed_at: 0,
             ..record
         };
-        let opening = record.finding.opening();
+        let opening = record.finding.opening(record.epoch);
         let opened = Head::opened(record.number, record.scope, record.peak, &opening, record.opened_at, record.block);
         prop_assert_eq!((opened.word(), opening.word), fresh.pack());
         prop_assert_eq!(head.is(state), record.state == state);
@@ -151,6 +154,9 @@ proptest! {
             _ => {}
         }
         prop_assert_eq!(Incident::unpack(head.moved(state, now).word(), second), Some(moved));
+        prop_assert_eq!(head.is_noted(), record.noted);
+        let noted = Incident { noted: true, ..record };
+        prop_assert_eq!(Incident::unpack(head.noted().word(), second), Some(noted));
     }
 }
 
@@ -167,6 +173,7 @@ fn an_incident_keeps_its_peak_and_the_ring_goes_round() {
         released_at: 0,
         closed_at: 0,
         block: 9,
+        epoch: 3,
         finding: Finding::Authority {
             actor: Actor::Guardian,
             evidence: B256::repeat_byte(9),

@@ -179,7 +179,7 @@ pub fn announcement(hash: &B256) -> B256 {
     key
 }
 
-/// Address of the rulebook `epoch`.
+/// Address of the rulebook `epoch`. The first byte is 1 once nothing of it is in force, nor will be.
 #[must_use]
 pub fn book(epoch: u32) -> B256 {
     numbered(tag::BOOK, epoch, 0)

@@ -26,6 +26,9 @@ const REST: u64 = 3;
 /// Gas that is kept, for each scope, to write down what was done and what was left over.
 const SCOPE_RESERVE: u64 = 80_000;
 
+/// First byte of an old rulebook's word when nothing of it is in force, nor will be.
+const SETTLED: u8 = 1;
+
 /// Gas that it takes to look through a rulebook.
 const BOOK_GAS: u64 = 1_500_000;
 
@@ -223,6 +226,12 @@ struct Place {
     epoch: u32,
     scope: u8,
     index: u16,
+}
+
+/// Whether the word of an old rulebook says that nothing of it will ever be in force again.
+fn is_settled(book: &B256) -> bool {
+    let [mark, ..] = book.0;
+    mark == SETTLED
 }
 
 /// The call of a rulebook with the same scope, target, calldata, read-back and undo calls.
@@ -485,10 +494,11 @@ impl<H: Host> Guard<H> {
         let present = open(&code)?;
         for epoch in current.oldest..=current.epoch {
             let is_present = epoch == current.epoch;
-            let book = self.address_at(&layout::book(epoch));
-            if book.is_zero() {
+            let book = self.host.load(&layout::book(epoch));
+            if is_settled(&book) {
                 continue;
             }
+            let book = Address::from_word(book);
             let start = Turn {
                 epoch,
                 index: u16::MAX,
@@ -529,8 +539,10 @@ impl<H: Host> Guard<H> {
                 in_force |= self.doing(epoch, index).is_in_force();
             }
             if !is_present && !in_force {
-                // Nothing of it will ever be in force again: not looked at any more.
-                self.host.store(&layout::book(epoch), &B256::ZERO);
+                // Nothing of it will ever be in force again: not looked at any more. Incidents are still told by its numbers.
+                let mut word = book.into_word();
+                word.0[0] = SETTLED;
+                self.host.store(&layout::book(epoch), &word);
             }
         }
         Ok(None)
@@ -539,7 +551,7 @@ impl<H: Host> Guard<H> {
     /// Forgets old rulebooks of which nothing is in force.
     fn forget_books(&mut self, current: &Current) {
         let mut oldest = current.oldest;
-        while oldest != current.epoch && self.address_at(&layout::book(oldest)).is_zero() {
+        while oldest != current.epoch && is_settled(&self.host.load(&layout::book(oldest))) {
             oldest = oldest.saturating_add(1);
         }
         if self.ledger().in_force == 0 {

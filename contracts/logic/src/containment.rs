@@ -152,7 +152,7 @@ impl<H: Host> Guard<H> {
                 level: rule.level,
                 duration: rule.duration,
             };
-            match self.raise(view, Actor::Trip, &order, &finding.opening()) {
+            match self.raise(view, Actor::Trip, &order, &finding.opening(current.epoch)) {
                 Ok(raised) => raised,
                 Err(error) => return Ok(Err(Obstacle::Bound(rule.scope, error))),
             }
@@ -215,7 +215,7 @@ impl<H: Host> Guard<H> {
                 set.encoded()
             }
         };
-        let opening = Finding::Authority { actor, evidence }.opening();
+        let opening = Finding::Authority { actor, evidence }.opening(current.epoch);
         let (mut incidents, mut raised, mut first) = (Vec::new(), Vec::new(), None);
         let mut any = false;
         for order in Order::all(orders) {
@@ -232,6 +232,11 @@ impl<H: Host> Guard<H> {
                     incidents.push(u64::from(next.incident));
                     if change != Change::Nothing {
                         raised.push(scope);
+                    }
+                    // An incident that is open already has its finding; what is found later is kept among its notes.
+                    let opened = matches!(change, Change::Nothing | Change::Raised { opened: true, .. });
+                    if !opened && evidence != B256::ZERO {
+                        self.note(next.incident, &evidence);
                     }
                 }
                 Err(error @ BoundError::Scope(ScopeError::NotTighter { .. } | ScopeError::CeilingReached { .. })) => {

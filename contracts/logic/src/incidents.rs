@@ -96,22 +96,25 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(MissingRole, role::KEEPER, by));
         }
         let incident = self.known_incident(number)?;
-        let key = layout::incident(Incident::slot(incident.number), 2);
-        let before = if incident.noted {
-            self.host.load(&key)
-        } else {
-            B256::ZERO
-        };
-        let chained = self.host.keccak(&crate::abi::flat(&[before, note]));
-        self.host.store(&key, &chained);
-        if !incident.noted {
-            self.rewrite(&Incident {
-                noted: true,
-                ..incident
-            });
-        }
-        emit!(self.host, IncidentNoted, [number, by], note);
+        self.note(incident.number, &note);
         Ok(())
+    }
+
+    /// Attaches a note to an incident; one that has left the ring has the event alone.
+    pub(crate) fn note(&mut self, number: u32, note: &B256) {
+        if let Some(head) = self.head(number) {
+            let key = layout::incident(Incident::slot(number), 2);
+            let before = if head.is_noted() {
+                self.host.load(&key)
+            } else {
+                B256::ZERO
+            };
+            let chained = self.host.keccak(&crate::abi::flat(&[before, *note]));
+            self.host.store(&key, &chained);
+            self.set_head(number, &head.noted());
+        }
+        let by = self.host.sender();
+        emit!(self.host, IncidentNoted, [number, by], note);
     }
 
     /// Says of an incident that is over whether there was nothing to contain. Moves no level.
@@ -156,6 +159,7 @@ impl<H: Host> Guard<H> {
             }
             Finding::Authority { actor, evidence } => (*actor, 0, *evidence, Int::ZERO, Int::ZERO),
         };
+        let rulebook = self.host.code_hash(&self.address_at(&layout::book(incident.epoch)));
         Ok(answer!(
             number,
             incident.scope,
@@ -173,7 +177,8 @@ impl<H: Host> Guard<H> {
             observed.magnitude,
             bound.negative,
             bound.magnitude,
-            notes
+            notes,
+            rulebook
         ))
     }
 

@@ -5,13 +5,19 @@ mod common;
 
 use alloy_primitives::{keccak256, B256, U256};
 use alloy_sol_types::SolCall;
-use common::{rules, Abi, Mood, World, ANYONE, GOVERNOR, GUARDIAN, HOUR, KEEPER, START};
+use common::{book, rules, Abi, Mood, World, ANYONE, GOVERNOR, GUARDIAN, HOUR, KEEPER, START};
 use cordon_core::{incident::RING, Level};
 use cordon_logic::inspect;
 
 fn record(world: &mut World, number: u64) -> Abi::Incident {
     let data = inspect(world.as_(ANYONE), &Abi::incidentCall { number }.abi_encode()).unwrap();
     Abi::incidentCall::abi_decode_returns_validate(&data).unwrap()
+}
+
+/// The hash of these notes.
+fn chained(notes: &[B256]) -> B256 {
+    let chain = |before: B256, note: &B256| keccak256([before, *note].concat());
+    notes.iter().fold(B256::ZERO, chain)
 }
 
 /// Settles after everything has expired, so that the scope's incident closes.
@@ -48,6 +54,11 @@ fn a_trip_is_recorded_from_breach_to_close() {
     let raised = record(&mut world, 1);
     assert!(raised.peak as u8 == Abi::Level::Halted as u8 && raised.raises == 1);
     assert_eq!(raised.evidence, B256::ZERO, "the finding is the first one's");
+    assert_eq!(
+        raised.notes,
+        chained(&[B256::repeat_byte(7)]),
+        "what was found later is not lost"
+    );
 
     world.price.set(Some(100));
     world.as_(GUARDIAN).queue_release(1).unwrap();
@@ -63,6 +74,63 @@ fn a_trip_is_recorded_from_breach_to_close() {
     assert!(closed.state as u8 == Abi::IncidentState::Closed as u8);
     assert_eq!(closed.closedAt, START + 900 + HOUR);
     assert_eq!(world.guard.incidents(), (1, 1));
+}
+
+/// The incident that is open keeps the evidence it was opened with; that of whoever raises or extends it is attached to it.
+#[test]
+fn evidence_for_an_incident_that_is_open_is_noted() {
+    let mut world = World::new();
+    let [first, second, third] = [1, 2, 3].map(B256::repeat_byte);
+    world.as_(KEEPER).contain(1, 2, 600, first).unwrap();
+    assert!(world.events::<Abi::IncidentNoted>().is_empty(), "it is the finding");
+    world.as_(GUARDIAN).contain(1, 2, 1200, second).unwrap();
+    let noted = &world.events::<Abi::IncidentNoted>()[0];
+    assert_eq!((noted.incident, noted.note, noted.by), (1, second, GUARDIAN));
+    // What changes nothing adds nothing, and no evidence is no note.
+    world.as_(GUARDIAN).contain(1, 2, 1200, third).unwrap();
+    world.as_(GUARDIAN).contain(1, 2, 1300, B256::ZERO).unwrap();
+    assert!(world.events::<Abi::IncidentNoted>().is_empty());
+    // A batch opens one incident, and raises the other.
+    let incidents = world.as_(GUARDIAN).contain_many(&[2, 1], 3, 1500, third).unwrap();
+    assert_eq!(incidents, [2, 1]);
+    let noted: Vec<_> = world
+        .events::<Abi::IncidentNoted>()
+        .iter()
+        .map(|note| note.incident)
+        .collect();
+    assert_eq!(noted, [1]);
+    let (one, two) = (record(&mut world, 1), record(&mut world, 2));
+    assert_eq!((one.evidence, one.notes), (first, chained(&[second, third])));
+    assert_eq!((two.evidence, two.notes), (third, B256::ZERO));
+    // Further notes go on from there.
+    world.as_(KEEPER).note_incident(1, first).unwrap();
+    assert_eq!(record(&mut world, 1).notes, chained(&[second, third, first]));
+}
+
+/// Rules and calls have the numbers of the rulebook that was in force then, also when nothing of that is in force any more.
+#[test]
+fn a_record_names_the_rulebook_by_which_it_is_numbered() {
+    let mut world = World::new();
+    let first = world.guard.rulebook().1;
+    world.price.set(Some(101));
+    world.as_(ANYONE).trip(rules::PRICE, vec![]).unwrap();
+    world.done();
+    world.price.set(Some(100));
+    let mut shorter = book();
+    shorter.rules.remove(0);
+    world.adopt(&shorter);
+    let second = world.guard.rulebook().1;
+    assert_ne!(first, second);
+    world.as_(GUARDIAN).contain(2, 2, 600, B256::ZERO).unwrap();
+    run_out(&mut world, 1);
+    assert!(!world.market.closed.get(), "what the first had closed is open");
+    for (number, rulebook) in [(1, first), (2, second)] {
+        assert_eq!(record(&mut world, number).rulebook, rulebook);
+    }
+    // It was looked through for the last time.
+    world.as_(GUARDIAN).contain(1, 2, 600, B256::ZERO).unwrap();
+    run_out(&mut world, 1);
+    assert_eq!(record(&mut world, 1).rulebook, first);
 }
 
 #[test]

@@ -76,7 +76,7 @@ interface ICordonGuard {
     }
 
     /// The record of an incident. Of a trip, `rule`, `observed` and `bound` are set (119 significant bits of the latter two, cut off
-    /// toward zero); else `evidence` is.
+    /// toward zero), and its witness is in the `RuleTripped` of this incident; else `evidence` is.
     struct Incident {
         uint64 number;
         uint8 scope;
@@ -95,6 +95,7 @@ interface ICordonGuard {
         bool boundNegative;
         uint256 bound;
         bytes32 notes; // hash of all notes: keccak256(abi.encode(notes before, note)), from 0
+        bytes32 rulebook; // code hash of the rulebook in force when it was opened, by which `rule` and the calls of its events are numbered
     }
 
     /// Whether the guard could do its work now.
@@ -177,7 +178,8 @@ interface ICordonGuard {
     /// @return incident the incident's number; 0 when only an observation was recorded.
     function trip(uint16 rule, bytes32[] calldata witness) external returns (uint64 incident);
 
-    /// Raises a scope by authority of a keeper or guardian, within the actor's bounds. `evidence` hashes an off-chain dossier.
+    /// Raises a scope by authority of a keeper or guardian, within the actor's bounds. `evidence` hashes an off-chain dossier: it opens the
+    /// record of a new incident, and is attached as a note, unless it is zero, to the one that is raised further or extended.
     function contain(uint8 scope, Level level, uint32 duration, bytes32 evidence) external returns (uint64 incident);
 
     /// `trip` of several rules, `rules[i]` with `witnesses[i]`: each that is breached raises its scope. A rule that holds, is unknown or
