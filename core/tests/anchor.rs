@@ -350,7 +350,7 @@ fn book() -> Rulebook {
 fn a_rulebook_carries_its_streams_and_is_refused_without_them() {
     let book = book();
     let code = book.encode().unwrap();
-    assert_eq!((code[3], code[10]), (2, 1));
+    assert_eq!((code[3], code[10]), (10, 1));
     assert_eq!(Rulebook::decode(&code).unwrap(), book);
     let problem = |book: &Rulebook| book.encode().unwrap_err().problem;
     let mut bad = book.clone();

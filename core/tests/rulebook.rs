@@ -382,7 +382,7 @@ fn registered() -> Rulebook {
 #[test]
 fn a_set_is_found_by_its_name_and_each_fault_in_it_is_named() {
     let code = registered().encode().unwrap();
-    assert_eq!((code[3], Rulebook::decode(&code).unwrap()), (3, registered()));
+    assert_eq!((code[3], Rulebook::decode(&code).unwrap()), (11, registered()));
     let view = View::open(&code).unwrap();
     let set = view.set_named(&set_name("stop-all").unwrap()).unwrap();
     assert_eq!(
@@ -447,7 +447,7 @@ fn a_set_is_found_by_its_name_and_each_fault_in_it_is_named() {
     assert_eq!(check(&code[..code.len() - 1]).unwrap_err().problem, Problem::Truncated);
     // A rulebook without sets is not of the version with sets.
     let mut none = book().encode().unwrap();
-    none[3] = 3;
+    none[3] = 11;
     none.insert(10, 0);
     assert_eq!(check(&none).unwrap_err().problem, Problem::NotARulebook);
 }
@@ -484,6 +484,12 @@ fn layout_is_strict() {
     assert_eq!(problem(&longer), Problem::BadLayout);
     assert_eq!(problem(&code[1..]), Problem::NotARulebook);
     assert_eq!(problem(&[]), Problem::NotARulebook);
+    // Versions 1 to 8 had scopes of one byte: read as if they had five, they would say something else. Above 16 is nothing yet.
+    for version in (0..=u8::MAX).filter(|version| !(9..=16).contains(version)) {
+        let mut other = code.clone();
+        other[3] = version;
+        assert_eq!(problem(&other), Problem::NotARulebook, "version {version}");
+    }
     assert_eq!(problem(&[0; 24_577]), Problem::TooLong);
     // A gap before the last body: everything else still fits.
     let record = View::open(&code).unwrap().header().containment_range(0).unwrap();

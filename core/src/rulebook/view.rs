@@ -14,8 +14,8 @@ use crate::rulebook::{MAX_CODE, Scope, ScopeKind};
 use alloy_primitives::Address;
 use core::ops::Range;
 
-/// First bytes of a rulebook: STOP, two letters, version.
-pub const MAGIC: [u8; 4] = [0x00, b'C', b'R', 1];
+/// First bytes of a rulebook: STOP, two letters, version. Versions 1 to 8 had scopes of one byte, and are refused.
+pub const MAGIC: [u8; 4] = [0x00, b'C', b'R', 9];
 /// What the version adds to the plain one for a rulebook that has streams, and only for those.
 pub const WITH_STREAMS: u8 = 1;
 /// What the version adds to the plain one for a rulebook that has containment sets, and only for those.
