@@ -379,6 +379,9 @@ mod tests {
                 assert_eq!(caller.hooked(action), kind);
             }
             assert_eq!(caller.hooked(200), Hooked::Nothing);
+            assert!(!caller.counts_all());
+            let all = (0..11).fold(caller, |caller, action| caller.with(action, Hooked::Recorded));
+            assert!(all.counts_all() && !all.with(10, Hooked::Checked).counts_all());
         }
         assert_eq!(Caller::unpack(&B256::ZERO), Caller::default());
         let current = Current {

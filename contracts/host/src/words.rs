@@ -160,6 +160,12 @@ impl Caller {
         }
     }
 
+    /// Whether every guarded call of its is counted from `enter` to `exit`, whatever the action.
+    #[must_use]
+    pub const fn counts_all(&self) -> bool {
+        self.hooked & ALL_RECORDED == ALL_RECORDED
+    }
+
     /// The same with what has to be done for an action.
     #[must_use]
     pub const fn with(self, action: u8, hooked: Hooked) -> Self {
@@ -208,6 +214,8 @@ impl Caller {
 /// The two highest of the 24 bits.
 const QUIET: u32 = 1 << 23;
 const CONTEXT: u32 = 1 << 22;
+/// [`Hooked::Recorded`] of all eleven actions.
+const ALL_RECORDED: u32 = CONTEXT - 1;
 /// [`QUIET`] in the second byte of the word.
 const QUIET_FLAG: u8 = (QUIET >> 16 & 0xff) as u8;
 

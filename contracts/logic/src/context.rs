@@ -1,9 +1,14 @@
 //! What the guard knows of the running transaction, for hook rules: in transient storage, told by every hook when a rule asks for it.
 
-use crate::guard::Guard;
+use crate::abi::Answer;
+use crate::guard::{open, Guard};
+use crate::hooks::Nesting;
 use alloy_primitives::{Address, B256};
-use cordon_core::{Action, Flow};
-use cordon_host::{layout, Host};
+use cordon_core::{rulebook::View, Action, Flow};
+use cordon_host::{
+    layout::{self, Caller},
+    Host,
+};
 
 /// One word of transient storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +54,31 @@ impl<H: Host> Guard<H> {
             let after = before.saturating_add(layout::to_number(amount));
             self.host.store_transient(&key, &layout::from_number(&after));
         }
+    }
+
+    /// How deep the registered contracts are in guarded calls that the guard counts.
+    pub(crate) fn guarded_depth(&self, view: &View<'_>) -> u32 {
+        let deep = |caller| Nesting::unpack(self.host.load_transient(&layout::nesting(&caller))).depth;
+        let counted = view
+            .callers()
+            .fold(0u32, |depth, caller| depth.saturating_add(deep(caller)));
+        // Where a context is kept, it knows of the callers of a rulebook before this one too.
+        counted.max(Seen::unpack(self.host.load_transient(&layout::context())).depth)
+    }
+
+    /// How deep the registered contracts are in guarded calls now, whether none is left uncounted, and whether the guard is calling out.
+    pub fn guarded_calls(&self) -> Answer<(u32, bool, bool)> {
+        let locked = self.host.load_transient(&layout::lock()) != B256::ZERO;
+        let book = self.current().book;
+        if book == Address::ZERO {
+            // Nobody is registered.
+            return Ok((0, true, locked));
+        }
+        let code = self.code(&book);
+        let view = open(&code)?;
+        let counts = |caller| Caller::unpack(&self.host.load(&layout::caller(&caller))).counts_all();
+        let complete = view.callers().all(counts);
+        Ok((self.guarded_depth(&view), complete, locked))
     }
 
     /// Tells the context that a guarded call is over.

@@ -58,6 +58,7 @@ selectors! {
     PROGRAMS = programsCall,
     HALTED_SECONDS = haltedSecondsCall,
     CLOSES = closesCall,
+    GUARDED_CALLS = guardedCallsCall,
     REHEARSE = rehearseCall,
     REHEARSE_SET = rehearseSetCall,
     HEALTH = healthCall,
@@ -287,6 +288,10 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
             answer!(current, proposed, delay, sealed)
         }
         CLOSES => answer!(guard.closes()),
+        GUARDED_CALLS => {
+            let (depth, complete, locked) = guard.guarded_calls()?;
+            answer!(depth, complete, locked)
+        }
         SHADOW_BREACHES => answer!(guard.shadow_breaches(arguments.u16()?)),
         SUPPORTS_INTERFACE => answer!(supports_interface(&arguments.word()?)?),
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),

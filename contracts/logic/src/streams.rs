@@ -1,9 +1,7 @@
 //! Streams: values that the guard reads by itself and stores over time, so that rules have a past to compare with.
 
 use crate::abi::{answer, emit, refusal, Answer, Refusal};
-use crate::context::Seen;
 use crate::guard::{open, starved, Guard};
-use crate::hooks::Nesting;
 use crate::reader::ChainReader;
 use alloc::vec::Vec;
 use alloy_primitives::B256;
@@ -154,10 +152,7 @@ impl<H: Host> Guard<H> {
 
     /// Refuses within a guarded call that the guard knows of: a value that the call is about to put back must not be stored.
     fn require_no_guarded_call(&self, view: &View<'_>) -> Answer<()> {
-        let counted = view
-            .callers()
-            .any(|caller| Nesting::unpack(self.host.load_transient(&layout::nesting(&caller))).depth > 0);
-        if counted || Seen::unpack(self.host.load_transient(&layout::context())).depth > 0 {
+        if self.guarded_depth(view) > 0 {
             return Err(refusal!(GuardedCallRuns));
         }
         Ok(())

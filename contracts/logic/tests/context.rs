@@ -166,3 +166,53 @@ fn a_rule_that_could_be_tripped_must_not_use_the_context() {
     let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(book, keccak256(&bytes)));
     assert_eq!(refused.reason % 100, 15, "WrongInputs, {}", refused.reason);
 }
+
+/// What counterparties ask in the middle of somebody else's call: how deep it is, and whether the guard can know.
+#[test]
+fn a_guarded_call_in_progress_is_told_and_what_is_not_counted_too() {
+    let calls = |world: &mut World| world.as_(ANYONE).guarded_calls().unwrap();
+    let mut world = World::new();
+    // Of the usual rulebook only Deposit and Repay are counted: that there is no call is not known.
+    assert_eq!(calls(&mut world), (0, false, false));
+    let increase = enter(&mut world, Action::Increase, MARKET, 1);
+    assert_eq!(calls(&mut world), (0, false, false), "Increase is not counted");
+    let deposit = enter(&mut world, Action::Deposit, MARKET, 1);
+    assert_eq!(calls(&mut world), (1, false, false));
+    world.as_(VAULT).exit(deposit).unwrap();
+    world.as_(VAULT).exit(increase).unwrap();
+    assert_eq!(calls(&mut world), (0, false, false));
+    // With a rule that looks at the transaction every call is.
+    world.pass(1);
+    let other = Address::repeat_byte(0x51);
+    let mut book = pair();
+    book.callers.push(other);
+    world.adopt(&book);
+    world.price.set(Some(1000));
+    assert_eq!(calls(&mut world), (0, true, false));
+    let outer = enter(&mut world, Action::Sync, MARKET, 1);
+    let inner = world
+        .as_(other)
+        .enter(SCOPES, Action::Sync as u8, &MARKET, B256::ZERO)
+        .unwrap();
+    assert_eq!(calls(&mut world), (2, true, false), "of all registered contracts");
+    world.as_(other).exit(inner).unwrap();
+    assert_eq!(calls(&mut world), (1, true, false));
+    world.as_(VAULT).exit(outer).unwrap();
+    assert_eq!(calls(&mut world), (0, true, false));
+    // A call whose end is not reached is over with its transaction.
+    enter(&mut world, Action::Sync, MARKET, 1);
+    world.pass(1);
+    assert_eq!(calls(&mut world), (0, true, false));
+}
+
+/// Whom the guard calls out to learns that it does.
+#[test]
+fn a_guard_that_calls_out_says_so() {
+    use cordon_host::{layout, Host};
+    let mut world = World::new();
+    let key = layout::lock();
+    world.guard.host.store_transient(&key, &B256::with_last_byte(1));
+    assert!(world.guard.guarded_calls().unwrap().2);
+    let fresh = cordon_logic::Guard::new(cordon_host::mock::MockHost::at(common::START));
+    assert_eq!(fresh.guarded_calls().unwrap(), (0, true, false), "nobody is registered");
+}

@@ -111,6 +111,8 @@ fn a_life_of_a_guard_through_its_abi() {
         call(&mut world, ANYONE, &Abi::closesCall {}),
         cordon_core::Matrix::DEFAULT.bits()
     );
+    let calls = call(&mut world, ANYONE, &Abi::guardedCallsCall {});
+    assert_eq!((calls.depth, calls.complete, calls.locked), (0, false, false));
     let halted = Abi::haltedSecondsCall { scope: 1, since: START };
     assert_eq!(call(&mut world, ANYONE, &halted), 0);
     assert_eq!(call(&mut world, ANYONE, &Abi::rulebookCall {}).book, BOOK);

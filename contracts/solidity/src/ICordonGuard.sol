@@ -231,7 +231,8 @@ interface ICordonGuard {
     // ---------------------------------------------------------------- streams
 
     /// Reads the values of these streams of the rulebook and stores them; open to anyone. A stream that is not due, frozen by an
-    /// incident or cannot be read is passed over, unless that is so of all. Refused within a guarded call that the guard counts.
+    /// incident or cannot be read is passed over, unless that is so of all. Of one that is frozen the first observation, which waits for
+    /// another that agrees, is given up when it is contradicted, or cannot be read any more (`StreamBegunAnew`). Refused within a guarded call that the guard counts.
     function observe(uint8[] calldata streams) external;
 
     // ---------------------------------------------------------------- administration (governor)
@@ -293,6 +294,13 @@ interface ICordonGuard {
 
     /// What the levels close, the default's included; see `setMatrix`.
     function closes() external view returns (uint64);
+
+    /// Whether a registered contract is in the middle of a guarded call: what it tells about itself may then be half-way changed.
+    /// @return depth guarded calls that have not come to their `exit`, of all registered contracts together.
+    /// @return complete whether every guarded call is counted. Else only those are whose action some rule that looks at the time before the
+    /// call (`entry`, `anchor`, a statistic), or at the transaction, is hooked to: then a depth of 0 does not say that there is none.
+    /// @return locked whether the guard itself is calling out, in a containment call or its undoing.
+    function guardedCalls() external view returns (uint32 depth, bool complete, bool locked);
 
     /// All effective levels, three bits per scope: scopes 0 to 84 in the first word, the rest in the second.
     function levels() external view returns (uint256, uint256);

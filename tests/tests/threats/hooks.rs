@@ -223,6 +223,77 @@ async fn t35_views_answer_within_a_guarded_call() {
             assert_eq!(slot(0).await.unwrap(), U256::from(told));
         }
     }
+    // And who asks learns that a call is going on: none before, one within, none after. Of this rulebook only the calls of some actions
+    // are counted, and it says so.
+    let calls = async || {
+        let told = world.ask(ANYONE, ICordonGuard::guardedCallsCall {}).await.unwrap();
+        (told.depth, told.complete, told.locked)
+    };
+    let view = ICordonGuard::guardedCallsCall {}.abi_encode();
+    assert_eq!(calls().await, (0, false, false));
+    for (steps, depth) in [
+        (vec![(asker_at, view.clone())], 0),
+        (
+            vec![
+                world.enter(MARKET, Action::Trade),
+                (asker_at, view.clone()),
+                exit.clone(),
+            ],
+            1,
+        ),
+        (
+            vec![
+                world.enter(MARKET, Action::Trade),
+                exit.clone(),
+                (asker_at, view.clone()),
+            ],
+            0,
+        ),
+    ] {
+        assert!(world.run(steps).await.status());
+        assert_eq!(slot(1).await.unwrap(), U256::from(2), "answered");
+        assert_eq!(slot(0).await.unwrap(), U256::from(depth));
+    }
+    assert_eq!(calls().await, (0, false, false));
+    world.node.stop().await.unwrap();
+}
+
+/// T35: the same where a rule looks at the transaction: then every guarded call is counted, and 0 means that there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn t35_where_every_call_is_counted_none_goes_unflagged() {
+    let world = World::with(
+        r#"
+[[invariant]]
+id = "not-too-deep"
+scope = "protocol"
+rule = "depth <= 4"
+check = ["Trade"]
+in_call = "revert"
+"#,
+    )
+    .await;
+    world.ok(crate::world::GOVERNOR, ICordonGuard::sealCall {}).await;
+    let asker_at = world.switch;
+    world.set_code(asker_at, asker(world.guard)).await;
+    let view = || (asker_at, ICordonGuard::guardedCallsCall {}.abi_encode());
+    let told = world.ask(ANYONE, ICordonGuard::guardedCallsCall {}).await.unwrap();
+    assert_eq!((told.depth, told.complete, told.locked), (0, true, false));
+    // No rule is hooked to Sync.
+    let exit = world.exit(MARKET, Action::Sync).await;
+    let enter = || world.enter(MARKET, Action::Sync);
+    for (steps, depth) in [
+        (vec![enter(), enter(), view(), exit.clone(), exit.clone()], 2),
+        (vec![enter(), enter(), exit.clone(), view(), exit.clone()], 1),
+        (vec![enter(), exit.clone(), view()], 0),
+        // A call whose end is not reached is over with its transaction.
+        (vec![enter(), view()], 1),
+        (vec![view()], 0),
+    ] {
+        assert!(world.run(steps).await.status());
+        let slot = |slot: u64| world.provider.get_storage_at(asker_at, U256::from(slot));
+        assert_eq!(slot(1).await.unwrap(), U256::from(2), "answered");
+        assert_eq!(slot(0).await.unwrap(), U256::from(depth));
+    }
     world.node.stop().await.unwrap();
 }
 
