@@ -8,7 +8,8 @@
 //!
 //! There is no old value to begin with, so the beginning is guarded otherwise. The first observation is a candidate. One that agrees with
 //! it counts a period later, not before; one that contradicts it takes its place at any time. So a lie that lasts for a transaction, or for
-//! two a period apart, begins nothing while one honest observer looks in between; at worst it makes the beginning wait. And nothing outside
+//! two a period apart, begins nothing while one honest observer looks in between; at worst it makes the beginning wait. An incident, in
+//! which nothing is stored, does not shield it: what contradicts the candidate then takes it away, and the beginning waits for the end. And nothing outside
 //! of the hard bounds of the definition is ever stored, whoever observes and however long he makes the lie last.
 
 use crate::bounds::OBSERVATION_GAP;
@@ -202,6 +203,14 @@ impl Anchor {
     #[must_use]
     pub fn candidate(&self) -> Option<Int> {
         (self.stage == Stage::Seeding).then(|| self.raw.number())
+    }
+
+    /// Whether the value that waits ([`Anchor::candidate`]) is contradicted by one that was read: by another one, or by one that may not be
+    /// stored.
+    #[must_use]
+    pub fn is_refuted_by(&self, spec: &Spec, observed: &Int) -> bool {
+        let raw = Reading::new(observed);
+        self.stage == Stage::Seeding && !(spec.admits(&raw) && self.raw.number().near(raw.number(), spec.step))
     }
 
     /// What is stored after `observed` was read at `now`. Time that goes back counts as too soon.

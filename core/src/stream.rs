@@ -105,6 +105,24 @@ impl Stored {
         })
     }
 
+    /// Whether a first observation waits for another one that agrees with it.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        match self {
+            Stored::Anchor(_, anchor) => matches!(anchor.stage, anchor::Stage::Seeding),
+            Stored::Baseline(_, baseline) => baseline.waits(),
+        }
+    }
+
+    /// Whether the observation that waits is contradicted by what was read.
+    #[must_use]
+    pub fn is_refuted_by(&self, observed: &Int) -> bool {
+        match self {
+            Stored::Anchor(spec, anchor) => anchor.is_refuted_by(spec, observed),
+            Stored::Baseline(spec, baseline) => baseline.is_refuted_by(spec, observed),
+        }
+    }
+
     /// Of an anchor that begins: the value that waits for another one which agrees, and when such a one counts.
     #[must_use]
     pub fn candidate(&self) -> Option<(Int, u64)> {

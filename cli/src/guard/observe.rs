@@ -36,9 +36,10 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     for state in &states {
         let mut reason = reason(state, head.timestamp, |scope| session.compiled.scope_name(scope));
         // What contradicts the beginning of an anchor is due at any time, what agrees with it is not: only the guard knows which it is.
-        if reason.is_none() && state.stored.candidate().is_some_and(|(_, at)| at > head.timestamp) {
+        let begins_soon = state.stored.candidate().is_some_and(|(_, at)| at > head.timestamp);
+        if reason.is_none() && begins_soon || state.frozen_by.is_some() && state.stored.waits() {
             let refused = observe_refused(&session.provider, session.from, session.guard, state.index).await?;
-            reason = refused.map(|_| begins(&state.stored, head.timestamp));
+            reason = refused.map(|_| reason.unwrap_or_else(|| begins(&state.stored, head.timestamp)));
         }
         match reason {
             Some(reason) => println!("{} {}: {reason}", state.index, state.reads.join(", ")),
@@ -65,6 +66,11 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
                 Some(one) => {
                     let (value, counted) = (number(&one.value), number(&one.counted));
                     println!("{index} {name}: observed {value}, counts as {counted}");
+                }
+                None if state.is_some_and(|state| state.frozen_by.is_some()) => {
+                    println!(
+                        "{index} {name}: what it was to begin with is contradicted; it begins anew after the incident"
+                    );
                 }
                 None => println!("{index} {name}: passed over; it cannot be read, or somebody was faster"),
             }

@@ -4,7 +4,7 @@ use crate::abi::{answer, emit, refusal, Answer, Refusal};
 use crate::guard::{open, starved, Guard};
 use crate::reader::ChainReader;
 use alloc::vec::Vec;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use cordon_core::{
     anchor::{self, NotTaken},
     rule::{evaluate_value, Inputs, Int, Program, Unknown, Value},
@@ -55,15 +55,25 @@ impl<H: Host> Guard<H> {
 
     fn observe_one(&mut self, view: &View<'_>, index: u8) -> Answer<Result<(), Obstacle>> {
         let (record, program) = stream_in(view, index)?;
-        if let Some(scope) = self.raised_scope(view, record.scope) {
-            return Ok(Err(Obstacle::Frozen(scope)));
-        }
         let (known, now) = (self.stored(&record), self.host.now());
-        let due = known.due();
-        if now < due {
-            return Ok(Err(Obstacle::NotDue(due)));
+        let (due, frozen) = (known.due(), self.raised_scope(view, record.scope));
+        match frozen {
+            Some(scope) if now < due || !known.waits() => return Ok(Err(Obstacle::Frozen(scope))),
+            None if now < due => return Ok(Err(Obstacle::NotDue(due))),
+            _ => {}
         }
-        let observed = match self.read_stream(&program)? {
+        let read = self.read_stream(&program)?;
+        if let Some(scope) = frozen {
+            // Nothing is learnt in an incident, but it shields no lie: what waits for another observation that agrees is given up when
+            // it is not true any more. Else the same lie would agree with it in the first block after.
+            if read.is_ok_and(|observed| !known.is_refuted_by(&observed)) {
+                return Ok(Err(Obstacle::Frozen(scope)));
+            }
+            self.store_stream(&record, (U256::ZERO, U256::ZERO));
+            emit!(self.host, StreamBegunAnew, [index]);
+            return Ok(Ok(()));
+        }
+        let observed = match read {
             Ok(observed) => observed,
             Err(reason) => return Ok(Err(Obstacle::Unreadable(reason.code()))),
         };
@@ -72,11 +82,7 @@ impl<H: Host> Guard<H> {
             Err(NotTaken::TooSoon(soon)) => return Ok(Err(Obstacle::NotDue(soon.due))),
             Err(NotTaken::OutOfBounds) => return Ok(Err(Obstacle::Unreadable(Unknown::OutOfBounds.code()))),
         };
-        let (first, second) = next.pack();
-        self.host
-            .store(&anchor::key(&record.id, 0), &layout::from_number(&first));
-        self.host
-            .store(&anchor::key(&record.id, 1), &layout::from_number(&second));
+        self.store_stream(&record, next.pack());
         let fresh = next.fresh();
         emit!(
             self.host,
@@ -124,6 +130,13 @@ impl<H: Host> Guard<H> {
     fn stored(&self, record: &StreamRecord) -> Stored {
         let word = |part| layout::to_number(self.host.load(&anchor::key(&record.id, part)));
         Stored::unpack(&record.spec, word(0), word(1))
+    }
+
+    fn store_stream(&mut self, record: &StreamRecord, words: (U256, U256)) {
+        for (part, word) in [(0, words.0), (1, words.1)] {
+            self.host
+                .store(&anchor::key(&record.id, part), &layout::from_number(&word));
+        }
     }
 
     /// The value of a stream now; want of gas is an error.

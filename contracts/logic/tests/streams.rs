@@ -216,6 +216,51 @@ fn an_incident_freezes_the_stream_of_its_scope() {
     }
 }
 
+/// A lie is the first observation; an incident lasts for longer than a period; the same lie is there in the first block after it.
+#[test]
+fn what_a_stream_begins_with_is_contradicted_in_an_incident_too() {
+    for (book, confirmed) in [(anchored(2), PERIOD), (usual(), 60)] {
+        for read in [Some(1_000), None, Some(9_000_000)] {
+            let mut world = World::new();
+            world.adopt(&book);
+            world.price.set(Some(3_000));
+            observe(&mut world);
+            let began = stream(&mut world).observedAt;
+            world
+                .as_(GUARDIAN)
+                .contain(2, Level::Throttled as u8, 1_800, B256::ZERO)
+                .unwrap();
+            world.pass(2);
+            // It is still there: nobody takes it away, and nothing is learnt.
+            let frozen: Abi::StreamFrozen = world.as_refused(ANYONE, |guard| guard.observe(&[0]));
+            assert_eq!((frozen.stream, frozen.scope), (0, 2));
+            assert_eq!(stream(&mut world).observedAt, began);
+            world.pass(confirmed);
+            world.as_refused::<Abi::StreamFrozen, _>(ANYONE, |guard| guard.observe(&[0]));
+            assert_eq!(stream(&mut world).observedAt, began);
+            // It is not: whoever looks says so, with too little gas for the read nobody does.
+            world.price.set(read);
+            let gas = std::mem::replace(&mut world.guard.host.gas, 50_000);
+            world.as_refused::<Abi::OutOfGasFloor, _>(ANYONE, |guard| guard.observe(&[0]));
+            world.guard.host.gas = gas;
+            world.as_(ANYONE).observe(&[0]).unwrap();
+            assert_eq!(world.events::<Abi::StreamBegunAnew>()[0].stream, 0);
+            world.done();
+            assert_eq!(stream(&mut world).observedAt, 0);
+            // It begins with nothing as long as the incident lasts, and with no lie in the first block after it.
+            world.price.set(Some(3_000));
+            world.as_refused::<Abi::StreamFrozen, _>(ANYONE, |guard| guard.observe(&[0]));
+            world.pass(3 * HOUR);
+            observe(&mut world);
+            let of = stream(&mut world);
+            assert!(
+                !of.known && of.observedAt == world.guard.host.now,
+                "it waits for another one again"
+            );
+        }
+    }
+}
+
 #[test]
 fn nothing_is_observed_within_a_guarded_call_that_an_anchor_is_for() {
     let mut world = world(0);

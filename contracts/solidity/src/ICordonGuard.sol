@@ -411,6 +411,9 @@ interface ICordonGuard {
         uint8 indexed stream, bool observedNegative, uint256 observed, bool freshNegative, uint256 fresh
     );
 
+    /// What a stream was to begin with was contradicted during an incident: it begins anew when that is over.
+    event StreamBegunAnew(uint8 indexed stream);
+
     // ---------------------------------------------------------------- errors
 
     error AlreadyInitialized();

@@ -256,12 +256,7 @@ impl Baseline {
         if now < due {
             return Err(TooSoon { due });
         }
-        let exact = spec.sample(observed);
-        let [low, high, ..] = exact.magnitude.into_limbs();
-        let sample = match exact.negative {
-            true => 0,
-            false => (low >> FRACTION | high << (64 - FRACTION)).min(MAX_SAMPLE),
-        };
+        let sample = whole(spec, observed);
         if self.count > 0 {
             return Ok(self.learn(spec, observed, sample, now));
         }
@@ -271,8 +266,7 @@ impl Baseline {
             ..Baseline::default()
         };
         // One observation alone seeds nothing: whoever made it chose the moment.
-        let apart = u128::from(self.last.abs_diff(sample)) * u128::from(SIGMA);
-        if self.at == 0 || apart > u128::from(spec.roof) * u128::from(spec.clip) {
+        if self.at == 0 || self.is_far_from(spec, sample) {
             return Ok(waiting);
         }
         let first = self.last.max(spec.low).min(spec.high);
@@ -282,6 +276,23 @@ impl Baseline {
             range: [(first, first), EMPTY],
             ..waiting
         })
+    }
+
+    /// Whether one observation waits for another that agrees with it.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.count == 0 && self.at > 0
+    }
+
+    /// Whether the observation that waits is contradicted by what was read.
+    #[must_use]
+    pub fn is_refuted_by(&self, spec: &Spec, observed: &Int) -> bool {
+        self.waits() && self.is_far_from(spec, whole(spec, observed))
+    }
+
+    fn is_far_from(&self, spec: &Spec, sample: u64) -> bool {
+        let apart = u128::from(self.last.abs_diff(sample)) * u128::from(SIGMA);
+        apart > u128::from(spec.roof) * u128::from(spec.clip)
     }
 
     fn learn(&self, spec: &Spec, observed: &Int, sample: u64, now: u64) -> Self {
@@ -392,6 +403,16 @@ impl Baseline {
 /// A small number of the language.
 fn number(value: u64) -> Int {
     Int::from(value)
+}
+
+/// What is read as a sample, in whole units.
+fn whole(spec: &Spec, observed: &Int) -> u64 {
+    let exact = spec.sample(observed);
+    let [low, high, ..] = exact.magnitude.into_limbs();
+    match exact.negative {
+        true => 0,
+        false => (low >> FRACTION | high << (64 - FRACTION)).min(MAX_SAMPLE),
+    }
 }
 
 /// What a rate is a share of.

@@ -190,6 +190,36 @@ async fn t34_a_stranger_does_not_choose_where_an_anchor_begins() {
     world.node.stop().await.unwrap();
 }
 
+/// T34: nothing is learnt in an incident, so that once nobody could contradict what a stream was to begin with: a lie just before one, the
+/// incident, the same lie in the first block after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_a_lie_that_waits_does_not_survive_an_incident() {
+    let world = beginning().await;
+    assert!(world.run(lie(&world, 200)).await.status());
+    world.ok(GUARDIAN, contain(MORE, Level::ReduceOnly, DAY)).await;
+    world.pass(HOUR).await;
+    // He says so again, to no avail; who is honest contradicts him, and nothing else is stored.
+    let frozen: ICordonGuard::StreamFrozen = world.run_refused(lie(&world, 200)).await;
+    assert_eq!((frozen.stream, frozen.scope), (0, MORE));
+    let receipt = world.ok(ANYONE, observation()).await;
+    assert_eq!(events::<ICordonGuard::StreamBegunAnew>(&receipt).len(), 1);
+    world
+        .refused::<_, ICordonGuard::StreamFrozen>(ANYONE, observation())
+        .await;
+    assert_eq!(stream(&world).await.observedAt, 0);
+    world.pass(DAY + 3 * HOUR).await;
+    assert_eq!(world.level(MORE).await, Level::Normal);
+    // The first block after it: his lie begins to wait, and is contradicted as ever.
+    assert!(world.run(lie(&world, 200)).await.status());
+    assert_eq!(stream(&world).await.fresh, U256::ZERO);
+    world.pass(2).await;
+    world.ok(ANYONE, observation()).await;
+    world.pass(DAY).await;
+    world.ok(ANYONE, observation()).await;
+    assert_eq!(stream(&world).await.fresh, U256::from(100));
+    world.node.stop().await.unwrap();
+}
+
 /// T34: with nobody else looking for two days he begins it where he wants to, within the bounds: the worst case. Who then observes once a
 /// day has it back in a few days, not in the 66 that it took from 100,000.
 #[tokio::test(flavor = "multi_thread")]
