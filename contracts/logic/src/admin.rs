@@ -1,6 +1,6 @@
 //! The governor's calls, and the heartbeat. What tightens happens at once; what loosens was announced, once set-up is over.
 
-use crate::abi::{answer, emit, encode, refusal, Answer, ICordonGuard, Refusal};
+use crate::abi::{answer, emit, encode, refusal, Answer, ICordonGuard};
 use crate::calls::{Clock, Doing};
 use crate::guard::{call_in, open, role, rule_in, Guard, RuleState, ANNOUNCEMENT_LIFETIME};
 use crate::halts::Halts;
@@ -39,6 +39,61 @@ const PROBE_GAS: u64 = 300_000;
 /// Most bytes that are looked at of what they answer.
 const PROBE_ANSWER: usize = 192;
 
+/// A question that only one of the programs refuses with a certain error. Programs are named by their place among [`layout::PROGRAMS`].
+struct Probe {
+    /// The program that is asked; the respond program hands on what is none of its functions.
+    asked: u8,
+    /// The program that this shows to work.
+    shows: u8,
+    /// Selector of the function.
+    call: u32,
+    /// Its arguments.
+    words: [u16; 4],
+    /// Selector of the error.
+    error: u32,
+    /// Its value.
+    value: u16,
+}
+
+const RESPOND: u8 = 0;
+const HOOKS: u8 = 1;
+const RECOVER: u8 = 2;
+const ADMIN: u8 = 3;
+const CONTAIN: u8 = 4;
+const INSPECT: u8 = 5;
+
+/// The first so many of [`PROBES`] are answered without a rulebook.
+const BOOKLESS: usize = 4;
+
+macro_rules! probe {
+    ($asked:ident, $shows:ident, $call:ident $words:expr, $error:ident($value:expr)) => {
+        Probe {
+            asked: $asked,
+            shows: $shows,
+            call: u32::from_be_bytes(<ICordonGuard::$call as SolCall>::SELECTOR),
+            words: $words,
+            error: u32::from_be_bytes(<ICordonGuard::$error as SolError>::SELECTOR),
+            value: $value,
+        }
+    };
+}
+
+/// What new programs are asked: first each what only it answers, by name, then whether they can read the rulebook in force. Programs for
+/// another format of rulebooks would refuse every trip and hook, and the next rulebook too, for which the present one must be read.
+const PROBES: [Probe; 8] = [
+    probe!(RESPOND, ADMIN, setRoleCall[0xff, 0, 0, 0], BadRole(0xff)),
+    probe!(RESPOND, RECOVER, settleCall[0xff, 0, 0, 0], BadScope(0xff)),
+    // A gate in the place of the hooks program would hand this on to itself.
+    probe!(HOOKS, HOOKS, isAllowedCall[0, Action::COUNT as u16, 0, 0], BadAction(Action::COUNT as u16)),
+    // The governor, who asks here, may contain; not to raise to no level at all.
+    probe!(CONTAIN, CONTAIN, containCall[0, 0, 0, 0], BadLevel(0)),
+    // A rule that no rulebook has, without witness words; a stream; a set without a name.
+    probe!(RESPOND, RESPOND, tripCall[0xffff, 64, 0, 0], UnknownRule(0xffff)),
+    probe!(RESPOND, HOOKS, observeCall[32, 1, 0xff, 0], UnknownStream(0xff)),
+    probe!(CONTAIN, CONTAIN, containSetCall[0, 0, 0, 0], UnknownSet(0)),
+    probe!(RESPOND, INSPECT, evaluateCall[0xffff, 64, 0, 0], UnknownRule(0xffff)),
+];
+
 impl<H: Host> Guard<H> {
     /// Sets the guard up, once.
     pub fn initialize(&mut self, programs: &[Address; 6], governor: Address, delay: u32) -> Answer<()> {
@@ -46,13 +101,7 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(AlreadyInitialized));
         }
         if governor == Address::ZERO {
-            return Err(refusal!(NotGovernor, governor));
-        }
-        if delay < GOVERNOR_DELAY_MIN {
-            return Err(refusal!(DurationTooShort, delay, GOVERNOR_DELAY_MIN));
-        }
-        if delay > GOVERNOR_DELAY_MAX {
-            return Err(refusal!(DurationBeyondRole, delay, GOVERNOR_DELAY_MAX));
+            return Err(refusal!(NoGovernor));
         }
         self.store_programs(programs)?;
         self.set_governor(&governor);
@@ -130,7 +179,7 @@ impl<H: Host> Guard<H> {
         let caller = self.host.sender();
         if !self.is_governor(&caller) {
             if !self.has_role_number(role::VETO, &caller) {
-                return Err(refusal!(NotGovernor, caller));
+                return Err(refusal!(MissingRole, role::VETO, caller));
             }
             if self.host.keccak(&role_call(role::VETO, &caller, false)) == hash {
                 return Err(refusal!(OwnVeto, caller));
@@ -145,14 +194,14 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    /// Grants or revokes a role. An unknown role is refused without a reason, as Solidity does with an unknown enum value.
+    /// Grants or revokes a role.
     ///
     /// A guardian who is revoked can raise and release nothing from then on, but his veto stays until its end was announced: a thief with the
     /// governor's key must not be rid of those who can stop him before what he announces has come to its time.
     pub fn set_role(&mut self, number: u8, account: Address, granted: bool) -> Answer<()> {
         self.begin_governor_call()?;
         if number > role::SEAL {
-            return Err(Refusal::malformed());
+            return Err(refusal!(BadRole, number));
         }
         if self.has_role_number(number, &account) == granted {
             return Ok(());
@@ -331,23 +380,20 @@ impl<H: Host> Guard<H> {
         if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != (true, shown) {
             return Err(refusal!(NotAProgram, inspect));
         }
-        let asked = encode!(&ICordonGuard::noteIncidentCall::SELECTOR, u64::MAX, 0u8);
-        if self.probe(respond, &asked)? != (false, encode!(&ICordonGuard::UnknownIncident::SELECTOR, u64::MAX)) {
-            return Err(refusal!(NotAProgram, admin));
-        }
-        let asked = encode!(&ICordonGuard::settleCall::SELECTOR, u8::MAX);
-        if self.probe(respond, &asked)? != (false, encode!(&ICordonGuard::BadScope::SELECTOR, u8::MAX)) {
-            return Err(refusal!(NotAProgram, recover));
-        }
-        // A gate in the place of the hooks program would hand this on to itself.
-        let asked = encode!(&ICordonGuard::isAllowedCall::SELECTOR, 0u8, Action::COUNT);
-        if self.probe(hooks, &asked)? != (false, encode!(&ICordonGuard::BadAction::SELECTOR, Action::COUNT)) {
-            return Err(refusal!(NotAProgram, hooks));
-        }
-        // The governor, who asks here, may contain; not to raise to no level at all.
-        let asked = encode!(&ICordonGuard::containCall::SELECTOR, 0u8, 0u8, 0u8, 0u8);
-        if self.probe(contain, &asked)? != (false, encode!(&ICordonGuard::BadLevel::SELECTOR, 0u8)) {
-            return Err(refusal!(NotAProgram, contain));
+        // Without a rulebook there is none to open.
+        let asked = if self.current().epoch == 0 {
+            BOOKLESS
+        } else {
+            PROBES.len()
+        };
+        for probe in PROBES.iter().take(asked) {
+            let of = |place: u8| programs.get(usize::from(place)).copied().unwrap_or_default();
+            let [a, b, c, d] = probe.words;
+            let call = encode!(&probe.call.to_be_bytes(), a, b, c, d);
+            let refused = encode!(&probe.error.to_be_bytes(), probe.value);
+            if self.probe(&of(probe.asked), &call)? != (false, refused) {
+                return Err(refusal!(NotAProgram, of(probe.shows)));
+            }
         }
         Ok(())
     }

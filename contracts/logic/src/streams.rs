@@ -49,6 +49,7 @@ impl<H: Host> Guard<H> {
         }
         match first {
             Some((index, obstacle)) if !any => Err(obstacle.refusal(index)),
+            None if !any => Err(refusal!(NoStreams)),
             _ => Ok(()),
         }
     }

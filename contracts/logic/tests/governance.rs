@@ -4,7 +4,7 @@
 mod common;
 
 use alloy_primitives::{keccak256, Address, B256, U256};
-use alloy_sol_types::SolCall;
+use alloy_sol_types::{SolCall, SolError};
 use common::{
     rules, Abi, World, ADMIN, ANYONE, BOOK, CONTAIN, GOVERNOR, GUARDIAN, HOOKS, INSPECT, KEEPER, LOGIC, PROGRAMS,
     RECOVER, VAULT,
@@ -100,7 +100,8 @@ fn an_announcement_can_be_taken_back_and_grows_stale() {
     let hash = B256::repeat_byte(5);
     world.as_refused::<Abi::NotGovernor, _>(GUARDIAN, |guard| guard.announce(hash));
     world.as_(GOVERNOR).announce(hash).unwrap();
-    world.as_refused::<Abi::NotGovernor, _>(KEEPER, |guard| guard.cancel_announcement(hash));
+    let missing: Abi::MissingRole = world.as_refused(KEEPER, |guard| guard.cancel_announcement(hash));
+    assert_eq!((missing.role as u8, missing.caller), (3, KEEPER));
     world.as_(GUARDIAN).cancel_announcement(hash).unwrap();
     world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.cancel_announcement(hash));
     let codes = world.codes(&PROGRAMS);
@@ -166,7 +167,7 @@ fn nobody_keeps_his_own_veto_and_another_guardian_keeps_it_for_him() {
     world.done();
     let any = B256::repeat_byte(5);
     world.as_(GOVERNOR).announce(any).unwrap();
-    world.as_refused::<Abi::NotGovernor, _>(GUARDIAN, |guard| guard.cancel_announcement(any));
+    world.as_refused::<Abi::MissingRole, _>(GUARDIAN, |guard| guard.cancel_announcement(any));
 }
 
 #[test]
@@ -371,16 +372,42 @@ fn programs_that_do_not_work_together_are_refused() {
         .host
         .contract(NEW, &code, |_, input, _| common::probed(input, PROGRAMS));
     world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
-    // Nor one without an admin, or a recover program behind it.
-    for silent in [Abi::noteIncidentCall::SELECTOR, Abi::settleCall::SELECTOR] {
+    // Nor one without an admin, or a recover program behind it, nor one that cannot read the rulebook in force: by itself, or by the hooks
+    // or the inspect program behind it.
+    let unread = Abi::BadRulebook { reason: 0 }.abi_encode();
+    for (silent, told, shown) in [
+        (Abi::setRoleCall::SELECTOR, Vec::new(), ADMIN),
+        (Abi::settleCall::SELECTOR, Vec::new(), RECOVER),
+        (Abi::tripCall::SELECTOR, unread.clone(), NEW),
+        (Abi::observeCall::SELECTOR, unread.clone(), HOOKS),
+        (Abi::evaluateCall::SELECTOR, unread.clone(), INSPECT),
+    ] {
         world.guard.host.contract(NEW, &code, move |_, input, _| {
             if input.starts_with(&silent) {
-                return Err(Vec::new());
+                return Err(told.clone());
             }
             common::probed(input, programs)
         });
-        world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
+        let refused: Abi::NotAProgram = world.as_refused(GOVERNOR, replace);
+        assert_eq!(refused.account, shown);
     }
+    world
+        .guard
+        .host
+        .contract(NEW, &code, move |_, input, _| common::probed(input, programs));
+    let readable = [0xef, 0xf0, 0, 0, 5];
+    world.guard.host.contract(CONTAIN, &readable, move |_, input, _| {
+        if input.starts_with(&Abi::containSetCall::SELECTOR) {
+            return Err(unread.clone());
+        }
+        common::probed_contain(input)
+    });
+    let refused: Abi::NotAProgram = world.as_refused(GOVERNOR, replace);
+    assert_eq!(refused.account, CONTAIN);
+    world
+        .guard
+        .host
+        .contract(CONTAIN, &readable, |_, input, _| common::probed_contain(input));
     world
         .guard
         .host
@@ -445,12 +472,10 @@ fn nobody_but_the_governor_administers() {
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.adopt_rulebook(BOOK, B256::ZERO));
         world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_logic(&PROGRAMS, B256::ZERO));
     }
-    assert!(world
-        .as_(GOVERNOR)
-        .set_role(9, NEW, true)
-        .unwrap_err()
-        .data()
-        .is_empty());
+    for (role, granted) in [(5, true), (9, true), (255, false)] {
+        let bad: Abi::BadRole = world.as_refused(GOVERNOR, |guard| guard.set_role(role, NEW, granted));
+        assert_eq!(bad.role, role);
+    }
 }
 
 #[test]

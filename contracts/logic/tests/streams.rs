@@ -196,6 +196,13 @@ fn nothing_is_observed_too_soon_or_when_it_cannot_be_read() {
 }
 
 #[test]
+fn who_names_no_stream_is_told_so() {
+    let mut world = world(0);
+    world.as_refused::<Abi::NoStreams, _>(ANYONE, |guard| guard.observe(&[]));
+    world.as_refused::<Abi::UnknownStream, _>(ANYONE, |guard| guard.observe(&[1]));
+}
+
+#[test]
 fn an_incident_freezes_the_stream_of_its_scope() {
     for (of, raised, frozen) in [(2, 2, true), (2, 0, true), (2, 1, false), (0, 1, true), (0, 0, true)] {
         let mut world = world(of);

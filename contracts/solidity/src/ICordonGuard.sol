@@ -273,7 +273,7 @@ interface ICordonGuard {
     function setMatrix(uint64 closes) external;
 
     /// Replaces the programs behind the gate, as one unit, if `codes` is the keccak-256 of their six code hashes one after the other: what was
-    /// announced is what will run. They must answer each for its part. The gate is never replaced.
+    /// announced is what will run. They must answer each for its part, and read the rulebook in force. The gate is never replaced.
     function setLogic(address[6] calldata programs, bytes32 codes) external;
 
     // ---------------------------------------------------------------- views
@@ -420,6 +420,7 @@ interface ICordonGuard {
     error NotInitialized();
     error NotGovernor(address caller);
     error OwnVeto(address account);
+    error BadRole(uint8 role);
     error KeysNotApart(address account);
     error MissingRole(Role role, address caller);
     error NotAnnounced(bytes32 actionHash);
@@ -466,6 +467,7 @@ interface ICordonGuard {
     error UnknownSet(bytes32 set);
     /// `calls`: bit i when the set runs containment call i. `failing`: bit i when that has no effect, or could not be undone.
     error SetRehearsed(bytes32 set, uint256 calls, uint256 failing);
+    error NoStreams();
     error UnknownStream(uint8 stream);
     error StreamNotDue(uint8 stream, uint64 dueAt);
     error StreamFrozen(uint8 stream, uint8 scope);

@@ -281,10 +281,7 @@ impl World {
             assert!(input.starts_with(&Abi::isAllowedCall::SELECTOR));
             Err(Abi::BadAction { action: 11 }.abi_encode())
         });
-        host.contract(CONTAIN, &[0xef, 0xf0, 0, 0, 5], |_, input, _| {
-            assert!(input.starts_with(&Abi::containCall::SELECTOR));
-            Err(Abi::BadLevel { level: 0 }.abi_encode())
-        });
+        host.contract(CONTAIN, &[0xef, 0xf0, 0, 0, 5], |_, input, _| probed_contain(input));
         host.data_account(BOOK, &book().encode().unwrap());
         let answer = price.clone();
         host.contract(FEED, &[1], move |_, _, _| {
@@ -445,11 +442,37 @@ impl World {
 /// What a respond program, with programs behind it that work, answers to the questions of `set_logic`.
 pub fn probed(input: &[u8], programs: [Address; 6]) -> Result<Vec<u8>, Vec<u8>> {
     if input.starts_with(&Abi::programsCall::SELECTOR) {
-        Ok(Abi::programsCall::abi_encode_returns(&programs))
-    } else if input.starts_with(&Abi::noteIncidentCall::SELECTOR) {
-        Err(Abi::UnknownIncident { incident: u64::MAX }.abi_encode())
-    } else {
-        assert!(input.starts_with(&Abi::settleCall::SELECTOR));
-        Err(Abi::BadScope { scope: u8::MAX }.abi_encode())
+        return Ok(Abi::programsCall::abi_encode_returns(&programs));
     }
+    // The questions are calls of the ABI.
+    Err(if Abi::setRoleCall::SELECTOR == input[..4] {
+        Abi::BadRole { role: input[35] }.abi_encode()
+    } else if let Ok(call) = Abi::settleCall::abi_decode(input) {
+        Abi::BadScope { scope: call.scope }.abi_encode()
+    } else if let Ok(call) = Abi::tripCall::abi_decode(input) {
+        assert!(call.witness.is_empty());
+        Abi::UnknownRule { rule: call.rule }.abi_encode()
+    } else if let Ok(call) = Abi::evaluateCall::abi_decode(input) {
+        assert!(call.witness.is_empty());
+        Abi::UnknownRule { rule: call.rule }.abi_encode()
+    } else {
+        let call = Abi::observeCall::abi_decode(input).unwrap();
+        Abi::UnknownStream {
+            stream: call.streams[0],
+        }
+        .abi_encode()
+    })
+}
+
+/// The same of a contain program.
+pub fn probed_contain(input: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+    Err(if let Ok(call) = Abi::containCall::abi_decode(input) {
+        Abi::BadLevel {
+            level: call.level as u8,
+        }
+        .abi_encode()
+    } else {
+        let call = Abi::containSetCall::abi_decode(input).unwrap();
+        Abi::UnknownSet { set: call.set }.abi_encode()
+    })
 }
