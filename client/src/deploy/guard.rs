@@ -15,7 +15,7 @@ use super::verify::{check_containment, check_contracts, verify_guard};
 use crate::build::{Artifacts, PROGRAMS};
 use crate::chain::{code, explain_call, send};
 use crate::compile::CompiledConfig;
-use crate::config::{Config, GuardConfig};
+use crate::config::{Config, GuardConfig, format_duration};
 use crate::guard::ICordonGuard::{self, Role};
 use crate::observe::begin_streams;
 use crate::precompiles::CREATE2_FACTORY;
@@ -100,6 +100,7 @@ pub async fn deploy_guard<P: Provider>(
     changes.ensure_roles(&config.guard).await?;
     changes.ensure_matrix(config.guard.matrix).await?;
     let rulebook = changes.ensure_rulebook(compiled).await?;
+    changes.ensure_delay(config.guard.governor_delay).await?;
     let proposed_governor = changes.ensure_governor(governor).await?;
     let announced = changes.announced;
     // What waits for its time cannot be read back yet.
@@ -238,6 +239,18 @@ impl<P: Provider> Governor<'_, P> {
         }
         let call = ICordonGuard::setMatrixCall { closes: matrix.bits() };
         self.govern("changing what the levels close", call.abi_encode()).await
+    }
+
+    /// Makes the governor's delay the configured one. Last of what may have to be announced: what is announced with it waits for the old one.
+    async fn ensure_delay(&mut self, delay: u32) -> Result<(), DeployError> {
+        let present = self.governance().await?.delay;
+        if present == delay {
+            return Ok(());
+        }
+        let [from, to] = [present, delay].map(|seconds| format_duration(seconds.into()));
+        let call = ICordonGuard::setDelayCall { governorDelay: delay };
+        let change = format!("changing the governor's delay from {from} to {to}");
+        self.govern(&change, call.abi_encode()).await
     }
 
     /// Proposes the configured governor when another account set the guard up. Returns the one that has to accept.

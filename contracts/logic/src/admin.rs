@@ -103,6 +103,7 @@ impl<H: Host> Guard<H> {
         if governor == Address::ZERO {
             return Err(refusal!(NoGovernor));
         }
+        require_delay(delay)?;
         self.store_programs(programs)?;
         self.set_governor(&governor);
         self.set_ledger(&Ledger::default());
@@ -155,6 +156,19 @@ impl<H: Host> Guard<H> {
         let settings = self.settings();
         self.set_settings(&Settings { closes, ..settings });
         emit!(self.host, MatrixChanged, [], closes);
+        Ok(())
+    }
+
+    /// Changes the time between announcement and call. Longer at once; shorter when it was announced, for as long as it has been.
+    pub fn set_delay(&mut self, delay: u32) -> Answer<()> {
+        self.begin_governor_call()?;
+        require_delay(delay)?;
+        if delay < self.settings().delay {
+            self.require_announced(&encode!(&ICordonGuard::setDelayCall::SELECTOR, delay))?;
+        }
+        let settings = self.settings();
+        self.set_settings(&Settings { delay, ..settings });
+        emit!(self.host, DelaySet, [], delay);
         Ok(())
     }
 
@@ -469,6 +483,18 @@ impl<H: Host> Guard<H> {
         }
         Err(refusal!(NotAProgram, account))
     }
+}
+
+/// Refuses a governor's delay out of its range.
+#[inline(never)]
+fn require_delay(delay: u32) -> Answer<()> {
+    if delay < GOVERNOR_DELAY_MIN {
+        return Err(refusal!(DurationTooShort, delay, GOVERNOR_DELAY_MIN));
+    }
+    if delay > GOVERNOR_DELAY_MAX {
+        return Err(refusal!(DurationBeyondRole, delay, GOVERNOR_DELAY_MAX));
+    }
+    Ok(())
 }
 
 /// Calldata of `setRole`.

@@ -42,6 +42,7 @@ selectors! {
     ACCEPT_GOVERNOR = acceptGovernorCall,
     ADOPT_RULEBOOK = adoptRulebookCall,
     SET_MATRIX = setMatrixCall,
+    SET_DELAY = setDelayCall,
     SET_LOGIC = setLogicCall,
     EVALUATE = evaluateCall,
     EVALUATE_MANY = evaluateManyCall,
@@ -182,7 +183,7 @@ pub(crate) const fn place_of(selector: u32) -> usize {
         OBSERVE => 1,
         QUEUE_RELEASE | CANCEL_RELEASE | RELEASE | SETTLE | WRITE_OFF => 2,
         INITIALIZE | HEARTBEAT | SEAL | ANNOUNCE | CANCEL_ANNOUNCEMENT | SET_ROLE | PROPOSE_GOVERNOR
-        | ACCEPT_GOVERNOR | ADOPT_RULEBOOK | SET_MATRIX | SET_LOGIC | NOTE_INCIDENT | JUDGE_INCIDENT => 3,
+        | ACCEPT_GOVERNOR | ADOPT_RULEBOOK | SET_MATRIX | SET_DELAY | SET_LOGIC | NOTE_INCIDENT | JUDGE_INCIDENT => 3,
         RETRY_CONTAINMENT => 4,
         _ => 5,
     }
@@ -209,6 +210,7 @@ pub fn administer<H: Host>(guard: &mut Guard<H>, input: &[u8]) -> Answer<Vec<u8>
         ACCEPT_GOVERNOR => guard.accept_governor()?,
         ADOPT_RULEBOOK => guard.adopt_rulebook(arguments.address()?, arguments.word()?)?,
         SET_MATRIX => guard.set_matrix(arguments.u64()?)?,
+        SET_DELAY => guard.set_delay(arguments.u32()?)?,
         SET_LOGIC => {
             let programs = arguments.programs()?;
             guard.set_logic(&programs, arguments.word()?)?;

@@ -35,6 +35,7 @@ fn dispatch(guard: &mut Guard<MockHost>, input: &[u8]) -> Answer<Vec<u8>> {
         Abi::acceptGovernorCall::SELECTOR,
         Abi::adoptRulebookCall::SELECTOR,
         Abi::setMatrixCall::SELECTOR,
+        Abi::setDelayCall::SELECTOR,
         Abi::setLogicCall::SELECTOR,
         Abi::noteIncidentCall::SELECTOR,
         Abi::judgeIncidentCall::SELECTOR,

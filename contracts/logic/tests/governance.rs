@@ -48,7 +48,7 @@ fn set_up_happens_once_and_wants_a_program_and_a_governor() {
         GOVERNOR,
         3600,
     ));
-    world.refused::<Abi::NotGovernor, _>(fresh().initialize(&PROGRAMS, Address::ZERO, 0));
+    world.refused::<Abi::NoGovernor, _>(fresh().initialize(&PROGRAMS, Address::ZERO, 0));
     let short: Abi::DurationTooShort = world.refused(fresh().initialize(&PROGRAMS, GOVERNOR, 3599));
     assert_eq!((short.wanted, short.least), (3599, 3600));
     world.refused::<Abi::DurationBeyondRole, _>(fresh().initialize(&PROGRAMS, GOVERNOR, 31 * 24 * 3600));
@@ -305,6 +305,53 @@ fn a_governor_is_proposed_and_accepts() {
     world.done();
     assert_eq!(world.guard.governor(), (NEW, Address::ZERO, 3600, true));
     world.as_refused::<Abi::NotGovernor, _>(GOVERNOR, |guard| guard.seal());
+}
+
+/// Thirty days by mistake are undone by their governor; a day is not made an hour by whoever has stolen his key.
+#[test]
+fn the_delay_is_longer_at_once_and_shorter_after_the_old_delay() {
+    const DAY: u32 = 24 * 3600;
+    let mut world = World::new();
+    for caller in [GUARDIAN, KEEPER, ANYONE] {
+        world.as_refused::<Abi::NotGovernor, _>(caller, |guard| guard.set_delay(DAY));
+    }
+    let short: Abi::DurationTooShort = world.as_refused(GOVERNOR, |guard| guard.set_delay(3599));
+    assert_eq!((short.wanted, short.least), (3599, 3600));
+    let long: Abi::DurationBeyondRole = world.as_refused(GOVERNOR, |guard| guard.set_delay(30 * DAY + 1));
+    assert_eq!((long.wanted, long.most), (30 * DAY + 1, 30 * DAY));
+    let before = B256::repeat_byte(7);
+    world.as_(GOVERNOR).announce(before).unwrap();
+    world.as_(GOVERNOR).set_delay(30 * DAY).unwrap();
+    assert_eq!(world.events::<Abi::DelaySet>()[0].governorDelay, 30 * DAY);
+    world.done();
+    assert_eq!(world.guard.governor(), (GOVERNOR, Address::ZERO, 30 * DAY, true));
+    let shorter = |guard: &mut Guard<MockHost>| guard.set_delay(DAY);
+    let missing: Abi::NotAnnounced = world.as_refused(GOVERNOR, shorter);
+    let call = Abi::setDelayCall { governorDelay: DAY };
+    assert_eq!(missing.actionHash, keccak256(call.abi_encode()));
+    world.as_(GOVERNOR).announce(missing.actionHash).unwrap();
+    world.pass(u64::from(30 * DAY) - 1);
+    world.as_refused::<Abi::AnnouncementPending, _>(GOVERNOR, shorter);
+    world.pass(1);
+    // Another value was not announced.
+    world.as_refused::<Abi::NotAnnounced, _>(GOVERNOR, |guard| guard.set_delay(3600));
+    shorter(world.as_(GOVERNOR)).unwrap();
+    world.done();
+    assert_eq!(world.guard.governor().2, DAY);
+    assert_eq!(world.guard.closes(), Matrix::DEFAULT.bits());
+    // From now on the new delay counts.
+    let hash = B256::repeat_byte(9);
+    world.as_(GOVERNOR).announce(hash).unwrap();
+    assert_eq!(
+        world.events::<Abi::Announced>()[0].executableAt,
+        world.guard.host.now() + u64::from(DAY)
+    );
+    // Before the seal a mistake is undone at once.
+    let mut world = World::unsealed();
+    for delay in [30 * DAY, 3600] {
+        world.as_(GOVERNOR).set_delay(delay).unwrap();
+        world.done();
+    }
 }
 
 /// Stricter at once; looser, and be it in one cell, only when it was announced.

@@ -272,6 +272,10 @@ interface ICordonGuard {
     /// announced. No guardian or keeper can: what a thief closes at every level would outlast all that he can contain.
     function setMatrix(uint64 closes) external;
 
+    /// Changes the time between announcement and call, 1 hour to 30 days: longer at once, shorter when it was announced, under the delay that
+    /// it shortens. What was announced before keeps its time.
+    function setDelay(uint32 governorDelay) external;
+
     /// Replaces the programs behind the gate, as one unit, if `codes` is the keccak-256 of their six code hashes one after the other: what was
     /// announced is what will run. They must answer each for its part, and read the rulebook in force. The gate is never replaced.
     function setLogic(address[6] calldata programs, bytes32 codes) external;
@@ -405,6 +409,7 @@ interface ICordonGuard {
     event GovernorAccepted(address indexed governor);
     event RulebookAdopted(address indexed book, bytes32 codeHash);
     event MatrixChanged(uint64 closes);
+    event DelaySet(uint32 governorDelay);
     event LogicSet(address indexed logic, address[6] programs);
     event Heartbeat(uint64 at);
     event StreamObserved(
@@ -419,6 +424,7 @@ interface ICordonGuard {
     error AlreadyInitialized();
     error NotInitialized();
     error NotGovernor(address caller);
+    error NoGovernor();
     error OwnVeto(address account);
     error BadRole(uint8 role);
     error KeysNotApart(address account);
