@@ -90,6 +90,7 @@ impl Compound {
             switch: Address::ZERO,
         };
         compound.set_up().await;
+        compound.world.fork().await;
         compound
     }
 
@@ -212,7 +213,7 @@ impl Compound {
             switch,
             ..
         } = self;
-        let endpoint = self.world.node.http_endpoint();
+        let endpoint = self.world.endpoint();
         format!(
             r#"
 [chain]
@@ -347,7 +348,7 @@ async fn the_guard_pauses_a_compound_market_and_takes_it_back() {
         )
         .await;
     assert_eq!(compound.open().await, [true; 3]);
-    compound.world.node.stop().await.unwrap();
+    compound.world.stop().await;
 }
 
 /// What the admin had paused is neither the guard's to open, nor in its way; an admin who has left is seen by the rehearsal.
@@ -372,7 +373,7 @@ async fn what_a_comptrollers_admin_had_paused_stays_paused() {
     compound.admin(IComptroller::_acceptAdminCall {}).await;
     let failing = world.ask(world.guard, &health).await.failing;
     assert_eq!(failing, U256::from(0b110), "the pause that is set needs no call");
-    compound.world.node.stop().await.unwrap();
+    compound.world.stop().await;
 }
 
 /// Without the adapter: what a pause guardian closes stays closed when the guard's level has run out, until the admin opens it. So
@@ -406,5 +407,5 @@ async fn a_guard_that_is_pause_guardian_leaves_closed_what_it_closed() {
         .admin(IComptroller::_setBorrowPausedCall { market, paused })
         .await;
     assert_eq!(compound.open().await, [true; 3]);
-    compound.world.node.stop().await.unwrap();
+    compound.world.stop().await;
 }

@@ -10,6 +10,8 @@
 )]
 
 mod compound;
+mod live;
+mod proxies;
 mod world;
 
 use alloy::primitives::{Address, U256};
@@ -41,7 +43,7 @@ async fn the_guard_contains_through_every_adapter_and_undoes_it() {
         .await;
     assert_eq!(count::<ICordonGuard::ContainmentUndone>(&settled), 3);
     assert_eq!(world.closed().await, [false; 4]);
-    world.node.stop().await.unwrap();
+    world.stop().await;
 }
 
 /// What the owners had closed themselves is neither closed again nor opened.
@@ -65,7 +67,7 @@ async fn what_the_owners_had_closed_stays_closed() {
             .await;
     }
     assert_eq!(world.closed().await, [true, true, false, false]);
-    world.node.stop().await.unwrap();
+    world.stop().await;
 }
 
 /// A role that was taken back is seen by the rehearsal, long before the incident.
@@ -95,7 +97,7 @@ async fn a_role_taken_back_is_seen_before_the_incident() {
         .await;
     let told = <ICordonGuard::Rehearsed as alloy::sol_types::SolError>::abi_decode(&told).unwrap();
     assert_eq!(told.outcome, Rehearsal::Fails);
-    world.node.stop().await.unwrap();
+    world.stop().await;
 }
 
 /// Whoever holds any key but the guard's moves no adapter.
@@ -115,7 +117,7 @@ async fn nobody_reaches_through_an_adapter() {
         }
     }
     assert_eq!(world.closed().await, [false; 4]);
-    world.node.stop().await.unwrap();
+    world.stop().await;
 }
 
 /// Other protocols see a level, an incident and a silent keeper of the real guard, at a price that a borrow can bear.
@@ -173,5 +175,5 @@ async fn the_feed_of_incidents_tells_what_the_guard_says() {
         .await
         .unwrap();
     assert_eq!(world.ask(feed, &status).await.notice, IFeed::Notice::Silent);
-    world.node.stop().await.unwrap();
+    world.stop().await;
 }

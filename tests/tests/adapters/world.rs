@@ -1,4 +1,5 @@
-//! A guard that holds roles of four published contracts, through adapters where the role is broader than one call.
+//! A guard that holds roles of four published contracts, through adapters where the role is broader than one call: the contracts on a chain of
+//! stock anvil, the guard on a fork of it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use cordon_client::build::Artifacts;
 use cordon_client::deploy::{GuardOptions, deploy_guard};
 use cordon_client::guard::ICordonGuard::{self, Level};
 use cordon_node::{NodeConfig, NodeHandle};
+
+use crate::live::Live;
 
 sol! {
     interface IManager {
@@ -87,7 +90,9 @@ pub(crate) const NOT_CALM: [u8; 4] = IFeed::NotCalm::SELECTOR;
 pub(crate) const NOT_GUARD: [u8; 4] = IAdapter::NotGuard::SELECTOR;
 
 pub(crate) struct World {
-    pub(crate) node: NodeHandle,
+    live: Live,
+    node: Option<NodeHandle>,
+    /// Of the chain until [`World::fork`], of the fork from then on.
     pub(crate) provider: DynProvider,
     pub(crate) guard: Address,
     /// OpenZeppelin's AccessManager 5.4.0.
@@ -105,20 +110,15 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The node alone, without targets and guard.
+    /// A chain of stock anvil alone, without targets and guard.
     pub(crate) async fn bare() -> Self {
-        let node = cordon_node::spawn(NodeConfig {
-            silent: true,
-            auto_impersonate: true,
-            ..NodeConfig::default()
-        })
-        .await
-        .unwrap();
+        let live = Live::start(&root()).await;
         let provider = ProviderBuilder::new()
-            .connect_http(node.http_endpoint().parse().unwrap())
+            .connect_http(live.endpoint.parse().unwrap())
             .erased();
         Self {
-            node,
+            live,
+            node: None,
             provider,
             guard: Address::ZERO,
             manager: Address::ZERO,
@@ -135,8 +135,38 @@ impl World {
     pub(crate) async fn new() -> Self {
         let mut world = Self::bare().await;
         world.deploy_targets().await;
+        world.fork().await;
         world.deploy_guard().await;
         world
+    }
+
+    /// From now on everything happens on a fork of the chain, on our node: what runs there already was deployed elsewhere, by others.
+    pub(crate) async fn fork(&mut self) {
+        let node = cordon_node::spawn(NodeConfig {
+            silent: true,
+            auto_impersonate: true,
+            fork_url: Some(self.live.endpoint.parse().unwrap()),
+            ..NodeConfig::default()
+        });
+        let node = node.await.unwrap();
+        self.provider = ProviderBuilder::new()
+            .connect_http(node.http_endpoint().parse().unwrap())
+            .erased();
+        self.node = Some(node);
+        // The idle chain has let its base fee fall below the fork's floor.
+        self.provider.anvil_mine(Some(1), None).await.unwrap();
+    }
+
+    /// The fork's endpoint.
+    pub(crate) fn endpoint(&self) -> String {
+        self.node.as_ref().expect("the fork").http_endpoint()
+    }
+
+    pub(crate) async fn stop(self) {
+        if let Some(node) = self.node {
+            node.stop().await.unwrap();
+        }
+        self.live.stop().await;
     }
 
     /// The published contracts and their adapters; the roles are given to adapters, not to the guard, where one is too broad.
@@ -269,7 +299,7 @@ impl World {
             freezer,
             ..
         } = self;
-        let endpoint = self.node.http_endpoint();
+        let endpoint = self.endpoint();
         format!(
             r#"
 [chain]
@@ -440,7 +470,7 @@ pub(crate) fn count<E: SolEvent>(receipt: &TransactionReceipt) -> usize {
         .count()
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
