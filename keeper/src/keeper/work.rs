@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Keeper;
 use crate::catchup::Behind;
-use crate::chain::{Headers, Heads};
+use crate::chain::{BlockSource, Headers, Heads};
 use crate::console::{self, Shown};
 use crate::error::KeeperError;
 use crate::fleet;
@@ -128,6 +128,7 @@ impl Keeper {
         let heads = Heads::start(
             self.rpc.clone(),
             self.options.ws.clone(),
+        self.stay_on_side().await?;
             self.options.heads,
             stop.clone(),
         );
@@ -145,6 +146,24 @@ impl Keeper {
     /// Alarms when the configuration is another one than that of the run before.
     async fn note_config(&self) -> Result<(), KeeperError> {
         let Some(digest) = self.config_digest else {
+    /// In a split the side is followed whose chain is in the record: a restart is no reason to change it.
+    async fn stay_on_side(&self) -> Result<(), KeeperError> {
+        if self.rpc.split().is_none() {
+            return Ok(());
+        }
+        let Some(tip) = self.store.window(1).await?.pop() else {
+            return Ok(());
+        };
+        for (name, rpc) in self.rpc.each() {
+            let held = rpc.by_number(tip.number).await;
+            if matches!(held, Ok(Some(held)) if held.hash == tip.hash) {
+                self.rpc.prefer(&name);
+                break;
+            }
+        }
+        Ok(())
+    }
+
             return Ok(());
         };
         if let Some(text) = self.store.note_config(&digest.to_string()).await? {

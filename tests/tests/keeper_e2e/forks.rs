@@ -97,6 +97,34 @@ async fn caught_up(world: &World, keeper: &Running) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_a_split_goes_on_with_the_chain_of_the_record() {
+    let world = World::new(&GAUGE_RULE).await;
+    let fork = fork_of(&world).await;
+    let keeper = world.keeper().await;
+    caught_up(&world, &keeper).await;
+    keeper.stop().await;
+    // The first of the endpoints now is of another chain, and ahead.
+    let options = Options {
+        ws: None,
+        ..options(&world, &fork, vec![fork.http_endpoint(), world.node.http_endpoint()])
+    };
+    let keeper = world
+        .keeper_with(options, world.store().await, World::signers())
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let height = world.height().await + 8;
+    until("some blocks are done", || async {
+        let window = keeper.store.window(1).await.unwrap();
+        window.last().is_some_and(|block| block.number >= height)
+    })
+    .await;
+    let block = keeper.store.window(1).await.unwrap()[0];
+    let held = world.provider.get_block(block.hash.into()).await.unwrap();
+    assert!(held.is_some(), "{block:?} is of the chain that was followed before");
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_block_is_left_out_when_the_chain_replaces_more_than_is_held_in_memory() {
     let world = World::new(&GAUGE_RULE).await;
     let mut keeper = world.keeper().await;
