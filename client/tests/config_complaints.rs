@@ -35,6 +35,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "reports = \"incidents\"",
         "reports = \"incidents\"\nretention = \"1 hour\"",
     ),
+    (
+        "short_stale_head",
+        "reports = \"incidents\"",
+        "reports = \"incidents\"\nstale_head = \"2 s\"",
+    ),
     ("bad_endpoint", "https://backup.example/key", "ftp://backup.example/key"),
     ("bad_address", "0x00000000000000000000000000000000000000e0", "0x00e0"),
     (

@@ -15,6 +15,9 @@ pub enum Health {
     Well,
     /// It has only just begun: no block was evaluated yet, and nobody need worry.
     Starting,
+    /// Everything is evaluated, but no block has come for longer than the chain may take; every endpoint says so. Whether the chain has
+    /// nothing to do or stands still nobody can tell from here.
+    Idle(String),
     /// It does not see the chain, or does not keep up; the text says why.
     Ill(String),
 }
@@ -26,6 +29,8 @@ struct Signs {
     blind: bool,
     /// Why nobody can say which chain is the right one, while endpoints differ.
     split: Option<String>,
+    /// Whether all endpoints answer and have no newer block.
+    confirmed: bool,
     /// Why the record cannot be read or written, while it cannot.
     record: Option<String>,
     /// Time since the start.
@@ -56,8 +61,10 @@ fn judge(signs: &Signs) -> Health {
         (None, _) if signs.running >= STALE => {
             return Health::Ill(format!("no block was seen within {} s", STALE.as_secs()));
         }
-        (Some(age), _) if age >= signs.head_patience => {
-            return Health::Ill(format!("the newest block came {} s ago", age.as_secs()));
+        (Some(age), busy) if age >= signs.head_patience => {
+            let text = format!("the newest block came {} s ago", age.as_secs());
+            let is_idle = signs.confirmed && signs.done && busy.is_none();
+            return if is_idle { Health::Idle(text) } else { Health::Ill(text) };
         }
         (_, Some(busy)) if busy >= STALE => {
             return Health::Ill(format!("no block was evaluated within {} s", STALE.as_secs()));
@@ -149,6 +156,7 @@ impl Progress {
         judge(&Signs {
             blind: heads.link().is_blind(),
             split: heads.split(),
+            confirmed: heads.is_confirmed(),
             record,
             running: self.since.elapsed(),
             head_age: heads.newest().map(|seen| seen.at.elapsed()),
@@ -166,6 +174,7 @@ mod tests {
     const WELL: Signs = Signs {
         blind: false,
         split: None,
+        confirmed: false,
         record: None,
         running: Duration::from_secs(3_600),
         head_age: Some(Duration::from_millis(250)),
@@ -228,6 +237,38 @@ mod tests {
             busy: Some(STALE),
             ..WELL
         }));
+    }
+
+    #[test]
+    fn a_chain_that_stands_still_is_idle_only_when_every_endpoint_says_so() {
+        let old = Signs {
+            head_age: Some(WELL.head_patience),
+            busy: None,
+            ..WELL
+        };
+        assert!(is_ill(&old), "one of them may know more");
+        let idle = Signs { confirmed: true, ..old };
+        assert!(matches!(judge(&idle), Health::Idle(why) if why.contains("newest block")));
+        for ill in [
+            Signs {
+                blind: true,
+                ..idle.clone()
+            },
+            Signs {
+                done: false,
+                ..idle.clone()
+            },
+            Signs {
+                busy: Some(Duration::ZERO),
+                ..idle.clone()
+            },
+            Signs {
+                record: Some("disk full".to_owned()),
+                ..idle
+            },
+        ] {
+            assert!(is_ill(&ill), "{ill:?}");
+        }
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl Options {
             watches: Watches::new(&config.watches, &config.maintenance),
             evaluate: section.evaluate,
             retention: Duration::from_secs(section.retention.into()),
+            stale_head: Duration::from_secs(section.stale_head.into()),
             fallbacks,
             playbooks: config.playbooks.clone(),
             people: config.people.clone(),

@@ -21,12 +21,12 @@ pub(crate) async fn watch_health(heads: Heads, progress: Progress, alarms: Alarm
         tokio::time::sleep(PERIOD).await;
         match progress.health(&heads) {
             // That no source works has an alarm of its own, which says more.
-            Health::Ill(why) if !heads.link().is_blind() => {
+            Health::Ill(why) | Health::Idle(why) if !heads.link().is_blind() => {
                 let text = format!("the keeper does not follow the chain: {why}");
                 alarms.raise(AlarmKind::Stale, SUBJECT, &text, None).await;
             }
             Health::Well => alarms.clear(AlarmKind::Stale, SUBJECT).await,
-            Health::Ill(_) | Health::Starting => {}
+            Health::Ill(_) | Health::Idle(_) | Health::Starting => {}
         }
     }
 }

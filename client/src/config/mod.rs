@@ -164,6 +164,8 @@ pub struct KeeperConfig {
     pub quorum: QuorumConfig,
     /// How long what is over is kept besides incidents, in seconds: a day at least.
     pub retention: u32,
+    /// After how many seconds without a new block the chain counts as not seen any more: 10 at least.
+    pub stale_head: u32,
 }
 
 /// `[keeper.quorum]`: each at least 1.

@@ -96,6 +96,7 @@ pub(super) struct RawKeeper {
     pub(super) playbooks: Option<Text>,
     pub(super) quorum: Option<RawQuorum>,
     pub(super) retention: Option<Text>,
+    pub(super) stale_head: Option<Text>,
 }
 
 #[derive(Deserialize)]

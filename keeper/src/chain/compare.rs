@@ -3,6 +3,7 @@
 //! can say which chain is the right one, and [`Rpc::split`] says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -195,6 +196,8 @@ pub(super) struct Agreement {
     split: Mutex<Option<String>>,
     /// A block of the chain that is followed.
     followed: watch::Sender<Option<(u64, B256)>>,
+    /// Whether nobody differs, lags, or is silent.
+    unanimous: AtomicBool,
     /// What each endpoint had at the height that was compared last, when it had anything.
     seen: Mutex<Vec<Option<B256>>>,
     /// Since when no endpoint of the side that is followed has answered.
@@ -206,6 +209,7 @@ impl Default for Agreement {
         Self {
             split: Mutex::default(),
             followed: watch::Sender::new(None),
+            unanimous: AtomicBool::new(false),
             seen: Mutex::default(),
             silent: Mutex::default(),
         }
@@ -225,6 +229,11 @@ impl Rpc {
     pub fn split(&self) -> Option<String> {
         let split = self.agreement().split.lock().unwrap_or_else(PoisonError::into_inner);
         split.clone()
+    }
+
+    /// Whether every endpoint has answered at the last comparison, and had the same newest blocks; with one endpoint there is nobody else.
+    pub(super) fn is_unanimous(&self) -> bool {
+        self.endpoint_count() < 2 || self.agreement().unanimous.load(Ordering::Relaxed)
     }
 
     /// A block of the chain that is followed, whenever the endpoints were compared: what else is listened to must have it.
@@ -356,6 +365,8 @@ impl Rpc {
             Standing::Together | Standing::Outvoted(_) => None,
         };
         self.take_sides(opinions, split.is_some(), side);
+        let unanimous = comparison.standing == Standing::Together && comparison.good.len() == opinions.len();
+        self.agreement().unanimous.store(unanimous, Ordering::Relaxed);
         let asked = self.asked_first().and_then(|at| opinions.get(at)?.hash);
         *self.agreement().split.lock().unwrap_or_else(PoisonError::into_inner) = split;
         if let Some(hash) = comparison.agreed.or(asked) {

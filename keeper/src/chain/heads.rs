@@ -180,6 +180,12 @@ impl Heads {
         self.rpc.split()
     }
 
+    /// Whether the last poll was answered, and, at the last comparison, all endpoints had the same newest blocks.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.link.borrow().poll_error.is_none() && self.rpc.is_unanimous()
+    }
+
     /// Waits until the health of the sources changes. `false` when they have stopped.
     pub async fn link_changed(&mut self) -> bool {
         self.link.changed().await.is_ok()

@@ -119,7 +119,7 @@ pub(super) async fn health(State(shown): Shared) -> Response {
     let (status, name, why) = match shown.progress.health(&shown.heads) {
         Health::Well => (StatusCode::OK, "well", None),
         Health::Starting => (StatusCode::OK, "starting", None),
-        Health::Ill(why) => (StatusCode::SERVICE_UNAVAILABLE, "ill", Some(why)),
+        Health::Ill(why) | Health::Idle(why) => (StatusCode::SERVICE_UNAVAILABLE, "ill", Some(why)),
     };
     (status, Json(json!({ "status": name, "why": why }))).into_response()
 }
@@ -143,7 +143,7 @@ pub(super) async fn status(State(shown): Shared) -> Result<Json<Value>, Failure>
     let health = match shown.progress.health(&shown.heads) {
         Health::Well => "well".to_owned(),
         Health::Starting => "starting".to_owned(),
-        Health::Ill(why) => format!("ill: {why}"),
+        Health::Ill(why) | Health::Idle(why) => format!("ill: {why}"),
     };
     Ok(Json(json!({
         "chain": shown.store.chain_id(),

@@ -214,7 +214,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: Option<u64>) {
 fn gauges(registry: &mut Registry, shown: &Shown) {
     let head = shown.heads.newest();
     let link = shown.heads.link();
-    let well = !matches!(shown.progress.health(&shown.heads), Health::Ill(_));
+    let well = !matches!(shown.progress.health(&shown.heads), Health::Ill(_) | Health::Idle(_));
     let age = head.and_then(|seen| u64::try_from(seen.at.elapsed().as_millis()).ok());
     gauge(
         registry,

@@ -49,7 +49,7 @@ impl DeadMan {
                         SOON.min(self.period)
                     }
                 },
-                Health::Starting | Health::Ill(_) => SOON.min(self.period),
+                Health::Starting | Health::Idle(_) | Health::Ill(_) => SOON.min(self.period),
             };
             tokio::time::sleep(wait).await;
         }

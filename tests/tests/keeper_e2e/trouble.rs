@@ -1,6 +1,7 @@
 //! Reads that fail, calls that fail, chains that change their mind.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use alloy::primitives::{U256, hex};
 use alloy::sol_types::SolCall;
@@ -8,10 +9,11 @@ use cordon_client::guard::ICordonGuard;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::record::{AlarmKind, IncidentState, IntentKind, Outcome};
 use cordon_keeper::{KeeperEvent, Options};
+use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::{Board, GAUGE, MOOD, STOPPED};
-use crate::world::{GAUGE_RULE, KEEPER, Rules, USER, World, key, stop_board, until};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, Rules, USER, World, key, stop_board, until};
 
 const TWO_RULES: Rules = Rules(
     r#"
@@ -205,6 +207,34 @@ respond = "contain"
     assert_eq!(intents[0].kind, IntentKind::Contain);
     assert_eq!(world.level(1).await, ICordonGuard::Level::ReduceOnly);
     assert_eq!(world.nonce(KEEPER).await, 1);
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_chain_that_makes_blocks_only_when_asked_heartbeats_go_on() {
+    let node = NodeConfig {
+        silent: true,
+        ..NodeConfig::default()
+    };
+    let world = World::with(&GAUGE_RULE, node).await;
+    let options = Options {
+        stale_head: Duration::from_secs(2),
+        heartbeat: Duration::from_secs(4),
+        ..world.options()
+    };
+    let keeper = world
+        .keeper_with(options, world.store().await, World::signers())
+        .await
+        .unwrap();
+    let begun = world.height().await;
+    until("three heartbeats", || async { world.nonce(HEARTBEAT).await >= 3 }).await;
+    assert!(world.height().await >= begun + 3, "each makes a block");
+    // That no block comes is said all the same: a chain that stands still looks like that too.
+    until("people are told", || async {
+        let alarms = keeper.store.alarms().await.unwrap();
+        alarms.iter().any(|alarm| alarm.kind == AlarmKind::Stale.name())
+    })
+    .await;
     keeper.stop().await;
 }
 

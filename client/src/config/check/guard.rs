@@ -20,6 +20,9 @@ use crate::abi::Contracts;
 const DAY: u32 = 24 * 60 * 60;
 /// How long what is over is kept, in seconds, where nothing is said.
 const RETENTION: u32 = 90 * DAY;
+/// A chain without a new block for so long is not seen any more, in seconds.
+const STALE_HEAD: u32 = 60;
+const LEAST_STALE_HEAD: u32 = 10;
 /// Name of scope 0, which counts in every call.
 const WHOLE_PROTOCOL: &str = "protocol";
 /// Scopes that the guard's levels word can hold.
@@ -284,8 +287,15 @@ impl Checker {
             let help = "what a watch has found is compared with what it found before: `1 day` or more".to_owned();
             self.error(text.span(), "`retention` is less than a day", help);
         }
+        let stale_head = self.duration(raw.stale_head.as_ref(), STALE_HEAD);
+        if let Some(text) = raw.stale_head.as_ref().filter(|_| stale_head < LEAST_STALE_HEAD) {
+            let help =
+                "one slow block is no chain that stands still: `10 s` or more, or leave it out for a minute".to_owned();
+            self.error(text.span(), "`stale_head` is less than 10 seconds", help);
+        }
         KeeperConfig {
             retention,
+            stale_head,
             heartbeat_url: raw.heartbeat_url,
             console,
             evaluate: raw.evaluate,
