@@ -307,7 +307,7 @@ fn a_rule_that_nobody_has_values_for_is_warned_of() {
 #[test]
 fn a_rule_that_checks_repayment_is_told_that_it_refuses_none() {
     let hooked = |more: &str| {
-        let rule = "[[invariant]]\nid = \"late\"\nscope = \"market\"\nrule = \"usdc.totalSupply() > 0\"\n";
+        let rule = "[[invariant]]\nid = \"late\"\nscope = \"vault\"\nrule = \"usdc.totalSupply() > 0\"\n";
         let text = format!("{FULL}\n{rule}{more}\n");
         let warnings = parse(&text).unwrap().warnings.into_iter();
         warnings.filter(|held| held.message.contains("refuses `Repay`")).count()

@@ -1,7 +1,7 @@
 //! How far each actor's power reaches: levels, durations, budgets. The one table of these numbers.
 
 use crate::level::Level;
-use crate::scope::{Change, Raise, ScopeError, ScopeState};
+use crate::scope::{Change, Raise, RaiseError, ScopeState};
 use alloy_primitives::U256;
 
 /// Oldest heartbeat, in seconds, with which the keeper still has power: 15 minutes.
@@ -62,7 +62,7 @@ pub struct Bound {
     pub throttled: u32,
     /// Most seconds at `ReduceOnly`, per call.
     pub reduce_only: u32,
-    /// Most seconds at `Halted`, per call; 0 when the actor cannot raise that far.
+    /// Most seconds at `Halted`, per call.
     pub halted: u32,
     /// Least seconds, per call.
     pub least: u32,
@@ -159,12 +159,6 @@ impl Bound {
 /// Why an actor may not do what it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoundError {
-    /// The actor cannot raise a scope to this level.
-    #[error("{} is beyond this role", wanted.name())]
-    LevelBeyondRole {
-        /// The level that was asked for.
-        wanted: Level,
-    },
     /// Shorter than the actor may.
     #[error("{wanted} s is less than the {least} s that this role must ask for at least")]
     DurationTooShort {
@@ -197,7 +191,7 @@ pub enum BoundError {
     },
     /// The scope does not allow the transition.
     #[error(transparent)]
-    Scope(#[from] ScopeError),
+    Scope(#[from] RaiseError),
 }
 
 /// A leaky bucket in one word: what is spent leaks out at `capacity / period`. It is kept in seconds times the period, so
@@ -299,12 +293,10 @@ pub struct Outcome {
 pub fn contain(state: ScopeState, bucket: Bucket, now: u64, request: &Request) -> Result<Outcome, BoundError> {
     let bound = request.actor.bound();
     if !request.level.is_raised() {
-        return Err(BoundError::Scope(ScopeError::BadLevel));
+        let wanted = request.level;
+        return Err(BoundError::Scope(RaiseError::BadLevel { wanted }));
     }
     let most = bound.seconds(request.level);
-    if most == 0 {
-        return Err(BoundError::LevelBeyondRole { wanted: request.level });
-    }
     if request.duration < bound.least {
         return Err(BoundError::DurationTooShort {
             wanted: request.duration,

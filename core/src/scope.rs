@@ -123,12 +123,15 @@ pub enum Change {
     },
 }
 
-/// Why a transition is refused.
+/// Why a level is not raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeError {
+pub enum RaiseError {
     /// `Normal` and `Grace` cannot be raised to.
-    #[error("a scope cannot be raised to this level: use Throttled, ReduceOnly or Halted")]
-    BadLevel,
+    #[error("a scope cannot be raised to {}: use Throttled, ReduceOnly or Halted", wanted.name())]
+    BadLevel {
+        /// The level that was asked for.
+        wanted: Level,
+    },
     /// A stricter level holds, and not for as long as was asked.
     #[error("{} already holds, which is stricter than {}: wait until it has expired", current.name(), wanted.name())]
     NotTighter {
@@ -143,6 +146,11 @@ pub enum ScopeError {
         /// When the scope is back at `Normal` at the latest, in Unix seconds.
         ceiling_at: u64,
     },
+}
+
+/// Why a level is not released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
     /// No level is raised.
     #[error("nothing to release: no level is raised in this scope")]
     NothingToRelease,
@@ -284,10 +292,10 @@ impl ScopeState {
     /// Raises or extends a level. A queued release is cancelled, also when the level already held for long enough.
     ///
     /// # Errors
-    /// [`ScopeError::BadLevel`], [`ScopeError::NotTighter`], [`ScopeError::CeilingReached`].
-    pub fn raise(self, now: u64, raise: &Raise) -> Result<(Self, Change), ScopeError> {
+    /// [`RaiseError::BadLevel`], [`RaiseError::NotTighter`], [`RaiseError::CeilingReached`].
+    pub fn raise(self, now: u64, raise: &Raise) -> Result<(Self, Change), RaiseError> {
         if !raise.level.is_raised() {
-            return Err(ScopeError::BadLevel);
+            return Err(RaiseError::BadLevel { wanted: raise.level });
         }
         let now = now.min(MAX_TIME);
         let mut next = self.settled(now);
@@ -298,7 +306,7 @@ impl ScopeState {
             return Ok((next, Change::Nothing));
         }
         if held.level.rank() > raise.level.rank() {
-            return Err(ScopeError::NotTighter {
+            return Err(RaiseError::NotTighter {
                 current: held.level,
                 wanted: raise.level,
             });
@@ -323,7 +331,7 @@ impl ScopeState {
         let before = next.schedule();
         let stands = before.end(raise.level).max(now);
         if until <= stands {
-            return Err(ScopeError::CeilingReached {
+            return Err(RaiseError::CeilingReached {
                 ceiling_at: next.ceiling_at,
             });
         }
@@ -352,10 +360,10 @@ impl ScopeState {
     /// time.
     ///
     /// # Errors
-    /// [`ScopeError::NothingToRelease`] when no level is raised.
-    pub fn queue_release(self, now: u64) -> Result<Self, ScopeError> {
+    /// [`ReleaseError::NothingToRelease`] when no level is raised.
+    pub fn queue_release(self, now: u64) -> Result<Self, ReleaseError> {
         if !self.effective(now).level.is_raised() {
-            return Err(ScopeError::NothingToRelease);
+            return Err(ReleaseError::NothingToRelease);
         }
         let at = now.saturating_add(u64::from(RELEASE_DELAY)).min(MAX_TIME);
         Ok(ScopeState {
@@ -367,10 +375,10 @@ impl ScopeState {
     /// Cancels a queued release.
     ///
     /// # Errors
-    /// [`ScopeError::ReleaseNotQueued`] when none is queued.
-    pub fn cancel_release(self) -> Result<Self, ScopeError> {
+    /// [`ReleaseError::ReleaseNotQueued`] when none is queued.
+    pub fn cancel_release(self) -> Result<Self, ReleaseError> {
         if self.release_at == 0 {
-            return Err(ScopeError::ReleaseNotQueued);
+            return Err(ReleaseError::ReleaseNotQueued);
         }
         Ok(ScopeState { release_at: 0, ..self })
     }
@@ -378,16 +386,16 @@ impl ScopeState {
     /// Executes a queued release: the scope goes to `Grace` for [`STEP`] seconds.
     ///
     /// # Errors
-    /// [`ScopeError::ReleaseNotQueued`], [`ScopeError::NothingToRelease`], [`ScopeError::ReleaseTooEarly`].
-    pub fn release(self, now: u64) -> Result<Self, ScopeError> {
+    /// [`ReleaseError::ReleaseNotQueued`], [`ReleaseError::NothingToRelease`], [`ReleaseError::ReleaseTooEarly`].
+    pub fn release(self, now: u64) -> Result<Self, ReleaseError> {
         if self.release_at == 0 {
-            return Err(ScopeError::ReleaseNotQueued);
+            return Err(ReleaseError::ReleaseNotQueued);
         }
         if !self.effective(now).level.is_raised() {
-            return Err(ScopeError::NothingToRelease);
+            return Err(ReleaseError::NothingToRelease);
         }
         if now < self.release_at {
-            return Err(ScopeError::ReleaseTooEarly {
+            return Err(ReleaseError::ReleaseTooEarly {
                 release_at: self.release_at,
             });
         }

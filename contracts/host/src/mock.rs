@@ -35,9 +35,15 @@ pub struct Call {
 /// The account that the mock's frames run in.
 pub const ACCOUNT: Address = Address::repeat_byte(0xcc);
 
+/// The mock of a program that can do all.
+pub type MockHost = Mock<true>;
+
+/// The mock of a program that has rules over statistics evaluated by another one.
+pub type LeanHost = Mock<false>;
+
 /// The mock. Fields are for tests to set and look at.
 #[derive(Default)]
-pub struct MockHost {
+pub struct Mock<const STATISTICS: bool> {
     /// Caller of the frame.
     pub sender: Address,
     /// Whether value was sent.
@@ -58,7 +64,7 @@ pub struct MockHost {
     pub logs: Vec<Log>,
     /// Calls, oldest first.
     pub calls: Vec<Call>,
-    /// How many storage words were read since the last [`MockHost::begin`].
+    /// How many storage words were read since the last [`Mock::begin`].
     pub loads: Cell<usize>,
     code: BTreeMap<Address, Vec<u8>>,
     scripts: BTreeMap<Address, Script>,
@@ -67,7 +73,7 @@ pub struct MockHost {
     result: Vec<u8>,
 }
 
-impl MockHost {
+impl<const STATISTICS: bool> Mock<STATISTICS> {
     /// A world at `now` with plenty of gas.
     #[must_use]
     pub fn at(now: u64) -> Self {
@@ -118,7 +124,9 @@ impl MockHost {
     }
 }
 
-impl Host for MockHost {
+impl<const STATISTICS: bool> Host for Mock<STATISTICS> {
+    const STATISTICS: bool = STATISTICS;
+
     fn sender(&self) -> Address {
         self.sender
     }

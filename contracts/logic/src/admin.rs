@@ -283,7 +283,10 @@ impl<H: Host> Guard<H> {
             return Err(refusal!(WrongCode, book, code_hash));
         }
         let code = self.code(&book);
-        let bad = |error: RulebookError| refusal!(BadRulebook, error.code());
+        let bad = |error: RulebookError| {
+            let (part, number) = error.item.place();
+            refusal!(BadRulebook, error.code(), part, number)
+        };
         let view = rulebook::check(&code).map_err(bad)?;
         rulebook::check_streams(&view, |definition| self.host.keccak(definition)).map_err(bad)?;
         let old = self.current();

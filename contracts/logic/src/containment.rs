@@ -11,7 +11,7 @@ use cordon_core::{
     ledger::Ledger,
     rule::{Class, Evaluation, Verdict},
     rulebook::{Order, RuleBody, RuleRecord, View},
-    scope::{Change, ScopeError, ScopeState},
+    scope::{Change, RaiseError, ScopeState},
     Level,
 };
 use cordon_host::{
@@ -90,8 +90,11 @@ impl<H: Host> Guard<H> {
             // Not `contains`: its search for bytes is code that the program has no room for.
             raised.extend(tripped.raised.filter(|scope| raised.iter().all(|other| other != scope)));
         }
-        if let (Some((index, obstacle)), false) = (first, any) {
-            return Err(obstacle.refusal(index));
+        if !any {
+            return Err(match first {
+                Some((index, obstacle)) => obstacle.refusal(index),
+                None => refusal!(EmptyBatch),
+            });
         }
         let share = Share::of(self.host.gas_left(), raised.len());
         for scope in &raised {
@@ -239,15 +242,18 @@ impl<H: Host> Guard<H> {
                         self.note(next.incident, &evidence);
                     }
                 }
-                Err(error @ BoundError::Scope(ScopeError::NotTighter { .. } | ScopeError::CeilingReached { .. })) => {
+                Err(error @ BoundError::Scope(RaiseError::NotTighter { .. } | RaiseError::CeilingReached { .. })) => {
                     first.get_or_insert((scope, error));
                     incidents.push(0);
                 }
                 Err(error) => return Err(bound_refusal(scope, error)),
             }
         }
-        if let (Some((scope, error)), false) = (first, any) {
-            return Err(bound_refusal(scope, error));
+        if !any {
+            return Err(match first {
+                Some((scope, error)) => bound_refusal(scope, error),
+                None => refusal!(EmptyBatch),
+            });
         }
         if actor == Actor::Seal && !raised.is_empty() {
             self.break_seal();
@@ -294,9 +300,11 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
-        let state = self.scope(scope);
-        if scope >= layout::MAX_SCOPES || !state.effective(self.host.now()).level.is_raised() {
-            return Err(refusal!(NothingToRelease, scope));
+        if scope >= view.header().scopes {
+            return Err(refusal!(BadScope, scope));
+        }
+        if !self.level(scope).is_raised() {
+            return Err(refusal!(NothingToRetry, scope));
         }
         let share = Share::of(self.host.gas_left(), 1);
         self.respond_in(current.epoch, &view, scope, share, true)
@@ -479,9 +487,6 @@ fn holds_long_enough(state: &ScopeState, rule: &RuleRecord, now: u64) -> bool {
 /// The refusal of a request beyond the actor's bounds.
 fn bound_refusal(scope: u8, error: BoundError) -> Refusal {
     match error {
-        BoundError::LevelBeyondRole { wanted } => {
-            refusal!(LevelBeyondRole, wanted, Level::ReduceOnly)
-        }
         BoundError::DurationTooShort { wanted, least } => {
             refusal!(DurationTooShort, wanted, least)
         }
@@ -492,27 +497,12 @@ fn bound_refusal(scope: u8, error: BoundError) -> Refusal {
         BoundError::BudgetSpent { available, wanted } => {
             refusal!(BudgetSpent, available, wanted)
         }
-        // Raising knows these; the others are of releases.
-        BoundError::Scope(ScopeError::NotTighter { current, wanted }) => {
+        BoundError::Scope(RaiseError::NotTighter { current, wanted }) => {
             refusal!(NotTighter, scope, current, wanted)
         }
-        BoundError::Scope(ScopeError::CeilingReached { ceiling_at }) => {
+        BoundError::Scope(RaiseError::CeilingReached { ceiling_at }) => {
             refusal!(CeilingReached, scope, ceiling_at)
         }
-        BoundError::Scope(_) => refusal!(BadLevel, Level::Normal),
-    }
-}
-
-/// The refusal of a transition that a scope does not allow.
-pub(crate) fn scope_refusal(scope: u8, error: ScopeError) -> Refusal {
-    match error {
-        ScopeError::BadLevel => refusal!(BadLevel, Level::Normal),
-        ScopeError::NotTighter { current, wanted } => {
-            refusal!(NotTighter, scope, current, wanted)
-        }
-        ScopeError::CeilingReached { ceiling_at } => refusal!(CeilingReached, scope, ceiling_at),
-        ScopeError::NothingToRelease => refusal!(NothingToRelease, scope),
-        ScopeError::ReleaseNotQueued => refusal!(ReleaseNotQueued, scope),
-        ScopeError::ReleaseTooEarly { release_at } => refusal!(ReleaseTooEarly, release_at),
+        BoundError::Scope(RaiseError::BadLevel { wanted }) => refusal!(BadLevel, wanted),
     }
 }

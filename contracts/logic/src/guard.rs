@@ -19,7 +19,6 @@ use cordon_core::{
 use cordon_host::{
     abi::{self, selector},
     layout::{self, Caller, Current, Settings},
-    quick::READ_GAS,
     CallKind, Host,
 };
 
@@ -287,12 +286,16 @@ impl<H: Host> Guard<H> {
         for word in witness {
             input.extend_from_slice(word.as_slice());
         }
-        let data = self.hand_on(&input)?;
+        let (success, data) = self.pass_on(&input)?;
+        // Want of gas is no verdict, as [`Guard::check`] says it. Where the other program ran dry, it said nothing at all.
+        let dry = || starved(gas_needed(program.gas().into()), self.host.gas_left());
+        if !success {
+            return Err(if data.is_empty() { dry() } else { refuse(data) });
+        }
         let mut answer = Arguments::new(&data);
         let (verdict, reason) = (answer.u8()?, answer.u8()?);
         if reason == Unknown::OutOfGas.code() {
-            // As [`Guard::check`] says it: no verdict.
-            return Err(starved(gas_needed(READ_GAS.into()), self.host.gas_left()));
+            return Err(dry());
         }
         Ok(Evaluation {
             verdict: match verdict {
@@ -322,8 +325,20 @@ impl<H: Host> Guard<H> {
         Ok(self.check(program, &Inputs::default())?.verdict)
     }
 
-    /// Runs another program on the same calldata. Before `initialize` there is none: that call names it.
+    /// Runs another program on the same calldata, and answers as it does.
     pub(crate) fn hand_on(&mut self, input: &[u8]) -> Answer<Vec<u8>> {
+        let (success, data) = self.pass_on(input)?;
+        if success {
+            Ok(data)
+        } else {
+            Err(refuse(data))
+        }
+    }
+
+    /// Runs another program on calldata: whether it succeeds, and with what answer or revert data. Before `initialize` there is none: that
+    /// call names it.
+    #[inline(never)]
+    fn pass_on(&mut self, input: &[u8]) -> Answer<(bool, Vec<u8>)> {
         let head = input.first_chunk().copied().unwrap_or_default();
         let place = place_of(u32::from_be_bytes(head));
         let key = layout::PROGRAMS.get(place).unwrap_or(&layout::ADMIN);
@@ -340,11 +355,7 @@ impl<H: Host> Guard<H> {
         let mut data = vec![0; self.host.return_data_len()];
         let read = self.host.return_data(0, &mut data);
         data.truncate(read);
-        if success {
-            Ok(data)
-        } else {
-            Err(refuse(data))
-        }
+        Ok((success, data))
     }
 
     pub(crate) fn emit_lowered(&mut self, scope: u8, from: Level, to: Level, incident: u32) {
@@ -389,5 +400,5 @@ pub(crate) fn set_in<'a>(view: &View<'a>, name: &B256) -> Answer<SetView<'a>> {
 /// The refusal of a rulebook that is not what it was when it was adopted. Code does not change, so this is never seen.
 #[inline(never)]
 fn changed_rulebook() -> Refusal {
-    refusal!(BadRulebook, 0u16)
+    refusal!(BadRulebook, 0u8, 0u8, 0u8)
 }

@@ -9,7 +9,7 @@ use cordon_core::{
     level::Permission,
     rule::{evaluate, evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
     rulebook::{RuleBody, RuleRecord},
-    scope::{Raise, ScopeError},
+    scope::{Raise, RaiseError},
     Action, Level, Matrix,
 };
 use cordon_host::{
@@ -320,7 +320,7 @@ impl<H: Host> Guard<H> {
             budgeted: false,
             elsewhere: self.contained_elsewhere(rule.scope, scopes, &self.ledger()),
         };
-        matches!(state.raise(now, &again), Err(ScopeError::CeilingReached { .. }))
+        matches!(state.raise(now, &again), Err(RaiseError::CeilingReached { .. }))
     }
 }
 

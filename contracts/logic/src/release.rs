@@ -1,15 +1,14 @@
 //! Lowering levels: queued releases, and settling what has expired.
 
-use crate::abi::{emit, encode, refusal, Answer, ICordonGuard};
+use crate::abi::{emit, encode, refusal, Answer, ICordonGuard, Refusal};
 use crate::calls::{Share, Undone};
-use crate::containment::scope_refusal;
 use crate::guard::{open, role, rule_in, Guard};
 use crate::hooks::breached;
 use alloy_sol_types::SolCall;
 use cordon_core::{
     incident::State,
     rule::{Class, Verdict},
-    scope::ScopeState,
+    scope::{ReleaseError, ScopeState},
     Level,
 };
 use cordon_host::{layout, Host};
@@ -20,7 +19,7 @@ impl<H: Host> Guard<H> {
         let state = self.scope_to_release(scope)?;
         let next = state
             .queue_release(self.host.now())
-            .map_err(|error| scope_refusal(scope, error))?;
+            .map_err(|error| release_refusal(scope, error))?;
         if next != state {
             self.set_scope(scope, &next);
             let by = self.host.sender();
@@ -34,7 +33,7 @@ impl<H: Host> Guard<H> {
         let next = self
             .scope_to_release(scope)?
             .cancel_release()
-            .map_err(|error| scope_refusal(scope, error))?;
+            .map_err(|error| release_refusal(scope, error))?;
         self.set_scope(scope, &next);
         let by = self.host.sender();
         emit!(self.host, ReleaseCancelled, [scope, by]);
@@ -47,7 +46,7 @@ impl<H: Host> Guard<H> {
         let from = state.effective(self.host.now()).level;
         let next = state
             .release(self.host.now())
-            .map_err(|error| scope_refusal(scope, error))?;
+            .map_err(|error| release_refusal(scope, error))?;
         self.require_rules_hold(scope, state.incident)?;
         self.set_scope(scope, &next);
         self.note_halt(scope, &state, &next);
@@ -171,5 +170,14 @@ impl<H: Host> Guard<H> {
             }
         }
         Ok(())
+    }
+}
+
+/// The refusal of a release that a scope does not allow.
+fn release_refusal(scope: u8, error: ReleaseError) -> Refusal {
+    match error {
+        ReleaseError::NothingToRelease => refusal!(NothingToRelease, scope),
+        ReleaseError::ReleaseNotQueued => refusal!(ReleaseNotQueued, scope),
+        ReleaseError::ReleaseTooEarly { release_at } => refusal!(ReleaseTooEarly, release_at),
     }
 }

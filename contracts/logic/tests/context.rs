@@ -164,7 +164,8 @@ fn a_rule_that_could_be_tripped_must_not_use_the_context() {
     let book = Address::repeat_byte(0x77);
     world.guard.host.data_account(book, &bytes);
     let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(book, keccak256(&bytes)));
-    assert_eq!(refused.reason % 100, 15, "WrongInputs, {}", refused.reason);
+    assert_eq!(refused.reason, 15, "WrongInputs");
+    assert_eq!((refused.part, refused.number), (3, 0), "the rule is named");
 }
 
 /// What counterparties ask in the middle of somebody else's call: how deep it is, and whether the guard can know.

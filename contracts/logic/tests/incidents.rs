@@ -147,6 +147,12 @@ fn an_incident_is_contained_only_when_every_call_has_had_its_effect() {
     assert!(record(&mut world, 1).state as u8 == Abi::IncidentState::Contained as u8);
     world.as_(ANYONE).retry_containment(1).unwrap();
     assert!(world.events::<Abi::IncidentContained>().is_empty(), "said once");
+    let calm: Abi::NothingToRetry = world.as_refused(ANYONE, |guard| guard.retry_containment(2));
+    assert_eq!(calm.scope, 2);
+    for scope in [3, 128, 255] {
+        let bad: Abi::BadScope = world.as_refused(ANYONE, |guard| guard.retry_containment(scope));
+        assert_eq!(bad.scope, scope);
+    }
 }
 
 /// What was released and is raised anew, out of Grace, is no released incident any more: also when a call fails, which is when people
@@ -269,6 +275,7 @@ fn a_batch_of_trips_passes_over_what_holds() {
     let mut world = World::new();
     world.as_refused::<Abi::RuleHolds, _>(ANYONE, |guard| guard.trip_many(&batch, &witnesses));
     world.as_refused::<Abi::WrongWitness, _>(ANYONE, |guard| guard.trip_many(&[rules::ACCOUNT], &[vec![]]));
+    world.as_refused::<Abi::EmptyBatch, _>(ANYONE, |guard| guard.trip_many(&[], &[]));
     world.price.set(Some(101));
     // A spot rule is observed only; again at once it is too soon, and the robust one passes all the same.
     assert_eq!(world.as_(ANYONE).trip_many(&[rules::SPOT], &[vec![]]).unwrap(), [0]);
@@ -292,6 +299,7 @@ fn a_batch_of_containments_is_within_one_budget_or_nothing() {
     assert_eq!(world.level(1), Level::Normal, "none was raised");
     world.as_refused::<Abi::BadScope, _>(KEEPER, many(&[1, 3], 60));
     world.as_refused::<Abi::MissingRole, _>(ANYONE, many(&[1], 60));
+    world.as_refused::<Abi::EmptyBatch, _>(KEEPER, many(&[], 60));
     assert_eq!(many(&[1, 2, 1], 3000)(world.as_(KEEPER)).unwrap(), [1, 2, 1]);
     assert_eq!(world.events::<Abi::ContainmentApplied>().len(), 1);
     world.done();

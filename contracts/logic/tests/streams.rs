@@ -335,7 +335,7 @@ fn a_rulebook_with_a_forged_name_of_a_stream_is_refused() {
     let forged = Address::repeat_byte(0x77);
     world.guard.host.data_account(forged, &code);
     let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged, keccak256(&code)));
-    assert_eq!(refused.reason, 22);
+    assert_eq!((refused.reason, refused.part), (22, 5));
 }
 
 #[test]
@@ -458,5 +458,5 @@ fn a_rulebook_whose_rule_judges_by_other_numbers_than_its_stream_is_refused() {
     let forged = Address::repeat_byte(0x77);
     world.guard.host.data_account(forged, &code);
     let refused: Abi::BadRulebook = world.as_refused(GOVERNOR, |guard| guard.adopt_rulebook(forged, keccak256(&code)));
-    assert_eq!(refused.reason, 22);
+    assert_eq!((refused.reason, refused.part), (22, 3));
 }

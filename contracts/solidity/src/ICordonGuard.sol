@@ -438,7 +438,8 @@ interface ICordonGuard {
     error BadLevel(uint8 level);
     error BadMatrix(uint64 closes);
     error BadTicket(uint256 ticket);
-    error BadRulebook(uint16 reason);
+    /// `reason` and `part` (0 the whole, 1 scope, 2 caller, 3 rule, 4 containment call, 5 stream, 6 containment set): codes in docs/rules.md.
+    error BadRulebook(uint16 reason, uint8 part, uint16 number);
     error WrongCode(address account, bytes32 codeHash);
     error ScopeMoved(uint8 scope);
     error NoRulebook();
@@ -451,13 +452,13 @@ interface ICordonGuard {
     error ObservedTooSoon(uint16 rule, uint64 until);
     error LevelHasNoEffect(uint8 scope, Level level);
     error NotTighter(uint8 scope, Level current, Level wanted);
-    error LevelBeyondRole(Level wanted, Level most);
     error DurationBeyondRole(uint32 wanted, uint32 most);
     error DurationTooShort(uint32 wanted, uint32 least);
     error BudgetSpent(uint64 available, uint64 wanted);
     error CeilingReached(uint8 scope, uint64 ceilingAt);
     error HeartbeatStale(uint64 last);
     error NothingToRelease(uint8 scope);
+    error NothingToRetry(uint8 scope);
     error ReleaseNotQueued(uint8 scope);
     error ReleaseTooEarly(uint64 releaseAt);
     error NotExpired(uint8 scope, uint64 expiresAt);
@@ -467,6 +468,7 @@ interface ICordonGuard {
     error NotAProgram(address account);
     error UnknownCall(uint16 call);
     error UnequalLengths(uint256 rules, uint256 witnesses);
+    error EmptyBatch();
     error UnknownIncident(uint64 incident);
     error IncidentNotOver(uint64 incident);
     error Rehearsed(uint16 call, Rehearsal outcome);

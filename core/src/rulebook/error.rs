@@ -45,6 +45,22 @@ pub enum Item {
     Set(u8),
 }
 
+impl Item {
+    /// As the guard's `BadRulebook` tells it: the kind of part, from 0 for the whole on in the order of [`Item`], and its number among those.
+    #[must_use]
+    pub const fn place(self) -> (u8, u16) {
+        match self {
+            Item::Book => (0, 0),
+            Item::Scope(index) => (1, index as u16),
+            Item::Caller(index) => (2, index as u16),
+            Item::Rule(index) => (3, index),
+            Item::Containment(index) => (4, index),
+            Item::Stream(index) => (5, index as u16),
+            Item::Set(index) => (6, index as u16),
+        }
+    }
+}
+
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

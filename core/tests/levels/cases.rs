@@ -3,7 +3,7 @@
 use crate::START;
 use cordon_core::Level;
 use cordon_core::bounds::{Actor, BoundError, Bucket, HEARTBEAT_MAX_AGE, Request, contain};
-use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, STEP, ScopeError, ScopeState};
+use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, RaiseError, ReleaseError, STEP, ScopeState};
 
 const HOUR: u64 = 3600;
 
@@ -100,7 +100,7 @@ fn each_role_stops_at_its_row_of_the_table() {
     );
     assert_eq!(
         ask(Actor::Governor, Level::Grace, 60, 0),
-        Err(BoundError::Scope(ScopeError::BadLevel))
+        Err(BoundError::Scope(RaiseError::BadLevel { wanted: Level::Grace }))
     );
     assert!(matches!(
         ask(Actor::Guardian, Level::Halted, 86_400, 0),
@@ -197,7 +197,7 @@ fn a_release_waits_and_a_trip_overtakes_it() {
     );
     assert_eq!(
         state.release(at - 1),
-        Err(ScopeError::ReleaseTooEarly { release_at: at })
+        Err(ReleaseError::ReleaseTooEarly { release_at: at })
     );
     let trip = Request {
         actor: Actor::Trip,
@@ -209,7 +209,7 @@ fn a_release_waits_and_a_trip_overtakes_it() {
     };
     let overtaken = contain(state, Bucket::default(), START + 1, &trip).unwrap();
     assert_eq!((overtaken.change, overtaken.state.release_at), (Change::Nothing, 0));
-    assert_eq!(overtaken.state.release(at), Err(ScopeError::ReleaseNotQueued));
+    assert_eq!(overtaken.state.release(at), Err(ReleaseError::ReleaseNotQueued));
     let released = state.release(at).unwrap();
     assert_eq!(
         (released.level, released.expires_at),
@@ -217,7 +217,7 @@ fn a_release_waits_and_a_trip_overtakes_it() {
     );
     assert_eq!(
         ScopeState::default().queue_release(START),
-        Err(ScopeError::NothingToRelease)
+        Err(ReleaseError::NothingToRelease)
     );
 }
 
@@ -240,7 +240,7 @@ fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
             Err(error) => {
                 assert_eq!(
                     error,
-                    BoundError::Scope(ScopeError::CeilingReached { ceiling_at: ceiling })
+                    BoundError::Scope(RaiseError::CeilingReached { ceiling_at: ceiling })
                 );
                 break;
             }
@@ -264,7 +264,7 @@ fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
     let refused = contain(state, Bucket::default(), ceiling, &trip(ceiling));
     assert!(matches!(
         refused,
-        Err(BoundError::Scope(ScopeError::CeilingReached { .. }))
+        Err(BoundError::Scope(RaiseError::CeilingReached { .. }))
     ));
     let later = ceiling + 86_400;
     let again = contain(state, Bucket::default(), later, &trip(later)).unwrap().state;

@@ -98,13 +98,13 @@ pub fn describe_revert(data: &Bytes) -> String {
             e.wanted, e.least
         ),
         E::DurationBeyondRole(e) => format!("{} s are wanted, the role may ask for {} s", e.wanted, e.most),
-        E::LevelBeyondRole(e) => format!("{:?} is wanted, the role may raise to {:?}", e.wanted, e.most),
         E::NotExpired(e) => format!("the level has not expired (until {})", utc(e.expiresAt)),
         E::StreamUnreadable(e) => {
             let reason = crate::rules::reason_text(e.reason);
             format!("stream {} cannot be observed: {reason}", e.stream)
         }
         E::NothingToSettle(_) => "there is nothing to take back".to_owned(),
+        E::NothingToRetry(_) => "no level is raised: there are no calls to make again".to_owned(),
         other => format!("the guard reverted with {}", name(&other)),
     }
 }
