@@ -264,6 +264,22 @@ fn known_traps_are_warnings() {
     );
 }
 
+/// It is no mistake, for who asks for the level is told, and less than most expect.
+#[test]
+fn throttled_that_no_call_serves_is_told_to_close_nothing() {
+    let told = |text: &str| {
+        let warnings = compile(text).unwrap().warnings.into_iter();
+        warnings.filter(|held| held.message.contains("close nothing")).count()
+    };
+    assert_eq!(told(FULL), 0, "ReduceOnly closes actions by itself");
+    let text = FULL.replacen("level = \"ReduceOnly\"", "level = \"Throttled\"", 1);
+    assert_eq!(told(&text), 1);
+    // Without callers nothing would be left of it, which is refused.
+    let alone = text.replacen("callers = [\"vault\"]", "callers = []", 1);
+    let error = compile(&alone).unwrap_err();
+    assert!(error.contains("the level Throttled would have no effect"), "{error}");
+}
+
 #[test]
 fn rules_that_only_the_keeper_has_are_numbered_after_the_guards() {
     let text = FULL.replacen(

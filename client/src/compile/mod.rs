@@ -338,6 +338,8 @@ impl Compiler<'_> {
     /// Refuses a rule or level that would change nothing.
     fn effect(&mut self, invariant: &Invariant, compiled: &Compiled) {
         let config = self.config;
+        let at = invariant.level_at.as_ref().map(|at| at.span());
+        self.throttled_by_hooks_alone(invariant.scope, invariant.level, at);
         match (&invariant.level_at, invariant.level) {
             (Some(at), Some(level)) if !config.level_has_effect(invariant.scope, level) => {
                 let scope = config.scope_name(invariant.scope).unwrap_or_default();
@@ -357,12 +359,32 @@ impl Compiler<'_> {
         }
     }
 
+    /// Says where `Throttled` is left to hooks, which close nothing at it.
+    fn throttled_by_hooks_alone(&mut self, scope: u8, level: Option<Level>, at: Option<Range<usize>>) {
+        let config = self.config;
+        let (Some(Level::Throttled), Some(at)) = (level, at) else {
+            return;
+        };
+        if config.guard.callers.is_empty() || config.is_served(scope, Level::Throttled) {
+            return;
+        }
+        let scope = config.scope_name(scope).unwrap_or_default();
+        let message = format!(
+            "no containment call serves Throttled on scope `{scope}`: hooks close nothing at it, they only want Loosen announced"
+        );
+        let help = "let a [[containment]] quarter the limits (`holdFor` of the limiter), or raise ReduceOnly; as it is, it serves contracts that \
+                    ask the guard for its level, people who are told, and streams, which it stops";
+        self.warnings
+            .push(config.source.problem(at, message).with_help(help.to_owned()));
+    }
+
     /// The containment sets. Reports levels without effect at their place.
     fn sets(&mut self) -> Vec<SetMeta> {
         let config = self.config;
         let mut sets = Vec::new();
         for set in &config.sets {
             for (order, at) in set.orders.iter().zip(&set.levels_at) {
+                self.throttled_by_hooks_alone(order.scope, Some(order.level), Some(at.span()));
                 if !config.level_has_effect(order.scope, order.level) {
                     let scope = config.scope_name(order.scope).unwrap_or_default();
                     let message = format!(
@@ -469,10 +491,13 @@ impl Compiler<'_> {
 impl Config {
     /// Whether raising `scope` to `level` would change anything: a registered caller asks for it, or a call runs.
     fn level_has_effect(&self, scope: u8, level: Level) -> bool {
-        !self.guard.callers.is_empty()
-            || self
-                .containments
-                .iter()
-                .any(|call| (scope == 0 || scope == call.scope) && call.level.rank() <= level.rank())
+        !self.guard.callers.is_empty() || self.is_served(scope, level)
+    }
+
+    /// Whether a containment call runs when `scope` is raised to `level`.
+    fn is_served(&self, scope: u8, level: Level) -> bool {
+        self.containments
+            .iter()
+            .any(|call| (scope == 0 || scope == call.scope) && call.level.rank() <= level.rank())
     }
 }

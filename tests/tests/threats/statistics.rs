@@ -2,9 +2,10 @@
 //! is usual.
 
 use alloy::primitives::{Address, U256};
+use alloy::sol_types::{SolCall, SolError};
 use cordon_client::guard::ICordonGuard::{self, Action, Level, Verdict};
 
-use crate::world::{ANYONE, GUARDIAN, HOUR, World, contain, events, step, trip};
+use crate::world::{ANYONE, GOVERNOR, GUARDIAN, HOUR, World, contain, events, step, trip};
 
 /// The scope of the rules below.
 const MORE: u8 = 3;
@@ -42,10 +43,24 @@ level = "ReduceOnly"
 const HONEST: u64 = 10_000;
 const SPACING: u64 = 600;
 
+/// The first of these rules as one whose author asserts that no transaction moves it, which a trip needs no second observation for.
+const ROBUST: &str = r#"
+[[invariant]]
+id = "usual"
+scope = "more"
+rule = "score(gauge.value(), 10 min, 5000, 20000, rate: 12.5 %, floor: 50, roof: 200) <= 6 sigma"
+robust = true
+level = "ReduceOnly"
+"#;
+
 /// A sealed guard that has learnt [`HONEST`], and not a spacing more than it has to.
 async fn warm() -> World {
-    let world = World::with(RULES).await;
-    world.ok(crate::world::GOVERNOR, ICordonGuard::sealCall {}).await;
+    warm_with(RULES, &[SCORE, DRIFT, LOWEST]).await
+}
+
+async fn warm_with(rules: &str, numbers: &[u16]) -> World {
+    let world = World::with(rules).await;
+    world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
     world.set(world.gauge, HONEST).await;
     for _ in 0..=24 {
         assert_eq!(
@@ -56,8 +71,8 @@ async fn warm() -> World {
         world.pass(SPACING).await;
         world.ok(ANYONE, observation()).await;
     }
-    for rule in [SCORE, DRIFT, LOWEST] {
-        assert_eq!(verdict(&world, rule).await, Verdict::Holds);
+    for rule in numbers {
+        assert_eq!(verdict(&world, *rule).await, Verdict::Holds);
     }
     world
 }
@@ -226,7 +241,7 @@ async fn t34_nothing_is_learnt_within_a_guarded_call_or_during_an_incident() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t34_the_first_observation_alone_seeds_nothing() {
     let world = World::with(RULES).await;
-    world.ok(crate::world::GOVERNOR, ICordonGuard::sealCall {}).await;
+    world.ok(GOVERNOR, ICordonGuard::sealCall {}).await;
     world.set(world.gauge, HONEST).await;
     assert!(world.run(lie(&world, 1_000_000_000)).await.status());
     world.pass(2).await;
@@ -235,6 +250,72 @@ async fn t34_the_first_observation_alone_seeds_nothing() {
     world.pass(2).await;
     world.ok(ANYONE, observation()).await;
     assert_eq!(stream(&world).await.anchor, U256::from(HONEST));
+    world.node.stop().await.unwrap();
+}
+
+/// How a call ended that was sent with less and less gas.
+#[derive(Debug, Default)]
+struct Swept {
+    /// It passed.
+    passed: u32,
+    /// It was refused with the error looked for.
+    refused: u32,
+    /// It was refused because the gas does not suffice.
+    starved: u32,
+}
+
+/// Sends a call with all sorts of gas, each time to the same state. Without a word it may end too: then the program that was called first had
+/// no gas itself.
+async fn sweep<E: SolError>(world: &World, from: Address, input: Vec<u8>) -> Swept {
+    let mut swept = Swept::default();
+    for gas in (60_000..1_500_000u64).step_by(15_000) {
+        match world.call_with(from, world.guard, input.clone(), gas).await {
+            Ok(_) => swept.passed += 1,
+            Err(data) if E::abi_decode(&data).is_ok() => swept.refused += 1,
+            Err(data) if ICordonGuard::OutOfGasFloor::abi_decode(&data).is_ok() => swept.starved += 1,
+            Err(data) => assert!(data.is_empty(), "with {gas} gas another error: {data}"),
+        }
+    }
+    swept
+}
+
+/// T24: the rule is evaluated by another program than the one that trips: whatever gas reaches that, a rule that is breached does not hold,
+/// one that holds raises no level, and neither is unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn t24_a_starved_statistic_is_no_verdict_in_a_trip() {
+    let world = warm_with(ROBUST, &[SCORE]).await;
+    for (value, breached) in [(HONEST, false), (HONEST * 13 / 10, true)] {
+        world.set(world.gauge, value).await;
+        let swept = sweep::<ICordonGuard::RuleHolds>(&world, ANYONE, trip(SCORE).abi_encode()).await;
+        assert_eq!(
+            (swept.passed > 0, swept.refused > 0),
+            (breached, !breached),
+            "{swept:?}"
+        );
+        assert!(swept.starved > 0, "{swept:?}");
+    }
+    world.node.stop().await.unwrap();
+}
+
+/// T24: a robust rule over a statistic that is breached holds a release up, whatever gas it is sent with, also for the governor.
+#[tokio::test(flavor = "multi_thread")]
+async fn t24_a_starved_statistic_lets_no_release_pass() {
+    let world = warm_with(ROBUST, &[SCORE]).await;
+    world.ok(GUARDIAN, contain(MORE, Level::ReduceOnly, HOUR)).await;
+    world.ok(GUARDIAN, ICordonGuard::queueReleaseCall { scope: MORE }).await;
+    world.pass(900).await;
+    world.set(world.gauge, HONEST * 13 / 10).await;
+    let release = ICordonGuard::releaseCall { scope: MORE };
+    for from in [GUARDIAN, GOVERNOR] {
+        let swept = sweep::<ICordonGuard::RuleBreached>(&world, from, release.abi_encode()).await;
+        assert!(
+            swept.passed == 0 && swept.refused > 0 && swept.starved > 0,
+            "{from}: {swept:?}"
+        );
+    }
+    world.set(world.gauge, HONEST).await;
+    world.ok(GUARDIAN, release).await;
+    assert_eq!(world.level(MORE).await, Level::Grace);
     world.node.stop().await.unwrap();
 }
 
