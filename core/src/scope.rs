@@ -4,6 +4,7 @@
 //! all is decided in [`crate::bounds`].
 
 use crate::level::Level;
+use crate::rule::Verdict;
 use alloy_primitives::U256;
 
 /// Longest time, in seconds, that a scope can be away from `Normal` without the governor, stepping down included: 7 days.
@@ -184,6 +185,17 @@ pub struct Raise {
     pub elsewhere: u32,
 }
 
+/// Whether a robust rule of a scope lets its level be released. What is not known to hold does not open, unless it is the governor that asks
+/// and the rule has no part in the incident: what was raised by mistake must not wait until some oracle can be read. `has_part` is asked for only when it matters.
+#[must_use]
+pub fn lets_release(verdict: Verdict, governor: bool, has_part: impl FnOnce() -> bool) -> bool {
+    match verdict {
+        Verdict::Holds => true,
+        Verdict::Breached => false,
+        Verdict::Unknown => governor && !has_part(),
+    }
+}
+
 /// Most seconds from the expiry of `level` until the scope is back at `Normal`, unless it was held for longer before.
 #[must_use]
 pub const fn tail_seconds(level: Level) -> u32 {
@@ -354,6 +366,28 @@ impl ScopeState {
             }
         };
         Ok((next, change))
+    }
+
+    /// Whether the level governs in the stead of a rule of the scope that is breached and was tripped in the incident of this number (0:
+    /// never): it holds, or the ceiling does not let it be raised again. What can no longer raise a level must not close the protocol
+    /// by reverting either. `elsewhere` is asked for only when it matters, see [`Raise::elsewhere`].
+    #[must_use]
+    pub fn governs(self, now: u64, tripped: u32, level: Level, duration: u32, elsewhere: impl FnOnce() -> u32) -> bool {
+        if tripped == 0 {
+            return false;
+        }
+        if self.incident == tripped && self.effective(now).level.rank() >= level.rank() {
+            return true;
+        }
+        let again = Raise {
+            level,
+            duration,
+            next_incident: 0,
+            governor: false,
+            budgeted: false,
+            elsewhere: elsewhere(),
+        };
+        matches!(self.raise(now, &again), Err(RaiseError::CeilingReached { .. }))
     }
 
     /// Queues the release of the scope for [`RELEASE_DELAY`] seconds from now. A release that is already queued keeps its

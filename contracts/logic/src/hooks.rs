@@ -9,7 +9,6 @@ use cordon_core::{
     level::Permission,
     rule::{evaluate, evaluate_value, Class, Evaluation, Inputs, Unknown, Value, Verdict},
     rulebook::{RuleBody, RuleRecord},
-    scope::{Raise, RaiseError},
     Action, Level, Matrix,
 };
 use cordon_host::{
@@ -308,19 +307,10 @@ impl<H: Host> Guard<H> {
             return false;
         }
         let (state, now) = (self.scope(rule.scope), self.host.now());
-        if state.incident == tripped && state.effective(now).level.rank() >= rule.level.rank() {
-            return true;
-        }
-        let scopes = Caller::unpack(&self.host.load(&layout::caller(&self.host.sender()))).scopes;
-        let again = Raise {
-            level: rule.level,
-            duration: rule.duration,
-            next_incident: 0,
-            governor: false,
-            budgeted: false,
-            elsewhere: self.contained_elsewhere(rule.scope, scopes, &self.ledger()),
-        };
-        matches!(state.raise(now, &again), Err(RaiseError::CeilingReached { .. }))
+        state.governs(now, tripped, rule.level, rule.duration, || {
+            let caller = Caller::unpack(&self.host.load(&layout::caller(&self.host.sender())));
+            self.contained_elsewhere(rule.scope, caller.scopes, &self.ledger())
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use alloy_sol_types::SolCall;
 use cordon_core::{
     incident::State,
     rule::{Class, Verdict},
-    scope::{ReleaseError, ScopeState},
+    scope::{lets_release, ReleaseError, ScopeState},
     Level,
 };
 use cordon_host::{layout, Host};
@@ -149,9 +149,7 @@ impl<H: Host> Guard<H> {
         Err(refusal!(MissingRole, role::GUARDIAN, caller))
     }
 
-    /// Refuses while a robust rule of the scope (of any scope, for the whole protocol) that needs no witness is breached, or
-    /// cannot be evaluated: what is not known to hold does not open. Unless it is the governor that asks and the rule has no part in the
-    /// incident: what was raised by mistake must not wait until some oracle can be read.
+    /// Refuses while a robust rule of the scope (of any scope, for the whole protocol) that needs no witness does not let it be released.
     fn require_rules_hold(&mut self, scope: u8, incident: u32) -> Answer<()> {
         let (current, code) = self.rulebook_in_force()?;
         let governs = self.is_governor(&self.host.sender());
@@ -161,11 +159,12 @@ impl<H: Host> Guard<H> {
             let named = scope == 0 || rule.scope == scope;
             if named && rule.robust && !rule.shadow && rule.params == 0 && rule.class == Class::State {
                 let evaluation = self.verdict_of(index, body, &[])?;
-                match evaluation.verdict {
-                    Verdict::Holds => {}
-                    Verdict::Breached => return Err(breached(index, &evaluation)),
-                    Verdict::Unknown if governs && self.rule_state(current.epoch, index).tripped != incident => {}
-                    Verdict::Unknown => return Err(refusal!(RuleUnknown, index, evaluation.reason)),
+                let has_part = || self.rule_state(current.epoch, index).tripped == incident;
+                if !lets_release(evaluation.verdict, governs, has_part) {
+                    return Err(match evaluation.verdict {
+                        Verdict::Breached => breached(index, &evaluation),
+                        _ => refusal!(RuleUnknown, index, evaluation.reason),
+                    });
                 }
             }
         }

@@ -4,7 +4,8 @@
 use crate::START;
 use alloy_primitives::U256;
 use cordon_core::bounds::{Actor, Bucket, Request, contain};
-use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, ScopeState};
+use cordon_core::rule::Verdict;
+use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, ScopeState, lets_release};
 use cordon_core::{Action, Level, Permission, level::permission};
 use stateright::{Checker, Model, Property};
 
@@ -25,6 +26,13 @@ struct World {
     raised: u64,
     /// Whether a halt has expired into the next level.
     stepped_down: bool,
+    /// The rule of the scope: whether it is breached, and the incident that it was tripped for last.
+    breached: bool,
+    tripped: u32,
+    /// Number of the latest incident.
+    incidents: u32,
+    /// Whether the seal has not been used since it was armed.
+    armed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +43,14 @@ enum Step {
     QueueRelease,
     CancelRelease,
     Release,
+    /// The rule is breached, or holds again.
+    Turn,
+    /// The governor arms the seal again.
+    Arm,
 }
+
+/// What a trip raises to, and for how long.
+const RULE: (Level, u32) = (Level::ReduceOnly, 3600);
 
 /// What is tried, and for how long.
 struct Levels {
@@ -44,6 +59,8 @@ struct Levels {
     horizon: u64,
     /// Whether heartbeats and releases are tried too.
     releases: bool,
+    /// Whether the rule that a trip proves breached may hold too. Else it always is.
+    turns: bool,
 }
 
 impl World {
@@ -83,7 +100,25 @@ impl World {
         }
     }
 
+    fn verdict(&self) -> Verdict {
+        if self.breached {
+            Verdict::Breached
+        } else {
+            Verdict::Holds
+        }
+    }
+
+    /// Whether the rule, hooked to a withdrawal, refuses it.
+    fn refuses_exits(&self) -> bool {
+        let (level, duration) = RULE;
+        self.breached && !self.state().governs(self.now, self.tripped, level, duration, || 0)
+    }
+
     fn contain(&mut self, actor: Actor, level: Level, duration: u32) -> Option<()> {
+        // The guard re-evaluates the rule, and takes the seal when it was used.
+        if (actor == Actor::Trip && !self.breached) || (actor == Actor::Seal && !self.armed) {
+            return None;
+        }
         let slot = match actor {
             Actor::Keeper => Some(0),
             Actor::Guardian => Some(1),
@@ -94,7 +129,7 @@ impl World {
             level,
             duration,
             last_heartbeat: self.heartbeat,
-            next_incident: 1,
+            next_incident: self.incidents + 1,
             elsewhere: 0,
         };
         let bucket = slot.map_or(Bucket::default(), |slot| Bucket::unpack(self.buckets[slot]));
@@ -111,6 +146,11 @@ impl World {
             self.charged[slot] += after.expires_at - from;
             self.buckets[slot] = outcome.bucket.pack();
         }
+        self.incidents = self.incidents.max(outcome.state.incident);
+        if actor == Actor::Trip {
+            self.tripped = outcome.state.incident;
+        }
+        self.armed &= actor != Actor::Seal || outcome.change == Change::Nothing;
         self.scope = outcome.state.pack();
         Some(())
     }
@@ -132,6 +172,10 @@ impl Model for Levels {
             normal: 0,
             raised: 0,
             stepped_down: false,
+            breached: true,
+            tripped: 0,
+            incidents: 0,
+            armed: true,
         }]
     }
 
@@ -142,6 +186,12 @@ impl Model for Levels {
                 .iter()
                 .map(|(actor, level, duration)| Step::Contain(*actor, *level, *duration)),
         );
+        if self.turns {
+            steps.push(Step::Turn);
+        }
+        if self.requests.iter().any(|(actor, ..)| *actor == Actor::Seal) {
+            steps.push(Step::Arm);
+        }
         if self.releases {
             steps.extend([Step::Heartbeat, Step::QueueRelease, Step::CancelRelease, Step::Release]);
         }
@@ -156,7 +206,15 @@ impl Model for Levels {
             Step::Contain(actor, level, duration) => world.contain(actor, level, duration)?,
             Step::QueueRelease => world.scope = state.queue_release(world.now).ok()?.pack(),
             Step::CancelRelease => world.scope = state.cancel_release().ok()?.pack(),
-            Step::Release => world.scope = state.release(world.now).ok()?.pack(),
+            Step::Release => {
+                // Without the rule's turns everything is tried, as if no robust rule were there.
+                if self.turns && !lets_release(last.verdict(), false, || true) {
+                    return None;
+                }
+                world.scope = state.release(world.now).ok()?.pack();
+            }
+            Step::Turn => world.breached = !last.breached,
+            Step::Arm => world.armed = true,
         }
         (world != *last).then_some(world)
     }
@@ -208,6 +266,18 @@ impl Model for Levels {
                     !model.requests.iter().all(paid_for) || world.raised <= 3 * charged
                 },
             ),
+            // Who stands before a hook that refuses because of a breach which was tripped before can trip it again; then its level governs.
+            Property::<Self>::always(
+                "a standing breach that was tripped shuts no exit for good",
+                |_, world| {
+                    let open = permission(world.level(), Action::Withdraw).passes();
+                    if world.tripped == 0 || !open || !world.refuses_exits() {
+                        return true;
+                    }
+                    let mut tripped = world.clone();
+                    tripped.contain(Actor::Trip, RULE.0, RULE.1).is_some() && !tripped.refuses_exits()
+                },
+            ),
             Property::<Self>::always("the guard stores what it decided", |_, world| {
                 world.state().pack() == world.scope
             }),
@@ -215,6 +285,15 @@ impl Model for Levels {
                 world.state().release_at <= world.now + u64::from(RELEASE_DELAY)
             }),
         ];
+        if self.turns {
+            properties.extend([
+                Property::<Self>::sometimes("a breach refuses exits", |_, world| world.refuses_exits()),
+                Property::<Self>::sometimes("at the ceiling a breach refuses none", |_, world| {
+                    let governs = world.breached && world.tripped != 0 && !world.refuses_exits();
+                    governs && world.state().effective(world.now).level == Level::Normal
+                }),
+            ]);
+        }
         if self.releases {
             // The steps are fine enough to see what only lasts for an hour.
             properties.extend([
@@ -247,7 +326,7 @@ fn longest(actor: Actor) -> impl Iterator<Item = (Actor, Level, u32)> {
 
 #[test]
 fn seven_steps_of_every_actor() {
-    let actors = [Actor::Trip, Actor::Keeper, Actor::Guardian];
+    let actors = [Actor::Trip, Actor::Keeper, Actor::Guardian, Actor::Seal];
     let model = Levels {
         waits: &[900, 6 * 3600],
         requests: actors
@@ -257,6 +336,7 @@ fn seven_steps_of_every_actor() {
             .collect(),
         horizon: 7 * 86_400,
         releases: true,
+        turns: false,
     };
     check(model, 7);
 }
@@ -274,6 +354,7 @@ fn nine_steps_of_stolen_keys() {
         ],
         horizon: 86_400,
         releases: true,
+        turns: false,
     };
     check(model, 9);
 }
@@ -288,8 +369,26 @@ fn ten_days_day_by_day() {
         ],
         horizon: 10 * 86_400,
         releases: false,
+        turns: false,
     };
     check(model, usize::MAX);
+}
+
+/// A rule that is breached and mended, tripped, and outlasts the ceiling, with people who contain and release meanwhile.
+#[test]
+fn nine_days_of_a_standing_breach() {
+    let model = Levels {
+        waits: &[1800, 86_400, 3 * 86_400],
+        requests: vec![
+            (Actor::Trip, RULE.0, RULE.1),
+            (Actor::Guardian, Level::Halted, 86_400),
+            (Actor::Seal, Level::ReduceOnly, 3 * 86_400),
+        ],
+        horizon: 9 * 86_400,
+        releases: false,
+        turns: true,
+    };
+    check(model, 10);
 }
 
 #[test]
@@ -299,9 +398,11 @@ fn the_governor_for_nine_weeks() {
         requests: vec![
             (Actor::Governor, Level::Halted, 28 * 86_400),
             (Actor::Guardian, Level::Halted, 86_400),
+            (Actor::Seal, Level::ReduceOnly, 3 * 86_400),
         ],
         horizon: 63 * 86_400,
         releases: false,
+        turns: false,
     };
     check(model, usize::MAX);
 }

@@ -13,10 +13,17 @@ enum Op {
     QueueRelease,
     CancelRelease,
     Release,
+    /// The governor arms the seal again.
+    Arm,
 }
 
-fn actor() -> impl Strategy<Value = Actor> {
-    prop_oneof![Just(Actor::Trip), Just(Actor::Keeper), Just(Actor::Guardian)]
+/// All who may contain; the governor, who may go beyond the ceiling, in some sequences only.
+fn actor(governed: bool) -> impl Strategy<Value = Actor> {
+    let mut actors = vec![Actor::Trip, Actor::Keeper, Actor::Guardian, Actor::Seal];
+    if governed {
+        actors.push(Actor::Governor);
+    }
+    prop::sample::select(actors)
 }
 
 fn level() -> impl Strategy<Value = Level> {
@@ -24,13 +31,18 @@ fn level() -> impl Strategy<Value = Level> {
 }
 
 fn operations() -> impl Strategy<Value = Vec<(u64, Op)>> {
+    prop_oneof![3 => operations_of(false), 1 => operations_of(true)]
+}
+
+fn operations_of(governed: bool) -> impl Strategy<Value = Vec<(u64, Op)>> {
     let duration = prop_oneof![0u32..4000, 0u32..100_000, Just(900), Just(3600), Just(86_400)];
     let op = prop_oneof![
-        6 => (actor(), level(), duration).prop_map(|(actor, level, duration)| Op::Contain(actor, level, duration)),
+        6 => (actor(governed), level(), duration).prop_map(|(actor, level, duration)| Op::Contain(actor, level, duration)),
         3 => Just(Op::Heartbeat),
         1 => Just(Op::QueueRelease),
         1 => Just(Op::CancelRelease),
         1 => Just(Op::Release),
+        1 => Just(Op::Arm),
     ]
     .boxed();
     let wait = prop_oneof![Just(0u64), 0u64..1000, 0u64..10_000, 0u64..200_000];
@@ -45,14 +57,18 @@ fn operations() -> impl Strategy<Value = Vec<(u64, Op)>> {
     prop_oneof![2 => mixed, 1 => prop::collection::vec(renewal, 150..500)]
 }
 
-/// A scope with the buckets of keeper and guardian, and what has been counted.
+/// A scope with a bucket for each actor, and what has been counted.
 struct Sim {
     now: u64,
     state: ScopeState,
-    buckets: [Bucket; 4],
+    buckets: [Bucket; 5],
     heartbeat: u64,
     /// Seconds charged to each actor.
-    charged: [u64; 4],
+    charged: [u64; 5],
+    /// Whether the seal has not been used since it was armed.
+    armed: bool,
+    /// Whether the governor has contained the scope, beyond whatever bounds the others.
+    governed: bool,
     /// Seconds away from and at Normal.
     contained: u64,
     normal: u64,
@@ -64,9 +80,11 @@ impl Sim {
         Sim {
             now: START,
             state,
-            buckets: [Bucket::default(); 4],
+            buckets: [Bucket::default(); 5],
             heartbeat: 0,
-            charged: [0; 4],
+            charged: [0; 5],
+            armed: true,
+            governed: false,
             contained: 0,
             normal: 0,
         }
@@ -102,6 +120,7 @@ impl Sim {
         match op {
             Op::Contain(actor, level, duration) => self.contain(*actor, *level, *duration),
             Op::Heartbeat => self.heartbeat = self.now,
+            Op::Arm => self.armed = true,
             Op::QueueRelease => self.state = self.state.queue_release(self.now).unwrap_or(self.state),
             Op::CancelRelease => self.state = self.state.cancel_release().unwrap_or(self.state),
             Op::Release => {
@@ -124,6 +143,9 @@ impl Sim {
             next_incident: 7,
             elsewhere: 0,
         };
+        if actor == Actor::Seal && !self.armed {
+            return;
+        }
         let bucket = self.buckets[actor as usize];
         let before = self.state.effective(self.now);
         let Ok(outcome) = contain(self.state, bucket, self.now, &request) else {
@@ -189,7 +211,11 @@ impl Sim {
                 );
             }
         }
-        assert!(outcome.state.ceiling_at - outcome.state.since <= u64::from(CEILING));
+        self.armed &= actor != Actor::Seal || outcome.change == Change::Nothing;
+        self.governed |= actor == Actor::Governor && outcome.change != Change::Nothing;
+        assert!(self.governed || !outcome.state.by_governor);
+        let bounded = outcome.state.ceiling_at - outcome.state.since <= u64::from(CEILING);
+        assert!(bounded || outcome.state.by_governor);
         assert!(after.expires_at + u64::from(tail_seconds(after.level)) <= outcome.state.ceiling_at);
         self.state = outcome.state;
         self.buckets[actor as usize] = outcome.bucket;
@@ -207,7 +233,7 @@ impl Sim {
             );
         }
         assert!(
-            self.contained <= u64::from(CEILING) + self.normal,
+            self.governed || self.contained <= u64::from(CEILING) + self.normal,
             "{} s contained, {} s normal",
             self.contained,
             self.normal
