@@ -18,7 +18,14 @@ impl Pipeline {
             return Ok(Canonical::new(WINDOW as usize, self.store.window(WINDOW).await?));
         };
         let top = tip.number.min(head.number);
-        self.believe(top, head).await?;
+        // Of another chain nothing is common; which endpoints are is looked at first.
+        if let Some(error) = self.rpc.check_chains().await.into_iter().next() {
+            tracing::error!(%error, "an endpoint is of another chain");
+        }
+        // A record that has only just begun has little to take back, and shallow forks may go beyond its beginning.
+        if chain.blocks().count() >= WINDOW as usize {
+            self.believe(top, head).await?;
+        }
         let first = self.first_replaced(top).await?;
         if first > top {
             return Err(unsure(first, "the endpoint's chain ends before anything was replaced"));

@@ -1,10 +1,10 @@
 //! What watches over the keeper's own senses and turns their failures into alarms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::alarm::Alarms;
-use crate::chain::{Heads, Rpc, Standing};
+use crate::chain::{Heads, Rpc, RpcError, Standing};
 use crate::health::{Health, Progress};
 use crate::record::{AlarmKind, Store};
 
@@ -138,6 +138,38 @@ pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) 
             }
         }
         tokio::time::sleep(period).await;
+    }
+}
+
+/// Looks now and then whether every endpoint is still of this chain: one whose gateway was changed behind the keeper's back answers well, and
+/// for somebody else.
+pub(crate) async fn watch_chains(rpc: Rpc, alarms: Alarms, period: Duration) {
+    let mut foreign: BTreeSet<String> = BTreeSet::new();
+    loop {
+        tokio::time::sleep(period).await;
+        let found: BTreeMap<String, String> = rpc
+            .check_chains()
+            .await
+            .into_iter()
+            .filter_map(|error| match &error {
+                RpcError::WrongChain { endpoint, .. } => Some((endpoint.clone(), error.to_string())),
+                _ => None,
+            })
+            .collect();
+        for (endpoint, why) in &found {
+            let text = format!("an endpoint is not used any more: {why}");
+            alarms.raise(AlarmKind::Disagreement, endpoint, &text, None).await;
+            foreign.insert(endpoint.clone());
+        }
+        let back: Vec<String> = foreign
+            .iter()
+            .filter(|endpoint| !found.contains_key(*endpoint) && rpc.is_verified(endpoint))
+            .cloned()
+            .collect();
+        for endpoint in back {
+            alarms.clear(AlarmKind::Disagreement, &endpoint).await;
+            foreign.remove(&endpoint);
+        }
     }
 }
 

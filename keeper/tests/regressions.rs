@@ -10,12 +10,12 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, U256, hex};
 use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::chain::{Rpc, Standing};
+use cordon_keeper::chain::{Rpc, RpcError, Standing};
 use cordon_keeper::rules::{Hooks, ReadError, Reader, STOPPED_CALLS, Watched, Watches};
 use serde_json::json;
 
@@ -107,6 +107,78 @@ async fn a_busy_endpoint_is_left_for_another() {
         let alone = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
         assert!(alone.latest().await.unwrap_err().is_unreachable(), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_busy_endpoint_is_asked_nothing_for_as_long_as_it_says() {
+    let (anvil, proxy, _) = behind_proxy().await;
+    let rpc = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
+    rpc.latest().await.unwrap();
+    proxy.fault("eth_getBlockByNumber", Fault::RetryAfter(2));
+    let refused = Instant::now();
+    assert!(rpc.latest().await.unwrap_err().is_unreachable());
+    proxy.heal();
+    let asked = proxy.count("eth_getBlockByNumber");
+    let error = rpc.latest().await.unwrap_err();
+    assert!(error.to_string().contains("takes no more requests"), "{error}");
+    assert_eq!(proxy.count("eth_getBlockByNumber"), asked, "nothing is asked meanwhile");
+    while rpc.latest().await.is_err() {
+        assert!(refused.elapsed() < Duration::from_secs(10), "never again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        refused.elapsed() >= Duration::from_millis(1_900),
+        "{:?}",
+        refused.elapsed()
+    );
+    // Who says nothing is asked again soon.
+    proxy.fault("eth_getBlockByNumber", Fault::Http(429));
+    assert!(rpc.latest().await.is_err());
+    proxy.heal();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    rpc.latest().await.unwrap();
+}
+
+/// A gateway whose configuration was changed answers well, and for another chain.
+#[tokio::test]
+async fn an_endpoint_that_becomes_another_chains_is_not_used_any_more() {
+    let (anvil, proxy, _) = behind_proxy().await;
+    let other = Anvil::start(&["--chain-id", "10"]).await;
+    other.rpc("anvil_mine", json!(["0x7"])).await;
+    let rpc = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    assert_eq!(rpc.latest().await.unwrap().number, 0);
+    assert!(rpc.check_chains().await.is_empty());
+    proxy.move_to(&other.http());
+    assert_eq!(rpc.latest().await.unwrap().number, 7, "nobody has looked yet");
+    let found = rpc.check_chains().await;
+    assert!(
+        matches!(
+            found.as_slice(),
+            [RpcError::WrongChain {
+                actual: 10,
+                expected: 31_337,
+                ..
+            }]
+        ),
+        "{found:?}"
+    );
+    assert_eq!(rpc.latest().await.unwrap().number, 0, "the other endpoint's");
+    // After a connection that broke it is looked at without being told to.
+    proxy.move_to(&anvil.http());
+    let alone = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
+    alone.latest().await.unwrap();
+    proxy.fault("eth_getBlockByNumber", Fault::Cut);
+    alone.latest().await.unwrap_err();
+    proxy.heal();
+    proxy.move_to(&other.http());
+    let error = alone.latest().await.unwrap_err();
+    assert!(matches!(error, RpcError::WrongChain { actual: 10, .. }), "{error}");
+    proxy.move_to(&anvil.http());
+    assert_eq!(
+        alone.latest().await.unwrap().number,
+        0,
+        "as soon as it is of this chain again"
+    );
 }
 
 /// alloy's fallback layer does not compare answers: here a difference is told, and a node that only lags is not one.

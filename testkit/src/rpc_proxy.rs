@@ -25,6 +25,8 @@ pub enum Fault {
     CutAfter,
     /// An HTTP status.
     Http(u16),
+    /// Status 429 of HTTP, with so many seconds to wait.
+    RetryAfter(u32),
     /// A JSON-RPC error as providers give it above their limit.
     RateLimit,
     /// Another JSON-RPC error.
@@ -195,6 +197,13 @@ async fn serve(
                 return None;
             }
             Fault::Http(status) => respond(&mut stream, status, b"no").await?,
+            Fault::RetryAfter(seconds) => {
+                let head = format!(
+                    "HTTP/1.1 429 X\r\ncontent-type: text/plain\r\nretry-after: {seconds}\r\ncontent-length: 8\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.write_all(b"too many").await.ok()?;
+            }
             Fault::Page => respond(&mut stream, 200, b"<html>maintenance</html>").await?,
             Fault::RateLimit => {
                 let part = json!({ "error": { "code": -32005, "message": "rate limit exceeded" } });

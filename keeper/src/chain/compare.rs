@@ -13,7 +13,8 @@ use alloy::providers::Provider;
 use tokio::sync::watch;
 
 use super::RpcError;
-use super::rpc::{Endpoint, Rpc};
+use super::endpoint::Endpoint;
+use super::rpc::Rpc;
 
 /// Blocks below the newest that most have: endpoints are not equally fast, and the newest blocks of a chain may still change.
 const DEPTH: u64 = 2;

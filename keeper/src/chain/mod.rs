@@ -7,6 +7,7 @@ mod bloom;
 mod canonical;
 mod compare;
 mod contents;
+mod endpoint;
 mod error;
 mod event;
 mod headers;

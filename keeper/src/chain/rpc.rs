@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -12,54 +12,8 @@ use alloy::transports::{TransportError, TransportResult};
 
 use super::bloom::Blooms;
 use super::compare::Agreement;
+use super::endpoint::Endpoint;
 use super::{BlockRef, RpcError};
-
-#[derive(Debug)]
-pub(super) struct Endpoint {
-    /// Scheme, host and port: what may be shown in logs.
-    name: String,
-    provider: DynProvider,
-    /// Whether the chain id was compared.
-    verified: AtomicBool,
-    /// Whether most of the others have other blocks.
-    outvoted: AtomicBool,
-    /// Whether it is on the side of a split that is not followed.
-    aside: AtomicBool,
-}
-
-impl Endpoint {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn provider(&self) -> DynProvider {
-        self.provider.clone()
-    }
-
-    pub(super) fn is_outvoted(&self) -> bool {
-        self.outvoted.load(Ordering::Relaxed)
-    }
-
-    /// Whether it is on the side of a split that is not followed.
-    pub(super) fn is_aside(&self) -> bool {
-        self.aside.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_aside(&self, aside: bool) {
-        self.aside.store(aside, Ordering::Relaxed);
-    }
-
-    pub(super) fn outvote(&self, outvoted: bool) {
-        if self.outvoted.swap(outvoted, Ordering::Relaxed) != outvoted {
-            let name = &self.name;
-            if outvoted {
-                tracing::error!(endpoint = %name, "most endpoints have other blocks: this one is not asked any more");
-            } else {
-                tracing::warn!(endpoint = %name, "the endpoint has the same blocks as the others again");
-            }
-        }
-    }
-}
 
 /// Several endpoints of one chain. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -96,7 +50,7 @@ impl Rpc {
                 None => format!("{}://{host}", url.scheme()),
             };
             // Two keys or paths at one gateway are two endpoints.
-            if endpoints.iter().any(|other: &Arc<Endpoint>| other.name == name) {
+            if endpoints.iter().any(|other: &Arc<Endpoint>| other.name() == name) {
                 name = format!("{name} (number {})", position.saturating_add(1));
             }
             if !matches!(url.scheme(), "http" | "https") {
@@ -109,13 +63,7 @@ impl Rpc {
                 .disable_recommended_fillers()
                 .connect_http(url)
                 .erased();
-            endpoints.push(Arc::new(Endpoint {
-                name,
-                provider,
-                verified: AtomicBool::new(false),
-                outvoted: AtomicBool::new(false),
-                aside: AtomicBool::new(false),
-            }));
+            endpoints.push(Arc::new(Endpoint::new(name, provider)));
         }
         Ok(Self {
             endpoints: Arc::new(endpoints),
@@ -146,7 +94,7 @@ impl Rpc {
                 Ok(()) => reached = true,
                 Err(error @ RpcError::WrongChain { .. }) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(endpoint = %endpoint.name, %error, "an RPC endpoint does not answer");
+                    tracing::warn!(endpoint = %endpoint.name(), %error, "an RPC endpoint does not answer");
                     failure = Some(error);
                 }
             }
@@ -208,34 +156,55 @@ impl Rpc {
         self.endpoints
             .iter()
             .filter(|endpoint| !endpoint.is_outvoted())
-            .map(|endpoint| (endpoint.name.clone(), alone(endpoint)))
+            .map(|endpoint| (endpoint.name().to_owned(), alone(endpoint)))
             .collect()
     }
 
     /// Asks this endpoint first from now on, and in a split those that are on its side.
     pub(crate) fn prefer(&self, name: &str) {
-        if let Some(index) = self.endpoints.iter().position(|endpoint| endpoint.name == name) {
+        if let Some(index) = self.endpoints.iter().position(|endpoint| endpoint.name() == name) {
             self.current.store(index, Ordering::Relaxed);
             self.change_side(index);
         }
     }
 
     pub(super) async fn verify_endpoint(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
-        if endpoint.verified.load(Ordering::Relaxed) {
+        if endpoint.is_verified() {
             return Ok(());
         }
-        let provider = endpoint.provider.clone();
+        self.verify_again(endpoint).await
+    }
+
+    /// Whether the endpoint of this name was found to be of this chain.
+    pub(crate) fn is_verified(&self, name: &str) -> bool {
+        let mut named = self.all_endpoints().filter(|endpoint| endpoint.name() == name);
+        named.any(Endpoint::is_verified)
+    }
+
+    /// Compares the chain id of every endpoint anew: one that stood for this chain may stand for another one since, such as a gateway whose
+    /// configuration was changed. Those that do are not used until they are of this chain again. Answers what was found of them.
+    pub async fn check_chains(&self) -> Vec<RpcError> {
+        let checks = self.all_endpoints().map(|endpoint| self.verify_again(endpoint));
+        let found = futures::future::join_all(checks).await.into_iter();
+        found
+            .filter_map(Result::err)
+            .filter(|error| matches!(error, RpcError::WrongChain { .. }))
+            .collect()
+    }
+
+    async fn verify_again(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
+        let provider = endpoint.provider();
         let id = self
             .bounded("eth_chainId", endpoint, async move { provider.get_chain_id().await })
             .await?;
+        endpoint.set_verified(id == self.chain_id);
         if id != self.chain_id {
             return Err(RpcError::WrongChain {
-                endpoint: endpoint.name.clone(),
+                endpoint: endpoint.name().to_owned(),
                 expected: self.chain_id,
                 actual: id,
             });
         }
-        endpoint.verified.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -246,30 +215,40 @@ impl Rpc {
         endpoint: &Endpoint,
         request: impl Future<Output = TransportResult<T>>,
     ) -> Result<T, RpcError> {
+        let unreachable = |why: String| RpcError::Unreachable {
+            method,
+            reason: format!("{}: {why}", endpoint.name()),
+        };
         match tokio::time::timeout(self.timeout, request).await {
-            Ok(Ok(value)) => Ok(value),
+            Ok(Ok(value)) => {
+                endpoint.note_answer();
+                Ok(value)
+            }
             // A node that is busy has not answered: another one may.
-            Ok(Err(TransportError::ErrorResp(payload)))
-                if is_busy(payload.code, &payload.message) || ALWAYS_ANSWERED.contains(&method) =>
-            {
-                Err(RpcError::Unreachable {
+            Ok(Err(error)) if is_limit(&error) => {
+                endpoint.note_busy(wait_named_in(&error));
+                Err(unreachable(describe(&error)))
+            }
+            Ok(Err(error @ TransportError::ErrorResp(_))) if ALWAYS_ANSWERED.contains(&method) => {
+                Err(unreachable(describe(&error)))
+            }
+            Ok(Err(TransportError::ErrorResp(payload))) => {
+                endpoint.note_answer();
+                Err(RpcError::Refused {
                     method,
-                    reason: format!("{}: {} (code {})", endpoint.name, payload.message, payload.code),
+                    code: payload.code,
+                    message: payload.message.into_owned(),
                 })
             }
-            Ok(Err(TransportError::ErrorResp(payload))) => Err(RpcError::Refused {
-                method,
-                code: payload.code,
-                message: payload.message.into_owned(),
-            }),
-            Ok(Err(error)) => Err(RpcError::Unreachable {
-                method,
-                reason: format!("{}: {}", endpoint.name, describe(&error)),
-            }),
-            Err(_) => Err(RpcError::Unreachable {
-                method,
-                reason: format!("{}: no answer within {} ms", endpoint.name, self.timeout.as_millis()),
-            }),
+            Ok(Err(error)) => {
+                // Whoever answers there next may be somebody else.
+                endpoint.set_verified(false);
+                Err(unreachable(describe(&error)))
+            }
+            Err(_) => {
+                endpoint.set_verified(false);
+                Err(unreachable(format!("no answer within {} ms", self.timeout.as_millis())))
+            }
         }
     }
 
@@ -285,8 +264,15 @@ impl Rpc {
             let Some(endpoint) = self.endpoints.get(index) else {
                 continue;
             };
+            if let Some(left) = endpoint.busy_for() {
+                last = RpcError::Unreachable {
+                    method,
+                    reason: format!("{} takes no more requests for {} ms", endpoint.name(), left.as_millis()),
+                };
+                continue;
+            }
             let answer = match self.verify_endpoint(endpoint).await {
-                Ok(()) => self.bounded(method, endpoint, request(endpoint.provider.clone())).await,
+                Ok(()) => self.bounded(method, endpoint, request(endpoint.provider())).await,
                 Err(error) => Err(error),
             };
             match answer {
@@ -297,7 +283,7 @@ impl Rpc {
                     }
                     if index != start {
                         self.current.store(index, Ordering::Relaxed);
-                        tracing::warn!(endpoint = %endpoint.name, "switched to another RPC endpoint");
+                        tracing::warn!(endpoint = %endpoint.name(), "switched to another RPC endpoint");
                     }
                     return answered;
                 }
@@ -334,9 +320,30 @@ pub(super) fn is_busy(code: i64, message: &str) -> bool {
         || says("request limit")
 }
 
+/// How long the endpoint asks to be left alone: by HTTP, or in the way of Infura.
+fn wait_named_in(error: &TransportError) -> Option<Duration> {
+    let TransportError::ErrorResp(payload) = error else {
+        return error.as_transport_err()?.retry_after();
+    };
+    let data: serde_json::Value = payload.try_data_as()?.ok()?;
+    let seconds = data.get("rate")?.get("backoff_seconds")?.as_f64()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Whether the endpoint says that it takes no more requests now, or names a time to come again.
+fn is_limit(error: &TransportError) -> bool {
+    match error {
+        TransportError::ErrorResp(payload) => is_busy(payload.code, &payload.message),
+        other => other.as_transport_err().is_some_and(|kind| {
+            kind.retry_after().is_some() || kind.as_http_error().is_some_and(|error| error.status == 429)
+        }),
+    }
+}
+
 /// A transport error without the URL, which may hold a key.
 fn describe(error: &TransportError) -> String {
     match error {
+        TransportError::ErrorResp(payload) => format!("{} (code {})", payload.message, payload.code),
         TransportError::DeserError { err, .. } => format!("the answer is not what JSON-RPC promises ({err})"),
         TransportError::Transport(kind) => {
             let text = kind.to_string();

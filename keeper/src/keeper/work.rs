@@ -22,10 +22,13 @@ use crate::pipeline::Pipeline;
 use crate::play;
 use crate::record::{AlarmKind, PlayPlan};
 use crate::respond::{Account, Armory, Climber, Job, KeyWatch, Observer, Queue, Readiness, Responder, Upkeep};
-use crate::watchdog::{first_look, watch_endpoints, watch_health, watch_link, watch_record};
+use crate::watchdog::{first_look, watch_chains, watch_endpoints, watch_health, watch_link, watch_record};
 
 /// How often nonce and fees are asked for while nothing is on its way.
 const REARM: Duration = Duration::from_secs(10);
+
+/// How often the endpoints are asked which chain they are of.
+const CHECK_CHAINS: Duration = Duration::from_secs(15);
 
 /// Tasks that end together.
 struct Tasks {
@@ -125,10 +128,10 @@ impl Keeper {
             )
         });
         first_look(&self.rpc).await;
+        self.stay_on_side().await?;
         let heads = Heads::start(
             self.rpc.clone(),
             self.options.ws.clone(),
-        self.stay_on_side().await?;
             self.options.heads,
             stop.clone(),
         );
@@ -143,9 +146,6 @@ impl Keeper {
         })
     }
 
-    /// Alarms when the configuration is another one than that of the run before.
-    async fn note_config(&self) -> Result<(), KeeperError> {
-        let Some(digest) = self.config_digest else {
     /// In a split the side is followed whose chain is in the record: a restart is no reason to change it.
     async fn stay_on_side(&self) -> Result<(), KeeperError> {
         if self.rpc.split().is_none() {
@@ -164,6 +164,9 @@ impl Keeper {
         Ok(())
     }
 
+    /// Alarms when the configuration is another one than that of the run before.
+    async fn note_config(&self) -> Result<(), KeeperError> {
+        let Some(digest) = self.config_digest else {
             return Ok(());
         };
         if let Some(text) = self.store.note_config(&digest.to_string()).await? {
@@ -232,6 +235,7 @@ impl Keeper {
             alarms.clone(),
             self.options.compare_every,
         ));
+        tasks.start(watch_chains(self.rpc.clone(), alarms.clone(), CHECK_CHAINS));
         if let Some(second) = self.second.clone() {
             tasks.start(second.run(self.options.compare_every));
         }

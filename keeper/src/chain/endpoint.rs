@@ -1,0 +1,167 @@
+//! One endpoint, and what is known of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy::providers::DynProvider;
+
+/// How long an endpoint that takes no more requests is left alone when it does not say; doubled each time in a row, up to [`LONGEST`].
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+/// How long it is left alone at most when it says: a keeper that is blind for longer protects nothing.
+const MOST: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// Scheme, host and port: what may be shown in logs.
+    name: String,
+    provider: DynProvider,
+    /// Whether the chain id was compared.
+    verified: AtomicBool,
+    /// Whether most of the others have other blocks.
+    outvoted: AtomicBool,
+    /// Whether it is on the side of a split that is not followed.
+    aside: AtomicBool,
+    limit: Mutex<Limit>,
+}
+
+/// How an endpoint limits its requests.
+#[derive(Debug, Default)]
+struct Limit {
+    /// Until when it takes none.
+    until: Option<Instant>,
+    /// How often in a row it has refused one.
+    refused: u32,
+}
+
+impl Endpoint {
+    pub(super) fn new(name: String, provider: DynProvider) -> Self {
+        Self {
+            name,
+            provider,
+            verified: AtomicBool::new(false),
+            outvoted: AtomicBool::new(false),
+            aside: AtomicBool::new(false),
+            limit: Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn provider(&self) -> DynProvider {
+        self.provider.clone()
+    }
+
+    pub(super) fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_verified(&self, verified: bool) {
+        self.verified.store(verified, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_outvoted(&self) -> bool {
+        self.outvoted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn outvote(&self, outvoted: bool) {
+        if self.outvoted.swap(outvoted, Ordering::Relaxed) != outvoted {
+            let name = &self.name;
+            if outvoted {
+                tracing::error!(endpoint = %name, "most endpoints have other blocks: this one is not asked any more");
+            } else {
+                tracing::warn!(endpoint = %name, "the endpoint has the same blocks as the others again");
+            }
+        }
+    }
+
+    pub(super) fn is_aside(&self) -> bool {
+        self.aside.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_aside(&self, aside: bool) {
+        self.aside.store(aside, Ordering::Relaxed);
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Limit) -> T) -> T {
+        change(&mut self.limit.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How much longer it takes no requests; `None` when it may be asked.
+    pub(super) fn busy_for(&self) -> Option<Duration> {
+        let until = self.with(|limit| limit.until)?;
+        until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+    }
+
+    /// It has refused a request because there were too many, and wants to be left alone for `hint` if it says.
+    pub(super) fn note_busy(&self, hint: Option<Duration>) {
+        let now = Instant::now();
+        self.with(|limit| {
+            // Those that were on their way together are one.
+            if limit.until.is_none_or(|until| until <= now) {
+                limit.refused = limit.refused.saturating_add(1);
+            }
+            let doubled = SHORTEST.saturating_mul(2_u32.saturating_pow(limit.refused.saturating_sub(1).min(16)));
+            let wait = hint.map_or(doubled.min(LONGEST), |hint| hint.clamp(SHORTEST, MOST));
+            limit.until = limit.until.max(now.checked_add(wait));
+        });
+    }
+
+    /// It has answered: it takes requests.
+    pub(super) fn note_answer(&self) {
+        self.with(|limit| limit.refused = 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::providers::{Provider, ProviderBuilder};
+
+    fn endpoint() -> Endpoint {
+        let url = alloy::transports::http::reqwest::Url::parse("http://127.0.0.1:1");
+        let provider = ProviderBuilder::new().connect_http(url.unwrap_or_else(|error| unreachable!("{error}")));
+        Endpoint::new("one".to_owned(), provider.erased())
+    }
+
+    #[test]
+    fn who_takes_no_more_requests_is_left_alone_for_as_long_as_it_says_within_bounds() {
+        let asked = endpoint();
+        assert_eq!(asked.busy_for(), None);
+        asked.note_busy(Some(Duration::from_secs(3)));
+        let left = asked.busy_for().unwrap_or_default();
+        assert!(
+            left > Duration::from_secs(2) && left <= Duration::from_secs(3),
+            "{left:?}"
+        );
+        // A day is too long, whoever says so; a shorter word does not shorten a longer one.
+        let greedy = endpoint();
+        greedy.note_busy(Some(Duration::from_secs(86_400)));
+        greedy.note_busy(Some(Duration::ZERO));
+        let left = greedy.busy_for().unwrap_or_default();
+        assert!(left > Duration::from_secs(14) && left <= MOST, "{left:?}");
+    }
+
+    #[test]
+    fn who_says_nothing_is_left_alone_longer_each_time_in_a_row() {
+        let asked = endpoint();
+        for refused in 1..=10 {
+            asked.with(|limit| limit.until = None);
+            asked.note_busy(None);
+            // At the same time: no second refusal.
+            asked.note_busy(None);
+            assert_eq!(asked.with(|limit| limit.refused), refused);
+        }
+        let left = asked.busy_for().unwrap_or_default();
+        assert!(left > LONGEST / 2 && left <= LONGEST, "{left:?}");
+        asked.note_answer();
+        asked.with(|limit| limit.until = None);
+        asked.note_busy(None);
+        assert!(asked.busy_for().unwrap_or_default() <= SHORTEST);
+    }
+}
