@@ -225,7 +225,7 @@ impl Incident {
             time(self.opened_at)
                 | (self.state as u64) << STATE
                 | u64::from(self.scope) << SCOPE
-                | u64::from(self.noted) * NOTED
+                | (u64::from(self.noted) * NOTED)
                 | (self.peak as u64) << PEAK
                 | u64::from(self.raises) << RAISES,
             time(self.closed_at) | cause << CAUSE,
