@@ -100,8 +100,8 @@ pub async fn deploy_guard<P: Provider>(
     changes.ensure_roles(&config.guard).await?;
     changes.ensure_matrix(config.guard.matrix).await?;
     let rulebook = changes.ensure_rulebook(compiled).await?;
-    changes.ensure_delay(config.guard.governor_delay).await?;
     let proposed_governor = changes.ensure_governor(governor).await?;
+    changes.ensure_delay(config.guard.governor_delay).await?;
     let announced = changes.announced;
     // What waits for its time cannot be read back yet.
     if announced.is_empty() {
@@ -241,7 +241,7 @@ impl<P: Provider> Governor<'_, P> {
         self.govern("changing what the levels close", call.abi_encode()).await
     }
 
-    /// Makes the governor's delay the configured one. Last of what may have to be announced: what is announced with it waits for the old one.
+    /// Makes the governor's delay the configured one. Last, so that what is announced with a longer one waits for the old one.
     async fn ensure_delay(&mut self, delay: u32) -> Result<(), DeployError> {
         let present = self.governance().await?.delay;
         if present == delay {
