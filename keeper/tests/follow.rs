@@ -138,6 +138,8 @@ async fn reorgs_and_rollbacks_come_as_events() {
     let anvil = Anvil::start(&[]).await;
     let mut follower = Follower::start(&anvil, true);
     follower.subscribed().await;
+    // What is taken back below lies above the first block that it has seen.
+    follower.until(follower.head().await).await;
     anvil.rpc("anvil_mine", serde_json::json!(["0xa"])).await;
     follower.until(follower.head().await).await;
     anvil.rpc("anvil_reorg", serde_json::json!([4, []])).await;

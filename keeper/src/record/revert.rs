@@ -116,12 +116,13 @@ impl Store {
     /// See [`StoreError`].
     pub async fn go_on_with(&self, first: &BlockRef) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        go_on_with(&mut tx, first).await?;
+        // The checkpoint was one of them.
         query("DELETE FROM blocks WHERE version = ? AND hash <> ?")
             .bind(ROOT.to_vec())
             .bind(first.parent.to_vec())
             .execute(&mut *tx)
             .await?;
-        go_on_with(&mut tx, first).await?;
         tx.commit(Step::Advance).await
     }
 }
