@@ -167,6 +167,7 @@ async fn an_endpoint_that_becomes_another_chains_is_not_used_any_more() {
     proxy.move_to(&anvil.http());
     let alone = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
     alone.latest().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     proxy.fault("eth_getBlockByNumber", Fault::Cut);
     alone.latest().await.unwrap_err();
     proxy.heal();

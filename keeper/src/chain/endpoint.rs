@@ -12,13 +12,16 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// How long it is left alone at most when it says: a keeper that is blind for longer protects nothing.
 const MOST: Duration = Duration::from_secs(15);
 
+/// A comparison of the chain id counts for so long at least.
+const DOUBTED_AFTER: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Scheme, host and port: what may be shown in logs.
     name: String,
     provider: DynProvider,
-    /// Whether the chain id was compared.
-    verified: AtomicBool,
+    /// When the chain id was compared, while that counts.
+    verified: Mutex<Option<Instant>>,
     /// Whether most of the others have other blocks.
     outvoted: AtomicBool,
     /// Whether it is on the side of a split that is not followed.
@@ -40,7 +43,7 @@ impl Endpoint {
         Self {
             name,
             provider,
-            verified: AtomicBool::new(false),
+            verified: Mutex::default(),
             outvoted: AtomicBool::new(false),
             aside: AtomicBool::new(false),
             limit: Mutex::default(),
@@ -56,11 +59,17 @@ impl Endpoint {
     }
 
     pub(super) fn is_verified(&self) -> bool {
-        self.verified.load(Ordering::Relaxed)
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub(super) fn set_verified(&self, verified: bool) {
-        self.verified.store(verified, Ordering::Relaxed);
+        *self.verified.lock().unwrap_or_else(PoisonError::into_inner) = verified.then(Instant::now);
+    }
+
+    /// It did not answer: whoever answers there next may be somebody else. One that fails all the time is not asked twice as much for it.
+    pub(super) fn doubt(&self) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        *verified = verified.filter(|at| at.elapsed() < DOUBTED_AFTER);
     }
 
     pub(super) fn is_outvoted(&self) -> bool {

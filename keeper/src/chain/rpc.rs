@@ -241,12 +241,11 @@ impl Rpc {
                 })
             }
             Ok(Err(error)) => {
-                // Whoever answers there next may be somebody else.
-                endpoint.set_verified(false);
+                endpoint.doubt();
                 Err(unreachable(describe(&error)))
             }
             Err(_) => {
-                endpoint.set_verified(false);
+                endpoint.doubt();
                 Err(unreachable(format!("no answer within {} ms", self.timeout.as_millis())))
             }
         }
