@@ -198,6 +198,9 @@ async fn prepare(args: &Args) -> eyre::Result<Prepared> {
     let channels = notify::channels(&config.notify, directory)?;
     let url = config.keeper.as_ref().and_then(|keeper| keeper.heartbeat_url.as_ref());
     let dead_man = url.map(|url| url.read(directory)).transpose()?.map(DeadMan::new);
+    if let Some(why) = dead_man.as_ref().and_then(DeadMan::mistake) {
+        eyre::bail!("[keeper] heartbeat_url: {why}");
+    }
     let console = config.keeper.as_ref().and_then(|keeper| keeper.console);
     let approvers = Approvers::new(&config.people, directory)?;
     Ok(Prepared {
@@ -227,6 +230,9 @@ async fn check(args: &Args) -> eyre::Result<()> {
             say!("{}", evaluation(rules.as_ref()));
         }
         None => say!("{} watches can look at chain {chain}", prepared.config.watches.len()),
+    }
+    if prepared.dead_man.is_some() {
+        say!("heartbeat_url can be read; it is not asked: whoever waits there would believe that a keeper runs");
     }
     let keys = match &prepared.signers {
         Some(signers) => check_keys(signers, chain).await,
