@@ -1,6 +1,7 @@
 //! Three keepers on one PostgreSQL, each with a key of its own: killed, paused, cut off, with a wrong clock. No block is left
 //! out, nothing is done twice, nobody is called twice.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use cordon_keeper::record::{Alarm, AlarmKind, Store};
 use cordon_testkit::{Inbox, Link, Postgres};
 
 use crate::board::GAUGE;
+use crate::console::health;
 use crate::process::{Process, config_with_pager, nothing_missing_nothing_twice, pager, pages};
 use crate::world::{GAUGE_RULE, KEEPER, OTHER, World, until};
 
@@ -27,6 +29,8 @@ struct Fleet {
     links: Vec<Link>,
     /// Each keeper's way to the chain.
     chains: Vec<Link>,
+    /// Each keeper's console.
+    consoles: Vec<SocketAddr>,
 }
 
 impl Fleet {
@@ -55,6 +59,7 @@ impl Fleet {
             keepers: Vec::new(),
             links: Vec::new(),
             chains: Vec::new(),
+            consoles: Vec::new(),
         };
         for (position, skew) in skews.into_iter().enumerate() {
             let server = format!("127.0.0.1:{}", fleet.database.port());
@@ -62,6 +67,9 @@ impl Fleet {
             fleet
                 .chains
                 .push(Link::to(host(&fleet.world.node.http_endpoint())).await.unwrap());
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            fleet.consoles.push(free.local_addr().unwrap());
+            drop(free);
             fleet.keepers.push(fleet.process(position, skew));
         }
         until("one of them works", || async { fleet.holder().await.is_some() }).await;
@@ -82,7 +90,12 @@ impl Fleet {
             (secret.0, &secret.1),
             ("CORDON_CLOCK_SKEW_MS", &skew.to_string()),
         ];
-        Process::with(&self.config, KEYS[position], &variables)
+        // The same file for all of them, but for where each has its console.
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let console = format!("[keeper]\nconsole = {{ listen = \"{}\" }}\n", self.consoles[position]);
+        let config = self.world.dir.path().join(format!("keeper-{position}.toml"));
+        std::fs::write(&config, text.replacen("[keeper]\n", &console, 1)).unwrap();
+        Process::with(&config, KEYS[position], &variables)
     }
 
     /// Which of the three has its turn.
@@ -90,6 +103,15 @@ impl Fleet {
         let holder = self.store.lease_holder().await.unwrap()?.holder;
         let of = |process: &Process| holder.contains(&format!("(process {})", process.id()));
         Some(self.keepers.iter().position(of).expect("it is one of the three"))
+    }
+
+    /// What an orchestrator hears of each keeper that runs.
+    async fn says(&self, position: usize, status: u16, what: &str) {
+        until(&format!("keeper {position} is {what}"), || async {
+            let (heard, body) = health(self.consoles[position]).await;
+            heard == status && body.contains(&format!("\"status\":\"{what}\""))
+        })
+        .await;
     }
 
     /// Waits until blocks above `height` are evaluated.
@@ -214,5 +236,45 @@ async fn a_keeper_that_is_cut_off_from_the_record_stops_before_another_begins() 
     })
     .await;
     fleet.follows_from(fleet.world.height().await).await;
+    fleet.nothing_missing_nothing_twice().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_killed_one_cut_off_and_one_with_a_wrong_clock_at_once_leave_no_gap_and_act_once() {
+    let mut fleet = Fleet::new([0, 0, 0]).await;
+    let first = fleet.holder().await.unwrap();
+    let (late, cut) = ((first + 1) % 3, (first + 2) % 3);
+    // The one that will be left has a clock that is 30 s off.
+    fleet.keepers[late].kill();
+    fleet.keepers[late] = fleet.process(late, 30_000);
+    until("its console answers", || async {
+        tokio::net::TcpStream::connect(fleet.consoles[late]).await.is_ok()
+    })
+    .await;
+    assert_eq!(fleet.holder().await, Some(first));
+    fleet.says(first, 200, "well").await;
+    fleet.says(late, 200, "standby").await;
+    fleet.says(cut, 200, "standby").await;
+
+    let height = fleet.world.height().await;
+    fleet.links[cut].cut();
+    fleet.chains[cut].cut();
+    fleet.world.set(GAUGE, 5_000).await;
+    fleet.keepers[first].kill();
+    let (second, took) = fleet.replaced(first).await;
+    assert_eq!(second, late);
+    assert!(took < Duration::from_secs(8), "replaced after {took:?}");
+    fleet.says(late, 200, "well").await;
+    fleet.says(cut, 503, "ill").await;
+    fleet.contained().await;
+    assert_eq!(fleet.world.nonce(KEYS[cut]).await, 0, "it sends nothing");
+    fleet.follows_from(height + 12).await;
+    // Repaired, it waits for its turn as before, and changes nothing.
+    fleet.links[cut].repair();
+    fleet.chains[cut].repair();
+    fleet.says(cut, 200, "standby").await;
+    fleet.follows_from(fleet.world.height().await).await;
+    assert_eq!(fleet.holder().await, Some(late));
+    assert_eq!(fleet.world.nonce(KEYS[cut]).await, 0);
     fleet.nothing_missing_nothing_twice().await;
 }
