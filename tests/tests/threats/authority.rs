@@ -4,6 +4,7 @@ use std::path::Path;
 
 use alloy::json_abi::{Function, JsonAbi, StateMutability};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::providers::Provider;
 use alloy::sol_types::{SolCall, SolValue};
 use cordon_client::guard::ICordonGuard::{self, Action, Level, Role};
 use cordon_core::Matrix;
