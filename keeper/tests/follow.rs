@@ -9,10 +9,13 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use cordon_keeper::chain::{BlockRef, BlockSource, Canonical, ChainEvent, HeadSettings, Heads, Rpc, RpcError, Via};
+use cordon_testkit::{MessageFault, WsProxy};
 use tokio_util::sync::CancellationToken;
 
 use common::Anvil;
@@ -41,9 +44,13 @@ fn settings() -> HeadSettings {
 
 impl Follower {
     fn start(anvil: &Anvil, ws: bool) -> Self {
+        Self::through(anvil, ws.then(|| anvil.ws()))
+    }
+
+    fn through(anvil: &Anvil, ws: Option<String>) -> Self {
         let rpc = Rpc::new(&[anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
         let stop = CancellationToken::new();
-        let heads = Heads::start(rpc.clone(), ws.then(|| anvil.ws()), settings(), stop.clone());
+        let heads = Heads::start(rpc.clone(), ws, settings(), stop.clone());
         Self {
             rpc,
             heads,
@@ -255,4 +262,58 @@ async fn a_server_that_never_answers_costs_only_the_timeout() {
     assert_eq!(rpc.latest().await.unwrap().number, 0);
     assert!(begun.elapsed() < Duration::from_secs(2));
     silent.abort();
+}
+
+/// Kalatori: one frame that is no JSON ends the subscription without a word, and a block is lost at every seventh reconnect.
+#[tokio::test]
+async fn a_bad_frame_on_the_subscription_costs_no_block() {
+    let anvil = Anvil::start(&[]).await;
+    let (messages, bad) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let plan = {
+        let (messages, bad) = (Arc::clone(&messages), Arc::clone(&bad));
+        // Between what sets a connection up, and in the middle of what it is for.
+        move || match messages.fetch_add(1, Ordering::SeqCst) % 7 {
+            6 => {
+                bad.fetch_add(1, Ordering::SeqCst);
+                MessageFault::Garbage
+            }
+            _ => MessageFault::None,
+        }
+    };
+    let proxy = WsProxy::start(&anvil.ws(), plan).await.unwrap();
+    let mut follower = Follower::through(&anvil, Some(proxy.url()));
+    follower.subscribed().await;
+    follower.until(follower.head().await).await;
+    let begun = Instant::now();
+    while bad.load(Ordering::SeqCst) < 7 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{bad:?} bad frames");
+        anvil.rpc("anvil_mine", serde_json::json!(["0x2"])).await;
+        follower.until(follower.head().await).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let numbers: Vec<u64> = follower.model.iter().map(|b| b.number).collect();
+    assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1), "{numbers:?}");
+    assert!(follower.via.contains(&Via::Subscription), "it was subscribed again");
+    assert_eq!((follower.reorged, follower.reverted), (0, 0));
+}
+
+/// artemis: a collector whose channel is closed spins, or panics.
+#[tokio::test]
+async fn who_listens_to_heads_that_have_ended_is_told_and_does_not_spin() {
+    let anvil = Anvil::start(&[]).await;
+    let rpc = Rpc::new(&[anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let stop = CancellationToken::new();
+    let mut heads = Heads::start(rpc, Some(anvil.ws()), settings(), stop.clone());
+    let mut other = heads.clone();
+    assert!(heads.next().await.is_some());
+    stop.cancel();
+    let ended = async {
+        // What was announced before may still be taken.
+        while heads.next().await.is_some() {}
+        while other.link_changed().await {}
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended)
+        .await
+        .expect("both end");
+    assert!(heads.next().await.is_none(), "and stay so");
 }

@@ -204,6 +204,51 @@ async fn endpoints_that_differ_are_told_from_those_that_lag() {
     assert!(differ.poor.is_empty(), "{differ:?}");
 }
 
+/// openzeppelin-monitor: clients of an endpoint that was used for the first time by several at once raced each other. Here all of them get
+/// their answer, and not one gets it from an endpoint of another chain, whoever finds out first.
+#[tokio::test]
+async fn an_endpoint_that_many_use_for_the_first_time_at_once_answers_all_of_them() {
+    let anvil = Anvil::start(&[]).await;
+    anvil.rpc("anvil_mine", json!(["0x3"])).await;
+    for _ in 0..8 {
+        let wrong = FaultyRpc::start(&anvil.http()).await.unwrap();
+        wrong.fault("eth_chainId", Fault::Answer(json!("0x1")));
+        let right = FaultyRpc::start(&anvil.http()).await.unwrap();
+        right.fault("eth_chainId", Fault::Slow(Duration::from_millis(50)));
+        let rpc = Rpc::new(&[wrong.url(), right.url()], anvil.chain_id(), 4 * TIMEOUT).unwrap();
+        let asked = (0..32).map(|_| {
+            let rpc = rpc.clone();
+            tokio::spawn(async move { rpc.latest().await })
+        });
+        for answer in all_of(asked).await {
+            // Whether the wrong one is an error or passed over: it is never an answer.
+            match answer {
+                Ok(block) => assert_eq!(block.number, 3),
+                Err(error) => assert!(matches!(error, RpcError::WrongChain { .. }), "{error}"),
+            }
+        }
+        assert_eq!(wrong.count("eth_getBlockByNumber"), 0);
+        let rpc = Rpc::new(&[right.url()], anvil.chain_id(), 4 * TIMEOUT).unwrap();
+        let asked = (0..32).map(|_| {
+            let rpc = rpc.clone();
+            tokio::spawn(async move { rpc.latest().await })
+        });
+        for answer in all_of(asked).await {
+            assert_eq!(answer.unwrap().number, 3);
+        }
+    }
+}
+
+async fn all_of<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>) -> Vec<T> {
+    // All of them run before the first is waited for.
+    let tasks: Vec<_> = tasks.collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.push(task.await.unwrap());
+    }
+    all
+}
+
 /// openzeppelin-monitor: receipts one by one, for every transaction and monitor. Here it is one request per block, none
 /// where nobody calls the hooks, and a failed transaction of an unknown type is no error.
 #[tokio::test]
