@@ -421,7 +421,12 @@ fn programs_that_do_not_work_together_are_refused() {
     world.as_refused::<Abi::NotAProgram, _>(GOVERNOR, replace);
     // Nor one without an admin, or a recover program behind it, nor one that cannot read the rulebook in force: by itself, or by the hooks
     // or the inspect program behind it.
-    let unread = Abi::BadRulebook { reason: 0 }.abi_encode();
+    let unread = Abi::BadRulebook {
+        reason: 0,
+        part: 0,
+        number: 0,
+    }
+    .abi_encode();
     for (silent, told, shown) in [
         (Abi::setRoleCall::SELECTOR, Vec::new(), ADMIN),
         (Abi::settleCall::SELECTOR, Vec::new(), RECOVER),
