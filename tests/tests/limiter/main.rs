@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod abi;
 mod authority;
 mod gas;
 mod quarantine;
