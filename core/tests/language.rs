@@ -319,6 +319,36 @@ fn containment_calls_are_encoded_as_the_abi_says() {
     assert_eq!(call.calldata, wanted);
 }
 
+/// DESIGN 3.1: the rule demands a minimum, so that dust proves nothing.
+#[test]
+fn a_rule_that_dust_can_prove_is_a_warning() {
+    let params = [Param {
+        name: "account".into(),
+        ty: Type::Address,
+    }];
+    let warned = |source: &str| {
+        let warnings = compile(source, &params, &[], &World).unwrap().warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.contains("dust can prove a breach"))
+    };
+    let healthy = "eth(account) * 85 % >= usdc.balanceOf(account)";
+    assert!(warned(healthy));
+    assert!(!warned(&format!("usdc.balanceOf(account) < 1000e6 || {healthy}")));
+    assert!(!warned(&format!("{healthy} || usdc.balanceOf(account) <= 1000e6")));
+    // One comparison with zero asks for no size, and neither does one of something else.
+    assert!(warned(&format!("usdc.balanceOf(account) == 0 || {healthy}")));
+    assert!(warned(&format!("vault.totalAssets() < 1000e6 || {healthy}")));
+    assert!(!warned(&format!("1000e6 > usdc.balanceOf(account) || {healthy}")));
+    assert!(!warned(&format!("!(usdc.balanceOf(account) >= 1000e6) || {healthy}")));
+    // What breaches a ceiling is no dust; what breaches a floor may be.
+    assert!(!warned("usdc.balanceOf(account) <= 1000e6"));
+    assert!(warned("usdc.balanceOf(account) >= 1000e6"));
+    assert!(warned("near(eth(account), usdc.balanceOf(account), 1 %)"));
+    // Nothing is weighed.
+    assert!(!warned("oracle.getSourceOfAsset(account) == weth_feed"));
+}
+
 #[test]
 fn a_part_that_nothing_uses_is_a_warning() {
     let lets = [("a", "vault.totalAssets()"), ("b", "a + 1"), ("c", "5")]

@@ -39,7 +39,63 @@ pub(crate) fn warnings(rule: &Term) -> Vec<String> {
     let mut found = Vec::new();
     walk(rule, &mut found);
     empty_pool(rule, &mut found);
+    dust(rule, &mut found);
     found
+}
+
+/// Parameters are the choice of whoever trips the rule. When what they name is weighed, and the rule does not hold by itself below a constant,
+/// it can be breached by a position of next to nothing, whose rounding error is as large as itself.
+fn dust(rule: &Term, found: &mut Vec<String>) {
+    let (mut weighed, mut minimum) = (false, false);
+    weigh(rule, true, &mut weighed, &mut minimum);
+    if weighed && !minimum {
+        add(
+            found,
+            String::from(
+                "whoever trips the rule chooses its parameter, and no minimum is asked of what it names: dust can prove a breach; begin with \
+                 `debt(account) < 1000e6 ||`",
+            ),
+        );
+    }
+}
+
+/// Whether numbers that depend on a parameter are compared, and whether one of these comparisons is true below a constant. `truth` is what
+/// the term has to be for the rule to hold.
+fn weigh(term: &Term, truth: bool, weighed: &mut bool, minimum: &mut bool) {
+    let (code, left, right) = match &term.node {
+        TermNode::Op(op::NOT, inner) => {
+            inner.iter().for_each(|inner| weigh(inner, !truth, weighed, minimum));
+            return;
+        }
+        TermNode::Op(code @ op::LT..=op::NE, sides) => match sides.as_slice() {
+            [left, right] => (*code, left, right),
+            _ => return,
+        },
+        TermNode::Near(_, left, right) => (op::NEAR, left, right),
+        _ => {
+            let children = term.children();
+            children
+                .into_iter()
+                .for_each(|child| weigh(child, truth, weighed, minimum));
+            return;
+        }
+    };
+    if left.kind != Kind::Int || !(names_parameter(left) || names_parameter(right)) {
+        return;
+    }
+    *weighed = true;
+    let is_bound = |side: &Term| side.constant_int().is_some_and(|bound| bound > Int::ZERO);
+    let smaller = match code {
+        op::LT | op::LE => Some(truth),
+        op::GT | op::GE => Some(!truth),
+        _ => None,
+    };
+    // Below the constant on the right, or above which the one on the left is.
+    *minimum |= smaller == Some(true) && is_bound(right) || smaller == Some(false) && is_bound(left);
+}
+
+fn names_parameter(term: &Term) -> bool {
+    matches!(term.node, TermNode::Param(..)) || term.children().into_iter().any(names_parameter)
 }
 
 fn add(found: &mut Vec<String>, message: String) {
