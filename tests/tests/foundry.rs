@@ -247,3 +247,40 @@ async fn cast_sends_reads_receipts_and_runs_again() {
         serde_json::from_str(&cast(&["logs", "--address", &counter, "--from-block", "0", "--json"])).unwrap();
     assert_eq!(logs.as_array().unwrap().len(), 2);
 }
+
+/// Every block of Solidity in the guide is a file that compiles, with the remapping that the guide names.
+#[test]
+fn the_solidity_of_the_integration_guide_compiles() {
+    let guide = std::fs::read_to_string(root().join("docs/integration.md")).unwrap();
+    let blocks: Vec<_> = guide
+        .split("```solidity\n")
+        .skip(1)
+        .map(|rest| rest.split_once("\n```").unwrap().0)
+        .collect();
+    assert!(!blocks.is_empty(), "the guide has no Solidity");
+    let named = "CHECKOUT/contracts/solidity/src/";
+    assert!(
+        guide.contains(&format!("`cordon/={named}`")),
+        "the guide names no remapping"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let sources = root().join("contracts/solidity/src");
+    let config = format!(
+        "[profile.default]\nsrc = \"src\"\nlibs = []\nsolc = \"{}\"\noffline = true\nevm_version = \"cancun\"\n\
+         remappings = [\"cordon/={}/\"]\nallow_paths = [\"{}\"]\n",
+        root().join("scripts/solc").display(),
+        sources.display(),
+        sources.display()
+    );
+    std::fs::write(folder.path().join("foundry.toml"), config).unwrap();
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    for (place, block) in blocks.iter().enumerate() {
+        let path = folder.path().join(format!("src/Guide{place}.sol"));
+        std::fs::write(path, format!("// SPDX-License-Identifier: MIT\n{block}\n")).unwrap();
+    }
+    run("forge", folder.path(), &["build", "--color", "never"], &[]);
+    for place in 0..blocks.len() {
+        let out = folder.path().join(format!("out/Guide{place}.sol"));
+        assert!(out.is_dir(), "block {place} made no contract");
+    }
+}
