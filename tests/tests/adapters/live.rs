@@ -19,7 +19,9 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) async fn start(root: &Path) -> Self {
-        let anvil = Tools::discover(Some(root), None).expect("run scripts/setup first").anvil;
+        let anvil = Tools::discover(Some(root), None)
+            .expect("run scripts/setup first")
+            .anvil;
         let mut process = Command::new(anvil)
             .args(["--port", "0", "--max-persisted-states", "0", "--auto-impersonate"])
             .stdout(Stdio::piped())

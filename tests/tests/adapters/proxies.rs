@@ -46,7 +46,12 @@ impl Frozen {
     }
 
     async fn behind(&self, proxy: Address) -> Address {
-        let word = self.world.provider.get_storage_at(proxy, CODE_SLOT.into()).await.unwrap();
+        let word = self
+            .world
+            .provider
+            .get_storage_at(proxy, CODE_SLOT.into())
+            .await
+            .unwrap();
         Address::from_word(word.into())
     }
 }
@@ -76,7 +81,9 @@ async fn uups(world: &World) -> (Address, Address, Address) {
     let freezer = (OWNER, proxy, OWNER, B256::ZERO).abi_encode_params();
     let freezer = world.create(ours("UUPSFreezer"), freezer).await;
     let owner = freezer;
-    world.send(OWNER, proxy, ICounter::transferOwnershipCall { owner }).await;
+    world
+        .send(OWNER, proxy, ICounter::transferOwnershipCall { owner })
+        .await;
     let data = Bytes::new();
     world.send(OWNER, freezer, IAdapter::upgradeCall { code, data }).await;
     (proxy, code, freezer)
@@ -140,7 +147,9 @@ async fn the_guard_freezes_older_and_self_upgrading_proxies_and_thaws_them() {
     for (scope, (proxy, code, freezer)) in (1..).zip(frozen.sides) {
         let by = U256::from(5);
         world.send(OWNER, proxy, ICounter::addCall { by }).await;
-        let contained = world.send(GUARDIAN, world.guard, contain(scope, Level::Halted, HOUR)).await;
+        let contained = world
+            .send(GUARDIAN, world.guard, contain(scope, Level::Halted, HOUR))
+            .await;
         assert_eq!(count::<ICordonGuard::ContainmentApplied>(&contained), 1);
         assert!(world.ask(freezer, &IAdapter::frozenCall {}).await);
         let refused = world.refused(proxy, &ICounter::addCall { by }).await;
@@ -148,7 +157,9 @@ async fn the_guard_freezes_older_and_self_upgrading_proxies_and_thaws_them() {
         let selector = alloy::primitives::keccak256("ContractFrozen(bytes4)");
         assert_eq!(refused[..4], selector[..4]);
         world.pass(15 * 60).await;
-        let settled = world.send(GUARDIAN, world.guard, ICordonGuard::settleCall { scope }).await;
+        let settled = world
+            .send(GUARDIAN, world.guard, ICordonGuard::settleCall { scope })
+            .await;
         assert_eq!(count::<ICordonGuard::ContainmentUndone>(&settled), 1);
         assert_eq!(frozen.behind(proxy).await, code);
         world.send(OWNER, proxy, ICounter::addCall { by }).await;
@@ -156,7 +167,9 @@ async fn the_guard_freezes_older_and_self_upgrading_proxies_and_thaws_them() {
     }
     // A role that was taken back is seen.
     let [(_, _, freezer), _] = frozen.sides;
-    world.send(OWNER, freezer, IAdapter::handBackCall { owner: OWNER }).await;
+    world
+        .send(OWNER, freezer, IAdapter::handBackCall { owner: OWNER })
+        .await;
     assert_eq!(world.ask(world.guard, &health).await.failing, U256::ONE);
     frozen.world.stop().await;
 }
