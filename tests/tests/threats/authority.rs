@@ -322,15 +322,12 @@ async fn powers(world: &World) -> Vec<Bytes> {
         ICordonGuard::programsCall {}.abi_encode(),
         ICordonGuard::rulebookCall {}.abi_encode(),
         ICordonGuard::lastHeartbeatCall {}.abi_encode(),
+        ICordonGuard::closesCall {}.abi_encode(),
     ];
-    for (role, account) in [
-        (Role::Guardian, GUARDIAN),
-        (Role::Guardian, ANYONE),
-        (Role::Keeper, KEEPER),
-        (Role::Keeper, ANYONE),
-        (Role::Heartbeat, ANYONE),
-    ] {
-        views.push(ICordonGuard::hasRoleCall { role, account }.abi_encode());
+    for role in [Role::Guardian, Role::Keeper, Role::Heartbeat, Role::Veto, Role::Seal] {
+        for account in [GUARDIAN, KEEPER, BEATER, ANYONE] {
+            views.push(ICordonGuard::hasRoleCall { role, account }.abi_encode());
+        }
     }
     let mut told = Vec::new();
     for view in views {
@@ -457,7 +454,7 @@ async fn t28_a_stranger_changes_nothing() {
     let own = [(ANYONE, 1), (GUARDIAN, 0), (KEEPER, 0)]
         .into_iter()
         .flat_map(|(account, granted)| {
-            [0, 1, 2].map(|role| (U256::from(role), account, U256::from(granted)).abi_encode_params())
+            [0, 1, 2, 3, 4].map(|role| (U256::from(role), account, U256::from(granted)).abi_encode_params())
         });
     let own: Vec<_> = own.collect();
     let himself = ANYONE.into_word().repeat(8);
