@@ -22,8 +22,8 @@ use cordon_client::deploy::{
 };
 use cordon_client::operate::{self, Release};
 use cordon_client::program::Program;
+use cordon_client::{Action, Level, Matrix, Verdict};
 use cordon_client::{CompiledConfig, Config, DeployError, chain, status};
-use cordon_client::{Level, Verdict};
 
 struct Setup {
     chain: Chain,
@@ -260,6 +260,61 @@ async fn a_sealed_guard_s_change_is_announced_taken_back_and_made() {
     assert!(done, "{told}");
     let state = status(provider, guard, &changed, &compiled).await.unwrap();
     assert_eq!(state.rulebook_hash, compiled.code_hash());
+}
+
+/// A sealed guard's levels close more, and its delay is longer, at once; less and shorter when that was announced, under the old delay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_guard_s_matrix_and_delay_follow_the_configuration() {
+    const HOUR: u64 = 3600;
+    let setup = setup().await;
+    let guard = setup.deploy().await.unwrap();
+    setup.chain.grant(guard).await;
+    setup.seal(guard).await.unwrap();
+    let provider = &setup.chain.provider;
+    let apply = async |more: &str, announces| {
+        let path = setup
+            .chain
+            .write_config(|text| text.replace("[guard]\n", &format!("[guard]\naddress = \"{guard}\"\n{more}")));
+        let config = Config::load(&path).unwrap();
+        let compiled = config.compile().unwrap();
+        let options = GuardOptions {
+            announces,
+            ..GuardOptions::default()
+        };
+        deploy_guard(provider, GOVERNOR, &config, &compiled, &setup.artifacts, options).await
+    };
+    let told = async || {
+        let state = status(provider, guard, &setup.config, &setup.compiled).await.unwrap();
+        (state.matrix.unwrap(), state.governor_delay)
+    };
+    let stricter = Matrix::DEFAULT.closing(Level::Throttled, Action::Increase).unwrap();
+    let tight = "stricter = { Throttled = [\"Increase\"] }\ngovernor_delay = \"4 days\"\n";
+    let done = apply(tight, false).await.unwrap();
+    assert!(done.announced.is_empty());
+    assert_eq!(told().await, (stricter, 96 * 3600));
+    // Back to the default, and to two days.
+    let refused = apply("", false).await.unwrap_err();
+    assert!(
+        matches!(&refused, DeployError::Sealed { change, .. } if change.contains("levels close")),
+        "{refused}"
+    );
+    let waiting = apply("", true).await.unwrap();
+    let changes: Vec<_> = waiting.announced.iter().map(|of| of.change.as_str()).collect();
+    assert_eq!(
+        changes,
+        [
+            "changing what the levels close",
+            "changing the governor's delay from 4 days to 2 days"
+        ]
+    );
+    assert_eq!(told().await, (stricter, 96 * 3600), "nothing has changed yet");
+    for (wait, made) in [(95 * HOUR, false), (HOUR, true)] {
+        provider.anvil_increase_time(wait).await.unwrap();
+        provider.anvil_mine(Some(1), None).await.unwrap();
+        let done = apply("", false).await.unwrap();
+        assert_eq!(done.announced.is_empty(), made);
+    }
+    assert_eq!(told().await, (Matrix::DEFAULT, 48 * 3600));
 }
 
 #[tokio::test(flavor = "multi_thread")]

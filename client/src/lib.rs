@@ -24,6 +24,6 @@ pub use config::{Config, ConfigError};
 pub use cordon_core::bounds::HEARTBEAT_MAX_AGE;
 pub use cordon_core::rule::{Class, Int, Verdict};
 pub use cordon_core::stream::{Spec, Stored};
-pub use cordon_core::{ActionSet, Level, Matrix};
+pub use cordon_core::{Action, ActionSet, Level, Matrix};
 pub use deploy::{DeployError, Deployment};
 pub use status::{GuardStatus, status};
