@@ -1,13 +1,16 @@
 //! Containment that fails, is meddled with, or undoes too much.
 
-use alloy::primitives::{B256, U256, hex};
+use alloy::primitives::{Address, B256, U256, address, hex, keccak256};
 use alloy::providers::Provider;
 use alloy::providers::ext::AnvilApi;
+use alloy::sol;
 use alloy::sol_types::SolCall;
+use cordon_client::Config;
+use cordon_client::deploy::ensure_rulebook;
 use cordon_client::guard::ICordonGuard::{self, Action, Level};
 
 use crate::world::{
-    ANYONE, BEATER, DAY, GUARDIAN, HOUR, MARKET, OTHER, PRICE, PRODUCT, SPOT, World, contain, events, trip,
+    ANYONE, BEATER, DAY, GOVERNOR, GUARDIAN, HOUR, MARKET, OTHER, PRICE, PRODUCT, SPOT, World, contain, events, trip,
 };
 
 /// Code of a switch that, when it is set, first calls its caller with `input` and notes in slot 1 whether that succeeded (2) or not
@@ -190,6 +193,75 @@ async fn t26_a_pause_that_closes_repayment_ends_after_a_quarter_of_an_hour() {
     };
     let halted = world.ask(ANYONE, halted).await.unwrap();
     assert!((900..960).contains(&halted), "{halted} s for deadlines to move by");
+    world.node.stop().await.unwrap();
+}
+
+/// A program that is not in the cache makes every response dearer, and one that was replaced makes it another guard: health tells both.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_what_is_cached_and_how_the_guard_is_configured() {
+    sol! {
+        function cacheProgram(address program) external;
+    }
+    const ARB_WASM_CACHE: Address = address!("0000000000000000000000000000000000000072");
+    let world = World::new().await;
+    let health = async || world.ask(ANYONE, ICordonGuard::healthCall {}).await.unwrap();
+    assert_eq!(health().await.cached, 0);
+    let programs = world.ask(ANYONE, ICordonGuard::programsCall {}).await.unwrap();
+    let all: Vec<_> = std::iter::once(world.guard).chain(programs).collect();
+    // Gate, hooks and contain, by the owner of the chain, as a cache manager does for who bids.
+    for place in [0, 2, 5] {
+        let call = cacheProgramCall { program: all[place] };
+        assert!(world.send(GOVERNOR, ARB_WASM_CACHE, call.abi_encode()).await.status());
+    }
+    assert_eq!(health().await.cached, 0b10_0101);
+
+    // What it is configured with, hashed anew.
+    let configuration = async || {
+        let mut words = Vec::new();
+        for program in &all {
+            words.push(keccak256(world.provider.get_code_at(*program).await.unwrap()));
+        }
+        let governor = world.ask(ANYONE, ICordonGuard::governorCall {}).await.unwrap();
+        words.push(world.ask(ANYONE, ICordonGuard::rulebookCall {}).await.unwrap().codeHash);
+        words.push(governor.current.into_word());
+        words.push(U256::from(governor.delay).into());
+        words.push(U256::from(world.ask(ANYONE, ICordonGuard::closesCall {}).await.unwrap()).into());
+        keccak256(words.concat())
+    };
+    let first = health().await.configuration;
+    assert_eq!(first, configuration().await);
+    let mut seen = vec![first];
+    // Each of its parts makes another one: matrix, delay, rulebook.
+    let stricter = cordon_core::Matrix::DEFAULT
+        .closing(cordon_core::Level::Throttled, cordon_core::Action::Trade)
+        .unwrap();
+    world
+        .ok(
+            GOVERNOR,
+            ICordonGuard::setMatrixCall {
+                closes: stricter.bits(),
+            },
+        )
+        .await;
+    seen.push(health().await.configuration);
+    world
+        .ok(GOVERNOR, ICordonGuard::setDelayCall { governorDelay: 7200 })
+        .await;
+    seen.push(health().await.configuration);
+    let changed = world.basis.replace("price.value() <= 100", "price.value() <= 99");
+    let compiled = Config::parse(&changed, "other.toml").unwrap().compile().unwrap();
+    ensure_rulebook(&world.provider, GOVERNOR, world.guard, &compiled)
+        .await
+        .unwrap();
+    let last = health().await;
+    assert_eq!(
+        (last.rulebook, last.configuration),
+        (compiled.code_hash(), configuration().await)
+    );
+    seen.push(last.configuration);
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
     world.node.stop().await.unwrap();
 }
 
