@@ -257,15 +257,32 @@ fn every_key_is_described() {
         ("url = { env = \"SLACK_URL\" }", "zzzzzzzz = 1"),
         ("{ env = \"SLACK_URL\" }", "{ zzzzzzzz = 1 }"),
     ];
+    let messages = places.into_iter().map(|(from, to)| complaint(from, to));
+    // Sections that the example has not.
+    let sections = [
+        "[[watch]]\nzzzzzzzz = 1\n",
+        "[[template]]\nzzzzzzzz = 1\n",
+        "[[maintenance]]\nzzzzzzzz = 1\n",
+        "[[fallback]]\nzzzzzzzz = 1\n",
+        "[[containment_set]]\nzzzzzzzz = 1\n",
+        "[[containment_set]]\nid = \"all\"\ncontain = [{ zzzzzzzz = 1 }]\n",
+        "[people]\nada = { zzzzzzzz = 1 }\n",
+        "[quorum]\nzzzzzzzz = 1\n",
+    ];
+    let more = sections
+        .iter()
+        .map(|section| match parse(&format!("{FULL}\n{section}")) {
+            Err(message) => message,
+            Ok(_) => panic!("nothing wrong with {section}"),
+        });
     let mut keys = std::collections::BTreeSet::new();
-    for (from, to) in places {
-        let message = complaint(from, to);
+    for message in messages.chain(more) {
         let (_, known) = message
             .split_once("known here: ")
             .unwrap_or_else(|| panic!("{message}"));
         keys.extend(known.split('`').skip(1).step_by(2).map(str::to_owned));
     }
-    assert!(keys.len() >= 45, "{keys:?}");
+    assert!(keys.len() >= 80, "{} {keys:?}", keys.len());
     let missing: Vec<_> = keys
         .iter()
         .filter(|key| {

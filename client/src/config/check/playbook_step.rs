@@ -36,9 +36,9 @@ impl Checker {
         depth: usize,
         spans: &mut BTreeMap<String, Range<usize>>,
     ) -> Option<Vec<Step>> {
-        if depth > DEEPEST {
-            let span = raws.first().map_or(0..0, Spanned::span);
-            self.error(span, format!("steps are nested {DEEPEST} deep at most"), None);
+        // An empty list, such as an `else` that is not there, is no step too deep.
+        if let Some(first) = raws.first().filter(|_| depth > DEEPEST) {
+            self.error(first.span(), format!("steps are nested {DEEPEST} deep at most"), None);
             return None;
         }
         let mut steps = Vec::with_capacity(raws.len());
