@@ -1,6 +1,6 @@
 //! What a decision is made from, and what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::B256;
 use cordon_client::config::Severity;
@@ -133,6 +133,12 @@ pub struct RulePast {
     pub observed_witness: Vec<B256>,
     /// A decision is still being carried out.
     pub open: bool,
+    /// How often in a row the guard has refused for good what was decided; observations between do not count.
+    pub refusals: u32,
+    /// The strictest level that held for the rule's scope when the newest of these was decided; `None` when that is not known.
+    pub refused_at_level: Option<Level>,
+    /// Witnesses of breaches that stand and were recorded already, for a rule that is only recorded.
+    pub recorded: BTreeSet<Vec<B256>>,
 }
 
 /// What was decided before, by rule. A rule that is missing has no past.

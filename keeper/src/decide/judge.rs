@@ -15,12 +15,17 @@ use super::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePo
 /// A level that is held is renewed when less than `duration / RENEW_FRACTION` of it is left and the rule is still breached.
 pub const RENEW_FRACTION: u32 = 4;
 
+/// What the guard refuses for good is tried again after the cooldown, then after twice as long each time, up to this many seconds: somebody
+/// may have granted the role, or the budget may have filled, and nobody should be asked for that.
+pub const LONGEST_REFUSAL: u32 = 600;
+
 /// Decides what to do about the breaches of one block: strictest level first, robust rules before spot rules, then by
 /// severity and index. The order of `policies` and of the verdicts does not matter.
 ///
 /// `Unknown` and `Holds` decide nothing; a shadow rule never acts, nor does one in maintenance; a rule whose earlier decision is still being carried out,
 /// or whose level is already held for long enough, is left alone; so is a breach that people had before them when they
-/// queued a release.
+/// queued a release, and one that is only recorded and was. What the guard keeps refusing is tried less and less often, until the scope's
+/// level changes.
 #[must_use]
 pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> Vec<Decision> {
     // Rules may be a thousand, breaches are few.
@@ -47,22 +52,24 @@ pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> V
 }
 
 fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Option<Decision> {
+    let own = past.rules.get(&policy.index).cloned().unwrap_or_default();
+    let now = facts.block.timestamp;
+    let is_silent = policy.is_silent_at(now);
     let breaches = || {
         facts
             .verdicts
             .iter()
             .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached)
             .filter(|v| !past.is_judged(policy.scope, v))
+            .filter(|v| !is_silent || !own.recorded.contains(&v.witness))
     };
     let worst = worst(breaches())?;
-    let own = past.rules.get(&policy.index).cloned().unwrap_or_default();
     let observed = |v: &&RuleVerdict| own.observed_at.is_some() && v.witness == own.observed_witness;
     let breach = breaches().find(observed).unwrap_or(worst);
-    let now = facts.block.timestamp;
-    if own.open || is_cooling(policy, &own, now) {
+    if own.open || is_cooling(policy, &own, facts) {
         return None;
     }
-    let act = match (policy.is_silent_at(now), policy.response) {
+    let act = match (is_silent, policy.response) {
         (true, _) => Act::Shadow,
         (false, _) if held(facts.scopes, policy.scope, policy.reachable(), now, policy.duration) => return None,
         (false, Response::Trip) => Act::Trip,
@@ -82,12 +89,36 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
 
 /// Whether it is too early for another decision. A recorded first observation asks for the second after [`OBSERVATION_GAP`],
 /// whatever the cooldown.
-fn is_cooling(policy: &RulePolicy, past: &RulePast, now: u64) -> bool {
+fn is_cooling(policy: &RulePolicy, past: &RulePast, facts: &BlockFacts<'_>) -> bool {
+    let now = facts.block.timestamp;
     match (past.observed_at, past.decided_at) {
         (Some(observed), _) if !policy.robust => now < observed.saturating_add(OBSERVATION_GAP),
-        (_, Some(decided)) => now < decided.saturating_add(u64::from(policy.cooldown)),
+        (_, Some(decided)) => now < decided.saturating_add(u64::from(pause(policy, past, facts))),
         (_, None) => false,
     }
+}
+
+/// Seconds between two decisions on the rule.
+fn pause(policy: &RulePolicy, past: &RulePast, facts: &BlockFacts<'_>) -> u32 {
+    let level = strictest(facts.scopes, policy.scope);
+    let has_changed = past.refused_at_level.is_some_and(|then| then != level);
+    if past.refusals == 0 || has_changed {
+        return policy.cooldown;
+    }
+    let doubled = 2_u32.saturating_pow(past.refusals.saturating_sub(1));
+    let longer = policy.cooldown.max(1).saturating_mul(doubled);
+    longer.min(LONGEST_REFUSAL).max(policy.cooldown)
+}
+
+/// The strictest level that holds for `scope`: its own, or that of the whole protocol.
+#[must_use]
+pub(crate) fn strictest(scopes: &[ScopeReading], scope: u8) -> Level {
+    let own = scopes
+        .iter()
+        .filter(|reading| reading.scope == scope || reading.scope == 0);
+    own.map(|reading| reading.level)
+        .max_by_key(|level| level.rank())
+        .unwrap_or_default()
 }
 
 /// Whether `scope` (or the whole protocol, scope 0) is at `level` or stricter for long enough that raising it again would

@@ -91,6 +91,71 @@ fn a_breach_is_tripped_and_the_worst_witness_is_taken() {
 }
 
 #[test]
+fn what_the_guard_keeps_refusing_is_tried_less_and_less_often() {
+    let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
+    let tried_after = |cooldown: u32, refusals: u32, scopes: &[ScopeReading]| {
+        let rule = RulePolicy { cooldown, ..policy(0) };
+        let is_tried = |seconds: &u64| {
+            let past = RulePast {
+                decided_at: Some(NOW - seconds),
+                refusals,
+                refused_at_level: Some(Level::Normal),
+                ..RulePast::default()
+            };
+            !run(std::slice::from_ref(&rule), &breach, scopes, &with_past(0, past)).is_empty()
+        };
+        (0..2_000).find(is_tried).unwrap()
+    };
+    let waits: Vec<u64> = (0..9).map(|refusals| tried_after(10, refusals, &[])).collect();
+    assert_eq!(waits, [10, 10, 20, 40, 80, 160, 320, 600, 600]);
+    assert_eq!(tried_after(10, u32::MAX, &[]), 600);
+    assert_eq!((tried_after(0, 1, &[]), tried_after(0, 5, &[])), (1, 16));
+    assert_eq!(tried_after(900, 5, &[]), 900, "never sooner than the cooldown");
+    // The level is another one: what was refused then may pass now. That of another scope says nothing.
+    let at = |scope| ScopeReading {
+        scope,
+        level: Level::Throttled,
+        ..ScopeReading::default()
+    };
+    assert_eq!(tried_after(10, 6, &[at(1)]), 10);
+    assert_eq!(tried_after(10, 6, &[at(0)]), 10);
+    assert_eq!(tried_after(10, 6, &[at(2)]), 320);
+}
+
+#[test]
+fn a_breach_that_stands_is_recorded_once_in_shadow() {
+    let verdicts = [
+        verdict(0, Verdict::Breached, 10, 90, &[2]),
+        verdict(0, Verdict::Breached, 10, 20, &[5]),
+    ];
+    let rule = RulePolicy {
+        shadow: true,
+        ..policy(0)
+    };
+    let recorded = |words: &[u8]| RulePast {
+        recorded: words.iter().map(|byte| vec![B256::repeat_byte(*byte)]).collect(),
+        ..RulePast::default()
+    };
+    let witnesses = |rule: &RulePolicy, past: RulePast| {
+        let decisions = run(std::slice::from_ref(rule), &verdicts, &[], &with_past(0, past));
+        decisions.into_iter().map(|d| d.witness).next()
+    };
+    let word = |byte| Some(vec![B256::repeat_byte(byte)]);
+    assert_eq!(witnesses(&rule, recorded(&[])), word(2));
+    assert_eq!(
+        witnesses(&rule, recorded(&[2])),
+        word(5),
+        "another account is another breach"
+    );
+    assert_eq!(witnesses(&rule, recorded(&[2, 5])), None);
+    assert_eq!(
+        witnesses(&policy(0), recorded(&[2, 5])),
+        word(2),
+        "out of shadow it is acted on"
+    );
+}
+
+#[test]
 fn unknown_is_neither_a_breach_nor_an_end_of_one() {
     let verdicts = [
         verdict(0, Verdict::Unknown, 0, 0, &[]),
@@ -146,8 +211,7 @@ fn a_spot_rule_waits_two_seconds_between_observations_and_stays_below_halted() {
             RulePast {
                 decided_at: Some(observed),
                 observed_at: Some(observed),
-                observed_witness: vec![],
-                open: false,
+                ..RulePast::default()
             },
         );
         let decisions = run(std::slice::from_ref(&rule), &breach, &[], &past);
@@ -259,9 +323,8 @@ fn open_and_recent_decisions_are_not_repeated() {
             0,
             RulePast {
                 decided_at,
-                observed_at: None,
-                observed_witness: vec![],
                 open,
+                ..RulePast::default()
             },
         )
     };
@@ -328,7 +391,7 @@ prop_compose! {
     fn any_past()(past in prop::collection::btree_map(0u16..5, (prop::option::of(NOW - 200..NOW + 5),
         prop::option::of(NOW - 5..NOW + 1), any::<bool>()), 0..5)) -> Past {
         Past { rules: past.into_iter().map(|(rule, (decided_at, observed_at, open))|
-            (rule, RulePast { decided_at, observed_at, observed_witness: vec![], open })).collect(), ..Past::default() }
+            (rule, RulePast { decided_at, observed_at, open, ..RulePast::default() })).collect(), ..Past::default() }
     }
 }
 

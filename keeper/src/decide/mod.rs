@@ -8,5 +8,6 @@ pub mod playbook;
 mod quorum;
 
 pub use facts::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
-pub use judge::{RENEW_FRACTION, decide, held};
+pub(crate) use judge::strictest;
+pub use judge::{LONGEST_REFUSAL, RENEW_FRACTION, decide, held};
 pub use quorum::{Quorum, Support, Waiting, protocol_breaches};

@@ -404,11 +404,11 @@ async fn what_is_new_has_nobodys_care_yet_and_what_only_asks_to_be_seen_ends_wit
     let office = Office::new().await;
     let alarms = office.alarms();
     alarms
-        .raise(AlarmKind::ActionRefused, "intent 1", "no role", None)
+        .raise(AlarmKind::ConfigChanged, "cordon.toml", "it is another one", None)
         .await;
     assert_eq!(
-        office.store.acknowledge("action-refused", "ada").await.unwrap(),
-        "alarm:action-refused"
+        office.store.acknowledge("config-changed", "ada").await.unwrap(),
+        "alarm:config-changed"
     );
     assert!(office.store.open_topics().await.unwrap().is_empty(), "it was seen");
     alarms.raise(AlarmKind::RuleUnknown, "price", "no answer", None).await;

@@ -13,8 +13,8 @@ use super::db::{Connection, query, query_as};
 use super::frames::{self, Framed};
 use super::intents::{self, NewIntent};
 use super::{
-    Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, revert, sightings,
-    stopped, uint, waiting, witnesses, word,
+    Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, refused, revert,
+    sightings, stopped, uint, waiting, witnesses, word,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
@@ -174,6 +174,7 @@ impl Store {
             }
         }
         waiting::note(connection, record, names).await?;
+        refused::follow(connection, names).await?;
         follow::find_raised(connection, record, names).await?;
         update_unknown(connection, record, names, &mut commit).await?;
         sightings::note(connection, record.block, record.is_next, &record.sightings.found).await?;
@@ -214,6 +215,7 @@ impl Store {
             return Ok(None);
         };
         if kind == IntentKind::Shadow {
+            breaches::note_recorded(connection, decision.rule, &decision.witness).await?;
             return Ok(None);
         }
         let incident = incidents::detect(connection, record, decision, names).await?;

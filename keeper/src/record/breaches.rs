@@ -1,5 +1,8 @@
 //! Breaches that stand, and releases that people have queued: what tells a new breach from one that was judged.
 
+use std::collections::BTreeSet;
+
+use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
 
 use super::codec::{decode_words, encode_words};
@@ -37,6 +40,34 @@ pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>
         }
     }
     Ok(())
+}
+
+/// Notes that a breach that stands was recorded, for a rule that is only recorded.
+pub(super) async fn note_recorded(connection: &mut Connection, rule: u16, witness: &[B256]) -> Result<(), StoreError> {
+    query("UPDATE breaches SET recorded = 1 WHERE rule = ? AND words = ?")
+        .bind(i64::from(rule))
+        .bind(encode_words(witness))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Witnesses of the rule's breaches that stand and were recorded.
+pub(super) async fn recorded(connection: &mut Connection, rule: u16) -> Result<BTreeSet<Vec<B256>>, StoreError> {
+    let rows: Vec<(Vec<u8>,)> = query_as("SELECT words FROM breaches WHERE rule = ? AND recorded = 1")
+        .bind(i64::from(rule))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|(words,)| decode_words(words)).collect()
+}
+
+/// Whether a breach of the rule stands.
+pub(super) async fn stands(connection: &mut Connection, rule: u16) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = query_as("SELECT 1 FROM breaches WHERE rule = ? LIMIT 1")
+        .bind(i64::from(rule))
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Notes when people queue a release, or take it back. Noting it again changes nothing.

@@ -7,12 +7,12 @@ use cordon_core::level::Level;
 use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, query, query_as};
 use super::intents::Confirmation;
-use super::linked;
 use super::notices::tell_incident;
 use super::{
     BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int,
     route_text,
 };
+use super::{intents, linked};
 use crate::chain::BlockRef;
 use crate::decide::Decision;
 
@@ -171,6 +171,10 @@ pub(super) async fn detect(
             .bind(id)
             .execute(&mut *connection)
             .await?;
+    }
+    if held.is_some() && intents::was_refused(connection, id, decision.rule).await? {
+        // It is tried again and again, and was told once.
+        return Ok(id);
     }
     entry(
         connection,

@@ -6,14 +6,14 @@ use alloy::primitives::B256;
 use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
 
-use super::codec::{decode_words, encode_words, int_from_text, int_text};
+use super::codec::{decode_scopes, decode_words, encode_words, int_from_text, int_text};
 use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
 use super::{
     Intent, IntentKind, Outcome, Step, Store, StoreError, breaches, int, revert, small, transactions, uint, word,
 };
 use crate::chain::BlockRef;
-use crate::decide::{Past, RulePast};
+use crate::decide::{Past, RulePast, strictest};
 
 /// An intent to be stored. Together with the chain id, block, rule, version, kind and scope are its idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -113,38 +113,9 @@ impl Store {
         let mut past = Past::default();
         let mut connection = self.pool.acquire().await?;
         for rule in rules {
-            // A decision that found its reason gone must not delay the next.
-            let (decided, open): (Option<i64>, i64) = query_as(
-                "SELECT MAX(CASE WHEN outcome IS DISTINCT FROM ?2 THEN block_time END), COUNT(*) FILTER (WHERE outcome IS NULL)
-                 FROM intents WHERE rule = ?1 AND kind IN ('trip', 'contain', 'shadow')",
-            )
-            .bind(i64::from(*rule))
-            .bind(Outcome::HoldsAgain.name())
-            .fetch_one(&mut connection)
-            .await?;
-            let newest: Option<(Option<String>, Option<i64>, Vec<u8>)> = query_as(
-                "SELECT outcome, effect_time, witness FROM intents WHERE rule = ? AND kind = 'trip' ORDER BY id DESC LIMIT 1",
-            )
-            .bind(i64::from(*rule))
-            .fetch_optional(&mut connection)
-            .await?;
-            let (observed_at, observed_witness) = match newest {
-                Some((Some(outcome), Some(time), witness)) if outcome == Outcome::Observed.name() => {
-                    (Some(uint("block timestamp", time)?), decode_words(&witness)?)
-                }
-                _ => (None, Vec::new()),
-            };
-            let decided_at = decided.map(|time| uint("block timestamp", time)).transpose()?;
-            if decided_at.is_some() || observed_at.is_some() || open > 0 {
-                past.rules.insert(
-                    *rule,
-                    RulePast {
-                        decided_at,
-                        observed_at,
-                        observed_witness,
-                        open: open > 0,
-                    },
-                );
+            let own = rule_past(&mut connection, *rule).await?;
+            if own != RulePast::default() {
+                past.rules.insert(*rule, own);
             }
         }
         breaches::load(&mut connection, &mut past).await?;
@@ -179,6 +150,12 @@ impl Store {
         {
             return Ok(false);
         }
+        let is_known = match (intent.incident, intent.rule, end.outcome) {
+            (Some(incident), Some(rule), Outcome::Refused | Outcome::Observed) => {
+                was_refused(&mut tx, incident, rule).await?
+            }
+            _ => false,
+        };
         query("UPDATE intents SET outcome = ?, detail = ?, effect_hash = ?, effect_block = ?, effect_time = ? WHERE id = ?")
             .bind(end.outcome.name())
             .bind(&end.detail)
@@ -191,7 +168,7 @@ impl Store {
         if let Some((hash, block, gas, fee)) = &end.included {
             transactions::include(&mut tx, *hash, block, *gas, *fee, "succeeded").await?;
         }
-        if let Some(incident) = intent.incident {
+        if let Some(incident) = intent.incident.filter(|_| !is_known) {
             incidents::finish_intent(&mut tx, incident, intent, end).await?;
         }
         tx.commit(Step::Finish).await?;
@@ -256,6 +233,84 @@ pub(super) async fn insert(
         outcome,
         detail: None,
     }))
+}
+
+/// Decisions on a rule that are looked at: those before are too long ago to matter.
+const NEWEST: i64 = 64;
+
+/// Refusals that lie further apart, in seconds, have nothing to do with each other: several times what is waited between them.
+const STREAK: i64 = 2_400;
+
+/// What was decided before on a rule.
+async fn rule_past(connection: &mut Connection, rule: u16) -> Result<RulePast, StoreError> {
+    type Row = (String, Option<String>, i64, Option<i64>, Vec<u8>, Vec<u8>, i64);
+    let (open,): (i64,) = query_as(
+        "SELECT COUNT(*) FROM intents WHERE outcome IS NULL AND rule = ? AND kind IN ('trip', 'contain', 'shadow')",
+    )
+    .bind(i64::from(rule))
+    .fetch_one(&mut *connection)
+    .await?;
+    let newest: Vec<Row> = query_as(
+        "SELECT kind, outcome, block_time, effect_time, witness, block_hash, scope FROM intents
+         WHERE rule = ? AND kind IN ('trip', 'contain', 'shadow') ORDER BY id DESC LIMIT ?",
+    )
+    .bind(i64::from(rule))
+    .bind(NEWEST)
+    .fetch_all(&mut *connection)
+    .await?;
+    let ended = |row: &Row, outcome: Outcome| row.1.as_deref() == Some(outcome.name());
+    let mut past = RulePast {
+        open: open > 0,
+        recorded: breaches::recorded(connection, rule).await?,
+        ..RulePast::default()
+    };
+    // A decision that found its reason gone must not delay the next.
+    let decided = newest.iter().filter(|row| !ended(row, Outcome::HoldsAgain));
+    past.decided_at = decided
+        .map(|row| row.2)
+        .max()
+        .map(|time| uint("block timestamp", time))
+        .transpose()?;
+    let trip = newest.iter().find(|row| row.0 == IntentKind::Trip.name());
+    if let Some((_, _, _, Some(time), witness, ..)) = trip.filter(|row| ended(row, Outcome::Observed)) {
+        past.observed_at = Some(uint("block timestamp", *time)?);
+        past.observed_witness = decode_words(witness)?;
+    }
+    let acted = newest
+        .iter()
+        .filter(|row| row.0 != IntentKind::Shadow.name() && !ended(row, Outcome::Observed));
+    let mut later: Option<i64> = None;
+    for (_, _, time, _, _, block, scope) in acted.take_while(|row| ended(row, Outcome::Refused)) {
+        if later.is_some_and(|later| later.saturating_sub(*time) > STREAK) {
+            break;
+        }
+        if later.is_none() {
+            let scopes: Option<(Vec<u8>,)> = query_as("SELECT scopes FROM blocks WHERE hash = ?")
+                .bind(block.clone())
+                .fetch_optional(&mut *connection)
+                .await?;
+            let scopes = scopes.map(|(bytes,)| decode_scopes(&bytes)).transpose()?;
+            let scope = small("scope", *scope)?;
+            past.refused_at_level = scopes.map(|scopes| strictest(&scopes, scope));
+        }
+        later = Some(*time);
+        past.refusals = past.refusals.saturating_add(1);
+    }
+    Ok(past)
+}
+
+/// Whether what was decided last on the rule in this incident was refused for good: then the same is no news.
+pub(super) async fn was_refused(connection: &mut Connection, incident: i64, rule: u16) -> Result<bool, StoreError> {
+    let last: Option<(String,)> = query_as(
+        "SELECT outcome FROM intents WHERE rule = ? AND incident = ? AND kind IN ('trip', 'contain') AND outcome IS NOT NULL
+         AND outcome <> ? ORDER BY id DESC LIMIT 1",
+    )
+    .bind(i64::from(rule))
+    .bind(incident)
+    .bind(Outcome::Observed.name())
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.is_some_and(|(outcome,)| outcome == Outcome::Refused.name()))
 }
 
 pub(super) async fn attach(connection: &mut Connection, intent: i64, incident: i64) -> Result<(), StoreError> {

@@ -24,6 +24,7 @@ mod owner;
 mod peek;
 mod playbook;
 mod prune;
+mod refused;
 mod revert;
 mod set;
 mod settings;

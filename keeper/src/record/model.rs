@@ -135,6 +135,18 @@ pub struct Intent {
     pub detail: Option<String>,
 }
 
+impl Intent {
+    /// What an alarm about what came of it is about: the rule, the containment set, or else the scope. The next attempt has the same.
+    #[must_use]
+    pub fn subject(&self, names: &Names) -> String {
+        match (self.rule, self.kind, self.witness.first()) {
+            (Some(rule), ..) => names.rule(rule),
+            (None, IntentKind::ContainSet, Some(set)) => format!("set:{}", super::set_text(set)),
+            _ => names.scope(self.scope),
+        }
+    }
+}
+
 /// A transaction that was sent for an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionRecord {

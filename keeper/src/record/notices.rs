@@ -321,11 +321,9 @@ impl Store {
             acknowledged(&mut tx, &topic, by).await?;
         }
         super::sightings::seen(&mut tx, &topic).await?;
-        for kind in [AlarmKind::ConfigChanged, AlarmKind::ActionRefused] {
-            // To be looked at is all that these ask for.
-            if topic == alarm_topic(kind) {
-                super::alarms::clear_all(&mut tx, kind).await?;
-            }
+        // To be looked at is all that this asks for.
+        if topic == alarm_topic(AlarmKind::ConfigChanged) {
+            super::alarms::clear_all(&mut tx, AlarmKind::ConfigChanged).await?;
         }
         tx.commit(Step::Acknowledge).await?;
         self.news();

@@ -8,7 +8,7 @@ const AT_ONCE: i64 = 2_000;
 
 /// What is forgotten, in this order: before when, and how many. The newest of a table stays where its number is what others go by, and
 /// must not be given a second time.
-const OLD: [&str; 5] = [
+const OLD: [&str; 6] = [
     "DELETE FROM notices WHERE id IN (
         SELECT id FROM notices n WHERE at_ms < ?1 AND id < (SELECT MAX(id) FROM notices)
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = n.id AND d.outcome IS NULL) ORDER BY id LIMIT ?2)",
@@ -23,11 +23,21 @@ const OLD: [&str; 5] = [
         SELECT r.id FROM playbook_runs r JOIN incidents i ON i.id = r.incident
         WHERE r.state <> 'running' AND r.ended_ms < ?1 AND i.state = 'closed'
         AND NOT EXISTS (SELECT 1 FROM playbook_steps s WHERE s.run = r.id) ORDER BY r.id LIMIT ?2)",
+    // What was only recorded, or ended without a transaction: of incidents that are closed, or refused over and over. The newest of a rule
+    // stays: its cooldown goes by it.
+    "DELETE FROM intents WHERE id IN (
+        SELECT i.id FROM intents i LEFT JOIN incidents n ON n.id = i.incident
+        WHERE i.outcome IS NOT NULL AND i.decided_ms < ?1 AND (n.id IS NULL OR n.state = 'closed' OR i.outcome = 'refused')
+        AND i.id < (SELECT MAX(id) FROM intents) AND i.id < (SELECT MAX(m.id) FROM intents m WHERE m.rule = i.rule)
+        AND NOT EXISTS (SELECT 1 FROM transactions t WHERE t.intent = i.id)
+        AND NOT EXISTS (SELECT 1 FROM playbook_steps s WHERE s.intent = i.id)
+        AND NOT EXISTS (SELECT 1 FROM ladders l WHERE l.intent = i.id) ORDER BY i.id LIMIT ?2)",
 ];
 
 impl Store {
     /// Forgets part of what is older than `age_ms` milliseconds: notices that are on no way any more, sightings that wait for nothing,
-    /// cleared alarms, and playbooks that have ended with their incident closed. Answers whether there may be more.
+    /// cleared alarms, playbooks that have ended with their incident closed, and what was decided and sent nothing. Answers whether there may
+    /// be more.
     ///
     /// # Errors
     /// See [`StoreError`].

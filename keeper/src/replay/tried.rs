@@ -8,9 +8,7 @@ use cordon_core::rule::eval::Verdict;
 
 use super::What;
 use crate::chain::{BlockRef, Rpc};
-use crate::decide::{
-    Act, BlockFacts, Decision, Past, Quorum, RulePast, RulePolicy, Support, decide, protocol_breaches,
-};
+use crate::decide::{Act, BlockFacts, Decision, Past, Quorum, RulePolicy, Support, decide, protocol_breaches};
 use crate::error::KeeperError;
 use crate::options::Options;
 use crate::policy;
@@ -127,6 +125,9 @@ impl Tried {
                     self.past.standing.entry(key).or_insert(block.number);
                 }
                 Verdict::Holds => {
+                    if let Some(held) = self.past.rules.get_mut(&key.0) {
+                        held.recorded.remove(&key.1);
+                    }
                     self.past.standing.remove(&key);
                 }
                 Verdict::Unknown => {}
@@ -153,12 +154,12 @@ impl Tried {
             .any(|policy| policy.index == decision.rule && policy.robust);
         let held = self.past.rules.entry(decision.rule).or_default();
         let first = decision.act == Act::Trip && !robust && held.observed_at.is_none();
-        *held = RulePast {
-            decided_at: Some(now),
-            observed_at: first.then_some(now),
-            observed_witness: decision.witness.clone(),
-            open: false,
-        };
+        held.decided_at = Some(now);
+        held.observed_at = first.then_some(now);
+        held.observed_witness.clone_from(&decision.witness);
+        if decision.act == Act::Shadow {
+            held.recorded.insert(decision.witness.clone());
+        }
     }
 
     fn is_told(&mut self, sighting: &Sighting, now: u64) -> bool {

@@ -136,18 +136,9 @@ impl Responder {
     /// Stores the end of an intent and tells of it. `false` when the block that it was seen in was reorganised away meanwhile.
     pub(super) async fn finish(&self, job: &Job, end: &Confirmation) -> Result<bool, StoreError> {
         let intent = &job.intent;
-        if !self.store.finish(intent, end).await? {
-            return Ok(false);
-        }
-        tracing::info!(
-            intent = intent.id,
-            kind = intent.kind.name(),
-            outcome = end.outcome.name(),
-            "{}",
-            end.detail
-        );
+        let subject = intent.subject(&self.names);
         if end.outcome == Outcome::Refused {
-            let subject = format!("intent {}", intent.id);
+            // Before it is stored: what a crash interrupts is tried again, and told again to nobody while the alarm is open.
             self.alarms
                 .raise(
                     AlarmKind::ActionRefused,
@@ -157,6 +148,19 @@ impl Responder {
                 )
                 .await;
         }
+        if !self.store.finish(intent, end).await? {
+            return Ok(false);
+        }
+        if matches!(end.outcome, Outcome::Done | Outcome::AlreadyHeld | Outcome::HoldsAgain) {
+            self.alarms.clear(AlarmKind::ActionRefused, &subject).await;
+        }
+        tracing::info!(
+            intent = intent.id,
+            kind = intent.kind.name(),
+            outcome = end.outcome.name(),
+            "{}",
+            end.detail
+        );
         let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
         if let (true, Outcome::Done, Some((tx, block, _, _))) = (raises, end.outcome, &end.included) {
             let event = KeeperEvent::Contained {

@@ -1,10 +1,178 @@
 //! What is remembered between blocks: the past of rules, unknown verdicts, witnesses.
 
 use alloy::primitives::B256;
+use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
+use cordon_keeper::decide::{Act, Decision};
 use cordon_keeper::record::{AlarmKind, Confirmation, IncidentState, Outcome, Witnessed};
 
 use crate::fixture::*;
+
+/// What the guard said for good.
+fn refused() -> Confirmation {
+    Confirmation {
+        outcome: Outcome::Refused,
+        detail: "the role is missing".into(),
+        included: None,
+        judged_at: None,
+        decision_to_broadcast: None,
+        broadcast_to_contained: None,
+    }
+}
+
+async fn open_refusals(f: &Fixture) -> usize {
+    let alarms = f.store.alarms().await.unwrap();
+    let refusals = alarms
+        .iter()
+        .filter(|alarm| alarm.kind == AlarmKind::ActionRefused.name());
+    refusals.filter(|alarm| alarm.cleared_ms.is_none()).count()
+}
+
+async fn what_is_refused_again_and_again_is_told_once_and_takes_no_room(f: Fixture) {
+    let breached = [verdict(0, Verdict::Breached)];
+    let decisions = [trip(0)];
+    let decided = Block {
+        verdicts: &breached,
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    for number in 10..30 {
+        let intent = f.commit(&block(number, 0), decided).await.unwrap().intents.remove(0);
+        assert_eq!(intent.subject(&names()), "price");
+        let text = format!("refused at {number}");
+        let raised = f
+            .store
+            .raise_alarm(AlarmKind::ActionRefused, &intent.subject(&names()), &text, Some(number))
+            .await
+            .unwrap();
+        assert_eq!(raised, number == 10, "one page, at {number}");
+        assert!(f.store.finish(&intent, &refused()).await.unwrap());
+        // Somebody has seen it: that ends neither the breach nor the refusal.
+        f.store.acknowledge("action-refused", "ada").await.unwrap();
+    }
+    let past = f.store.past(&[0]).await.unwrap();
+    assert_eq!(
+        (past.rules[&0].refusals, past.rules[&0].refused_at_level),
+        (20, Some(Level::Normal))
+    );
+    assert_eq!(open_refusals(&f).await, 1, "it stays open while it is so");
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    let kinds: Vec<&str> = incident.timeline.iter().map(|line| line.kind.as_str()).collect();
+    assert_eq!(kinds, ["detected", "decided", "refused"]);
+
+    // What is old is forgotten while the incident lasts, but for the newest.
+    while f.store.prune(-60_000).await.unwrap() {}
+    assert_eq!(f.store.intents().await.unwrap().len(), 1);
+    assert_eq!(f.store.past(&[0]).await.unwrap().rules[&0].refusals, 1);
+
+    let holds = [verdict(0, Verdict::Holds)];
+    let over = Block {
+        verdicts: &holds,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit(&block(30, 0), over).await.unwrap();
+    assert_eq!(open_refusals(&f).await, 0, "cleared by itself");
+    assert_eq!(f.store.incidents().await.unwrap()[0].state, IncidentState::Closed);
+}
+
+async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture) {
+    let breached = [verdict(0, Verdict::Breached)];
+    let decisions = [trip(0)];
+    let decided = Block {
+        verdicts: &breached,
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    let intent = f.commit(&block(10, 0), decided).await.unwrap().intents.remove(0);
+    let raise = || f.store.raise_alarm(AlarmKind::ActionRefused, "price", "refused", None);
+    raise().await.unwrap();
+    f.commit(
+        &block(11, 0),
+        Block {
+            decisions: &[],
+            ..decided
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(open_refusals(&f).await, 1, "told before it is stored");
+    f.store.finish(&intent, &refused()).await.unwrap();
+    let intent = f.commit(&block(12, 0), decided).await.unwrap().intents.remove(0);
+    assert_eq!(open_refusals(&f).await, 1, "while it is tried again");
+    f.store.record_sent(&intent, &sent(1)).await.unwrap();
+    f.store
+        .finish(&intent, &done(block(13, 0), B256::repeat_byte(1)))
+        .await
+        .unwrap();
+    f.commit(
+        &block(14, 0),
+        Block {
+            decisions: &[],
+            ..decided
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(open_refusals(&f).await, 0);
+    assert_eq!(f.store.past(&[0]).await.unwrap().rules[&0].refusals, 0);
+    // An alarm of an older version named the intent.
+    f.store
+        .raise_alarm(AlarmKind::ActionRefused, "intent 1", "refused", None)
+        .await
+        .unwrap();
+    f.commit(
+        &block(15, 0),
+        Block {
+            decisions: &[],
+            ..decided
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(open_refusals(&f).await, 0, "nobody else would ever close it");
+}
+
+async fn a_breach_in_shadow_is_recorded_once_until_it_has_held(f: Fixture) {
+    let (breached, holds) = ([verdict(0, Verdict::Breached)], [verdict(0, Verdict::Holds)]);
+    let decisions = [Decision {
+        act: Act::Shadow,
+        ..trip(0)
+    }];
+    let recorded = |past: &cordon_keeper::decide::Past| past.rules.get(&0).map_or(0, |own| own.recorded.len());
+    assert_eq!(recorded(&f.store.past(&[0]).await.unwrap()), 0);
+    let shadowed = Block {
+        verdicts: &breached,
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let commit = f.commit(&block(110, 1), shadowed).await.unwrap();
+    assert!(commit.intents.is_empty(), "nothing to carry out");
+    assert_eq!(recorded(&f.store.past(&[0]).await.unwrap()), 1);
+    assert_eq!(
+        recorded(&f.reopen().await.past(&[0]).await.unwrap()),
+        1,
+        "after a restart too"
+    );
+    // On another branch it is another breach.
+    f.store.revert_blocks(&[block(110, 1)]).await.unwrap();
+    f.commit(&block(110, 2), shadowed).await.unwrap();
+    let over = Block {
+        verdicts: &holds,
+        ..Block::default()
+    };
+    f.commit(&block(111, 2), over).await.unwrap();
+    assert_eq!(recorded(&f.store.past(&[0]).await.unwrap()), 0);
+    assert_eq!(f.store.intents().await.unwrap().len(), 2);
+    while f.store.prune(-60_000).await.unwrap() {}
+    assert_eq!(
+        f.store.intents().await.unwrap().len(),
+        1,
+        "the retention is for these too"
+    );
+}
 
 async fn unknown_is_alarmed_once_and_cleared_when_known_again(f: Fixture) {
     let unknown = [verdict(0, Verdict::Unknown), verdict(1, Verdict::Holds)];
@@ -120,6 +288,9 @@ async fn witnesses_are_bounded_and_looked_at_in_turn(f: Fixture) {
 }
 
 on_both! {
+    what_is_refused_again_and_again_is_told_once_and_takes_no_room
+    an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak
+    a_breach_in_shadow_is_recorded_once_until_it_has_held
     unknown_is_alarmed_once_and_cleared_when_known_again
     the_past_tells_open_observed_and_decided_apart
     witnesses_are_bounded_and_looked_at_in_turn

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use alloy::primitives::{U256, hex};
 use alloy::sol_types::SolCall;
+use cordon_client::config::Respond;
 use cordon_client::guard::ICordonGuard;
 use cordon_core::rule::eval::Verdict;
-use cordon_keeper::record::{AlarmKind, IncidentState, IntentKind, Outcome};
+use cordon_keeper::record::{Alarm, AlarmKind, IncidentState, IntentKind, Outcome};
 use cordon_keeper::{KeeperEvent, Options};
 use cordon_node::NodeConfig;
 use serde_json::json;
@@ -262,5 +263,54 @@ async fn a_keeper_goes_on_by_polling_when_its_websocket_is_wrong() {
     let bad = world.set(GAUGE, 5_000).await;
     let (contained, _) = keeper.contained().await;
     assert!(contained <= bad + 3, "bad {bad}, contained {contained}");
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_guard_refuses_for_good_is_one_page_and_is_tried_less_and_less_often() {
+    let mut world = World::new(&GAUGE_RULE).await;
+    // No call and no hook serves the whole protocol: the guard refuses to raise it.
+    world.compiled.rules[0].respond = Respond::Contain;
+    world.compiled.rules[0].scope = 0;
+    let options = Options {
+        cooldown: 1,
+        ..world.options()
+    };
+    let mut keeper = world
+        .keeper_with(options, world.store().await, World::signers())
+        .await
+        .unwrap();
+    let height = world.height().await;
+    keeper.done(height).await;
+    world.set(GAUGE, 5_000).await;
+    let refused = |event: &KeeperEvent| matches!(event, KeeperEvent::Alarm { kind: AlarmKind::ActionRefused, subject, .. } if subject == "gauge-low");
+    keeper.event("the page", refused).await;
+    let bad = world.height().await;
+    keeper.done(bad + 32).await;
+    let count = |alarms: &[Alarm]| {
+        let of = alarms
+            .iter()
+            .filter(|alarm| alarm.kind == AlarmKind::ActionRefused.name());
+        (
+            of.clone().count(),
+            of.filter(|alarm| alarm.cleared_ms.is_none()).count(),
+        )
+    };
+    assert_eq!(count(&keeper.store.alarms().await.unwrap()), (1, 1));
+    let tried = keeper.store.intents().await.unwrap();
+    assert!((2..=5).contains(&tried.len()), "after 1, 2, 4 seconds: {tried:#?}");
+    assert!(tried.iter().all(|intent| intent.outcome != Some(Outcome::Done)));
+    let lines = keeper.incident().await.timeline;
+    assert_eq!(
+        lines.iter().filter(|line| line.kind == "refused").count(),
+        1,
+        "{lines:#?}"
+    );
+
+    world.set(GAUGE, 1).await;
+    until("nothing is left of it", || async {
+        count(&keeper.store.alarms().await.unwrap()) == (1, 0) && keeper.incident().await.state == IncidentState::Closed
+    })
+    .await;
     keeper.stop().await;
 }
