@@ -29,6 +29,10 @@ use service::{Proposal, SafeClient, ServiceError};
 const PERIOD: Duration = Duration::from_secs(1);
 /// Gas around what the Safe's transaction does.
 const SAFE_GAS: u64 = 500_000;
+/// The ladder of scopes that no fallback serves: people are called. No fallback of a configuration can have this name.
+const NO_FALLBACK: &str = "(none)";
+/// How long the keeper has by itself where there is no fallback, in seconds.
+const DEADLINE: u32 = 30;
 /// Between two tries of a rung that may pass later.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -124,18 +128,7 @@ impl Climber {
     }
 
     async fn climb(self) {
-        if self.fallbacks.is_empty() {
-            return;
-        }
-        let rules: Vec<LadderRule> = self
-            .fallbacks
-            .iter()
-            .map(|fallback| LadderRule {
-                fallback: fallback.config.id.clone(),
-                scopes: fallback.config.scopes.clone(),
-                deadline_ms: i64::from(fallback.config.deadline).saturating_mul(1_000),
-            })
-            .collect();
+        let rules = self.rules();
         loop {
             tokio::time::sleep(PERIOD).await;
             let store = &self.responder.store;
@@ -154,6 +147,28 @@ impl Climber {
         }
     }
 
+    /// Who is asked for which scopes: the fallbacks, and people for what is left.
+    fn rules(&self) -> Vec<LadderRule> {
+        let mut rules: Vec<LadderRule> = self
+            .fallbacks
+            .iter()
+            .map(|fallback| LadderRule {
+                fallback: fallback.config.id.clone(),
+                scopes: fallback.config.scopes.clone(),
+                deadline_ms: i64::from(fallback.config.deadline).saturating_mul(1_000),
+            })
+            .collect();
+        let left = unserved(&rules, self.responder.names.scopes.len());
+        if !left.is_empty() {
+            rules.push(LadderRule {
+                fallback: NO_FALLBACK.to_owned(),
+                scopes: left,
+                deadline_ms: i64::from(DEADLINE).saturating_mul(1_000),
+            });
+        }
+        rules
+    }
+
     async fn step(&self, ladder: &Ladder) -> Result<(), StoreError> {
         let store = &self.responder.store;
         let subject = self.responder.names.scope(ladder.intent.scope);
@@ -162,7 +177,7 @@ impl Climber {
             .iter()
             .find(|fallback| fallback.config.id == ladder.fallback);
         let Some(fallback) = found else {
-            // It is configured no more: people are left.
+            // There is none, or it is configured no more: people are left.
             return match climb(&[Rung::Page], &ladder.rungs, ladder.held, 0, store.now_ms()) {
                 Move::Begin(_) => self.call_people(ladder, &subject).await,
                 Move::Held => store.end_ladder(ladder, &subject, true).await,
@@ -217,12 +232,15 @@ impl Climber {
         } else {
             format!(" ({})", tried.join(", "))
         };
+        let fallback = match ladder.fallback.as_str() {
+            NO_FALLBACK => "there is no fallback for it".to_owned(),
+            id => format!("neither did the fallback {id}{tried}"),
+        };
         format!(
-            "incident {} is not contained: {} should be {}, the keeper could not do it, and neither did the fallback {}{tried}: a guardian has to act now",
+            "incident {} is not contained: {} should be {}, the keeper could not do it, and {fallback}: a guardian has to act now",
             ladder.incident,
             self.responder.names.scope(intent.scope),
             intent.level.name(),
-            ladder.fallback
         )
     }
 
@@ -367,6 +385,17 @@ impl Climber {
     }
 }
 
+/// Scopes, of the first `count`, that none of the rules is for. A rule without scopes is for all.
+fn unserved(rules: &[LadderRule], count: usize) -> Vec<u8> {
+    let is_served = |scope: &u8| {
+        rules
+            .iter()
+            .any(|rule| rule.scopes.is_empty() || rule.scopes.contains(scope))
+    };
+    let all = (0..=u8::MAX).take(count);
+    all.filter(|scope| !is_served(scope)).collect()
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 enum Tried {
@@ -392,4 +421,25 @@ fn names(payers: &[Account]) -> String {
         .map(|a: Address| a.to_string())
         .collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_that_no_fallback_serves_are_left_to_people() {
+        let rule = |scopes: &[u8]| LadderRule {
+            fallback: "council".to_owned(),
+            scopes: scopes.to_vec(),
+            deadline_ms: 0,
+        };
+        assert_eq!(unserved(&[], 3), [0, 1, 2]);
+        assert_eq!(unserved(&[rule(&[1]), rule(&[2])], 3), [0]);
+        assert!(
+            unserved(&[rule(&[1]), rule(&[])], 3).is_empty(),
+            "one of them is for all"
+        );
+        assert_eq!(unserved(&[], 1_000).len(), 256);
+    }
 }
