@@ -346,11 +346,15 @@ impl Pipeline {
         commit: &BlockCommit,
         open: &[OpenIncident],
     ) {
-        for decision in decisions.iter().filter(|decision| decision.act == Act::Shadow) {
+        for decision in decisions.iter().filter(|decision| !decision.act.is_sent()) {
             tracing::warn!(
                 rule = self.names.rule(decision.rule),
                 block = block.number,
-                "a rule in shadow is breached"
+                "{}",
+                match decision.act {
+                    Act::Shadow => "a rule in shadow is breached",
+                    _ => "a rule that raises no level is breached: people have to act",
+                }
             );
         }
         for rule in &commit.newly_unknown {

@@ -154,6 +154,7 @@ pub(super) async fn status(State(shown): Shared) -> Result<Json<Value>, Failure>
         "evaluated": shown.progress.height(),
         "subscribed": link.subscribed,
         "open": open,
+        "shadowed": shown.store.shadow_counts().await?.iter().map(|(_, count)| count).sum::<u64>(),
         "undelivered": shown.store.undelivered().await?,
     })))
 }
@@ -206,6 +207,20 @@ pub(super) async fn alarms(State(shown): Shared, asked: Asked) -> Result<Json<Va
     let alarms = shown.store.newest_alarms(Page::of(asked)?.most()).await?;
     let list: Vec<Value> = alarms.iter().map(show::alarm).collect();
     Ok(Json(json!({ "alarms": list })))
+}
+
+pub(super) async fn shadow(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {
+    let shadowed = shown.store.shadowed(Page::of(asked)?.most()).await?;
+    let list: Vec<Value> = shadowed
+        .iter()
+        .map(|intent| show::shadowed(intent, &shown.names))
+        .collect();
+    let counts = shown.store.shadow_counts().await?;
+    let rules: serde_json::Map<String, Value> = counts
+        .into_iter()
+        .map(|(rule, count)| (shown.names.rule(rule), count.into()))
+        .collect();
+    Ok(Json(json!({ "shadowed": list, "rules": rules })))
 }
 
 pub(super) async fn notices(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {

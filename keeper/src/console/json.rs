@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clock::utc_ms;
 use crate::decide::RuleVerdict;
 use crate::event::KeeperEvent;
-use crate::record::{Alarm, Incident, Names, Notice, PlaybookRun};
+use crate::record::{Alarm, Incident, Intent, Names, Notice, PlaybookRun};
 use crate::rules::reason_text;
 
 fn int(int: Int) -> String {
@@ -35,6 +35,20 @@ pub(super) fn incident_in_short(incident: &Incident) -> Value {
         "first_bad_block": incident.first_bad_block,
         "contained_block": incident.contained_block,
         "ended_block": incident.ended_block,
+    })
+}
+
+/// What a rule in shadow would have done.
+pub(super) fn shadowed(intent: &Intent, names: &Names) -> Value {
+    json!({
+        "at": utc_ms(intent.decided_ms),
+        "block": intent.block_number,
+        "rule": intent.rule.map(|rule| names.rule(rule)),
+        "witness": intent.witness,
+        "observed": int(intent.observed),
+        "bound": int(intent.bound),
+        "scope": names.scope(intent.scope),
+        "level": intent.level.name(),
     })
 }
 

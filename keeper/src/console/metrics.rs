@@ -324,6 +324,16 @@ async fn recorded(registry: &mut Registry, shown: &Shown) -> Result<(), StoreErr
         open.get_or_create(&[("kind", kind)]).set(1);
     }
     registry.register("alarm_open", "1 for every kind of alarm that is open", open);
+    let shadowed: Family<Label, Gauge> = Family::default();
+    for (rule, count) in shown.store.shadow_counts().await? {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        shadowed.get_or_create(&[("rule", shown.names.rule(rule))]).set(count);
+    }
+    registry.register(
+        "shadowed",
+        "Breaches of rules in shadow that the record holds: what would have been done, by rule",
+        shadowed,
+    );
     let verdicts: Family<Label, Gauge> = Family::default();
     for name in ["holds", "breached", "unknown"] {
         verdicts.get_or_create(&[("verdict", name.to_owned())]).set(0);

@@ -143,6 +143,7 @@ fn router(shown: Arc<Shown>) -> Router {
         .route("/api/verdicts", get(api::newest_verdicts))
         .route("/api/blocks/{hash}/verdicts", get(api::verdicts))
         .route("/api/alarms", get(api::alarms))
+        .route("/api/shadow", get(api::shadow))
         .route("/api/notices", get(api::notices))
         .route("/api/events", get(stream::events))
         .route("/api/openapi.json", get(openapi))

@@ -47,16 +47,22 @@ pub struct RulePolicy {
 }
 
 impl RulePolicy {
-    /// Whether a breach is only recorded: the rule is in shadow, or raises no level.
+    /// Whether nothing is sent for a breach: the rule is in shadow, or raises no level.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.shadow || !self.level.is_raised()
     }
 
-    /// Whether a breach is only recorded at this time, in Unix seconds.
+    /// Whether nothing is sent for a breach at this time, in Unix seconds.
     #[must_use]
     pub fn is_silent_at(&self, now: u64) -> bool {
-        self.is_silent() || self.maintenance.iter().any(|window| window.contains(&now))
+        !self.level.is_raised() || self.is_shadow_at(now)
+    }
+
+    /// Whether a breach is only recorded at this time, in Unix seconds: the rule is in shadow, or in maintenance.
+    #[must_use]
+    pub fn is_shadow_at(&self, now: u64) -> bool {
+        self.shadow || self.maintenance.iter().any(|window| window.contains(&now))
     }
 
     /// The level that a trip of this rule reaches: a spot rule goes to `ReduceOnly` at most.
@@ -137,7 +143,7 @@ pub struct RulePast {
     pub refusals: u32,
     /// The strictest level that held for the rule's scope when the newest of these was decided; `None` when that is not known.
     pub refused_at_level: Option<Level>,
-    /// Witnesses of breaches that stand and were recorded already, for a rule that is only recorded.
+    /// Witnesses of breaches that stand and were recorded already, or told in an incident that lasts, for a rule that is not acted on.
     pub recorded: BTreeSet<Vec<B256>>,
 }
 
@@ -171,8 +177,18 @@ pub enum Act {
     Trip,
     /// Send `contain`.
     Contain,
-    /// Nothing: the rule is in shadow, or raises no level. The breach is recorded.
+    /// Nothing: the rule is in shadow, or in maintenance. The breach is recorded.
     Shadow,
+    /// Tell people: the rule raises no level, so nothing can be sent. The breach is an incident.
+    Tell,
+}
+
+impl Act {
+    /// Whether a transaction is sent.
+    #[must_use]
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Trip | Self::Contain)
+    }
 }
 
 /// A breach that calls for an act. At most one per rule and block.

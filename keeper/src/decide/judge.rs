@@ -22,7 +22,7 @@ pub const LONGEST_REFUSAL: u32 = 600;
 /// Decides what to do about the breaches of one block: strictest level first, robust rules before spot rules, then by
 /// severity and index. The order of `policies` and of the verdicts does not matter.
 ///
-/// `Unknown` and `Holds` decide nothing; a shadow rule never acts, nor does one in maintenance; a rule whose earlier decision is still being carried out,
+/// `Unknown` and `Holds` decide nothing; a shadow rule never acts, nor does one in maintenance; one that raises no level is told; a rule whose earlier decision is still being carried out,
 /// or whose level is already held for long enough, is left alone; so is a breach that people had before them when they
 /// queued a release, and one that is only recorded and was. What the guard keeps refusing is tried less and less often, until the scope's
 /// level changes.
@@ -70,7 +70,8 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
         return None;
     }
     let act = match (is_silent, policy.response) {
-        (true, _) => Act::Shadow,
+        (true, _) if policy.is_shadow_at(now) => Act::Shadow,
+        (true, _) => Act::Tell,
         (false, _) if held(facts.scopes, policy.scope, policy.reachable(), now, policy.duration) => return None,
         (false, Response::Trip) => Act::Trip,
         (false, Response::Contain) => Act::Contain,

@@ -181,6 +181,34 @@ fn shadow_only_records() {
 }
 
 #[test]
+fn a_rule_that_raises_no_level_is_told_and_one_in_shadow_is_not() {
+    let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
+    let rule = RulePolicy {
+        level: Level::Normal,
+        ..policy(0)
+    };
+    let act = |rule: RulePolicy| run(&[rule], &breach, &[], &Past::default())[0].act;
+    assert_eq!(act(rule.clone()), Act::Tell);
+    assert_eq!(
+        act(RulePolicy {
+            shadow: true,
+            ..rule.clone()
+        }),
+        Act::Shadow
+    );
+    let in_maintenance = RulePolicy {
+        maintenance: std::iter::once(NOW..NOW + 1).collect(),
+        ..rule.clone()
+    };
+    assert_eq!(act(in_maintenance), Act::Shadow);
+    let told = RulePast {
+        recorded: [vec![]].into(),
+        ..RulePast::default()
+    };
+    assert!(run(&[rule], &breach, &[], &with_past(0, told)).is_empty(), "once");
+}
+
+#[test]
 fn maintenance_only_records_and_ends_by_itself() {
     let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
     for (window, act) in [
@@ -410,7 +438,8 @@ proptest! {
             prop_assert!(seen.insert(decision.rule), "one decision per rule and block");
             prop_assert!(verdicts.iter().any(|v| v.rule == decision.rule && v.witness == decision.witness
                 && v.reading == decision.reading && v.reading.verdict == Verdict::Breached));
-            prop_assert_eq!(decision.act == Act::Shadow, policy.shadow || !policy.level.is_raised());
+            prop_assert_eq!(decision.act == Act::Shadow, policy.shadow);
+            prop_assert_eq!(decision.act == Act::Tell, !policy.shadow && !policy.level.is_raised());
             prop_assert!(policy.robust || decision.level.rank() <= Level::ReduceOnly.rank());
             prop_assert!(!past.rules.get(&decision.rule).is_some_and(|p| p.open));
             prop_assert!(policy.is_silent() || !held(&scopes, policy.scope, decision.level, NOW, policy.duration));

@@ -61,7 +61,7 @@ impl Quorum {
     /// Whether other keepers have to be asked about a decision.
     #[must_use]
     pub fn asks_keepers(&self, decision: &Decision) -> bool {
-        decision.act != Act::Shadow && decision.scope == PROTOCOL && self.keepers > 1
+        decision.act.is_sent() && decision.scope == PROTOCOL && self.keepers > 1
     }
 
     /// What becomes of a decision with this support.
@@ -72,7 +72,7 @@ impl Quorum {
     /// # Errors
     /// [`Waiting`] when too few agree that the whole protocol has to be raised.
     pub fn judge(&self, decision: Decision, support: &Support) -> Result<Decision, Box<Waiting>> {
-        if decision.act == Act::Shadow {
+        if !decision.act.is_sent() {
             return Ok(decision);
         }
         let wanted = [

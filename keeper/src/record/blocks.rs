@@ -196,7 +196,7 @@ impl Store {
         let kind = match decision.act {
             Act::Trip => IntentKind::Trip,
             Act::Contain => IntentKind::Contain,
-            Act::Shadow => IntentKind::Shadow,
+            Act::Shadow | Act::Tell => IntentKind::Shadow,
         };
         let key = NewIntent {
             kind,
@@ -214,8 +214,14 @@ impl Store {
         let Some(mut intent) = intents::insert(connection, self.chain_id(), &key).await? else {
             return Ok(None);
         };
-        if kind == IntentKind::Shadow {
+        if decision.act == Act::Shadow {
             breaches::note_recorded(connection, decision.rule, &decision.witness).await?;
+            return Ok(None);
+        }
+        if decision.act == Act::Tell {
+            let incident = incidents::tell(connection, record, decision, names).await?;
+            intents::attach(connection, intent.id, incident).await?;
+            breaches::note_told(connection, decision.rule, &decision.witness, incident).await?;
             return Ok(None);
         }
         let incident = incidents::detect(connection, record, decision, names).await?;

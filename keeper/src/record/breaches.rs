@@ -52,12 +52,32 @@ pub(super) async fn note_recorded(connection: &mut Connection, rule: u16, witnes
     Ok(())
 }
 
-/// Witnesses of the rule's breaches that stand and were recorded.
-pub(super) async fn recorded(connection: &mut Connection, rule: u16) -> Result<BTreeSet<Vec<B256>>, StoreError> {
-    let rows: Vec<(Vec<u8>,)> = query_as("SELECT words FROM breaches WHERE rule = ? AND recorded = 1")
+/// Notes that people were told, in an incident, of a breach that stands and that nothing is sent for.
+pub(super) async fn note_told(
+    connection: &mut Connection,
+    rule: u16,
+    witness: &[B256],
+    incident: i64,
+) -> Result<(), StoreError> {
+    query("UPDATE breaches SET incident = ? WHERE rule = ? AND words = ?")
+        .bind(incident)
         .bind(i64::from(rule))
-        .fetch_all(connection)
+        .bind(encode_words(witness))
+        .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Witnesses of the rule's breaches that stand and were recorded, or told in an incident that is not closed: when it is, and the breach
+/// stands, that is to be told.
+pub(super) async fn recorded(connection: &mut Connection, rule: u16) -> Result<BTreeSet<Vec<B256>>, StoreError> {
+    let rows: Vec<(Vec<u8>,)> = query_as(
+        "SELECT b.words FROM breaches b LEFT JOIN incidents n ON n.id = b.incident
+         WHERE b.rule = ? AND (b.recorded = 1 OR n.state <> 'closed')",
+    )
+    .bind(i64::from(rule))
+    .fetch_all(connection)
+    .await?;
     rows.iter().map(|(words,)| decode_words(words)).collect()
 }
 

@@ -202,6 +202,41 @@ pub(super) async fn detect(
     Ok(id)
 }
 
+/// The incident of a breach that nothing is sent for: that of its scope, where people are called once more, or a new one.
+pub(super) async fn tell(
+    connection: &mut Connection,
+    record: &BlockRecord<'_>,
+    decision: &Decision,
+    names: &Names,
+) -> Result<i64, StoreError> {
+    let (block, name) = (record.block, names.rule(decision.rule));
+    let breach = breach_text(decision, &name, block.number);
+    let held = of_scope(connection, decision.scope).await?;
+    let id = match held {
+        Some(id) => {
+            let mark = format!("incident:{id}:breached:{}:{}", decision.rule, block.hash);
+            tell_incident(
+                connection,
+                id,
+                NoticeKind::Called,
+                &breach,
+                Some(block.number),
+                (mark, 0),
+            )
+            .await?;
+            id
+        }
+        None => open(connection, &Opening::of(block, decision, names)).await?,
+    };
+    let text = format!("{breach}; it raises no level: people have to act");
+    let line = Entry {
+        block: Some(block),
+        ..Entry::new(if held.is_some() { "breached" } else { "detected" }, &text)
+    };
+    entry(connection, id, &line).await?;
+    Ok(id)
+}
+
 pub(super) fn micros(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -105,6 +105,33 @@ impl Store {
         query(&sql).fetch_all(&self.pool).await?.iter().map(intent).collect()
     }
 
+    /// What rules in shadow, or in maintenance, would have done, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn shadowed(&self, most: u32) -> Result<Vec<Intent>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM intents WHERE kind = 'shadow' AND incident IS NULL ORDER BY id DESC LIMIT ?"
+        );
+        let rows = query(&sql).bind(i64::from(most)).fetch_all(&self.pool).await?;
+        rows.iter().map(intent).collect()
+    }
+
+    /// How many breaches of each rule in shadow the record holds, by the rule's index.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn shadow_counts(&self) -> Result<Vec<(u16, u64)>, StoreError> {
+        let rows: Vec<(i64, i64)> = query_as(
+            "SELECT rule, COUNT(*) FROM intents WHERE kind = 'shadow' AND incident IS NULL GROUP BY rule ORDER BY rule",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(rule, count)| Ok((small("rule index", rule)?, uint("number of breaches", count)?)))
+            .collect()
+    }
+
     /// What was decided before on these rules.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ impl Tried {
         held.decided_at = Some(now);
         held.observed_at = first.then_some(now);
         held.observed_witness.clone_from(&decision.witness);
-        if decision.act == Act::Shadow {
+        if !decision.act.is_sent() {
             held.recorded.insert(decision.witness.clone());
         }
     }

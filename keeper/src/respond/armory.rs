@@ -67,7 +67,7 @@ impl Armory {
     pub(crate) fn new(responder: Responder, policies: &[RulePolicy], plain: &[u16], readiness: Readiness) -> Self {
         let rules = policies
             .iter()
-            .filter(|policy| plain.contains(&policy.index) && !policy.shadow)
+            .filter(|policy| plain.contains(&policy.index) && !policy.is_silent())
             .filter_map(|policy| {
                 let deed = Deed {
                     kind: match policy.response {

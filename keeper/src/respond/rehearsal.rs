@@ -55,7 +55,7 @@ impl Deed {
         let kind = match decision.act {
             Act::Trip => IntentKind::Trip,
             Act::Contain => IntentKind::Contain,
-            Act::Shadow => return None,
+            Act::Shadow | Act::Tell => return None,
         };
         Some(Self {
             kind,

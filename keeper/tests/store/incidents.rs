@@ -5,8 +5,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
-use cordon_keeper::decide::ScopeReading;
-use cordon_keeper::record::{Confirmation, IncidentState, Outcome};
+use cordon_keeper::decide::{Act, Decision, Past, ScopeReading};
+use cordon_keeper::record::{Confirmation, IncidentState, NoticeKind, Outcome};
 use cordon_keeper::rules::GuardEventKind;
 
 use crate::fixture::*;
@@ -271,7 +271,63 @@ async fn a_breach_that_ends_by_itself_closes_its_incident(f: Fixture) {
     assert_eq!(f.store.incidents().await.unwrap()[0].first_bad_block, 10);
 }
 
+async fn a_breach_that_raises_no_level_is_an_incident_until_it_holds(f: Fixture) {
+    let tell = |rule| Decision {
+        act: Act::Tell,
+        level: Level::Normal,
+        ..trip(rule)
+    };
+    let both = [verdict(0, Verdict::Breached), verdict(1, Verdict::Breached)];
+    let told = |past: &Past, rule: u16| past.rules.get(&rule).is_some_and(|own| !own.recorded.is_empty());
+    let decisions = [tell(0)];
+    let first = Block {
+        verdicts: &both[..1],
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    assert!(f.commit(&block(10, 0), first).await.unwrap().intents.is_empty());
+    let decisions = [tell(1)];
+    let second = Block {
+        verdicts: &both,
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit(&block(11, 0), second).await.unwrap();
+    let past = f.store.past(&[0, 1]).await.unwrap();
+    assert!(told(&past, 0) && told(&past, 1));
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    let kinds: Vec<&str> = incident.timeline.iter().map(|line| line.kind.as_str()).collect();
+    assert_eq!(
+        (incident.state, kinds),
+        (IncidentState::Open, vec!["detected", "breached"])
+    );
+    assert!(
+        incident.timeline[0]
+            .text
+            .ends_with("it raises no level: people have to act")
+    );
+    let notices = f.store.notices(10).await.unwrap();
+    let notices: Vec<NoticeKind> = notices.iter().rev().map(|notice| notice.kind).collect();
+    assert_eq!(notices, [NoticeKind::Opened, NoticeKind::Called], "both were told");
+    assert!(f.store.shadowed(10).await.unwrap().is_empty(), "that is no shadow");
+
+    // The rule that opened it holds; the other stands, and is told again.
+    let verdicts = [verdict(0, Verdict::Holds), verdict(1, Verdict::Breached)];
+    let content = Block {
+        verdicts: &verdicts,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit(&block(12, 0), content).await.unwrap();
+    assert_eq!(f.store.incidents().await.unwrap()[0].state, IncidentState::Closed);
+    let past = f.store.past(&[0, 1]).await.unwrap();
+    assert!(!told(&past, 0) && !told(&past, 1));
+}
+
 on_both! {
+    a_breach_that_raises_no_level_is_an_incident_until_it_holds
     an_incident_goes_from_detection_to_close
     a_release_is_told_from_an_expiry
     a_breach_that_ends_by_itself_closes_its_incident

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cordon_keeper::Keeper;
+use cordon_keeper::{Keeper, Options};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -90,6 +90,8 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
         "opened"
     );
     json(at, "/api/alarms").await;
+    let shadow = json(at, "/api/shadow").await;
+    assert_eq!(shadow["shadowed"].as_array().map(Vec::len), Some(0), "{shadow}");
     assert_eq!(json(at, "/api/openapi.json").await["openapi"], "3.1.0");
 
     // They count what happens a moment after the record has it.
@@ -138,6 +140,54 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
     // The node dies: a process that runs is no health.
     world.node.stop().await.unwrap();
     until("it is ill", || async { get(at, "localhost", "/health").await.0 == 503 }).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_in_shadow_would_have_done_is_shown_once() {
+    let mut world = World::new(&GAUGE_RULE).await;
+    world.compiled.rules[0].shadow = true;
+    let options = Options {
+        cooldown: 0,
+        ..world.options()
+    };
+    let store = world.store().await;
+    let mut keeper = Keeper::new(options, &world.compiled, store.clone(), World::signers())
+        .await
+        .unwrap();
+    let at = keeper.open_console("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(keeper.run(stop.clone()));
+    until("it is well", || async { json(at, "/health").await["status"] == "well" }).await;
+    for times in 1..=2 {
+        let bad = world.set(GAUGE, 5_000).await;
+        world.reach(bad + 6).await;
+        until("it is shown", || async {
+            json(at, "/api/shadow").await["rules"]["gauge-low"] == times
+        })
+        .await;
+        let good = world.set(GAUGE, 1).await;
+        world.reach(good + 3).await;
+    }
+    let shown = json(at, "/api/shadow?limit=5").await;
+    assert_eq!(
+        shown["shadowed"].as_array().map(Vec::len),
+        Some(2),
+        "once for each breach: {shown}"
+    );
+    let newest = &shown["shadowed"][0];
+    assert_eq!(
+        [&newest["rule"], &newest["observed"], &newest["scope"], &newest["level"]],
+        ["gauge-low", "5000", "market", "ReduceOnly"]
+    );
+    assert_eq!(json(at, "/api/status").await["shadowed"], 2);
+    let (_, metrics) = get(at, "localhost", "/metrics").await;
+    assert!(
+        metrics.contains("cordon_keeper_shadowed{rule=\"gauge-low\"} 2\n"),
+        "{metrics}"
+    );
+    assert!(store.incidents().await.unwrap().is_empty(), "nobody was told");
     stop.cancel();
     task.await.unwrap().unwrap();
 }
