@@ -106,6 +106,8 @@ pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) 
     const ENDPOINTS: &str = "endpoints";
     const CHAIN: &str = "chain";
     let mut poor: BTreeMap<String, u32> = BTreeMap::new();
+    // Those of which no alarm is open: an earlier run may have left one.
+    let mut good: BTreeSet<String> = BTreeSet::new();
     while let Some(comparison) = rpc.compare(period.min(LOOK_AGAIN)).await {
         let number = Some(comparison.number);
         match &comparison.standing {
@@ -126,7 +128,8 @@ pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) 
             }
         }
         for endpoint in comparison.good {
-            if poor.remove(&endpoint).is_some() {
+            poor.remove(&endpoint);
+            if good.insert(endpoint.clone()) {
                 alarms.clear(AlarmKind::Endpoint, &endpoint).await;
             }
         }
@@ -134,6 +137,7 @@ pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) 
             let looks = poor.entry(endpoint.clone()).or_default();
             *looks = looks.saturating_add(1);
             if *looks == PATIENCE {
+                good.remove(&endpoint);
                 alarms.raise(AlarmKind::Endpoint, &endpoint, &why, number).await;
             }
         }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use alloy::json_abi::JsonAbi;
 use cordon_drill::Scenario;
+use cordon_keeper::record::AlarmKind;
 
 const BUILT_IN: &str = include_str!("../../node/src/trace/signatures.txt");
 
@@ -179,4 +180,30 @@ fn what_is_released_is_optimised() {
     let release = release.split("\n[").next().unwrap();
     let level = release.lines().find_map(|line| line.strip_prefix("opt-level = "));
     assert!(level.is_none_or(|level| level == "3"), "{level:?}");
+}
+
+/// Who is called at night looks there: every alarm says what it means, and what to do.
+#[test]
+fn every_alarm_has_a_row_that_says_what_it_means_and_what_to_do() {
+    let page = std::fs::read_to_string(root().join("docs/keeper.md")).unwrap();
+    let table = page.split_once("\n## Alarms\n").unwrap().1;
+    let table = table.split_once("\n## ").map_or(table, |(table, _)| table);
+    let mut rows: Vec<&str> = Vec::new();
+    for line in table.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let cells: Vec<&str> = line.trim_end_matches(" |").split(" | ").collect();
+        let [name, means, todo] = cells.as_slice() else {
+            panic!("not three cells: {line}")
+        };
+        assert!(means.len() > 15 && todo.len() > 10, "{name} says nothing");
+        rows.push(name.trim_end_matches('`'));
+    }
+    let known: BTreeSet<&str> = AlarmKind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(known.len(), AlarmKind::ALL.len(), "names are different");
+    assert_eq!(rows.len(), known.len(), "each has one row");
+    assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), known);
+    assert!(
+        AlarmKind::ALL
+            .iter()
+            .all(|kind| AlarmKind::from_name(kind.name()) == Some(*kind))
+    );
 }

@@ -224,6 +224,14 @@ impl Rpc {
         self.all_endpoints().count()
     }
 
+    /// Names of all endpoints, as alarms call them.
+    #[must_use]
+    pub(crate) fn endpoint_names(&self) -> Vec<String> {
+        self.all_endpoints()
+            .map(|endpoint| endpoint.name().to_owned())
+            .collect()
+    }
+
     /// Why nobody can say which chain is the right one: endpoints differ, and neither side has the most. `None` while they agree, or
     /// most of them do.
     #[must_use]

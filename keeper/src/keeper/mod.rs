@@ -2,6 +2,7 @@
 
 mod checks;
 mod preflight;
+mod sweep;
 mod work;
 
 use std::hash::{BuildHasher, RandomState};

@@ -116,6 +116,7 @@ impl Keeper {
             queue.push(Job::now(intent, None));
         }
         self.note_config().await?;
+        self.sweep().await?;
         self.reports.renew(&self.store).await?;
         let upkeep = accounts.first().map(|account| {
             Upkeep::new(
@@ -178,11 +179,7 @@ impl Keeper {
     /// What sends transactions, or has them sent.
     fn start_acting(&self, tasks: &mut Tasks, turn: &Turn) {
         let Some(responder) = &turn.responder else { return };
-        let plain = &self.reader.watched().plain;
-        let used = |set: &&SetMeta| self.options.playbooks.iter().any(|playbook| playbook.uses_set(&set.id));
-        let sets = self.sets.iter().filter(used);
-        let armory = Armory::new(responder.clone(), &self.policies, plain, turn.ready.clone()).with_sets(sets);
-        tasks.start(armory.run());
+        tasks.start(self.armory(responder, turn.ready.clone()).run());
         tasks.start(responder.clone().run());
         let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone());
         let climber = Climber::new(responder.clone(), self.options.fallbacks.clone(), heartbeat);
@@ -212,6 +209,23 @@ impl Keeper {
             let (heads, progress) = (turn.heads.clone(), turn.progress.clone());
             tasks.start(async move { observer.run(move || progress.health(&heads)).await });
         }
+    }
+
+    /// What is made ready beforehand.
+    fn armory(&self, responder: &Responder, ready: Readiness) -> Armory {
+        let plain = &self.reader.watched().plain;
+        let used = |set: &&SetMeta| self.options.playbooks.iter().any(|playbook| playbook.uses_set(&set.id));
+        let sets = self.sets.iter().filter(used);
+        Armory::new(responder.clone(), &self.policies, plain, ready).with_sets(sets)
+    }
+
+    /// Names of what is made ready beforehand.
+    pub(super) fn armed(&self) -> Vec<String> {
+        let armory = self
+            .responder
+            .as_ref()
+            .map(|held| self.armory(held, Readiness::default()));
+        armory.map(|armory| armory.names()).unwrap_or_default()
     }
 
     /// What looks at the chain beside the pipeline, and at the keeper itself.

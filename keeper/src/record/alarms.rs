@@ -64,6 +64,42 @@ pub enum AlarmKind {
 }
 
 impl AlarmKind {
+    /// All of them.
+    pub const ALL: [Self; 26] = [
+        Self::Blind,
+        Self::Polling,
+        Self::RuleUnknown,
+        Self::Behind,
+        Self::ActionDelayed,
+        Self::ActionRefused,
+        Self::ContainmentFailed,
+        Self::NotReady,
+        Self::RulebookChanged,
+        Self::Heartbeat,
+        Self::Record,
+        Self::Stale,
+        Self::Disagreement,
+        Self::WrongAnswer,
+        Self::QuorumShort,
+        Self::SecondOpinion,
+        Self::Endpoint,
+        Self::EventsUnread,
+        Self::LogsIncomplete,
+        Self::NotifyFailed,
+        Self::ConfigChanged,
+        Self::WatchUnknown,
+        Self::FallbackNotReady,
+        Self::NotContained,
+        Self::Evaluation,
+        Self::Streams,
+    ];
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Name in the record and in logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -192,6 +228,22 @@ impl Store {
             self.news();
         }
         Ok(cleared)
+    }
+
+    /// Kind and subject of every alarm that is open.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_alarms(&self) -> Result<Vec<(AlarmKind, String)>, StoreError> {
+        let rows: Vec<(String, String)> =
+            query_as("SELECT kind, subject FROM alarms WHERE cleared_ms IS NULL ORDER BY id")
+                .fetch_all(&self.pool)
+                .await?;
+        // Another version may have kinds that this one does not know.
+        let known = rows
+            .into_iter()
+            .filter_map(|(kind, subject)| Some((AlarmKind::from_name(&kind)?, subject)));
+        Ok(known.collect())
     }
 
     /// All alarms, oldest first.

@@ -54,6 +54,24 @@ pub(crate) struct Armed {
     kind: IntentKind,
 }
 
+/// What the looks at one action have found.
+#[derive(Debug)]
+struct Looks {
+    /// In a row, up to now.
+    refused: u32,
+    /// Whether there may be an alarm: an earlier run may have left one.
+    may_be_told: bool,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            refused: 0,
+            may_be_told: true,
+        }
+    }
+}
+
 /// Keeps containment ready.
 #[derive(Debug, Clone)]
 pub(crate) struct Armory {
@@ -118,9 +136,14 @@ impl Armory {
         self
     }
 
+    /// What is looked at.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.rules.iter().map(|armed| armed.name.clone()).collect()
+    }
+
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let mut refused: BTreeMap<String, u32> = BTreeMap::new();
+        let mut refused: BTreeMap<String, Looks> = BTreeMap::new();
         let mut turn = 0_usize;
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -136,7 +159,7 @@ impl Armory {
         }
     }
 
-    async fn look(&self, armed: &Armed, refused: &mut u32) {
+    async fn look(&self, armed: &Armed, looks: &mut Looks) {
         let mut trouble = None;
         let mut able = 0_usize;
         for account in &self.responder.accounts {
@@ -155,14 +178,15 @@ impl Armory {
         let alarms = &self.responder.alarms;
         match &trouble {
             None => {
-                if *refused >= PATIENCE {
+                looks.refused = 0;
+                if std::mem::take(&mut looks.may_be_told) {
                     alarms.clear(AlarmKind::NotReady, &armed.name).await;
                 }
-                *refused = 0;
             }
             Some(why) => {
-                *refused = refused.saturating_add(1);
-                if *refused == PATIENCE {
+                looks.refused = looks.refused.saturating_add(1);
+                if looks.refused == PATIENCE {
+                    looks.may_be_told = true;
                     let text = match armed.kind {
                         IntentKind::ContainSet => format!("{} could not be contained now: {why}", armed.name),
                         kind => format!(

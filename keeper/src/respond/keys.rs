@@ -21,6 +21,8 @@ const PATIENCE: u32 = 2;
 const KEY: &str = "[keeper] key";
 const MORE_KEYS: &str = "[keeper] more_keys";
 const HEARTBEAT_KEY: &str = "[keeper] heartbeat_key";
+/// All of them.
+pub(crate) const KEYS: [&str; 3] = [KEY, MORE_KEYS, HEARTBEAT_KEY];
 
 /// Tries keys out.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl KeyWatch {
         let mut failed: BTreeMap<&str, u32> = BTreeMap::new();
         loop {
             let troubles = self.look().await;
-            for name in [KEY, MORE_KEYS, HEARTBEAT_KEY] {
+            for name in KEYS {
                 let Some(text) = troubles.get(name) else {
                     // In the first round, too: an alarm may be left of a key that was replaced since.
                     if failed.insert(name, 0).is_none_or(|rounds| rounds >= PATIENCE) {

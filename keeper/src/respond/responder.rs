@@ -290,6 +290,11 @@ impl Responder {
     }
 }
 
+/// Subject of the alarm that an action is delayed.
+pub(crate) fn delayed_subject(intent: &Intent) -> String {
+    format!("intent {}", intent.id)
+}
+
 pub(super) fn end(outcome: Outcome, detail: &str) -> Confirmation {
     Confirmation {
         outcome,

@@ -6,7 +6,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::queue::Job;
-use super::responder::{FIRST_RETRY, Responder, Step};
+use super::responder::{FIRST_RETRY, Responder, Step, delayed_subject};
 use crate::record::{AlarmKind, Intent, IntentKind};
 
 /// Intents that are carried out at once: their transactions fit in a block of Arbitrum, each with its own gas limit.
@@ -94,13 +94,12 @@ impl Responder {
 
     /// Tries to carry out a job. `false` when it is to be tried again, at the time that it says by then.
     async fn carry_out(&self, job: &mut Job) -> bool {
-        let subject = format!("intent {}", job.intent.id);
+        let subject = delayed_subject(&job.intent);
         let (after, why) = match self.attempt(job).await {
             Ok(Step::Finished(end)) => match self.finish(job, &end).await {
                 Ok(true) => {
-                    if job.failures >= PATIENCE {
-                        self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
-                    }
+                    // Whoever raised it: an earlier run may have.
+                    self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
                     return true;
                 }
                 Ok(false) => (
@@ -109,7 +108,10 @@ impl Responder {
                 ),
                 Err(error) => (FIRST_RETRY, error.to_string()),
             },
-            Ok(Step::Needless) => return true,
+            Ok(Step::Needless) => {
+                self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
+                return true;
+            }
             Ok(Step::Later { after, why }) => (after, why),
             Err(error) => (FIRST_RETRY, error.to_string()),
         };
@@ -123,7 +125,7 @@ impl Responder {
         let (intent, failures) = (&job.intent, job.failures);
         if failures == PATIENCE {
             let text = format!("{} is delayed: {why}", self.title(intent));
-            let subject = format!("intent {}", intent.id);
+            let subject = delayed_subject(intent);
             self.alarms
                 .raise(AlarmKind::ActionDelayed, &subject, &text, Some(intent.block_number))
                 .await;

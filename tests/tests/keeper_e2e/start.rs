@@ -221,3 +221,71 @@ async fn two_keys_of_one_account_are_refused() {
         "{error}"
     );
 }
+
+/// An alarm that nobody closes would keep the next of its kind from being told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_run_left_open_and_has_no_cause_any_more_is_cleared() {
+    let world = World::new(&GAUGE_RULE).await;
+    let store = world.store().await;
+    let options = Options {
+        // The same endpoint under another name.
+        rpc: vec![
+            world.node.http_endpoint(),
+            world.node.http_endpoint().replace("127.0.0.1", "localhost"),
+        ],
+        compare_every: Duration::from_millis(300),
+        heartbeat: Duration::from_secs(1),
+        ..world.options()
+    };
+    for kind in AlarmKind::ALL {
+        // Of what there is, as the keeper calls it, and of what there was.
+        let subjects: &[&str] = match kind {
+            AlarmKind::RuleUnknown | AlarmKind::QuorumShort | AlarmKind::SecondOpinion => &["gauge-low", "gone-rule"],
+            AlarmKind::NotReady => &["gauge-low", "gone-rule", "[keeper] more_keys", "set:gone"],
+            AlarmKind::ActionDelayed | AlarmKind::ActionRefused => &["intent 77", "gauge-low"],
+            AlarmKind::ContainmentFailed => &["gone-call"],
+            AlarmKind::Endpoint | AlarmKind::WrongAnswer => &["gone:8545"],
+            AlarmKind::Disagreement => &["endpoints", "chain"],
+            AlarmKind::NotifyFailed => &["gone-channel"],
+            AlarmKind::FallbackNotReady => &["gone-fallback"],
+            AlarmKind::WatchUnknown => &["gone-watch", "pending transactions"],
+            AlarmKind::Blind | AlarmKind::Polling => &["heads"],
+            AlarmKind::Stale => &["keeper"],
+            AlarmKind::Behind => &["blocks"],
+            AlarmKind::Record => &["record"],
+            AlarmKind::EventsUnread | AlarmKind::LogsIncomplete => &["logs"],
+            AlarmKind::Heartbeat => &["heartbeat"],
+            AlarmKind::RulebookChanged => &["rulebook"],
+            AlarmKind::Evaluation => &["rules"],
+            AlarmKind::Streams => &["streams"],
+            AlarmKind::ConfigChanged => &["cordon.toml"],
+            // Its end is that of its ladder.
+            AlarmKind::NotContained => &[],
+        };
+        for subject in subjects {
+            store.raise_alarm(kind, subject, "left open", None).await.unwrap();
+        }
+    }
+    for url in &options.rpc {
+        let name = url.trim_start_matches("http://").trim_end_matches('/');
+        store
+            .raise_alarm(AlarmKind::Endpoint, name, "left open", None)
+            .await
+            .unwrap();
+        store
+            .raise_alarm(AlarmKind::WrongAnswer, name, "left open", None)
+            .await
+            .unwrap();
+    }
+    let keeper = world.keeper_with(options, store, World::signers()).await.unwrap();
+    let begun = std::time::Instant::now();
+    loop {
+        let open = keeper.store.open_alarms().await.unwrap();
+        if open == [(AlarmKind::ConfigChanged, "cordon.toml".to_owned())] {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(40), "left open: {open:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    keeper.stop().await;
+}

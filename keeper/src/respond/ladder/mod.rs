@@ -92,6 +92,16 @@ impl SafeFallback {
         Ok(Self { config, service })
     }
 
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.config.id
+    }
+
+    /// Whether owners have signed something for it ahead.
+    pub(crate) fn is_signed(&self) -> bool {
+        !self.config.signed.is_empty()
+    }
+
     fn rungs(&self) -> Vec<Rung> {
         let signed = (!self.config.signed.is_empty()).then_some(Rung::Signed);
         let proposal = self.service.as_ref().map(|_| Rung::Proposal);
