@@ -5,7 +5,7 @@
 
 use crate::level::Level;
 use crate::rule::Verdict;
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 
 /// Longest time, in seconds, that a scope can be away from `Normal` without the governor, stepping down included: 7 days.
 pub const CEILING: u32 = 7 * 24 * 3600;
@@ -19,6 +19,18 @@ pub const STEP: u32 = 3600;
 
 /// Latest time that the packed word can hold (40 bits).
 pub const MAX_TIME: u64 = (1 << 40) - 1;
+
+/// First byte of the keys under which a guard stores scopes: a tag of its own among those of `contracts/host/src/layout.rs`.
+pub const TAG: u8 = 4;
+
+/// Where a guard stores the word of a scope, see [`ScopeState::pack`].
+#[must_use]
+pub const fn key(scope: u8) -> B256 {
+    let mut key = [0; 32];
+    key[0] = TAG;
+    key[31] = scope;
+    B256::new(key)
+}
 
 const SPENT_BITS: u32 = 20;
 const CEILING_BITS: u32 = 22;

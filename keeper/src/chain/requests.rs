@@ -58,6 +58,17 @@ impl Rpc {
         self.call_as(request, block).await
     }
 
+    /// A word of a contract's storage.
+    ///
+    /// # Errors
+    /// See [`RpcError`].
+    pub async fn storage(&self, account: Address, slot: B256, block: BlockId) -> Result<U256, RpcError> {
+        self.ask("eth_getStorageAt", |p| async move {
+            p.get_storage_at(account, slot.into()).block_id(block).await
+        })
+        .await
+    }
+
     /// What a contract's creation code answers, which is the code that the contract would have. Nothing is created.
     ///
     /// # Errors

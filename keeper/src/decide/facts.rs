@@ -7,6 +7,7 @@ use cordon_client::config::Severity;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
+use cordon_core::scope::{ScopeState, tail_seconds};
 
 use crate::chain::BlockRef;
 
@@ -115,6 +116,26 @@ pub struct ScopeReading {
     pub releasing: bool,
     /// Whether the guard has an open incident on the scope.
     pub incident: bool,
+    /// The guard's own word of the scope, which says when each level ends; `None` where it was not read. It is not stored.
+    pub state: Option<ScopeState>,
+}
+
+impl ScopeReading {
+    /// Until when the scope stays at `level` or a stricter one, in Unix seconds, if nothing else happens.
+    #[must_use]
+    pub fn held_until(&self, level: Level) -> u64 {
+        if self.level.rank() < level.rank() {
+            return 0;
+        }
+        match self.state {
+            Some(state) => state.held_until(level).max(self.expires_at),
+            // As it is when nobody has paid for less.
+            None => {
+                let tail = tail_seconds(self.level).saturating_sub(tail_seconds(level));
+                self.expires_at.saturating_add(u64::from(tail))
+            }
+        }
+    }
 }
 
 /// Everything that was read of one block.

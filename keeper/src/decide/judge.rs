@@ -8,7 +8,6 @@ use cordon_core::bounds::OBSERVATION_GAP;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
-use cordon_core::scope::tail_seconds;
 
 use super::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
 
@@ -131,11 +130,8 @@ pub fn held(scopes: &[ScopeReading], scope: u8, level: Level, now: u64, duration
         .iter()
         .filter(|reading| reading.scope == scope || reading.scope == 0)
         .filter(|reading| reading.level.rank() >= level.rank() && !reading.releasing)
-        .any(|reading| {
-            // A stricter level steps down through this one.
-            let tail = tail_seconds(reading.level).saturating_sub(tail_seconds(level));
-            reading.expires_at.saturating_add(u64::from(tail)) >= now.saturating_add(margin)
-        })
+        // A stricter level steps down through this one, and stays there no longer than was paid for.
+        .any(|reading| reading.held_until(level) >= now.saturating_add(margin))
 }
 
 /// The breach with the largest distance between its operands; among equals the one with the smallest witness.

@@ -6,6 +6,7 @@ use crate::chain::BlockRef;
 use crate::decide::RulePast;
 use alloy::primitives::B256;
 use cordon_client::config::Severity;
+use cordon_core::scope::{Raise, ScopeState};
 use proptest::prelude::*;
 
 const NOW: u64 = 1_000_000;
@@ -153,6 +154,41 @@ fn a_breach_that_stands_is_recorded_once_in_shadow() {
         word(2),
         "out of shadow it is acted on"
     );
+}
+
+#[test]
+fn a_level_that_was_paid_for_steps_down_as_soon_as_its_word_says() {
+    // A keeper's Halted of 15 minutes, which nothing prolongs beyond: each step down is 15 minutes too, not an hour.
+    let halted = Raise {
+        level: Level::Halted,
+        duration: 900,
+        next_incident: 1,
+        governor: false,
+        budgeted: true,
+        elsewhere: 0,
+    };
+    let (state, _) = ScopeState::default().raise(NOW, &halted).unwrap();
+    let reading = |state| ScopeReading {
+        scope: 1,
+        level: Level::Halted,
+        expires_at: NOW + 900,
+        state,
+        ..ScopeReading::default()
+    };
+    assert_eq!(reading(Some(state)).held_until(Level::ReduceOnly), NOW + 1_800);
+    assert_eq!(reading(None).held_until(Level::ReduceOnly), NOW + 900 + 3_600);
+    assert_eq!(reading(Some(state)).held_until(Level::Halted), NOW + 900);
+    let is_held = |state, later: u64| held(&[reading(state)], 1, Level::ReduceOnly, NOW + later, 3_600);
+    assert!(
+        is_held(Some(state), 900) && !is_held(Some(state), 901),
+        "a quarter of an hour before it ends"
+    );
+    assert!(is_held(None, 901));
+    let lower = ScopeReading {
+        level: Level::Throttled,
+        ..reading(Some(state))
+    };
+    assert_eq!(lower.held_until(Level::ReduceOnly), 0);
 }
 
 #[test]

@@ -153,6 +153,7 @@ pub(super) fn decode_scopes(bytes: &[u8]) -> Result<Vec<ScopeReading>, StoreErro
                 applied: *flags & 1 != 0,
                 releasing: *flags & 2 != 0,
                 incident: *flags & 4 != 0,
+                state: None,
             })
         })
         .collect()
@@ -222,7 +223,7 @@ mod tests {
 
         #[test]
         fn scopes_come_back(scope: u8, level in 0u8..5, expires_at: u64, applied: bool, releasing: bool, incident: bool) {
-            let scopes = vec![ScopeReading { scope, level: Level::from_u8(level).unwrap(), expires_at, applied, releasing, incident }; 3];
+            let scopes = vec![ScopeReading { scope, level: Level::from_u8(level).unwrap(), expires_at, applied, releasing, incident, state: None }; 3];
             prop_assert_eq!(decode_scopes(&encode_scopes(&scopes)).unwrap(), scopes);
         }
     }

@@ -5,6 +5,7 @@ use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_core::level::Level;
+use cordon_core::scope::{ScopeState, key};
 
 use super::events::level;
 use crate::chain::{CallError, Rpc};
@@ -22,11 +23,14 @@ pub(super) async fn read(rpc: &Rpc, guard: Address, block: B256, also: &[u8]) ->
     let interesting: Vec<u8> = (0..SCOPES)
         .filter(|scope| also.contains(scope) || level_of(levels._0, levels._1, *scope) != Level::Normal as u8)
         .collect();
-    let statuses =
-        futures::future::join_all(interesting.iter().map(|scope| status(rpc, guard, block.into(), *scope))).await;
-    let mut readings = Vec::with_capacity(statuses.len());
-    for (scope, status) in interesting.into_iter().zip(statuses) {
-        let reading = reading(scope, &status?);
+    let read = futures::future::join_all(
+        interesting
+            .iter()
+            .map(|scope| scope_at(rpc, guard, block.into(), *scope)),
+    );
+    let mut readings = Vec::with_capacity(interesting.len());
+    for reading in read.await {
+        let reading = reading?;
         if reading.level != Level::Normal || reading.applied || reading.incident {
             readings.push(reading);
         }
@@ -45,18 +49,32 @@ async fn status(rpc: &Rpc, guard: Address, block: BlockId, scope: u8) -> Result<
 /// # Errors
 /// See [`CallError`].
 pub async fn scope_at(rpc: &Rpc, guard: Address, block: BlockId, scope: u8) -> Result<ScopeReading, CallError> {
-    Ok(reading(scope, &status(rpc, guard, block, scope).await?))
+    let word = rpc.storage(guard, key(scope), block);
+    let (status, word) = futures::future::join(status(rpc, guard, block, scope), word).await;
+    let word = match word {
+        Ok(word) => Some(word),
+        Err(error) if error.is_unreachable() => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(scope, %error, "the word of a scope could not be read");
+            None
+        }
+    };
+    Ok(reading(scope, &status?, word))
 }
 
 /// A scope's status as the keeper uses it. A level that is no level counts as the strictest: nothing is done about it twice.
-fn reading(scope: u8, status: &Guard::ScopeStatus) -> ScopeReading {
+fn reading(scope: u8, status: &Guard::ScopeStatus, word: Option<U256>) -> ScopeReading {
+    let level = level(status.level).unwrap_or(Level::Halted);
+    // Two requests at `latest` may have been answered on two blocks: what does not fit the status is not believed.
+    let fits = |state: &ScopeState| state.level.rank() >= level.rank() && level != Level::Normal;
     ScopeReading {
         scope,
-        level: level(status.level).unwrap_or(Level::Halted),
+        level,
         expires_at: status.expiresAt,
         applied: !status.applied.is_zero(),
         releasing: status.releaseAt != 0,
         incident: status.incident != 0,
+        state: word.map(ScopeState::unpack).filter(fits),
     }
 }
 

@@ -8,7 +8,10 @@ use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard;
+use cordon_core::level::Level;
+use cordon_keeper::chain::Rpc;
 use cordon_keeper::record::{IncidentState, IntentKind, Outcome, Store};
+use cordon_keeper::rules::scope_at;
 use cordon_keeper::{KeeperEvent, Signers};
 use serde_json::json;
 
@@ -371,6 +374,12 @@ async fn what_a_guardian_does_is_in_the_record_too() {
         "{}",
         raised.text
     );
+    // The guard's own word says when it steps down: each step is as long as what was paid for.
+    let rpc = Rpc::new(&world.options().rpc, world.node.chain_id(), Duration::from_secs(3)).unwrap();
+    let held = scope_at(&rpc, world.guard, block.into(), 1).await.unwrap();
+    assert!(held.state.is_some(), "{held:?}");
+    let ends = [Level::ReduceOnly, Level::Throttled, Level::Grace].map(|level| held.held_until(level));
+    assert_eq!(ends, [0, 600, 1_200].map(|later| held.expires_at + later));
     assert_eq!(world.nonce(KEEPER).await, 0);
     keeper.stop().await;
 }
