@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+mod common;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -162,4 +164,49 @@ fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
     expect(&said, "1 watches look at chain 412346");
     signal(&keeper, "-TERM");
     assert!(keeper.0.wait().unwrap().success());
+}
+
+/// The usual order of new rules: the file is there before the governor has adopted what it compiles to.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_goes_over_to_an_adopted_rulebook_by_itself() {
+    let chain = common::Chain::start().await;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let governor = common::GOVERNOR.to_string();
+    let deploy = |config: &Path, more: &[&str]| {
+        let (config, root) = (config.to_str().unwrap(), root.to_str().unwrap());
+        let arguments = [
+            "guard",
+            "deploy",
+            "--config",
+            config,
+            "--root",
+            root,
+            "--unlocked",
+            &governor,
+            "--no-seal",
+        ];
+        let done = common::run(&[&arguments[..], more].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let path = chain.write_config(|text| text);
+    deploy(&path, &["--write"]);
+    let mut child = Command::new(CORDON)
+        .args(["keeper", "run", "--config"])
+        .arg(&path)
+        .env("CORDON_KEEPER_KEY", common::KEEPER_KEY)
+        .env("CORDON_HEARTBEAT_KEY", common::HEARTBEAT_KEY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(&mut child);
+    let _keeper = Process(child);
+    expect(&said, "serves guard");
+    let text = std::fs::read_to_string(&path).unwrap().replace("5e18", "6e18");
+    std::fs::write(&path, &text).unwrap();
+    expect(&said, "cannot be used, the keeper goes on with the one before");
+    let elsewhere = chain.folder().join("governor.toml");
+    std::fs::write(&elsewhere, &text).unwrap();
+    deploy(&elsewhere, &[]);
+    expect(&said, "serves guard");
 }

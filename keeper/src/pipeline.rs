@@ -64,6 +64,8 @@ pub(crate) struct Pipeline {
     pub(crate) retention_ms: i64,
     /// More is to be forgotten than was at the block before.
     pub(crate) is_pruning: AtomicBool,
+    /// The guard has another rulebook than the configured one.
+    pub(crate) is_foreign: AtomicBool,
     pub(crate) queue: Queue,
     /// `None` in a keeper that only watches.
     pub(crate) upkeep: Option<Upkeep>,
@@ -391,6 +393,7 @@ impl Pipeline {
             }
             None => {}
         }
+        self.note_rulebook(block).await;
         if reading.logs_read {
             self.alarms.clear(AlarmKind::EventsUnread, "logs").await;
         } else {
@@ -420,15 +423,6 @@ impl Pipeline {
                         upkeep.note_failed(scope);
                     }
                 }
-                GuardEventKind::RulebookAdopted { code_hash } if *code_hash != self.version => {
-                    let text = format!(
-                        "the guard has adopted the rulebook {code_hash}, the keeper runs with {}: restart it with the new cordon.toml",
-                        self.version
-                    );
-                    self.alarms
-                        .raise(AlarmKind::RulebookChanged, "rulebook", &text, Some(block.number))
-                        .await;
-                }
                 GuardEventKind::ShadowBreach { rule, caller } => {
                     tracing::warn!(rule = self.names.rule(*rule), %caller, block = block.number, "a hook counted a breach");
                 }
@@ -451,6 +445,28 @@ impl Pipeline {
             hash: block.hash,
             head_to_decision,
         });
+    }
+}
+
+impl Pipeline {
+    /// Says when the guard has another rulebook than the keeper, and when it has the same again.
+    async fn note_rulebook(&self, block: &BlockRef) {
+        const SUBJECT: &str = "rulebook";
+        let foreign = self.reader.rulebook().foreign();
+        let was_foreign = self.is_foreign.swap(foreign.is_some(), Ordering::Relaxed);
+        match foreign {
+            Some(adopted) if !was_foreign => {
+                let text = format!(
+                    "the guard has adopted the rulebook {adopted}, the keeper was set up for {}: its rules are not evaluated and nothing is tripped, until the cordon.toml is here that compiles to it, which the keeper then takes up by itself",
+                    self.version
+                );
+                self.alarms
+                    .raise(AlarmKind::RulebookChanged, SUBJECT, &text, Some(block.number))
+                    .await;
+            }
+            None if was_foreign => self.alarms.clear(AlarmKind::RulebookChanged, SUBJECT).await,
+            _ => {}
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::decide::{Response, RulePolicy};
 use crate::options::Options;
 use crate::record::{NamedContainment, Names};
 use crate::respond::GasPlan;
-use crate::rules::{Hooks, Reader, Watched, WitnessRule};
+use crate::rules::{Hooks, Reader, Rulebook, Watched, WitnessRule};
 
 /// Rules that the guard evaluates as fast as anybody could read what they depend on.
 const FEW: usize = 16;
@@ -97,6 +97,7 @@ pub(crate) fn reader(rpc: Rpc, compiled: &CompiledConfig, options: &Options) -> 
         .with_programs(Arc::clone(&programs), held)
         .with_hooks(hooks(compiled))
         .with_finality(finalities(compiled))
+        .with_rulebook(Rulebook::new(compiled.code_hash()))
         .with_watches(options.watches.clone());
     if here { reader.evaluating_here(programs) } else { reader }
 }

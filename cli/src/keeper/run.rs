@@ -1,12 +1,14 @@
 //! `cordon keeper run`: the keeper, with the configuration as it is, whenever it changes.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cordon_client::CompiledConfig;
 use cordon_keeper::record::{AlarmKind, Store, StoreError};
 use cordon_keeper::{KeeperEvent, one_line};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,6 +24,8 @@ const UNUSABLE: &str = "unusable cordon.toml";
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often one that cannot be used is tried again: an endpoint may be back by then, the rulebook adopted.
+const AGAIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut prepared = prepare(args).await?;
@@ -45,7 +49,12 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let _settling = AbortOnDropHandle::new(tokio::spawn(failures.clone().over_when_settled()));
     loop {
         let stop = CancellationToken::new();
-        let mut running = tokio::spawn(serve(prepared.clone(), store.clone(), stop.clone()));
+        let mut running = tokio::spawn(serve(
+            prepared.clone(),
+            store.clone(),
+            stop.clone(),
+            Arc::clone(&changes.adopted),
+        ));
         let next = tokio::select! {
             ended = &mut running => match (ended?, before.take()) {
                 (Err(error), Some(before)) => {
@@ -92,6 +101,10 @@ struct Changes {
     path: PathBuf,
     /// The text that was looked at last, whether it could be used or not.
     seen: String,
+    /// Why it could not be used, when it could not, and when that was tried last.
+    refused: Option<(String, Instant)>,
+    /// Woken when the guard adopts another rulebook.
+    adopted: Arc<Notify>,
     hangup: Signal,
 }
 
@@ -100,34 +113,51 @@ impl Changes {
         Ok(Self {
             path: args.config.clone(),
             seen: text.to_owned(),
+            refused: None,
+            adopted: Arc::default(),
             hangup: signal(SignalKind::hangup())?,
         })
     }
 
     /// Waits for a configuration that is another one and can be used: after a change of the file, or when SIGHUP asks for it. One
-    /// that cannot be used is alarmed, and the keeper goes on with the one that it has.
+    /// that cannot be used is alarmed, the keeper goes on with the one that it has, and it is tried again: what is wrong may be the chain, or
+    /// a rulebook that the governor adopts later.
     async fn next(&mut self, args: &Args, store: &Store) -> (Prepared, Store) {
         loop {
-            let asked = tokio::select! {
-                _ = self.hangup.recv() => true,
-                () = tokio::time::sleep(LOOK) => false,
+            let (asked, adopted) = tokio::select! {
+                _ = self.hangup.recv() => (true, false),
+                () = self.adopted.notified() => (false, true),
+                () = tokio::time::sleep(LOOK) => (false, false),
             };
             // An editor may be writing it: what cannot be read is looked at again.
             let Ok(text) = std::fs::read_to_string(&self.path) else {
                 continue;
             };
-            if text == self.seen && !asked {
+            let is_new = text != self.seen || asked;
+            let is_due = |(_, tried): &(String, Instant)| adopted || tried.elapsed() >= AGAIN;
+            if !is_new && !self.refused.as_ref().is_some_and(is_due) {
                 continue;
             }
             self.seen = text;
+            if is_new {
+                self.refused = None;
+            }
             match usable(args, store).await {
-                Ok(next) => return next,
+                Ok(next) => {
+                    self.refused = None;
+                    return next;
+                }
                 Err(error) => self.refuse(store, &error.to_string()).await,
             }
         }
     }
 
-    async fn refuse(&self, store: &Store, reason: &str) {
+    /// Says why a configuration cannot be used, unless it was said of it already.
+    async fn refuse(&mut self, store: &Store, reason: &str) {
+        let before = self.refused.replace((reason.to_owned(), Instant::now()));
+        if before.is_some_and(|(said, _)| said == reason) {
+            return;
+        }
         let text = format!(
             "the changed {} cannot be used, the keeper goes on with the one before: {reason}",
             name(&self.path)
@@ -160,7 +190,7 @@ async fn usable(args: &Args, before: &Store) -> eyre::Result<(Prepared, Store)> 
 }
 
 /// Serves with one configuration until `stop`.
-async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyre::Result<()> {
+async fn serve(prepared: Prepared, store: Store, stop: CancellationToken, adopted: Arc<Notify>) -> eyre::Result<()> {
     let Prepared {
         config,
         compiled,
@@ -195,7 +225,16 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken) -> eyr
     let printer = tokio::spawn(async move {
         loop {
             match events.recv().await {
-                Ok(event) => print(&event, &compiled),
+                Ok(event) => {
+                    if let KeeperEvent::Alarm {
+                        kind: AlarmKind::RulebookChanged,
+                        ..
+                    } = &event
+                    {
+                        adopted.notify_one();
+                    }
+                    print(&event, &compiled);
+                }
                 Err(RecvError::Lagged(missed)) => say!("{missed} events were not shown"),
                 Err(RecvError::Closed) => return,
             }

@@ -167,6 +167,8 @@ impl Keeper {
             alarms: alarms.clone(),
             events: events.clone(),
             reports: reports.clone(),
+            version,
+            rulebook: reader.rulebook().clone(),
         };
         Ok(Self {
             options,

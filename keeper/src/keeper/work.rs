@@ -302,6 +302,7 @@ impl Keeper {
             prune_every: self.options.prune_every,
             retention_ms: i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX),
             is_pruning: AtomicBool::new(false),
+            is_foreign: AtomicBool::new(false),
             queue: turn.queue(),
             upkeep: turn.upkeep.clone(),
             responder: turn.responder.clone(),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
-use crate::rules::{GuardEvent, Sightings, StoppedCall};
+use crate::rules::{GuardEvent, OTHER_RULEBOOK, Sightings, StoppedCall};
 
 /// A witness that was evaluated at a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -366,6 +366,10 @@ async fn update_unknown(
             .iter()
             .find(|v| v.rule == *rule && v.reading.verdict == Verdict::Unknown)
             .map_or(0, |v| v.reading.reason);
+        if reason == OTHER_RULEBOOK {
+            // One alarm says so of all rules.
+            continue;
+        }
         let name = names.rule(*rule);
         let text = format!(
             "rule {name} could not be evaluated at block {}: {}",

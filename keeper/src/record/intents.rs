@@ -96,6 +96,18 @@ impl Store {
         Ok(row.is_some())
     }
 
+    /// Code hash of the rulebook by which an action was decided; `None` when there is no such action.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn version_of(&self, intent: i64) -> Result<Option<B256>, StoreError> {
+        let row: Option<(Vec<u8>,)> = query_as("SELECT version FROM intents WHERE id = ?")
+            .bind(intent)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|(version,)| word("rulebook", &version)).transpose()
+    }
+
     /// Everything that was ever decided, oldest first.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use alloy::eips::BlockId;
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use cordon_client::guard::ICordonGuard as Guard;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::broadcast;
@@ -18,9 +18,11 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, set_text};
+use crate::record::{
+    Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text,
+};
 use crate::report::Reports;
-use crate::rules::scope_at;
+use crate::rules::{Rulebook, scope_at};
 
 /// Gas limits of the keeper's transactions.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +79,9 @@ pub struct Responder {
     pub(crate) alarms: Alarms,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
+    /// Code hash of the rulebook that rules have their numbers in.
+    pub(crate) version: B256,
+    pub(crate) rulebook: Rulebook,
 }
 
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -135,12 +140,36 @@ impl Responder {
         {
             return self.confirm(job, &delivered).await;
         }
+        if let Some(why) = self.misplaced(job).await? {
+            return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
+        }
         if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
         }
         let delivered = self.race(job, &call, &sent).await?;
         let delivered = self.effective(intent, delivered).await?;
         self.confirm(job, &delivered).await
+    }
+
+    /// Why the number of the intent's rule is not that rule's in the guard's rulebook; `None` when it is. The breach of a rule that is still
+    /// there is found again.
+    async fn misplaced(&self, job: &Job) -> Result<Option<String>, StoreError> {
+        let intent = &job.intent;
+        if intent.kind != IntentKind::Trip {
+            return Ok(None);
+        }
+        if let Some(adopted) = self.rulebook.foreign() {
+            return Ok(Some(format!(
+                "not sent: the guard has adopted the rulebook {adopted}, in which the rule may have another number"
+            )));
+        }
+        let is_fresh = job.decided_at.is_some() && job.failures == 0;
+        if is_fresh || self.store.version_of(intent.id).await? == Some(self.version) {
+            return Ok(None);
+        }
+        Ok(Some(
+            "not sent: it was decided by another rulebook, in which the rule may have another number".to_owned(),
+        ))
     }
 
     /// Of several of our transactions that are in blocks, the one that raised the level: the others found it raised.

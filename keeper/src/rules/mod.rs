@@ -7,6 +7,7 @@ mod here;
 mod logs;
 mod native;
 mod read;
+mod rulebook;
 mod scopes;
 mod settled;
 mod stopped;
@@ -18,7 +19,10 @@ pub(crate) use here::CHECK_EVERY;
 pub use here::HereStatus;
 pub use native::{Evaluated, NativeState};
 pub(crate) use read::Fetched;
-pub use read::{BlockReading, READ_FAILED, ReadError, Reader, Request, STOPPED_CALLS, reason_text};
+pub use read::{
+    BlockReading, OTHER_RULEBOOK, READ_FAILED, ReadError, Reader, Request, STOPPED_CALLS, reason_text,
+};
+pub use rulebook::Rulebook;
 pub use scopes::scope_at;
 pub use stopped::{Hooks, StoppedCall};
 pub use watch::{Watched, WitnessRule};

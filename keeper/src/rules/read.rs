@@ -12,6 +12,7 @@ use cordon_core::rule::value::Int;
 
 use super::here::{Begun, Here};
 use super::logs::Logs;
+use super::rulebook::Rulebook;
 use super::settled::Settled;
 use super::{GuardEvent, Hooks, Sightings, StoppedCall, Unwatched, Watched, Watches, scopes};
 use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
@@ -20,6 +21,9 @@ use crate::record::Witnessed;
 
 /// Reason of an `Unknown` verdict when the guard could not be asked, or gave no answer for this rule.
 pub const READ_FAILED: u8 = u8::MAX;
+
+/// Reason of an `Unknown` verdict while the guard has another rulebook than the configured one: its rule of that number is another.
+pub const OTHER_RULEBOOK: u8 = u8::MAX - 1;
 
 /// How often a call that the node refuses is tried before its rules are `Unknown`.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -92,6 +96,7 @@ pub enum ReadError {
 pub fn reason_text(reason: u8) -> String {
     match (reason, Unknown::from_code(reason)) {
         (READ_FAILED, _) => "the node or the guard gave no answer".to_owned(),
+        (OTHER_RULEBOOK, _) => "the guard has another rulebook than the one of the configuration".to_owned(),
         (_, Some(unknown)) => unknown.to_string(),
         (code, None) => format!("reason {code}"),
     }
@@ -112,6 +117,7 @@ pub struct Reader {
     pub(super) here: Option<Here>,
     /// Rules that are evaluated on older blocks than the newest.
     pub(super) settled: Settled,
+    pub(super) rulebook: Rulebook,
 }
 
 /// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
@@ -139,6 +145,7 @@ impl Reader {
             held: usize::MAX,
             here: None,
             settled: Settled::default(),
+            rulebook: Rulebook::default(),
         }
     }
 
@@ -287,6 +294,13 @@ impl Reader {
             }
             // Accounts that the block names may have been missed: that is not "nothing found".
             None => verdicts.extend(self.event_rules().map(unread)),
+        }
+        let events = reading.logs_read.then_some(reading.events.as_slice());
+        if !self.has_own_rulebook(block, events).await? {
+            for verdict in verdicts.iter_mut().filter(|v| usize::from(v.rule) < self.held) {
+                verdict.reading = unread(verdict.rule).reading;
+                verdict.reading.reason = OTHER_RULEBOOK;
+            }
         }
         reading.verdicts = verdicts;
         Ok(reading)

@@ -23,6 +23,7 @@ mod playbook;
 mod process;
 mod record_lost;
 mod replay;
+mod rulebook;
 mod sends;
 mod start;
 mod streams;
