@@ -109,14 +109,14 @@ impl Account {
         }
     }
 
-    /// Signs a call with the next nonce and fees, unless a person would have to confirm it, a transaction is on its way or what was signed before will
-    /// still do.
-    pub(super) async fn prepare(&self, call: &Call) -> Result<(), AccountError> {
+    /// Signs a call with the next nonce and fees, unless a person would have to confirm it, a transaction is on its way or what was
+    /// signed before will still do. Answers whether what is signed will do now.
+    pub(super) async fn prepare(&self, call: &Call) -> Result<bool, AccountError> {
         if self.signer.needs_hand() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(_turn) = self.idle() else {
-            return Ok(());
+            return Ok(false);
         };
         let (nonce, armed) = self.armed().await?;
         let draft = Draft {
@@ -133,13 +133,13 @@ impl Account {
             ..draft.clone()
         };
         if self.take_ready(&wanted).await.is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let signed = self.sign(&draft).await?;
         let mut ready = self.ready.lock().await;
         ready.retain(|(held, _)| held != call);
         ready.push((call.clone(), signed));
-        Ok(())
+        Ok(true)
     }
 
     /// What was signed ahead for a draft: the same call and nonce, and no less than its fees.
@@ -167,6 +167,19 @@ impl Account {
         let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
         let held = self.look_at_balance().await?;
         Ok((held < needed).then(|| format!("{from} holds {held} wei and may need {needed} to pay for it")))
+    }
+
+    /// The same by what it held when that was asked last; nothing before.
+    pub(super) async fn lacks(&self, call: &Call) -> Option<String> {
+        let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
+        let held = self.balance().filter(|held| *held < needed)?;
+        let from = self.address();
+        Some(format!("{from} holds {held} wei and may need {needed} to pay for it"))
+    }
+
+    /// The nonce of the next transaction; `None` when it has to be asked for.
+    pub(super) async fn next_nonce(&self) -> Option<u64> {
+        self.armed.lock().await.nonce
     }
 
     /// Asks the chain what it holds, in wei, and remembers the answer.

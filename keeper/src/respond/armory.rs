@@ -8,6 +8,7 @@ use std::time::Duration;
 use alloy::primitives::B256;
 use cordon_client::SetMeta;
 use cordon_core::level::Level;
+use futures::future::join_all;
 
 use super::account::Account;
 use super::answer::{Refusal, classify_revert, describe_revert};
@@ -21,7 +22,11 @@ use crate::record::{AlarmKind, IntentKind};
 /// How often some of the rules are looked at: a few blocks.
 const PERIOD: Duration = Duration::from_secs(2);
 /// Rules that are looked at in one period; more take turns.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 64;
+/// Of these, so many are rehearsed at the same time: endpoints have limits.
+const TOGETHER: usize = 16;
+/// How often it is looked whether a nonce was used: what was signed with it is worth nothing.
+const RESIGN: Duration = Duration::from_millis(100);
 /// Looks in a row at which a rule's action must be refused before people hear of it.
 const PATIENCE: u32 = 2;
 
@@ -143,38 +148,91 @@ impl Armory {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
+        futures::future::join(self.stay_signed(), self.stay_ready()).await;
+    }
+
+    /// Signs everything anew as soon as an account has another nonce. Keys that others hold sign in turn, with the looks.
+    async fn stay_signed(&self) {
+        let mut signed: Vec<(&Account, Option<u64>)> = self
+            .responder
+            .accounts
+            .iter()
+            .filter(|account| !account.is_elsewhere())
+            .map(|account| (account, None))
+            .collect();
+        loop {
+            tokio::time::sleep(RESIGN).await;
+            for (account, with) in &mut signed {
+                let nonce = account.next_nonce().await;
+                if nonce.is_some() && nonce != *with && self.sign_all(account).await {
+                    *with = nonce;
+                }
+            }
+        }
+    }
+
+    /// Signs the trip of every rule; `false` when a transaction that is on its way comes between, or a signature fails.
+    async fn sign_all(&self, account: &Account) -> bool {
+        for armed in self.rules.iter().filter(|armed| armed.kind == IntentKind::Trip) {
+            if !account.prepare(&armed.call).await.is_ok_and(|signed| signed) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Looks whether each action would work, some of them at a time.
+    async fn stay_ready(&self) {
         let mut refused: BTreeMap<String, Looks> = BTreeMap::new();
         let mut turn = 0_usize;
         loop {
             tokio::time::sleep(PERIOD).await;
             let most = self.rules.len().min(AT_ONCE);
-            let next = self.rules.iter().cycle().skip(turn).take(most);
+            let next: Vec<&Armed> = self.rules.iter().cycle().skip(turn).take(most).collect();
             turn = turn
                 .saturating_add(most)
                 .checked_rem(self.rules.len())
                 .unwrap_or_default();
-            for armed in next {
-                self.look(armed, refused.entry(armed.name.clone()).or_default()).await;
+            if !next.is_empty() && !self.look_at_funds().await {
+                continue;
+            }
+            for part in next.chunks(TOGETHER) {
+                let looked = join_all(part.iter().map(|armed| self.trouble(armed))).await;
+                for (armed, trouble) in part.iter().zip(looked) {
+                    if let Some(trouble) = trouble {
+                        let looks = refused.entry(armed.name.clone()).or_default();
+                        self.note(armed, looks, trouble).await;
+                    }
+                }
             }
         }
     }
 
-    async fn look(&self, armed: &Armed, looks: &mut Looks) {
+    /// Asks what each account holds. `false` when nobody answers.
+    async fn look_at_funds(&self) -> bool {
+        let asked = join_all(self.responder.accounts.iter().map(Account::look_at_balance)).await;
+        asked.iter().all(Result::is_ok)
+    }
+
+    /// Why no key could carry the action out now; `None` when nobody answers: what was known before still is.
+    async fn trouble(&self, armed: &Armed) -> Option<Option<String>> {
         let mut trouble = None;
         let mut able = 0_usize;
         for account in &self.responder.accounts {
             match self.prepare(account, armed).await {
                 Ok(Some(why)) => trouble = Some(why),
                 Ok(None) => able = able.saturating_add(1),
-                // Nobody answers: what was known before still is.
                 Err(error) => {
                     tracing::debug!(rule = armed.name, %error, "its action could not be rehearsed");
-                    return;
+                    return None;
                 }
             }
         }
         // One key that would get through is enough.
-        let trouble = trouble.filter(|_| able == 0);
+        Some(trouble.filter(|_| able == 0))
+    }
+
+    async fn note(&self, armed: &Armed, looks: &mut Looks, trouble: Option<String>) {
         let alarms = &self.responder.alarms;
         match &trouble {
             None => {
@@ -209,7 +267,7 @@ impl Armory {
         {
             return Ok(Some(error.to_string()));
         }
-        if let Some(shortfall) = account.shortfall(&armed.call).await? {
+        if let Some(shortfall) = account.lacks(&armed.call).await {
             return Ok(Some(shortfall));
         }
         match account.rehearse(&armed.call).await {

@@ -14,7 +14,7 @@ use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 use serde_json::json;
 
-use super::account::Account;
+use super::account::{Account, Draft};
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivered, Delivery};
 use crate::chain::{BlockRef, Rpc};
 use crate::decide::{Act, Decision, Reading};
@@ -396,4 +396,48 @@ async fn an_account_without_funds_is_named() {
         error.to_string().contains(&bench.account.address().to_string()),
         "{error}"
     );
+}
+
+/// What was signed ahead is what is sent, and is signed anew when its nonce is used.
+#[tokio::test]
+async fn what_was_prepared_is_what_gets_sent() {
+    let bench = Bench::new(&[], true).await;
+    let account = &bench.account;
+    account.refresh().await.unwrap();
+    let call = |data: &'static [u8]| Call {
+        to: TARGET,
+        data: Bytes::from_static(data),
+        gas: 100_000,
+    };
+    let ready = |data: &'static [u8]| async move {
+        let (nonce, armed) = account.armed().await.unwrap();
+        let draft = Draft {
+            to: TARGET,
+            data: Bytes::from_static(data),
+            gas: 100_000,
+            nonce,
+            max_fee: armed.max_fee(),
+            priority_fee: armed.priority_fee,
+        };
+        account.take_ready(&draft).await
+    };
+    for data in [&b"hello"[..], b"another"] {
+        assert!(account.prepare(&call(data)).await.unwrap());
+    }
+    let (hello, another) = (ready(b"hello").await.unwrap(), ready(b"another").await.unwrap());
+    assert_eq!((hello.nonce, another.nonce), (0, 0));
+    let turn = account.turn().await;
+    assert!(
+        !account.prepare(&call(b"third")).await.unwrap(),
+        "not while one is on its way"
+    );
+    drop(turn);
+
+    let delivered = bench.deliver(Vec::new()).await.unwrap();
+    assert_eq!(delivered.sent.hash, hello.hash, "the very bytes");
+    assert!(delivered.receipt.status());
+    assert_eq!(account.next_nonce().await, Some(1));
+    assert_eq!(ready(b"another").await, None, "its nonce is used");
+    assert!(account.prepare(&call(b"another")).await.unwrap());
+    assert_eq!(ready(b"another").await.unwrap().nonce, 1);
 }

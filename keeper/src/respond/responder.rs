@@ -18,9 +18,7 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{
-    Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text,
-};
+use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text};
 use crate::report::Reports;
 use crate::rules::{Rulebook, scope_at};
 

@@ -19,9 +19,7 @@ pub(crate) use here::CHECK_EVERY;
 pub use here::HereStatus;
 pub use native::{Evaluated, NativeState};
 pub(crate) use read::Fetched;
-pub use read::{
-    BlockReading, OTHER_RULEBOOK, READ_FAILED, ReadError, Reader, Request, STOPPED_CALLS, reason_text,
-};
+pub use read::{BlockReading, OTHER_RULEBOOK, READ_FAILED, ReadError, Reader, Request, STOPPED_CALLS, reason_text};
 pub use rulebook::Rulebook;
 pub use scopes::scope_at;
 pub use stopped::{Hooks, StoppedCall};
