@@ -12,8 +12,8 @@ mod tag {
     pub(super) const CONFIG: u8 = 1;
     pub(super) const CALLER: u8 = 2;
     pub(super) const ROLE: u8 = 3;
-    // 4 is that of scopes, `cordon_core::scope::TAG`: keepers read their words.
-    pub(super) const SCOPE: u8 = cordon_core::scope::TAG;
+    // That of `cordon_core::scope::key` too: keepers read these words.
+    pub(super) const SCOPE: u8 = 4;
     pub(super) const RULE: u8 = 5;
     pub(super) const OBSERVATION: u8 = 6;
     pub(super) const CONTAINMENT: u8 = 7;

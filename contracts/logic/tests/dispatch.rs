@@ -312,3 +312,11 @@ fn the_programs_have_the_functions_of_the_interface() {
     known.sort_unstable();
     assert_eq!(known, wanted);
 }
+
+/// Keepers read the words of scopes by the key that the core tells them.
+#[test]
+fn scopes_are_kept_where_the_core_says() {
+    for scope in 0..=u8::MAX {
+        assert_eq!(cordon_host::layout::scope(scope), cordon_core::scope::key(scope));
+    }
+}
