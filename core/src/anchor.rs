@@ -210,7 +210,7 @@ impl Anchor {
     #[must_use]
     pub fn is_refuted_by(&self, spec: &Spec, observed: &Int) -> bool {
         let raw = Reading::new(observed);
-        self.stage == Stage::Seeding && !(spec.admits(&raw) && self.raw.number().near(raw.number(), spec.step))
+        self.stage == Stage::Seeding && spec.admits(&raw) && !self.raw.number().near(raw.number(), spec.step)
     }
 
     /// What is stored after `observed` was read at `now`. Time that goes back counts as too soon.

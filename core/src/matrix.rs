@@ -6,16 +6,18 @@ use crate::level::{Level, Permission};
 /// What each raised level closes: 16 bits per level, of which bit `i` stands for the action numbered `i`. From the low end `Throttled`,
 /// `ReduceOnly`, `Halted`, `Grace`. `Normal` closes nothing.
 ///
-/// There is no value of this type that closes less than [`Matrix::DEFAULT`], nor one that closes `Repay`, `Sync` or `Tighten`, an exit
+/// There is no value of this type that closes less than [`Matrix::DEFAULT`], nor one that closes `Repay`, `Sync`, `Tighten` or `Loosen`, an exit
 /// (`Withdraw`, `Decrease`, `Settle`) at another level than `Halted`, or at a stricter level less than at a looser one, `Grace` aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Matrix(u64);
 
-/// Actions that no level closes: repayment, the books that repayment and exits need, and what only lowers risk.
+/// Actions that no level closes: repayment, the books that repayment and exits need, what only lowers risk, and what the governor announced
+/// in time, so that a fix can pass.
 const NEVER: ActionSet = ActionSet::EMPTY
     .with(Action::Repay)
     .with(Action::Sync)
-    .with(Action::Tighten);
+    .with(Action::Tighten)
+    .with(Action::Loosen);
 
 /// Actions that `Halted` closes and no other level does.
 const EXITS: ActionSet = ActionSet::EMPTY
@@ -94,7 +96,7 @@ impl Matrix {
         other.0 & !self.0 == 0
     }
 
-    /// Actions that a level refuses outright (deferred ones included). `Loosen`, unless it is among them, is announced.
+    /// Actions that a level refuses outright (deferred ones included). `Loosen` is not among them: it is announced.
     #[must_use]
     pub fn closes(self, level: Level) -> ActionSet {
         Action::ALL

@@ -178,7 +178,8 @@ pub fn enter_under<H: Host>(host: &H, matrix: Matrix, scopes: [u8; 3], action: A
 }
 
 /// When a call has acted: refuses it when one of its rules is breached, and when one could not be decided if the action adds risk.
-/// For a repayment hand in only conditions on what the call itself has done: one that others can keep breached would shut it.
+/// A repayment passes whatever the rules say, as in the guard: a condition that others can keep breached would shut it. A protocol that
+/// must not take one checks that itself.
 ///
 /// # Errors
 /// [`RuleFailed`], [`RuleUndecided`].
@@ -186,6 +187,7 @@ pub fn exit(call: Guarded, outcomes: impl IntoIterator<Item = Outcome>) -> Resul
     for (rule, verdict) in outcomes {
         match verdict {
             Verdict::Holds => {}
+            Verdict::Breached if call.action == Action::Repay => {}
             Verdict::Breached => return Err(Refusal::new(&RuleFailed { rule })),
             Verdict::Unknown if Action::RISK_INCREASING.contains(call.action) => {
                 return Err(Refusal::new(&RuleUndecided { rule }));

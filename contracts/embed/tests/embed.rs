@@ -185,8 +185,9 @@ fn rules_refuse_when_breached_and_when_undecided_if_risk_is_added() {
     let run =
         |action, outcomes: &[(u16, Verdict)]| exit(enter(&host, [1, 0, 0], action).unwrap(), outcomes.iter().copied());
     run(Action::Withdraw, &[(1, Verdict::Holds), (2, Verdict::Holds)]).unwrap();
-    let breached = run(Action::Repay, &[(1, Verdict::Holds), (2, Verdict::Breached)]);
+    let breached = run(Action::Withdraw, &[(1, Verdict::Holds), (2, Verdict::Breached)]);
     assert_eq!(refused::<RuleFailed, _>(breached).rule, 2);
+    run(Action::Repay, &[(2, Verdict::Breached)]).unwrap();
     run(Action::Repay, &[(7, Verdict::Unknown)]).unwrap();
     let unknown = run(Action::Withdraw, &[(7, Verdict::Unknown)]);
     assert_eq!(refused::<RuleUndecided, _>(unknown).rule, 7);

@@ -37,6 +37,10 @@ impl<H: Host> Guard<H> {
         self.require_unlocked()?;
         let (_, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
+        // First, so that the answer to a stream that is none does not depend on what goes on around the call: new programs are asked it.
+        for index in streams {
+            stream_in(&view, *index)?;
+        }
         self.require_no_guarded_call(&view)?;
         let (mut any, mut first) = (false, None);
         for index in streams {
@@ -66,8 +70,9 @@ impl<H: Host> Guard<H> {
         let read = self.read_stream(&program)?;
         if let Some(scope) = frozen {
             // Nothing is learnt in an incident, but it shields no lie: what waits for another observation that agrees is given up when
-            // it is not true any more. Else the same lie would agree with it in the first block after.
-            if read.is_ok_and(|observed| !known.is_refuted_by(&observed)) {
+            // another value is read. Else the same lie would agree with it in the first block after. What cannot be read contradicts
+            // nothing, as at Normal: a view that reverts for a moment must not let a stranger erase the truth.
+            if !read.is_ok_and(|observed| known.is_refuted_by(&observed)) {
                 return Ok(Err(Obstacle::Frozen(scope)));
             }
             self.store_stream(&record, (U256::ZERO, U256::ZERO));

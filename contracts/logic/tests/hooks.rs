@@ -36,7 +36,7 @@ fn only_registered_contracts_are_answered() {
 fn the_strictest_scope_holds_for_every_level_and_action() {
     let stricter = Matrix::DEFAULT
         .closing(Level::Throttled, Action::Liquidate)
-        .and_then(|matrix| matrix.closing(Level::ReduceOnly, Action::Loosen))
+        .and_then(|matrix| matrix.closing(Level::Throttled, Action::Increase))
         .unwrap();
     let both = [Matrix::DEFAULT, stricter];
     for (raised, matrix) in [Level::Throttled, Level::ReduceOnly, Level::Halted]

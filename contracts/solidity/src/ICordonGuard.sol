@@ -76,7 +76,7 @@ interface ICordonGuard {
     }
 
     /// The record of an incident. Of a trip, `rule`, `observed` and `bound` are set (119 significant bits of the latter two, cut off
-    /// toward zero), and its witness is in the `RuleTripped` of this incident; else `evidence` is.
+    /// toward zero), and its witness is in the first `RuleTripped` of this incident; else `evidence` is.
     struct Incident {
         uint64 number;
         uint8 scope;
@@ -95,7 +95,7 @@ interface ICordonGuard {
         bool boundNegative;
         uint256 bound;
         bytes32 notes; // hash of all notes: keccak256(abi.encode(notes before, note)), from 0
-        bytes32 rulebook; // code hash of the rulebook in force when it was opened, by which `rule` and the calls of its events are numbered
+        bytes32 rulebook; // code hash of the rulebook in force when it was opened, which numbers `rule`; events are numbered by the last `RulebookAdopted` before them
     }
 
     /// Whether the guard could do its work now.
@@ -232,7 +232,7 @@ interface ICordonGuard {
 
     /// Reads the values of these streams of the rulebook and stores them; open to anyone. A stream that is not due, frozen by an
     /// incident or cannot be read is passed over, unless that is so of all. Of one that is frozen the first observation, which waits for
-    /// another that agrees, is given up when it is contradicted, or cannot be read any more (`StreamBegunAnew`). Refused within a guarded call that the guard counts.
+    /// another that agrees, is given up when another value within its bounds is read (`StreamBegunAnew`). Refused within a guarded call that the guard counts.
     function observe(uint8[] calldata streams) external;
 
     // ---------------------------------------------------------------- administration (governor)
@@ -267,7 +267,7 @@ interface ICordonGuard {
     function adoptRulebook(address book, bytes32 codeHash) external;
 
     /// Says what the levels close: 16 bits for each of Throttled, ReduceOnly, Halted and Grace from the low end, bit `i` for action `i`. What
-    /// the default closes is closed anyway. Refused (`BadMatrix`) when it closes Repay, Sync or Tighten, when it closes Withdraw, Decrease or
+    /// the default closes is closed anyway. Refused (`BadMatrix`) when it closes Repay, Sync, Tighten or Loosen (which is announced), when it closes Withdraw, Decrease or
     /// Settle at another level than Halted, or less at ReduceOnly or Halted than at the level before. At once when nothing opens by it, else
     /// announced. No guardian or keeper can: what a thief closes at every level would outlast all that he can contain.
     function setMatrix(uint64 closes) external;

@@ -138,7 +138,7 @@ impl Checker {
             ),
             _ => (
                 format!("no level closes {}", action.name()),
-                "Repay, Sync and Tighten stay open: debts can be paid, the books kept and risk lowered at every level",
+                "Repay, Sync, Tighten and Loosen stay open: debts can be paid, the books kept, risk lowered and announced fixes made at every level",
             ),
         };
         self.error(text.span(), message, help.to_owned());
