@@ -8,6 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use cordon_client::Config;
 use cordon_client::config::{Audience, Evaluate, Maintenance, People};
 use cordon_client::playbook::Playbook;
+use cordon_core::Matrix;
 use futures::future::try_join_all;
 
 use crate::chain::HeadSettings;
@@ -33,6 +34,8 @@ pub struct Options {
     pub evaluate: Evaluate,
     /// Times in which invariants are only recorded.
     pub maintenance: Vec<Maintenance>,
+    /// What the guard's levels close.
+    pub matrix: Matrix,
     /// How many have to agree before the whole protocol is raised.
     pub quorum: Quorum,
     /// Directory for Markdown reports; `None` for none.
@@ -86,6 +89,7 @@ impl Options {
             watches: Watches::default(),
             evaluate: Evaluate::Auto,
             maintenance: Vec::new(),
+            matrix: Matrix::DEFAULT,
             quorum: Quorum::default(),
             reports: None,
             rpc_timeout: Duration::from_secs(3),
@@ -154,6 +158,7 @@ impl Options {
                 .map(|channel| (channel.id.clone(), channel.audience))
                 .collect(),
             maintenance: config.maintenance.clone(),
+            matrix: config.guard.matrix,
             quorum: Quorum {
                 rules: section.quorum.rules,
                 endpoints: section.quorum.endpoints,

@@ -111,7 +111,7 @@ pub(crate) fn hooks(compiled: &CompiledConfig) -> Hooks {
 }
 
 /// Names for reports and alarms.
-pub(crate) fn names(compiled: &CompiledConfig) -> Names {
+pub(crate) fn names(compiled: &CompiledConfig, options: &Options) -> Names {
     Names {
         scopes: compiled.scopes.clone(),
         rules: compiled.rules.iter().map(|rule| rule.id.clone()).collect(),
@@ -124,6 +124,7 @@ pub(crate) fn names(compiled: &CompiledConfig) -> Names {
             })
             .collect(),
         hooked: !compiled.rulebook.callers.is_empty(),
+        matrix: options.matrix,
         channels: compiled.rules.iter().map(|rule| rule.channels.clone()).collect(),
     }
 }

@@ -311,6 +311,10 @@ pub(super) fn is_busy(code: i64, message: &str) -> bool {
         // What is too large stays too large: waiting would hold the block for ever.
         return false;
     }
+    if code == 3 || says("revert") {
+        // A contract's own words, whatever they sound like: the one that reverts with "rate limit exceeded" is not the endpoint.
+        return false;
+    }
     matches!(code, 429 | -32_005 | -32_097)
         || says("too many requests")
         || says("rate limit")
@@ -371,6 +375,11 @@ mod tests {
         }
         for (code, message) in [
             (3, "execution reverted"),
+            (3, "execution reverted: rate limit exceeded"),
+            (
+                -32_000,
+                "VM Exception while processing transaction: reverted with reason string 'throughput'",
+            ),
             (-32_000, "header not found"),
             (-32_602, "invalid params"),
             (-32_005, "query returned more than 10000 results"),

@@ -140,7 +140,7 @@ impl Keeper {
                 None
             }
         };
-        let names = policy::names(compiled);
+        let names = policy::names(compiled, &options);
         let reader = policy::reader(rpc.clone(), compiled, &options);
         let programs = policy::programs(compiled);
         let asked = Reader::new(rpc.clone(), options.guard, Watched::default())
@@ -220,7 +220,7 @@ impl Keeper {
             alarms: Alarms::new(store.clone(), events.clone()),
             reports: Reports::new(None, RuleTexts::of(compiled)),
             policies: Vec::new(),
-            names: policy::names(compiled),
+            names: policy::names(compiled, &options),
             version: compiled.code_hash(),
             streams: 0,
             sets: Vec::new(),

@@ -172,6 +172,7 @@ fn names() -> Names {
         rules: vec!["price".into()],
         containments: Vec::<NamedContainment>::new(),
         hooked: true,
+        ..Names::default()
     }
 }
 

@@ -152,7 +152,7 @@ async fn level_closure(
 ) -> Result<(), StoreError> {
     incidents::end_closures(connection, id, Some(LEVEL), block).await?;
     if names.hooked {
-        open_closure(connection, id, LEVEL, level.closes(), block).await?;
+        open_closure(connection, id, LEVEL, names.matrix.closes(level), block).await?;
     }
     Ok(())
 }

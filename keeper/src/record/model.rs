@@ -2,6 +2,7 @@
 
 use alloy::primitives::{Address, B256, Bytes};
 use cordon_client::config::Severity;
+use cordon_core::Matrix;
 use cordon_core::action::ActionSet;
 use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
@@ -332,6 +333,8 @@ pub struct Names {
     pub containments: Vec<NamedContainment>,
     /// Whether a contract calls the guard's hooks, so that a level itself closes something.
     pub hooked: bool,
+    /// What it closes then.
+    pub matrix: Matrix,
     /// Channels that are told of a rule's incidents, by the rule's index; those that want the severity when there are none.
     pub channels: Vec<Vec<String>>,
 }

@@ -38,7 +38,7 @@ impl Tried {
         let programs = policy::programs(compiled);
         Self {
             policies: policy::policies(compiled, options),
-            names: policy::names(compiled),
+            names: policy::names(compiled, options),
             reader: Reader::new(rpc.clone(), options.guard, watched)
                 .with_programs(Arc::clone(&programs), 0)
                 .evaluating_here(programs)

@@ -125,6 +125,8 @@ enum Verdict {
     Known,
     /// The nonce is used.
     NonceUsed,
+    /// One before it has not arrived, or not yet: it may wait, or be lost.
+    Ahead,
     /// It offers too little, absolutely or to replace another.
     Underpriced,
     /// Anything else.
@@ -138,6 +140,8 @@ fn judge(message: &str) -> Verdict {
         Verdict::Known
     } else if has("nonce too low") || has("nonce is too low") || has("old nonce") {
         Verdict::NonceUsed
+    } else if has("nonce too high") || has("nonce is too high") || has("nonce gap") {
+        Verdict::Ahead
     } else if has("underpriced") || has("less than block base fee") || has("max fee per gas less") || has("fee too low")
     {
         Verdict::Underpriced
@@ -219,7 +223,8 @@ impl Delivery<'_> {
                     }
                 }
                 Err(RpcError::Refused { message, .. }) => match judge(&message) {
-                    Verdict::Known => {}
+                    // The same bytes are sent again: by then the one before may be in.
+                    Verdict::Known | Verdict::Ahead => {}
                     Verdict::NonceUsed => {
                         if let Some(delivered) = self.settle_nonce().await? {
                             return Ok(delivered);
@@ -428,6 +433,7 @@ mod tests {
             ("transaction already imported", Verdict::Known),
             ("nonce too low: address 0xf39F, tx: 1 state: 3", Verdict::NonceUsed),
             ("Nonce is too low", Verdict::NonceUsed),
+            ("nonce too high: address 0xf39F, tx: 7 state: 3", Verdict::Ahead),
             ("replacement transaction underpriced", Verdict::Underpriced),
             ("max fee per gas less than block base fee", Verdict::Underpriced),
             ("insufficient funds for gas * price + value", Verdict::Other),

@@ -46,13 +46,16 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a job unless its intent is waiting already.
+    /// Adds a job unless its intent is waiting already. Of two for one intent the one stays that was tried more often: an open intent is
+    /// pushed again every few blocks, also while it is carried out, and how it fails must not be forgotten by that.
     pub fn push(&self, job: Job) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if !jobs.iter().any(|held| held.intent.id == job.intent.id) {
-            jobs.push(job);
-            self.wake.notify_one();
+        match jobs.iter_mut().find(|held| held.intent.id == job.intent.id) {
+            Some(held) if held.failures >= job.failures => return,
+            Some(held) => *held = job,
+            None => jobs.push(job),
         }
+        self.wake.notify_one();
     }
 
     /// Waits for the next job that is due and `may_begin`, and takes it out. Cancelling it loses nothing.
@@ -141,6 +144,15 @@ mod tests {
             order.push(queue.next(|_| true).await.intent.id);
         }
         assert_eq!(order, [3, 1, 2]);
+        // Pushed again while it was carried out, in vain.
+        queue.push(job(4, Level::Halted, 0));
+        queue.push(Job {
+            failures: 2,
+            ..job(4, Level::Halted, 60)
+        });
+        queue.push(job(4, Level::Halted, 0));
+        let held = queue.next(|_| true).await;
+        assert_eq!((held.failures, held.due <= Instant::now()), (2, true));
         assert!(
             tokio::time::timeout(Duration::from_millis(50), queue.next(|_| true))
                 .await

@@ -11,10 +11,11 @@ use cordon_core::level::Level;
 use futures::future::{join_all, join3};
 use tokio::task::JoinHandle;
 
+use super::account::Account;
 use super::answer::{Refusal, classify_revert, describe_revert};
 use super::deliver::{Call, DeliverError};
 use super::responder::{FIRST_RETRY, Responder, Step, abi_level, end};
-use crate::chain::{BlockRef, CallError, RpcError};
+use crate::chain::{BlockRef, CallError, Rpc, RpcError};
 use crate::decide::{Act, Decision, ScopeReading, held};
 use crate::record::{Confirmation, Intent, IntentKind, Outcome};
 
@@ -212,9 +213,11 @@ impl Responder {
                 why: error.to_string(),
             })),
             Err(CallError::Reverted(data)) => {
-                let gone = classify_revert(intent.kind, &data) == Refusal::HoldsAgain;
-                let from = self.first().map(|account| account.address());
-                if gone && self.another_would(from, call).await {
+                let ends = match classify_revert(intent.kind, &data) {
+                    Refusal::HoldsAgain | Refusal::AlreadyHeld | Refusal::Refused => true,
+                    Refusal::Retry | Refusal::NotBefore(_) => false,
+                };
+                if ends && self.another_would(call).await {
                     return Ok(None);
                 }
                 Ok(Some(self.refused(intent, &data, newest)))
@@ -222,18 +225,20 @@ impl Responder {
         }
     }
 
-    /// Whether the call would take effect as another endpoint sees the chain: one that hides a breach must not talk the keeper
-    /// out of what it has found. The guard finds out.
-    async fn another_would(&self, from: Option<Address>, call: &Call) -> bool {
-        if self.rpc.endpoint_count() < 2 {
-            return false;
+    /// Whether the call would take effect as another endpoint sees the chain, or from another of the keeper's accounts: one endpoint that
+    /// hides a breach or invents a refusal must not talk the keeper out of what it has found, nor must a key whose role was taken keep
+    /// the others from sending. The guard finds out.
+    async fn another_would(&self, call: &Call) -> bool {
+        let first = self.first().map(Account::address);
+        let mut asked: Vec<(Rpc, Option<Address>)> = Vec::new();
+        if self.rpc.endpoint_count() > 1 {
+            asked.extend(self.rpc.each().into_iter().map(|(_, rpc)| (rpc, first)));
         }
-        let asks = self.rpc.each().into_iter().map(|(_, rpc)| {
-            let call = call.clone();
-            async move {
-                rpc.call(from, call.to, call.data, Some(call.gas), BlockId::latest())
-                    .await
-            }
+        let others = self.accounts.iter().skip(1);
+        asked.extend(others.map(|account| (self.rpc.clone(), Some(account.address()))));
+        let asks = asked.into_iter().map(|(rpc, from)| async move {
+            let data = call.data.clone();
+            rpc.call(from, call.to, data, Some(call.gas), BlockId::latest()).await
         });
         join_all(asks).await.iter().any(Result::is_ok)
     }

@@ -11,8 +11,10 @@ use crate::record::{AlarmKind, Intent, IntentKind};
 
 /// Intents that are carried out at once: their transactions fit in a block of Arbitrum, each with its own gas limit.
 const AT_ONCE: usize = 16;
-/// Those of them that may loosen: what closes something never waits for a place.
+/// Those of them that may loosen: what closes something never waits for a place that such have.
 const LOOSENING: usize = 4;
+/// As many more may begin that are stricter than everything under way: jammed lesser actions do not keep them out.
+const STRICTER: usize = 8;
 const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Failures after which people are told that an action is delayed.
 const PATIENCE: u32 = 2;
@@ -49,7 +51,9 @@ impl Busy {
         if loosens(&wanted) && self.0.iter().filter(|place| loosens(place)).count() >= LOOSENING {
             return false;
         }
-        self.0.len() < AT_ONCE
+        let is_strictest = self.0.iter().all(|place| place.rank < wanted.rank);
+        let room = if is_strictest { AT_ONCE + STRICTER } else { AT_ONCE };
+        self.0.len() < room
             && !self.0.iter().any(|place| {
                 place.intent == wanted.intent
                     || (place.scope == wanted.scope && place.rank >= wanted.rank && loosens(place) <= loosens(&wanted))
@@ -188,9 +192,16 @@ mod tests {
             !busy.admits(&intent(1, IntentKind::Settle, 1, Level::ReduceOnly)),
             "never twice at once"
         );
-        for scope in 100..120 {
-            busy.begin(&trip(i64::from(scope) + 100, scope, Level::ReduceOnly));
+        for scope in 100..=u8::MAX {
+            let lesser = trip(i64::from(scope) + 100, scope, Level::ReduceOnly);
+            if busy.admits(&lesser) {
+                busy.begin(&lesser);
+            }
         }
-        assert!(!busy.admits(&trip(300, 50, Level::Halted)), "there is an end to it");
+        assert_eq!(busy.0.len(), AT_ONCE, "there is an end to it");
+        let halt = trip(400, 50, Level::Halted);
+        assert!(busy.admits(&halt), "but not for what is stricter than all of it");
+        busy.begin(&halt);
+        assert!(!busy.admits(&trip(401, 51, Level::ReduceOnly)));
     }
 }
