@@ -28,6 +28,7 @@ pub(crate) fn names() -> Names {
             closes: ActionSet::EMPTY.with(Action::Increase),
         }],
         hooked: true,
+        matrix: cordon_core::Matrix::DEFAULT,
         channels: vec![],
     }
 }
