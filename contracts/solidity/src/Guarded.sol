@@ -14,7 +14,8 @@ interface IArbWasm {
 
 /// @title What a Solidity protocol inherits to consult its guard around a function.
 /// @notice `guarded` calls `enter` before the body and `exit` after it, with capped gas. A guard can do three things:
-/// let pass, refuse (its revert is handed on), or not answer at all (expired program, burnt gas, empty or foreign answer).
+/// let pass, refuse (its revert is handed on), or not answer at all (expired program, burnt gas, empty or foreign answer). A repayment it
+/// cannot stop by any of these.
 /// Silence has causes, and the caller of the protocol can bring some of them about: memory of Stylus programs, which gets dearer the
 /// more of it a transaction has open, depth, gas. So a guard that is silent and yet alive refuses all but repayment, which never closes.
 /// Only when the chain itself says that the guard's program can no longer run (expired, or behind the chain's version: the same for
@@ -104,7 +105,7 @@ abstract contract Guarded {
     }
 
     /// Calls the guard with capped gas and looks at no more of its answer than there is to know.
-    /// @return answered false when the guard was silent; a refusal does not return.
+    /// @return answered false when the guard was silent, or refused a repayment; any other refusal does not return.
     /// @return word first word of the answer.
     function _ask(address guard, ICordonGuard.Action action, bytes memory request, uint256 answerSize)
         private
@@ -125,20 +126,18 @@ abstract contract Guarded {
         if (ok) return (size >= answerSize && (answerSize != 0 || guard.code.length != 0), word);
         if (size < 4) return (false, word);
         bytes4 why = bytes4(bytes32(word));
-        bool mayFail = action != ICordonGuard.Action.Repay;
-        // Want of gas within the guard must not shut repayment either: its rules bound it, not the caller alone.
-        if (_isRefusal(why) && (mayFail || why != ICordonGuard.OutOfGasFloor.selector)) _handOn();
-        if (_isMistake(why) && mayFail) _handOn();
+        // A sound guard refuses no repayment, so that one which does is faulty, or replaced. What inherits this may never change again: no
+        // guard is let shut repayment, whatever it says.
+        if (action != ICordonGuard.Action.Repay && (_isRefusal(why) || _isMistake(why))) _handOn();
     }
 
-    /// Errors by which the guard says no; never to a repayment, which no level closes and no rule refuses. Any other failure says that
-    /// something is wrong with the guard, not the call.
+    /// Errors by which the guard says no. Any other failure says that something is wrong with the guard, not the call.
     function _isRefusal(bytes4 selector) private pure returns (bool) {
         return selector == ICordonGuard.ActionClosed.selector || selector == ICordonGuard.RuleBreached.selector
             || selector == ICordonGuard.RuleUnknown.selector || selector == ICordonGuard.OutOfGasFloor.selector;
     }
 
-    /// Errors that say what is wrong with the call or with how the protocol is set up. Repayment does not suffer for them.
+    /// Errors that say what is wrong with the call or with how the protocol is set up.
     function _isMistake(bytes4 selector) private pure returns (bool) {
         return selector == ICordonGuard.NotAnnounced.selector || selector == ICordonGuard.AnnouncementPending.selector
             || selector == ICordonGuard.NotRegistered.selector || selector == ICordonGuard.BadScope.selector;

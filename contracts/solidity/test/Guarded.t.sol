@@ -23,6 +23,22 @@ contract Counter is Guarded {
     }
 }
 
+/// Reverts with whatever it was given.
+contract RefusingGuard {
+    bytes private refusal;
+
+    constructor(bytes memory refusal_) {
+        refusal = refusal_;
+    }
+
+    fallback() external {
+        bytes memory answer = refusal;
+        assembly {
+            revert(add(answer, 32), mload(answer))
+        }
+    }
+}
+
 contract GuardedTest is Checks {
     FailingGuard private guard;
     Counter private counter;
@@ -58,9 +74,10 @@ contract GuardedTest is Checks {
         eq(free.count(), ACTIONS, "every action ran");
     }
 
-    function test_a_refusal_is_handed_on_whatever_the_action() public {
+    function test_a_refusal_is_handed_on_whatever_the_action_but_repayment() public {
         guard.set(FailingGuard.Mode.Refuse);
         for (uint8 action = 0; action < ACTIONS; action++) {
+            if (action == REPAY) continue;
             vm.expectRevert(
                 abi.encodeWithSelector(
                     ICordonGuard.ActionClosed.selector, uint8(2), ICordonGuard.Level.ReduceOnly, action
@@ -69,6 +86,31 @@ contract GuardedTest is Checks {
             counter.act(action);
         }
         eq(counter.count(), 0, "nothing ran");
+    }
+
+    /// Neither a faulty logic nor one that was put in its place shuts repayment, at enter or at exit; settlement waits while it is refused.
+    function test_attack_no_answer_of_a_guard_shuts_repayment() public {
+        uint256 last = uint256(type(FailingGuard.Mode).max);
+        for (uint256 mode = 0; mode <= last; mode++) {
+            guard.set(FailingGuard.Mode(mode));
+            counter.act(REPAY);
+            eq(counter.count(), mode + 1, "repaid");
+        }
+        bytes[6] memory refusals = [
+            abi.encodeWithSelector(ICordonGuard.ActionClosed.selector, uint8(2), ICordonGuard.Level.Halted, SETTLE),
+            abi.encodeWithSelector(ICordonGuard.RuleBreached.selector, 3, false, 2, false, 1),
+            abi.encodeWithSelector(ICordonGuard.RuleUnknown.selector, 3, 4),
+            abi.encodeWithSelector(ICordonGuard.OutOfGasFloor.selector, 2, 1),
+            abi.encodeWithSelector(ICordonGuard.NotRegistered.selector, address(counter)),
+            abi.encodeWithSelector(ICordonGuard.BadScope.selector, 3)
+        ];
+        for (uint256 i = 0; i < refusals.length; i++) {
+            Counter refused = new Counter(address(new RefusingGuard(refusals[i])));
+            refused.act(REPAY);
+            eq(refused.count(), 1, "repaid");
+            vm.expectRevert(refusals[i]);
+            refused.act(SETTLE);
+        }
     }
 
     /// What is wrong with a call is said by its own name, and rules that need more gas than a hook has do not shut repayment.
