@@ -16,12 +16,15 @@ interface ITransparentProxy4 {
 /// one proxy: `ProxyAdmin.changeProxyAdmin(proxy, freezer)`. `handBack` takes the account that is the proxy's admin afterwards: the
 /// ProxyAdmin, as a rule.
 contract ProxyFreezer4 is Freezer {
-    /// The proxy has other code behind it than it was told: this contract is not its admin, or it is no transparent proxy.
-    error ProxyDidNotFollow(address wanted, address behind);
-
     constructor(address binder_, address proxy_, address owner_)
         Freezer(binder_, proxy_, owner_, address(new Frozen()))
     { }
+
+    /// Such a proxy does not hand its admin on to the code behind it, but tells what that is. False when this contract is not its admin.
+    function frozen() public view override returns (bool) {
+        (bool answered, uint256 word) = _ask(abi.encodeCall(ITransparentProxy4.implementation, ()));
+        return answered && word == uint160(frozenCode);
+    }
 
     /// The proxy tells its admin.
     function _behind() internal override returns (address) {

@@ -16,6 +16,7 @@ interface IOwnable {
 }
 
 interface IRoles {
+    function hasRole(bytes32 role, address account) external view returns (bool);
     function grantRole(bytes32 role, address account) external;
     function renounceRole(bytes32 role, address account) external;
 }
@@ -30,8 +31,6 @@ contract FrozenUUPS is Frozen {
     /// ERC-1967's slot of the implementation.
     bytes32 private constant SLOT = 0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc;
 
-    /// Who deployed this.
-    address private immutable FREEZER = msg.sender;
     address private immutable SELF = address(this);
 
     /// What a UUPS implementation asks of the code that is to follow it; not of a proxy, which would then follow itself.
@@ -74,10 +73,14 @@ contract FrozenUUPS is Frozen {
 /// @notice Upgrading takes what the implementation's `_authorizeUpgrade` asks for: its ownership, or a role. This contract holds it. An owner
 /// has other powers besides, so that the owner of this contract uses them through it (`administer`).
 /// @dev What is behind such a proxy is in its storage, which no contract sees. So the first `upgrade` of the owner, which may well be to the
-/// same implementation, makes it known; before that the guard can freeze nothing.
+/// same implementation, makes it known; before that the guard can freeze nothing. Where a role upgrades, this contract must be the only one
+/// that has it: who upgrades past it leaves `implementation` stale, and thawing would put the code of before back. Code that takes calls
+/// within a call (`multicall` and the like) lets the owner do the same by `administer`, which looks at the outer call only.
 contract UUPSFreezer is Freezer {
     /// Upgrades go through `upgrade`, which knows what to thaw to.
     error NotByAdminister(bytes4 selector);
+    /// The account does not have the role that upgrades, and this contract cannot grant it: its admin has to, first.
+    error NewOwnerLacksRole(bytes32 role, address newOwner);
 
     /// The role that upgrades; zero when the implementation asks for its owner.
     bytes32 public immutable upgraderRole;
@@ -88,7 +91,8 @@ contract UUPSFreezer is Freezer {
         upgraderRole = upgraderRole_;
     }
 
-    /// Any other call of the proxy that its owner may make.
+    /// Any other call of the proxy that its owner may make. Not for calls that carry an upgrade within them (`multicall`): only the outer
+    /// selector is looked at.
     function administer(bytes calldata data) external payable onlyOwner returns (bytes memory answer) {
         bytes4 selector = bytes4(data);
         if (selector == IUUPS.upgradeTo.selector || selector == IUUPS.upgradeToAndCall.selector) {
@@ -112,8 +116,11 @@ contract UUPSFreezer is Freezer {
         if (upgraderRole == 0) {
             IOwnable(proxy).transferOwnership(newOwner);
         } else {
-            // Where this contract may grant the role it does; else its admin has to.
+            // Where this contract may grant the role it does; else its admin has to, before: with the last holder gone the proxy could
+            // never be upgraded again.
             try IRoles(proxy).grantRole(upgraderRole, newOwner) { } catch { }
+            (bool answered, uint256 has) = _ask(abi.encodeCall(IRoles.hasRole, (upgraderRole, newOwner)));
+            if (!answered || has != 1) revert NewOwnerLacksRole(upgraderRole, newOwner);
             IRoles(proxy).renounceRole(upgraderRole, address(this));
         }
     }

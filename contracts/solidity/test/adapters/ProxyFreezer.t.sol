@@ -57,7 +57,10 @@ contract ProxyFreezerTest is Real {
         freezer.upgrade(address(code), "");
         vm.prank(guard);
         freezer.freeze();
-        ok(Frozen(payable(address(proxy))).isFrozen(), "frozen");
+        ok(freezer.frozen() && Frozen(payable(address(proxy))).isFrozen(), "frozen");
+        vm.prank(guard);
+        vm.expectRevert(Freezer.AlreadyFrozen.selector);
+        freezer.freeze();
         vm.expectRevert(abi.encodeWithSelector(Frozen.ContractFrozen.selector, Counter.add.selector));
         proxy.add(1);
         (bool took,) = address(proxy).call{ value: 1 }("");
@@ -147,6 +150,17 @@ contract ProxyFreezerTest is Real {
         freezer.upgrade(address(0x12), "");
     }
 
+    function test_attack_the_role_goes_to_nobody_who_could_not_use_it() public {
+        vm.expectRevert(abi.encodeWithSelector(Freezer.BadNewOwner.selector, address(0)));
+        freezer.handBack(address(0));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.BadNewOwner.selector, address(freezer)));
+        freezer.handBack(address(freezer));
+        address frozen = freezer.frozenCode();
+        vm.expectRevert(abi.encodeWithSelector(Freezer.NotAnImplementation.selector, frozen));
+        freezer.upgrade(frozen, "");
+        ok(freezer.handedBackTo() == address(0) && admin.owner() == address(freezer), "held still");
+    }
+
     function test_the_owner_takes_the_admin_back_even_while_frozen() public {
         freezer.upgrade(address(code), "");
         vm.prank(guard);
@@ -155,7 +169,7 @@ contract ProxyFreezerTest is Real {
         ok(admin.owner() == address(0xFACE), "owner");
         ok(_behind() == address(code), "thawed");
         vm.prank(guard);
-        vm.expectRevert();
+        vm.expectRevert(abi.encodeWithSelector(Freezer.AlreadyHandedBack.selector, address(0xFACE)));
         freezer.freeze();
     }
 }

@@ -12,7 +12,7 @@ import {
 } from "../../../../scripts/npm/node_modules/@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
 import { Freezer, Frozen } from "../../src/adapters/Freezer.sol";
 import { GuardBound } from "../../src/adapters/GuardBound.sol";
-import { FrozenUUPS, IUUPS, UUPSFreezer } from "../../src/adapters/UUPSFreezer.sol";
+import { IRoles, IUUPS, UUPSFreezer } from "../../src/adapters/UUPSFreezer.sol";
 import { GuardStandIn, Real } from "./Real.sol";
 
 interface ICounter {
@@ -36,7 +36,7 @@ contract Counter5 is UUPS5 {
         owner = owner_;
     }
 
-    function transferOwnership(address newOwner) external onlyOwner {
+    function transferOwnership(address newOwner) external virtual onlyOwner {
         owner = newOwner;
     }
 
@@ -54,6 +54,39 @@ contract Counter5 is UUPS5 {
 contract MendedCounter5 is Counter5 {
     function add(uint256) external override {
         count += 1;
+    }
+}
+
+/// An owner is proposed, and accepts.
+contract TwoSteps is Counter5 {
+    address public pendingOwner;
+
+    function transferOwnership(address newOwner) external override onlyOwner {
+        pendingOwner = newOwner;
+    }
+
+    function acceptOwnership() external {
+        require(msg.sender == pendingOwner, "not proposed");
+        owner = msg.sender;
+    }
+}
+
+contract SaysFrozen is Counter5 {
+    function isFrozen() external pure returns (bool) {
+        return true;
+    }
+}
+
+/// Takes `upgradeTo` as it takes every call, and does nothing.
+contract Swallows {
+    bool private immutable WORDY;
+
+    constructor(bool wordy) {
+        WORDY = wordy;
+    }
+
+    fallback(bytes calldata) external returns (bytes memory) {
+        return WORDY ? abi.encode(1) : bytes("");
     }
 }
 
@@ -105,8 +138,9 @@ abstract contract UUPSFreezing is Real {
     }
 
     function test_the_guard_freezes_and_thaws_and_storage_stays() public {
+        ok(!freezer.frozen(), "not yet");
         _freeze();
-        ok(Frozen(payable(proxy)).isFrozen(), "frozen");
+        ok(freezer.frozen() && Frozen(payable(proxy)).isFrozen(), "frozen");
         vm.expectRevert(abi.encodeWithSelector(Frozen.ContractFrozen.selector, ICounter.add.selector));
         ICounter(proxy).add(1);
         (bool took,) = proxy.call{ value: 1 }("");
@@ -115,7 +149,7 @@ abstract contract UUPSFreezing is Real {
         freezer.thaw();
         ICounter(proxy).add(1);
         eq(ICounter(proxy).count(), 6, "count");
-        ok(_behind() == code, "the same code");
+        ok(!freezer.frozen() && _behind() == code, "the same code");
     }
 
     function test_attack_nobody_but_the_freezer_moves_a_frozen_proxy() public {
@@ -207,8 +241,37 @@ contract UUPSFreezer5Test is UUPSFreezing {
         ok(Counter5(proxy).owner() == address(0xFACE), "owner");
         ok(_behind() == code, "thawed");
         vm.prank(guard);
-        vm.expectRevert();
+        vm.expectRevert(abi.encodeWithSelector(Freezer.AlreadyHandedBack.selector, address(0xFACE)));
         freezer.freeze();
+    }
+
+    /// Where ownership takes two steps the freezer has it until the second; its guard has no use of it any more.
+    function test_attack_a_stolen_guard_does_not_freeze_between_the_two_steps() public {
+        freezer.upgrade(address(new TwoSteps()), "");
+        freezer.handBack(address(0xFACE));
+        ok(Counter5(proxy).owner() == address(freezer), "not accepted yet");
+        vm.prank(guard);
+        vm.expectRevert(abi.encodeWithSelector(Freezer.AlreadyHandedBack.selector, address(0xFACE)));
+        freezer.freeze();
+        // Named by mistake: the owner names another, and upgrades in the meantime.
+        freezer.upgrade(address(new TwoSteps()), "");
+        freezer.handBack(address(0xF00D));
+        vm.prank(address(0xF00D));
+        TwoSteps(proxy).acceptOwnership();
+        ok(Counter5(proxy).owner() == address(0xF00D), "accepted");
+    }
+
+    /// Code may have a word of its own for being frozen, and be mended all the same.
+    function test_code_that_calls_itself_frozen_is_not_taken_for_the_frozen_code() public {
+        address code_ = address(new SaysFrozen());
+        freezer.upgrade(code_, "");
+        ok(!freezer.frozen(), "not by the guard");
+        vm.startPrank(guard);
+        freezer.freeze();
+        ok(freezer.frozen(), "by the guard");
+        freezer.thaw();
+        vm.stopPrank();
+        ok(!freezer.frozen() && _behind() == code_, "thawed");
     }
 }
 
@@ -223,13 +286,60 @@ contract UUPSFreezer4Test is UUPSFreezing {
     }
 
     function test_the_freezer_gives_its_role_up_even_while_frozen() public {
+        // While it is frozen its admin grants nothing.
+        Counter4(proxy).grantRole(Counter4(proxy).UPGRADER(), address(0xFACE));
         _freeze();
         freezer.handBack(address(0xFACE));
         ok(!Counter4(proxy).hasRole(Counter4(proxy).UPGRADER(), address(freezer)), "role");
         ok(_behind() == code, "thawed");
         vm.prank(guard);
-        vm.expectRevert();
+        vm.expectRevert(abi.encodeWithSelector(Freezer.AlreadyHandedBack.selector, address(0xFACE)));
         freezer.freeze();
+    }
+
+    /// With the last holder of the role gone nobody could upgrade the proxy, ever.
+    function test_attack_the_role_is_not_let_go_before_the_next_has_it() public {
+        bytes32 role = Counter4(proxy).UPGRADER();
+        _freeze();
+        vm.expectRevert(abi.encodeWithSelector(UUPSFreezer.NewOwnerLacksRole.selector, role, address(0xFACE)));
+        freezer.handBack(address(0xFACE));
+        // Nor given to the freezer itself, which would then renounce it.
+        vm.expectRevert(abi.encodeWithSelector(Freezer.BadNewOwner.selector, address(freezer)));
+        freezer.handBack(address(freezer));
+        vm.expectRevert(abi.encodeWithSelector(Freezer.BadNewOwner.selector, address(0)));
+        freezer.handBack(address(0));
+        ok(freezer.frozen() && freezer.handedBackTo() == address(0), "as before");
+        vm.prank(guard);
+        freezer.thaw();
+        ok(Counter4(proxy).hasRole(role, address(freezer)), "role");
+    }
+
+    /// Also when the freezer may grant itself the role again.
+    function test_attack_a_stolen_guard_does_not_freeze_after_handing_back() public {
+        Counter4(proxy).grantRole(0, address(freezer));
+        freezer.upgrade(code, "");
+        freezer.handBack(address(0xFACE));
+        bytes32 role = Counter4(proxy).UPGRADER();
+        freezer.administer(abi.encodeCall(IRoles.grantRole, (role, address(freezer))));
+        vm.prank(guard);
+        vm.expectRevert(abi.encodeWithSelector(Freezer.AlreadyHandedBack.selector, address(0xFACE)));
+        freezer.freeze();
+    }
+
+    /// Code that takes every call takes `upgradeTo` too, and the proxy runs on.
+    function test_attack_a_proxy_that_did_not_follow_does_not_pass_for_frozen() public {
+        for (uint256 i; i < 2; ++i) {
+            address swallows = address(new Swallows(i == 1));
+            address deaf = real(string.concat(OZ4, "ERC1967Proxy.json"), abi.encode(swallows, bytes("")));
+            UUPSFreezer powerless = new UUPSFreezer(address(this), deaf, address(this), 0);
+            powerless.bind(guard);
+            powerless.upgrade(code, "");
+            address frozen = powerless.frozenCode();
+            vm.prank(guard);
+            vm.expectRevert(abi.encodeWithSelector(Freezer.ProxyDidNotFollow.selector, frozen, address(0)));
+            powerless.freeze();
+            ok(!powerless.frozen(), "not frozen");
+        }
     }
 
     function test_the_next_upgrader_gets_the_role_where_the_freezer_may_grant_it() public {
