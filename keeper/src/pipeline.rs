@@ -329,7 +329,7 @@ impl Pipeline {
             return Ok((Vec::new(), Vec::new()));
         }
         let breached: Vec<u16> = breached.into_iter().collect();
-        let past: Past = self.store.past(&breached).await?;
+        let past: Past = self.store.past(&breached, self.version).await?;
         let facts = BlockFacts {
             block,
             verdicts: &reading.verdicts,

@@ -149,10 +149,21 @@ pub struct BlockFacts<'a> {
     pub scopes: &'a [ScopeReading],
 }
 
+/// Refusals of the guard, for good, of what was decided on a breach that stands. What was refused in an earlier breach says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How often in a row; observations between do not count.
+    pub times: u32,
+    /// Timestamp of the block that the newest was decided on.
+    pub at: u64,
+    /// The strictest level that held for the rule's scope when the newest was decided; `None` when that is not known.
+    pub level: Option<Level>,
+}
+
 /// What was decided on a rule before. Times are block timestamps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RulePast {
-    /// The newest decision.
+    /// The newest decision that the guard has not refused for good.
     pub decided_at: Option<u64>,
     /// When the guard recorded the first of two observations, if no decision has followed it.
     pub observed_at: Option<u64>,
@@ -160,10 +171,8 @@ pub struct RulePast {
     pub observed_witness: Vec<B256>,
     /// A decision is still being carried out.
     pub open: bool,
-    /// How often in a row the guard has refused for good what was decided; observations between do not count.
-    pub refusals: u32,
-    /// The strictest level that held for the rule's scope when the newest of these was decided; `None` when that is not known.
-    pub refused_at_level: Option<Level>,
+    /// What the guard has refused for good, by witness, in the breaches that stand.
+    pub refused: BTreeMap<Vec<B256>, Refused>,
     /// Witnesses of breaches that stand and were recorded already, or told in an incident that lasts, for a rule that is not acted on.
     pub recorded: BTreeSet<Vec<B256>>,
 }

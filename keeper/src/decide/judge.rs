@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use alloy::primitives::U256;
+use alloy::primitives::{B256, U256};
 use cordon_core::bounds::OBSERVATION_GAP;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::{Act, BlockFacts, Decision, Past, Reading, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
+use super::{Act, BlockFacts, Decision, Past, Reading, Refused, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
 
 /// A level that is held is renewed when less than `duration / RENEW_FRACTION` of it is left and the rule is still breached.
 pub const RENEW_FRACTION: u32 = 4;
@@ -24,7 +24,7 @@ pub const LONGEST_REFUSAL: u32 = 600;
 /// `Unknown` and `Holds` decide nothing; a shadow rule never acts, nor does one in maintenance; one that raises no level is told; a rule whose earlier decision is still being carried out,
 /// or whose level is already held for long enough, is left alone; so is a breach that people had before them when they
 /// queued a release, and one that is only recorded and was. What the guard keeps refusing is tried less and less often, until the scope's
-/// level changes.
+/// level changes or the rule has held; breaches with other witnesses do not wait for it.
 #[must_use]
 pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> Vec<Decision> {
     // Rules may be a thousand, breaches are few.
@@ -61,11 +61,12 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
             .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached)
             .filter(|v| !past.is_judged(policy.scope, v))
             .filter(|v| !is_silent || !own.recorded.contains(&v.witness))
+            .filter(|v| !is_cooling(policy, &own, &v.witness, facts))
     };
     let worst = worst(breaches())?;
     let observed = |v: &&RuleVerdict| own.observed_at.is_some() && v.witness == own.observed_witness;
     let breach = breaches().find(observed).unwrap_or(worst);
-    if own.open || is_cooling(policy, &own, facts) {
+    if own.open {
         return None;
     }
     let act = match (is_silent, policy.response) {
@@ -87,25 +88,34 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
     })
 }
 
-/// Whether it is too early for another decision. A recorded first observation asks for the second after [`OBSERVATION_GAP`],
-/// whatever the cooldown.
-fn is_cooling(policy: &RulePolicy, past: &RulePast, facts: &BlockFacts<'_>) -> bool {
+/// Whether it is too early for another decision on the breach of this witness. A recorded first observation asks for the second after
+/// [`OBSERVATION_GAP`], whatever the cooldown. What was refused of other witnesses delays only what was refused itself: a new breach is
+/// decided at once.
+fn is_cooling(policy: &RulePolicy, past: &RulePast, witness: &[B256], facts: &BlockFacts<'_>) -> bool {
     let now = facts.block.timestamp;
-    match (past.observed_at, past.decided_at) {
-        (Some(observed), _) if !policy.robust => now < observed.saturating_add(OBSERVATION_GAP),
-        (_, Some(decided)) => now < decided.saturating_add(u64::from(pause(policy, past, facts))),
-        (_, None) => false,
+    if let Some(observed) = past.observed_at.filter(|_| !policy.robust) {
+        return now < observed.saturating_add(OBSERVATION_GAP);
     }
+    let is_within = |since: u64, pause: u32| now < since.saturating_add(u64::from(pause));
+    if past.decided_at.is_some_and(|decided| is_within(decided, policy.cooldown)) {
+        return true;
+    }
+    let Some(own) = past.refused.get(witness) else {
+        return false;
+    };
+    // Many witnesses that are refused are tried in turn, not all at once.
+    let newest = past.refused.values().map(|refused| refused.at).max();
+    newest.is_some_and(|newest| is_within(newest, policy.cooldown)) || is_within(own.at, pause(policy, own, facts))
 }
 
-/// Seconds between two decisions on the rule.
-fn pause(policy: &RulePolicy, past: &RulePast, facts: &BlockFacts<'_>) -> u32 {
+/// Seconds between two decisions on a breach that the guard has refused to act on.
+fn pause(policy: &RulePolicy, refused: &Refused, facts: &BlockFacts<'_>) -> u32 {
     let level = strictest(facts.scopes, policy.scope);
-    let has_changed = past.refused_at_level.is_some_and(|then| then != level);
-    if past.refusals == 0 || has_changed {
+    let has_changed = refused.level.is_some_and(|then| then != level);
+    if refused.times == 0 || has_changed {
         return policy.cooldown;
     }
-    let doubled = 2_u32.saturating_pow(past.refusals.saturating_sub(1));
+    let doubled = 2_u32.saturating_pow(refused.times.saturating_sub(1));
     let longer = policy.cooldown.max(1).saturating_mul(doubled);
     longer.min(LONGEST_REFUSAL).max(policy.cooldown)
 }

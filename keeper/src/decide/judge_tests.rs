@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::chain::BlockRef;
-use crate::decide::RulePast;
+use crate::decide::{Refused, RulePast};
 use alloy::primitives::B256;
 use cordon_client::config::Severity;
 use cordon_core::scope::{Raise, ScopeState};
@@ -91,6 +91,38 @@ fn a_breach_is_tripped_and_the_worst_witness_is_taken() {
     assert_eq!(decisions[0].level, Level::ReduceOnly);
 }
 
+fn refused(at: u64, times: u32) -> Refused {
+    Refused {
+        times,
+        at,
+        level: Some(Level::Normal),
+    }
+}
+
+#[test]
+fn what_is_refused_of_one_witness_delays_no_other() {
+    let (worse, new) = (
+        verdict(0, Verdict::Breached, 10, 90, &[2]),
+        verdict(0, Verdict::Breached, 10, 20, &[5]),
+    );
+    let both = [worse.clone(), new.clone()];
+    let decided = |at: &[(&RuleVerdict, u64, u32)]| {
+        let past = RulePast {
+            refused: at
+                .iter()
+                .map(|(of, seconds, times)| (of.witness.clone(), refused(NOW - seconds, *times)))
+                .collect(),
+            ..RulePast::default()
+        };
+        let decisions = run(&[policy(0)], &both, &[], &with_past(0, past));
+        decisions.into_iter().next().map(|decision| decision.witness)
+    };
+    assert_eq!(decided(&[(&worse, 1, 8)]), Some(new.witness.clone()), "at once");
+    assert_eq!(decided(&[(&worse, 1, 8), (&new, 11, 1)]), None, "refused ones in turn");
+    assert_eq!(decided(&[(&worse, 11, 8), (&new, 11, 1)]), Some(new.witness.clone()));
+    assert_eq!(decided(&[(&worse, 601, 8), (&new, 11, 1)]), Some(worse.witness.clone()));
+}
+
 #[test]
 fn what_the_guard_keeps_refusing_is_tried_less_and_less_often() {
     let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
@@ -98,9 +130,7 @@ fn what_the_guard_keeps_refusing_is_tried_less_and_less_often() {
         let rule = RulePolicy { cooldown, ..policy(0) };
         let is_tried = |seconds: &u64| {
             let past = RulePast {
-                decided_at: Some(NOW - seconds),
-                refusals,
-                refused_at_level: Some(Level::Normal),
+                refused: std::iter::once((vec![], refused(NOW - seconds, refusals))).collect(),
                 ..RulePast::default()
             };
             !run(std::slice::from_ref(&rule), &breach, scopes, &with_past(0, past)).is_empty()

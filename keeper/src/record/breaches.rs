@@ -81,6 +81,17 @@ pub(super) async fn recorded(connection: &mut Connection, rule: u16) -> Result<B
     rows.iter().map(|(words,)| decode_words(words)).collect()
 }
 
+/// The rule's breaches that stand, with the block that each was first seen in.
+pub(super) async fn since(connection: &mut Connection, rule: u16) -> Result<Vec<(Vec<B256>, i64)>, StoreError> {
+    let rows: Vec<(Vec<u8>, i64)> = query_as("SELECT words, since FROM breaches WHERE rule = ?")
+        .bind(i64::from(rule))
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|(words, since)| Ok((decode_words(words)?, *since)))
+        .collect()
+}
+
 /// Whether a breach of the rule stands.
 pub(super) async fn stands(connection: &mut Connection, rule: u16) -> Result<bool, StoreError> {
     let row: Option<(i64,)> = query_as("SELECT 1 FROM breaches WHERE rule = ? LIMIT 1")

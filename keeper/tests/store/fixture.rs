@@ -19,6 +19,9 @@ use cordon_testkit::Postgres;
 
 pub(crate) const GUARD: Address = Address::repeat_byte(0x11);
 
+/// The rulebook of blocks that say nothing else.
+pub(crate) const VERSION: B256 = B256::repeat_byte(5);
+
 pub(crate) fn names() -> Names {
     Names {
         scopes: vec!["protocol".into(), "weth".into()],
@@ -189,7 +192,7 @@ pub(crate) struct Block<'a> {
 pub(crate) fn record<'a>(block: &'a BlockRef, content: Block<'a>, none: &'a Sightings) -> BlockRecord<'a> {
     BlockRecord {
         block,
-        version: B256::repeat_byte(5),
+        version: VERSION,
         verdicts: content.verdicts,
         scopes: content.scopes,
         decisions: content.decisions,

@@ -245,7 +245,7 @@ async fn a_breach_that_ends_by_itself_closes_its_incident(f: Fixture) {
     };
     f.store.finish(&commit.intents[0], &end).await.unwrap();
     assert!(
-        f.store.past(&[0]).await.unwrap().rules.is_empty(),
+        f.store.past(&[0], VERSION).await.unwrap().rules.is_empty(),
         "a vanished reason delays nothing"
     );
     f.commit(
@@ -295,7 +295,7 @@ async fn a_breach_that_raises_no_level_is_an_incident_until_it_holds(f: Fixture)
         ..Block::default()
     };
     f.commit(&block(11, 0), second).await.unwrap();
-    let past = f.store.past(&[0, 1]).await.unwrap();
+    let past = f.store.past(&[0, 1], VERSION).await.unwrap();
     assert!(told(&past, 0) && told(&past, 1));
     let incident = f.store.incidents().await.unwrap().remove(0);
     let kinds: Vec<&str> = incident.timeline.iter().map(|line| line.kind.as_str()).collect();
@@ -322,7 +322,7 @@ async fn a_breach_that_raises_no_level_is_an_incident_until_it_holds(f: Fixture)
     };
     f.commit(&block(12, 0), content).await.unwrap();
     assert_eq!(f.store.incidents().await.unwrap()[0].state, IncidentState::Closed);
-    let past = f.store.past(&[0, 1]).await.unwrap();
+    let past = f.store.past(&[0, 1], VERSION).await.unwrap();
     assert!(!told(&past, 0) && !told(&past, 1));
 }
 

@@ -51,11 +51,9 @@ async fn what_is_refused_again_and_again_is_told_once_and_takes_no_room(f: Fixtu
         // Somebody has seen it: that ends neither the breach nor the refusal.
         f.store.acknowledge("action-refused", "ada").await.unwrap();
     }
-    let past = f.store.past(&[0]).await.unwrap();
-    assert_eq!(
-        (past.rules[&0].refusals, past.rules[&0].refused_at_level),
-        (20, Some(Level::Normal))
-    );
+    let past = f.store.past(&[0], VERSION).await.unwrap();
+    let at_last = past.rules[&0].refused[&vec![]];
+    assert_eq!((at_last.times, at_last.level), (20, Some(Level::Normal)));
     assert_eq!(open_refusals(&f).await, 1, "it stays open while it is so");
     let incident = f.store.incidents().await.unwrap().remove(0);
     let kinds: Vec<&str> = incident.timeline.iter().map(|line| line.kind.as_str()).collect();
@@ -64,7 +62,7 @@ async fn what_is_refused_again_and_again_is_told_once_and_takes_no_room(f: Fixtu
     // What is old is forgotten while the incident lasts, but for the newest.
     while f.store.prune(-60_000).await.unwrap() {}
     assert_eq!(f.store.intents().await.unwrap().len(), 1);
-    assert_eq!(f.store.past(&[0]).await.unwrap().rules[&0].refusals, 1);
+    assert_eq!(f.store.past(&[0], VERSION).await.unwrap().rules[&0].refused[&vec![]].times, 1);
 
     let holds = [verdict(0, Verdict::Holds)];
     let over = Block {
@@ -75,6 +73,38 @@ async fn what_is_refused_again_and_again_is_told_once_and_takes_no_room(f: Fixtu
     f.commit(&block(30, 0), over).await.unwrap();
     assert_eq!(open_refusals(&f).await, 0, "cleared by itself");
     assert_eq!(f.store.incidents().await.unwrap()[0].state, IncidentState::Closed);
+}
+
+async fn what_was_refused_in_an_earlier_breach_or_of_another_witness_delays_nothing(f: Fixture) {
+    let (breached, holds) = ([verdict(0, Verdict::Breached)], [verdict(0, Verdict::Holds)]);
+    let decisions = [trip(0)];
+    let decided = Block {
+        verdicts: &breached,
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    for number in 10..18 {
+        let intent = f.commit(&block(number, 0), decided).await.unwrap().intents.remove(0);
+        f.store.finish(&intent, &refused()).await.unwrap();
+    }
+    let past = f.store.past(&[0], VERSION).await.unwrap();
+    assert_eq!(past.rules[&0].refused[&vec![]].times, 8);
+    assert_eq!(past.rules[&0].decided_at, None, "that of no other witness waits for it");
+    let other = f.store.past(&[0], B256::repeat_byte(6)).await.unwrap();
+    assert!(other.rules.is_empty(), "another rulebook's rule of that number");
+
+    let over = Block {
+        verdicts: &holds,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit(&block(18, 0), over).await.unwrap();
+    assert!(f.store.past(&[0], VERSION).await.unwrap().rules.is_empty(), "decided at once");
+    let intent = f.commit(&block(19, 0), decided).await.unwrap().intents.remove(0);
+    f.store.finish(&intent, &refused()).await.unwrap();
+    let past = f.store.past(&[0], VERSION).await.unwrap();
+    assert_eq!(past.rules[&0].refused[&vec![]].times, 1, "counted anew");
 }
 
 async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture) {
@@ -117,7 +147,7 @@ async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture
     .await
     .unwrap();
     assert_eq!(open_refusals(&f).await, 0);
-    assert_eq!(f.store.past(&[0]).await.unwrap().rules[&0].refusals, 0);
+    assert!(f.store.past(&[0], VERSION).await.unwrap().rules[&0].refused.is_empty());
     // An alarm of an older version named the intent.
     f.store
         .raise_alarm(AlarmKind::ActionRefused, "intent 1", "refused", None)
@@ -142,7 +172,7 @@ async fn a_breach_in_shadow_is_recorded_once_until_it_has_held(f: Fixture) {
         ..trip(0)
     }];
     let recorded = |past: &cordon_keeper::decide::Past| past.rules.get(&0).map_or(0, |own| own.recorded.len());
-    assert_eq!(recorded(&f.store.past(&[0]).await.unwrap()), 0);
+    assert_eq!(recorded(&f.store.past(&[0], VERSION).await.unwrap()), 0);
     let shadowed = Block {
         verdicts: &breached,
         decisions: &decisions,
@@ -150,9 +180,9 @@ async fn a_breach_in_shadow_is_recorded_once_until_it_has_held(f: Fixture) {
     };
     let commit = f.commit(&block(110, 1), shadowed).await.unwrap();
     assert!(commit.intents.is_empty(), "nothing to carry out");
-    assert_eq!(recorded(&f.store.past(&[0]).await.unwrap()), 1);
+    assert_eq!(recorded(&f.store.past(&[0], VERSION).await.unwrap()), 1);
     assert_eq!(
-        recorded(&f.reopen().await.past(&[0]).await.unwrap()),
+        recorded(&f.reopen().await.past(&[0], VERSION).await.unwrap()),
         1,
         "after a restart too"
     );
@@ -164,7 +194,7 @@ async fn a_breach_in_shadow_is_recorded_once_until_it_has_held(f: Fixture) {
         ..Block::default()
     };
     f.commit(&block(111, 2), over).await.unwrap();
-    assert_eq!(recorded(&f.store.past(&[0]).await.unwrap()), 0);
+    assert_eq!(recorded(&f.store.past(&[0], VERSION).await.unwrap()), 0);
     assert_eq!(f.store.intents().await.unwrap().len(), 2);
     while f.store.prune(-60_000).await.unwrap() {}
     assert_eq!(
@@ -231,7 +261,7 @@ async fn the_past_tells_open_observed_and_decided_apart(f: Fixture) {
         .unwrap()
         .intents
         .remove(0);
-    let past = f.store.past(&[0, 1]).await.unwrap();
+    let past = f.store.past(&[0, 1], VERSION).await.unwrap();
     assert_eq!(past.rules.len(), 1);
     assert!(past.rules[&0].open);
     assert_eq!(past.rules[&0].decided_at, Some(b.timestamp));
@@ -240,7 +270,7 @@ async fn the_past_tells_open_observed_and_decided_apart(f: Fixture) {
         ..done(block(14, 0), B256::repeat_byte(1))
     };
     f.store.finish(&intent, &observed).await.unwrap();
-    let past = f.store.past(&[0]).await.unwrap();
+    let past = f.store.past(&[0], VERSION).await.unwrap();
     assert!(!past.rules[&0].open);
     assert_eq!(past.rules[&0].observed_at, Some(block(14, 0).timestamp));
     assert_eq!(
@@ -289,6 +319,7 @@ async fn witnesses_are_bounded_and_looked_at_in_turn(f: Fixture) {
 
 on_both! {
     what_is_refused_again_and_again_is_told_once_and_takes_no_room
+    what_was_refused_in_an_earlier_breach_or_of_another_witness_delays_nothing
     an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak
     a_breach_in_shadow_is_recorded_once_until_it_has_held
     unknown_is_alarmed_once_and_cleared_when_known_again

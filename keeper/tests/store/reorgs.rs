@@ -310,7 +310,7 @@ async fn a_release_that_was_queued_in_a_vanished_block_judges_nothing(f: Fixture
     let by = Address::repeat_byte(3);
     let queued = event(0, GuardEventKind::ReleaseQueued { scope: 1, at: 1, by });
     let cancelled = event(1, GuardEventKind::ReleaseCancelled { scope: 1, by });
-    let released = || async { f.store.past(&[0]).await.unwrap().released };
+    let released = || async { f.store.past(&[0], VERSION).await.unwrap().released };
     let with = |events| Block {
         events,
         ..Block::default()
