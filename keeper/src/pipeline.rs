@@ -81,6 +81,7 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Follows the heads until `stop`. A block that cannot be finished is begun again from the record: nothing is skipped.
     pub(crate) async fn run(self, mut heads: Heads, stop: CancellationToken) -> Result<(), KeeperError> {
+        self.store.adopt(self.version).await?;
         let mut chain = Canonical::new(WINDOW as usize, self.store.window(WINDOW).await?);
         self.resume_upkeep().await?;
         while let Some(Some(seen)) = stop.run_until_cancelled(heads.next()).await {

@@ -9,7 +9,9 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::{Act, BlockFacts, Decision, Past, Reading, Refused, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
+use super::{
+    Act, BlockFacts, Decision, Past, Reading, Refused, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading,
+};
 
 /// A level that is held is renewed when less than `duration / RENEW_FRACTION` of it is left and the rule is still breached.
 pub const RENEW_FRACTION: u32 = 4;
@@ -97,7 +99,10 @@ fn is_cooling(policy: &RulePolicy, past: &RulePast, witness: &[B256], facts: &Bl
         return now < observed.saturating_add(OBSERVATION_GAP);
     }
     let is_within = |since: u64, pause: u32| now < since.saturating_add(u64::from(pause));
-    if past.decided_at.is_some_and(|decided| is_within(decided, policy.cooldown)) {
+    if past
+        .decided_at
+        .is_some_and(|decided| is_within(decided, policy.cooldown))
+    {
         return true;
     }
     let Some(own) = past.refused.get(witness) else {

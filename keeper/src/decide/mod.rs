@@ -7,7 +7,9 @@ pub mod ladder;
 pub mod playbook;
 mod quorum;
 
-pub use facts::{Act, BlockFacts, Decision, Past, Reading, Refused, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading};
+pub use facts::{
+    Act, BlockFacts, Decision, Past, Reading, Refused, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading,
+};
 pub(crate) use judge::strictest;
 pub use judge::{LONGEST_REFUSAL, RENEW_FRACTION, decide, held};
 pub use quorum::{Quorum, Support, Waiting, protocol_breaches};

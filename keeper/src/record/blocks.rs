@@ -14,7 +14,7 @@ use super::frames::{self, Framed};
 use super::intents::{self, NewIntent};
 use super::{
     Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, refused, revert,
-    sightings, stopped, uint, waiting, witnesses, word,
+    rulebook, sightings, stopped, uint, waiting, witnesses, word,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
@@ -133,6 +133,7 @@ impl Store {
         record: &BlockRecord<'_>,
         names: &Names,
     ) -> Result<BlockCommit, StoreError> {
+        rulebook::adopt(connection, record.version).await?;
         for witnessed in record.witnessed {
             witnesses::note(
                 connection,

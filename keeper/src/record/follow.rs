@@ -10,6 +10,7 @@ use super::incidents::{self, close};
 use super::{BlockRecord, IncidentState, Names, StoreError, int, owner};
 use crate::decide::ScopeReading;
 
+const ANOTHER_RULEBOOK: &str = "another rulebook was adopted before anything was raised: the rule that opened it is judged no more, and what the new rules find breached is told anew";
 const BACK_TO_NORMAL: &str = "the scope is back to Normal and nothing the guard did is in force";
 
 /// What is stored of an incident that is not closed.
@@ -24,11 +25,15 @@ struct Held {
     contained: Option<i64>,
     ended: Option<i64>,
     level: Level,
+    /// Whether its rule is one of another rulebook than the block's, of which verdicts say nothing.
+    is_foreign: bool,
 }
 
 impl Held {
-    fn of(row: &Row) -> Result<Self, StoreError> {
+    fn of(row: &Row, version: B256) -> Result<Self, StoreError> {
+        let own: Option<Vec<u8>> = row.try_get("version")?;
         Ok(Self {
+            is_foreign: own.is_some_and(|own| own != version.as_slice()),
             id: row.try_get("id")?,
             state: row.try_get("state")?,
             scope: row.try_get("scope")?,
@@ -57,15 +62,19 @@ pub(super) async fn follow_verdicts(
     record: &BlockRecord<'_>,
     names: &Names,
 ) -> Result<(), StoreError> {
-    let rows = query("SELECT * FROM incidents WHERE state <> 'closed'")
-        .fetch_all(&mut *connection)
-        .await?;
+    // The block that an incident was opened at is kept for as long as the incident.
+    let rows = query(
+        "SELECT i.*, b.version AS version FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     let number = int("block number", record.block.number)?;
     for row in rows {
-        let held = Held::of(&row)?;
+        let held = Held::of(&row, record.version)?;
         let verdict = record
             .verdicts
             .iter()
+            .filter(|_| !held.is_foreign)
             .find(|v| Some(i64::from(v.rule)) == held.rule && v.witness == held.witness)
             .map(|v| v.reading.verdict);
         if verdict == Some(Verdict::Breached) && number < held.first_bad {
@@ -109,8 +118,18 @@ async fn follow_open(
             )
             .await
         }
+        // Nothing else would ever end it. What the new rules find breached is told anew.
+        _ if held.is_foreign && held.rule.is_some() && record.is_next && is_judged(record) => {
+            close(connection, held.id, record.block, ANOTHER_RULEBOOK).await
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether the block's rulebook is the one that judges: before the guard has it, all its rules are `Unknown`.
+fn is_judged(record: &BlockRecord<'_>) -> bool {
+    let mut verdicts = record.verdicts.iter();
+    verdicts.any(|v| v.reading.verdict != Verdict::Unknown)
 }
 
 /// The level was raised for the incident; it may be over.

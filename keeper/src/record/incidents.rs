@@ -417,9 +417,14 @@ impl Store {
     pub async fn watched(&self) -> Result<Vec<OpenIncident>, StoreError> {
         type Row = (i64, i64, Option<i64>, Vec<u8>, Option<i64>);
         let rows: Vec<Row> =
-            query_as("SELECT id, scope, rule, witness, chain_incident FROM incidents WHERE state <> 'closed'")
-                .fetch_all(&self.pool)
-                .await?;
+            query_as(
+                // A rule of another rulebook is none that can be evaluated: its number is another rule's now.
+                "SELECT i.id, i.scope, CASE WHEN r.version <> b.version THEN NULL ELSE i.rule END, i.witness, i.chain_incident
+                 FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash LEFT JOIN rulebook r ON r.id = 1
+                 WHERE i.state <> 'closed'",
+            )
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|(id, scope, rule, words, number)| {
                 Ok(OpenIncident {

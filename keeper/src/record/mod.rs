@@ -26,6 +26,7 @@ mod playbook;
 mod prune;
 mod refused;
 mod revert;
+mod rulebook;
 mod set;
 mod settings;
 mod sightings;

@@ -224,6 +224,21 @@ impl Fixture {
         self.store.commit_block(&record, &names()).await
     }
 
+    /// Stores a block that another rulebook was evaluated for.
+    pub(crate) async fn commit_under(
+        &self,
+        version: B256,
+        block: &BlockRef,
+        content: Block<'_>,
+    ) -> Result<BlockCommit, StoreError> {
+        let none = Sightings::default();
+        let record = BlockRecord {
+            version,
+            ..record(block, content, &none)
+        };
+        self.store.commit_block(&record, &names()).await
+    }
+
     /// Stores an empty block ahead of its turn.
     pub(crate) async fn ahead(&self, block: &BlockRef) {
         self.ahead_with(block, Block::default()).await;

@@ -22,5 +22,6 @@ mod playbook;
 mod quorum;
 mod reorgs;
 mod route;
+mod rulebook;
 mod sightings;
 mod stopped;

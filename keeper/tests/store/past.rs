@@ -62,7 +62,10 @@ async fn what_is_refused_again_and_again_is_told_once_and_takes_no_room(f: Fixtu
     // What is old is forgotten while the incident lasts, but for the newest.
     while f.store.prune(-60_000).await.unwrap() {}
     assert_eq!(f.store.intents().await.unwrap().len(), 1);
-    assert_eq!(f.store.past(&[0], VERSION).await.unwrap().rules[&0].refused[&vec![]].times, 1);
+    assert_eq!(
+        f.store.past(&[0], VERSION).await.unwrap().rules[&0].refused[&vec![]].times,
+        1
+    );
 
     let holds = [verdict(0, Verdict::Holds)];
     let over = Block {
@@ -100,7 +103,10 @@ async fn what_was_refused_in_an_earlier_breach_or_of_another_witness_delays_noth
         ..Block::default()
     };
     f.commit(&block(18, 0), over).await.unwrap();
-    assert!(f.store.past(&[0], VERSION).await.unwrap().rules.is_empty(), "decided at once");
+    assert!(
+        f.store.past(&[0], VERSION).await.unwrap().rules.is_empty(),
+        "decided at once"
+    );
     let intent = f.commit(&block(19, 0), decided).await.unwrap().intents.remove(0);
     f.store.finish(&intent, &refused()).await.unwrap();
     let past = f.store.past(&[0], VERSION).await.unwrap();

@@ -1,0 +1,7 @@
+-- The rulebook by whose numbers the rules of standing breaches and remembered witnesses go. One row, none before the first block.
+CREATE TABLE rulebook (
+    id      BIGINT PRIMARY KEY CHECK (id = 1),
+    version BYTEA NOT NULL
+);
+INSERT INTO rulebook (id, version)
+    SELECT 1, b.version FROM checkpoint c JOIN blocks b ON b.hash = c.hash WHERE b.version <> decode(repeat('00', 32), 'hex');
