@@ -178,7 +178,7 @@ impl Store {
         refused::follow(connection, names).await?;
         follow::find_raised(connection, record, names).await?;
         update_unknown(connection, record, names, &mut commit).await?;
-        sightings::note(connection, record.block, record.is_next, &record.sightings.found).await?;
+        sightings::note(connection, record.block, record.is_next, record.sightings).await?;
         sightings::update_unwatched(connection, record.block, &record.sightings.unwatched).await?;
         if record.is_next {
             set_checkpoint(connection, record.block.hash).await?;

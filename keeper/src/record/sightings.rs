@@ -8,10 +8,13 @@ use super::alarms::{self, AlarmKind};
 use super::db::{Connection, query, query_as};
 use super::{NoticeKind, Step, Store, StoreError, int, uint};
 use crate::chain::BlockRef;
-use crate::rules::{Pending, Sighting, Unwatched};
+use crate::rules::{Pending, Sighting, Sightings, Unwatched};
 
 /// Subject of the alarm that the mempool is not seen.
 pub(crate) const MEMPOOL: &str = "pending transactions";
+
+/// What the keys of broken invariants begin with: they last, and are told once for as long as they do.
+const INVARIANT: &str = "invariant:";
 
 /// A sighting as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +41,12 @@ pub(super) async fn note(
     connection: &mut Connection,
     block: &BlockRef,
     is_next: bool,
-    found: &[Sighting],
+    sightings: &Sightings,
 ) -> Result<(), StoreError> {
+    let Sightings { found, unwatched } = sightings;
+    if is_next {
+        end_standing(connection, found, unwatched).await?;
+    }
     for sighting in found.iter().filter(|sighting| is_next || !sighting.standing) {
         insert(connection, block, &block.hash.0, sighting).await?;
     }
@@ -69,6 +76,9 @@ async fn insert(
                 // The block is back: so is what was seen in it.
                 tell(connection, id, NoticeKind::Seen).await?;
             }
+            if state != "quiet" {
+                note_standing(connection, hash, sighting).await?;
+            }
         }
         return Ok(false);
     }
@@ -80,6 +90,12 @@ async fn insert(
     } else {
         "waiting"
     };
+    if state == "waiting" {
+        note_standing(connection, hash, sighting).await?;
+    } else if sighting.standing && is_stored(connection, sighting).await? {
+        // It is told when it may be, if it is so then; until then a row for each block would say nothing.
+        return Ok(false);
+    }
     let at_ms = connection.now_ms();
     let facts = json!({
         "block": block.number,
@@ -113,9 +129,56 @@ async fn insert(
     Ok(true)
 }
 
+/// Forgets what was told and is so no more: a watch that looked did not find it. What comes again is told again.
+async fn end_standing(
+    connection: &mut Connection,
+    found: &[Sighting],
+    unwatched: &[Unwatched],
+) -> Result<(), StoreError> {
+    let standing: Vec<(String, String)> = query_as("SELECT watch, key FROM standing")
+        .fetch_all(&mut *connection)
+        .await?;
+    for (watch, key) in standing {
+        let lasts = found.iter().any(|one| one.watch == watch && one.key == key);
+        if lasts || unwatched.iter().any(|held| held.watch == watch) {
+            continue;
+        }
+        query("DELETE FROM standing WHERE watch = ? AND key = ?")
+            .bind(watch)
+            .bind(key)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Notes that what lasts was told in a block.
+async fn note_standing(connection: &mut Connection, hash: &[u8], sighting: &Sighting) -> Result<(), StoreError> {
+    if !sighting.key.starts_with(INVARIANT) {
+        return Ok(());
+    }
+    query("INSERT INTO standing (watch, key, block_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(&sighting.watch)
+        .bind(&sighting.key)
+        .bind(hash.to_vec())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Whether the record has seen this of the watch in some block of the chain.
-async fn is_known(connection: &mut Connection, sighting: &Sighting) -> Result<bool, StoreError> {
+async fn is_stored(connection: &mut Connection, sighting: &Sighting) -> Result<bool, StoreError> {
     let row: Option<(i64,)> = query_as("SELECT 1 FROM sightings WHERE watch = ? AND key = ? AND canonical = 1 LIMIT 1")
+        .bind(&sighting.watch)
+        .bind(&sighting.key)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Whether this was told, and has been so since.
+async fn is_known(connection: &mut Connection, sighting: &Sighting) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = query_as("SELECT 1 FROM standing WHERE watch = ? AND key = ?")
         .bind(&sighting.watch)
         .bind(&sighting.key)
         .fetch_optional(connection)
@@ -188,6 +251,10 @@ pub(super) async fn revert(connection: &mut Connection, hash: B256) -> Result<()
         tell(connection, id, NoticeKind::Retracted).await?;
     }
     query("UPDATE sightings SET canonical = 0 WHERE block_hash = ?")
+        .bind(hash.to_vec())
+        .execute(&mut *connection)
+        .await?;
+    query("DELETE FROM standing WHERE block_hash = ?")
         .bind(hash.to_vec())
         .execute(connection)
         .await?;

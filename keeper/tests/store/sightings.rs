@@ -87,6 +87,48 @@ async fn what_is_taken_back_is_told_and_seen_again_when_its_block_returns(f: Fix
     assert_eq!(states, [("told".to_owned(), true), ("retracted".to_owned(), false)]);
 }
 
+async fn a_broken_invariant_is_told_once_for_as_long_as_it_lasts(f: Fixture) {
+    let broken = |standing, silent| Sighting {
+        standing,
+        silent,
+        ..sighting("solvency", "invariant:invariant_backed")
+    };
+    see(&f, 10, 0, vec![broken(false, false)]).await;
+    see(&f, 11, 0, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 1);
+    // It holds; the block in which it breaks again is not looked at.
+    see(&f, 12, 0, vec![]).await;
+    let unwatched = Sightings {
+        found: vec![],
+        unwatched: vec![Unwatched {
+            watch: "solvency".into(),
+            reason: "the node refuses".into(),
+        }],
+    };
+    let content = Block {
+        sightings: Some(&unwatched),
+        ..Block::default()
+    };
+    f.commit(&block(13, 0), content).await.unwrap();
+    see(&f, 14, 0, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 2);
+    f.commit(&block(15, 0), content).await.unwrap();
+    see(&f, 16, 0, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 2, "who does not look does not see it hold");
+    // It breaks again in maintenance, and is told after it.
+    see(&f, 17, 0, vec![]).await;
+    see(&f, 18, 0, vec![broken(false, true)]).await;
+    see(&f, 19, 0, vec![broken(true, true)]).await;
+    assert_eq!(told(&f).await.len(), 2);
+    see(&f, 120, 0, vec![broken(true, false)]).await;
+    see(&f, 121, 0, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 3);
+    // On another branch it is another one.
+    f.store.revert_blocks(&[block(120, 0), block(121, 0)]).await.unwrap();
+    see(&f, 120, 1, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 5, "retracted, and told of the other block");
+}
+
 async fn a_cooldown_counts_block_time_and_only_what_was_told(f: Fixture) {
     let cooling = |key: &str| Sighting {
         cooldown: 5,
@@ -215,6 +257,7 @@ async fn what_is_old_is_forgotten_in_parts_and_what_waits_is_kept(f: Fixture) {
 on_both! {
     what_is_old_is_forgotten_in_parts_and_what_waits_is_kept
     a_block_that_is_begun_again_tells_nothing_twice
+    a_broken_invariant_is_told_once_for_as_long_as_it_lasts
     what_is_taken_back_is_told_and_seen_again_when_its_block_returns
     a_cooldown_counts_block_time_and_only_what_was_told
     finality_releases_what_is_still_on_the_chain
