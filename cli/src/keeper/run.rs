@@ -39,7 +39,7 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut store = match started {
         Ok(store) => store,
         Err(error) => {
-            failures.tell(&error.to_string()).await;
+            failures.tell(&error).await;
             return Err(error);
         }
     };
@@ -64,7 +64,7 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
                     continue;
                 }
                 (Err(error), None) => {
-                    failures.tell(&error.to_string()).await;
+                    failures.tell(&error).await;
                     return Err(error);
                 }
                 (Ok(()), _) => return Ok(()),

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cordon_client::config::Severity;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 
 use super::{Channel, Message, Origin, retry_after};
@@ -52,12 +54,20 @@ impl Direct {
     }
 
     /// As [`Direct::alarm`], and waits until the channels have taken it or given up, for `patience` at most: for a process that is about to
-    /// end.
-    pub async fn last_words(&self, kind: AlarmKind, subject: &str, text: &str, patience: Duration) {
-        let telling = futures::future::join_all(self.raise(kind, subject, text));
-        if tokio::time::timeout(patience, telling).await.is_err() {
+    /// end. Channels that are told later are not waited for. Whether any channel has taken it.
+    pub async fn last_words(&self, kind: AlarmKind, subject: &str, text: &str, patience: Duration) -> bool {
+        let mut is_taken = false;
+        let mut telling: FuturesUnordered<_> = self.raise(kind, subject, text).into_iter().collect();
+        // What one has taken counts also when another is too slow.
+        let ended = tokio::time::timeout(patience, async {
+            while let Some(told) = telling.next().await {
+                is_taken |= told.unwrap_or(false);
+            }
+        });
+        if ended.await.is_err() {
             tracing::error!("not every channel has taken the alarm in time");
         }
+        is_taken
     }
 
     /// Somebody else, such as the process before this one, has told this alarm, and it is not over.
@@ -65,7 +75,7 @@ impl Direct {
         self.with(|told| told.insert((kind.name(), subject.to_owned()), Instant::now()));
     }
 
-    fn raise(&self, kind: AlarmKind, subject: &str, text: &str) -> Vec<JoinHandle<()>> {
+    fn raise(&self, kind: AlarmKind, subject: &str, text: &str) -> Vec<JoinHandle<bool>> {
         if !self.is_wanted(kind) {
             return Vec::new();
         }
@@ -120,7 +130,8 @@ impl Direct {
         self.with(|told| told.remove(&(kind.name(), subject.to_owned())));
     }
 
-    fn tell(&self, kind: AlarmKind, subject: &str, text: &str, what: NoticeKind) -> Vec<JoinHandle<()>> {
+    /// Answers the tasks that tell at once: each ends with whether its channel has taken it.
+    fn tell(&self, kind: AlarmKind, subject: &str, text: &str, what: NoticeKind) -> Vec<JoinHandle<bool>> {
         let at_ms = now_ms();
         let notice = Notice {
             id: 0,
@@ -148,12 +159,13 @@ impl Direct {
             let message = self.message(&notice, channel);
             let (direct, channel, subject) = (self.clone(), channel.clone(), subject.to_owned());
             let failures = Arc::clone(&failures);
-            telling.push(tokio::spawn(async move {
-                if what == NoticeKind::Alarm && !channel.after().is_zero() {
+            let is_later = what == NoticeKind::Alarm && !channel.after().is_zero();
+            let task = tokio::spawn(async move {
+                if is_later {
                     // The second line: called when it is not over by then.
                     tokio::time::sleep(channel.after()).await;
                     if !direct.is_open(kind, &subject) {
-                        return;
+                        return false;
                     }
                 }
                 let is_due = || what == NoticeKind::Cleared || direct.is_open(kind, &subject);
@@ -161,7 +173,11 @@ impl Direct {
                 if failed && failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) == all {
                     direct.forget(kind, &subject);
                 }
-            }));
+                !failed
+            });
+            if !is_later {
+                telling.push(task);
+            }
         }
         telling
     }
