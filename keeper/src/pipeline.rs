@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
@@ -64,8 +65,9 @@ pub(crate) struct Pipeline {
     pub(crate) retention_ms: i64,
     /// More is to be forgotten than was at the block before.
     pub(crate) is_pruning: AtomicBool,
-    /// The guard has another rulebook than the configured one.
-    pub(crate) is_foreign: AtomicBool,
+    /// Whether the guard has another rulebook than the configured one, as far as people were told. `None` until it is looked at: an earlier
+    /// run may have left the alarm open.
+    pub(crate) is_foreign: Mutex<Option<bool>>,
     pub(crate) queue: Queue,
     /// `None` in a keeper that only watches.
     pub(crate) upkeep: Option<Upkeep>,
@@ -373,10 +375,12 @@ impl Pipeline {
                 .announce_cleared(AlarmKind::RuleUnknown, &self.names.rule(*rule));
         }
         if block.number.is_multiple_of(CHECK_EVERY) {
+            let (reader, block) = (self.reader.clone(), *block);
+            tokio::spawn(async move { reader.check_rulebook(&block).await });
             tokio::spawn(compare(
                 self.reader.clone(),
                 self.alarms.clone(),
-                *block,
+                block,
                 reading.verdicts.clone(),
             ));
         }
@@ -453,10 +457,18 @@ impl Pipeline {
     /// Says when the guard has another rulebook than the keeper, and when it has the same again.
     async fn note_rulebook(&self, block: &BlockRef) {
         const SUBJECT: &str = "rulebook";
-        let foreign = self.reader.rulebook().foreign();
-        let was_foreign = self.is_foreign.swap(foreign.is_some(), Ordering::Relaxed);
-        match foreign {
-            Some(adopted) if !was_foreign => {
+        let rulebook = self.reader.rulebook();
+        let Some(is_own) = rulebook.is_own() else { return };
+        let before = self
+            .is_foreign
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(!is_own);
+        if before == Some(!is_own) {
+            return;
+        }
+        match rulebook.foreign() {
+            Some(adopted) => {
                 let text = format!(
                     "the guard has adopted the rulebook {adopted}, the keeper was set up for {}: its rules are not evaluated and nothing is tripped, until the cordon.toml is here that compiles to it, which the keeper then takes up by itself",
                     self.version
@@ -465,8 +477,7 @@ impl Pipeline {
                     .raise(AlarmKind::RulebookChanged, SUBJECT, &text, Some(block.number))
                     .await;
             }
-            None if was_foreign => self.alarms.clear(AlarmKind::RulebookChanged, SUBJECT).await,
-            _ => {}
+            None => self.alarms.clear(AlarmKind::RulebookChanged, SUBJECT).await,
         }
     }
 }

@@ -10,6 +10,10 @@ use crate::record::{AlarmKind, Store};
 
 /// What alarms about the record are about.
 pub(crate) const RECORD: &str = "record";
+/// What an alarm about some endpoints that differ from the most is about.
+pub(crate) const ENDPOINTS: &str = "endpoints";
+/// What an alarm about endpoints that have no majority is about.
+pub(crate) const CHAIN: &str = "chain";
 /// Pause before endpoints that differ are looked at again.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -103,8 +107,6 @@ pub(crate) async fn watch_link(mut heads: Heads, alarms: Alarms) {
 pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) {
     /// Looks in a row at which an endpoint must be poor before people hear of it.
     const PATIENCE: u32 = 3;
-    const ENDPOINTS: &str = "endpoints";
-    const CHAIN: &str = "chain";
     let mut poor: BTreeMap<String, u32> = BTreeMap::new();
     // Those of which no alarm is open: an earlier run may have left one.
     let mut good: BTreeSet<String> = BTreeSet::new();
@@ -148,7 +150,8 @@ pub(crate) async fn watch_endpoints(rpc: Rpc, alarms: Alarms, period: Duration) 
 /// Looks now and then whether every endpoint is still of this chain: one whose gateway was changed behind the keeper's back answers well, and
 /// for somebody else.
 pub(crate) async fn watch_chains(rpc: Rpc, alarms: Alarms, period: Duration) {
-    let mut foreign: BTreeSet<String> = BTreeSet::new();
+    // Those of which an alarm may be open: an earlier run, or the configuration before, may have left one of any.
+    let mut foreign: BTreeSet<String> = rpc.endpoint_names().into_iter().collect();
     loop {
         tokio::time::sleep(period).await;
         let found: BTreeMap<String, String> = rpc

@@ -7,6 +7,7 @@ use super::Keeper;
 use crate::error::KeeperError;
 use crate::record::{AlarmKind, MEMPOOL};
 use crate::respond::{KEYS, delayed_subject};
+use crate::watchdog::{CHAIN, ENDPOINTS};
 
 /// What there is for an alarm to be about.
 struct Present {
@@ -69,7 +70,11 @@ impl Keeper {
             AlarmKind::Endpoint | AlarmKind::WrongAnswer => {
                 present.endpoints.len() > 1 && present.endpoints.contains(subject)
             }
-            AlarmKind::Disagreement => present.endpoints.len() > 1,
+            // One endpoint alone may still be found to be of another chain.
+            AlarmKind::Disagreement => {
+                present.endpoints.contains(subject)
+                    || (present.endpoints.len() > 1 && [ENDPOINTS, CHAIN].contains(&subject))
+            }
             AlarmKind::NotifyFailed => present.channels.contains(subject),
             AlarmKind::FallbackNotReady => present.signed.contains(subject),
             AlarmKind::WatchUnknown => subject != MEMPOOL || !self.options.watches.pending_watches().is_empty(),
@@ -78,8 +83,8 @@ impl Keeper {
             AlarmKind::Polling => self.options.ws.is_some(),
             AlarmKind::Evaluation => self.reader.here().is_some(),
             AlarmKind::NotContained | AlarmKind::ActionRefused => self.responder.is_some(),
-            // Setting the keeper up has found the rulebook that it was configured for.
-            AlarmKind::RulebookChanged => false,
+            // The keeper was set up for the rulebook that the guard had then: one that has waited for its turn may find another.
+            AlarmKind::RulebookChanged => self.responder.is_some() && self.reader.rulebook().is_own() != Some(true),
             // These are looked at again and again whatever is configured, or wait for people.
             AlarmKind::Blind
             | AlarmKind::Stale

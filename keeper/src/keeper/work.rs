@@ -1,8 +1,8 @@
 //! The tasks that a keeper is made of while it works.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cordon_client::SetMeta;
@@ -116,7 +116,6 @@ impl Keeper {
             queue.push(Job::now(intent, None));
         }
         self.note_config().await?;
-        self.sweep().await?;
         self.reports.renew(&self.store).await?;
         let upkeep = accounts.first().map(|account| {
             Upkeep::new(
@@ -130,6 +129,8 @@ impl Keeper {
         });
         first_look(&self.rpc).await;
         self.stay_on_side().await?;
+        self.reader.look_at_rulebook().await;
+        self.sweep().await?;
         let heads = Heads::start(
             self.rpc.clone(),
             self.options.ws.clone(),
@@ -302,7 +303,7 @@ impl Keeper {
             prune_every: self.options.prune_every,
             retention_ms: i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX),
             is_pruning: AtomicBool::new(false),
-            is_foreign: AtomicBool::new(false),
+            is_foreign: Mutex::default(),
             queue: turn.queue(),
             upkeep: turn.upkeep.clone(),
             responder: turn.responder.clone(),
