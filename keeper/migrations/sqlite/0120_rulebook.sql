@@ -1,4 +1,4 @@
--- The rulebook by whose numbers the rules of standing breaches and remembered witnesses go. One row, none before the first block.
+-- The rulebook by whose numbers the rules of standing breaches go. One row, none before the first block.
 CREATE TABLE rulebook (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     version BLOB NOT NULL

@@ -7,8 +7,7 @@ use super::db::{Connection, query, query_as};
 use super::{Step, Store, StoreError, word};
 
 impl Store {
-    /// Goes over to the rulebook `version`: breaches that stand and witnesses that are remembered are forgotten when they are those of another
-    /// one, so that what is breached now is decided and told anew. To be called before anything is read for its first block; doing it again
+    /// Goes over to the rulebook `version`: breaches that stand are forgotten when they are those of another one, so that what is breached now is decided and told anew. To be called before anything is read for its first block; doing it again
     /// changes nothing.
     ///
     /// # Errors
@@ -27,9 +26,9 @@ pub(super) async fn adopt(connection: &mut Connection, version: B256) -> Result<
         return Ok(());
     }
     if held.is_some() {
-        for sql in ["DELETE FROM breaches", "DELETE FROM witnesses"] {
-            query(sql).execute(&mut *connection).await?;
-        }
+        // Witnesses stay: an account that events named long ago must not go out of sight, and one that a rule was never meant for breaches
+        // nothing that is not a breach.
+        query("DELETE FROM breaches").execute(&mut *connection).await?;
     }
     query("INSERT INTO rulebook (id, version) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version")
         .bind(version.to_vec())

@@ -49,7 +49,7 @@ async fn what_was_told_of_a_rule_is_told_anew_of_the_next_of_its_number(f: Fixtu
     let store = f.reopen().await;
     store.adopt(NEXT).await.unwrap();
     assert!(store.past(&[0], NEXT).await.unwrap().rules.is_empty());
-    assert_eq!(store.witness_count(1).await.unwrap(), 0);
+    assert_eq!(store.witness_count(1).await.unwrap(), 1, "an account stays in sight");
     assert_eq!(store.watched().await.unwrap()[0].rule, None, "it is another rule");
 
     // The guard does not have it yet.
