@@ -75,7 +75,7 @@ impl Matrix {
         self.0
     }
 
-    /// The same with `action` closed at `level` and, for what the ladder's looser rungs close, at every stricter one. `None` when the action
+    /// The same with `action` closed at `level` and, unless that is `Grace`, at every stricter one. `None` when the action
     /// never closes at that level.
     #[must_use]
     pub const fn closing(self, level: Level, action: Action) -> Option<Self> {

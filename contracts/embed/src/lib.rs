@@ -51,7 +51,7 @@ mod errors {
         error BadLevel(uint8 level);
         error NotTheGuard(address caller);
         error AlreadyBound(address guard);
-        error CeilingReached(uint8 scope);
+        error CeilingReached(uint8 scope, uint64 notBefore);
         error RuleFailed(uint16 rule);
         error RuleUndecided(uint16 rule);
     }
@@ -222,9 +222,15 @@ pub fn set_level<H: Host>(host: &mut H, scope: u8, level: u8) -> Result<(), Refu
     let next = match (wanted.is_raised(), is_raised) {
         (true, true) => Held { level: wanted, ..held },
         (true, false) => {
-            let left = u64::from(CEILING).saturating_sub(whole_hours(held.spent(now)));
+            let spent = held.spent(now);
+            let left = u64::from(CEILING).saturating_sub(whole_hours(spent));
             if left == 0 {
-                return Err(Refusal::new(&CeilingReached { scope }));
+                // Once an hour is left again. Nothing comes back before Grace is over.
+                let missing = spent.saturating_sub(u64::from(CEILING).saturating_sub(HOUR));
+                return Err(Refusal::new(&CeilingReached {
+                    scope,
+                    notBefore: now.max(held.until).saturating_add(missing),
+                }));
             }
             Held {
                 level: wanted,

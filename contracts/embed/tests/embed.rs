@@ -141,8 +141,19 @@ fn time_at_normal_gives_back_what_was_used_up() {
     set_level(&mut host, 1, 3).unwrap();
     host.now += ceiling;
     assert_eq!(level_of(&host, 1), Level::Normal as u8);
-    assert_eq!(refused::<CeilingReached, _>(set_level(&mut host, 1, 2)).scope, 1);
-    host.now += 2 * 3600;
+    let told: CeilingReached = refused(set_level(&mut host, 1, 2));
+    assert_eq!((told.scope, told.notBefore), (1, host.now + 3600));
+    // It is the first moment at which it passes, and then for an hour.
+    let ended = host.now;
+    host.now = told.notBefore - 1;
+    let again: CeilingReached = refused(set_level(&mut host, 1, 2));
+    assert_eq!(again.notBefore, told.notBefore);
+    let mut early = bound();
+    early.storage = host.storage.clone();
+    early.cache = host.cache.clone();
+    early.now = told.notBefore;
+    set_level(&mut early, 1, 2).unwrap();
+    host.now = ended + 2 * 3600;
     set_level(&mut host, 1, 2).unwrap();
     host.now += 2 * 3600 - 1;
     assert_eq!(level_of(&host, 1), Level::ReduceOnly as u8);
