@@ -1,2 +1,4 @@
-//! End-to-end tests are in `tests/`, drills' configurations in `scenarios/`, and the benchmark in `src/bin/`: see `scripts/test`
-//! and `scripts/bench`. This library itself is empty.
+//! End-to-end tests are in `tests/`, drills' configurations in `scenarios/`: see `scripts/test`. What this library holds is measured by the
+//! benchmark (`scripts/bench`) and by tests that keep its figures where they are, by the same code.
+
+pub mod bench;

@@ -9,7 +9,7 @@ use alloy::sol;
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use eyre::{OptionExt, WrapErr};
 
-use crate::world::{Bench, GOVERNOR, GUARDIAN, creation_code, key};
+use super::world::{Bench, GOVERNOR, GUARDIAN, creation_code, key};
 
 sol! {
     #[allow(missing_docs)]
@@ -76,7 +76,7 @@ fn executed(receipt: &TransactionReceipt, input: &[u8]) -> u64 {
 impl Bench {
     /// Each adapter against the same without it. A contract that makes calls stands for the guard: what the guard itself costs is the
     /// same either way.
-    pub(crate) async fn adapters(&self) -> eyre::Result<()> {
+    pub(super) async fn adapters(&self) -> eyre::Result<()> {
         println!(
             "Adapters: closing through the adapter against closing by a contract that holds the role itself, published bytecode, whole \
              transactions without their own price. What is added the guard pays within its containment call.\n"

@@ -6,7 +6,7 @@ use alloy::sol_types::{SolCall, SolEvent};
 use cordon_client::guard::ICordonGuard::{self, Action};
 use eyre::OptionExt;
 
-use crate::world::{Bench, HookProbe, USER};
+use super::world::{Bench, HookProbe, USER};
 
 sol! {
     #[allow(missing_docs)]
@@ -23,7 +23,7 @@ const RAISED: u8 = 2;
 
 impl Bench {
     /// Questions while all is Normal. To be called before anything is raised.
-    pub(crate) async fn questions(&self) -> eyre::Result<()> {
+    pub(super) async fn questions(&self) -> eyre::Result<()> {
         println!(
             "Questions, as a contract pays them that asks (the call alone, the guard's account cold): programs not called before in the \
              block, and all of them cached.\n"
@@ -80,7 +80,7 @@ impl Bench {
     }
 
     /// The same of a scope that is contained. To be called after [`Bench::responses`].
-    pub(crate) async fn questions_contained(&self) -> eyre::Result<()> {
+    pub(super) async fn questions_contained(&self) -> eyre::Result<()> {
         println!("Questions about a scope that is contained, in the same way:\n");
         println!("| question | answered by | gas, nothing cached | gas, programs cached |");
         println!("| --- | --- | ---: | ---: |");

@@ -8,7 +8,7 @@ use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard::{self, Action};
 use cordon_node::NodeConfig;
 
-use crate::world::{Bench, USER};
+use super::world::{Bench, USER};
 
 /// Rules over streams, each alone with its action. Of the streams, 0 is the anchor.
 const RULES: &str = r#"
@@ -37,7 +37,7 @@ const SPACING: u64 = 600;
 const WARM_UP: usize = 25;
 
 /// Gas of observations, and of rules over streams in hooks.
-pub(crate) async fn streams(root: &Path) -> eyre::Result<()> {
+pub(super) async fn streams(root: &Path) -> eyre::Result<()> {
     let bench = Bench::with(root, NodeConfig::default(), RULES).await?;
     println!("Observations of streams, whole transactions, nothing cached, one read of a contract each:\n");
     println!("| `observe` | first | later |\n| --- | ---: | ---: |");

@@ -11,15 +11,15 @@ use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard::{self, Action};
 use cordon_node::{EngineChoice, KeptPrograms, NodeConfig};
 
-use crate::world::Bench;
-use crate::{RUNS, median, ms};
+use super::world::Bench;
+use super::{RUNS, median, ms};
 
 /// Time for which calls are counted, and how many are under way at once.
 const COUNTED: Duration = Duration::from_secs(3);
 const CALLERS: usize = 8;
 
 /// `enter` of the guard by `eth_call`: how many a second, and how long the first takes after a start with native code on disk.
-pub(crate) async fn stylus(root: &Path) -> eyre::Result<()> {
+pub(super) async fn stylus(root: &Path) -> eyre::Result<()> {
     println!("## Stylus: `enter` of the guard by `eth_call`, client included\n");
     println!(
         "| engine | calls/s, no rule | calls/s, one rule with one read | first call after a start, ms (median of {RUNS}) |"

@@ -8,10 +8,10 @@ use cordon_drill::Tools;
 use cordon_node::NodeConfig;
 use eyre::ensure;
 
-use crate::{RUNS, median, ms};
+use super::{RUNS, median, ms};
 
 /// From start to the first answer of a fork: ours and stock anvil's, of the same upstream.
-pub(crate) async fn fork_start(root: &Path) -> eyre::Result<()> {
+pub(super) async fn fork_start(root: &Path) -> eyre::Result<()> {
     let anvil = Tools::discover(Some(root), None)?.anvil;
     let upstream = cordon_node::spawn(NodeConfig {
         silent: true,

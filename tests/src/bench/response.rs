@@ -12,7 +12,8 @@ use cordon_core::rulebook::set_name;
 use eyre::{OptionExt, ensure};
 use serde_json::Value;
 
-use crate::world::{Bench, GUARDIAN, HookProbe, USER};
+use super::targets::{CONTAIN, CONTAIN_CACHED, CONTAIN_CACHED_ROW, CONTAIN_ROW, TRIP, TRIP_CACHED_ROW, TRIP_ROW};
+use super::world::{Bench, GUARDIAN, HookProbe, USER};
 
 /// Ink of one unit of gas.
 const INK: u64 = 10_000;
@@ -92,9 +93,38 @@ struct Budget {
     saved: u64,
 }
 
+/// What has a target: gas without the targets' own code and the transaction's own price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseGas {
+    /// `contain` with one containment call, programs cached.
+    pub contain_cached: u64,
+    /// The same, nothing cached.
+    pub contain: u64,
+    /// `trip` with four reads and one containment call, programs cached.
+    pub trip_cached: u64,
+    /// The same, nothing cached.
+    pub trip: u64,
+}
+
 impl Bench {
+    /// `contain` and `trip`. They leave their scopes raised.
+    ///
+    /// # Errors
+    /// When a response fails, or its trace does not come.
+    pub async fn responses(&self) -> eyre::Result<ResponseGas> {
+        figures(&self.measure_responses().await?)
+    }
+
+    /// The same, printed with where the gas goes.
+    pub(super) async fn print_responses(&self) -> eyre::Result<ResponseGas> {
+        let rows = self.measure_responses().await?;
+        let gas = figures(&rows)?;
+        Self::print(&rows, &gas);
+        Ok(gas)
+    }
+
     /// `contain` and `trip`, each with one containment call.
-    pub(crate) async fn responses(&self) -> eyre::Result<()> {
+    async fn measure_responses(&self) -> eyre::Result<Vec<(&'static str, Budget)>> {
         let contain = |scope, level| {
             let (duration, evidence) = (600, B256::repeat_byte(0xe1));
             let call = ICordonGuard::containCall {
@@ -136,11 +166,10 @@ impl Bench {
             evidence: B256::repeat_byte(0xe1),
         };
         measure("`containSet`", GUARDIAN, contain_program, set.abi_encode()).await?;
-        self.print(&rows);
-        Ok(())
+        Ok(rows)
     }
 
-    fn print(&self, rows: &[(&str, Budget)]) {
+    fn print(rows: &[(&str, Budget)], gas: &ResponseGas) {
         println!(
             "Responses, whole transactions: one registered caller, one containment call with one undo call (but `trip` again, which changes \
              nothing, and `containSet`, which raises two scopes that hooks alone serve). Nothing is cached; what caching both programs saves is told below.\n"
@@ -170,15 +199,20 @@ impl Bench {
         println!("\nTargets, besides what the targets' own code costs:\n");
         println!("| target | gas | whole transaction | without the transaction's own price |");
         println!("| --- | ---: | ---: | ---: |");
-        for (row, name, target, cached) in [
-            (0, "`contain`, programs cached", 60_000, true),
-            (0, "`contain`, not cached", 80_000, false),
-            (2, "`trip`, 4 reads, programs cached", 90_000, true),
-            (2, "`trip`, 4 reads, not cached", 90_000, false),
+        for (name, target, alone, whole) in [
+            (
+                CONTAIN_CACHED_ROW,
+                CONTAIN_CACHED,
+                gas.contain_cached,
+                (CONTAINED, true),
+            ),
+            (CONTAIN_ROW, CONTAIN, gas.contain, (CONTAINED, false)),
+            (TRIP_CACHED_ROW, TRIP, gas.trip_cached, (TRIPPED, true)),
+            (TRIP_ROW, TRIP, gas.trip, (TRIPPED, false)),
         ] {
-            let Some((_, budget)) = rows.get(row) else { continue };
-            let whole = budget.own(cached);
-            let [whole, alone] = [whole, whole.saturating_sub(budget.intrinsic)].map(|gas| match gas > target {
+            let (row, cached) = whole;
+            let whole = rows.get(row).map_or(0, |(_, budget)| budget.own(cached));
+            let [whole, alone] = [whole, alone].map(|gas| match gas > target {
                 true => format!("{gas}, missed by {}", gas.saturating_sub(target)),
                 false => format!("{gas}, met"),
             });
@@ -197,16 +231,21 @@ impl Bench {
         println!();
     }
 
-    /// Adds up the host calls of a transaction to the guard, which runs this program for it.
-    async fn budget(&self, receipt: &TransactionReceipt, program: Address, input: &Bytes) -> eyre::Result<Budget> {
+    /// The host calls of a transaction to a program, those of programs that it calls within the call.
+    pub(super) async fn host_calls(&self, transaction: B256) -> eyre::Result<Vec<Value>> {
         let options = GethDebugTracingOptions {
             tracer: Some(GethDebugTracerType::JsTracer("stylusTracer".to_owned())),
             ..GethDebugTracingOptions::default()
         };
-        let hash = receipt.transaction_hash;
-        let GethTrace::JS(Value::Array(steps)) = self.provider.debug_trace_transaction(hash, options).await? else {
-            eyre::bail!("the node does not know stylusTracer");
-        };
+        match self.provider.debug_trace_transaction(transaction, options).await? {
+            GethTrace::JS(Value::Array(steps)) => Ok(steps),
+            _ => eyre::bail!("the node does not know stylusTracer"),
+        }
+    }
+
+    /// Adds up the host calls of a transaction to the guard, which runs this program for it.
+    async fn budget(&self, receipt: &TransactionReceipt, program: Address, input: &Bytes) -> eyre::Result<Budget> {
+        let steps = self.host_calls(receipt.transaction_hash).await?;
         let paid: u64 = input.iter().map(|byte| if *byte == 0 { 4 } else { 16 }).sum();
         let (gate, respond) = (self.entry(self.guard).await?, self.entry(program).await?);
         let mut budget = Budget {
@@ -232,6 +271,23 @@ impl Bench {
         budget.other = budget.total.saturating_sub(known.iter().sum());
         Ok(budget)
     }
+}
+
+/// Which of the measured rows have targets.
+const CONTAINED: usize = 0;
+const TRIPPED: usize = 2;
+
+fn figures(rows: &[(&str, Budget)]) -> eyre::Result<ResponseGas> {
+    let own = |row: usize, cached| {
+        let (_, budget) = rows.get(row).ok_or_eyre("a response was not measured")?;
+        eyre::Ok(budget.own(cached).saturating_sub(budget.intrinsic))
+    };
+    Ok(ResponseGas {
+        contain_cached: own(CONTAINED, true)?,
+        contain: own(CONTAINED, false)?,
+        trip_cached: own(TRIPPED, true)?,
+        trip: own(TRIPPED, false)?,
+    })
 }
 
 impl Budget {

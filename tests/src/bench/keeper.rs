@@ -5,7 +5,7 @@ use std::path::Path;
 use cordon_drill::{Options, Silent};
 
 /// The keeper's latencies, as the Aave drill measures them.
-pub(crate) async fn keeper(root: &Path) -> eyre::Result<()> {
+pub(super) async fn keeper(root: &Path) -> eyre::Result<()> {
     let out = tempfile::tempdir()?;
     let options = Options {
         out: Some(out.path().to_owned()),
@@ -30,5 +30,6 @@ pub(crate) async fn keeper(root: &Path) -> eyre::Result<()> {
             run.order.name()
         );
     }
+    println!();
     Ok(())
 }

@@ -23,8 +23,14 @@ sol! {
         event Measured(uint256 enterGas, uint256 exitGas);
         event Asked(uint256 gas);
         function ask(address whom, bytes calldata question) external;
+        function gauge() external view returns (uint256);
         function setGauge(uint256 value) external;
         function probe(address guard, uint24 scopes, uint8 action) external;
+    }
+
+    #[allow(missing_docs)]
+    interface SolidityGuard {
+        function register(address caller, address target, bytes4 selector, uint32 most, uint16 checked, uint8 scopes) external;
     }
 
     #[allow(missing_docs)]
@@ -34,29 +40,30 @@ sol! {
 }
 
 /// Accounts: governor, guardian, keeper, user.
-pub(crate) const GOVERNOR: u32 = 0;
-pub(crate) const GUARDIAN: u32 = 1;
-pub(crate) const KEEPER: u32 = 2;
-pub(crate) const USER: u32 = 3;
+pub(super) const GOVERNOR: u32 = 0;
+pub(super) const GUARDIAN: u32 = 1;
+pub(super) const KEEPER: u32 = 2;
+pub(super) const USER: u32 = 3;
 
 /// A node with the probe and a guard that accepts its hooks.
-pub(crate) struct Bench {
-    pub(crate) node: NodeHandle,
-    pub(crate) provider: DynProvider,
-    pub(crate) probe: Address,
-    pub(crate) guard: Address,
-    pub(crate) programs: [Address; PROGRAMS.len()],
-    pub(crate) artifacts: Artifacts,
-    pub(crate) root: PathBuf,
+#[derive(Debug)]
+pub struct Bench {
+    pub(super) node: NodeHandle,
+    pub(super) provider: DynProvider,
+    pub(super) probe: Address,
+    pub(super) guard: Address,
+    pub(super) programs: [Address; PROGRAMS.len()],
+    pub(super) artifacts: Artifacts,
+    pub(super) root: PathBuf,
 }
 
-pub(crate) fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
+pub(super) fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
     let builder = MnemonicBuilder::<English>::default().phrase(cordon_node::DEFAULT_MNEMONIC);
     Ok(builder.index(index)?.build()?)
 }
 
 /// Creation code of one of our Solidity contracts, as forge wrote it.
-pub(crate) fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
+pub(super) fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
     let path = root.join(format!("out/{contract}.sol/{contract}.json"));
     let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("{}: run forge build", path.display()))?;
     let artifact: serde_json::Value = serde_json::from_str(&text)?;
@@ -65,12 +72,16 @@ pub(crate) fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> 
 }
 
 impl Bench {
-    pub(crate) async fn new(root: &Path, config: NodeConfig) -> eyre::Result<Self> {
+    /// Deploys both on a node with these settings. `root` is the project's, whose contracts have been built.
+    ///
+    /// # Errors
+    /// When an artifact is missing, or the node, the deployment or a set-up transaction fails.
+    pub async fn new(root: &Path, config: NodeConfig) -> eyre::Result<Self> {
         Self::with(root, config, "").await
     }
 
     /// The same with more in the guard's configuration.
-    pub(crate) async fn with(root: &Path, config: NodeConfig, more: &str) -> eyre::Result<Self> {
+    pub(super) async fn with(root: &Path, config: NodeConfig, more: &str) -> eyre::Result<Self> {
         let node = cordon_node::spawn(NodeConfig { silent: true, ..config }).await?;
         let mut wallet = EthereumWallet::from(key(GOVERNOR)?);
         for index in [GUARDIAN, KEEPER, USER] {
@@ -101,7 +112,7 @@ impl Bench {
         })
     }
 
-    pub(crate) async fn send(&self, from: u32, to: Address, call: Vec<u8>) -> eyre::Result<TransactionReceipt> {
+    pub(super) async fn send(&self, from: u32, to: Address, call: Vec<u8>) -> eyre::Result<TransactionReceipt> {
         let tx = TransactionRequest::default()
             .with_from(key(from)?.address())
             .with_to(to)
@@ -111,8 +122,16 @@ impl Bench {
         Ok(receipt)
     }
 
+    /// Ends the node and waits until its port is free.
+    ///
+    /// # Errors
+    /// When the node does not end in order.
+    pub async fn stop(self) -> eyre::Result<()> {
+        Ok(self.node.stop().await?)
+    }
+
     /// A feed of incidents.
-    pub(crate) async fn feed(&self) -> eyre::Result<Address> {
+    pub(super) async fn feed(&self) -> eyre::Result<Address> {
         let creation = TransactionRequest::default()
             .with_from(key(USER)?.address())
             .with_deploy_code(creation_code(&self.root, "IncidentFeed")?);
@@ -121,7 +140,7 @@ impl Bench {
     }
 
     /// What entering a program costs.
-    pub(crate) async fn entry(&self, program: Address) -> eyre::Result<EntryCost::programInitGasReturn> {
+    pub(super) async fn entry(&self, program: Address) -> eyre::Result<EntryCost::programInitGasReturn> {
         let call = EntryCost::programInitGasCall { program }.abi_encode();
         let request = TransactionRequest::default().with_to(ARB_WASM).with_input(call);
         let answer = self.provider.call(request).await?;
