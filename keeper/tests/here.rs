@@ -208,6 +208,8 @@ async fn words_are_those_of_the_block() {
     );
     assert_eq!(B256::from(words[7_001]), alloy::primitives::keccak256(&code[0]));
     assert_eq!(words[7_002], U256::from_be_slice(BOX.as_slice()));
+    // The second time nothing is told but that all is the same.
+    assert_eq!(world.rpc.words(block.hash, &inquiry).await.unwrap().unwrap(), words);
     // Not by hand: anvil counts that as a change of the newest block.
     submit(&world.anvil, USER, BOX, 0, &put_data(9, 0)).await;
     world.mine().await;
