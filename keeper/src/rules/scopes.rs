@@ -1,41 +1,98 @@
 //! Levels of the scopes at a block.
 
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_core::level::Level;
 use cordon_core::scope::{ScopeState, key};
 
 use super::events::level;
-use crate::chain::{CallError, Rpc};
+use crate::chain::{Answer, CallError, Question, Refusal, Rpc, RpcError};
 use crate::decide::ScopeReading;
 
 /// Scopes whose levels fit the first word of `levels()`.
 const PER_WORD: u8 = 85;
 const SCOPES: u8 = 128;
 
-/// All scopes that are not `Normal` at the block, and those of `also` that still have effects in force.
+/// Gas of one question about a scope; it takes about 75,000 where nothing is cached.
+const GAS: u64 = 1_000_000;
+
+/// All scopes that are not `Normal` at the block, and those of `also` that still have effects in force: one round trip when no other
+/// scope than those is raised, however many they are.
+///
+/// # Errors
+/// [`CallError`] when the guard does not answer as its ABI promises.
 pub(super) async fn read(rpc: &Rpc, guard: Address, block: B256, also: &[u8]) -> Result<Vec<ScopeReading>, CallError> {
-    let data = Guard::levelsCall {}.abi_encode().into();
-    let answer = rpc.call(None, guard, data, None, block.into()).await?;
-    let levels = Guard::levelsCall::abi_decode_returns(&answer).map_err(|error| malformed("levels", &error))?;
-    let interesting: Vec<u8> = (0..SCOPES)
-        .filter(|scope| also.contains(scope) || level_of(levels._0, levels._1, *scope) != Level::Normal as u8)
-        .collect();
-    let read = futures::future::join_all(
-        interesting
-            .iter()
-            .map(|scope| scope_at(rpc, guard, block.into(), *scope)),
-    );
-    let mut readings = Vec::with_capacity(interesting.len());
-    for reading in read.await {
-        let reading = reading?;
-        if reading.level != Level::Normal || reading.applied || reading.incident {
-            readings.push(reading);
-        }
+    let mut questions = vec![asked(guard, Guard::levelsCall {}.abi_encode())];
+    questions.extend(also.iter().flat_map(|scope| about(guard, *scope)));
+    let mut answers = rpc.ask_many(block, &questions).await?.into_iter();
+    let levels = Guard::levelsCall::abi_decode_returns(&output(answers.next())?);
+    let levels = levels.map_err(|error| malformed("levels", &error))?;
+    let mut readings = told(also, answers)?;
+    let is_other = |scope: &u8| !also.contains(scope) && level_of(levels._0, levels._1, *scope) != Level::Normal as u8;
+    let others: Vec<u8> = (0..SCOPES).filter(is_other).collect();
+    if !others.is_empty() {
+        let questions: Vec<Question> = others.iter().flat_map(|scope| about(guard, *scope)).collect();
+        readings.extend(told(&others, rpc.ask_many(block, &questions).await?.into_iter())?);
+    }
+    readings.retain(|reading| reading.level != Level::Normal || reading.applied || reading.incident);
+    readings.sort_unstable_by_key(|reading| reading.scope);
+    Ok(readings)
+}
+
+fn asked(guard: Address, data: Vec<u8>) -> Question {
+    Question::Call {
+        to: guard,
+        data: data.into(),
+        gas: Some(GAS),
+        code: None,
+    }
+}
+
+/// What is asked about a scope: its status, and its word.
+fn about(guard: Address, scope: u8) -> [Question; 2] {
+    let status = asked(guard, Guard::scopeStatusCall { scope }.abi_encode());
+    [status, Question::Storage(guard, key(scope))]
+}
+
+/// The readings of `scopes`, of which each is answered by two.
+fn told(
+    scopes: &[u8],
+    mut answers: impl Iterator<Item = Result<Answer, Refusal>>,
+) -> Result<Vec<ScopeReading>, CallError> {
+    let mut readings = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        let status = Guard::scopeStatusCall::abi_decode_returns(&output(answers.next())?);
+        let status = status.map_err(|error| malformed("scopeStatus", &error))?;
+        let word = match answers.next() {
+            Some(Ok(Answer::Word(word))) => Some(word.into()),
+            other => {
+                tracing::warn!(scope, answer = ?other, "the word of a scope could not be read");
+                None
+            }
+        };
+        readings.push(reading(*scope, &status, word));
     }
     Ok(readings)
+}
+
+/// What a call answered.
+fn output(answer: Option<Result<Answer, Refusal>>) -> Result<Bytes, CallError> {
+    let refused = |message: &str| {
+        CallError::Rpc(RpcError::Refused {
+            method: "eth_call",
+            code: 0,
+            message: message.to_owned(),
+        })
+    };
+    match answer {
+        Some(Ok(Answer::Output(output))) => Ok(output),
+        Some(Err(Refusal::Reverted(data))) => Err(CallError::Reverted(data)),
+        Some(Err(Refusal::OutOfGas)) => Err(refused("out of gas")),
+        Some(Err(Refusal::Node(reason))) => Err(refused(&reason)),
+        Some(Ok(Answer::Word(_))) | None => Err(refused("it was not answered")),
+    }
 }
 
 async fn status(rpc: &Rpc, guard: Address, block: BlockId, scope: u8) -> Result<Guard::ScopeStatus, CallError> {
@@ -89,7 +146,7 @@ fn level_of(low: U256, high: U256, scope: u8) -> u8 {
 }
 
 pub(super) fn malformed(what: &str, error: &alloy::sol_types::Error) -> CallError {
-    CallError::Rpc(crate::chain::RpcError::Refused {
+    CallError::Rpc(RpcError::Refused {
         method: "eth_call",
         code: 0,
         message: format!(
