@@ -13,7 +13,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
 
 use super::queue::{Job, Queue};
-use crate::chain::{BlockRef, Rpc};
+use crate::chain::{BlockRef, CallError, Rpc};
 use crate::decide::ScopeReading;
 use crate::record::{IntentKind, NewIntent, Store};
 
@@ -28,6 +28,8 @@ const RETRIES: [Duration; 4] = [
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 /// Doublings of [`SETTLE_PAUSE`] at most: about ten minutes.
 const SETTLE_DOUBLINGS: u32 = 7;
+/// Time until the guard is asked again whether a scope is to be settled that looks as it did when the answer was no.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 const PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -40,6 +42,22 @@ struct State {
     failed: BTreeMap<u8, (usize, Option<Instant>)>,
     /// Scopes that were settled lately.
     settled: BTreeMap<u8, Settled>,
+    /// Scopes of which the guard would take nothing back when it was asked: what they looked like, and when to ask again if they still do.
+    refused: BTreeMap<u8, (Looks, Instant)>,
+}
+
+/// What a scope looks like: its reading, and whether its level has run out by the time of the newest block.
+type Looks = (ScopeReading, bool);
+
+/// What became of a call that was to be planned.
+#[derive(Debug, PartialEq, Eq)]
+enum Planned {
+    /// It is queued, or was before.
+    Queued,
+    /// The guard would not take it now.
+    Refused,
+    /// Nobody knows: the guard could not be asked, or the record not written.
+    Failed,
 }
 
 /// The last attempt to settle a scope.
@@ -56,9 +74,22 @@ struct Settled {
 impl State {
     /// Whether it is worth asking the guard to settle the scope.
     fn may_settle(&self, reading: &ScopeReading, now: Instant) -> bool {
-        self.settled
-            .get(&reading.scope)
-            .is_none_or(|last| last.reading != *reading || last.due <= now)
+        let looks = self.looks(reading);
+        let refused = self.refused.get(&reading.scope);
+        let settled = self.settled.get(&reading.scope);
+        settled.is_none_or(|last| last.reading != *reading || last.due <= now)
+            && refused.is_none_or(|(held, due)| *held != looks || *due <= now)
+    }
+
+    fn looks(&self, reading: &ScopeReading) -> Looks {
+        let time = self.block.map_or(0, |block| block.timestamp);
+        (*reading, reading.expires_at <= time)
+    }
+
+    /// Nothing else is to be expected of the guard until the scope looks different, or something happens that its reading does not show.
+    fn note_refused(&mut self, looks: Looks, now: Instant) {
+        let due = now.checked_add(REFUSED_PAUSE).unwrap_or(now);
+        self.refused.insert(looks.0.scope, (looks, due));
     }
 
     fn note_settled(&mut self, reading: ScopeReading, now: Instant) {
@@ -136,11 +167,11 @@ impl Upkeep {
                     .iter_mut()
                     .filter_map(|(scope, (_, due))| due.take_if(|due| *due <= now).map(|_| *scope))
                     .collect();
-                let settle: Vec<ScopeReading> = state
+                let settle: Vec<Looks> = state
                     .unsettled
                     .iter()
                     .filter(|reading| state.may_settle(reading, now))
-                    .copied()
+                    .map(|reading| state.looks(reading))
                     .collect();
                 (state.block, retry, settle)
             });
@@ -153,24 +184,29 @@ impl Upkeep {
                 // It may be over on a chain that is none.
                 continue;
             }
-            for reading in settle {
+            for looks in settle {
+                let (reading, _) = looks;
                 let data = Guard::settleCall { scope: reading.scope }.abi_encode().into();
-                if self.plan(IntentKind::Settle, reading.scope, data, &block).await {
-                    self.with(|state| state.note_settled(reading, now));
+                match self.plan(IntentKind::Settle, reading.scope, data, &block).await {
+                    Planned::Queued => self.with(|state| state.note_settled(reading, now)),
+                    Planned::Refused => self.with(|state| state.note_refused(looks, now)),
+                    Planned::Failed => {}
                 }
             }
         }
     }
 
     /// Stores and queues the call if the guard would take it now.
-    async fn plan(&self, kind: IntentKind, scope: u8, data: Bytes, block: &BlockRef) -> bool {
-        if let Err(error) = self
+    async fn plan(&self, kind: IntentKind, scope: u8, data: Bytes, block: &BlockRef) -> Planned {
+        let asked = self
             .rpc
-            .call(Some(self.sender), self.guard, data, None, BlockId::latest())
-            .await
-        {
+            .call(Some(self.sender), self.guard, data, None, BlockId::latest());
+        if let Err(error) = asked.await {
             tracing::debug!(scope, kind = kind.name(), %error, "not now");
-            return false;
+            return match error {
+                CallError::Reverted(_) => Planned::Refused,
+                CallError::Rpc(_) => Planned::Failed,
+            };
         }
         let new = NewIntent {
             kind,
@@ -190,9 +226,59 @@ impl Upkeep {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(scope, kind = kind.name(), %error, "upkeep could not be stored; it is tried again");
-                return false;
+                return Planned::Failed;
             }
         }
-        true
+        Planned::Queued
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_guard_is_asked_again_when_a_level_runs_out_or_changes() {
+        let at = |timestamp| {
+            Some(BlockRef {
+                number: 1,
+                hash: B256::ZERO,
+                parent: B256::ZERO,
+                timestamp,
+                base_fee: 0,
+            })
+        };
+        let now = Instant::now();
+        let reading = ScopeReading {
+            scope: 3,
+            level: Level::ReduceOnly,
+            expires_at: 100,
+            applied: true,
+            ..ScopeReading::default()
+        };
+        let mut state = State {
+            block: at(50),
+            ..State::default()
+        };
+        assert!(state.may_settle(&reading, now));
+        state.note_refused(state.looks(&reading), now);
+        assert!(!state.may_settle(&reading, now));
+        state.block = at(99);
+        assert!(!state.may_settle(&reading, now), "nothing has changed");
+        assert!(state.may_settle(&reading, now + REFUSED_PAUSE), "but who knows");
+        state.block = at(100);
+        assert!(state.may_settle(&reading, now), "it has run out");
+        state.block = at(50);
+        let lowered = ScopeReading {
+            level: Level::Normal,
+            expires_at: 0,
+            ..reading
+        };
+        assert!(state.may_settle(&lowered, now), "somebody has opened it");
+        state.note_refused(state.looks(&reading), now);
+        state.note_settled(reading, now);
+        assert!(!state.may_settle(&reading, now + REFUSED_PAUSE / 4));
     }
 }
