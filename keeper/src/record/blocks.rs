@@ -393,6 +393,9 @@ async fn update_unknown(
         .bind(AlarmKind::RuleUnknown.name())
         .fetch_all(&mut *connection)
         .await?;
+    if open.is_empty() {
+        return Ok(());
+    }
     let evaluated: BTreeSet<u16> = record.verdicts.iter().map(|v| v.rule).collect();
     for (subject,) in open {
         let Some(rule) = evaluated

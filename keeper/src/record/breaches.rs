@@ -1,6 +1,6 @@
 //! Breaches that stand, and releases that people have queued: what tells a new breach from one that was judged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
@@ -17,9 +17,11 @@ pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>
     let standing: Vec<(i64, Vec<u8>)> = query_as("SELECT rule, words FROM breaches")
         .fetch_all(&mut *connection)
         .await?;
+    let standing: HashSet<(i64, Vec<u8>)> = standing.into_iter().collect();
     for verdict in record.verdicts {
-        let (rule, words) = (i64::from(verdict.rule), encode_words(&verdict.witness));
-        let stands = standing.iter().any(|(held, of)| *held == rule && *of == words);
+        let key = (i64::from(verdict.rule), encode_words(&verdict.witness));
+        let stands = standing.contains(&key);
+        let (rule, words) = key;
         match verdict.reading.verdict {
             Verdict::Breached if !stands => {
                 query("INSERT INTO breaches (rule, words, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")

@@ -64,7 +64,9 @@ pub(super) async fn follow_verdicts(
 ) -> Result<(), StoreError> {
     // The block that an incident was opened at is kept for as long as the incident.
     let rows = query(
-        "SELECT i.*, b.version AS version FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'",
+        "SELECT i.id, i.state, i.scope, i.rule, i.witness, i.first_bad_block, i.opened_block, i.contained_block, i.ended_block, i.level,
+            b.version AS version
+         FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'",
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -167,18 +169,20 @@ pub(super) async fn find_raised(
     record: &BlockRecord<'_>,
     names: &Names,
 ) -> Result<(), StoreError> {
-    for reading in record.scopes.unwrap_or_default() {
-        if !reading.level.is_raised() {
-            continue;
-        }
-        let told: Option<(i64,)> = query_as(
-            "SELECT id FROM incidents WHERE scope = ? AND (state <> 'closed' OR (ended_hash IS NOT NULL AND ended_block >= ?)) LIMIT 1",
-        )
-        .bind(i64::from(reading.scope))
-        .bind(int("block number", record.block.number)?)
-        .fetch_optional(&mut *connection)
-        .await?;
-        if told.is_some() {
+    let raised = record.scopes.unwrap_or_default().iter();
+    let raised: Vec<&ScopeReading> = raised.filter(|reading| reading.level.is_raised()).collect();
+    if raised.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<(i64,)> = query_as(
+        "SELECT scope FROM incidents WHERE state <> 'closed'
+         UNION SELECT scope FROM incidents WHERE ended_block >= ? AND ended_hash IS NOT NULL",
+    )
+    .bind(int("block number", record.block.number)?)
+    .fetch_all(&mut *connection)
+    .await?;
+    for reading in raised {
+        if told.contains(&(i64::from(reading.scope),)) {
             continue;
         }
         let why = format!(

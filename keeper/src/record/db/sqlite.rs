@@ -29,6 +29,9 @@ pub(super) struct Sqlite {
     turn: Arc<Mutex<()>>,
 }
 
+/// More than there are.
+const STATEMENTS: usize = 1_000;
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 impl Sqlite {
@@ -41,6 +44,8 @@ impl Sqlite {
             // An intent must outlive a power cut: every commit reaches the disk.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // Every statement of the record is prepared once for each connection.
+            .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY);
         let file = Self::connect(path, options, 4).await?;
         MIGRATIONS.run(&file.pool).await?;
@@ -59,6 +64,8 @@ impl Sqlite {
     async fn connect(path: &Path, options: SqliteConnectOptions, most: u32) -> Result<Self, StoreError> {
         let pool = SqlitePoolOptions::new()
             .max_connections(most)
+            // A file does not hang up.
+            .test_before_acquire(false)
             .connect_with(options)
             .await
             .map_err(|source| StoreError::Open {
