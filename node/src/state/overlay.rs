@@ -1,9 +1,12 @@
 //! Changes in the making, above a view: the transactions of a block, or the overrides of a call.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use alloy::{
-    primitives::{Address, B256, U256, map::HashMap as FastMap},
+    primitives::{Address, B256, Bytes, U256, map::HashMap as FastMap},
     rpc::types::state::{AccountOverride, StateOverride},
 };
 use revm::{
@@ -78,10 +81,10 @@ impl Overlay {
     }
 
     /// Gives an account other code.
-    pub(crate) fn set_code(&mut self, address: Address, code: alloy::primitives::Bytes) -> Result<(), StateError> {
+    pub(crate) fn set_code(&mut self, address: Address, code: Bytes) -> Result<(), StateError> {
         let mut info = self.account(address)?;
-        let bytecode = raw_bytecode(code);
-        info.code_hash = bytecode.hash_slow();
+        let (bytecode, hash) = prepared(code);
+        info.code_hash = hash;
         info.code = Some(bytecode);
         self.set_account(address, info);
         Ok(())
@@ -155,10 +158,45 @@ impl Overlay {
     }
 }
 
+/// Codes that were put in place of others lately, with their hashes: who asks with overrides asks with the same ones at every block,
+/// and to hash and analyse them takes longer than to run them.
+static PREPARED: LazyLock<Mutex<FastMap<Bytes, (Bytecode, B256)>>> = LazyLock::new(Mutex::default);
+
+/// Codes that are remembered; with more than that, all are forgotten.
+const MOST_PREPARED: usize = 1_024;
+/// Length of the longest that is remembered.
+const LONGEST_PREPARED: usize = 4_096;
+
+/// Code as an account holds it, and its hash.
+fn prepared(code: Bytes) -> (Bytecode, B256) {
+    let prepare = |code: Bytes| {
+        let bytecode = raw_bytecode(code);
+        let hash = bytecode.hash_slow();
+        (bytecode, hash)
+    };
+    if code.len() > LONGEST_PREPARED {
+        return prepare(code);
+    }
+    let held = PREPARED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&code)
+        .cloned();
+    held.unwrap_or_else(|| {
+        let fresh = prepare(code.clone());
+        let mut codes = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if codes.len() >= MOST_PREPARED {
+            codes.clear();
+        }
+        codes.insert(code, fresh.clone());
+        fresh
+    })
+}
+
 /// Code as an account holds it, whatever its first bytes are.
 ///
 /// The constructor of the EVM refuses bytes that look like a broken EIP-7702 delegation; such an account runs as empty.
-pub(crate) fn raw_bytecode(code: alloy::primitives::Bytes) -> Bytecode {
+pub(crate) fn raw_bytecode(code: Bytes) -> Bytecode {
     Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code))
 }
 
