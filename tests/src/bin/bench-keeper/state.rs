@@ -253,7 +253,10 @@ pub(crate) async fn state(root: &Path) -> eyre::Result<String> {
         .iter()
         .filter(|(intent, block)| contained.get(intent) == Some(&block.saturating_add(1)))
         .count();
-    let (decisions, broadcasts) = (sorted(of_kind("decided"), "us"), sorted(of_kind("broadcast"), "us"));
+    // What is taken back after an incident is in no hurry.
+    let contains = |event: &&Value| number(event, "intent").is_some_and(|intent| decided.contains_key(&intent));
+    let decisions = sorted(of_kind("decided"), "us");
+    let broadcasts = sorted(of_kind("broadcast").filter(contains), "us");
     let rules = of_kind("rules").next().cloned().unwrap_or_default();
     Ok(format!(
         "| state rules: {} invariants over {CONTRACTS} contracts, {} distinct reads, a block every {} ms on `cordon node`; {} rules evaluated by the keeper, {} by the guard at every block | \
