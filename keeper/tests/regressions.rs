@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, U256, hex};
 use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::chain::{Rpc, RpcError, Standing};
+use cordon_keeper::chain::{BlockRef, Rpc, RpcError, Standing};
 use cordon_keeper::rules::{Hooks, ReadError, Reader, STOPPED_CALLS, Watched, Watches};
 use serde_json::json;
 
@@ -352,10 +352,8 @@ async fn a_block_is_fetched_once_however_many_watches_look_at_it() {
     assert_eq!(asked.map(|method| proxy.count(method)), [1, 1, 1, 0]);
 }
 
-/// An answer without logs is no failure, and looks like a block in which nothing happened. The header knows better.
-#[tokio::test]
-async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
-    let (anvil, proxy, rpc) = behind_proxy().await;
+/// The newest block has two logs of the emitter that the configuration watches.
+async fn two_logs(anvil: &Anvil, rpc: &Rpc) -> (BlockRef, cordon_client::Config) {
     let emitter = Address::repeat_byte(0x55);
     // log1(0, 0, topic) with topic = keccak256("E(uint256)"), twice, so that half of an answer can be left out.
     let topic = alloy::primitives::keccak256("E(uint256)");
@@ -375,7 +373,40 @@ async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
         anvil.http()
     );
     let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
-    let block = rpc.latest().await.unwrap();
+    (rpc.latest().await.unwrap(), config)
+}
+
+/// Who has to know which calls failed asks for all receipts, and these have the logs.
+#[tokio::test]
+async fn logs_are_taken_from_receipts_that_are_asked_for_anyway() {
+    let (anvil, proxy, rpc) = behind_proxy().await;
+    let (block, config) = two_logs(&anvil, &rpc).await;
+    let hooks = Hooks {
+        callers: vec![Address::repeat_byte(1)],
+        scopes: vec![0],
+    };
+    let reader = Reader::new(rpc, Address::ZERO, Watched::default())
+        .with_hooks(hooks)
+        .with_watches(Watches::new(&config.watches, &[]));
+    let asked = || ["eth_getLogs", "eth_getBlockReceipts"].map(|method| proxy.count(method));
+    let reading = reader.read(&block, &[], &[]).await.unwrap();
+    assert_eq!((reading.sightings.found.len(), reading.logs_doubted), (2, None));
+    assert_eq!(asked(), [0, 1]);
+    // Receipts that lack what the header speaks of are not believed, and neither is an endpoint that has none.
+    for fault in [Fault::Answer(json!([])), Fault::Error(-32_601, "no such method")] {
+        proxy.heal();
+        proxy.fault("eth_getBlockReceipts", fault);
+        let before = asked()[0];
+        let reading = reader.read(&block, &[], &[]).await.unwrap();
+        assert_eq!((reading.sightings.found.len(), asked()[0]), (2, before + 1));
+    }
+}
+
+/// An answer without logs is no failure, and looks like a block in which nothing happened. The header knows better.
+#[tokio::test]
+async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
+    let (anvil, proxy, rpc) = behind_proxy().await;
+    let (block, config) = two_logs(&anvil, &rpc).await;
     let reader =
         Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(Watches::new(&config.watches, &[]));
     let reading = reader.read(&block, &[], &[]).await.unwrap();

@@ -10,6 +10,7 @@ use alloy::rpc::types::Log;
 use serde_json::{Value, json};
 
 use super::RpcError;
+use super::inspect::{RECEIPTS, Receipts};
 use super::rpc::Rpc;
 
 /// Filters that are remembered: more than blocks that are caught up on together; 256 bytes each.
@@ -83,7 +84,6 @@ impl Rpc {
     /// # Errors
     /// The last endpoint's, when none answers.
     pub async fn proven_logs(&self, block: B256, bloom: &Bloom) -> Result<Option<Vec<Log>>, RpcError> {
-        const METHOD: &str = "eth_getBlockReceipts";
         let (mut last, mut answered) = (RpcError::NoEndpoint, false);
         for endpoint in self.endpoints() {
             let asked = async {
@@ -92,16 +92,15 @@ impl Rpc {
                 let by_hash = json!([{ "blockHash": block }]);
                 let request = async move {
                     provider
-                        .raw_request::<_, Option<Vec<Value>>>(METHOD.into(), by_hash)
+                        .raw_request::<_, Option<Vec<Value>>>(RECEIPTS.into(), by_hash)
                         .await
                 };
-                self.bounded(METHOD, endpoint, request).await
+                self.bounded(RECEIPTS, endpoint, request).await
             };
             match asked.await {
                 Ok(receipts) => {
                     answered = true;
-                    let logs = receipts.as_deref().and_then(logs_of);
-                    if let Some(logs) = logs.filter(|logs| bloom_of(logs) == *bloom) {
+                    if let Some(logs) = receipts.and_then(|receipts| Receipts(receipts).logs(bloom)) {
                         return Ok(Some(logs));
                     }
                 }
@@ -109,6 +108,14 @@ impl Rpc {
             }
         }
         if answered { Ok(None) } else { Err(last) }
+    }
+}
+
+impl Receipts {
+    /// All logs, when they are those that the block's header speaks of. `None` when they are not, or one of them is none.
+    #[must_use]
+    pub fn logs(&self, bloom: &Bloom) -> Option<Vec<Log>> {
+        logs_of(&self.0).filter(|logs| bloom_of(logs) == *bloom)
     }
 }
 

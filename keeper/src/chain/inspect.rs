@@ -20,24 +20,37 @@ pub struct FailedTransaction {
     pub to: Option<Address>,
 }
 
+/// How the transactions of a block ended.
+#[derive(Debug, Clone)]
+pub struct Receipts(pub(super) Vec<Value>);
+
+impl Receipts {
+    /// The transactions that failed, in their order.
+    #[must_use]
+    pub fn failed(&self) -> Vec<FailedTransaction> {
+        self.0.iter().filter_map(failed).collect()
+    }
+}
+
+/// What asks for [`Receipts`].
+pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
+
 impl Rpc {
-    /// The transactions of a block that failed, in their order, from one request for all receipts.
+    /// All receipts of a block, in one request.
     ///
     /// # Errors
     /// See [`RpcError`]; a node that does not know the block is [`RpcError::Refused`].
-    pub async fn failed_transactions(&self, block: B256) -> Result<Vec<FailedTransaction>, RpcError> {
-        const METHOD: &str = "eth_getBlockReceipts";
+    pub async fn receipts(&self, block: B256) -> Result<Receipts, RpcError> {
         let receipts: Option<Vec<Value>> = self
-            .ask(METHOD, |p| async move {
-                p.raw_request(METHOD.into(), json!([{ "blockHash": block }])).await
+            .ask(RECEIPTS, |p| async move {
+                p.raw_request(RECEIPTS.into(), json!([{ "blockHash": block }])).await
             })
             .await?;
-        let receipts = receipts.ok_or_else(|| RpcError::Refused {
-            method: METHOD,
+        receipts.map(Receipts).ok_or_else(|| RpcError::Refused {
+            method: RECEIPTS,
             code: 0,
             message: format!("the node does not know block {block}"),
-        })?;
-        Ok(receipts.iter().filter_map(failed).collect())
+        })
     }
 
     /// Logs that match a filter, from the first endpoint that gives any answer but a refusal.

@@ -27,7 +27,7 @@ pub use error::{CallError, RpcError};
 pub use event::{BlockRef, ChainEvent};
 pub(crate) use headers::Headers;
 pub use heads::{HeadSettings, Heads, Link, Seen, Via};
-pub use inspect::FailedTransaction;
+pub use inspect::{FailedTransaction, Receipts};
 pub use rpc::Rpc;
 pub(crate) use websocket::{probe_ws, without};
 pub use words::{Inquiry, Key};

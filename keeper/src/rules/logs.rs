@@ -3,9 +3,9 @@
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 
-use super::GuardEvent;
 use super::read::{ATTEMPTS, ReadError, Reader};
-use crate::chain::{BlockRef, Wanted, may_lack};
+use super::{GuardEvent, Sightings, StoppedCall};
+use crate::chain::{BlockRef, Receipts, Wanted, may_lack};
 
 /// What was had of a block's logs.
 #[derive(Debug, Default)]
@@ -14,6 +14,14 @@ pub(super) struct Logs {
     pub(super) wanted: Option<Vec<Log>>,
     /// Why they are not, or may not be, what the endpoint answered.
     pub(super) doubt: Option<String>,
+}
+
+/// What came of a block's transactions.
+#[derive(Debug)]
+pub(super) struct Outcomes {
+    pub(super) logs: Logs,
+    pub(super) sightings: Sightings,
+    pub(super) stopped: Vec<StoppedCall>,
 }
 
 impl Reader {
@@ -49,6 +57,51 @@ impl Reader {
     }
 
     /// Emitters and first topics of all that is looked for.
+    /// The logs that matter, from receipts which have all that the block's header speaks of; `None` when these have not, or the header has
+    /// not come by.
+    fn received(&self, block: &BlockRef, receipts: &Receipts) -> Option<Logs> {
+        let mut logs = receipts.logs(&self.rpc.bloom(block.hash)?)?;
+        let wanted = self.wanted_logs();
+        logs.retain(|log| is_wanted(&wanted, log));
+        Some(Logs {
+            wanted: Some(logs),
+            doubt: None,
+        })
+    }
+
+    /// What the block logged, what watches make of it, and the calls that hooks stopped. Where its receipts are asked for anyway, for the sake
+    /// of those calls, they are asked for the logs too.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub(super) async fn outcomes(&self, block: &BlockRef) -> Result<Outcomes, ReadError> {
+        let receipts = match self.hooks.are_any() {
+            true => Some(self.rpc.receipts(block.hash).await),
+            false => None,
+        };
+        let given = receipts.as_ref().and_then(|receipts| receipts.as_ref().ok());
+        let received = given.and_then(|receipts| self.received(block, receipts));
+        let looked = async {
+            let logs = match received {
+                Some(logs) => logs,
+                None => self.logs(block).await?,
+            };
+            let sightings = self.watches().look(&self.rpc, block, logs.wanted.as_deref()).await?;
+            Ok::<_, ReadError>((logs, sightings))
+        };
+        let (looked, stopped) = futures::future::join(looked, self.stopped(block, receipts.as_ref())).await;
+        let (logs, mut sightings) = looked?;
+        let stopped = stopped.unwrap_or_else(|unwatched| {
+            sightings.unwatched.push(unwatched);
+            Vec::new()
+        });
+        Ok(Outcomes {
+            logs,
+            sightings,
+            stopped,
+        })
+    }
+
     fn wanted_logs(&self) -> Vec<Wanted> {
         let mut wanted: Vec<Wanted> = Vec::new();
         if self.has_guard() {

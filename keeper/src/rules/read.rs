@@ -11,11 +11,11 @@ use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
 use super::here::{Begun, Here};
-use super::logs::Logs;
+use super::logs::Outcomes;
 use super::rulebook::Rulebook;
 use super::settled::Settled;
 use super::{GuardEvent, Hooks, Sightings, StoppedCall, Unwatched, Watched, Watches, scopes};
-use crate::chain::{BlockRef, BlockSource, CallError, Rpc, RpcError};
+use crate::chain::{BlockRef, BlockSource, CallError, Receipts, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
 
@@ -108,7 +108,7 @@ pub struct Reader {
     pub(super) rpc: Rpc,
     pub(super) guard: Address,
     watched: Watched,
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
     watches: Watches,
     /// Programs by rule; the guard has the first of them.
     pub(super) programs: Arc<Vec<Vec<u8>>>,
@@ -123,10 +123,8 @@ pub struct Reader {
 /// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    logs: Logs,
-    sightings: Sightings,
+    outcomes: Outcomes,
     levels: Option<Vec<ScopeReading>>,
-    stopped: Result<Vec<StoppedCall>, Unwatched>,
     begun: Begun,
     settled: Vec<RuleVerdict>,
 }
@@ -203,28 +201,19 @@ impl Reader {
 
     /// The part of [`Reader::read`] that does not depend on the blocks before.
     pub(crate) async fn fetch(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<Fetched, ReadError> {
-        let looked = async {
-            let logs = self.logs(block).await?;
-            let sightings = self.watches.look(&self.rpc, block, logs.wanted.as_deref()).await?;
-            Ok((logs, sightings))
-        };
         let (newest, settled) = self.settled.part(known);
-        let (looked, begun, levels, stopped, settled) = futures::future::join5(
-            looked,
+        let (outcomes, begun, levels, settled) = futures::future::join4(
+            self.outcomes(block),
             self.begin(block, &newest),
             self.scopes(block, scopes),
-            self.stopped(block),
             self.evaluate_settled(block, &settled),
         )
         .await;
-        let ((logs, sightings), begun, levels, settled) = (looked?, begun?, levels?, settled?);
         Ok(Fetched {
-            logs,
-            sightings,
-            levels,
-            stopped,
-            begun,
-            settled,
+            outcomes: outcomes?,
+            levels: levels?,
+            begun: begun?,
+            settled: settled?,
         })
     }
 
@@ -236,20 +225,18 @@ impl Reader {
         fetched: Fetched,
     ) -> Result<BlockReading, ReadError> {
         let Fetched {
-            logs,
-            sightings,
+            outcomes,
             levels,
-            stopped,
             begun,
             settled,
         } = fetched;
+        let Outcomes {
+            logs,
+            sightings,
+            stopped,
+        } = outcomes;
         let mut verdicts = self.finish(block, &self.settled.part(known).0, begun).await?;
         verdicts.extend(settled);
-        let mut sightings = sightings;
-        let stopped = stopped.unwrap_or_else(|unwatched| {
-            sightings.unwatched.push(unwatched);
-            Vec::new()
-        });
         let mut reading = BlockReading {
             scopes: levels,
             stopped,
@@ -308,8 +295,16 @@ impl Reader {
 
     /// The hook has held whatever comes of this: a node that does not tell must not keep the block waiting. That nobody has looked is told
     /// all the same.
-    async fn stopped(&self, block: &BlockRef) -> Result<Vec<StoppedCall>, Unwatched> {
-        let looked = self.hooks.stopped(&self.rpc, self.guard, block).await;
+    pub(super) async fn stopped(
+        &self,
+        block: &BlockRef,
+        receipts: Option<&Result<Receipts, RpcError>>,
+    ) -> Result<Vec<StoppedCall>, Unwatched> {
+        let looked = match receipts {
+            None => return Ok(Vec::new()),
+            Some(Ok(receipts)) => self.hooks.stopped(&self.rpc, self.guard, block, receipts).await,
+            Some(Err(error)) => Err(error.clone()),
+        };
         looked.map_err(|error| {
             tracing::warn!(block = block.number, %error, "calls that the hooks stopped could not be looked for");
             Unwatched {

@@ -6,7 +6,7 @@ use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_core::rule::value::Int;
 
-use crate::chain::{BlockRef, FailedTransaction, Rpc, RpcError};
+use crate::chain::{BlockRef, FailedTransaction, Receipts, Rpc, RpcError};
 
 /// Failed transactions that are looked at per block; those that called a protocol's contract directly come first. Whoever
 /// floods the chain with failures costs the keeper no more than this.
@@ -41,7 +41,12 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// The calls of a block that the guard's hooks stopped.
+    /// Whether there are hooks that may stop a call.
+    pub(super) fn are_any(&self) -> bool {
+        !self.callers.is_empty()
+    }
+
+    /// The calls of a block with these receipts that the guard's hooks stopped.
     ///
     /// # Errors
     /// See [`RpcError`]: nothing is known of the block's failures then.
@@ -50,11 +55,9 @@ impl Hooks {
         rpc: &Rpc,
         guard: Address,
         block: &BlockRef,
+        receipts: &Receipts,
     ) -> Result<Vec<StoppedCall>, RpcError> {
-        if self.callers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut failed = rpc.failed_transactions(block.hash).await?;
+        let mut failed = receipts.failed();
         failed.sort_by_key(|tx| !tx.to.is_some_and(|to| self.callers.contains(&to)));
         failed.truncate(LOOKED_AT);
         let looks = failed.iter().map(|tx| async move {
