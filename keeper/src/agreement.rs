@@ -88,9 +88,10 @@ impl Pipeline {
 
     /// How many keepers have found the breach. The others look when this one has said so in the record.
     async fn keepers(&self, block: &BlockRef, decision: &Decision) -> Result<u32, StoreError> {
+        let rule = (self.version, decision.rule);
         self.store
-            .vote(&self.name, decision.rule, &decision.witness, block, true)
+            .vote(&self.name, rule, &decision.witness, block, true)
             .await?;
-        self.store.voters(decision.rule, &decision.witness).await
+        self.store.voters(rule, &decision.witness).await
     }
 }

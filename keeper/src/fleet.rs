@@ -122,7 +122,8 @@ async fn bear_witness(keeper: &Keeper) {
 }
 
 async fn look(keeper: &Keeper, name: &str, reader: &Reader) -> Result<(), Hindrance> {
-    let asked = keeper.store().asked_by_others(name).await?;
+    let version = keeper.version();
+    let asked = keeper.store().asked_by_others(name, version).await?;
     if asked.is_empty() {
         return Ok(());
     }
@@ -135,7 +136,7 @@ async fn look(keeper: &Keeper, name: &str, reader: &Reader) -> Result<(), Hindra
         };
         keeper
             .store()
-            .vote(name, verdict.rule, &verdict.witness, &block, breached)
+            .vote(name, (version, verdict.rule), &verdict.witness, &block, breached)
             .await?;
     }
     Ok(())

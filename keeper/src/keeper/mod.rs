@@ -349,6 +349,11 @@ impl Keeper {
         }
     }
 
+    /// Code hash of the rulebook that its rules have their numbers in.
+    pub(crate) fn version(&self) -> B256 {
+        self.version
+    }
+
     pub(crate) fn alarms(&self) -> &Alarms {
         &self.alarms
     }

@@ -1,4 +1,4 @@
-//! Votes: which keeper of a fleet has found which breach by itself. Whoever has the turn asks by voting; those that wait for
+//! Votes: which keeper of a fleet has found which breach of which rulebook by itself. Whoever has the turn asks by voting; those that wait for
 //! theirs look with their own endpoints, and vote too. No lease is needed to vote: a vote does nothing.
 
 use alloy::primitives::B256;
@@ -13,25 +13,26 @@ use crate::rules::Request;
 const FRESH: i64 = 30_000;
 
 impl Store {
-    /// Notes what this keeper found of a rule: a breach, or that it holds.
+    /// Notes what this keeper found of a rule of the rulebook `version`: a breach, or that it holds.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn vote(
         &self,
         keeper: &str,
-        rule: u16,
+        (version, rule): (B256, u16),
         witness: &[B256],
         block: &BlockRef,
         breached: bool,
     ) -> Result<(), StoreError> {
         let now = self.votes_now();
         let sql = format!(
-            "INSERT INTO votes (keeper, rule, words, block, breached, at_ms) VALUES (?, ?, ?, ?, ?, {now})
-             ON CONFLICT (keeper, rule, words) DO UPDATE SET block = excluded.block, breached = excluded.breached, at_ms = excluded.at_ms"
+            "INSERT INTO votes (keeper, version, rule, words, block, breached, at_ms) VALUES (?, ?, ?, ?, ?, ?, {now})
+             ON CONFLICT (keeper, version, rule, words) DO UPDATE SET block = excluded.block, breached = excluded.breached, at_ms = excluded.at_ms"
         );
         query(&sql)
             .bind(keeper)
+            .bind(version.to_vec())
             .bind(i64::from(rule))
             .bind(encode_words(witness))
             .bind(int("block number", block.number)?)
@@ -41,16 +42,17 @@ impl Store {
         Ok(())
     }
 
-    /// How many keepers have lately found this breach.
+    /// How many keepers have lately found this breach of a rule of the rulebook `version`.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn voters(&self, rule: u16, witness: &[B256]) -> Result<u32, StoreError> {
+    pub async fn voters(&self, (version, rule): (B256, u16), witness: &[B256]) -> Result<u32, StoreError> {
         let sql = format!(
-            "SELECT COUNT(*) FROM votes WHERE rule = ? AND words = ? AND breached = 1 AND at_ms > {} - ?",
+            "SELECT COUNT(*) FROM votes WHERE version = ? AND rule = ? AND words = ? AND breached = 1 AND at_ms > {} - ?",
             self.votes_now()
         );
         let (count,): (i64,) = query_as(&sql)
+            .bind(version.to_vec())
             .bind(i64::from(rule))
             .bind(encode_words(witness))
             .bind(FRESH)
@@ -59,16 +61,21 @@ impl Store {
         small("number of votes", count)
     }
 
-    /// What other keepers ask about: the breaches that they have lately found.
+    /// What other keepers of the same rulebook ask about: the breaches that they have lately found.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn asked_by_others(&self, keeper: &str) -> Result<Vec<Request>, StoreError> {
+    pub async fn asked_by_others(&self, keeper: &str, version: B256) -> Result<Vec<Request>, StoreError> {
         let sql = format!(
-            "SELECT DISTINCT rule, words FROM votes WHERE keeper <> ? AND breached = 1 AND at_ms > {} - ?",
+            "SELECT DISTINCT rule, words FROM votes WHERE keeper <> ? AND version = ? AND breached = 1 AND at_ms > {} - ?",
             self.votes_now()
         );
-        let rows: Vec<(i64, Vec<u8>)> = query_as(&sql).bind(keeper).bind(FRESH).fetch_all(&self.pool).await?;
+        let rows: Vec<(i64, Vec<u8>)> = query_as(&sql)
+            .bind(keeper)
+            .bind(version.to_vec())
+            .bind(FRESH)
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|(rule, words)| {
                 Ok(Request {

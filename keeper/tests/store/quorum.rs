@@ -58,29 +58,60 @@ async fn what_waits_is_told_once_and_ends_with_its_reason(f: Fixture) {
     );
 }
 
+const BOOK: B256 = B256::repeat_byte(0xb0);
+
 async fn votes_are_counted_by_keeper_and_can_be_taken_back(f: Fixture) {
     let words = [B256::repeat_byte(9)];
+    let rule = (BOOK, 3);
     let vote = |keeper: &'static str, breached| {
         let store = f.store.clone();
-        async move { store.vote(keeper, 3, &words, &block(10, 0), breached).await.unwrap() }
+        async move { store.vote(keeper, rule, &words, &block(10, 0), breached).await.unwrap() }
     };
     vote("a", true).await;
     vote("a", true).await;
-    assert_eq!(f.store.voters(3, &words).await.unwrap(), 1);
-    assert_eq!(f.store.voters(3, &[]).await.unwrap(), 0, "of another account");
-    assert!(f.store.asked_by_others("a").await.unwrap().is_empty());
+    assert_eq!(f.store.voters(rule, &words).await.unwrap(), 1);
+    assert_eq!(f.store.voters(rule, &[]).await.unwrap(), 0, "of another account");
+    assert!(f.store.asked_by_others("a", BOOK).await.unwrap().is_empty());
     let asked = Request {
         rule: 3,
         witness: words.to_vec(),
     };
-    assert_eq!(f.store.asked_by_others("b").await.unwrap(), [asked]);
+    assert_eq!(f.store.asked_by_others("b", BOOK).await.unwrap(), [asked]);
     vote("b", true).await;
-    assert_eq!(f.store.voters(3, &words).await.unwrap(), 2);
+    assert_eq!(f.store.voters(rule, &words).await.unwrap(), 2);
     vote("b", false).await;
-    assert_eq!(f.store.voters(3, &words).await.unwrap(), 1);
+    assert_eq!(f.store.voters(rule, &words).await.unwrap(), 1);
+}
+
+async fn a_vote_on_a_rule_is_none_on_the_rule_of_that_number_in_another_rulebook(f: Fixture) {
+    let next = B256::repeat_byte(0xb1);
+    let vote = |keeper: &'static str, version| {
+        let store = f.store.clone();
+        async move {
+            store
+                .vote(keeper, (version, 3), &[], &block(10, 0), true)
+                .await
+                .unwrap()
+        }
+    };
+    vote("a", BOOK).await;
+    vote("b", next).await;
+    for version in [BOOK, next] {
+        assert_eq!(f.store.voters((version, 3), &[]).await.unwrap(), 1, "{version}");
+    }
+    assert!(
+        f.store.asked_by_others("a", BOOK).await.unwrap().is_empty(),
+        "b asks about another rule"
+    );
+    assert_eq!(f.store.asked_by_others("b", BOOK).await.unwrap().len(), 1);
+    // A keeper that goes over to the new rulebook votes anew.
+    vote("a", next).await;
+    assert_eq!(f.store.voters((next, 3), &[]).await.unwrap(), 2);
+    assert_eq!(f.store.voters((BOOK, 3), &[]).await.unwrap(), 1);
 }
 
 on_both! {
+    a_vote_on_a_rule_is_none_on_the_rule_of_that_number_in_another_rulebook
     what_waits_is_told_once_and_ends_with_its_reason
     votes_are_counted_by_keeper_and_can_be_taken_back
 }
