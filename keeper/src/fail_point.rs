@@ -30,6 +30,8 @@ macro_rules! steps {
 steps! {
     /// The tables are brought up to date.
     Migrate = "migrate",
+    /// One of the changes of the tables is made.
+    Migration = "migration",
     /// The record is made that of a guard.
     Claim = "claim",
     /// A block is done, and nothing was decided in it.

@@ -52,6 +52,25 @@ fn newest(migrations: &sqlx::migrate::Migrator) -> i64 {
         .unwrap_or_default()
 }
 
+/// The versions that a database lists as applied: it has no such table before the first.
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations";
+
+/// Makes the changes of tables that are due by `apply`, each by itself, so that tests can let the process die between them.
+async fn migrate(
+    migrations: &sqlx::migrate::Migrator,
+    applied: &[i64],
+    apply: impl AsyncFn(i64) -> Result<(), sqlx::migrate::MigrateError>,
+) -> Result<(), StoreError> {
+    let known = migrations.iter().map(|migration| migration.version);
+    for version in known.filter(|version| !applied.contains(version)) {
+        reach(When::Before, Step::Migration);
+        apply(version).await?;
+        reach(When::After, Step::Migration);
+    }
+    // What was applied before must be what it is now.
+    Ok(apply(newest(migrations)).await?)
+}
+
 /// A connection, or a transaction on it. What is dropped without [`Session::commit`] is undone.
 pub(super) trait Session: Send {
     /// Runs a statement that answers rows.

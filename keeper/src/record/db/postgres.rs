@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, PgConnection, PgPool, Row as _, TypeInfo, ValueRef};
 
-use super::{Database, Kind, Row, Session, Value, newest};
+use super::{APPLIED, Database, Kind, Row, Session, Value, migrate, newest};
 use crate::record::StoreError;
 
 /// What the server does to a session of ours that stands still. A keeper that was stopped in the middle of a transaction must
@@ -38,7 +38,14 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 impl Postgres {
     pub(super) async fn open(url: &SecretText) -> Result<Self, StoreError> {
         let database = Self::connect(url, 8).await?;
-        MIGRATIONS.run(&database.0).await?;
+        let applied = sqlx::query_scalar(APPLIED)
+            .fetch_all(&database.0)
+            .await
+            .unwrap_or_default();
+        migrate(&MIGRATIONS, &applied, async |version| {
+            MIGRATIONS.run_to(version, &database.0).await
+        })
+        .await?;
         Ok(database)
     }
 

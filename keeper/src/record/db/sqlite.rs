@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Column, Row as _, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Database, Kind, Row, Session, Value, newest};
+use super::{APPLIED, Database, Kind, Row, Session, Value, migrate, newest};
 use crate::record::StoreError;
 use crate::record::occupy::Opening;
 
@@ -48,7 +48,14 @@ impl Sqlite {
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY);
         let file = Self::connect(path, options, 4).await?;
-        MIGRATIONS.run(&file.pool).await?;
+        let applied = sqlx::query_scalar(APPLIED)
+            .fetch_all(&file.pool)
+            .await
+            .unwrap_or_default();
+        migrate(&MIGRATIONS, &applied, async |version| {
+            MIGRATIONS.run_to(version, &file.pool).await
+        })
+        .await?;
         Ok(file)
     }
 

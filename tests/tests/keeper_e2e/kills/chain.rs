@@ -1,6 +1,7 @@
 //! What the chain makes the keeper do: walk over what it has evaluated ahead, take blocks back, forget, settle.
 
 use alloy::primitives::U256;
+use alloy::providers::Provider;
 use cordon_keeper::record::{IncidentState, Outcome, Step};
 use serde_json::json;
 
@@ -26,7 +27,7 @@ async fn a_keeper_that_dies_over_old_and_replaced_blocks_leaves_none_out() {
     let process = stage.start(None);
     watching(&stage.world, &stage.store).await;
     drop(process);
-    stage.world.rpc("anvil_reorg", json!([3, []])).await;
+    stage.replace_what_was_evaluated().await;
     stage.dies_around(Step::Revert).await;
 
     stage.variables.push((PRUNE.to_owned(), "8".to_owned()));
@@ -34,6 +35,22 @@ async fn a_keeper_that_dies_over_old_and_replaced_blocks_leaves_none_out() {
     stage.dies_around(Step::PruneNotices).await;
     stage.world.set(GAUGE, 5_000).await;
     stage.ends(CHAIN).await;
+}
+
+impl Stage {
+    /// A reorg that takes away the newest block of the record, and the two before it, however many have come since.
+    async fn replace_what_was_evaluated(&self) {
+        let tip = self.store.window(1).await.unwrap().pop().unwrap();
+        let is_canonical = || async {
+            let held = self.world.provider.get_block(tip.number.into()).await.unwrap();
+            held.is_some_and(|block| block.header.hash == tip.hash)
+        };
+        // More blocks may come between the question and the reorg.
+        while is_canonical().await {
+            let depth = self.world.height().await - tip.number + 3;
+            self.world.rpc("anvil_reorg", json!([depth, []])).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

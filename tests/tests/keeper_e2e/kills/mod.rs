@@ -10,6 +10,7 @@ mod incident;
 mod ladder;
 mod people;
 mod playbook;
+mod tables;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,8 @@ use crate::process::{Process, config_with_pager, nothing_missing_nothing_twice, 
 use crate::world::{KEEPER, Rules, World, until};
 
 /// The steps that are killed in each scene.
-const SCENES: [(&str, &[Step]); 11] = [
+const SCENES: [(&str, &[Step]); 12] = [
+    ("tables", tables::STEPS),
     ("start", incident::START),
     ("incident", incident::INCIDENT),
     ("page", incident::PAGE),
@@ -120,7 +122,7 @@ impl Stage {
                 self.killed.insert(point.to_owned());
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(40), "{point} was not reached");
+            assert!(begun.elapsed() < Duration::from_secs(90), "{point} was not reached");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
