@@ -13,9 +13,6 @@ use crate::rules::{Pending, Sighting, Sightings, Unwatched};
 /// Subject of the alarm that the mempool is not seen.
 pub(crate) const MEMPOOL: &str = "pending transactions";
 
-/// What the keys of broken invariants begin with: they last, and are told once for as long as they do.
-const INVARIANT: &str = "invariant:";
-
 /// A sighting as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSighting {
@@ -43,11 +40,10 @@ pub(super) async fn note(
     is_next: bool,
     sightings: &Sightings,
 ) -> Result<(), StoreError> {
-    let Sightings { found, unwatched } = sightings;
     if is_next {
-        end_standing(connection, found, unwatched).await?;
+        end_standing(connection, sightings).await?;
     }
-    for sighting in found.iter().filter(|sighting| is_next || !sighting.standing) {
+    for sighting in sightings.found.iter().filter(|sighting| is_next || !sighting.standing) {
         insert(connection, block, &block.hash.0, sighting).await?;
     }
     Ok(())
@@ -130,17 +126,12 @@ async fn insert(
 }
 
 /// Forgets what was told and is so no more: a watch that looked did not find it. What comes again is told again.
-async fn end_standing(
-    connection: &mut Connection,
-    found: &[Sighting],
-    unwatched: &[Unwatched],
-) -> Result<(), StoreError> {
+async fn end_standing(connection: &mut Connection, sightings: &Sightings) -> Result<(), StoreError> {
     let standing: Vec<(String, String)> = query_as("SELECT watch, key FROM standing")
         .fetch_all(&mut *connection)
         .await?;
     for (watch, key) in standing {
-        let lasts = found.iter().any(|one| one.watch == watch && one.key == key);
-        if lasts || unwatched.iter().any(|held| held.watch == watch) {
+        if !sightings.has_ended(&watch, &key) {
             continue;
         }
         query("DELETE FROM standing WHERE watch = ? AND key = ?")
@@ -154,7 +145,7 @@ async fn end_standing(
 
 /// Notes that what lasts was told in a block.
 async fn note_standing(connection: &mut Connection, hash: &[u8], sighting: &Sighting) -> Result<(), StoreError> {
-    if !sighting.key.starts_with(INVARIANT) {
+    if !sighting.lasts() {
         return Ok(());
     }
     query("INSERT INTO standing (watch, key, block_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")

@@ -4,6 +4,7 @@
 //! Rules are evaluated here, by the evaluator that the guard has too, so that rules can be tried which no guard has adopted.
 
 mod sides;
+mod told;
 mod tried;
 
 use cordon_client::CompiledConfig;

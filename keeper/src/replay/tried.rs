@@ -7,13 +7,14 @@ use cordon_client::CompiledConfig;
 use cordon_core::rule::eval::Verdict;
 
 use super::What;
+use super::told::Told;
 use crate::chain::{BlockRef, Rpc};
 use crate::decide::{Act, BlockFacts, Decision, Past, Quorum, RulePolicy, Support, decide, protocol_breaches};
 use crate::error::KeeperError;
 use crate::options::Options;
 use crate::policy;
 use crate::record::Names;
-use crate::rules::{BlockReading, CHECK_EVERY, Fetched, GuardEventKind, Reader, Request, Sighting};
+use crate::rules::{BlockReading, CHECK_EVERY, Fetched, GuardEventKind, Reader, Request};
 
 /// A configuration as it is tried.
 pub(super) struct Tried {
@@ -26,9 +27,7 @@ pub(super) struct Tried {
     /// Rules whose breach waits for others to agree.
     waiting: BTreeSet<u16>,
     unknown: BTreeMap<u16, bool>,
-    speaks: BTreeMap<String, u64>,
-    /// What watches have found so far, by watch and key.
-    seen: BTreeSet<(String, String)>,
+    told: Told,
 }
 
 impl Tried {
@@ -48,8 +47,7 @@ impl Tried {
             quorum: options.quorum,
             waiting: BTreeSet::new(),
             unknown: BTreeMap::new(),
-            speaks: BTreeMap::new(),
-            seen: BTreeSet::new(),
+            told: Told::default(),
         }
     }
 
@@ -108,10 +106,8 @@ impl Tried {
             }
         }
         self.waiting = waiting;
-        for sighting in reading.sightings.found {
-            if self.is_told(&sighting, block.timestamp) {
-                found.push((sighting.watch.clone(), What::Sighted(sighting)));
-            }
+        for sighting in self.told.of(reading.sightings, block.timestamp) {
+            found.push((sighting.watch.clone(), What::Sighted(sighting)));
         }
         found
     }
@@ -160,20 +156,6 @@ impl Tried {
         if !decision.act.is_sent() {
             held.recorded.insert(decision.witness.clone());
         }
-    }
-
-    fn is_told(&mut self, sighting: &Sighting, now: u64) -> bool {
-        let is_new = self.seen.insert((sighting.watch.clone(), sighting.key.clone()));
-        if sighting.standing && !is_new {
-            return false;
-        }
-        let last = self.speaks.get(&sighting.watch);
-        let cools = last.is_some_and(|last| now < last.saturating_add(u64::from(sighting.cooldown)));
-        if sighting.silent || cools {
-            return false;
-        }
-        self.speaks.insert(sighting.watch.clone(), now);
-        true
     }
 }
 

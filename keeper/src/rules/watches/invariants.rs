@@ -106,7 +106,7 @@ impl InvariantWatch {
         let reason = self.words(data);
         let text = format!("{}() reverts: {reason}", function.name);
         let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": data });
-        let key = format!("invariant:{}", function.name);
+        let key = format!("{}{}", super::INVARIANT, function.name);
         let mut sighting = self.subject.sighting(key, None, text, facts);
         sighting.standing = was_broken;
         sighting

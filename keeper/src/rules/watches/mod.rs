@@ -72,7 +72,23 @@ pub struct Sightings {
     pub unwatched: Vec<Unwatched>,
 }
 
+/// What the keys of broken invariants begin with.
+const INVARIANT: &str = "invariant:";
+
+impl Sighting {
+    /// Whether it may last over several blocks, and is told once for as long as it does.
+    pub(crate) fn lasts(&self) -> bool {
+        self.key.starts_with(INVARIANT)
+    }
+}
+
 impl Sightings {
+    /// Whether what a watch found before is so no more: it looked, and did not find it.
+    pub(crate) fn has_ended(&self, watch: &str, key: &str) -> bool {
+        let lasts = self.found.iter().any(|one| one.watch == watch && one.key == key);
+        !lasts && !self.unwatched.iter().any(|held| held.watch == watch)
+    }
+
     fn extend(&mut self, other: Self) {
         self.found.extend(other.found);
         self.unwatched.extend(other.unwatched);
