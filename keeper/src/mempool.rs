@@ -115,7 +115,7 @@ impl Lookout {
                 hash = hashes.recv(), if looks.len() < AT_ONCE => {
                     heard = Instant::now();
                     match hash {
-                        Ok(hash) => looks.push(self.look(hash)),
+                        Ok(hash) => looks.push(self.look(provider, hash)),
                         Err(RecvError::Lagged(missed)) => {
                             lost.note(missed, "they come faster than they can be looked at".to_owned());
                         }
@@ -141,12 +141,12 @@ impl Lookout {
     }
 
     /// Looks at one transaction and stores what was found; says why it could not be looked at.
-    async fn look(&self, hash: B256) -> Result<(), String> {
+    async fn look(&self, teller: &DynProvider, hash: B256) -> Result<(), String> {
         let Some(seen) = self.heads.newest() else {
             return Err("no block was seen yet".to_owned());
         };
         let block = seen.block;
-        for sighting in look_pending(&self.rpc, &self.watches, &block, hash).await? {
+        for sighting in look_pending(&self.rpc, teller, &self.watches, &block, hash).await? {
             if let Err(error) = self.store.note_pending(&Pending { sighting, block }).await {
                 self.alarms
                     .raise(AlarmKind::Record, RECORD, &error.to_string(), Some(block.number))

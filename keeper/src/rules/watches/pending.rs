@@ -1,7 +1,9 @@
 //! Transactions that wait in the public mempool, on chains that have one. They are in no block: each is told once, by its hash.
 
+use std::time::Duration;
+
 use alloy::primitives::B256;
-use alloy::providers::Provider;
+use alloy::providers::{DynProvider, Provider};
 use serde_json::{Value, json};
 
 use super::condition::{Judged, judge};
@@ -17,19 +19,39 @@ pub struct Pending {
     pub block: BlockRef,
 }
 
-/// What the watches find in one pending transaction. One that is gone already was included, or dropped.
+/// How long who has told of a transaction may take to show it, before others are asked.
+const PATIENCE: Duration = Duration::from_secs(1);
+const METHOD: &str = "eth_getTransactionByHash";
+
+/// The transaction of this hash: whoever has told of it is asked first, because other nodes may not have heard of it. Null when it is gone,
+/// included elsewhere or dropped.
+async fn transaction(rpc: &Rpc, teller: &DynProvider, hash: B256) -> Result<Value, String> {
+    let told = teller.raw_request::<_, Value>(METHOD.into(), json!([hash]));
+    if let Ok(Ok(found)) = tokio::time::timeout(PATIENCE, told).await
+        && !found.is_null()
+    {
+        return Ok(found);
+    }
+    rpc.ask(
+        METHOD,
+        |p| async move { p.raw_request(METHOD.into(), json!([hash])).await },
+    )
+    .await
+    .map_err(|error| error.to_string())
+}
+
+/// What the watches find in one pending transaction, of which `teller` has told. One that is gone already was included, or dropped.
 ///
 /// # Errors
 /// Why it could not be looked at: nothing is known of it then.
-pub async fn look_pending(rpc: &Rpc, watches: &Watches, block: &BlockRef, hash: B256) -> Result<Vec<Sighting>, String> {
-    const METHOD: &str = "eth_getTransactionByHash";
-    let answer: Value = rpc
-        .ask(
-            METHOD,
-            |p| async move { p.raw_request(METHOD.into(), json!([hash])).await },
-        )
-        .await
-        .map_err(|error| error.to_string())?;
+pub async fn look_pending(
+    rpc: &Rpc,
+    teller: &DynProvider,
+    watches: &Watches,
+    block: &BlockRef,
+    hash: B256,
+) -> Result<Vec<Sighting>, String> {
+    let answer = transaction(rpc, teller, hash).await?;
     if answer.is_null() {
         return Ok(Vec::new());
     }
