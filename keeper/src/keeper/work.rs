@@ -44,6 +44,11 @@ impl Tasks {
         });
     }
 
+    /// The same for one that is told to stop, and ends by itself.
+    fn start_to_end(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(task);
+    }
+
     async fn end(mut self) {
         self.stop.cancel();
         while self.set.join_next().await.is_some() {}
@@ -283,7 +288,7 @@ impl Keeper {
         }
         // Without channels too: a channel that is added later is not told of what happened before it.
         let desk = Desk::new(self.channels.clone(), self.store.clone(), self.alarms.clone());
-        tasks.start(desk.run());
+        tasks.start_to_end(desk.run(tasks.stop.clone()));
     }
 
     fn pipeline(&self, turn: &Turn) -> Pipeline {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::plan::REFUSALS;
 use super::{Channel, Fate, Message, Origin, SendError, digest, fate, retry_after, test_message};
@@ -22,6 +23,8 @@ const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Failures after which people hear, through the other channels, that this one does not work.
 const PATIENCE: u32 = 3;
 const MINUTE: Duration = Duration::from_secs(60);
+/// How long a message that is on its way is waited for when the work ends.
+const LAST_ROUND: Duration = Duration::from_secs(5);
 
 /// Tells people what the record holds for them.
 #[derive(Debug, Clone)]
@@ -69,8 +72,8 @@ impl Desk {
         futures::future::join_all(tests).await
     }
 
-    /// Works for ever.
-    pub async fn run(self) {
+    /// Works until `stop`. What is being told then is told to its end, and noted: whoever goes on with the record would tell it again.
+    pub async fn run(self, stop: CancellationToken) {
         let subscriptions: Vec<Subscription> = self.channels.iter().map(Channel::subscription).collect();
         if subscriptions.is_empty() {
             tracing::warn!(
@@ -87,16 +90,21 @@ impl Desk {
         for channel in self.channels.clone() {
             let bell = Arc::new(Notify::new());
             bells.push(Arc::clone(&bell));
-            tasks.spawn(Clerk::new(self.clone(), channel).run(bell));
+            tasks.spawn(Clerk::new(self.clone(), channel).run(bell, stop.clone()));
         }
-        loop {
+        while !stop.is_cancelled() {
             match self.store.fan_out(&subscriptions).await {
                 Ok(0) => {}
                 Ok(_) => bells.iter().for_each(|bell| bell.notify_one()),
                 Err(error) => tracing::error!(%error, "notices could not be put on their way; it is tried again"),
             }
             // An error must not make this a busy loop either.
-            let _ = tokio::time::timeout(self.look, self.store.fresh_notices()).await;
+            let wait = tokio::time::timeout(self.look, self.store.fresh_notices());
+            let _ = stop.run_until_cancelled(wait).await;
+        }
+        let rest = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_ROUND, rest).await.is_err() {
+            tracing::warn!("a channel does not answer; what it was sent last may be sent again");
         }
     }
 
@@ -129,14 +137,15 @@ impl Clerk {
         }
     }
 
-    async fn run(mut self, bell: Arc<Notify>) {
-        loop {
+    async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
             let wait = self.round().await.unwrap_or_else(|error| {
                 tracing::error!(channel = self.channel.id(), %error, "the outbox could not be read or written; it is tried again");
                 LOOK
             });
             if !wait.is_zero() {
-                let _ = tokio::time::timeout(wait, bell.notified()).await;
+                let rest = tokio::time::timeout(wait, bell.notified());
+                let _ = stop.run_until_cancelled(rest).await;
             }
         }
     }

@@ -12,6 +12,7 @@ use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 use serde_json::Value;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
 use super::mock::{Reply, Services, notify};
 use super::{Desk, channels};
@@ -58,7 +59,7 @@ impl Office {
     }
 
     fn open(&self, configured: &[NotifyChannel]) -> AtWork {
-        AtWork(tokio::spawn(self.desk(configured).run()))
+        AtWork(tokio::spawn(self.desk(configured).run(CancellationToken::new())))
     }
 
     fn desk(&self, configured: &[NotifyChannel]) -> Desk {
@@ -176,13 +177,57 @@ fn names() -> Names {
     }
 }
 
+/// A reload: one desk ends, and the next begins on the same record.
+#[tokio::test]
+async fn what_is_on_its_way_when_the_work_ends_is_told_to_its_end_and_not_again() {
+    let office = Office::new().await;
+    let hook = notify("hook", office.services.webhook(office.path()));
+    let stop = CancellationToken::new();
+    let desk = tokio::spawn(office.desk(std::slice::from_ref(&hook)).run(stop.clone()));
+    office.services.then([Reply::Late(Duration::from_millis(700))]);
+    office.alarms().raise(AlarmKind::Polling, "heads", "P4", None).await;
+    office.until("the alarm", |requests| requests.len() == 1).await;
+    let begun = Instant::now();
+    stop.cancel();
+    desk.await.unwrap();
+    assert!(
+        begun.elapsed() >= Duration::from_millis(300),
+        "the answer was waited for"
+    );
+    let _next = office.open(std::slice::from_ref(&hook));
+    office.alarms().raise(AlarmKind::Polling, "other", "P4", None).await;
+    office.until("the next", |requests| requests.len() >= 2).await;
+    office.quiet().await;
+    assert_eq!(office.services.requests().len(), 2, "each once");
+}
+
+/// A service that never answers does not hold up a reload for ever.
+#[tokio::test]
+async fn a_channel_that_hangs_does_not_keep_the_work_from_ending() {
+    let office = Office::new().await;
+    let hook = notify("hook", office.services.webhook(office.path()));
+    let stop = CancellationToken::new();
+    let desk = tokio::spawn(office.desk(std::slice::from_ref(&hook)).run(stop.clone()));
+    office.services.then([Reply::Hang]);
+    office.alarms().raise(AlarmKind::Polling, "heads", "P4", None).await;
+    office.until("the alarm", |requests| requests.len() == 1).await;
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(9), desk)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
 #[tokio::test]
 async fn an_incident_is_told_from_opening_to_close_in_order_and_once() {
     let office = Office::new().await;
     let hook = notify("hook", office.services.webhook(office.path()));
     let desk = office.desk(std::slice::from_ref(&hook));
     // Woken, not polled: who only looked would find it long after the test has given up.
-    let _desk = AtWork(tokio::spawn(desk.looking_every(Duration::from_secs(600)).run()));
+    let _desk = AtWork(tokio::spawn(
+        desk.looking_every(Duration::from_secs(600))
+            .run(CancellationToken::new()),
+    ));
     // By then its first look is over.
     office.alarms().raise(AlarmKind::Polling, "heads", "P4", None).await;
     office.until("an alarm", |requests| requests.len() == 1).await;

@@ -17,6 +17,8 @@ pub(super) enum Reply {
     Properly,
     /// With this status, header and body.
     With(u16, Option<(&'static str, &'static str)>, &'static str),
+    /// As the real service, after a while.
+    Late(Duration),
     /// It takes the request and never answers.
     Hang,
     /// It takes the request and closes the connection.
@@ -116,6 +118,11 @@ async fn serve(socket: TcpStream, log: &Mutex<Vec<Request>>, script: &Mutex<VecD
         log.lock().unwrap().push(request.clone());
         let (status, header, body) = match reply {
             Reply::Properly => {
+                let (status, body) = answer(&request);
+                (status, None, body)
+            }
+            Reply::Late(wait) => {
+                tokio::time::sleep(wait).await;
                 let (status, body) = answer(&request);
                 (status, None, body)
             }
