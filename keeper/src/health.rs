@@ -15,8 +15,9 @@ pub enum Health {
     Well,
     /// It has only just begun: no block was evaluated yet, and nobody need worry.
     Starting,
-    /// Everything is evaluated, but no block has come for longer than the chain may take; every endpoint says so. Whether the chain has
-    /// nothing to do or stands still nobody can tell from here.
+    /// Everything is evaluated, but no block has come for longer than the chain may take; every endpoint says so, and the text whether that is
+    /// more than one. Whether the chain has nothing to do or stands still nobody can tell from here, nor, with one endpoint, whether that is
+    /// stuck. To whoever asks it is as good as ill; only heartbeats go on, because on an idle chain they make the next block.
     Idle(String),
     /// It does not see the chain, or does not keep up; the text says why.
     Ill(String),
@@ -31,6 +32,8 @@ struct Signs {
     split: Option<String>,
     /// Whether all endpoints answer and have no newer block.
     confirmed: bool,
+    /// Whether there is one endpoint, and nobody to compare it with.
+    alone: bool,
     /// Why the record cannot be read or written, while it cannot.
     record: Option<String>,
     /// Time since the start.
@@ -64,7 +67,13 @@ fn judge(signs: &Signs) -> Health {
         (Some(age), busy) if age >= signs.head_patience => {
             let text = format!("the newest block came {} s ago", age.as_secs());
             let is_idle = signs.confirmed && signs.done && busy.is_none();
-            return if is_idle { Health::Idle(text) } else { Health::Ill(text) };
+            return match (is_idle, signs.alone) {
+                (false, _) => Health::Ill(text),
+                (true, false) => Health::Idle(format!("{text}, as every endpoint says")),
+                (true, true) => Health::Idle(format!(
+                    "{text}, and there is one endpoint: whether the chain is idle or the endpoint stuck nobody can tell; add another one to `rpc`"
+                )),
+            };
         }
         (_, Some(busy)) if busy >= STALE => {
             return Health::Ill(format!("no block was evaluated within {} s", STALE.as_secs()));
@@ -157,6 +166,7 @@ impl Progress {
             blind: heads.link().is_blind(),
             split: heads.split(),
             confirmed: heads.is_confirmed(),
+            alone: heads.is_alone(),
             record,
             running: self.since.elapsed(),
             head_age: heads.newest().map(|seen| seen.at.elapsed()),
@@ -175,6 +185,7 @@ mod tests {
         blind: false,
         split: None,
         confirmed: false,
+        alone: false,
         record: None,
         running: Duration::from_secs(3_600),
         head_age: Some(Duration::from_millis(250)),
@@ -248,7 +259,15 @@ mod tests {
         };
         assert!(is_ill(&old), "one of them may know more");
         let idle = Signs { confirmed: true, ..old };
-        assert!(matches!(judge(&idle), Health::Idle(why) if why.contains("newest block")));
+        assert!(matches!(judge(&idle), Health::Idle(why) if why.contains("as every endpoint says")));
+        // One endpoint that stands still looks like a chain that does, and nobody is told that it was looked into.
+        let alone = Signs {
+            alone: true,
+            ..idle.clone()
+        };
+        assert!(
+            matches!(judge(&alone), Health::Idle(why) if why.contains("stuck nobody can tell") && !why.contains("every"))
+        );
         for ill in [
             Signs {
                 blind: true,

@@ -153,7 +153,6 @@ pub(crate) async fn watch_chains(rpc: Rpc, alarms: Alarms, period: Duration) {
     // Those of which an alarm may be open: an earlier run, or the configuration before, may have left one of any.
     let mut foreign: BTreeSet<String> = rpc.endpoint_names().into_iter().collect();
     loop {
-        tokio::time::sleep(period).await;
         let found: BTreeMap<String, String> = rpc
             .check_chains()
             .await
@@ -177,6 +176,7 @@ pub(crate) async fn watch_chains(rpc: Rpc, alarms: Alarms, period: Duration) {
             alarms.clear(AlarmKind::Disagreement, &endpoint).await;
             foreign.remove(&endpoint);
         }
+        tokio::time::sleep(period).await;
     }
 }
 

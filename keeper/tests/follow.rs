@@ -239,6 +239,19 @@ async fn endpoints_fail_over_and_another_chain_is_refused() {
         "never used, even without verify"
     );
 
+    // One of another chain beside one of this: it is not used, and known by name. Beside one that is silent, that one is waited for.
+    let other = Anvil::start(&["--chain-id", "10"]).await;
+    let rpc = Rpc::new(&[other.http(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    rpc.verify().await.unwrap();
+    assert_eq!(rpc.latest().await.unwrap().number, 0);
+    let foreign = rpc.check_chains().await;
+    assert!(
+        matches!(&foreign[..], [RpcError::WrongChain { actual: 10, endpoint, .. }] if *endpoint == other.http()),
+        "{foreign:?}"
+    );
+    let rpc = Rpc::new(&[other.http(), dead.clone()], anvil.chain_id(), TIMEOUT).unwrap();
+    assert!(rpc.verify().await.unwrap_err().is_unreachable());
+
     let error = Rpc::new(&["ftp://user:secret@host/key"], 1, TIMEOUT).unwrap_err();
     assert!(
         matches!(error, RpcError::BadUrl { position: 0, .. }) && !error.to_string().contains("secret"),

@@ -186,6 +186,12 @@ impl Heads {
         self.link.borrow().poll_error.is_none() && self.rpc.is_unanimous()
     }
 
+    /// Whether there is one endpoint, and nobody to compare it with.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.rpc.endpoint_count() < 2
+    }
+
     /// Waits until the health of the sources changes. `false` when they have stopped.
     pub async fn link_changed(&mut self) -> bool {
         self.link.changed().await.is_ok()

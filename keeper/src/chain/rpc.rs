@@ -82,25 +82,29 @@ impl Rpc {
         self.chain_id
     }
 
-    /// Checks the chain id of every endpoint that answers; at least one must.
+    /// Checks the chain id of every endpoint that answers; at least one must be of this chain. One of another chain is not used, and named by
+    /// [`Rpc::check_chains`].
     ///
     /// # Errors
-    /// [`RpcError::WrongChain`] when any endpoint is of another chain; [`RpcError::Unreachable`] when none answers.
+    /// [`RpcError::WrongChain`] when all that there are are of other chains; [`RpcError::Unreachable`] when none of this chain answers, and one
+    /// may be.
     pub async fn verify(&self) -> Result<(), RpcError> {
-        let mut failure = None;
-        let mut reached = false;
+        let (mut foreign, mut silent, mut reached) = (None, None, false);
         for endpoint in self.endpoints.iter() {
             match self.verify_endpoint(endpoint).await {
                 Ok(()) => reached = true,
-                Err(error @ RpcError::WrongChain { .. }) => return Err(error),
+                Err(error @ RpcError::WrongChain { .. }) => {
+                    tracing::error!(%error, "an RPC endpoint is not used");
+                    foreign = Some(error);
+                }
                 Err(error) => {
                     tracing::warn!(endpoint = %endpoint.name(), %error, "an RPC endpoint does not answer");
-                    failure = Some(error);
+                    silent = Some(error);
                 }
             }
         }
-        match (reached, failure) {
-            (false, Some(error)) => Err(error),
+        match silent.or(foreign) {
+            Some(error) if !reached => Err(error),
             _ => Ok(()),
         }
     }

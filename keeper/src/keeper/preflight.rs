@@ -13,9 +13,11 @@ pub struct Preflight {
 }
 
 impl Keeper {
-    /// Looks at the WebSocket endpoint, at the folder of the reports, and at the fallbacks. Nothing is sent, and nothing is left behind.
+    /// Looks at the chains of all endpoints, at the WebSocket endpoint, at the folder of the reports, and at the fallbacks. Nothing is sent, and nothing is left behind.
     pub async fn preflight(&self) -> Preflight {
         let mut found = Preflight::default();
+        let foreign = self.rpc.check_chains().await;
+        found.problems.extend(foreign.iter().map(ToString::to_string));
         if let Some(url) = &self.options.ws
             && let Err(why) = probe_ws(url, self.options.chain_id).await
         {
