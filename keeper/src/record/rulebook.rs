@@ -7,8 +7,8 @@ use super::db::{Connection, query, query_as};
 use super::{Step, Store, StoreError, word};
 
 impl Store {
-    /// Goes over to the rulebook `version`: breaches that stand are forgotten when they are those of another one, so that what is breached now is decided and told anew. To be called before anything is read for its first block; doing it again
-    /// changes nothing.
+    /// Goes over to the rulebook `version`: breaches that stand are forgotten when they are those of another one, so that what is breached
+    /// now is decided and told anew. To be called before anything is read for its first block; doing it again changes nothing.
     ///
     /// # Errors
     /// See [`StoreError`].
