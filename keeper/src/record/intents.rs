@@ -42,6 +42,17 @@ pub struct NewIntent<'a> {
     pub incident: Option<i64>,
 }
 
+/// Whether there still is a reason for an action, as far as blocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// The block that it was decided on is canonical, or the breach is there on the branch that has replaced it.
+    Stands,
+    /// The block is gone, and on the branch that has replaced it, up to this block, there is no such breach.
+    Gone(BlockRef),
+    /// The block is gone, and the branch that has replaced it is not evaluated that far.
+    Unknown,
+}
+
 /// How an intent ended, with the transaction that did it when one of ours did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmation {
@@ -94,6 +105,32 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.is_some())
+    }
+
+    /// Whether the block that an action was decided on, or the breach that it answers, is still there. Nobody proves again what the keeper
+    /// does by its own authority: what was decided on a branch that is gone needs a ground on the one that has replaced it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn ground(&self, intent: &Intent) -> Result<Ground, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let gone: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 0")
+            .bind(intent.block_hash.to_vec())
+            .fetch_optional(&mut connection)
+            .await?;
+        let Some(rule) = intent.rule.filter(|_| gone.is_some()) else {
+            return Ok(Ground::Stands);
+        };
+        let breaches = breaches::since(&mut connection, rule).await?;
+        if breaches.iter().any(|(witness, _)| *witness == intent.witness) {
+            return Ok(Ground::Stands);
+        }
+        drop(connection);
+        let tip = self.window(1).await?.pop();
+        Ok(match tip.filter(|tip| tip.number >= intent.block_number) {
+            Some(tip) => Ground::Gone(tip),
+            None => Ground::Unknown,
+        })
     }
 
     /// Code hash of the rulebook by which an action was decided; `None` when there is no such action.

@@ -33,18 +33,15 @@ impl Responder {
             });
         }
         let effects = effects(receipt, self.guard, intent.scope);
-        let mut scopes = Vec::new();
-        for scope in concerned(intent) {
-            match self.readings(scope, block.hash.into()).await {
-                Ok(read) => scopes.extend(read),
-                Err(error) => {
-                    return Ok(Step::Later {
-                        after: FIRST_RETRY,
-                        why: format!("the level could not be read back: {error}"),
-                    });
-                }
+        let scopes = match self.agreed_readings(&concerned(intent), &block).await {
+            Ok(scopes) => scopes,
+            Err(why) => {
+                return Ok(Step::Later {
+                    after: FIRST_RETRY,
+                    why,
+                });
             }
-        }
+        };
         let (outcome, detail) = match self.judge(intent, effects, &scopes, &block) {
             Ok(judged) => judged,
             Err(why) => {

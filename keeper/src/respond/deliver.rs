@@ -3,14 +3,19 @@
 //!
 //! Arbitrum's sequencer has no mempool: a transaction whose nonce is ahead is dropped after a second, one that was lost is
 //! lost. So nonces are the chain's and those that follow what is on its way, transactions are sent in their order, and bytes are
-//! sent until they are in. What a delivery that failed leaves open is taken by the lowest of those behind it.
+//! sent until they are in. An intent whose bytes may still land keeps their nonce, whatever becomes of its deliveries: only when the chain
+//! has used that nonce for something else is it signed with another. What an ended delivery leaves open before others is used up by
+//! a transaction that does nothing ([`Gaps`]).
 
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, Bytes};
 use alloy::rpc::types::TransactionReceipt;
 
-use super::account::{Account, AccountError, Armed, Draft, Slot};
+use super::account::{Account, AccountError, Armed, Draft};
+use super::broadcast::{Verdict, bumped, judge};
+use super::gaps::Gaps;
+use super::nonces::Slot;
 use crate::chain::RpcError;
 use crate::record::{Intent, SentTransaction, Store, StoreError};
 
@@ -118,43 +123,6 @@ impl From<RpcError> for DeliverError {
     }
 }
 
-/// What a refused broadcast means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// The node has it already.
-    Known,
-    /// The nonce is used.
-    NonceUsed,
-    /// One before it has not arrived, or not yet: it may wait, or be lost.
-    Ahead,
-    /// It offers too little, absolutely or to replace another.
-    Underpriced,
-    /// Anything else.
-    Other,
-}
-
-fn judge(message: &str) -> Verdict {
-    let message = message.to_ascii_lowercase();
-    let has = |part: &str| message.contains(part);
-    if has("already known") || has("already imported") || has("already in") || has("known transaction") {
-        Verdict::Known
-    } else if has("nonce too low") || has("nonce is too low") || has("old nonce") {
-        Verdict::NonceUsed
-    } else if has("nonce too high") || has("nonce is too high") || has("nonce gap") {
-        Verdict::Ahead
-    } else if has("underpriced") || has("less than block base fee") || has("max fee per gas less") || has("fee too low")
-    {
-        Verdict::Underpriced
-    } else {
-        Verdict::Other
-    }
-}
-
-/// A fee a quarter higher: more than the eighth that nodes demand of a replacement.
-fn bumped(fee: u128) -> u128 {
-    fee.saturating_add(fee / 4).saturating_add(1)
-}
-
 /// The delivery of one call.
 pub(super) struct Delivery<'a> {
     pub(super) account: &'a Account,
@@ -164,8 +132,8 @@ pub(super) struct Delivery<'a> {
     pub(super) call: &'a Call,
     /// What was sent so far, by an earlier run too.
     pub(super) sent: Vec<SentTransaction>,
-    /// Whether an earlier run sent something.
-    pub(super) resumed: bool,
+    /// Whether what was sent, by an earlier run too, may have reached a node that keeps it.
+    pub(super) loose: bool,
     pub(super) accepted_at: Option<Instant>,
 }
 
@@ -178,10 +146,32 @@ impl<'a> Delivery<'a> {
             ledger: None,
             call,
             sent: Vec::new(),
-            resumed: false,
+            loose: false,
             accepted_at: None,
         }
     }
+}
+
+/// A delivery under way.
+struct Course {
+    begun: Instant,
+    bumped_at: Instant,
+    /// How often another nonce was taken.
+    renewals: u32,
+    /// Since when a node says that the nonce is used, and others do not.
+    disputed: Option<Instant>,
+    slot: Slot,
+    draft: Draft,
+}
+
+/// What follows from a node's answer.
+enum Next {
+    /// It is in a block.
+    Delivered(Box<Delivered>),
+    /// Look for it, then send it again.
+    Wait,
+    /// Sign and send anew at once.
+    Again,
 }
 
 impl Delivery<'_> {
@@ -196,111 +186,150 @@ impl Delivery<'_> {
             return Ok(delivered);
         }
         let begun = Instant::now();
-        let (mut slot, mut draft) = self.draft().await?;
-        let mut renewals = 0_u32;
-        let mut bumped_at = begun;
+        let (slot, draft) = self.draft().await?;
+        let mut gaps = Gaps::new(account, self.settings);
+        let mut course = Course {
+            begun,
+            bumped_at: begun,
+            renewals: 0,
+            disputed: None,
+            slot,
+            draft,
+        };
         loop {
-            let current = match self.sent.last() {
-                Some(last) if last.nonce == draft.nonce && last.max_fee >= draft.max_fee => last.clone(),
-                _ => {
-                    let signed = match self.account.take_ready(&draft).await {
-                        Some(ready) => ready,
-                        None => self.account.sign(&draft).await?,
-                    };
-                    (draft.max_fee, draft.priority_fee) = (signed.max_fee, signed.priority_fee);
-                    self.sent.push(signed.clone());
-                    signed
-                }
-            };
+            let current = self.current(&mut course.draft).await?;
             let (answer, answered_at) = self.send(&current).await?;
             // Who comes after it may send now.
             drop(turn.take());
-            match answer {
-                Ok(()) => {
-                    if self.accepted_at.is_none() {
-                        self.accepted_at = Some(answered_at);
-                        on_accepted(&current, answered_at);
-                    }
-                }
-                Err(RpcError::Refused { message, .. }) => match judge(&message) {
-                    // The same bytes are sent again: by then the one before may be in.
-                    Verdict::Known | Verdict::Ahead => {}
-                    Verdict::NonceUsed => {
-                        if let Some(delivered) = self.settle_nonce().await? {
-                            return Ok(delivered);
-                        }
-                        // Not ours: once more with the chain's nonce, then it is somebody who uses our key.
-                        renewals = renewals.saturating_add(1);
-                        if renewals > 2 {
-                            return Err(DeliverError::NonceTaken {
-                                account: self.account.address(),
-                                nonce: draft.nonce,
-                            });
-                        }
-                        self.sent.clear();
-                        self.account.disarm().await;
-                        (slot, draft) = self.draft_anew(slot).await?;
-                        continue;
-                    }
-                    Verdict::Underpriced => {
-                        draft = self.raise(draft).await;
-                        tokio::time::sleep(self.settings.poll).await;
-                        if begun.elapsed() < self.settings.deadline {
-                            continue;
-                        }
-                    }
-                    Verdict::Other => {
-                        self.account.disarm().await;
-                        return Err(DeliverError::Refused {
-                            account: self.account.address(),
-                            reason: message,
-                        });
-                    }
-                },
-                // It may have arrived all the same: look for its receipt, send it again.
-                Err(error) => tracing::warn!(%error, "a broadcast was not answered; it is sent again"),
+            if answer.is_ok() && self.accepted_at.is_none() {
+                self.accepted_at = Some(answered_at);
+                on_accepted(&current, answered_at);
+            }
+            match self.heed(answer, &mut course).await? {
+                Next::Delivered(delivered) => return Ok(*delivered),
+                Next::Again => continue,
+                Next::Wait => {}
             }
             if let Some(delivered) = self.wait(self.settings.rebroadcast, begun).await? {
                 return Ok(delivered);
             }
             if begun.elapsed() >= self.settings.deadline {
-                self.account.disarm().await;
+                account.disarm().await;
                 return Err(DeliverError::Late {
-                    account: self.account.address(),
-                    nonce: draft.nonce,
+                    account: account.address(),
+                    nonce: course.draft.nonce,
                     seconds: begun.elapsed().as_secs(),
-                    max_fee: draft.max_fee,
+                    max_fee: course.draft.max_fee,
                 });
             }
-            if account.is_ahead(slot.nonce).await {
-                // A reorg took transactions of ours back, or one before it was given up: with this nonce it would wait for ever.
-                tracing::warn!(
-                    nonce = slot.nonce,
-                    "the nonce at hand is ahead of the chain; the chain's is used"
-                );
-                self.account.disarm().await;
-                (slot, draft) = self.draft_anew(slot).await?;
-                continue;
-            }
-            if bumped_at.elapsed() >= self.settings.bump_after {
-                bumped_at = Instant::now();
-                draft = self.raise(draft).await;
+            // A reorg took transactions of ours back, or one before it was given up: it would wait for ever.
+            gaps.fill(course.slot.nonce).await?;
+            if course.bumped_at.elapsed() >= self.settings.bump_after {
+                course.bumped_at = Instant::now();
+                course.draft = self.raise(course.draft).await;
             }
         }
     }
 
-    /// Takes a nonce. What an earlier run sent keeps its own as long as the chain has not used it.
-    async fn draft(&self) -> Result<(Slot, Draft), DeliverError> {
-        let wanted = self.sent.last().map(|sent| sent.nonce);
-        let (slot, armed) = self.account.take_nonce(wanted).await?;
-        let draft = self.draft_with(slot.nonce, &armed);
-        Ok((slot, draft))
+    /// The transaction that the draft asks for: the one that was sent last when it offers enough, or one that is signed now.
+    async fn current(&mut self, draft: &mut Draft) -> Result<SentTransaction, DeliverError> {
+        if let Some(last) = self.sent.last()
+            && last.nonce == draft.nonce
+            && last.max_fee >= draft.max_fee
+        {
+            return Ok(last.clone());
+        }
+        let signed = match self.account.take_ready(draft).await {
+            Some(ready) => ready,
+            None => self.account.sign(draft).await?,
+        };
+        (draft.max_fee, draft.priority_fee) = (signed.max_fee, signed.priority_fee);
+        self.sent.push(signed.clone());
+        Ok(signed)
     }
 
-    /// The same with another nonce: the first that the chain wants and nobody has.
-    async fn draft_anew(&self, slot: Slot) -> Result<(Slot, Draft), DeliverError> {
-        drop(slot);
+    /// What to do next after a node's answer.
+    async fn heed(&mut self, answer: Result<(), RpcError>, course: &mut Course) -> Result<Next, DeliverError> {
+        let verdict = match &answer {
+            Ok(()) => None,
+            Err(RpcError::Refused { message, .. }) => Some((judge(message), message)),
+            // It may have arrived all the same: look for its receipt, send it again.
+            Err(error) => {
+                tracing::warn!(%error, "a broadcast was not answered; it is sent again");
+                None
+            }
+        };
+        match verdict {
+            // The same bytes are sent again: by then the one before may be in.
+            None | Some((Verdict::Known | Verdict::Ahead, _)) => {
+                self.may_land(course.draft.nonce);
+                Ok(Next::Wait)
+            }
+            Some((Verdict::NonceUsed, _)) => self.renew(course).await,
+            Some((Verdict::Underpriced, _)) => {
+                course.draft = self.raise(course.draft.clone()).await;
+                tokio::time::sleep(self.settings.poll).await;
+                let is_early = course.begun.elapsed() < self.settings.deadline;
+                Ok(if is_early { Next::Again } else { Next::Wait })
+            }
+            Some((Verdict::Other, reason)) => {
+                self.account.disarm().await;
+                Err(DeliverError::Refused {
+                    account: self.account.address(),
+                    reason: reason.clone(),
+                })
+            }
+        }
+    }
+
+    /// Bytes with this nonce may land from now on: nobody else takes it before the intent has ended.
+    fn may_land(&mut self, nonce: u64) {
+        self.loose = true;
+        if let Some((_, intent)) = self.ledger {
+            self.account.nonces().reserve(nonce, intent.id);
+        }
+    }
+
+    /// A node says that the nonce is used: by one of ours, or by another transaction. Only in that case, and when the chain says so too, is
+    /// the call signed with another: what was sent before cannot land any more.
+    async fn renew(&mut self, course: &mut Course) -> Result<Next, DeliverError> {
+        if let Some(delivered) = self.settle_nonce().await? {
+            return Ok(Next::Delivered(Box::new(delivered)));
+        }
+        let nonce = course.draft.nonce;
+        let is_spent = self.account.wanted_by_chain().await.is_ok_and(|next| next > nonce);
+        let disputed = *course.disputed.get_or_insert_with(Instant::now);
+        if !is_spent && disputed.elapsed() < self.settings.bump_after {
+            tracing::warn!(
+                nonce,
+                "a node says that the nonce is used, the chain does not: it is kept"
+            );
+            return Ok(Next::Wait);
+        }
+        // Not ours: once more with the chain's nonce, then it is somebody who uses our key.
+        course.renewals = course.renewals.saturating_add(1);
+        if course.renewals > 2 {
+            return Err(DeliverError::NonceTaken {
+                account: self.account.address(),
+                nonce,
+            });
+        }
+        if let Some((_, intent)) = self.ledger {
+            self.account.nonces().release(intent.id);
+        }
+        (self.loose, self.accepted_at, course.disputed) = (false, None, None);
+        self.sent.clear();
+        self.account.disarm().await;
         let (slot, armed) = self.account.take_nonce(None).await?;
+        course.draft = self.draft_with(slot.nonce, &armed);
+        course.slot = slot;
+        Ok(Next::Again)
+    }
+
+    /// Takes a nonce: the one that bytes were sent with before, or else the first that the chain wants and nobody has.
+    async fn draft(&self) -> Result<(Slot, Draft), DeliverError> {
+        let held = self.sent.last().map(|sent| sent.nonce);
+        let (slot, armed) = self.account.take_nonce(held).await?;
         let draft = self.draft_with(slot.nonce, &armed);
         Ok((slot, draft))
     }
@@ -383,22 +412,32 @@ impl Delivery<'_> {
         }
     }
 
-    /// The nonce is used: by one of ours, whose receipt may take a moment to be served, or by a stranger.
+    /// The nonce is used: by one of ours, whose receipt may take a while to be served, or by another transaction. Any endpoint may have it.
     async fn settle_nonce(&self) -> Result<Option<Delivered>, DeliverError> {
-        let looks = if self.resumed || self.accepted_at.is_some() {
-            10
-        } else {
-            1
-        };
-        for look in 0..looks {
-            if look > 0 {
-                tokio::time::sleep(self.settings.poll).await;
+        let begun = Instant::now();
+        loop {
+            for sent in self.sent.iter().rev() {
+                match self.account.rpc().receipt_anywhere(sent.hash).await {
+                    Ok(Some(receipt)) => return Ok(Some(self.delivered(sent, receipt).await)),
+                    Ok(None) => {}
+                    Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
+                    Err(error) => return Err(error.into()),
+                }
             }
-            if let Some(delivered) = self.included().await? {
-                return Ok(Some(delivered));
+            if !self.loose || begun.elapsed() >= self.settings.bump_after {
+                return Ok(None);
             }
+            tokio::time::sleep(self.settings.poll).await;
         }
-        Ok(None)
+    }
+
+    async fn delivered(&self, sent: &SentTransaction, receipt: TransactionReceipt) -> Delivered {
+        self.account.used(sent.nonce).await;
+        Delivered {
+            sent: sent.clone(),
+            receipt,
+            accepted_at: self.accepted_at,
+        }
     }
 
     /// The one of the sent transactions that has a receipt.
@@ -406,12 +445,7 @@ impl Delivery<'_> {
         for sent in self.sent.iter().rev() {
             match self.account.rpc().receipt(sent.hash).await {
                 Ok(Some(receipt)) if receipt.block_hash.is_some() => {
-                    self.account.used(sent.nonce).await;
-                    return Ok(Some(Delivered {
-                        sent: sent.clone(),
-                        receipt,
-                        accepted_at: self.accepted_at,
-                    }));
+                    return Ok(Some(self.delivered(sent, receipt).await));
                 }
                 Ok(_) => {}
                 Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
@@ -419,33 +453,5 @@ impl Delivery<'_> {
             }
         }
         Ok(None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_of_several_nodes_are_understood() {
-        for (message, verdict) in [
-            ("already known", Verdict::Known),
-            ("transaction already imported", Verdict::Known),
-            ("nonce too low: address 0xf39F, tx: 1 state: 3", Verdict::NonceUsed),
-            ("Nonce is too low", Verdict::NonceUsed),
-            ("nonce too high: address 0xf39F, tx: 7 state: 3", Verdict::Ahead),
-            ("replacement transaction underpriced", Verdict::Underpriced),
-            ("max fee per gas less than block base fee", Verdict::Underpriced),
-            ("insufficient funds for gas * price + value", Verdict::Other),
-        ] {
-            assert_eq!(judge(message), verdict, "{message}");
-        }
-    }
-
-    #[test]
-    fn a_bump_is_more_than_an_eighth() {
-        for fee in [0, 1, 7, 100, 2_000_000_000] {
-            assert!(bumped(fee) > fee && bumped(fee) * 8 >= fee * 9, "{fee}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 mod account;
 mod answer;
 mod armory;
+mod broadcast;
 #[cfg(test)]
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -11,11 +12,16 @@ mod confirm;
 mod deliver;
 #[cfg(test)]
 mod deliver_tests;
+#[cfg(test)]
+mod gap_tests;
+mod gaps;
 mod heartbeat;
 mod keys;
 mod ladder;
+mod nonces;
 mod observer;
 mod queue;
+mod readback;
 mod rehearsal;
 mod responder;
 mod schedule;

@@ -18,7 +18,9 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text};
+use crate::record::{
+    Confirmation, Ground, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text,
+};
 use crate::report::Reports;
 use crate::rules::{Rulebook, scope_at};
 
@@ -141,6 +143,9 @@ impl Responder {
         if let Some(why) = self.misplaced(job).await? {
             return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
         }
+        if let Some(step) = self.groundless(job).await? {
+            return Ok(step);
+        }
         if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
         }
@@ -168,6 +173,29 @@ impl Responder {
         Ok(Some(
             "not sent: it was decided by another rulebook, in which the rule may have another number".to_owned(),
         ))
+    }
+
+    /// What becomes of a containment by the keeper's own authority whose breach was reorganised away; `None` while there is a breach. Trips
+    /// need no such look: the guard proves the breach again.
+    async fn groundless(&self, job: &Job) -> Result<Option<Step>, StoreError> {
+        let is_fresh = job.decided_at.is_some() && job.failures == 0;
+        if job.intent.kind != IntentKind::Contain || is_fresh {
+            return Ok(None);
+        }
+        Ok(match self.store.ground(&job.intent).await? {
+            Ground::Stands => None,
+            Ground::Gone(tip) => Some(Step::Finished(Box::new(Confirmation {
+                judged_at: Some(tip),
+                ..end(
+                    Outcome::HoldsAgain,
+                    "not sent: the block that it was decided on was reorganised away, and there is no breach on the branch that has replaced it",
+                )
+            }))),
+            Ground::Unknown => Some(Step::Later {
+                after: FIRST_RETRY,
+                why: "the block that it was decided on was reorganised away, and what has replaced it is not evaluated yet".to_owned(),
+            }),
+        })
     }
 
     /// Of several of our transactions that are in blocks, the one that raised the level: the others found it raised.
@@ -210,7 +238,7 @@ impl Responder {
                 settings: &self.settings,
                 ledger: Some((&self.store, &job.intent)),
                 call,
-                resumed: !sent.is_empty(),
+                loose: !sent.is_empty(),
                 sent,
                 accepted_at: None,
             };
@@ -243,6 +271,29 @@ impl Responder {
         last.unwrap_or(Err(super::DeliverError::NotOurTurn))
     }
 
+    /// Keeps the nonces of what was sent for these intents, which are open, for them: it may still land.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn hold_nonces(&self, intents: &[Intent]) -> Result<(), StoreError> {
+        for intent in intents {
+            for tx in self.store.transactions_of(intent.id).await? {
+                let owner = self.accounts.iter().find(|account| account.address() == tx.sender);
+                if let Some(account) = owner.filter(|_| tx.status != "reverted") {
+                    account.nonces().reserve(tx.nonce, intent.id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing of the intent is awaited any more.
+    pub(super) fn release_nonces(&self, intent: &Intent) {
+        for account in &self.accounts {
+            account.nonces().release(intent.id);
+        }
+    }
+
     /// The account that reads and simulations are made for.
     pub(super) fn first(&self) -> Option<&Account> {
         self.accounts.first()
@@ -251,9 +302,7 @@ impl Responder {
     /// The one of these that is in a block.
     async fn included(&self, sent: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
         for tx in sent {
-            if let Some(receipt) = self.rpc.receipt(tx.hash).await?
-                && receipt.block_hash.is_some()
-            {
+            if let Some(receipt) = self.rpc.receipt_anywhere(tx.hash).await? {
                 return Ok(Some(Delivered {
                     sent: tx.clone(),
                     receipt,
