@@ -107,10 +107,14 @@ proptest! {
             prop_assert!(baseline.count() == 0 || mean >= low && mean <= low + width);
             let deviation = baseline.deviation_bits(&spec) >> 16;
             prop_assert!(deviation >= floor && deviation <= floor * 8);
+            // As it is stored too: a wild time is not remembered beyond the roof.
+            prop_assert!(baseline.pack().0.as_limbs()[1] <= (floor * 8) << 16);
             let range = baseline.range(&spec, START + minute * 60);
             prop_assert!(range.is_none_or(|(least, most)| low <= least && least <= most && most <= low + width));
             let (up, down) = baseline.sums();
             prop_assert!(up <= spec.cap && down <= spec.cap);
+            // Before anything is known, nothing drifts from it.
+            prop_assert!(baseline.count() > spec.warm_up() || (up, down) == (0, 0));
             prop_assert_eq!(Baseline::unpack(baseline.pack().0, baseline.pack().1), baseline);
         }
     }
@@ -315,12 +319,17 @@ fn one_observation_seeds_nothing() {
     };
     let first = Baseline::default().observe(&spec, &int(1 << 40), START).unwrap();
     assert_eq!((first.count(), first.due(&spec)), (0, START + 2));
+    assert!(first.is_refuted_by(&spec, &int(1_000)) && !first.is_refuted_by(&spec, &int(1 << 40)));
     let second = first.observe(&spec, &int(1_000), START + 2).unwrap();
     assert_eq!(second.count(), 0);
     let third = second.observe(&spec, &int(1_300), START + 4).unwrap();
     assert_eq!(
         (third.count(), third.mean_bits() >> 16, third.due(&spec)),
         (1, 1_000, START + 64)
+    );
+    assert!(
+        !third.is_refuted_by(&spec, &int(1 << 40)),
+        "what has begun is learnt from, not given up"
     );
 }
 

@@ -140,12 +140,19 @@ proptest! {
     }
 
     #[test]
-    fn what_has_left_counts_under_new_numbers((limit, now) in used(), other in limits()) {
+    fn what_has_left_counts_under_new_numbers((limit, now) in used(), other in limits(), back in 0u64..1_000_000) {
         let reshaped = limit.reshaped(&other, now);
         let used = limit.units().saturating_sub(limit.available(now, None, Hold::None));
         let left = other.units().saturating_sub(used);
         let now_left = reshaped.available(now, None, Hold::None);
         prop_assert!(now_left <= left && left - now_left <= 1);
+        // A hold outlasts the change of numbers.
+        let held = |hold| limit.held(hold).reshaped(&other.held(Hold::None), now).hold();
+        prop_assert_eq!((held(Hold::Full), held(Hold::Quarter), held(Hold::None)), (Hold::Full, Hold::Quarter, Hold::None));
+        // A clock that goes back for the change pays for no time twice.
+        let taken = limit.take(1, now, None, Hold::None).limit;
+        let early = taken.reshaped(&other, now - back.min(now));
+        prop_assert_eq!(early.available(now, None, Hold::None), taken.reshaped(&other, now).available(now, None, Hold::None));
     }
 
     /// Whatever becomes of the period: no inflow counts beyond two of the periods that were in force when it came.

@@ -156,7 +156,7 @@ proptest! {
     fn operators_in_any_order_never_panic(
         code in prop::collection::vec(prop_oneof![
             Just(vec![0x01, 0x05]), Just(vec![0x21; 21]), Just(vec![0x23]), Just(vec![0x24]), Just(vec![0x25, 0, 0x60]),
-            Just(vec![0x26, 0, 1]), Just(vec![0x27]), Just(vec![0x29, 0]), Just(vec![0x28, 0]), Just(vec![0x48, 0, 2]),
+            Just(vec![0x26, 0, 0]), Just(vec![0x27]), Just(vec![0x29, 0]), Just(vec![0x28, 0]), Just(vec![0x48, 0, 2]),
             Just(vec![0x49, 0, 1]), Just(vec![0x46, 0, 9]), Just(vec![0x47]), Just(vec![0x51]), Just(vec![0x52]),
             (0x30u8..=0x38).prop_map(|code| vec![code]), (0x40u8..=0x45).prop_map(|code| vec![code]),
             Just(vec![0x50, 1, 2, 3, 4, 0, 9, 0, 0x60, 1, 0x60]),
@@ -486,7 +486,10 @@ fn each_fault_has_its_reason() {
         reason(&code(&[0x23, 0x48, 0, 3, 0x23, 0x29, 0, 0x28, 0])),
         DecodeReason::BadIndex
     );
-    assert_eq!(reason(&code(&[0x23; 33])), DecodeReason::StackOverflow);
+    // One more value than the stack holds, though one is left in the end. BadHeader: the code itself is right.
+    let combined = |values: usize| code(&[vec![0x23; values], vec![0x44; values - 1]].concat());
+    assert_eq!(reason(&combined(33)), DecodeReason::StackOverflow);
+    assert_eq!(reason(&combined(32)), DecodeReason::BadHeader);
     let read = [
         0x21, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x51, 0x01, 0, 0x44,
     ];
@@ -504,4 +507,55 @@ fn each_fault_has_its_reason() {
     ]
     .concat();
     assert_eq!(reason(&code(&costly)), DecodeReason::TooMuchGas);
+    // Bounds that are met to the last one.
+    let call = |gas: u8, args: usize| {
+        let account = [&[0x21][..], &[1; 20]].concat();
+        let operator = [
+            &[0x50, 1, 2, 3, 4, 0, gas, 0, 0, u8::try_from(args).unwrap()][..],
+            &vec![0x60; args],
+        ]
+        .concat();
+        code(&[account, [0x01, 1].repeat(args), operator].concat())
+    };
+    for (gas, args) in [(1, 9), (0, 8)] {
+        assert_eq!(
+            reason(&call(gas, args)),
+            DecodeReason::BadOperand,
+            "{gas} gas, {args} arguments"
+        );
+    }
+    assert_eq!(reason(&call(1, 8)), DecodeReason::BadHeader, "the code is right");
+    let near = |tolerance: u16| code(&[&[0x01, 1, 0x01, 1, 0x46][..], &tolerance.to_be_bytes()].concat());
+    assert_eq!(reason(&near(10_001)), DecodeReason::BadOperand);
+    assert_eq!(reason(&near(10_000)), DecodeReason::BadHeader);
+}
+
+/// What a block does must not show when it is skipped.
+#[test]
+fn a_block_touches_nothing_around_it_and_ends_between_operators() {
+    let code = |code: &[u8]| reason(&[&[1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0][..], code].concat());
+    // It takes a value of before, and leaves as many as it found.
+    assert_eq!(
+        code(&[0x23, 0x23, 0x48, 0, 3, 0x23, 0x44, 0x23, 0x44]),
+        DecodeReason::StackUnderflow
+    );
+    // Its end lies within an operator's operands.
+    assert_eq!(code(&[0x23, 0x48, 0, 1, 0x26, 0, 0]), DecodeReason::BadBlock);
+    assert_eq!(
+        code(&[0x23, 0x48, 0, 3, 0x26, 0, 0]),
+        DecodeReason::BadHeader,
+        "all of it: the code is right"
+    );
+    let nested = |depth: u8| {
+        (1..=depth).fold(vec![0x23], |inner, _| {
+            let length = u16::try_from(inner.len()).unwrap().to_be_bytes();
+            [&[0x23, 0x48][..], &length, &inner].concat()
+        })
+    };
+    assert_eq!(code(&nested(16)), DecodeReason::BadHeader);
+    assert_eq!(
+        code(&nested(17)),
+        DecodeReason::BadBlock,
+        "one more than can be open at once"
+    );
 }

@@ -39,6 +39,19 @@ fn a_candidate_is_contradicted_at_any_time() {
 }
 
 #[test]
+fn only_a_candidate_is_refuted_and_only_by_what_could_stand_in_its_place() {
+    let begun = Anchor::default().observe(&spec(), &int(1_000), T0).unwrap();
+    let refutes = |value: Int| begun.is_refuted_by(&spec(), &value);
+    assert!(refutes(int(2_000)) && refutes(int(500)));
+    assert!(!refutes(int(1_000)) && !refutes(int(1_050)), "it agrees within a step");
+    let beyond = Int::from(U256::from(10).pow(U256::from(31)));
+    assert!(!refutes(beyond) && !refutes(Int::new(true, U256::from(5))));
+    for other in [Anchor::default(), settled(1_000)] {
+        assert!(!other.is_refuted_by(&spec(), &int(2_000)), "{:?}", other.stage);
+    }
+}
+
+#[test]
 fn nothing_outside_of_the_bounds_is_stored_at_any_stage() {
     let spec = bounded(&int(50), &int(200));
     let mut anchor = Anchor::default();

@@ -3,7 +3,8 @@
 use crate::START;
 use cordon_core::Level;
 use cordon_core::bounds::{Actor, BoundError, Bucket, HEARTBEAT_MAX_AGE, Request, contain};
-use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, RaiseError, ReleaseError, STEP, ScopeState};
+use cordon_core::rule::Verdict;
+use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, RaiseError, ReleaseError, STEP, ScopeState, lets_release};
 
 const HOUR: u64 = 3600;
 
@@ -269,4 +270,73 @@ fn the_ceiling_ends_what_guardians_and_trips_renew_and_the_governor_moves_it() {
     let later = ceiling + 86_400;
     let again = contain(state, Bucket::default(), later, &trip(later)).unwrap().state;
     assert_eq!(again.ceiling_at, later + 86_400);
+}
+
+#[test]
+fn a_level_governs_for_a_rule_that_was_tripped_in_its_incident_or_cannot_raise_it_again() {
+    let state = raised(Level::ReduceOnly, 3600, Actor::Trip);
+    let governs = |tripped, level| state.governs(START + 1, tripped, level, 3600, || 0);
+    assert!(governs(1, Level::ReduceOnly) && governs(1, Level::Throttled));
+    assert!(
+        !governs(1, Level::Halted),
+        "the level is less than what the rule asks for"
+    );
+    assert!(!governs(7, Level::ReduceOnly), "it was tripped in another incident");
+    assert!(!governs(0, Level::ReduceOnly), "nobody has tripped it");
+    let asked = || -> u32 { panic!("nothing depends on the other scopes") };
+    assert!(state.governs(START + 1, 1, Level::ReduceOnly, 3600, asked));
+
+    // At the ceiling, through whichever scope it was used up, it can raise nothing, and must not shut the exits by reverting.
+    let open = ScopeState::default();
+    let at = |tripped, elsewhere| open.governs(START, tripped, Level::ReduceOnly, 3600, || elsewhere);
+    assert!(at(1, CEILING) && !at(1, 0));
+    assert!(!at(0, CEILING), "one that was never tripped reverts at the ceiling too");
+}
+
+#[test]
+fn what_is_not_known_to_hold_lets_nothing_be_released_unless_the_governor_knows_better() {
+    let asks_nothing = || -> bool { panic!("nothing depends on the incident") };
+    for governor in [false, true] {
+        assert!(lets_release(Verdict::Holds, governor, asks_nothing));
+        assert!(!lets_release(Verdict::Breached, governor, asks_nothing));
+    }
+    for has_part in [false, true] {
+        assert!(!lets_release(Verdict::Unknown, false, || has_part), "a guardian waits");
+        assert_eq!(lets_release(Verdict::Unknown, true, || has_part), !has_part);
+    }
+}
+
+#[test]
+fn what_the_governor_takes_on_itself_is_not_counted_against_the_ceiling() {
+    let week = 7 * 24 * HOUR;
+    let tripped = raised(Level::ReduceOnly, 3600, Actor::Trip);
+    assert_eq!(tripped.used(START + 600), 600);
+    let governed = raised(Level::ReduceOnly, 7 * 86_400, Actor::Governor);
+    assert_eq!(governed.used(START + week - 1), 0, "while it lasts");
+    let ended = governed.settled(START + week + 3 * HOUR);
+    assert_eq!((ended.level, ended.spent), (Level::Normal, 0), "and when it is over");
+}
+
+#[test]
+fn a_seal_buys_steps_as_short_as_what_it_adds() {
+    let again = |actor| {
+        let state = raised(Level::Halted, 60, actor);
+        let request = Request {
+            actor,
+            level: Level::Halted,
+            duration: 60,
+            last_heartbeat: START,
+            next_incident: 2,
+            elsewhere: 0,
+        };
+        let later = contain(state, Bucket::default(), START + 30, &request).unwrap().state;
+        later.effective(START + 4 * 60).level
+    };
+    // Thirty seconds more, on top of a minute that steps down by minutes already.
+    assert_eq!(again(Actor::Seal), Level::Normal);
+    assert_eq!(
+        again(Actor::Trip),
+        Level::Grace,
+        "what is proved again steps down as long as it holds from now on"
+    );
 }

@@ -74,6 +74,11 @@ fn each_fault_is_named() {
         Problem::WrongInputs
     );
     assert_eq!(
+        refused(|book| book.rules[0].program = condition("!round_trip")).1,
+        Problem::WrongInputs,
+        "who trips it chooses the transaction"
+    );
+    assert_eq!(
         refused(|book| book.containments[0].level = Level::Normal),
         call0(Problem::BadLevel)
     );
@@ -94,6 +99,11 @@ fn each_fault_is_named() {
         refused(|book| book.containments[0].done = hook_rule().program),
         call0(Problem::WrongInputs)
     );
+    // Nor may it ask for what the guard stored, or what a caller has told.
+    for source in ["anchor(vault.totalAssets(), 10 min, 0, 1e30) > 5", "!round_trip"] {
+        let wrong = |book: &mut Rulebook| book.containments[0].undo[0].undone = condition(source);
+        assert_eq!(refused(wrong), call0(Problem::WrongInputs), "{source}");
+    }
     assert_eq!(
         refused(|book| {
             let undo = book.containments[0].undo[0].clone();
@@ -104,6 +114,13 @@ fn each_fault_is_named() {
     let repay = ActionSet::EMPTY.with(Action::Repay);
     assert_eq!(
         refused(|book| book.containments[0].closes = repay),
+        call0(Problem::RepayClosedTooLong)
+    );
+    assert_eq!(
+        refused(|book| {
+            book.containments[0].closes = repay.with(Action::Liquidate);
+            book.containments[0].max_duration = 3_601
+        }),
         call0(Problem::RepayClosedTooLong)
     );
     assert_eq!(

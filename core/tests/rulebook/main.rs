@@ -186,6 +186,16 @@ fn rules_hooked_to_an_action_are_bounded_together() {
     assert!(book.encode().is_ok());
     book.rules = vec![costly(Action::Withdraw), hook_rule()];
     assert!(book.encode().is_ok());
+    // What is read before it alone is too much.
+    let entry = Rule {
+        program: rule("entry(vault.totalAssets()) >= 5").program,
+        entries: vec![rule(&reads(30)).program],
+        ..hook_rule()
+    };
+    book.rules = vec![entry; 2];
+    let problem = book.encode().unwrap_err().problem;
+    let action = Action::Deposit;
+    assert_eq!(problem, Problem::HookTooDear { action, gas: 2 * one });
 }
 
 #[test]
