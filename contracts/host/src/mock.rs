@@ -2,7 +2,13 @@
 
 use crate::{CallKind, Host};
 use alloy_primitives::{keccak256, Address, B256, U256};
-use std::{boxed::Box, cell::Cell, collections::BTreeMap, vec::Vec};
+use std::{
+    boxed::Box,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    vec::Vec,
+};
 
 /// Storage as other frames see it: what was flushed.
 pub type Storage = BTreeMap<B256, B256>;
@@ -60,6 +66,8 @@ pub struct Mock<const STATISTICS: bool> {
     pub cache: Storage,
     /// Transient storage.
     pub transient: Storage,
+    /// What a script that calls back finds in transient storage: a copy, made before each call.
+    pub seen: Rc<RefCell<Storage>>,
     /// Logs, oldest first.
     pub logs: Vec<Log>,
     /// Calls, oldest first.
@@ -183,6 +191,7 @@ impl<const STATISTICS: bool> Host for Mock<STATISTICS> {
             input: input.to_vec(),
             gas,
         });
+        self.seen.borrow_mut().clone_from(&self.transient);
         let answer = match self.scripts.get_mut(target) {
             Some(script) => script(&mut self.storage, input, kind == CallKind::Static),
             None => Ok(Vec::new()),
