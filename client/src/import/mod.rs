@@ -2,7 +2,9 @@
 
 mod channels;
 mod expression;
+mod files;
 mod openzeppelin;
+mod watches;
 
 use std::path::{Path, PathBuf};
 
