@@ -1,5 +1,6 @@
 //! The native evaluator: programs are run here, on answers that the node gave for one block. What a program reads is found out
-//! by running it: whatever is not known yet is asked for, all of it at the same time, and the program is run again.
+//! by running it: whatever is not known yet is asked for, all of it at the same time, and the program is run again. A read that is not
+//! known answers zero meanwhile, so that one run finds all that the program reads, but for what depends on another read.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -105,20 +106,22 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn look(&mut self, question: Question) -> Result<Answer, ReadError> {
+    /// What is known; `None` when it has to be asked for.
+    fn look(&mut self, question: Question) -> Result<Option<Answer>, ReadError> {
         match self.state.known.get(&question) {
-            Some(answer) => answer.clone(),
+            Some(answer) => answer.clone().map(Some),
             None => {
                 self.wanted.insert(question);
-                Err(ReadError::Unavailable)
+                Ok(None)
             }
         }
     }
 
     fn word(&mut self, question: Question) -> Result<B256, ReadError> {
         match self.look(question)? {
-            Answer::Word(word) => Ok(word),
-            Answer::Output(_) => Err(ReadError::Unavailable),
+            Some(Answer::Word(word)) => Ok(word),
+            Some(Answer::Output(_)) => Err(ReadError::Unavailable),
+            None => Ok(B256::ZERO),
         }
     }
 }
@@ -131,8 +134,10 @@ impl Reader for Known<'_> {
             gas: Some(gas.saturating_add(INTRINSIC)),
             code: None,
         };
-        let Answer::Output(output) = self.look(question)? else {
-            return Err(ReadError::Unavailable);
+        let output = match self.look(question)? {
+            Some(Answer::Output(output)) => output,
+            Some(Answer::Word(_)) => return Err(ReadError::Unavailable),
+            None => return Ok(B256::ZERO),
         };
         if output.is_empty() {
             // A contract that answers nothing is short of a word; an address without code answers nothing either.
