@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &Args) -> eyre::Result<()> {
     let config = Config::load(&args.config)?;
     let compiled = config.compile()?;
     warn(&config, &compiled.warnings);
-    print(&compiled);
+    print(&compiled, config.guard.is_declared);
     if args.online {
         let provider = chain::connect(&config.chain, None).await?;
         deploy::check_contracts(&provider, &config, &compiled).await?;
@@ -68,7 +68,7 @@ pub(crate) fn warn_moved(moved: &[deploy::MovedScope]) {
     }
 }
 
-fn print(compiled: &CompiledConfig) {
+fn print(compiled: &CompiledConfig, has_guard: bool) {
     let style = Style::of_stdout();
     println!("{}", style.bold("rules"));
     for rule in &compiled.rules {
@@ -96,6 +96,9 @@ fn print(compiled: &CompiledConfig) {
             let verb = if rule.shadow { "counts breaches in" } else { "reverts" };
             effects.push(format!("{verb} {}", names(rule.check)));
         }
+        if effects.is_empty() {
+            effects.push("is told".to_owned());
+        }
         println!(
             "  {} {} [{scope}] {}: {class}; {}; {} read{}, at most {} gas",
             rule.index,
@@ -106,6 +109,10 @@ fn print(compiled: &CompiledConfig) {
             if rule.reads == 1 { "" } else { "s" },
             rule.gas_bound
         );
+    }
+    if !has_guard {
+        println!("no [guard]: breaches are told, and nothing is raised");
+        return;
     }
     if !compiled.streams.is_empty() {
         println!("{}", style.bold("streams (what the guard observes and stores)"));

@@ -137,6 +137,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("unknown_standard", "\"erc1967\"", "\"erc1976\""),
     ("unknown_status", "status = \"success\"", "status = \"succes\""),
     ("unknown_finality", "finality = \"safe\"", "finality = \"save\""),
+    ("pending_finality", "finality = \"safe\"", "finality = \"pending\""),
     (
         "final_and_pending",
         "to = \"vault\"\nfunction",
@@ -161,11 +162,6 @@ const WRONG: &[(&str, &str, &str)] = &[
         "maintenance_of_nothing",
         "watches = [\"powers\"]",
         "watches = [\"power\"]",
-    ),
-    (
-        "invariant_without_guard",
-        "[[maintenance]]",
-        "[[invariant]]\nid = \"backed\"\nscope = \"protocol\"\nrule = \"usdc.balanceOf(vault) >= 1\"\n\n[[maintenance]]",
     ),
 ];
 

@@ -23,7 +23,7 @@ pub enum KeeperError {
     NothingToLookFor,
     /// The guard was not deployed yet.
     #[error(
-        "cordon.toml names no guard: deploy one with `cordon guard deploy` and write its address to [guard] address"
+        "cordon.toml names no guard: deploy one with `cordon guard deploy` and write its address to [guard] address; or leave [guard] out, and invariants are watched and told"
     )]
     NoGuard,
     /// A keeper with a guard has no key.

@@ -26,7 +26,7 @@ pub struct Options {
     pub rpc: Vec<String>,
     /// WebSocket endpoint; `None` for polling only.
     pub ws: Option<String>,
-    /// The guard; zero for a keeper that only watches.
+    /// The guard; zero for a keeper that only watches and tells.
     pub guard: Address,
     /// What is looked for besides the rules.
     pub watches: Watches,
@@ -112,14 +112,14 @@ impl Options {
         }
     }
 
-    /// The guard that a configuration file is about; zero for one that only watches.
+    /// The guard that a configuration file is about; zero for one without `[guard]`, and for one that names none and only watches.
     ///
     /// # Errors
     /// [`KeeperError::NoGuard`].
     pub fn guard_of(config: &Config) -> Result<Address, KeeperError> {
         let only_watches = config.invariants.is_empty() && !config.watches.is_empty();
         match config.guard.address {
-            None if only_watches => Ok(Address::ZERO),
+            None if only_watches || !config.guard.is_declared => Ok(Address::ZERO),
             address => address.ok_or(KeeperError::NoGuard),
         }
     }
@@ -127,8 +127,8 @@ impl Options {
     /// The settings of a configuration file. Endpoints that are kept elsewhere are read.
     ///
     /// # Errors
-    /// [`KeeperError::NoSection`], [`KeeperError::NothingToLookFor`] and [`KeeperError::NoGuard`] for what the file lacks. A file with watches and no invariants
-    /// needs no guard. [`KeeperError::Fallback`] when a fallback cannot be set up, [`KeeperError::Endpoint`] when an endpoint cannot be had.
+    /// [`KeeperError::NoSection`], [`KeeperError::NothingToLookFor`] and [`KeeperError::NoGuard`] for what the file lacks. A file without `[guard]`, or
+    /// with watches alone, needs no guard. [`KeeperError::Fallback`] when a fallback cannot be set up, [`KeeperError::Endpoint`] when an endpoint cannot be had.
     pub fn from_config(config: &Config) -> Result<Self, KeeperError> {
         let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
         if config.invariants.is_empty() && config.watches.is_empty() {

@@ -83,10 +83,12 @@ pub(crate) fn programs(compiled: &CompiledConfig) -> Arc<Vec<Vec<u8>>> {
     Arc::new(held.chain(&compiled.outside).cloned().collect())
 }
 
-/// The reader of a guard's keeper.
+/// The reader of a keeper. Without a guard no rule is anybody else's: all of them are evaluated by the keeper.
 pub(crate) fn reader(rpc: Rpc, compiled: &CompiledConfig, options: &Options) -> Reader {
     let watched = watched(compiled, options);
     let here = match options.evaluate {
+        // Without a guard nobody answers for several reads that depend on each other in one round trip.
+        Evaluate::Auto if options.guard.is_zero() => !watched.plain.is_empty(),
         Evaluate::Auto => watched.plain.len() > FEW,
         Evaluate::Guard => false,
         Evaluate::Keeper => true,

@@ -153,8 +153,12 @@ impl SecondLook {
         let bad: BTreeSet<u16> = differ.iter().map(|difference| difference.rule).collect();
         for difference in &differ {
             let name = self.names.rule(difference.rule);
+            let whose = match self.reader.has_guard() {
+                true => "by the guard",
+                false => "by the words that it depends on",
+            };
             let text = format!(
-                "at block {} rule {name} {} by the guard, and {} by the keeper's own evaluator on the values read: one of them is wrong",
+                "at block {} rule {name} {} {whose}, and {} by the keeper's own evaluator on the values read: one of them is wrong",
                 block.number,
                 words(difference.own),
                 words(difference.other)

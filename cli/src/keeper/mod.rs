@@ -171,7 +171,7 @@ struct Prepared {
     config: Config,
     compiled: CompiledConfig,
     options: Options,
-    /// `None` for a keeper that only watches.
+    /// `None` for a keeper without a guard.
     signers: Option<Signers>,
     store: StorePlace,
     channels: Vec<Channel>,
@@ -227,9 +227,15 @@ async fn check(args: &Args) -> eyre::Result<()> {
                 "keeper {address} can serve guard {} on chain {chain}",
                 prepared.options.guard
             );
-            say!("{}", evaluation(rules.as_ref()));
+            say!("{}", evaluation(rules.as_ref(), "by the guard"));
         }
-        None => say!("{} watches can look at chain {chain}", prepared.config.watches.len()),
+        None => {
+            say!("{} can look at chain {chain}", looks(&prepared.config));
+            if let Some(status) = &rules {
+                say!("there is no guard: breaches are told, and nothing is raised");
+                say!("{}", evaluation(Some(status), "on the node's answers"));
+            }
+        }
     }
     if prepared.dead_man.is_some() {
         say!("heartbeat_url can be read; it is not asked: whoever waits there would believe that a keeper runs");
@@ -272,20 +278,30 @@ async fn check_keys(signers: &Signers, chain: u64) -> eyre::Result<()> {
     Ok(())
 }
 
-/// Who evaluates the rules without parameters.
-fn evaluation(status: Option<&HereStatus>) -> String {
+/// Who evaluates the rules without parameters; `others` says how those are that the keeper does not evaluate by itself.
+fn evaluation(status: Option<&HereStatus>, others: &str) -> String {
     match status {
-        None => "rules without parameters are evaluated by the guard at every block".to_owned(),
+        None => format!("rules without parameters are evaluated {others} at every block"),
         Some(HereStatus { off: Some(why), .. }) => {
-            format!("rules without parameters are evaluated by the guard at every block: {why}")
+            format!("rules without parameters are evaluated {others} at every block: {why}")
         }
         Some(HereStatus { keeper, guard, .. }) => format!(
-            "rules without parameters: {keeper} are evaluated by the keeper when something that they read has changed, {guard} by the guard at every block"
+            "rules without parameters: {keeper} are evaluated by the keeper when something that they read has changed, {guard} {others} at every block"
         ),
     }
 }
 
-/// A keeper of the guard, or one that only watches when there is none.
+/// What a keeper without a guard looks with.
+fn looks(config: &Config) -> String {
+    let (rules, watches) = (config.invariants.len(), config.watches.len());
+    match (rules, watches) {
+        (0, _) => format!("{watches} watches"),
+        (_, 0) => format!("{rules} invariants"),
+        _ => format!("{rules} invariants and {watches} watches"),
+    }
+}
+
+/// A keeper of the guard, or one that only watches and tells when there is none.
 async fn keeper(
     options: Options,
     compiled: &CompiledConfig,

@@ -118,7 +118,7 @@ fn sentence(found: &Found, compiled: &CompiledConfig) -> String {
                 Act::Trip => "trip",
                 Act::Contain => "contain",
                 Act::Shadow => "only record (shadow)",
-                Act::Tell => "tell people (no level)",
+                Act::Tell => return format!("{id} is breached: tell people (no level)"),
             };
             format!("{id} is breached: {act}, scope {name} to {}", decision.level.name())
         }

@@ -217,7 +217,7 @@ async fn serve(prepared: Prepared, store: Store, stop: CancellationToken, adopte
     }
     let chain = config.chain.id;
     if only_watches {
-        say!("{} watches look at chain {chain}", config.watches.len());
+        say!("{} look at chain {chain}", super::looks(&config));
     } else {
         say!("keeper {} serves guard {guard} on chain {chain}", keeper.address());
     }

@@ -153,6 +153,23 @@ impl CompiledConfig {
         keccak256(&self.code)
     }
 
+    /// What tells these rules from those of another file where a rule is known by its number: the rulebook's code hash, and beyond it the
+    /// names and programs of the rules that no guard has.
+    pub fn version(&self) -> B256 {
+        if self.outside.is_empty() {
+            return self.code_hash();
+        }
+        let held = self.rulebook.rules.len();
+        let mut bytes = self.code_hash().to_vec();
+        for (rule, program) in self.rules.iter().skip(held).zip(&self.outside) {
+            for part in [rule.id.as_bytes(), program.as_slice()] {
+                bytes.extend(keccak256(part));
+            }
+            bytes.push(rule.scope);
+        }
+        keccak256(bytes)
+    }
+
     /// The rule of that name.
     pub fn rule(&self, id: &str) -> Option<&RuleMeta> {
         self.rules.iter().find(|rule| rule.id == id)

@@ -198,6 +198,10 @@ impl Compiler<'_> {
             self.warnings
                 .push(self.config.source.problem(invariant.rule.span(), warning));
         }
+        if !compiled.streams.is_empty() && !self.config.guard.is_declared {
+            let message = "what a guard stores (`anchor`, `mean` and so on) needs the section [guard]";
+            self.error(invariant.rule.span(), message, None);
+        }
         for stream in &compiled.streams {
             self.stream(invariant, stream);
         }
@@ -298,14 +302,13 @@ impl Compiler<'_> {
             source.inside(invariant.rule.span(), invariant.rule.get_ref(), *column)
         });
         match (compiled.class, &invariant.level_at) {
-            (Class::Keeper, _) => {
-                let message = format!("`{word}` makes this a keeper rule, which a guard cannot hold");
-                self.error(at_word, message, None);
-            }
             (Class::Hook, _) if invariant.keeper_only => {
                 let message = format!("`{word}` makes this a hook rule, which a keeper cannot evaluate");
-                let help = "leave `held_by` out, and name the hooks: check = [\"Withdraw\"]".to_owned();
-                self.error(at_word, message, help);
+                let help = match self.config.guard.is_declared {
+                    true => "leave `held_by` out, and name the hooks: check = [\"Withdraw\"]",
+                    false => "hooks are a guard's: add the section [guard], and name them: check = [\"Withdraw\"]",
+                };
+                self.error(at_word, message, help.to_owned());
             }
             (Class::Hook, Some(level)) => {
                 let message = format!(
@@ -347,6 +350,8 @@ impl Compiler<'_> {
                 let help = "add a [[containment]] for the scope at this level or a lower one, or name the contracts that call the guard's hooks in `callers`";
                 self.error(at.span(), message, help.to_owned());
             }
+            // Without a guard every breach is told.
+            (None, _) if !config.guard.is_declared => {}
             (None, _) if compiled.class == Class::State && invariant.check.is_empty() => {
                 let help = match invariant.keeper_only {
                     true => "give it a `level` that the keeper raises",

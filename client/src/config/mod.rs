@@ -86,6 +86,8 @@ pub struct Config {
 /// `[guard]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
+    /// Whether the file has the section. Without it nothing can be raised: invariants are told, and their scopes are labels.
+    pub is_declared: bool,
     /// The deployed guard; `None` before `cordon guard deploy`.
     pub address: Option<Address>,
     /// Names of the scopes; the position is the scope's id, the first is `protocol`.

@@ -195,7 +195,7 @@ pub(super) enum RawAbi {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawInvariant {
     pub(super) id: Text,
-    pub(super) scope: Text,
+    pub(super) scope: Option<Text>,
     pub(super) rule: Text,
     #[serde(rename = "let", default)]
     pub(super) lets: BTreeMap<Text, Text>,

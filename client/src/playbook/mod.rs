@@ -283,6 +283,8 @@ impl fmt::Display for Misfit {
 /// The names that playbooks may use.
 #[derive(Clone, Debug, Default)]
 pub struct Known<'a> {
+    /// Nothing can be raised: there is no guard.
+    pub has_no_guard: bool,
     /// Scopes.
     pub scopes: Vec<&'a str>,
     /// Containment sets, with what each raises.
@@ -368,6 +370,14 @@ impl Step {
                 }
             }
             _ => {}
+        }
+        if let Does::Act(act @ (Act::Contain { .. } | Act::ContainSet { .. } | Act::Retry { .. })) = &self.does
+            && known.has_no_guard
+        {
+            found.push(format!(
+                "`{}` needs the section [guard]: without one nothing can be raised",
+                act.name()
+            ));
         }
         if let Does::Act(Act::Contain { level, seconds, .. }) = &self.does {
             let most = cordon_core::bounds::KEEPER.seconds(*level);

@@ -37,7 +37,7 @@ pub use preflight::Preflight;
 /// Events that a slow listener may lag behind.
 const EVENTS: usize = 4_096;
 
-/// A keeper of one guard.
+/// A keeper of one guard, or of none: then it watches and tells.
 #[derive(Debug)]
 pub struct Keeper {
     options: Options,
@@ -51,9 +51,9 @@ pub struct Keeper {
     /// The guard's containment sets.
     sets: Vec<SetMeta>,
     reader: Reader,
-    /// Evaluates a second time what was evaluated; nothing in a keeper that only watches.
+    /// Evaluates a second time what was evaluated; nothing in a keeper without rules.
     second: Option<SecondLook>,
-    /// Who acts; nobody in a keeper that only watches.
+    /// Who acts; nobody in a keeper without a guard.
     responder: Option<Responder>,
     alarms: Alarms,
     reports: Reports,
@@ -142,18 +142,7 @@ impl Keeper {
         };
         let names = policy::names(compiled, &options);
         let reader = policy::reader(rpc.clone(), compiled, &options);
-        let programs = policy::programs(compiled);
-        let asked = Reader::new(rpc.clone(), options.guard, Watched::default())
-            .with_programs(programs.clone(), compiled.rulebook.rules.len())
-            .with_finality(policy::finalities(compiled));
-        let second = SecondLook {
-            native: asked.clone().with_programs(programs, 0),
-            reader: asked,
-            rpc: rpc.clone(),
-            store: store.clone(),
-            names: names.clone(),
-            alarms: alarms.clone(),
-        };
+        let second = second_look((&rpc, options.guard), compiled, &store, (&names, &alarms));
         let reports = Reports::new(options.reports.clone(), RuleTexts::of(compiled));
         let responder = Responder {
             rpc: rpc.clone(),
@@ -195,7 +184,7 @@ impl Keeper {
         })
     }
 
-    /// Sets a keeper up that has no guard and no key, and only watches. Nothing is sent.
+    /// Sets a keeper up that has no guard and no key: it watches, evaluates rules and tells. Nothing is sent.
     ///
     /// # Errors
     /// See [`KeeperError`].
@@ -213,15 +202,21 @@ impl Keeper {
         let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
         rpc.verify().await?;
         let (events, _) = broadcast::channel(EVENTS);
+        let (policies, names) = (policy::policies(compiled, &options), policy::names(compiled, &options));
+        let alarms = Alarms::new(store.clone(), events.clone());
+        // Without rules there are no incidents, and no folder is needed for them.
+        let has_rules = !policies.is_empty();
+        let folder = options.reports.clone().filter(|_| has_rules);
+        let second = has_rules.then(|| second_look((&rpc, Address::ZERO), compiled, &store, (&names, &alarms)));
         Ok(Self {
-            reader: Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(options.watches.clone()),
-            second: None,
+            reader: policy::reader(rpc.clone(), compiled, &options),
+            second,
             responder: None,
-            alarms: Alarms::new(store.clone(), events.clone()),
-            reports: Reports::new(None, RuleTexts::of(compiled)),
-            policies: Vec::new(),
-            names: policy::names(compiled, &options),
-            version: compiled.code_hash(),
+            alarms,
+            reports: Reports::new(folder, RuleTexts::of(compiled)),
+            policies,
+            names,
+            version: compiled.version(),
             streams: 0,
             sets: Vec::new(),
             heartbeat: None,
@@ -379,6 +374,27 @@ impl Keeper {
         again
             .inspect_err(|error| tracing::error!(%error, "the console cannot be served"))
             .ok()
+    }
+}
+
+/// Who evaluates a second time what was evaluated.
+fn second_look(
+    (rpc, guard): (&Rpc, Address),
+    compiled: &CompiledConfig,
+    store: &Store,
+    (names, alarms): (&Names, &Alarms),
+) -> SecondLook {
+    let programs = policy::programs(compiled);
+    let asked = Reader::new(rpc.clone(), guard, Watched::default())
+        .with_programs(programs.clone(), compiled.rulebook.rules.len())
+        .with_finality(policy::finalities(compiled));
+    SecondLook {
+        native: asked.clone().with_programs(programs, 0),
+        reader: asked,
+        rpc: rpc.clone(),
+        store: store.clone(),
+        names: names.clone(),
+        alarms: alarms.clone(),
     }
 }
 

@@ -189,8 +189,17 @@ impl Keeper {
         Ok(())
     }
 
-    /// What sends transactions, or has them sent.
+    /// What sends transactions, or has them sent, and what people do.
     fn start_acting(&self, tasks: &mut Tasks, turn: &Turn) {
+        // Without a guard too: people are told and asked.
+        let plan = PlayPlan {
+            playbooks: self.options.playbooks.clone(),
+            channels: self.options.audiences.clone(),
+            sets: self.sets.clone(),
+            names: self.names.clone(),
+            version: self.version,
+        };
+        tasks.start(play::run(plan, self.store.clone(), turn.queue(), self.reports.clone()));
         let Some(responder) = &turn.responder else { return };
         tasks.start(self.armory(responder, turn.ready.clone()).run());
         tasks.start(responder.clone().run());
@@ -203,14 +212,6 @@ impl Keeper {
         if let Some(upkeep) = turn.upkeep.clone() {
             tasks.start(upkeep.run());
         }
-        let plan = PlayPlan {
-            playbooks: self.options.playbooks.clone(),
-            channels: self.options.audiences.clone(),
-            sets: self.sets.clone(),
-            names: self.names.clone(),
-            version: self.version,
-        };
-        tasks.start(play::run(plan, self.store.clone(), turn.queue(), self.reports.clone()));
         for account in turn.accounts() {
             tasks.start(async move { account.stay_armed(REARM).await });
         }

@@ -103,7 +103,7 @@ pub fn message(
     }
     let body = match audience {
         Audience::Technical => technical(origin, notice, incident),
-        Audience::Management => management(notice, incident),
+        Audience::Management => management(origin, notice, incident),
     };
     Message {
         key: key(origin, &notice.topic),
@@ -243,7 +243,7 @@ fn technical(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> S
         let _ = writeln!(out, "{name}: {}", line(&value));
     };
     row("when", utc_ms(notice.at_ms));
-    row("where", format!("chain {}, guard {}", origin.chain_id, origin.guard));
+    row("where", place(origin));
     if let Some(block) = notice.block_number {
         row("block", block.to_string());
     }
@@ -295,10 +295,20 @@ fn technical(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> S
     out
 }
 
-fn management(notice: &Notice, incident: Option<&Incident>) -> String {
+fn place(origin: &Origin) -> String {
+    match origin.guard.is_zero() {
+        true => format!("chain {}, no guard", origin.chain_id),
+        false => format!("chain {}, guard {}", origin.chain_id, origin.guard),
+    }
+}
+
+fn management(origin: &Origin, notice: &Notice, incident: Option<&Incident>) -> String {
     let mut out = String::new();
     let subject = line(&notice.subject);
     let sentence = match notice.kind {
+        NoticeKind::Opened if origin.guard.is_zero() => {
+            format!("A safety rule of {subject} was broken. Nothing is contained by itself: people have to act.")
+        }
         NoticeKind::Opened => format!("A safety rule of {subject} was broken. The response has begun."),
         NoticeKind::Contained => format!("{subject} is contained: the protections of its level are in force."),
         NoticeKind::Reorged => {

@@ -58,7 +58,11 @@ fn summary(out: &mut String, incident: &Incident) -> fmt::Result {
     row("Severity", incident.severity.name())?;
     row("State", incident.state.name())?;
     row("Chain", &incident.chain_id.to_string())?;
-    row("Guard", &incident.guard.to_string())?;
+    let guard = match incident.guard.is_zero() {
+        true => "none".to_owned(),
+        false => incident.guard.to_string(),
+    };
+    row("Guard", &guard)?;
     if let Some(number) = incident.chain_incident {
         row("Number at the guard", &number.to_string())?;
     }

@@ -102,7 +102,7 @@ pub fn reason_text(reason: u8) -> String {
     }
 }
 
-/// Reads blocks through one guard, or without one when its address is zero: then there are only watches.
+/// Reads blocks through one guard, or without one when its address is zero: then there are watches, and rules that the keeper evaluates.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(super) rpc: Rpc,
@@ -363,7 +363,8 @@ impl Reader {
         (named.into_iter().collect(), overflowing)
     }
 
-    pub(super) fn has_guard(&self) -> bool {
+    /// Whether there is a guard, or only what is told.
+    pub(crate) fn has_guard(&self) -> bool {
         !self.guard.is_zero()
     }
 

@@ -12,6 +12,7 @@ mod boxes;
 #[path = "../common/mod.rs"]
 mod common;
 mod found;
+mod rules;
 mod told;
 
 use std::time::{Duration, Instant};

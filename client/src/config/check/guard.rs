@@ -10,7 +10,7 @@ use cordon_core::{Action, Level, Matrix};
 use toml::Spanned;
 
 use super::super::endpoint::{Endpoint, HTTP, RawEndpoint, WEBSOCKET, endpoint_url};
-use super::super::schema::{RawChain, RawConfig, RawConsole, RawGuard, RawKeeper, RawStore, Text};
+use super::super::schema::{RawChain, RawConsole, RawGuard, RawKeeper, RawStore, Text};
 use super::super::source::suggest;
 use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, QuorumConfig, Secret, StorePlace, format_duration};
 use super::{Checker, is_identifier};
@@ -24,13 +24,13 @@ const RETENTION: u32 = 90 * DAY;
 const STALE_HEAD: u32 = 60;
 const LEAST_STALE_HEAD: u32 = 10;
 /// Name of scope 0, which counts in every call.
-const WHOLE_PROTOCOL: &str = "protocol";
+pub(super) const WHOLE_PROTOCOL: &str = "protocol";
 /// Scopes that the guard's levels word can hold.
-const MAX_SCOPES: usize = 128;
+pub(super) const MAX_SCOPES: usize = 128;
 /// Seconds of the governor's delay unless given: two days.
-const GOVERNOR_DELAY: u32 = 172_800;
+pub(super) const GOVERNOR_DELAY: u32 = 172_800;
 /// Gas of a hook call unless given: what `Guarded.sol` gives.
-const HOOK_GAS: u64 = 1_000_000;
+pub(super) const HOOK_GAS: u64 = 1_000_000;
 /// Directory of reports unless given.
 const REPORTS: &str = "incidents";
 /// Where the console listens unless given.
@@ -171,6 +171,7 @@ impl Checker {
             }
         }
         GuardConfig {
+            is_declared: true,
             address: raw.address.as_ref().and_then(|text| self.address(text)),
             scopes: self.scopes(raw),
             callers: self.callers(&raw.callers, contracts),
@@ -182,30 +183,6 @@ impl Checker {
             governor_delay: self.governor_delay(raw),
             matrix: self.matrix(raw),
             hook_gas: raw.hook_gas.unwrap_or(HOOK_GAS),
-        }
-    }
-
-    /// A file without `[guard]` only watches: what needs a guard is an error in it.
-    pub(super) fn no_guard(&mut self, raw: &RawConfig) -> GuardConfig {
-        let invariants = raw.invariant.iter().map(|raw| (&raw.id, "an invariant"));
-        let containments = raw.containment.iter().map(|raw| (&raw.id, "a containment"));
-        let sets = raw.containment_set.iter().map(|raw| (&raw.id, "a containment set"));
-        for (id, what) in invariants.chain(containments).chain(sets) {
-            let help = "add the section, or watch without one: [[watch]]".to_owned();
-            self.error(id.span(), format!("{what} needs the section [guard]"), help);
-        }
-        GuardConfig {
-            address: None,
-            scopes: vec![WHOLE_PROTOCOL.to_owned()],
-            callers: Vec::new(),
-            governor: None,
-            guardians: Vec::new(),
-            keepers: Vec::new(),
-            heartbeats: Vec::new(),
-            seals: Vec::new(),
-            governor_delay: GOVERNOR_DELAY,
-            matrix: Matrix::DEFAULT,
-            hook_gas: HOOK_GAS,
         }
     }
 
@@ -226,15 +203,21 @@ impl Checker {
         let mut seen = BTreeSet::new();
         for text in texts {
             let name = text.get_ref();
-            if !is_identifier(&name.replace('-', "_")) {
-                let help = "letters, digits, `-` and `_`, a letter first".to_owned();
-                self.error(text.span(), format!("`{name}` cannot be the name of a scope"), help);
-            }
+            self.scope_name(text);
             if !seen.insert(name) {
                 self.error(text.span(), format!("scope `{name}` is named twice"), None);
             }
         }
         texts.iter().map(|text| text.get_ref().clone()).collect()
+    }
+
+    /// Reports what cannot be the name of a scope.
+    pub(super) fn scope_name(&mut self, text: &Text) {
+        let name = text.get_ref();
+        if !is_identifier(&name.replace('-', "_")) {
+            let help = "letters, digits, `-` and `_`, a letter first".to_owned();
+            self.error(text.span(), format!("`{name}` cannot be the name of a scope"), help);
+        }
     }
 
     fn callers(&mut self, texts: &[Text], contracts: &Contracts) -> Vec<Caller> {

@@ -1,10 +1,12 @@
 //! From the text to a [`Config`]: every name resolved, every problem collected.
 
+mod answer;
 mod contracts;
 mod fallback;
 mod foundry;
 mod guard;
 mod maintenance;
+mod no_guard;
 mod notify;
 mod playbook;
 mod playbook_step;
@@ -65,7 +67,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     let containments = checker.containments(&raw.containment, &guard.scopes);
     let sets = checker.sets(&raw.containment_set, &guard.scopes);
     let around = playbook::Around {
-        scopes: &guard.scopes,
+        guard: &guard,
         sets: &sets,
         channels: &notify,
         people: &people,
@@ -75,7 +77,7 @@ pub(super) fn check(source: Source) -> Result<Config, Report> {
     let mut raw_keeper = raw.keeper;
     let quorum = raw_keeper.as_mut().and_then(|keeper| keeper.quorum.take());
     let mut keeper = raw_keeper.map(|keeper| checker.keeper(keeper));
-    let invariants = checker.invariants(&raw.invariant, &guard.scopes, &contracts, &notify);
+    let invariants = checker.invariants(&raw.invariant, &guard, &contracts, &notify);
     if let Some(keeper) = &mut keeper {
         keeper.quorum = checker.quorum(quorum.as_ref(), keeper, chain.as_ref(), &invariants);
     }

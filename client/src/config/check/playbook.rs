@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::schema::{OneOrMany, RawInvariant, RawKeeper, RawPerson, Text};
 use super::super::schema_playbook::RawPlaybook;
 use super::super::source::{Source, suggest};
-use super::super::{Audience, ContainmentSet, NotifyChannel, People, Severity};
+use super::super::{Audience, ContainmentSet, GuardConfig, NotifyChannel, People, Severity};
 use super::{Checker, schema_problem};
 use crate::playbook::{Known, MOST_STEPS, Playbook, cacao};
 
@@ -17,7 +17,7 @@ const MOST_FILES: usize = 200;
 
 /// What playbooks may name.
 pub(super) struct Around<'a> {
-    pub(super) scopes: &'a [String],
+    pub(super) guard: &'a GuardConfig,
     pub(super) sets: &'a [ContainmentSet],
     pub(super) channels: &'a [NotifyChannel],
     pub(super) people: &'a People,
@@ -26,7 +26,8 @@ pub(super) struct Around<'a> {
 impl Around<'_> {
     fn known<'k>(&'k self, rules: &'k [String]) -> Known<'k> {
         Known {
-            scopes: self.scopes.iter().map(String::as_str).collect(),
+            has_no_guard: !self.guard.is_declared,
+            scopes: self.guard.scopes.iter().map(String::as_str).collect(),
             sets: self
                 .sets
                 .iter()

@@ -2,19 +2,20 @@
 
 use alloy::json_abi::Event;
 use cordon_core::action::{Action, ActionSet};
-use cordon_core::bounds::{Actor, KEEPER, LEAST, REPAY_CLOSED_MAX};
-use cordon_core::level::Level;
+use cordon_core::bounds::REPAY_CLOSED_MAX;
 use cordon_core::rule::Type;
 use cordon_core::rulebook::MAX_CALL_GAS;
 use cordon_core::scope::CEILING;
 
 use super::super::schema::{OneOrMany, RawContainment, RawInvariant, RawWitness, Text};
 use super::super::source::suggest;
-use super::super::{Containment, Finality, Invariant, NotifyChannel, Parameter, Respond, Severity, Undo, Witness};
+use super::super::{Containment, Finality, GuardConfig, Invariant, NotifyChannel, Parameter, Severity, Undo, Witness};
 use super::route::Route;
 use super::{Checker, is_identifier, place};
 use crate::abi::{Contracts, SignatureError};
 
+/// The scope of an invariant that names none, where there is no guard.
+const PROTOCOL: u8 = 0;
 /// A containment's effect lasts as long as its level, unless given.
 const UNLIMITED: u32 = 0;
 /// Gas of a containment call unless given.
@@ -26,14 +27,14 @@ impl Checker {
     pub(super) fn invariants(
         &mut self,
         raws: &[RawInvariant],
-        scopes: &[String],
+        guard: &GuardConfig,
         contracts: &Contracts,
         channels: &[NotifyChannel],
     ) -> Vec<Invariant> {
         self.ids("an invariant", raws.iter().map(|raw| &raw.id));
         raws.iter()
             .filter_map(|raw| {
-                let invariant = self.invariant(raw, scopes, contracts)?;
+                let invariant = self.invariant(raw, guard, contracts)?;
                 let route = Route {
                     channels: raw.channels.as_ref(),
                     audience: raw.audience.as_ref(),
@@ -46,20 +47,27 @@ impl Checker {
     }
 
     /// `None` when something is wrong that the rest cannot do without; it is reported.
-    fn invariant(&mut self, raw: &RawInvariant, scopes: &[String], contracts: &Contracts) -> Option<Invariant> {
-        let scope = self.scope(&raw.scope, scopes);
-        let check = self.actions(&raw.check);
-        let shadow = self.in_call(raw);
-        self.hooked_to_repayment(raw, shadow);
-        let level = raw.level.as_ref().and_then(|text| self.level(text));
-        let duration = self.trip_duration(raw);
+    fn invariant(&mut self, raw: &RawInvariant, guard: &GuardConfig, contracts: &Contracts) -> Option<Invariant> {
+        let scope = match &raw.scope {
+            Some(text) => self.scope(text, &guard.scopes),
+            None if guard.is_declared => {
+                self.error(raw.id.span(), "the key `scope` is missing", None);
+                None
+            }
+            None => Some(PROTOCOL),
+        };
+        let answer = match guard.is_declared {
+            true => self.answer(raw),
+            false => self.told(raw),
+        };
         let severity = match &raw.severity {
             Some(text) => self.choice(text, "severity", &Severity::ALL.map(|s| (s.name(), s))),
             None => Some(Severity::P2),
         };
-        let keeper_only = self.keeper_only(raw);
-        let respond = self.respond(raw, level, keeper_only);
-        let finality = self.rule_finality(raw.finality.as_ref());
+        let finality = self.finality(
+            raw.finality.as_ref(),
+            "an invariant is about the state that a block has left",
+        );
         let params = self.params(raw.param.as_ref());
         let witness = match &raw.witness {
             Some(witness) => self.witness(witness, raw.param.is_some(), &params, contracts),
@@ -69,7 +77,7 @@ impl Checker {
             let help =
                 "witness = { contract = \"pool\", event = \"event Borrow(…)\", field = \"onBehalfOf\" }".to_owned();
             let message = "a rule with `param` and no `witness`: the keeper has no values to evaluate it for";
-            if keeper_only {
+            if answer.keeper_only {
                 self.error(raw.id.span(), format!("{message}, and nobody else has it"), help);
             } else {
                 self.warn(
@@ -79,15 +87,6 @@ impl Checker {
                 );
             }
         }
-        if let (Some(text), Some(Level::Halted), false) = (&raw.level, level, raw.robust) {
-            let help =
-                "assert `robust = true` when one transaction cannot move the rule's inputs; else use `ReduceOnly`";
-            self.error(
-                text.span(),
-                "a spot rule raises a scope to ReduceOnly at most",
-                help.to_owned(),
-            );
-        }
         // Sub-expressions keep the order of the file; the map has them by name.
         let mut lets: Vec<_> = raw.lets.iter().collect();
         lets.sort_by_key(|(name, _)| name.span().start);
@@ -96,15 +95,15 @@ impl Checker {
             scope: scope?,
             params,
             witness,
-            check,
-            shadow,
+            check: answer.check,
+            shadow: answer.shadow,
             robust: raw.robust,
-            level,
-            duration,
+            level: answer.level,
+            duration: answer.duration,
             severity: severity?,
-            respond,
+            respond: answer.respond,
             channels: Vec::new(),
-            keeper_only,
+            keeper_only: answer.keeper_only,
             finality: finality?,
             id_at: place(&raw.id),
             level_at: raw.level.as_ref().map(place),
@@ -116,117 +115,18 @@ impl Checker {
         })
     }
 
-    fn rule_finality(&mut self, text: Option<&Text>) -> Option<Finality> {
+    /// How settled a block is waited for. `pending` is none: no block holds what is pending, and `subject` is about blocks.
+    pub(super) fn finality(&mut self, text: Option<&Text>, subject: &str) -> Option<Finality> {
         let Some(text) = text else {
             return Some(Finality::Latest);
         };
         if text.get_ref() == "pending" {
             let help = "leave `finality` out for the newest block; for transactions that wait in a public mempool write a [[watch]] with on = \"pending\"";
-            self.error(
-                text.span(),
-                "an invariant is about the state that a block has left, and what is pending is in none",
-                help.to_owned(),
-            );
+            let message = format!("{subject}, and what is pending is in none");
+            self.error(text.span(), message, help.to_owned());
             return None;
         }
         self.choice(text, "finality", &Finality::ALL.map(|f| (f.name(), f)))
-    }
-
-    fn in_call(&mut self, raw: &RawInvariant) -> bool {
-        let Some(text) = &raw.in_call else { return false };
-        if raw.check.is_empty() {
-            let help = "name the hooks that check the rule: check = [\"Withdraw\"]".to_owned();
-            self.error(text.span(), "`in_call` needs `check`", help);
-        }
-        self.choice(text, "value of `in_call`", &[("revert", false), ("shadow", true)])
-            .unwrap_or_default()
-    }
-
-    /// No rule refuses a repayment: whoever reads that one checks it must not rely on that.
-    fn hooked_to_repayment(&mut self, raw: &RawInvariant, shadow: bool) {
-        let Some(text) = raw.check.iter().find(|text| text.get_ref() == "Repay") else {
-            return;
-        };
-        if !shadow {
-            let help = "leave `Repay` out of `check`, or count breaches only: in_call = \"shadow\"; what a repayment must not do is for the function itself to refuse";
-            self.warn(
-                text.span(),
-                "no rule refuses `Repay`: a breach is counted, and the repayment passes",
-                help.to_owned(),
-            );
-        }
-    }
-
-    /// Whether the keeper alone has the rule; what only a guard can do with one is refused then.
-    fn keeper_only(&mut self, raw: &RawInvariant) -> bool {
-        let Some(text) = &raw.held_by else { return false };
-        let known = [("guard", false), ("keeper", true)];
-        let keeper_only = self.choice(text, "value of `held_by`", &known).unwrap_or_default();
-        if let (true, Some(check)) = (keeper_only, raw.check.first()) {
-            let help = "leave `check` or `held_by` out".to_owned();
-            self.error(
-                check.span(),
-                "a hook cannot check a rule that the guard does not have",
-                help,
-            );
-        }
-        keeper_only
-    }
-
-    fn respond(&mut self, raw: &RawInvariant, level: Option<Level>, keeper_only: bool) -> Respond {
-        let Some(text) = &raw.respond else {
-            return if keeper_only { Respond::Contain } else { Respond::Trip };
-        };
-        let known = [("trip", Respond::Trip), ("contain", Respond::Contain)];
-        let respond = self.choice(text, "value of `respond`", &known).unwrap_or_default();
-        if keeper_only && respond == Respond::Trip {
-            let help = "respond = \"contain\", by the keeper's own authority".to_owned();
-            self.error(
-                text.span(),
-                "a rule that the guard does not have cannot be tripped",
-                help,
-            );
-        }
-        if raw.level.is_none() {
-            let help = "name what the keeper raises the scope to: level = \"ReduceOnly\"".to_owned();
-            self.error(text.span(), "`respond` needs `level`", help);
-        }
-        if let (Respond::Contain, Some(level), Some(duration)) = (respond, level, &raw.duration) {
-            let most = KEEPER.seconds(level);
-            let seconds = self.duration(Some(duration), most);
-            if (1..LEAST).contains(&seconds) {
-                let help = "lengthen it, or let the keeper trip: respond = \"trip\"".to_owned();
-                self.error(
-                    duration.span(),
-                    "by its own authority a keeper holds a level for a minute at least",
-                    help,
-                );
-            }
-            if seconds > most {
-                let message = format!(
-                    "by its own authority a keeper holds {} for {} minutes at most",
-                    level.name(),
-                    most / 60
-                );
-                let help = "shorten it, or let the keeper trip: respond = \"trip\"".to_owned();
-                self.error(duration.span(), message, help);
-            }
-        }
-        respond
-    }
-
-    fn trip_duration(&mut self, raw: &RawInvariant) -> u32 {
-        let most = Actor::Trip.bound().throttled;
-        let duration = self.duration(raw.duration.as_ref(), most);
-        if let Some(text) = &raw.duration {
-            if duration == 0 || duration > most {
-                let help = "it is renewed while a fresh observation shows the breach".to_owned();
-                self.error(text.span(), "a trip raises a level for 1 second to 1 hour", help);
-            } else if raw.level.is_none() {
-                self.error(text.span(), "`duration` needs `level`", None);
-            }
-        }
-        duration
     }
 
     fn params(&mut self, raw: Option<&OneOrMany>) -> Vec<Parameter> {

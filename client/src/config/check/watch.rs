@@ -10,7 +10,7 @@ use cordon_core::rule::{Param, Type, compile};
 
 use super::super::schema::{OneOrMany, RawWatch, Text};
 use super::super::source::suggest;
-use super::super::watch::{Condition, Finality, Standard, Status, Watch, WatchKind};
+use super::super::watch::{Condition, Standard, Status, Watch, WatchKind};
 use super::super::{NotifyChannel, Severity};
 use super::Checker;
 use super::route::Route;
@@ -70,9 +70,7 @@ impl Checker {
         let severity = raw.severity.as_ref().map_or(Some(Severity::P3), |text| {
             self.choice(text, "severity", &Severity::ALL.map(|s| (s.name(), s)))
         });
-        let finality = raw.finality.as_ref().map_or(Some(Finality::Latest), |text| {
-            self.choice(text, "finality", &Finality::ALL.map(|f| (f.name(), f)))
-        });
+        let finality = self.finality(raw.finality.as_ref(), "a watch is about what is in a block");
         if let (Some(text), "pending") = (&raw.finality, name) {
             self.error(
                 text.span(),

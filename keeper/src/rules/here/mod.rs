@@ -353,8 +353,15 @@ impl Reader {
             match differing {
                 None => return Ok(None),
                 Some((own, other)) if is_last => {
+                    let (whose, then) = match self.has_guard() {
+                        true => ("the guard's", "the guard evaluates every rule at every block"),
+                        false => (
+                            "the node's answers",
+                            "the node is asked about every rule at every block",
+                        ),
+                    };
                     let text = format!(
-                        "rule {} at block {} ({}) is {:?} by the keeper's own evaluation, {:?} by the guard's: from now on the guard evaluates every rule at every block",
+                        "rule {} at block {} ({}) is {:?} by the keeper's own evaluation, {:?} by {whose}: from now on {then}",
                         own.rule, block.number, block.hash, own.reading.verdict, other.reading.verdict
                     );
                     here.turn_off(&text);
