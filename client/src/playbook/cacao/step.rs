@@ -113,7 +113,7 @@ pub(super) fn read_step<'a>(kind: &str, mut object: Object<'a, '_>, around: &Aro
     if kind != "action"
         && let Some(timeout) = object.get("timeout")
     {
-        let message = format!("a limit of {timeout} ms for a {kind} is not supported: limit its steps");
+        let message = format!("a limit of {timeout} ms is not supported for `{kind}`: limit its steps");
         object.problem("timeout", message);
     }
     object.finish();

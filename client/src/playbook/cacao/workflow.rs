@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::around::Around;
 use super::import::slug;
-use super::reader::{Object, Problems, is_identifier, kind_of};
+use super::reader::{Object, Problems, kind_of};
 use super::step::{Body, common, read_step};
 use crate::playbook::{Act, Condition, DEEPEST, Does, MOST_STEPS, OnFailure, Step};
 
@@ -97,9 +97,6 @@ impl<'a, 'p> Import<'a, 'p> {
     }
 
     fn object(&mut self, id: &str, value: &'a Value) -> Option<Object<'a, '_>> {
-        if !is_identifier(id) {
-            self.say(id, "the key is no identifier TYPE--UUID");
-        }
         Object::of(&format!("workflow/{id}"), value, self.problems)
     }
 
