@@ -19,6 +19,7 @@ mod instants;
 mod keys;
 mod kills;
 mod ladder;
+mod openapi;
 mod playbook;
 mod process;
 mod record_lost;
