@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod alarms;
 mod answers;
 mod board;
 mod console;
@@ -24,6 +25,7 @@ mod playbook;
 mod process;
 mod record_lost;
 mod replay;
+mod responses;
 mod rulebook;
 mod sends;
 mod start;
