@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use alloy::primitives::{Address, B256, Bloom, BloomInput};
+use alloy::primitives::{Address, B256, Bloom, BloomInput, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::Log;
 use serde_json::{Value, json};
@@ -112,10 +112,17 @@ impl Rpc {
 }
 
 impl Receipts {
-    /// All logs, when they are those that the block's header speaks of. `None` when they are not, or one of them is none.
+    /// All logs, when they are those that the block's header speaks of, without a gap in their numbers or in the transactions'. `None`
+    /// when they are not, or one of them is none. Only a last log that equals another in emitter and topics could be left out unseen.
     #[must_use]
     pub fn logs(&self, bloom: &Bloom) -> Option<Vec<Log>> {
-        logs_of(&self.0).filter(|logs| bloom_of(logs) == *bloom)
+        let number = |value: &Value, field: &str| value.get(field)?.as_str()?.parse::<U256>().ok();
+        let is_in_turn = |(at, receipt): (u64, &Value)| number(receipt, "transactionIndex") == Some(U256::from(at));
+        let logs = logs_of(&self.0).filter(|logs| bloom_of(logs) == *bloom)?;
+        let mut numbered = (0..).zip(&logs);
+        let is_whole =
+            (0..).zip(&self.0).all(is_in_turn) && numbered.all(|(at, log): (u64, &Log)| log.log_index == Some(at));
+        is_whole.then_some(logs)
     }
 }
 
@@ -164,6 +171,30 @@ mod tests {
         assert!(may_lack(&bloom, &[(None, B256::repeat_byte(4))], &[]));
         assert!(!may_lack(&bloom, &[(None, B256::repeat_byte(4))], &all[1..]));
         assert!(!may_lack(&Bloom::default(), &[wanted(1, 2)], &[]), "an empty block");
+    }
+
+    #[test]
+    fn receipts_with_a_gap_are_not_all_of_them() {
+        let log = |at: u64| {
+            json!({ "address": Address::repeat_byte(1), "topics": [B256::repeat_byte(2)], "data": "0x", "logIndex": format!("{at:#x}"),
+                "blockHash": B256::ZERO, "blockNumber": "0x1", "transactionHash": B256::ZERO, "transactionIndex": "0x0", "removed": false })
+        };
+        let receipt = |at: u64, logs: &[u64]| {
+            let logs: Vec<Value> = logs.iter().copied().map(log).collect();
+            json!({ "transactionIndex": format!("{at:#x}"), "logs": logs })
+        };
+        let all = Receipts(vec![receipt(0, &[0]), receipt(1, &[]), receipt(2, &[1, 2])]);
+        // The same filter, whichever of them is left out.
+        let bloom = bloom_of(&logs_of(&all.0).unwrap_or_default());
+        assert_eq!(all.logs(&bloom).map(|logs| logs.len()), Some(3));
+        assert_eq!(all.logs(&Bloom::default()), None);
+        for cut in [
+            vec![receipt(0, &[0]), receipt(2, &[1, 2])],
+            vec![receipt(0, &[0]), receipt(1, &[]), receipt(2, &[2])],
+            vec![receipt(0, &[]), receipt(1, &[]), receipt(2, &[1, 2])],
+        ] {
+            assert_eq!(Receipts(cut).logs(&bloom), None);
+        }
     }
 
     #[test]

@@ -380,6 +380,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::respond::common::Anvil;
+    use alloy::providers::DynProvider;
 
     fn answer(words: &[U256], digest: B256, is_same: bool) -> Bytes {
         let words: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes::<32>()).collect();
@@ -423,5 +425,50 @@ mod tests {
         assert_eq!(inquiry.take(&second, &[answer(&[], B256::repeat_byte(1), true)]), None);
         // Who held nothing when the block was asked for is not told in short.
         assert_eq!(inquiry.take(&first, &[answer(&[], digest(&words), true)]), None);
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_contract_answers_its_digest_alone() {
+        let anvil = Anvil::start(&[]).await;
+        let contract = Address::repeat_byte(0x77);
+        let slot = B256::left_padding_from(&[2]);
+        anvil
+            .rpc("anvil_setStorageAt", json!([contract, slot, B256::repeat_byte(7)]))
+            .await;
+        anvil.rpc("evm_mine", json!([])).await;
+        let rpc = Rpc::new(&[anvil.http()], anvil.chain_id(), std::time::Duration::from_secs(5)).unwrap();
+        let block = rpc.latest().await.unwrap().hash;
+        let keys = [1, 2, 3].map(|slot| Key::Slot(contract, U256::from(slot)));
+        let inquiry = Inquiry::of(&keys).unwrap();
+        let length = async |held: &Held| {
+            let part = &inquiry.parts[0];
+            let call = part.call(0, held);
+            let overrides = &part.overrides;
+            let ask = |p: DynProvider| {
+                let params = (call.clone(), At { block }, overrides.clone());
+                async move { p.raw_request::<_, Bytes>("eth_call".into(), params).await }
+            };
+            rpc.ask("eth_call", ask).await.unwrap().len()
+        };
+        let told = rpc.words(block, &inquiry).await.unwrap().unwrap();
+        assert_eq!(told, [U256::ZERO, B256::repeat_byte(7).into(), U256::ZERO]);
+        assert_eq!(length(&Held::default()).await, 4 + 32 + 3 * 32);
+        assert_eq!(length(&inquiry.held()).await, 4 + 32);
+        assert_eq!(rpc.words(block, &inquiry).await.unwrap().unwrap(), told);
+        // What has changed is told again, in full.
+        anvil
+            .rpc("anvil_setStorageAt", json!([contract, slot, B256::repeat_byte(8)]))
+            .await;
+        anvil.rpc("evm_mine", json!([])).await;
+        let next = rpc.latest().await.unwrap().hash;
+        assert_eq!(
+            rpc.words(next, &inquiry).await.unwrap().unwrap()[1],
+            B256::repeat_byte(8).into()
+        );
+        assert_eq!(
+            rpc.words(block, &inquiry).await.unwrap().unwrap(),
+            told,
+            "of the block that is asked for"
+        );
     }
 }

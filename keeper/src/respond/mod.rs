@@ -7,7 +7,7 @@ mod armory;
 mod broadcast;
 #[cfg(test)]
 #[path = "../../tests/common/mod.rs"]
-mod common;
+pub(crate) mod common;
 mod confirm;
 mod deliver;
 #[cfg(test)]

@@ -28,7 +28,9 @@ const RETRIES: [Duration; 4] = [
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 /// Doublings of [`SETTLE_PAUSE`] at most: about ten minutes.
 const SETTLE_DOUBLINGS: u32 = 7;
-/// Time until the guard is asked again whether a scope is to be settled that looks as it did when the answer was no.
+/// Time until a retry is planned again that the guard would not take, or about which it could not be asked.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// Time until the guard is asked again whether a scope is to be settled whose level has not run out.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -86,10 +88,19 @@ impl State {
         (*reading, reading.expires_at <= time)
     }
 
-    /// Nothing else is to be expected of the guard until the scope looks different, or something happens that its reading does not show.
+    /// Before its level has run out nothing else is to be expected of the guard, unless something happens that its reading does not show.
+    /// Afterwards a breach may be what keeps it, which ends at any time.
     fn note_refused(&mut self, looks: Looks, now: Instant) {
-        let due = now.checked_add(REFUSED_PAUSE).unwrap_or(now);
+        let pause = if looks.1 { PERIOD } else { REFUSED_PAUSE };
+        let due = now.checked_add(pause).unwrap_or(now);
         self.refused.insert(looks.0.scope, (looks, due));
+    }
+
+    /// A retry that could not be planned is due again: nothing else would ever bring it back.
+    fn put_off(&mut self, scope: u8, now: Instant) {
+        if let Some((_, due)) = self.failed.get_mut(&scope) {
+            due.get_or_insert(now.checked_add(RETRY_PAUSE).unwrap_or(now));
+        }
     }
 
     fn note_settled(&mut self, reading: ScopeReading, now: Instant) {
@@ -178,7 +189,9 @@ impl Upkeep {
             let Some(block) = block else { continue };
             for scope in retry {
                 let data = Guard::retryContainmentCall { scope }.abi_encode().into();
-                self.plan(IntentKind::Retry, scope, data, &block).await;
+                if self.plan(IntentKind::Retry, scope, data, &block).await != Planned::Queued {
+                    self.with(|state| state.put_off(scope, now));
+                }
             }
             if self.rpc.split().is_some() {
                 // It may be over on a chain that is none.
@@ -235,7 +248,7 @@ impl Upkeep {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::indexing_slicing)]
 
     use super::*;
 
@@ -270,6 +283,12 @@ mod tests {
         assert!(state.may_settle(&reading, now + REFUSED_PAUSE), "but who knows");
         state.block = at(100);
         assert!(state.may_settle(&reading, now), "it has run out");
+        state.note_refused(state.looks(&reading), now);
+        assert!(!state.may_settle(&reading, now));
+        assert!(
+            state.may_settle(&reading, now + PERIOD),
+            "a breach that kept it may be over"
+        );
         state.block = at(50);
         let lowered = ScopeReading {
             level: Level::Normal,
@@ -280,5 +299,19 @@ mod tests {
         state.note_refused(state.looks(&reading), now);
         state.note_settled(reading, now);
         assert!(!state.may_settle(&reading, now + REFUSED_PAUSE / 4));
+    }
+
+    #[test]
+    fn a_retry_that_cannot_be_planned_is_not_lost() {
+        let now = Instant::now();
+        let mut state = State::default();
+        state.failed.insert(3, (1, None));
+        state.put_off(3, now);
+        state.put_off(4, now);
+        assert_eq!(state.failed, BTreeMap::from([(3, (1, Some(now + RETRY_PAUSE)))]));
+        // One that failed on the chain meanwhile has its own time.
+        state.failed.insert(3, (2, Some(now)));
+        state.put_off(3, now);
+        assert_eq!(state.failed[&3], (2, Some(now)));
     }
 }

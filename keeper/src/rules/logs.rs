@@ -1,5 +1,7 @@
 //! The logs of a block that matter, and whether they are all of them.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 
@@ -15,6 +17,9 @@ pub(super) struct Logs {
     /// Why they are not, or may not be, what the endpoint answered.
     pub(super) doubt: Option<String>,
 }
+
+/// How long receipts are waited for before the logs are asked for beside them.
+const RECEIPTS: Duration = Duration::from_millis(100);
 
 /// What came of a block's transactions.
 #[derive(Debug)]
@@ -56,7 +61,6 @@ impl Reader {
         Ok(Logs::default())
     }
 
-    /// Emitters and first topics of all that is looked for.
     /// The logs that matter, from receipts which have all that the block's header speaks of; `None` when these have not, or the header has
     /// not come by.
     fn received(&self, block: &BlockRef, receipts: &Receipts) -> Option<Logs> {
@@ -75,11 +79,12 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub(super) async fn outcomes(&self, block: &BlockRef) -> Result<Outcomes, ReadError> {
-        let receipts = match self.hooks.are_any() {
-            true => Some(self.rpc.receipts(block.hash).await),
+        let mut asked = Box::pin(self.rpc.receipts(block.hash));
+        let early = match self.hooks.are_any() {
+            true => tokio::time::timeout(RECEIPTS, &mut asked).await.ok(),
             false => None,
         };
-        let given = receipts.as_ref().and_then(|receipts| receipts.as_ref().ok());
+        let given = early.as_ref().and_then(|receipts| receipts.as_ref().ok());
         let received = given.and_then(|receipts| self.received(block, receipts));
         let looked = async {
             let logs = match received {
@@ -89,7 +94,14 @@ impl Reader {
             let sightings = self.watches().look(&self.rpc, block, logs.wanted.as_deref()).await?;
             Ok::<_, ReadError>((logs, sightings))
         };
-        let (looked, stopped) = futures::future::join(looked, self.stopped(block, receipts.as_ref())).await;
+        let stopped = async {
+            match early {
+                _ if !self.hooks.are_any() => Ok(Vec::new()),
+                Some(receipts) => self.stopped(block, receipts).await,
+                None => self.stopped(block, asked.await).await,
+            }
+        };
+        let (looked, stopped) = futures::future::join(looked, stopped).await;
         let (logs, mut sightings) = looked?;
         let stopped = stopped.unwrap_or_else(|unwatched| {
             sightings.unwatched.push(unwatched);
@@ -102,6 +114,7 @@ impl Reader {
         })
     }
 
+    /// Emitters and first topics of all that is looked for.
     fn wanted_logs(&self) -> Vec<Wanted> {
         let mut wanted: Vec<Wanted> = Vec::new();
         if self.has_guard() {

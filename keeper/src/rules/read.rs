@@ -298,12 +298,11 @@ impl Reader {
     pub(super) async fn stopped(
         &self,
         block: &BlockRef,
-        receipts: Option<&Result<Receipts, RpcError>>,
+        receipts: Result<Receipts, RpcError>,
     ) -> Result<Vec<StoppedCall>, Unwatched> {
         let looked = match receipts {
-            None => return Ok(Vec::new()),
-            Some(Ok(receipts)) => self.hooks.stopped(&self.rpc, self.guard, block, receipts).await,
-            Some(Err(error)) => Err(error.clone()),
+            Ok(receipts) => self.hooks.stopped(&self.rpc, self.guard, block, &receipts).await,
+            Err(error) => Err(error),
         };
         looked.map_err(|error| {
             tracing::warn!(block = block.number, %error, "calls that the hooks stopped could not be looked for");
