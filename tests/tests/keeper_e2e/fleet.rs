@@ -164,7 +164,9 @@ async fn a_keeper_whose_endpoint_is_half_open_gives_its_turn_away() {
     // Open connections, HTTP and WebSocket, over which nothing comes any more; new ones are taken and never answered.
     fleet.chains[first].cut();
     let (second, took) = fleet.replaced(first).await;
-    assert!(took < Duration::from_secs(15), "replaced after {took:?}");
+    // Silence is doubted after three times the longest of the latest gaps between heads, which a busy machine makes longer; then it is blind
+    // for 3 s, and its turn is over after 4.
+    assert!(took < Duration::from_secs(40), "replaced after {took:?}");
     fleet.world.set(GAUGE, 5_000).await;
     fleet.contained().await;
     assert_eq!(fleet.holder().await, Some(second));
