@@ -26,6 +26,8 @@ const UNUSABLE: &str = "unusable cordon.toml";
 const LOOK: Duration = Duration::from_secs(1);
 /// How often one that cannot be used is tried again: an endpoint may be back by then, the rulebook adopted.
 const AGAIN: Duration = Duration::from_secs(15);
+/// The same while nothing is watched.
+const REVIVE: Duration = Duration::from_secs(2);
 
 pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     let mut prepared = prepare(args).await?;
@@ -45,8 +47,10 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
     };
     let mut changes = Changes::of(args, prepared.config.source.text())?;
     let mut before: Option<Prepared> = None;
+    // Whether a keeper has run here: then there is something to go on with, and nobody ends the process but who started it.
+    let mut is_changed = false;
     taken(&store).await;
-    let _settling = AbortOnDropHandle::new(tokio::spawn(failures.clone().over_when_settled()));
+    let mut settling = settle(&failures);
     loop {
         let stop = CancellationToken::new();
         let mut running = tokio::spawn(serve(
@@ -56,28 +60,65 @@ pub(super) async fn follow(args: &Args) -> eyre::Result<()> {
             Arc::clone(&changes.adopted),
         ));
         let next = tokio::select! {
-            ended = &mut running => match (ended?, before.take()) {
-                (Err(error), Some(before)) => {
-                    prepared = before;
-                    store = prepared.open(Some(&store)).await?;
-                    changes.refuse(&store, &error.to_string()).await;
-                    continue;
-                }
-                (Err(error), None) => {
+            ended = &mut running => {
+                let Err(error) = ended? else { return Ok(()) };
+                if !is_changed {
                     failures.tell(&error).await;
                     return Err(error);
                 }
-                (Ok(()), _) => return Ok(()),
-            },
+                let why = error.to_string();
+                let opened = match before.take() {
+                    Some(before) => before.open(Some(&store)).await.map(|store| (before, store)).map_err(Into::into),
+                    None => Err(error),
+                };
+                match opened {
+                    Ok(opened) => {
+                        (prepared, store) = opened;
+                        changes.refuse(&store, &why).await;
+                    }
+                    // Nor can the one before be used, as after an adoption: whichever can be again.
+                    Err(error) => {
+                        eprintln!("nothing is watched: neither the changed configuration can be used nor the one before: {error}");
+                        failures.tell(&error).await;
+                        (prepared, store) = tokio::select! {
+                            revived = revive(args, &store) => revived,
+                            () = interrupt.received() => return Ok(()),
+                        };
+                        taken(&store).await;
+                        drop(std::mem::replace(&mut settling, settle(&failures)));
+                    }
+                }
+                continue;
+            }
             () = interrupt.received() => None,
             next = changes.next(args, &store) => Some(next),
         };
         stop.cancel();
-        running.await??;
-        let Some((next, opened)) = next else { return Ok(()) };
+        let ended = running.await?;
+        let Some((next, opened)) = next else { return ended };
+        if let Err(error) = ended {
+            tracing::error!("the keeper with the configuration before has not ended well: {error}");
+        }
         store = opened;
         taken(&store).await;
         before = Some(std::mem::replace(&mut prepared, next));
+        is_changed = true;
+    }
+}
+
+/// Takes back what was told of keepers that did not start once this one has run for a while.
+fn settle(failures: &Failures) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(failures.clone().over_when_settled()))
+}
+
+/// Waits for ever until a keeper can be set up with the configuration as it is then.
+async fn revive(args: &Args, before: &Store) -> (Prepared, Store) {
+    loop {
+        tokio::time::sleep(REVIVE).await;
+        match usable(args, before).await {
+            Ok(revived) => return revived,
+            Err(error) => tracing::error!("nothing is watched: no configuration can be used: {error}"),
+        }
     }
 }
 
