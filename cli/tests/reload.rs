@@ -205,7 +205,10 @@ async fn the_keeper_goes_over_to_an_adopted_rulebook_by_itself() {
     // Somebody has the port of the new console, and nobody can know that before it is opened. The configuration before cannot be used any
     // more by then.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let console = format!("[keeper]\nconsole = {{ listen = \"{}\" }}\n", taken.local_addr().unwrap());
+    let console = format!(
+        "[keeper]\nconsole = {{ listen = \"{}\" }}\n",
+        taken.local_addr().unwrap()
+    );
     let text = std::fs::read_to_string(&path).unwrap().replace("5e18", "6e18");
     assert!(text.contains("[keeper]\n") && !text.contains("console"));
     let text = text.replace("[keeper]\n", &console);
