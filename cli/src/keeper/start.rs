@@ -152,10 +152,8 @@ impl Failures {
         }
         let why = error.to_string();
         let (now, cause) = (now(), cause(&self.config, &why));
-        let mut told = noted(&self.file);
-        // One that was noted by a clock that went ahead says nothing about the last hour.
-        told.retain(|_, at| now.checked_sub(*at).is_some_and(|age| age < AGAIN.as_secs()));
-        if told.contains_key(&cause) || told.len() >= MOST {
+        let mut told = lately(noted(&self.file), now);
+        if is_enough(&told, &cause) {
             return;
         }
         let text = format!("the keeper does not start, and nothing is watched: {why}");
@@ -218,6 +216,17 @@ fn cause(config: &str, why: &str) -> String {
     keccak256(format!("{} {lasting}", keccak256(config))).to_string()
 }
 
+/// What was told within the last hour. One that was noted by a clock that went ahead says nothing about it.
+fn lately(mut told: BTreeMap<String, u64>, now: u64) -> BTreeMap<String, u64> {
+    told.retain(|_, at| now.checked_sub(*at).is_some_and(|age| age < AGAIN.as_secs()));
+    told
+}
+
+/// Whether nobody needs to hear of a cause now: it was told, or so many others were.
+fn is_enough(told: &BTreeMap<String, u64>, cause: &str) -> bool {
+    told.contains_key(cause) || told.len() >= MOST
+}
+
 /// When what was told, in seconds of Unix, by the digest of each cause.
 fn noted(file: &Path) -> BTreeMap<String, u64> {
     parse(&std::fs::read_to_string(file).unwrap_or_default())
@@ -267,6 +276,23 @@ mod tests {
     fn every_cause_of_the_hour_is_remembered() {
         let told = parse("7 one\nbroken\n9 two\n");
         assert_eq!(told, BTreeMap::from([("one".to_owned(), 7), ("two".to_owned(), 9)]));
+        assert!(is_enough(&told, "one") && !is_enough(&told, "three"));
+    }
+
+    #[test]
+    fn what_was_told_is_told_again_after_an_hour_or_by_a_clock_that_was_put_right() {
+        let hour = AGAIN.as_secs();
+        let kept = |at: u64, now: u64| lately(BTreeMap::from([("one".to_owned(), at)]), now).len();
+        assert_eq!((kept(100, 100), kept(100, 99 + hour), kept(100, 100 + hour)), (1, 1, 0));
+        assert_eq!(kept(101, 100), 0, "noted ahead of time");
+    }
+
+    #[test]
+    fn a_start_that_fails_for_ever_new_reasons_is_told_so_often_and_no_more() {
+        let told = |count: u64| (0..count).map(|n| (n.to_string(), n)).collect();
+        let most = u64::try_from(MOST).unwrap_or(u64::MAX);
+        assert!(!is_enough(&told(most - 1), "new"));
+        assert!(is_enough(&told(most), "new"));
     }
 
     #[test]
