@@ -176,5 +176,5 @@ fn distance(reading: &Reading) -> U256 {
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
+#[path = "judge_tests/mod.rs"]
 mod tests;
