@@ -372,6 +372,8 @@ fn describe(error: &TransportError) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -381,12 +383,15 @@ mod tests {
             (429, "Your app has exceeded its compute units per second capacity"),
             (-32_000, "Too Many Requests"),
             (-32_000, "project ID request rate limit exceeded"),
+            (-32_000, "request limit reached"),
+            (-32_097, "the endpoint is full"),
         ] {
             assert!(is_busy(code, message), "{message}");
         }
         for (code, message) in [
             (3, "execution reverted"),
             (3, "execution reverted: rate limit exceeded"),
+            (3, "too many requests in the queue of this vault"),
             (
                 -32_000,
                 "VM Exception while processing transaction: reverted with reason string 'throughput'",
@@ -394,9 +399,30 @@ mod tests {
             (-32_000, "header not found"),
             (-32_602, "invalid params"),
             (-32_005, "query returned more than 10000 results"),
+            (-32_005, "response size exceeds the limit of 150 MB"),
             (-32_000, "nonce too low"),
         ] {
             assert!(!is_busy(code, message), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_names_a_time_is_left_alone_until_then() {
+        let refusal = |data: Option<&str>| {
+            let data = data.map_or_else(String::new, |data| format!(r#", "data": {data}"#));
+            let text = format!(r#"{{ "code": -32005, "message": "daily request count exceeded"{data} }}"#);
+            TransportError::ErrorResp(serde_json::from_str(&text).unwrap())
+        };
+        let named = |data| wait_named_in(&refusal(data));
+        let infura = r#"{ "rate": { "allowed_rps": 1, "backoff_seconds": 2.5, "current_rps": 1.4 } }"#;
+        assert_eq!(named(Some(infura)), Some(Duration::from_millis(2_500)));
+        for data in [
+            None,
+            Some("{}"),
+            Some(r#"{ "rate": { "backoff_seconds": -1 } }"#),
+            Some(r#""later""#),
+        ] {
+            assert_eq!(named(data), None, "{data:?}");
         }
     }
 }

@@ -122,7 +122,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::decide::Reading;
+    use crate::chain::BlockRef;
+    use crate::decide::{Reading, Response, RuleVerdict};
+    use alloy::primitives::B256;
     use cordon_client::config::Severity;
     use cordon_core::level::Level;
     use cordon_core::rule::value::Int;
@@ -203,6 +205,73 @@ mod tests {
             let tripped = Quorum::default().judge(decision(Act::Trip, 1), &support).unwrap();
             assert_eq!(tripped.act, Act::Trip, "what is proved needs no second opinion");
         }
+    }
+
+    #[test]
+    fn others_are_asked_only_where_their_word_counts() {
+        let one = Quorum::default();
+        assert!(one.asks_endpoints(&decision(Act::Contain, 1)), "authority always is");
+        assert!(!one.asks_endpoints(&decision(Act::Trip, 0)) && !one.asks_keepers(&decision(Act::Trip, 0)));
+        assert!(ALL.asks_endpoints(&decision(Act::Trip, 0)) && !ALL.asks_endpoints(&decision(Act::Trip, 1)));
+        assert!(ALL.asks_keepers(&decision(Act::Trip, 0)) && !ALL.asks_keepers(&decision(Act::Trip, 1)));
+        assert!(!ALL.asks_keepers(&decision(Act::Shadow, 0)));
+    }
+
+    #[test]
+    fn only_breaches_of_the_protocol_that_are_new_and_acted_on_are_counted() {
+        let policy = |index: u16, scope: u8, shadow: bool| RulePolicy {
+            index,
+            id: format!("rule-{index}"),
+            scope,
+            level: Level::ReduceOnly,
+            duration: 3_600,
+            severity: Severity::P1,
+            robust: true,
+            shadow,
+            response: Response::Trip,
+            cooldown: 10,
+            maintenance: Vec::new(),
+        };
+        let policies = [
+            policy(0, PROTOCOL, false),
+            policy(1, 1, false),
+            policy(2, PROTOCOL, true),
+            policy(3, PROTOCOL, false),
+            policy(4, PROTOCOL, false),
+        ];
+        let verdicts: Vec<RuleVerdict> = (0..5)
+            .map(|rule| {
+                let mut reading = decision(Act::Trip, 0).reading;
+                if rule == 4 {
+                    reading.verdict = Verdict::Holds;
+                }
+                RuleVerdict {
+                    rule,
+                    witness: vec![],
+                    reading,
+                }
+            })
+            .collect();
+        let block = BlockRef {
+            number: 60,
+            hash: B256::repeat_byte(7),
+            parent: B256::repeat_byte(6),
+            timestamp: 1_000_000,
+            base_fee: 0,
+        };
+        let facts = BlockFacts {
+            block: &block,
+            verdicts: &verdicts,
+            scopes: &[],
+        };
+        assert_eq!(protocol_breaches(&policies, &facts, &Past::default()), 2);
+        // What people have released stands since before their release: it is theirs.
+        let past = Past {
+            standing: [((3, vec![]), 40)].into(),
+            released: [(PROTOCOL, 50)].into(),
+            ..Past::default()
+        };
+        assert_eq!(protocol_breaches(&policies, &facts, &past), 1);
     }
 
     proptest! {

@@ -412,6 +412,30 @@ async fn a_storm_is_told_together_within_the_limit() {
 }
 
 #[tokio::test]
+async fn a_channel_is_told_no_more_often_in_a_minute_than_it_wants() {
+    let office = Office::new().await;
+    let alarms = office.alarms();
+    let chat = NotifyChannel {
+        per_minute: 2,
+        ..notify("chat", office.services.slack(office.path()))
+    };
+    let _desk = office.open(&[chat]);
+    let told = |requests: &[super::mock::Request]| requests.iter().filter(|r| r.target == "/slack").count();
+    for count in 1..=3 {
+        let rule = format!("rule-{count}");
+        alarms.raise(AlarmKind::RuleUnknown, &rule, "no answer", None).await;
+        if count < 3 {
+            office
+                .until("it is told at once", |requests| told(requests) == count)
+                .await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(told(&office.services.requests()), 2, "the third waits for its time");
+    assert_eq!(office.store.undelivered().await.unwrap(), 1, "and is not lost");
+}
+
+#[tokio::test]
 async fn a_channel_that_does_not_work_is_told_through_the_others() {
     let office = Office::new().await;
     let other = Services::start().await;

@@ -160,10 +160,46 @@ pub(super) fn effects(receipt: &TransactionReceipt, guard: alloy::primitives::Ad
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
+    use alloy::primitives::{Address, B256};
     use alloy::sol_types::SolError;
+
+    /// A receipt with a level of `scope` raised, in the words of `emitter`.
+    fn raising(emitter: Address, scope: u8) -> TransactionReceipt {
+        let raised = Guard::LevelRaised {
+            scope,
+            incident: 1,
+            by: Address::ZERO,
+            from: Guard::Level::Normal,
+            to: Guard::Level::Halted,
+            expiresAt: 9,
+        };
+        let mut receipt: serde_json::Value = serde_json::json!({
+            "transactionHash": B256::ZERO, "transactionIndex": "0x0", "blockHash": B256::ZERO, "blockNumber": "0x1",
+            "from": Address::ZERO, "to": emitter, "cumulativeGasUsed": "0x1", "gasUsed": "0x1", "effectiveGasPrice": "0x1",
+            "contractAddress": null, "logs": [], "logsBloom": alloy::primitives::Bloom::ZERO, "status": "0x1", "type": "0x2",
+        });
+        let data = raised.encode_log_data();
+        receipt["logs"] = serde_json::json!([{
+            "address": emitter, "topics": data.topics(), "data": data.data, "blockHash": B256::ZERO, "blockNumber": "0x1",
+            "transactionHash": B256::ZERO, "transactionIndex": "0x0", "logIndex": "0x0", "removed": false,
+        }]);
+        serde_json::from_value(receipt).unwrap()
+    }
+
+    #[test]
+    fn only_what_the_guard_itself_says_of_the_scope_is_an_effect() {
+        let (guard, other) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        assert!(effects(&raising(guard, 3), guard, 3).raised);
+        assert!(!effects(&raising(guard, 4), guard, 3).raised, "of another scope");
+        assert_eq!(
+            effects(&raising(other, 3), guard, 3),
+            Effects::default(),
+            "anybody can emit that"
+        );
+    }
 
     #[test]
     fn reverts_are_told_apart() {

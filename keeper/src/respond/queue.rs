@@ -133,6 +133,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_may_not_begin_yet_is_passed_over_and_kept() {
+        let queue = Queue::default();
+        queue.push(job(1, Level::Halted, 0));
+        queue.push(job(2, Level::Throttled, 0));
+        assert_eq!(queue.next(|intent| intent.id != 1).await.intent.id, 2);
+        assert_eq!(queue.next(|_| true).await.intent.id, 1);
+    }
+
+    #[tokio::test]
     async fn strictest_first_and_never_before_time() {
         let queue = Queue::default();
         queue.push(job(1, Level::Throttled, 0));
