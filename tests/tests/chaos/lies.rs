@@ -112,12 +112,7 @@ async fn what_an_endpoint_hides_now_and_then_is_contained_once_and_found_out() {
         ..world.options()
     };
     let store = world.store().await;
-    let mut keeper = world
-        .keeper_with(options, store.clone(), World::signers())
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
-    let height = world.height().await;
-    keeper.done(height).await;
+    let keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
     lying.store(true, Ordering::SeqCst);
     world.set(GAUGE, BAD).await;
     until("it is contained", || async {
@@ -220,12 +215,7 @@ async fn becomes_another_chain(id: impl Fn(&World) -> u64) {
         ..world.options()
     };
     let store = world.store().await;
-    let mut keeper = world
-        .keeper_with(options, store.clone(), World::signers())
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
-    let height = world.height().await;
-    keeper.done(height).await;
+    let mut keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
 
     away.store(true, Ordering::SeqCst);
     world.set(GAUGE, BAD).await;

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::board::{Board, GAUGE, STOPPED};
 use crate::weather::Weather;
-use crate::world::{Rules, Running, USER, World, key, stop_board, until};
+use crate::world::{Rules, Running, USER, World, account_solvent, at_most, key, stop_board, until};
 
 /// The deepest reorg.
 const DEEPEST: u64 = 64;
@@ -27,25 +27,9 @@ const REORGS: u64 = 3;
 /// A rule on the gauge, one on every account that an event names, and a watch of the same event: blocks whose logs come empty or in
 /// half would leave something out.
 const RULES: Rules = Rules(concat!(
+    at_most!("gauge-low", "market", "get(0)"),
+    account_solvent!(),
     r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
-[[invariant]]
-id       = "account-solvent"
-scope    = "market"
-param    = "account: address"
-witness  = { contract = "board", event = "event Touched(address indexed account)", field = "account" }
-rule     = "board.debt(account) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
 [[watch]]
 id    = "touched"
 on    = "event"
@@ -85,12 +69,7 @@ impl Sea {
         options.ws = Some(ws.url());
         options.rpc_timeout = Duration::from_millis(700);
         let store = world.store().await;
-        let mut keeper = world
-            .keeper_with(options, store.clone(), World::signers())
-            .await
-            .unwrap_or_else(|e| panic!("{e}"));
-        let height = world.height().await;
-        keeper.done(height).await;
+        let keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
         Self {
             world,
             weather,

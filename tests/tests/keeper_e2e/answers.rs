@@ -14,50 +14,23 @@ use cordon_testkit::{Fault, Postgres, RpcProxy};
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, key, stop_board, until};
+use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, at_most, key, stop_board, until};
 
 const AUTHORITY: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-respond  = "contain"
-"#,
+    at_most!(
+        "gauge-low",
+        "market",
+        "get(0)",
+        "severity = \"P1\"\nrespond = \"contain\""
+    ),
     stop_board!()
 ));
 
-pub(crate) const PROTOCOL: Rules = Rules(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "protocol"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
-[[invariant]]
-id       = "other-low"
-scope    = "protocol"
-rule     = "board.get(2) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
-[[containment]]
-id     = "stop-board"
-scope  = "protocol"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
-"#,
-);
+pub(crate) const PROTOCOL: Rules = Rules(concat!(
+    at_most!("gauge-low", "protocol", "get(0)"),
+    at_most!("other-low", "protocol", "get(2)"),
+    stop_board!("protocol", "set")
+));
 
 /// An endpoint that says of the one rule whatever it is told to say, while it lies.
 struct Liar {
@@ -114,13 +87,7 @@ async fn is_open(store: &Store, kind: AlarmKind) -> bool {
 }
 
 async fn started(world: &World, options: Options, store: Store, signers: Signers) -> Running {
-    let mut keeper = world
-        .keeper_with(options, store, signers)
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
-    let height = world.height().await;
-    keeper.done(height).await;
-    keeper
+    world.keeper_at_head(options, store, signers).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

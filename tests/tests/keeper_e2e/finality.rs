@@ -8,32 +8,25 @@ use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::world::{KEEPER, Rules, Running, World, stop_board, until};
+use crate::world::{KEEPER, Rules, Running, World, at_most, stop_board, until};
 
 /// How far `safe` lags behind the head; `finalized` lags twice as far.
 const LAG: u64 = 8;
 
 /// One rule on what is safe, in one scope, and one on what is final, in another.
 const SETTLED: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "gauge-safe"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-finality = "safe"
-
-[[invariant]]
-id       = "other-final"
-scope    = "protocol"
-rule     = "board.get(2) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-finality = "finalized"
-"#,
+    at_most!(
+        "gauge-safe",
+        "market",
+        "get(0)",
+        "severity = \"P1\"\nfinality = \"safe\""
+    ),
+    at_most!(
+        "other-final",
+        "protocol",
+        "get(2)",
+        "severity = \"P1\"\nfinality = \"finalized\""
+    ),
     stop_board!()
 ));
 

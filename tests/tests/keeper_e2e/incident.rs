@@ -16,7 +16,9 @@ use cordon_keeper::{KeeperEvent, Signers};
 use serde_json::json;
 
 use crate::board::{Board, GAUGE, STOPPED};
-use crate::world::{GAUGE_RULE, GUARDIAN, KEEPER, OTHER, Rules, USER, World, key, stop_board, until};
+use crate::world::{
+    GAUGE_RULE, GUARDIAN, KEEPER, OTHER, Rules, USER, World, account_solvent, at_most, key, stop_board, until,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breach_is_contained_one_block_later_and_reported() {
@@ -88,21 +90,8 @@ async fn a_breach_is_contained_one_block_later_and_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_scopes_that_are_breached_in_one_block_are_contained_in_the_next() {
     let world = World::new(&Rules(concat!(
-        r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-
-[[invariant]]
-id       = "books-low"
-scope    = "protocol"
-rule     = "board.get(5) <= 100"
-robust   = true
-level    = "ReduceOnly"
-"#,
+        at_most!("gauge-low", "market", "get(0)", ""),
+        at_most!("books-low", "protocol", "get(5)", ""),
         stop_board!()
     )))
     .await;
@@ -220,20 +209,7 @@ async fn two_keepers_race_and_the_guard_is_tripped_once() {
     keeper.stop().await;
 }
 
-const WITNESS_RULE: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "account-solvent"
-scope    = "market"
-param    = "account: address"
-witness  = { contract = "board", event = "event Touched(address indexed account)", field = "account" }
-rule     = "board.debt(account) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-"#,
-    stop_board!()
-));
+const WITNESS_RULE: Rules = Rules(concat!(account_solvent!(), stop_board!()));
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_an_event_named_is_remembered_and_is_the_witness() {

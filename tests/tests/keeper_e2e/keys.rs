@@ -20,9 +20,7 @@ async fn contained_with(signers: Signers, hedge: Duration) -> (u64, u64) {
     let world = World::new(&GAUGE_RULE).await;
     let mut options: Options = world.options();
     options.deliver.hedge = hedge;
-    let mut keeper = world.keeper_with(options, world.store().await, signers).await.unwrap();
-    let height = world.height().await;
-    keeper.done(height).await;
+    let mut keeper = world.keeper_at_head(options, world.store().await, signers).await;
     world.set(GAUGE, 5_000).await;
     keeper.contained().await;
     until("everything is ended", || async {

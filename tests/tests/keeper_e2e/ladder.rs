@@ -241,12 +241,9 @@ async fn broke(world: &mut World, fallback: &str) -> Running {
     world.config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     let mut options = world.options();
     options.deliver.deadline = Duration::from_secs(3);
-    let mut keeper = world
-        .keeper_with(options, world.store().await, World::signers())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
-    let height = world.height().await;
-    keeper.done(height).await;
+    let keeper = world
+        .keeper_at_head(options, world.store().await, World::signers())
+        .await;
     world
         .rpc("anvil_setBalance", json!([key(KEEPER).address(), "0x0"]))
         .await;

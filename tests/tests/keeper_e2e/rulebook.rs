@@ -8,48 +8,18 @@ use cordon_keeper::record::{AlarmKind, IncidentState, Store};
 use cordon_keeper::rules::OTHER_RULEBOOK;
 
 use crate::board::GAUGE;
-use crate::world::{GOVERNOR, KEEPER, Rules, World, key, stop_board, toml, until};
+use crate::world::{GOVERNOR, KEEPER, Rules, World, at_most, key, stop_board, toml, until};
 
 const RULES: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
-[[invariant]]
-id       = "other-low"
-scope    = "market"
-rule     = "board.get(2) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-"#,
+    at_most!("gauge-low", "market", "get(0)"),
+    at_most!("other-low", "market", "get(2)"),
     stop_board!()
 ));
 
 /// The same rules with each other's numbers.
 const TURNED: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "other-low"
-scope    = "market"
-rule     = "board.get(2) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-"#,
+    at_most!("other-low", "market", "get(2)"),
+    at_most!("gauge-low", "market", "get(0)"),
     stop_board!()
 ));
 

@@ -22,12 +22,7 @@ async fn contained_through(fault: Fault, times: usize) {
         ..world.options()
     };
     let store = world.store().await;
-    let mut keeper = world
-        .keeper_with(options, store.clone(), World::signers())
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
-    let height = world.height().await;
-    keeper.done(height).await;
+    let keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
     proxy.fault(SEND, fault.clone());
     let before = proxy.count(SEND);
     world.set(GAUGE, 5_000).await;

@@ -11,18 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::board::GAUGE;
 use crate::process::{Process, watching};
-use crate::world::{Rules, World, stop_board, until};
+use crate::world::{Rules, World, at_most, stop_board, until};
 
 const TOLD: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-"#,
+    at_most!("gauge-low", "market", "get(0)"),
     stop_board!(),
     r#"
 [[notify]]

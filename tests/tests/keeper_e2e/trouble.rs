@@ -14,36 +14,13 @@ use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::{Board, GAUGE, MOOD, STOPPED};
-use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, Rules, USER, World, key, stop_board, until};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, Rules, USER, World, at_most, key, stop_board, until};
 
-const TWO_RULES: Rules = Rules(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
-[[invariant]]
-id       = "shy-low"
-scope    = "market"
-rule     = "board.shy(3) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P2"
-
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.stubborn(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
-"#,
-);
+const TWO_RULES: Rules = Rules(concat!(
+    at_most!("gauge-low", "market", "get(0)"),
+    at_most!("shy-low", "market", "shy(3)", r#"severity = "P2""#),
+    stop_board!("market", "stubborn")
+));
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_cannot_be_read_is_unknown_and_alarmed_and_blinds_no_other() {
@@ -180,15 +157,7 @@ async fn a_containment_that_is_reorganised_away_is_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_may_be_answered_by_authority_once_the_heartbeat_is_fresh() {
     let world = World::new(&Rules(concat!(
-        r#"
-[[invariant]]
-id      = "gauge-low"
-scope   = "market"
-rule    = "board.get(0) <= 100"
-robust  = true
-level   = "ReduceOnly"
-respond = "contain"
-"#,
+        at_most!("gauge-low", "market", "get(0)", r#"respond = "contain""#),
         stop_board!()
     )))
     .await;
@@ -277,11 +246,8 @@ async fn what_the_guard_refuses_for_good_is_one_page_and_is_tried_less_and_less_
         ..world.options()
     };
     let mut keeper = world
-        .keeper_with(options, world.store().await, World::signers())
-        .await
-        .unwrap();
-    let height = world.height().await;
-    keeper.done(height).await;
+        .keeper_at_head(options, world.store().await, World::signers())
+        .await;
     world.set(GAUGE, 5_000).await;
     let refused = |event: &KeeperEvent| matches!(event, KeeperEvent::Alarm { kind: AlarmKind::ActionRefused, subject, .. } if subject == "gauge-low");
     keeper.event("the page", refused).await;

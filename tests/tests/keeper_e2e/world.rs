@@ -43,38 +43,63 @@ pub(crate) fn key(index: u32) -> PrivateKeySigner {
 /// Rules and containment calls of a test, in TOML.
 pub(crate) struct Rules(pub(crate) &'static str);
 
-/// The containment call of the market in TOML: it stops the board.
-macro_rules! stop_board {
-    () => {
-        r#"
-[[containment]]
-id     = "stop-board"
-scope  = "market"
-level  = "ReduceOnly"
-call   = "board.set(1, 1)"
-done   = "board.get(1) == 1"
-closes = ["Increase"]
-undo   = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
-"#
+/// A robust rule in TOML: what it reads of the board is at most 100. The last argument are lines of its own, which end it.
+macro_rules! at_most {
+    ($id:literal, $scope:literal, $read:literal) => {
+        at_most!($id, $scope, $read, r#"severity = "P1""#)
+    };
+    ($id:literal, $scope:literal, $read:literal, $more:literal) => {
+        concat!(
+            "\n[[invariant]]\nid = \"",
+            $id,
+            "\"\nscope = \"",
+            $scope,
+            "\"\nrule = \"board.",
+            $read,
+            " <= 100\"\nrobust = true\nlevel = \"ReduceOnly\"\n",
+            $more,
+            "\n"
+        )
     };
 }
-// The storms, which borrow this module, have no rules of their own.
-#[allow(unused_imports)]
-pub(crate) use stop_board;
+
+/// The containment call of a scope in TOML, of the market when none is named: it stops the board.
+macro_rules! stop_board {
+    () => {
+        stop_board!("market", "set")
+    };
+    ($scope:literal, $function:literal) => {
+        concat!(
+            "\n[[containment]]\nid = \"stop-board\"\nscope = \"",
+            $scope,
+            "\"\nlevel = \"ReduceOnly\"\ncall = \"board.",
+            $function,
+            r#"(1, 1)"
+done = "board.get(1) == 1"
+closes = ["Increase"]
+undo = [{ call = "board.set(1, 0)", undone = "board.get(1) == 0" }]
+"#
+        )
+    };
+}
+
+/// A rule in TOML on every account that an event of the board names, which is its witness.
+macro_rules! account_solvent {
+    () => {
+        at_most!(
+            "account-solvent",
+            "market",
+            "debt(account)",
+            r#"severity = "P1"
+param = "account: address"
+witness = { contract = "board", event = "event Touched(address indexed account)", field = "account" }"#
+        )
+    };
+}
+pub(crate) use {account_solvent, at_most, stop_board};
 
 /// A robust rule on the gauge, and the call that stops the board.
-pub(crate) const GAUGE_RULE: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-"#,
-    stop_board!()
-));
+pub(crate) const GAUGE_RULE: Rules = Rules(concat!(at_most!("gauge-low", "market", "get(0)"), stop_board!()));
 
 pub(crate) struct World {
     pub(crate) node: NodeHandle,
@@ -214,6 +239,16 @@ impl World {
         self.keeper_with(self.options(), self.store().await, Self::signers())
             .await
             .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// A keeper that has done every block there is.
+    pub(crate) async fn keeper_at_head(&self, options: Options, store: Store, signers: Signers) -> Running {
+        let mut keeper = self
+            .keeper_with(options, store, signers)
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
+        keeper.done(self.height().await).await;
+        keeper
     }
 
     pub(crate) async fn keeper_with(
