@@ -151,6 +151,24 @@ impl Bench {
 /// One scope for rules and hooks, others for containment by hand.
 fn configuration(node: &NodeHandle, probe: Address) -> eyre::Result<String> {
     let [governor, guardian, keeper] = [key(GOVERNOR)?, key(GUARDIAN)?, key(KEEPER)?].map(|key| key.address());
+    let stops = [
+        ("stop", "market", "ReduceOnly", "setStopped", "stopped"),
+        ("stop-other", "other", "ReduceOnly", "setShut", "shut"),
+        ("stop-third", "third", "Halted", "setClosed", "closed"),
+    ]
+    .map(|(id, scope, level, set, is_set)| {
+        format!(
+            r#"[[containment]]
+id = "{id}"
+scope = "{scope}"
+level = "{level}"
+call = "probe.{set}(true)"
+done = "probe.{is_set}()"
+undo = [{{ call = "probe.{set}(false)", undone = "!probe.{is_set}()" }}]
+"#
+        )
+    })
+    .concat();
     Ok(format!(
         r#"
 [[containment_set]]
@@ -195,28 +213,7 @@ scope = "market"
 rule = "probe.gauge() <= entry(probe.gauge())"
 check = ["Increase"]
 in_call = "revert"
-[[containment]]
-id = "stop"
-scope = "market"
-level = "ReduceOnly"
-call = "probe.setStopped(true)"
-done = "probe.stopped()"
-undo = [{{ call = "probe.setStopped(false)", undone = "!probe.stopped()" }}]
-[[containment]]
-id = "stop-other"
-scope = "other"
-level = "ReduceOnly"
-call = "probe.setShut(true)"
-done = "probe.shut()"
-undo = [{{ call = "probe.setShut(false)", undone = "!probe.shut()" }}]
-[[containment]]
-id = "stop-third"
-scope = "third"
-level = "Halted"
-call = "probe.setClosed(true)"
-done = "probe.closed()"
-undo = [{{ call = "probe.setClosed(false)", undone = "!probe.closed()" }}]
-"#,
+{stops}"#,
         node.chain_id(),
         node.http_endpoint(),
     ))
