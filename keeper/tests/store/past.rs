@@ -3,7 +3,7 @@
 use alloy::primitives::B256;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
-use cordon_keeper::decide::{Act, Decision};
+use cordon_keeper::decide::{Act, Decision, RuleVerdict};
 use cordon_keeper::record::{AlarmKind, Confirmation, IncidentState, Outcome, Witnessed};
 
 use crate::fixture::*;
@@ -113,6 +113,62 @@ async fn what_was_refused_in_an_earlier_breach_or_of_another_witness_delays_noth
     assert_eq!(past.rules[&0].refused[&vec![]].times, 1, "counted anew");
 }
 
+async fn refusals_are_counted_for_each_witness_and_anew_after_a_long_pause(f: Fixture) {
+    let named = |byte: u8| vec![B256::repeat_byte(byte)];
+    let breached = [1, 2].map(|byte| RuleVerdict {
+        witness: named(byte),
+        ..verdict(0, Verdict::Breached)
+    });
+    let refuse = async |number: u64, byte: u8| {
+        let decisions = [Decision {
+            witness: named(byte),
+            ..trip(0)
+        }];
+        let decided = Block {
+            verdicts: &breached,
+            decisions: &decisions,
+            scopes: Some(&[]),
+            ..Block::default()
+        };
+        let intent = f.commit(&block(number, 0), decided).await.unwrap().intents.remove(0);
+        f.store.finish(&intent, &refused()).await.unwrap();
+    };
+    let times = async || {
+        let past = f.store.past(&[0], VERSION).await.unwrap();
+        [1, 2].map(|byte| past.rules[&0].refused.get(&named(byte)).map(|refused| refused.times))
+    };
+    for number in [10, 11, 12] {
+        refuse(number, 1).await;
+    }
+    assert_eq!(times().await, [Some(3), None]);
+    refuse(13, 2).await;
+    assert_eq!(times().await, [Some(3), Some(1)]);
+    // An observation on the way is no refusal, and no end of them.
+    let decisions = [Decision {
+        witness: named(1),
+        ..trip(0)
+    }];
+    let decided = Block {
+        verdicts: &breached,
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    let intent = f.commit(&block(14, 0), decided).await.unwrap().intents.remove(0);
+    let observed = Confirmation {
+        outcome: Outcome::Observed,
+        ..done(block(14, 0), B256::repeat_byte(1))
+    };
+    f.store.finish(&intent, &observed).await.unwrap();
+    refuse(15, 1).await;
+    assert_eq!(times().await, [Some(4), Some(1)]);
+    // Forty minutes without an attempt, four blocks a second: somebody may have mended what was wrong.
+    refuse(12 + 4 * 2_400, 1).await;
+    assert_eq!(times().await, [Some(5), Some(1)]);
+    refuse(12 + 4 * 4_801, 1).await;
+    assert_eq!(times().await, [Some(1), Some(1)]);
+}
+
 async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture) {
     let breached = [verdict(0, Verdict::Breached)];
     let decisions = [trip(0)];
@@ -122,18 +178,14 @@ async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture
         scopes: Some(&[]),
         ..Block::default()
     };
+    let stands = Block {
+        decisions: &[],
+        ..decided
+    };
     let intent = f.commit(&block(10, 0), decided).await.unwrap().intents.remove(0);
     let raise = || f.store.raise_alarm(AlarmKind::ActionRefused, "price", "refused", None);
     raise().await.unwrap();
-    f.commit(
-        &block(11, 0),
-        Block {
-            decisions: &[],
-            ..decided
-        },
-    )
-    .await
-    .unwrap();
+    f.commit(&block(11, 0), stands).await.unwrap();
     assert_eq!(open_refusals(&f).await, 1, "told before it is stored");
     f.store.finish(&intent, &refused()).await.unwrap();
     let intent = f.commit(&block(12, 0), decided).await.unwrap().intents.remove(0);
@@ -143,15 +195,7 @@ async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture
         .finish(&intent, &done(block(13, 0), B256::repeat_byte(1)))
         .await
         .unwrap();
-    f.commit(
-        &block(14, 0),
-        Block {
-            decisions: &[],
-            ..decided
-        },
-    )
-    .await
-    .unwrap();
+    f.commit(&block(14, 0), stands).await.unwrap();
     assert_eq!(open_refusals(&f).await, 0);
     assert!(f.store.past(&[0], VERSION).await.unwrap().rules[&0].refused.is_empty());
     // An alarm of an older version named the intent.
@@ -159,15 +203,7 @@ async fn an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak(f: Fixture
         .raise_alarm(AlarmKind::ActionRefused, "intent 1", "refused", None)
         .await
         .unwrap();
-    f.commit(
-        &block(15, 0),
-        Block {
-            decisions: &[],
-            ..decided
-        },
-    )
-    .await
-    .unwrap();
+    f.commit(&block(15, 0), stands).await.unwrap();
     assert_eq!(open_refusals(&f).await, 0, "nobody else would ever close it");
 }
 
@@ -194,6 +230,7 @@ async fn a_breach_in_shadow_is_recorded_once_until_it_has_held(f: Fixture) {
     );
     // On another branch it is another breach.
     f.store.revert_blocks(&[block(110, 1)]).await.unwrap();
+    assert_eq!(recorded(&f.store.past(&[0], VERSION).await.unwrap()), 0);
     f.commit(&block(110, 2), shadowed).await.unwrap();
     let over = Block {
         verdicts: &holds,
@@ -326,6 +363,7 @@ async fn witnesses_are_bounded_and_looked_at_in_turn(f: Fixture) {
 on_both! {
     what_is_refused_again_and_again_is_told_once_and_takes_no_room
     what_was_refused_in_an_earlier_breach_or_of_another_witness_delays_nothing
+    refusals_are_counted_for_each_witness_and_anew_after_a_long_pause
     an_attempt_that_is_not_refused_ends_the_alarm_and_the_streak
     a_breach_in_shadow_is_recorded_once_until_it_has_held
     unknown_is_alarmed_once_and_cleared_when_known_again
