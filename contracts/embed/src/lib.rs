@@ -33,7 +33,7 @@ extern crate alloc;
 pub mod limit;
 
 use alloc::vec::Vec;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolError;
 use cordon_core::{
     level::Permission,
@@ -52,8 +52,8 @@ mod errors {
         error NotTheGuard(address caller);
         error AlreadyBound(address guard);
         error CeilingReached(uint8 scope, uint64 notBefore);
-        error RuleFailed(uint16 rule);
-        error RuleUndecided(uint16 rule);
+        error RuleFailed(uint8 scope, uint16 rule, uint256 observed, uint256 bound);
+        error RuleUndecided(uint8 scope, uint16 rule);
     }
 }
 pub use errors::{
@@ -106,8 +106,57 @@ impl Guarded {
     }
 }
 
-/// What the protocol's conditions said once the call had acted: the number of one that failed first, or could not be decided first.
-pub type Outcome = (u16, Verdict);
+/// What one of the protocol's conditions said once the call had acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The scope that the condition belongs to: of the call's scopes, or 0.
+    pub scope: u8,
+    /// The protocol's own number of the condition.
+    pub rule: u16,
+    /// What it said.
+    pub verdict: Verdict,
+    /// What was compared, in the protocol's own units; 0 when nothing was.
+    pub observed: U256,
+    /// What it was compared with, in the same units; 0 when nothing was.
+    pub bound: U256,
+}
+
+impl Outcome {
+    /// Of a condition that holds while `observed <= bound`.
+    #[must_use]
+    pub fn at_most(scope: u8, rule: u16, observed: U256, bound: U256) -> Self {
+        Self::compared(scope, rule, observed <= bound, observed, bound)
+    }
+
+    /// Of a condition that holds while `observed >= bound`.
+    #[must_use]
+    pub fn at_least(scope: u8, rule: u16, observed: U256, bound: U256) -> Self {
+        Self::compared(scope, rule, observed >= bound, observed, bound)
+    }
+
+    /// Of a condition that could not be decided: a read failed.
+    #[must_use]
+    pub const fn undecided(scope: u8, rule: u16) -> Self {
+        Self {
+            scope,
+            rule,
+            verdict: Verdict::Unknown,
+            observed: U256::ZERO,
+            bound: U256::ZERO,
+        }
+    }
+
+    const fn compared(scope: u8, rule: u16, holds: bool, observed: U256, bound: U256) -> Self {
+        let verdict = if holds { Verdict::Holds } else { Verdict::Breached };
+        Self {
+            scope,
+            rule,
+            verdict,
+            observed,
+            bound,
+        }
+    }
+}
 
 /// Names the guard, once. For the protocol's constructor or initializer: whoever calls this first decides.
 ///
@@ -184,13 +233,27 @@ pub fn enter_under<H: Host>(host: &H, matrix: Matrix, scopes: [u8; 3], action: A
 /// # Errors
 /// [`RuleFailed`], [`RuleUndecided`].
 pub fn exit(call: Guarded, outcomes: impl IntoIterator<Item = Outcome>) -> Result<(), Refusal> {
-    for (rule, verdict) in outcomes {
+    for outcome in outcomes {
+        let Outcome {
+            scope,
+            rule,
+            verdict,
+            observed,
+            bound,
+        } = outcome;
         match verdict {
             Verdict::Holds => {}
             Verdict::Breached if call.action == Action::Repay => {}
-            Verdict::Breached => return Err(Refusal::new(&RuleFailed { rule })),
+            Verdict::Breached => {
+                return Err(Refusal::new(&RuleFailed {
+                    scope,
+                    rule,
+                    observed,
+                    bound,
+                }));
+            }
             Verdict::Unknown if Action::RISK_INCREASING.contains(call.action) => {
-                return Err(Refusal::new(&RuleUndecided { rule }));
+                return Err(Refusal::new(&RuleUndecided { scope, rule }));
             }
             Verdict::Unknown => {}
         }

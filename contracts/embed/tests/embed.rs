@@ -1,17 +1,16 @@
 //! The embedded hooks on the mock VM.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolError;
 use cordon_core::{
     level::{permission, Permission},
-    rule::Verdict,
     scope::CEILING,
     Action, Level, Matrix,
 };
 use cordon_embed::{
     bind, enter, enter_under, exit, guard, level_of, set_level, ActionClosed, AlreadyBound, BadLevel, BadScope,
-    CeilingReached, NotTheGuard, Refusal, RuleFailed, RuleUndecided, SCOPES,
+    CeilingReached, NotTheGuard, Outcome, Refusal, RuleFailed, RuleUndecided, SCOPES,
 };
 use cordon_host::{mock::MockHost, Host};
 
@@ -193,15 +192,22 @@ fn strangers_set_nothing_and_the_guard_is_named_once() {
 #[test]
 fn rules_refuse_when_breached_and_when_undecided_if_risk_is_added() {
     let host = bound();
-    let run =
-        |action, outcomes: &[(u16, Verdict)]| exit(enter(&host, [1, 0, 0], action).unwrap(), outcomes.iter().copied());
-    run(Action::Withdraw, &[(1, Verdict::Holds), (2, Verdict::Holds)]).unwrap();
-    let breached = run(Action::Withdraw, &[(1, Verdict::Holds), (2, Verdict::Breached)]);
-    assert_eq!(refused::<RuleFailed, _>(breached).rule, 2);
-    run(Action::Repay, &[(2, Verdict::Breached)]).unwrap();
-    run(Action::Repay, &[(7, Verdict::Unknown)]).unwrap();
-    let unknown = run(Action::Withdraw, &[(7, Verdict::Unknown)]);
-    assert_eq!(refused::<RuleUndecided, _>(unknown).rule, 7);
+    let run = |action, outcomes: &[Outcome]| exit(enter(&host, [1, 0, 0], action).unwrap(), outcomes.iter().copied());
+    let (six, seven) = (U256::from(6), U256::from(7));
+    let holds = [
+        Outcome::at_most(1, 1, seven, seven),
+        Outcome::at_least(0, 2, seven, seven),
+    ];
+    run(Action::Withdraw, &holds).unwrap();
+    for breached in [Outcome::at_most(1, 2, seven, six), Outcome::at_least(1, 2, six, seven)] {
+        let failed: RuleFailed = refused(run(Action::Withdraw, &[holds[0], breached]));
+        assert_eq!((failed.scope, failed.rule), (1, 2));
+        assert_eq!((failed.observed, failed.bound), (breached.observed, breached.bound));
+        run(Action::Repay, &[breached]).unwrap();
+    }
+    run(Action::Repay, &[Outcome::undecided(1, 7)]).unwrap();
+    let unknown: RuleUndecided = refused(run(Action::Withdraw, &[Outcome::undecided(1, 7)]));
+    assert_eq!((unknown.scope, unknown.rule), (1, 7));
 }
 
 #[test]

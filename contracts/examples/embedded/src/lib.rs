@@ -8,8 +8,8 @@ extern crate alloc;
 
 use alloc::{vec, vec::Vec};
 
-use cordon_core::{limiter::Limit, rule::Verdict, Action};
-use cordon_embed::{bind, enter, exit, level_of, limit, set_level, Guarded, Refusal};
+use cordon_core::{limiter::Limit, Action};
+use cordon_embed::{bind, enter, exit, level_of, limit, set_level, Guarded, Outcome, Refusal};
 use cordon_host::{Host, Stylus};
 use stylus_sdk::{
     alloy_primitives::{Address, U256},
@@ -74,7 +74,7 @@ impl Till {
         let host = Stylus::default();
         let before = host.gas_left();
         let call = enter(&host, TILL, Action::Withdraw).map_err(Refusal::into_data)?;
-        exit(call, [(BACKED, Verdict::Holds)]).map_err(Refusal::into_data)?;
+        exit(call, [Outcome::at_most(1, BACKED, U256::ZERO, U256::ZERO)]).map_err(Refusal::into_data)?;
         Ok(U256::from(before.saturating_sub(host.gas_left())))
     }
 
@@ -114,11 +114,6 @@ impl Till {
         self.credits.setter(account).set(after);
         let total = self.total.get().wrapping_add(after).wrapping_sub(before);
         self.total.set(total);
-        let backed = if after <= total {
-            Verdict::Holds
-        } else {
-            Verdict::Breached
-        };
-        exit(call, [(BACKED, backed)]).map_err(Refusal::into_data)
+        exit(call, [Outcome::at_most(1, BACKED, after, total)]).map_err(Refusal::into_data)
     }
 }
