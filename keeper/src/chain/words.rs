@@ -451,7 +451,7 @@ mod tests {
             rpc.ask("eth_call", ask).await.unwrap().len()
         };
         let told = rpc.words(block, &inquiry).await.unwrap().unwrap();
-        assert_eq!(told, [U256::ZERO, B256::repeat_byte(7).into(), U256::ZERO]);
+        assert_eq!(told, [U256::ZERO, U256::from_be_bytes([7; 32]), U256::ZERO]);
         assert_eq!(length(&Held::default()).await, 4 + 32 + 3 * 32);
         assert_eq!(length(&inquiry.held()).await, 4 + 32);
         assert_eq!(rpc.words(block, &inquiry).await.unwrap().unwrap(), told);
@@ -463,7 +463,7 @@ mod tests {
         let next = rpc.latest().await.unwrap().hash;
         assert_eq!(
             rpc.words(next, &inquiry).await.unwrap().unwrap()[1],
-            B256::repeat_byte(8).into()
+            U256::from_be_bytes([8; 32])
         );
         assert_eq!(
             rpc.words(block, &inquiry).await.unwrap().unwrap(),
