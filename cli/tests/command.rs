@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use alloy::providers::Provider;
-use common::{Chain, cordon, failure, run};
+use common::{Chain, cordon, deploy, failure, run};
 
 #[test]
 fn wrong_usage_has_its_own_exit_code() {
@@ -152,42 +152,16 @@ async fn the_command_deploys_and_operates_a_guard() {
     let chain = Chain::start().await;
     let path = chain.write_config(|text| text + SET);
     let config = path.to_str().unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let (root, governor, guardian) = (
-        root.to_str().unwrap(),
-        common::GOVERNOR.to_string(),
-        common::GUARDIAN.to_string(),
-    );
-    let first = run(&[
-        "guard",
-        "deploy",
-        "--config",
-        config,
-        "--root",
-        root,
-        "--unlocked",
-        &governor,
-        "--no-seal",
-        "--write",
-    ]);
+    let guardian = common::GUARDIAN.to_string();
+    let first = deploy(&path, &["--no-seal", "--write"]);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let written = cordon_client::Config::load(&path).unwrap();
     let guard = written.guard.address.expect("the address was written");
 
-    let deploy = [
-        "guard",
-        "deploy",
-        "--config",
-        config,
-        "--root",
-        root,
-        "--unlocked",
-        &governor,
-    ];
-    let message = failure(&run(&deploy));
+    let message = failure(&deploy(&path, &[]));
     assert!(message.contains("cannot carry out every containment call"), "{message}");
     chain.grant(guard).await;
-    let sealed = run(&deploy);
+    let sealed = deploy(&path, &[]);
     assert!(
         String::from_utf8_lossy(&sealed.stdout).contains("\nsealed\n"),
         "{sealed:?}"
@@ -274,34 +248,10 @@ async fn the_keeper_is_checked_trips_and_ends_when_told() {
     let chain = Chain::start().await;
     let path = chain.write_config(|text| text);
     let config = path.to_str().unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
-    let keeper = |what: &str| {
-        let mut command = cordon(&["keeper", what, "--config", config]);
-        command
-            .env("CORDON_KEEPER_KEY", common::KEEPER_KEY)
-            .env("CORDON_HEARTBEAT_KEY", common::HEARTBEAT_KEY);
-        command
-    };
+    let keeper = |what: &str| common::keeper(what, &path);
     let message = failure(&keeper("check").output().unwrap());
     assert!(message.contains("deploy one with `cordon guard deploy`"), "{message}");
-    let deploy = [
-        "guard",
-        "deploy",
-        "--config",
-        config,
-        "--root",
-        root,
-        "--unlocked",
-        &governor,
-        "--no-seal",
-        "--write",
-    ];
-    let output = run(&deploy);
-    assert!(output.status.success(), "{output:?}");
-    chain
-        .grant(cordon_client::Config::load(&path).unwrap().guard.address.unwrap())
-        .await;
+    chain.deploy_guard(&path).await;
 
     let output = keeper("check").output().unwrap();
     assert!(output.status.success(), "{output:?}");

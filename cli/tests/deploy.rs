@@ -329,22 +329,7 @@ async fn a_scope_that_changes_its_number_is_warned_of_and_refused_while_it_is_co
         }
     };
     let path = chain.write_config(named(r#"["protocol", "vault", "m2"]"#));
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let governor = GOVERNOR.to_string();
-    let deploy = || {
-        let (path, root) = (path.to_str().unwrap(), root.to_str().unwrap());
-        let arguments = [
-            "guard",
-            "deploy",
-            "--config",
-            path,
-            "--root",
-            root,
-            "--unlocked",
-            &governor,
-        ];
-        common::run(&[&arguments[..], &["--no-seal", "--write"]].concat())
-    };
+    let deploy = || common::deploy(&path, &["--no-seal", "--write"]);
     let first = deploy();
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let guard = Config::load(&path).unwrap().guard.address.unwrap();

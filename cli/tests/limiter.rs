@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use alloy::providers::ext::AnvilApi;
-use common::{Chain, GOVERNOR, GUARDIAN, failure, run};
+use common::{Chain, GOVERNOR, GUARDIAN, deploy, failure, run};
 
 struct Cli {
     chain: Chain,
@@ -94,28 +94,11 @@ async fn a_limiter_is_deployed_set_looked_at_and_loosened_after_its_announcement
     cli.ok(&guardian, "hold", &["pool", "native", "none"]);
 
     // Sealed, what loosens waits for its announcement.
-    let config = &cli.config;
+    let config = Path::new(&cli.config);
     cli.chain
-        .grant(
-            cordon_client::Config::load(Path::new(config))
-                .unwrap()
-                .guard
-                .address
-                .unwrap(),
-        )
+        .grant(cordon_client::Config::load(config).unwrap().guard.address.unwrap())
         .await;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let seal = [
-        "guard",
-        "deploy",
-        "--config",
-        config,
-        "--root",
-        root.to_str().unwrap(),
-        "--unlocked",
-        &governor,
-    ];
-    let output = run(&seal);
+    let output = deploy(config, &[]);
     assert!(output.status.success(), "{output:?}");
     let refused = failure(&cli.command(&governor, "set", &limit("6e18")));
     assert!(refused.contains("NotAnnounced"), "{refused}");

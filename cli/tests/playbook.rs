@@ -9,11 +9,11 @@
 
 mod common;
 
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use alloy::providers::ext::AnvilApi;
-use common::{Chain, cordon, failure, run};
+use common::{Chain, Process, failure, run};
 use serde_json::Value;
 
 const PLAYBOOKS: &str = r#"
@@ -44,16 +44,6 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// A keeper that dies with this value.
-struct Keeper(Child);
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Asks again and again until it is so.
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -68,23 +58,7 @@ async fn steps_are_approved_and_refused_from_the_command_line() {
     let chain = Chain::start().await;
     let path = chain.write_config(|text| text + PLAYBOOKS);
     let config = path.to_str().unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
-    let deploy = [
-        "guard",
-        "deploy",
-        "--config",
-        config,
-        "--root",
-        root,
-        "--unlocked",
-        &governor,
-        "--no-seal",
-        "--write",
-    ];
-    said(&run(&deploy));
-    let guard = cordon_client::Config::load(&path).unwrap().guard.address.unwrap();
-    chain.grant(guard).await;
+    chain.deploy_guard(&path).await;
     let list = || run(&["keeper", "playbook", "list", "--config", config]);
     let answer = |word: &str, incident: &str, step: &str, by: &str| {
         run(&["keeper", word, incident, step, "--by", by, "--config", config])
@@ -94,13 +68,9 @@ async fn steps_are_approved_and_refused_from_the_command_line() {
         assert!(failure(&output).contains("has the keeper run?"), "{output:?}");
     }
 
-    let mut command = cordon(&["keeper", "run", "--config", config]);
-    command
-        .env("CORDON_KEEPER_KEY", common::KEEPER_KEY)
-        .env("CORDON_HEARTBEAT_KEY", common::HEARTBEAT_KEY)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _keeper = Keeper(command.spawn().unwrap());
+    let mut command = common::keeper("run", &path);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let _keeper = Process(command.spawn().unwrap());
     until("the keeper has a record", || list().status.success());
     let text = said(&list());
     assert_eq!(

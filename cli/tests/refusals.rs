@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use alloy::primitives::Address;
 use alloy::providers::Provider;
-use common::{Chain, GOVERNOR, GUARDIAN, HEARTBEAT_KEY, KEEPER_KEY, cordon, failure, run};
+use common::{Chain, GOVERNOR, GUARDIAN, deploy, failure, keeper, run};
 
 /// Transactions of everybody who could have sent one.
 async fn sent(chain: &Chain) -> u64 {
@@ -57,19 +57,7 @@ async fn an_address_without_a_guard_gets_no_transaction() {
 async fn a_role_that_the_guard_will_lack_is_found_before_the_first_transaction() {
     let chain = Chain::start().await;
     let path = chain.write_config(|text| text);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let governor = GOVERNOR.to_string();
-    let deploy = [
-        "guard",
-        "deploy",
-        "--config",
-        path.to_str().unwrap(),
-        "--root",
-        root.to_str().unwrap(),
-        "--unlocked",
-        &governor,
-    ];
-    let message = failure(&run(&deploy));
+    let message = failure(&deploy(&path, &[]));
     assert!(
         message.contains("cannot carry out every containment call") && message.contains("pool.setPaused(true)"),
         "{message}"
@@ -79,7 +67,7 @@ async fn a_role_that_the_guard_will_lack_is_found_before_the_first_transaction()
     // The address in the error is the one that the guard will have: a protocol may give the role beforehand.
     let guard: Address = message.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
     chain.grant(guard).await;
-    let output = run(&deploy);
+    let output = deploy(&path, &[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         text.contains(&guard.to_string()) && text.contains("\nsealed\n"),
@@ -91,13 +79,7 @@ async fn a_role_that_the_guard_will_lack_is_found_before_the_first_transaction()
 async fn a_keeper_that_cannot_start_begins_no_record() {
     let chain = Chain::start().await;
     let record = chain.folder().join("cordon.db");
-    let run_keeper = |path: &Path| {
-        let mut command = cordon(&["keeper", "run", "--config", path.to_str().unwrap()]);
-        command
-            .env("CORDON_KEEPER_KEY", KEEPER_KEY)
-            .env("CORDON_HEARTBEAT_KEY", HEARTBEAT_KEY);
-        failure(&command.output().unwrap())
-    };
+    let run_keeper = |path: &Path| failure(&keeper("run", path).output().unwrap());
     let nobody = Address::repeat_byte(0xaa);
     let other_chain = chain.write_config(|text| {
         let right = format!("id = {}", chain.node.chain_id());
@@ -113,12 +95,7 @@ async fn a_keeper_that_cannot_start_begins_no_record() {
     let down =
         chain.write_config(|text| with_guard(&text, nobody).replace(&chain.node.http_endpoint(), "http://127.0.0.1:1"));
     // It waits for its chain, for ever, and begins nothing meanwhile.
-    let mut waiting = cordon(&["keeper", "run", "--config", down.to_str().unwrap()])
-        .env("CORDON_KEEPER_KEY", KEEPER_KEY)
-        .env("CORDON_HEARTBEAT_KEY", HEARTBEAT_KEY)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut waiting = keeper("run", &down).stderr(Stdio::piped()).spawn().unwrap();
     let told = BufReader::new(waiting.stderr.take().unwrap()).lines();
     let waits = told
         .map_while(Result::ok)

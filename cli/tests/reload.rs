@@ -15,15 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// A process that dies with this value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use common::Process;
 
 /// Lines of both outputs, as they come.
 fn lines(child: &mut Child) -> Receiver<String> {
@@ -97,13 +89,6 @@ fn keeper(config: &Path) -> Child {
         .unwrap()
 }
 
-fn signal(process: &Process, name: &str) {
-    Command::new("kill")
-        .args([name, &process.0.id().to_string()])
-        .status()
-        .unwrap();
-}
-
 /// A keeper runs for years; who looked at its output does not.
 #[test]
 fn a_closed_standard_output_does_not_end_the_keeper() {
@@ -125,7 +110,7 @@ fn a_closed_standard_output_does_not_end_the_keeper() {
     write(&path, port, &["one", "two"]);
     std::thread::sleep(Duration::from_secs(4));
     assert!(keeper.0.try_wait().unwrap().is_none(), "it has ended");
-    signal(&keeper, "-TERM");
+    keeper.signal("TERM");
     assert!(keeper.0.wait().unwrap().success());
     let said = std::io::read_to_string(errors).unwrap();
     assert!(!said.contains("panicked"), "{said}");
@@ -151,7 +136,7 @@ fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
     write(&path, port, &["one", "two", "three"]);
     expect(&said, "3 watches look at chain 412346");
     // Asked for by a signal, it is read again although the file is the same.
-    signal(&keeper, "-HUP");
+    keeper.signal("HUP");
     expect(&said, "3 watches look at chain 412346");
     // A record that cannot be opened is found before the keeper lets go of the one that it has.
     let good = std::fs::read_to_string(&path).unwrap();
@@ -162,7 +147,7 @@ fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
     );
     write(&path, port, &["one"]);
     expect(&said, "1 watches look at chain 412346");
-    signal(&keeper, "-TERM");
+    keeper.signal("TERM");
     assert!(keeper.0.wait().unwrap().success());
 }
 
@@ -170,31 +155,9 @@ fn a_changed_configuration_is_taken_up_and_a_broken_one_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keeper_goes_over_to_an_adopted_rulebook_by_itself() {
     let chain = common::Chain::start().await;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let governor = common::GOVERNOR.to_string();
-    let deploy = |config: &Path, more: &[&str]| {
-        let (config, root) = (config.to_str().unwrap(), root.to_str().unwrap());
-        let arguments = [
-            "guard",
-            "deploy",
-            "--config",
-            config,
-            "--root",
-            root,
-            "--unlocked",
-            &governor,
-            "--no-seal",
-        ];
-        let done = common::run(&[&arguments[..], more].concat());
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
     let path = chain.write_config(|text| text);
-    deploy(&path, &["--write"]);
-    let mut child = Command::new(CORDON)
-        .args(["keeper", "run", "--config"])
-        .arg(&path)
-        .env("CORDON_KEEPER_KEY", common::KEEPER_KEY)
-        .env("CORDON_HEARTBEAT_KEY", common::HEARTBEAT_KEY)
+    chain.deploy_guard(&path).await;
+    let mut child = common::keeper("run", &path)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -216,7 +179,8 @@ async fn the_keeper_goes_over_to_an_adopted_rulebook_by_itself() {
     expect(&said, "cannot be used, the keeper goes on with the one before");
     let elsewhere = chain.folder().join("governor.toml");
     std::fs::write(&elsewhere, &text).unwrap();
-    deploy(&elsewhere, &[]);
+    let adopted = common::deploy(&elsewhere, &["--no-seal"]);
+    assert!(adopted.status.success(), "{}", String::from_utf8_lossy(&adopted.stderr));
     expect(
         &said,
         "nothing is watched: neither the changed configuration can be used nor the one before",

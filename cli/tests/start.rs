@@ -7,23 +7,16 @@
     missing_docs
 )]
 
+mod common;
+
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::Process;
 use cordon_testkit::Inbox;
 use serde_json::Value;
-
-/// A process that dies with this value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 struct Place {
     dir: tempfile::TempDir,

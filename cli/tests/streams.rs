@@ -47,8 +47,7 @@ async fn streams_are_observed_and_shown() {
         .unwrap();
     let path = chain.write_config(|text| text + RULES);
     let config = path.to_str().unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
+    let governor = common::GOVERNOR.to_string();
     let checked = text(&["check", "--config", config]);
     assert!(
         checked.contains("anchor, 1000000000000000000 to 10000000000000000000, at most 1000 bps each time"),
@@ -59,20 +58,7 @@ async fn streams_are_observed_and_shown() {
             && checked.contains("warm after 24 observations"),
         "{checked}"
     );
-    text(&[
-        "guard",
-        "deploy",
-        "--config",
-        config,
-        "--root",
-        root,
-        "--unlocked",
-        &governor,
-        "--no-seal",
-        "--write",
-    ]);
-    let guard = cordon_client::Config::load(&path).unwrap().guard.address.unwrap();
-    chain.grant(guard).await;
+    chain.deploy_guard(&path).await;
     let status = || text(&["guard", "status", "--config", config]);
     let observe = || text(&["guard", "observe", "--config", config, "--unlocked", &governor]);
     let before = status();
@@ -140,21 +126,7 @@ async fn a_guard_is_sealed_only_once_its_streams_have_begun() {
     let chain = Chain::start().await;
     let path = chain.write_config(|text| text + RULES);
     let config = path.to_str().unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let (root, governor) = (root.to_str().unwrap(), common::GOVERNOR.to_string());
-    let deploy = |more: &[&str]| {
-        let arguments = [
-            "guard",
-            "deploy",
-            "--config",
-            config,
-            "--root",
-            root,
-            "--unlocked",
-            &governor,
-        ];
-        run(&[&arguments, more].concat())
-    };
+    let deploy = |more: &[&str]| common::deploy(&path, more);
     let first = deploy(&["--no-seal", "--write"]);
     let told = String::from_utf8(first.stderr).unwrap();
     assert!(

@@ -13,7 +13,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use alloy::network::TransactionBuilder;
@@ -21,27 +21,9 @@ use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::providers::Provider;
 use alloy::providers::ext::AnvilApi;
 use alloy::rpc::types::TransactionRequest;
-use common::{Chain, GOVERNOR, cordon, failure, run};
+use common::{Chain, GOVERNOR, Process, cordon, failure, run};
 use cordon_keeper::record::{AlarmKind, Store};
 use cordon_testkit::Inbox;
-
-/// A process that dies with this value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    fn signal(&self, name: &str) {
-        let id = self.0.id().to_string();
-        let status = std::process::Command::new("kill").args(["-s", name, &id]).status();
-        assert!(status.unwrap().success(), "SIG{name}");
-    }
-}
 
 /// A keeper whose log goes to a file.
 fn keeper(config: &Path, log: &Path) -> Process {

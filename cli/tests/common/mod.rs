@@ -9,11 +9,12 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use alloy::primitives::{Address, U256, address, bytes};
 use alloy::providers::ext::AnvilApi;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use cordon_client::Config;
 use cordon_client::build::Artifacts;
 use cordon_node::{NodeConfig, NodeHandle};
 
@@ -93,6 +94,35 @@ impl Chain {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Deploys the guard of a configuration, which gets its address, and gives it the protocol's role.
+    pub async fn deploy_guard(&self, config: &Path) -> Address {
+        let output = deploy(config, &["--no-seal", "--write"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let guard = Config::load(config).unwrap().guard.address;
+        let guard = guard.expect("the address was written");
+        self.grant(guard).await;
+        guard
+    }
+}
+
+/// A process that dies with this value.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.unwrap().success(), "SIG{name}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A configuration for the small protocol.
@@ -155,6 +185,32 @@ pub fn cordon(arguments: &[&str]) -> Command {
 
 pub fn run(arguments: &[&str]) -> Output {
     cordon(arguments).output().unwrap()
+}
+
+/// `cordon guard deploy` by the governor, with the programs of this tree.
+pub fn deploy(config: &Path, more: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (config, root, governor) = (config.to_str().unwrap(), root.to_str().unwrap(), GOVERNOR.to_string());
+    let arguments = [
+        "guard",
+        "deploy",
+        "--config",
+        config,
+        "--root",
+        root,
+        "--unlocked",
+        &governor,
+    ];
+    run(&[&arguments[..], more].concat())
+}
+
+/// `cordon keeper`, with its keys.
+pub fn keeper(what: &str, config: &Path) -> Command {
+    let mut command = cordon(&["keeper", what, "--config", config.to_str().unwrap()]);
+    command
+        .env("CORDON_KEEPER_KEY", KEEPER_KEY)
+        .env("CORDON_HEARTBEAT_KEY", HEARTBEAT_KEY);
+    command
 }
 
 /// Standard error of a command that fails with exit code 1.
