@@ -23,6 +23,32 @@ fn complaint(from: &str, to: &str) -> String {
     common::complaint(FULL, from, to)
 }
 
+/// Whoever keeps a rule breached that no level governs in the stead of keeps others from settling.
+#[test]
+fn a_rule_that_can_keep_others_from_settling_is_told() {
+    let told = |changes: &[(&str, &str)]| {
+        let text = changes.iter().fold(FULL.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        let warnings = parse(&text).unwrap().warnings;
+        warnings.iter().filter(|held| held.message.contains("settling")).count()
+    };
+    assert_eq!(told(&[]), 0);
+    let hook = ("check = [\"Deposit\", \"Withdraw\"]", "check = [\"Settle\"]");
+    assert_eq!(told(&[hook]), 1, "without a level");
+    assert_eq!(
+        told(&[hook, ("in_call = \"revert\"", "in_call = \"shadow\"")]),
+        0,
+        "counted only"
+    );
+    let state = ("check = [\"Withdraw\"]", "check = [\"Settle\"]");
+    let reverts = ("in_call = \"shadow\"\n", "");
+    let robust = ("in_call = \"shadow\"\n", "robust = true\n");
+    assert_eq!(told(&[state, reverts]), 1, "spot");
+    assert_eq!(told(&[state, robust]), 0, "its level governs once it was tripped");
+}
+
 #[test]
 fn what_a_level_closes_besides_every_stricter_one_does() {
     let stricter = "governor_delay = \"2 days\"\n[guard.stricter]\nThrottled = [\"Liquidate\"]\nGrace = [\"Deposit\", \"Increase\"]";

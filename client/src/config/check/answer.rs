@@ -30,6 +30,7 @@ impl Checker {
         let check = self.actions(&raw.check);
         let shadow = self.in_call(raw);
         self.hooked_to_repayment(raw, shadow);
+        self.hooked_to_settlement(raw, shadow);
         let level = raw.level.as_ref().and_then(|text| self.level(text));
         let duration = self.trip_duration(raw);
         let keeper_only = self.keeper_only(raw);
@@ -106,6 +107,22 @@ impl Checker {
             self.warn(
                 text.span(),
                 "no rule refuses `Repay`: a breach is counted, and the repayment passes",
+                help.to_owned(),
+            );
+        }
+    }
+
+    /// A breach refuses a settlement for as long as it lasts, unless the rule is tripped and its level governs in its stead: no spot rule's
+    /// does, nor that of a rule which raises none. What expires meanwhile is lost to who could not settle.
+    fn hooked_to_settlement(&mut self, raw: &RawInvariant, shadow: bool) {
+        let Some(text) = raw.check.iter().find(|text| text.get_ref() == "Settle") else {
+            return;
+        };
+        if !shadow && !(raw.robust && raw.level.is_some()) {
+            let help = "leave `Settle` out of `check`, or count breaches only: in_call = \"shadow\"; or, when one transaction cannot move what it reads, robust = true and a `level`, so that a trip lets the exits pass";
+            self.warn(
+                text.span(),
+                "whoever keeps this rule breached keeps others from settling, past their expiry too",
                 help.to_owned(),
             );
         }
