@@ -188,12 +188,12 @@ pub async fn status<P: Provider>(
     }
     let mut scopes = Vec::new();
     for (id, name) in (0u8..).zip(&config.guard.scopes) {
-        let state = contract
-            .scopeStatus(id)
-            .block(at)
-            .call()
-            .await
-            .map_err(failed("reading a scope of the guard"))?;
+        let state = match contract.scopeStatus(id).block(at).call().await {
+            Ok(state) => state,
+            // The configuration has more scopes than the rulebook that is in force.
+            Err(error) if error.as_decoded_error::<ICordonGuard::BadScope>().is_some() => continue,
+            Err(error) => return Err(failed("reading a scope of the guard")(error).into()),
+        };
         scopes.push(ScopeState {
             id,
             name: name.clone(),

@@ -395,6 +395,7 @@ mod tests {
             sealed: true,
             delay: 172_800,
             closes: 0x0102_0304_0506_0708,
+            agreed: 0x090a_0b0c,
         };
         assert_eq!(Settings::unpack(&settings.pack()), settings);
     }

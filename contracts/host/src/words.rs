@@ -12,17 +12,21 @@ pub struct Settings {
     pub delay: u32,
     /// What the levels close, as `cordon_core::Matrix` has it; 0 is the default.
     pub closes: u64,
+    /// The delay of the set-up, or the latest that was announced: without an announcement `delay` becomes twice as long at most.
+    pub agreed: u32,
 }
 
 impl Settings {
     /// From its storage word.
     #[must_use]
     pub fn unpack(word: &B256) -> Self {
-        let [.., i, j, k, l, m, n, o, p, sealed, a, b, c, d] = word.0;
+        let [.., e, f, g, h, i, j, k, l, m, n, o, p, sealed, a, b, c, d] = word.0;
         Self {
             sealed: sealed != 0,
             delay: u32::from_be_bytes([a, b, c, d]),
             closes: u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+            // The lowest byte first: a program has no room for the other order.
+            agreed: u32::from_le_bytes([e, f, g, h]),
         }
     }
 
@@ -30,7 +34,8 @@ impl Settings {
     #[must_use]
     pub fn pack(&self) -> B256 {
         let mut word = [0; 32];
-        let [.., i, j, k, l, m, n, o, p, sealed, a, b, c, d] = &mut word;
+        let [.., e, f, g, h, i, j, k, l, m, n, o, p, sealed, a, b, c, d] = &mut word;
+        [*e, *f, *g, *h] = self.agreed.to_le_bytes();
         *sealed = u8::from(self.sealed);
         [*a, *b, *c, *d] = self.delay.to_be_bytes();
         [*i, *j, *k, *l, *m, *n, *o, *p] = self.closes.to_be_bytes();

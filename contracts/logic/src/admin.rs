@@ -51,7 +51,7 @@ struct Probe {
     words: [u16; 4],
     /// Selector of the error.
     error: u32,
-    /// Its value.
+    /// Its first value.
     value: u16,
 }
 
@@ -109,6 +109,7 @@ impl<H: Host> Guard<H> {
         self.set_ledger(&Ledger::default());
         self.set_settings(&Settings {
             delay,
+            agreed: delay,
             ..Settings::default()
         });
         let [respond, hooks, recover, admin, contain, inspect] = programs;
@@ -149,24 +150,27 @@ impl<H: Host> Guard<H> {
         let Some(wanted) = Matrix::new(closes) else {
             return Err(refusal!(BadMatrix, closes));
         };
-        if !wanted.is_as_strict_as(self.matrix()) {
+        let settings = self.settings();
+        if !wanted.is_as_strict_as(Matrix::new(settings.closes).unwrap_or_default()) {
             self.require_announced(&encode!(&ICordonGuard::setMatrixCall::SELECTOR, closes))?;
         }
         let closes = wanted.bits();
-        let settings = self.settings();
         self.set_settings(&Settings { closes, ..settings });
         emit!(self.host, MatrixChanged, [], closes);
         Ok(())
     }
 
-    /// Changes the time between announcement and call. Longer at once; shorter when it was announced, for as long as it has been.
+    /// Changes the time between announcement and call. Longer at once, up to twice what was announced for it: a thief's delay is the fix's
+    /// too, and no number of calls makes it longer. Anything else when it was announced, for as long as the delay has been.
     pub fn set_delay(&mut self, delay: u32) -> Answer<()> {
         self.begin_governor_call()?;
         require_delay(delay)?;
-        if delay < self.settings().delay {
+        let mut settings = self.settings();
+        // More than twice the agreed one.
+        if delay < settings.delay || delay.wrapping_sub(1) / 2 >= settings.agreed {
             self.require_announced(&encode!(&ICordonGuard::setDelayCall::SELECTOR, delay))?;
+            settings.agreed = delay;
         }
-        let settings = self.settings();
         self.set_settings(&Settings { delay, ..settings });
         emit!(self.host, DelaySet, [], delay);
         Ok(())
@@ -394,7 +398,7 @@ impl<H: Host> Guard<H> {
         self.host.flush(true);
         // Asked as the gate will ask from now on, and each what only it answers, by name. Run by delegation, but the governor has just given
         // them all power over this storage.
-        if self.probe(respond, &ICordonGuard::programsCall::SELECTOR)? != (true, shown) {
+        if !self.probe(respond, &ICordonGuard::programsCall::SELECTOR, true, &shown)? {
             return Err(refusal!(NotAProgram, inspect));
         }
         // Without a rulebook there is none to open.
@@ -408,20 +412,20 @@ impl<H: Host> Guard<H> {
             let [a, b, c, d] = probe.words;
             let call = encode!(&probe.call.to_be_bytes(), a, b, c, d);
             let refused = encode!(&probe.error.to_be_bytes(), probe.value);
-            if self.probe(&of(probe.asked), &call)? != (false, refused) {
+            if !self.probe(&of(probe.asked), &call, false, &refused)? {
                 return Err(refusal!(NotAProgram, of(probe.shows)));
             }
         }
         Ok(())
     }
 
-    /// Whether a program succeeds by delegation, and with what answer or revert data.
-    fn probe(&mut self, program: &Address, input: &[u8]) -> Answer<(bool, Vec<u8>)> {
+    /// Whether a program, by delegation, succeeds as it should or is refused as it should be, with an answer or revert data that begins so.
+    fn probe(&mut self, program: &Address, input: &[u8], succeeds: bool, begins: &[u8]) -> Answer<bool> {
         self.require_gas(PROBE_GAS)?;
         let success = self.host.call(CallKind::Delegate, program, input, PROBE_GAS);
         let mut answer = vec![0; self.host.return_data_len().min(PROBE_ANSWER)];
         self.host.return_data(0, &mut answer);
-        Ok((success, answer))
+        Ok(success == succeeds && answer.starts_with(begins))
     }
 
     fn store_programs(&mut self, programs: &[Address; 6]) -> Answer<()> {

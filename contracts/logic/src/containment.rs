@@ -224,7 +224,7 @@ impl<H: Host> Guard<H> {
         for order in Order::all(orders) {
             let scope = order.scope;
             if scope >= view.header().scopes {
-                return Err(refusal!(BadScope, scope));
+                return Err(refusal!(BadScope, scope, view.header().scopes));
             }
             if !view.level_has_effect(scope, order.level) {
                 return Err(refusal!(LevelHasNoEffect, scope, order.level));
@@ -301,7 +301,7 @@ impl<H: Host> Guard<H> {
         let (current, code) = self.rulebook_in_force()?;
         let view = open(&code)?;
         if scope >= view.header().scopes {
-            return Err(refusal!(BadScope, scope));
+            return Err(refusal!(BadScope, scope, view.header().scopes));
         }
         if !self.level(scope).is_raised() {
             return Err(refusal!(NothingToRetry, scope));

@@ -294,7 +294,7 @@ fn show<H: Host>(guard: &Guard<H>, selector: u32, arguments: &mut Arguments<'_>)
             let (depth, complete, locked) = guard.guarded_calls()?;
             answer!(depth, complete, locked)
         }
-        SHADOW_BREACHES => answer!(guard.shadow_breaches(arguments.u16()?)),
+        SHADOW_BREACHES => answer!(guard.shadow_breaches(arguments.u16()?)?),
         SUPPORTS_INTERFACE => answer!(supports_interface(&arguments.word()?)?),
         LAST_HEARTBEAT => answer!(guard.last_heartbeat()),
         LOGIC => answer!(guard.logic()),

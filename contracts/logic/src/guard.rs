@@ -25,6 +25,9 @@ use cordon_host::{
 /// Seconds after which an announcement that was not used is void: 14 days.
 pub const ANNOUNCEMENT_LIFETIME: u64 = 14 * 24 * 3600;
 
+/// Gas in which the inspect program comes to a rule's first read and back, entering it uncached and opening the longest rulebook included.
+const INSPECT_GAS: u64 = 1_000_000;
+
 /// Numbers of the roles, as in the ABI.
 pub mod role {
     /// Tightens; releases after a delay.
@@ -286,16 +289,26 @@ impl<H: Host> Guard<H> {
         for word in witness {
             input.extend_from_slice(word.as_slice());
         }
+        let (needed, left) = (
+            gas_needed(INSPECT_GAS.saturating_add(program.gas().into())),
+            self.host.gas_left(),
+        );
         let (success, data) = self.pass_on(&input)?;
-        // Want of gas is no verdict, as [`Guard::check`] says it. Where the other program ran dry, it said nothing at all.
-        let dry = || starved(gas_needed(program.gas().into()), self.host.gas_left());
         if !success {
-            return Err(if data.is_empty() { dry() } else { refuse(data) });
+            if !data.is_empty() {
+                return Err(refuse(data));
+            }
+            // It said nothing at all. With gas enough that is a program that does not run any more: it takes whatever it is given.
+            if left >= needed {
+                return Err(refusal!(NoAnswer, self.address_at(&layout::INSPECT)));
+            }
+            return Err(starved(needed, left));
         }
         let mut answer = Arguments::new(&data);
         let (verdict, reason) = (answer.u8()?, answer.u8()?);
+        // Want of gas is no verdict, as [`Guard::check`] says it.
         if reason == Unknown::OutOfGas.code() {
-            return Err(dry());
+            return Err(starved(needed, left));
         }
         Ok(Evaluation {
             verdict: match verdict {

@@ -50,7 +50,7 @@ impl<H: Host> Guard<H> {
         let (sender, caller) = self.registered()?;
         let kind = action_of(action)?;
         if let Some(scope) = scopes.into_iter().find(|scope| *scope >= caller.scopes) {
-            return Err(refusal!(BadScope, scope));
+            return Err(refusal!(BadScope, scope, caller.scopes));
         }
         if self.permitted(scopes, kind)? == Permission::Announced {
             // An administrative call names itself: its amount is the hash of its calldata. What was announced is that this caller
@@ -115,11 +115,12 @@ impl<H: Host> Guard<H> {
         Ok(())
     }
 
-    /// Whether `enter` would pass now, rules and announcements aside.
+    /// Whether `enter` would pass now, rules and announcements aside. Here and in [`Guard::level_of`] a scope that the rulebook does not have
+    /// is Normal, as it is to the gate, which answers both on a quiet day: a question must not begin to fail in an incident.
     pub fn is_allowed(&self, scopes: [u8; 3], action: u8) -> Answer<bool> {
         let action = action_of(action)?;
         if let Some(scope) = scopes.into_iter().find(|scope| *scope >= layout::MAX_SCOPES) {
-            return Err(refusal!(BadScope, scope));
+            return Err(refusal!(BadScope, scope, layout::MAX_SCOPES));
         }
         Ok(self.strictest(scopes, action).2.passes())
     }
@@ -127,7 +128,7 @@ impl<H: Host> Guard<H> {
     /// The stricter of the levels that hold in a scope and in the whole protocol now.
     pub fn level_of(&self, scope: u8) -> Answer<Level> {
         if scope >= layout::MAX_SCOPES {
-            return Err(refusal!(BadScope, scope));
+            return Err(refusal!(BadScope, scope, layout::MAX_SCOPES));
         }
         let (whole, own) = (self.level(0), self.level(scope));
         Ok(if own.rank() > whole.rank() { own } else { whole })

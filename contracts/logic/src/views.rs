@@ -53,9 +53,7 @@ impl<H: Host> Guard<H> {
 
     /// State of a scope now.
     pub fn scope_status(&self, scope: u8) -> Answer<ScopeStatus> {
-        if scope >= layout::MAX_SCOPES {
-            return Err(refusal!(BadScope, scope));
-        }
+        self.require_scope(scope)?;
         let state = self.scope(scope);
         let held = state.effective(self.host.now());
         let (incident, applied) = (state.incident.into(), self.applied(scope));
@@ -77,9 +75,24 @@ impl<H: Host> Guard<H> {
         })
     }
 
+    /// Refuses a scope that the rulebook in force does not have.
+    #[inline(never)]
+    pub(crate) fn require_scope(&self, scope: u8) -> Answer<()> {
+        let (_, code) = self.rulebook_in_force()?;
+        let scopes = open(&code)?.header().scopes;
+        if scope < scopes {
+            return Ok(());
+        }
+        Err(refusal!(BadScope, scope, scopes))
+    }
+
     /// All levels, three bits each.
     #[must_use]
     pub fn levels(&self) -> (U256, U256) {
+        // Keepers ask at every block: on a quiet day one word answers for all.
+        if self.ledger().raised == 0 {
+            return (U256::ZERO, U256::ZERO);
+        }
         (
             self.levels_of(0..LEVELS_PER_WORD),
             self.levels_of(LEVELS_PER_WORD..layout::MAX_SCOPES),
@@ -157,9 +170,12 @@ impl<H: Host> Guard<H> {
     }
 
     /// How often a hook found a rule of the rulebook in force breached and let the call pass.
-    #[must_use]
-    pub fn shadow_breaches(&self, rule: u16) -> u64 {
-        self.rule_state(self.current().epoch, rule).shadowed
+    pub fn shadow_breaches(&self, rule: u16) -> Answer<u64> {
+        let (current, code) = self.rulebook_in_force()?;
+        if rule >= open(&code)?.header().rules {
+            return Err(refusal!(UnknownRule, rule));
+        }
+        Ok(self.rule_state(current.epoch, rule).shadowed)
     }
 
     /// Time of the latest heartbeat.

@@ -309,7 +309,7 @@ fn a_governor_is_proposed_and_accepts() {
 
 /// Thirty days by mistake are undone by their governor; a day is not made an hour by whoever has stolen his key.
 #[test]
-fn the_delay_is_longer_at_once_and_shorter_after_the_old_delay() {
+fn the_delay_is_twice_as_long_at_once_at_most_and_shorter_after_the_old_delay() {
     const DAY: u32 = 24 * 3600;
     let mut world = World::new();
     for caller in [GUARDIAN, KEEPER, ANYONE] {
@@ -321,10 +321,27 @@ fn the_delay_is_longer_at_once_and_shorter_after_the_old_delay() {
     assert_eq!((long.wanted, long.most), (30 * DAY + 1, 30 * DAY));
     let before = B256::repeat_byte(7);
     world.as_(GOVERNOR).announce(before).unwrap();
+    // At once twice what everybody could object to, whatever the number of calls.
+    for delay in [5400, 7200, 7200] {
+        world.as_(GOVERNOR).set_delay(delay).unwrap();
+        assert_eq!(world.events::<Abi::DelaySet>()[0].governorDelay, delay);
+        world.done();
+        assert_eq!(world.guard.governor(), (GOVERNOR, Address::ZERO, delay, true));
+        for longer in [7201, 2 * delay + 1, 30 * DAY] {
+            let call = Abi::setDelayCall { governorDelay: longer };
+            let missing: Abi::NotAnnounced = world.as_refused(GOVERNOR, |guard| guard.set_delay(longer));
+            assert_eq!(missing.actionHash, keccak256(call.abi_encode()));
+        }
+    }
+    let call = Abi::setDelayCall {
+        governorDelay: 20 * DAY,
+    };
+    world.as_(GOVERNOR).announce(keccak256(call.abi_encode())).unwrap();
+    world.pass(7200);
+    world.as_(GOVERNOR).set_delay(20 * DAY).unwrap();
+    // What was announced is what counts from then on.
     world.as_(GOVERNOR).set_delay(30 * DAY).unwrap();
-    assert_eq!(world.events::<Abi::DelaySet>()[0].governorDelay, 30 * DAY);
     world.done();
-    assert_eq!(world.guard.governor(), (GOVERNOR, Address::ZERO, 30 * DAY, true));
     let shorter = |guard: &mut Guard<MockHost>| guard.set_delay(DAY);
     let missing: Abi::NotAnnounced = world.as_refused(GOVERNOR, shorter);
     let call = Abi::setDelayCall { governorDelay: DAY };
@@ -348,10 +365,12 @@ fn the_delay_is_longer_at_once_and_shorter_after_the_old_delay() {
     );
     // Before the seal a mistake is undone at once.
     let mut world = World::unsealed();
-    for delay in [30 * DAY, 3600] {
+    for delay in [30 * DAY, 3600, DAY] {
         world.as_(GOVERNOR).set_delay(delay).unwrap();
         world.done();
     }
+    world.as_(GOVERNOR).seal().unwrap();
+    world.as_(GOVERNOR).set_delay(2 * DAY).unwrap();
 }
 
 /// Stricter at once; looser, and be it in one cell, only when it was announced.

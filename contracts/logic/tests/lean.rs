@@ -136,6 +136,15 @@ fn a_program_without_statistics_trips_by_what_another_one_finds() {
     assert_eq!(unknown.reason, Unknown::NotStored.code());
 }
 
+/// A program that does not run any more takes all gas and says nothing, whatever it is given: that is not want of gas.
+#[test]
+fn a_program_that_has_expired_is_named() {
+    let world = warm();
+    let mut guard = lean(&world, 1_041, Frame::RunsDry);
+    let silent: Abi::NoAnswer = refused(trip(&mut guard));
+    assert_eq!(silent.program, INSPECT);
+}
+
 /// Neither a rule that holds nor one that is breached becomes anything else for want of gas, and what was wanting is said.
 #[test]
 fn a_starved_statistic_is_no_verdict_in_a_trip() {
@@ -143,9 +152,10 @@ fn a_starved_statistic_is_no_verdict_in_a_trip() {
     for price in [1_000, 1_041] {
         for frame in [Frame::Has(LITTLE), Frame::RunsDry] {
             let mut guard = lean(&world, price, frame);
+            guard.host.gas = LITTLE;
             let starved: Abi::OutOfGasFloor = refused(trip(&mut guard));
             assert!(
-                starved.needed > 300_000 && starved.left == 30_000_000,
+                starved.needed > 1_300_000 && starved.left == LITTLE,
                 "{}",
                 starved.needed
             );
@@ -168,6 +178,9 @@ fn a_starved_statistic_does_not_let_a_release_pass() {
         let call = Abi::releaseCall { scope: 2 }.abi_encode();
         let release = |price: u64, frame: Frame| {
             let mut guard = lean(&world, price, frame);
+            if !matches!(frame, Frame::Has(30_000_000)) {
+                guard.host.gas = LITTLE;
+            }
             guard.host.begin(sender);
             let outcome = recover(&mut guard, &call).map_err(|refusal| refusal.data().to_vec());
             outcome.map(|_| guard.level_of(2).unwrap())
@@ -177,5 +190,41 @@ fn a_starved_statistic_does_not_let_a_release_pass() {
             refused::<Abi::OutOfGasFloor, _>(release(1_041, frame));
         }
         assert_eq!(release(1_000, Frame::Has(30_000_000)), Ok(Level::Grace));
+    }
+}
+
+/// A long containment freezes what the rule compares with, until that is too old: nothing is known then, and by the guard's own doing. A
+/// release waits for it only when the rule has part in the incident.
+#[test]
+fn a_statistic_that_went_stale_in_a_containment_does_not_hold_its_release_up() {
+    for (tripped, sender) in [(false, GUARDIAN), (false, GOVERNOR), (true, GUARDIAN), (true, GOVERNOR)] {
+        let mut world = warm();
+        if tripped {
+            world.price.set(Some(1_041));
+            world.as_(ANYONE).trip(SCORE, Vec::new()).unwrap();
+            world.price.set(Some(1_000));
+        }
+        world.as_(GUARDIAN).contain(2, 2, 86_400, B256::ZERO).unwrap();
+        world.pass(20 * 3600);
+        world.as_(GUARDIAN).queue_release(2).unwrap();
+        world.pass(900);
+        world.done();
+        // It is not read at all, whatever the price is.
+        world.price.set(Some(5_000));
+        let level = if tripped {
+            let unknown: Abi::RuleUnknown = world.as_refused(sender, |guard| guard.release(2));
+            assert_eq!((unknown.rule, unknown.reason), (SCORE, Unknown::NotStored.code()));
+            Level::ReduceOnly
+        } else {
+            world.as_(sender).release(2).unwrap();
+            Level::Grace
+        };
+        assert_eq!(world.level(2), level);
+        // Released or not, the level ends; what is observed then is judged anew.
+        world.pass(12 * 3600);
+        world.as_(ANYONE).settle(2).unwrap();
+        world.done();
+        assert_eq!(world.level(2), Level::Normal);
+        world.as_(ANYONE).observe(&[0]).unwrap();
     }
 }

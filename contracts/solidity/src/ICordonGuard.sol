@@ -272,8 +272,8 @@ interface ICordonGuard {
     /// announced. No guardian or keeper can: what a thief closes at every level would outlast all that he can contain.
     function setMatrix(uint64 closes) external;
 
-    /// Changes the time between announcement and call, 1 hour to 30 days: longer at once, shorter when it was announced, under the delay that
-    /// it shortens. What was announced before keeps its time.
+    /// Changes the time between announcement and call, 1 hour to 30 days: longer at once, up to twice what was set up or announced last; else
+    /// when it was announced, under the delay that it changes. What was announced before keeps its time.
     function setDelay(uint32 governorDelay) external;
 
     /// Replaces the programs behind the gate, as one unit, if `codes` is the keccak-256 of their six code hashes one after the other: what was
@@ -290,10 +290,12 @@ interface ICordonGuard {
         view
         returns (Evaluation[] memory);
 
+    /// Refused (`BadScope`) for a scope that the rulebook in force does not have.
     function scopeStatus(uint8 scope) external view returns (ScopeStatus memory);
 
     /// The level that holds in a scope, or in the whole protocol when that is stricter. For contracts that ask at the point of use: while
-    /// all is Normal the gate answers by itself, as it does `lastHeartbeat`.
+    /// all is Normal the gate answers by itself, as it does `lastHeartbeat`. Of a scope below 128 that the rulebook does not have: the whole
+    /// protocol's level.
     function levelOf(uint8 scope) external view returns (Level);
 
     /// What the levels close, the default's included; see `setMatrix`.
@@ -332,6 +334,7 @@ interface ICordonGuard {
     function lastHeartbeat() external view returns (uint64);
 
     /// How often a hook found the rule breached and let the call pass: a rule in shadow, one whose level governs in its stead, a repayment.
+    /// `UnknownRule` for one that the rulebook in force does not have.
     function shadowBreaches(uint16 rule) external view returns (uint64);
 
     /// ERC-165: `type(ICordonGuard).interfaceId`, and the one of this function.
@@ -341,7 +344,8 @@ interface ICordonGuard {
 
     /// Seconds since `since` in which the scope, or the whole protocol, was Halted: by so much a protocol moves deadlines and
     /// leaves out interest and funding. The latest 64 halts of the scope and of the protocol are told apart; earlier ones count one by one
-    /// too, but twice while both stood still, so that the answer is too great rather than too small. Never more than the time since.
+    /// too, but twice while both stood still, so that the answer is too great rather than too small. Never more than the time since. Refused
+    /// (`BadScope`) for a scope that no rulebook of the guard has had.
     function haltedSeconds(uint8 scope, uint64 since) external view returns (uint64);
 
     /// Rehearses every containment call besides: for calls without a transaction, with much gas. Changes nothing.
@@ -434,7 +438,8 @@ interface ICordonGuard {
     error NotRegistered(address caller);
     error ActionClosed(uint8 scope, Level level, uint8 action);
     error BadAction(uint8 action);
-    error BadScope(uint8 scope);
+    /// `count` is how many scopes the rulebook in force has; 128, how many it can have, where any of them is answered.
+    error BadScope(uint8 scope, uint8 count);
     error BadLevel(uint8 level);
     error BadMatrix(uint64 closes);
     error BadTicket(uint256 ticket);
@@ -464,6 +469,8 @@ interface ICordonGuard {
     error NotExpired(uint8 scope, uint64 expiresAt);
     error NothingToSettle(uint8 scope);
     error OutOfGasFloor(uint64 needed, uint64 left);
+    /// A program behind the gate did not answer though it had gas enough: it has expired (anybody can activate it again), or is out of date.
+    error NoAnswer(address program);
     error Locked();
     error NotAProgram(address account);
     error UnknownCall(uint16 call);

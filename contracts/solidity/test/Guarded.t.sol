@@ -102,7 +102,7 @@ contract GuardedTest is Checks {
             abi.encodeWithSelector(ICordonGuard.RuleUnknown.selector, 3, 4),
             abi.encodeWithSelector(ICordonGuard.OutOfGasFloor.selector, 2, 1),
             abi.encodeWithSelector(ICordonGuard.NotRegistered.selector, address(counter)),
-            abi.encodeWithSelector(ICordonGuard.BadScope.selector, 3)
+            abi.encodeWithSelector(ICordonGuard.BadScope.selector, 3, 3)
         ];
         for (uint256 i = 0; i < refusals.length; i++) {
             Counter refused = new Counter(address(new RefusingGuard(refusals[i])));

@@ -114,7 +114,7 @@ contract FailingGuard {
         if (mode == Mode.NotAnnounced) revert ICordonGuard.NotAnnounced(bytes32(uint256(1)));
         if (mode == Mode.AnnouncementPending) revert ICordonGuard.AnnouncementPending(bytes32(uint256(1)), 2);
         if (mode == Mode.NotRegistered) revert ICordonGuard.NotRegistered(msg.sender);
-        if (mode == Mode.BadScope) revert ICordonGuard.BadScope(3);
+        if (mode == Mode.BadScope) revert ICordonGuard.BadScope(3, 3);
         if (mode == Mode.RevertEmpty) {
             assembly {
                 revert(0, 0)

@@ -105,6 +105,10 @@ pub fn describe_revert(data: &Bytes) -> String {
         }
         E::NothingToSettle(_) => "there is nothing to take back".to_owned(),
         E::NothingToRetry(_) => "no level is raised: there are no calls to make again".to_owned(),
+        E::NoAnswer(e) => format!(
+            "the guard's program {} did not answer, with gas enough: it has expired, and anybody can activate it again",
+            e.program
+        ),
         other => format!("the guard reverted with {}", name(&other)),
     }
 }
@@ -112,7 +116,7 @@ pub fn describe_revert(data: &Bytes) -> String {
 /// Name and arguments of an error that has no sentence of its own.
 fn name(error: &Guard::ICordonGuardErrors) -> String {
     let text = format!("{error:?}");
-    // `Locked(Locked)` and `BadScope(BadScope { scope: 3 })`: the outer name repeats the inner one.
+    // `Locked(Locked)` and `BadScope(BadScope { scope: 3, … })`: the outer name repeats the inner one.
     match text.split_once('(') {
         Some((_, inner)) => inner.strip_suffix(')').unwrap_or(inner).to_owned(),
         None => text,
@@ -231,8 +235,26 @@ mod tests {
             describe_revert(&panic),
             "the guard reverted with Panic 0x01: an assert failed"
         );
-        let bad: Bytes = Guard::BadScope { scope: 3 }.abi_encode().into();
-        assert_eq!(describe_revert(&bad), "the guard reverted with BadScope { scope: 3 }");
+        let silent: Bytes = Guard::NoAnswer {
+            program: alloy::primitives::Address::repeat_byte(9),
+        }
+        .abi_encode()
+        .into();
+        assert_eq!(
+            classify_revert(IntentKind::Trip, &silent),
+            Refusal::Refused,
+            "till somebody activates it"
+        );
+        assert!(
+            describe_revert(&silent).contains("has expired"),
+            "{}",
+            describe_revert(&silent)
+        );
+        let bad: Bytes = Guard::BadScope { scope: 3, count: 3 }.abi_encode().into();
+        assert_eq!(
+            describe_revert(&bad),
+            "the guard reverted with BadScope { scope: 3, count: 3 }"
+        );
         let lie: Bytes = Guard::StreamUnreadable { stream: 2, reason: 14 }.abi_encode().into();
         assert_eq!(
             describe_revert(&lie),

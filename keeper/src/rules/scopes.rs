@@ -2,7 +2,7 @@
 
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, U256};
-use alloy::sol_types::SolCall;
+use alloy::sol_types::{SolCall, SolError};
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_core::level::Level;
 use cordon_core::scope::{ScopeState, key};
@@ -63,9 +63,14 @@ fn told(
 ) -> Result<Vec<ScopeReading>, CallError> {
     let mut readings = Vec::with_capacity(scopes.len());
     for scope in scopes {
-        let status = Guard::scopeStatusCall::abi_decode_returns(&output(answers.next())?);
+        let (status, word) = (output(answers.next()), answers.next());
+        let status = match status {
+            // A rulebook that was adopted meanwhile has the scope no more: nothing of it is in force then.
+            Err(CallError::Reverted(data)) if Guard::BadScope::abi_decode(&data).is_ok() => continue,
+            status => Guard::scopeStatusCall::abi_decode_returns(&status?),
+        };
         let status = status.map_err(|error| malformed("scopeStatus", &error))?;
-        let word = match answers.next() {
+        let word = match word {
             Some(Ok(Answer::Word(word))) => Some(word.into()),
             other => {
                 tracing::warn!(scope, answer = ?other, "the word of a scope could not be read");

@@ -448,7 +448,11 @@ pub fn probed(input: &[u8], programs: [Address; 6]) -> Result<Vec<u8>, Vec<u8>> 
     Err(if Abi::setRoleCall::SELECTOR == input[..4] {
         Abi::BadRole { role: input[35] }.abi_encode()
     } else if let Ok(call) = Abi::settleCall::abi_decode(input) {
-        Abi::BadScope { scope: call.scope }.abi_encode()
+        Abi::BadScope {
+            scope: call.scope,
+            count: 128,
+        }
+        .abi_encode()
     } else if let Ok(call) = Abi::tripCall::abi_decode(input) {
         assert!(call.witness.is_empty());
         Abi::UnknownRule { rule: call.rule }.abi_encode()

@@ -4,6 +4,7 @@ use crate::common::VAULT;
 use crate::ops::PEOPLE;
 use crate::reference::{self, is_open, rank, Actor};
 use crate::scene::{Errors, Scene};
+use alloy_primitives::U256;
 use cordon_core::{
     scope::{ScopeState, CEILING},
     Level,
@@ -124,6 +125,14 @@ impl Scene {
                 assert_eq!((told.level as u8, told.expires_at), (held.level, held.until));
             }
         }
+        let told = (0..SCOPES)
+            .rev()
+            .fold(U256::ZERO, |word, scope| word << 3 | U256::from(self.held(scope).level));
+        assert_eq!(
+            self.guard.levels(),
+            (told, U256::ZERO),
+            "all levels, with the mark of a quiet day or without"
+        );
         let ledger = self.ledger();
         assert_eq!(ledger.raised, raised, "how many scopes are not Normal");
         let storage = &self.guard.host.storage;

@@ -54,6 +54,8 @@ pub struct Reference {
     pub governor: Address,
     pub proposed: Address,
     pub delay: u64,
+    /// The delay that everybody had time to object to.
+    pub agreed: u64,
     pub closes: u64,
     pub heartbeat: u64,
     pub roles: BTreeMap<Address, u8>,
@@ -71,6 +73,7 @@ impl Reference {
             governor,
             proposed: Address::ZERO,
             delay,
+            agreed: delay,
             closes: 0,
             heartbeat,
             roles: BTreeMap::new(),

@@ -345,7 +345,10 @@ impl Scene {
             Act::Matrix(closes) => (is_as_strict(closes, of.closes), Some(is_sound(closes))),
             Act::Delay(delay) => {
                 let delay = u64::from(delay);
-                (delay >= of.delay, Some((3600..=30 * 86_400).contains(&delay)))
+                (
+                    (of.delay..=2 * of.agreed).contains(&delay),
+                    Some((3600..=30 * 86_400).contains(&delay)),
+                )
             }
             Act::Propose(governor) => (governor == Address::ZERO, Some(true)),
             Act::Adopt(_) | Act::WriteOff(_) => (false, None),
@@ -378,6 +381,9 @@ impl Scene {
             Act::Matrix(closes) => of.closes = closes,
             Act::Delay(delay) => {
                 of.delay = delay.into();
+                if !at_once {
+                    of.agreed = delay.into();
+                }
             }
             Act::Propose(governor) => of.proposed = governor,
             Act::Adopt(which) => {

@@ -197,11 +197,7 @@ contract TimelockGate is Guarded, GuardBound {
 
     /// The gate's scope, or the whole protocol.
     function _isContained() private view returns (bool) {
-        return _isContained(scope) || (scope != 0 && _isContained(0));
-    }
-
-    function _isContained(uint8 asked) private view returns (bool) {
-        ICordonGuard.Level level = ICordonGuard(guard).scopeStatus(asked).level;
+        ICordonGuard.Level level = ICordonGuard(guard).levelOf(scope);
         return level == ICordonGuard.Level.ReduceOnly || level == ICordonGuard.Level.Halted;
     }
 
