@@ -16,27 +16,13 @@ use serde_json::json;
 use crate::board::GAUGE;
 use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, at_most, key, stop_board, until};
 
-<<<<<<< HEAD
-const AUTHORITY: Rules = Rules(concat!(
+pub(crate) const AUTHORITY: Rules = Rules(concat!(
     at_most!(
         "gauge-low",
         "market",
         "get(0)",
         "severity = \"P1\"\nrespond = \"contain\""
     ),
-=======
-pub(crate) const AUTHORITY: Rules = Rules(concat!(
-    r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-respond  = "contain"
-"#,
->>>>>>> 41307d0 (Count effects of what waits behind a lost nonce, and beside a lying endpoint)
     stop_board!()
 ));
 
