@@ -118,7 +118,8 @@ impl Checker {
         let Some(text) = raw.check.iter().find(|text| text.get_ref() == "Settle") else {
             return;
         };
-        if !shadow && !(raw.robust && raw.level.is_some()) {
+        let is_tripped = raw.robust && raw.level.is_some();
+        if !shadow && !is_tripped {
             let help = "leave `Settle` out of `check`, or count breaches only: in_call = \"shadow\"; or, when one transaction cannot move what it reads, robust = true and a `level`, so that a trip lets the exits pass";
             self.warn(
                 text.span(),
