@@ -234,7 +234,7 @@ impl Pipeline {
         self.reopen(reopened).await;
         for account in self.accounts() {
             // Other transactions of ours may have been in them.
-            account.disarm().await;
+            account.set_back().await;
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Pipeline {
             tracing::warn!(%error, "what was sent before is looked up when it is carried out again");
         }
         for account in self.accounts() {
-            account.disarm().await;
+            account.set_back().await;
         }
         self.resume(intents);
     }

@@ -30,6 +30,6 @@ pub(crate) use headers::Headers;
 pub use heads::{HeadSettings, Heads, Link, Seen, Via};
 pub use inspect::{FailedTransaction, Receipts};
 pub use rpc::Rpc;
-pub(crate) use several::lower_middle;
+pub(crate) use several::{Counts, lower_middle};
 pub(crate) use websocket::{probe_ws, without};
 pub use words::{Inquiry, Key};

@@ -174,6 +174,17 @@ impl Rpc {
     /// # Errors
     /// The first refusal when none accepts, else [`RpcError::Unreachable`]: the transaction may have arrived all the same.
     pub async fn send_raw(&self, raw: &Bytes) -> Result<(), RpcError> {
+        self.send_everywhere(raw).await.map_err(|errors| {
+            let refusal = errors.iter().find(|error| matches!(error, RpcError::Refused { .. }));
+            refusal.or(errors.last()).cloned().unwrap_or(RpcError::NoEndpoint)
+        })
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// What each has answered, when none accepts.
+    pub(crate) async fn send_everywhere(&self, raw: &Bytes) -> Result<(), Vec<RpcError>> {
         const METHOD: &str = "eth_sendRawTransaction";
         use futures::stream::{FuturesUnordered, StreamExt};
         let mut sends: FuturesUnordered<_> = self
@@ -187,21 +198,14 @@ impl Rpc {
                 .await
             })
             .collect();
-        let mut failure: Option<RpcError> = None;
+        let mut errors = Vec::new();
         while let Some(result) = sends.next().await {
             match result {
                 Ok(()) => return Ok(()),
-                Err(error) => {
-                    if failure
-                        .as_ref()
-                        .is_none_or(|held| !matches!(held, RpcError::Refused { .. }))
-                    {
-                        failure = Some(error);
-                    }
-                }
+                Err(error) => errors.push(error),
             }
         }
-        Err(failure.unwrap_or(RpcError::NoEndpoint))
+        Err(errors)
     }
 }
 

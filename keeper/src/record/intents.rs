@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
 use super::codec::{decode_scopes, decode_words, encode_words, int_from_text, int_text};
@@ -14,6 +15,9 @@ use super::{
 };
 use crate::chain::BlockRef;
 use crate::decide::{Past, Refused, RulePast, strictest};
+
+/// Blocks after which what none of them asks about any more is no breach.
+const UNASKED: u32 = 32;
 
 /// An intent to be stored. Together with the chain id, block, rule, version, kind and scope are its idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +53,7 @@ pub enum Ground {
     Stands,
     /// The block is gone, and on the branch that has replaced it, up to this block, there is no such breach.
     Gone(BlockRef),
-    /// The block is gone, and the branch that has replaced it is not evaluated that far.
+    /// The block is gone, and the branch that has replaced it is not evaluated that far, or its rule could not be.
     Unknown,
 }
 
@@ -126,10 +130,34 @@ impl Store {
             return Ok(Ground::Stands);
         }
         drop(connection);
-        let tip = self.window(1).await?.pop();
-        Ok(match tip.filter(|tip| tip.number >= intent.block_number) {
-            Some(tip) => Ground::Gone(tip),
-            None => Ground::Unknown,
+        self.ground_on_branch(intent, rule).await
+    }
+
+    /// What the branch that is canonical now says of a breach that is not known there: that its rule holds, or nothing. What its newest blocks
+    /// do not ask about (an account that only a block that is gone has named) is no breach there either.
+    async fn ground_on_branch(&self, intent: &Intent, rule: u16) -> Result<Ground, StoreError> {
+        let mut newest = self.window(UNASKED).await?;
+        newest.retain(|block| block.number >= intent.block_number);
+        let Some(tip) = newest.last().copied() else {
+            return Ok(Ground::Unknown);
+        };
+        let mut is_asked = false;
+        for block in newest.iter().rev() {
+            let verdicts = self.verdicts(block.hash).await?.unwrap_or_default();
+            let own = verdicts
+                .iter()
+                .find(|verdict| verdict.rule == rule && verdict.witness == intent.witness);
+            match own.map(|own| own.reading.verdict) {
+                Some(Verdict::Holds) => return Ok(Ground::Gone(tip)),
+                Some(_) => is_asked = true,
+                None => {}
+            }
+        }
+        let is_long = u32::try_from(newest.len()).is_ok_and(|blocks| blocks >= UNASKED);
+        Ok(if is_long && !is_asked {
+            Ground::Gone(tip)
+        } else {
+            Ground::Unknown
         })
     }
 

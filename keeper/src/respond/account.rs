@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::deliver::Call;
 use super::nonces::{Nonces, Shared, Slot};
 use super::signer::KeySigner;
-use crate::chain::{BlockRef, CallError, Rpc, RpcError};
+use crate::chain::{BlockRef, CallError, Counts, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
 /// Why an account cannot send.
@@ -246,19 +246,15 @@ impl Account {
         Ok((Slot::take(&self.nonces, next, held), armed))
     }
 
-    /// The nonce that the chain wants next, as most endpoints say that are not behind it.
-    pub(super) async fn wanted_by_chain(&self) -> Result<u64, RpcError> {
+    /// The nonce that the chain wants next, as the endpoints say that are not behind it.
+    pub(super) async fn counts(&self) -> Result<Counts, RpcError> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        self.rpc.agreed_nonce(self.address(), known).await
+        self.rpc.nonce_counts(self.address(), known).await
     }
 
-    /// Nonces before `own` that the chain wants and nothing is on its way with, when no delivery is nearer to them. A node that does not
-    /// answer says nothing.
-    pub(super) async fn gap_before(&self, own: u64) -> Vec<u64> {
-        match self.wanted_by_chain().await {
-            Ok(next) => self.nonces().gap(next, own),
-            Err(_) => Vec::new(),
-        }
+    /// The first nonce from `next` on that nobody has, for one delivery.
+    pub(super) fn take_from(&self, next: u64) -> Slot {
+        Slot::take(&self.nonces, next, None)
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
@@ -284,7 +280,8 @@ impl Account {
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
-        let nonce = self.wanted_by_chain().await?;
+        let counts = self.counts().await?;
+        let nonce = self.nonces().next(&counts);
         let priority = match self.rpc.priority_fee().await {
             Ok(fee) => fee,
             Err(RpcError::Refused { .. }) => 0,
@@ -297,7 +294,6 @@ impl Account {
             priority_fee: priority,
         };
         *self.armed.lock().await = armed;
-        self.nonces().spent(nonce);
         Ok(armed)
     }
 
@@ -315,6 +311,7 @@ impl Account {
 
     /// The transaction with `nonce` was included: the chain wants the next one, or a later one.
     pub(super) async fn used(&self, nonce: u64) {
+        self.nonces().used(nonce);
         let mut armed = self.armed.lock().await;
         // What was disarmed meanwhile is asked for.
         armed.nonce = armed.nonce.map(|held| held.max(nonce.saturating_add(1)));
@@ -323,6 +320,12 @@ impl Account {
     /// The nonce at hand may be wrong: the chain is asked next time.
     pub async fn disarm(&self) {
         self.armed.lock().await.nonce = None;
+    }
+
+    /// Blocks were taken back: the chain may want nonces again that it has used, and is asked next time.
+    pub(crate) async fn set_back(&self) {
+        self.nonces().set_back();
+        self.disarm().await;
     }
 
     /// The signature of a hash. The error is a sentence without secrets.

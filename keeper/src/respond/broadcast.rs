@@ -1,18 +1,30 @@
 //! What a node's answer to a broadcast means.
 
-/// What a refused broadcast means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::chain::RpcError;
+
+/// What a refused broadcast means. Of what several nodes say the first of these is heeded: that one has it, then what can be mended with the
+/// same nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     /// The node has it already.
     Known,
-    /// The nonce is used.
-    NonceUsed,
     /// One before it has not arrived, or not yet: it may wait, or be lost.
     Ahead,
     /// It offers too little, absolutely or to replace another.
     Underpriced,
+    /// The nonce is used.
+    NonceUsed,
     /// Anything else.
     Other,
+}
+
+/// What the nodes' answers mean together, and in whose words; `None` when none has refused it.
+pub(super) fn judge_all(errors: &[RpcError]) -> Option<(Verdict, &str)> {
+    let refusals = errors.iter().filter_map(|error| match error {
+        RpcError::Refused { message, .. } => Some((judge(message), message.as_str())),
+        _ => None,
+    });
+    refusals.min_by_key(|(verdict, _)| *verdict)
 }
 
 pub(super) fn judge(message: &str) -> Verdict {
@@ -55,6 +67,26 @@ mod tests {
         ] {
             assert_eq!(judge(message), verdict, "{message}");
         }
+    }
+
+    #[test]
+    fn that_a_node_has_it_is_heard_whoever_else_refuses_it() {
+        let refused = |message: &str| RpcError::Refused {
+            method: "eth_sendRawTransaction",
+            code: -32_000,
+            message: message.to_owned(),
+        };
+        let said = |messages: &[&str]| {
+            let errors: Vec<RpcError> = messages.iter().map(|message| refused(message)).collect();
+            judge_all(&errors).map(|(verdict, _)| verdict)
+        };
+        assert_eq!(said(&[]), None);
+        assert_eq!(said(&["nonce too low", "already known"]), Some(Verdict::Known));
+        assert_eq!(said(&["insufficient funds", "nonce too low"]), Some(Verdict::NonceUsed));
+        assert_eq!(
+            said(&["nonce too low", "max fee per gas less than block base fee"]),
+            Some(Verdict::Underpriced)
+        );
     }
 
     #[test]

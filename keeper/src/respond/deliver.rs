@@ -3,9 +3,11 @@
 //!
 //! Arbitrum's sequencer has no mempool: a transaction whose nonce is ahead is dropped after a second, one that was lost is
 //! lost. So nonces are the chain's and those that follow what is on its way, transactions are sent in their order, and bytes are
-//! sent until they are in. An intent whose bytes may still land keeps their nonce, whatever becomes of its deliveries: only when the chain
-//! has used that nonce for something else is it signed with another. What an ended delivery leaves open before others is used up by
-//! a transaction that does nothing ([`Gaps`]).
+//! sent until they are in. An intent whose bytes may still land keeps their nonce, whatever becomes of its deliveries: it is signed with
+//! another only when the chain has used that nonce for something else, or nobody has taken what was sent with it. When endpoints differ in
+//! that for seconds, the delivery ends and the guard is asked again whether anything is to be done; then another nonce is taken, and the one
+//! before is used up where it is not used. What is left open before others is sent again, or used up by a transaction that does nothing
+//! ([`Gaps`]).
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +15,10 @@ use alloy::primitives::{Address, Bytes};
 use alloy::rpc::types::TransactionReceipt;
 
 use super::account::{Account, AccountError, Armed, Draft};
-use super::broadcast::{Verdict, bumped, judge};
+use super::broadcast::{Verdict, bumped, judge_all};
 use super::gaps::Gaps;
-use super::nonces::Slot;
-use crate::chain::RpcError;
+use super::nonces::{FAR, Slot};
+use crate::chain::{BlockRef, RpcError};
 use crate::record::{Intent, SentTransaction, Store, StoreError};
 
 /// Timing and limits of delivery.
@@ -67,6 +69,8 @@ pub struct Delivered {
     pub sent: SentTransaction,
     /// Its receipt; the transaction may have reverted.
     pub receipt: TransactionReceipt,
+    /// Its block.
+    pub block: BlockRef,
     /// When a node first accepted it; `None` when it was sent by an earlier run.
     pub accepted_at: Option<Instant>,
 }
@@ -96,6 +100,16 @@ pub enum DeliverError {
         "nonce {nonce} of {account} was used by a transaction that the keeper did not send: use a key that nothing else uses"
     )]
     NonceTaken {
+        /// Sender.
+        account: Address,
+        /// The nonce.
+        nonce: u64,
+    },
+    /// The endpoints do not let it be known whether the nonce is used.
+    #[error(
+        "nonce {nonce} of {account} seems to be used or far ahead of the chain, and no receipt says so: the guard is asked again, then another nonce is taken"
+    )]
+    Doubtful {
         /// Sender.
         account: Address,
         /// The nonce.
@@ -158,8 +172,10 @@ struct Course {
     bumped_at: Instant,
     /// How often another nonce was taken.
     renewals: u32,
-    /// Since when a node says that the nonce is used, and others do not.
-    disputed: Option<Instant>,
+    /// Since when the nonce may be used by something else, or one that the chain will not come to.
+    doubted: Option<Instant>,
+    /// Whether the nodes have said last that it is used.
+    is_refused: bool,
     slot: Slot,
     draft: Draft,
 }
@@ -181,6 +197,7 @@ impl Delivery<'_> {
         on_accepted: impl Fn(&SentTransaction, Instant),
     ) -> Result<Delivered, DeliverError> {
         let account = self.account;
+        self.wait_for_nonce().await?;
         let mut turn = Some(account.turn().await);
         if let Some(delivered) = self.included().await? {
             return Ok(delivered);
@@ -192,7 +209,8 @@ impl Delivery<'_> {
             begun,
             bumped_at: begun,
             renewals: 0,
-            disputed: None,
+            doubted: None,
+            is_refused: false,
             slot,
             draft,
         };
@@ -213,6 +231,9 @@ impl Delivery<'_> {
             if let Some(delivered) = self.wait(self.settings.rebroadcast, begun).await? {
                 return Ok(delivered);
             }
+            if let Some(delivered) = self.included_anywhere(0).await? {
+                return Ok(delivered);
+            }
             if begun.elapsed() >= self.settings.deadline {
                 account.disarm().await;
                 return Err(DeliverError::Late {
@@ -222,8 +243,11 @@ impl Delivery<'_> {
                     max_fee: course.draft.max_fee,
                 });
             }
-            // A reorg took transactions of ours back, or one before it was given up: it would wait for ever.
-            gaps.fill(course.slot.nonce).await?;
+            match self.look_at_nonce(&mut course, &mut gaps).await? {
+                Next::Delivered(delivered) => return Ok(*delivered),
+                Next::Again => continue,
+                Next::Wait => {}
+            }
             if course.bumped_at.elapsed() >= self.settings.bump_after {
                 course.bumped_at = Instant::now();
                 course.draft = self.raise(course.draft).await;
@@ -231,10 +255,21 @@ impl Delivery<'_> {
         }
     }
 
+    /// Waits for the end of another delivery under way with the nonce that is held: one of the two takes effect, and the other goes on.
+    async fn wait_for_nonce(&self) -> Result<(), DeliverError> {
+        let begun = Instant::now();
+        while let Some(nonce) = self.held().filter(|nonce| self.account.nonces().is_flying(*nonce)) {
+            if begun.elapsed() >= self.settings.bump_after {
+                return Err(self.give_up(nonce, true).await);
+            }
+            tokio::time::sleep(self.settings.poll).await;
+        }
+        Ok(())
+    }
+
     /// The transaction that the draft asks for: the one that was sent last when it offers enough, or one that is signed now.
     async fn current(&mut self, draft: &mut Draft) -> Result<SentTransaction, DeliverError> {
-        if let Some(last) = self.sent.last()
-            && last.nonce == draft.nonce
+        if let Some(last) = self.last_with(draft.nonce)
             && last.max_fee >= draft.max_fee
         {
             return Ok(last.clone());
@@ -248,63 +283,77 @@ impl Delivery<'_> {
         Ok(signed)
     }
 
-    /// What to do next after a node's answer.
-    async fn heed(&mut self, answer: Result<(), RpcError>, course: &mut Course) -> Result<Next, DeliverError> {
-        let verdict = match &answer {
-            Ok(()) => None,
-            Err(RpcError::Refused { message, .. }) => Some((judge(message), message)),
+    /// What was sent last with a nonce.
+    fn last_with(&self, nonce: u64) -> Option<&SentTransaction> {
+        self.sent.iter().rfind(|sent| sent.nonce == nonce)
+    }
+
+    /// What to do next after the nodes' answer.
+    async fn heed(&mut self, answer: Result<(), Vec<RpcError>>, course: &mut Course) -> Result<Next, DeliverError> {
+        let errors = answer.err().unwrap_or_default();
+        let verdict = judge_all(&errors);
+        for error in errors.iter().filter(|error| error.is_unreachable()) {
             // It may have arrived all the same: look for its receipt, send it again.
-            Err(error) => {
-                tracing::warn!(%error, "a broadcast was not answered; it is sent again");
-                None
+            tracing::warn!(%error, "a broadcast was not answered; it is sent again");
+        }
+        let is_refused_by_all = !errors.is_empty() && !errors.iter().any(RpcError::is_unreachable);
+        match verdict {
+            Some((Verdict::Underpriced | Verdict::NonceUsed | Verdict::Other, _)) if is_refused_by_all => {
+                if !self.loose && self.ledger.is_some() {
+                    self.account.nonces().refused(course.draft.nonce);
+                }
             }
-        };
+            _ => self.loose = true,
+        }
+        course.is_refused = matches!(verdict, Some((Verdict::NonceUsed, _)));
         match verdict {
             // The same bytes are sent again: by then the one before may be in.
-            None | Some((Verdict::Known | Verdict::Ahead, _)) => {
-                self.may_land(course.draft.nonce);
-                Ok(Next::Wait)
+            None | Some((Verdict::Known | Verdict::Ahead, _)) => Ok(Next::Wait),
+            Some((Verdict::NonceUsed, _)) => {
+                if let Some(delivered) = self.included_anywhere(0).await? {
+                    return Ok(Next::Delivered(Box::new(delivered)));
+                }
+                // Nobody has taken anything that was sent: there is nothing that could land beside it.
+                let is_renewed = !self.loose && self.renew(course).await?;
+                Ok(if is_renewed { Next::Again } else { Next::Wait })
             }
-            Some((Verdict::NonceUsed, _)) => self.renew(course).await,
             Some((Verdict::Underpriced, _)) => {
-                course.draft = self.raise(course.draft.clone()).await;
+                if let Some(delivered) = self.included().await? {
+                    return Ok(Next::Delivered(Box::new(delivered)));
+                }
+                let raised = self.raise(course.draft.clone()).await;
+                let is_most = raised.max_fee <= course.draft.max_fee;
+                course.draft = raised;
                 tokio::time::sleep(self.settings.poll).await;
                 let is_early = course.begun.elapsed() < self.settings.deadline;
-                Ok(if is_early { Next::Again } else { Next::Wait })
+                Ok(if is_early && !is_most { Next::Again } else { Next::Wait })
             }
             Some((Verdict::Other, reason)) => {
+                let reason = reason.to_owned();
                 self.account.disarm().await;
                 Err(DeliverError::Refused {
                     account: self.account.address(),
-                    reason: reason.clone(),
+                    reason,
                 })
             }
         }
     }
 
-    /// Bytes with this nonce may land from now on: nobody else takes it before the intent has ended.
-    fn may_land(&mut self, nonce: u64) {
-        self.loose = true;
-        if let Some((_, intent)) = self.ledger {
-            self.account.nonces().reserve(nonce, intent.id);
-        }
-    }
-
-    /// A node says that the nonce is used: by one of ours, or by another transaction. Only in that case, and when the chain says so too, is
-    /// the call signed with another: what was sent before cannot land any more.
-    async fn renew(&mut self, course: &mut Course) -> Result<Next, DeliverError> {
-        if let Some(delivered) = self.settle_nonce().await? {
-            return Ok(Next::Delivered(Box::new(delivered)));
-        }
+    /// Whether the call is signed with another nonce now: the nonce is used by something that no receipt is found of, as the nodes and the chain
+    /// say.
+    async fn renew(&mut self, course: &mut Course) -> Result<bool, DeliverError> {
         let nonce = course.draft.nonce;
-        let is_spent = self.account.wanted_by_chain().await.is_ok_and(|next| next > nonce);
-        let disputed = *course.disputed.get_or_insert_with(Instant::now);
-        if !is_spent && disputed.elapsed() < self.settings.bump_after {
-            tracing::warn!(
-                nonce,
-                "a node says that the nonce is used, the chain does not: it is kept"
-            );
-            return Ok(Next::Wait);
+        let Ok(counts) = self.account.counts().await else {
+            return Ok(false);
+        };
+        // What is too high can be filled, what is too low cannot be mended.
+        let next = if counts.lower > nonce {
+            counts.lower
+        } else {
+            counts.upper
+        };
+        if next <= nonce {
+            return Ok(false);
         }
         // Not ours: once more with the chain's nonce, then it is somebody who uses our key.
         course.renewals = course.renewals.saturating_add(1);
@@ -314,28 +363,71 @@ impl Delivery<'_> {
                 nonce,
             });
         }
-        if let Some((_, intent)) = self.ledger {
-            self.account.nonces().release(intent.id);
-        }
-        (self.loose, self.accepted_at, course.disputed) = (false, None, None);
-        self.sent.clear();
+        tracing::warn!(nonce, next, "the nonce is used by something else: another is taken");
+        self.account.nonces().give_up(nonce);
+        (self.loose, self.accepted_at) = (false, None);
+        (course.doubted, course.is_refused) = (None, false);
         self.account.disarm().await;
-        let (slot, armed) = self.account.take_nonce(None).await?;
-        course.draft = self.draft_with(slot.nonce, &armed);
-        course.slot = slot;
-        Ok(Next::Again)
+        course.slot = self.account.take_from(next);
+        course.draft.nonce = course.slot.nonce;
+        Ok(true)
+    }
+
+    /// Looks at what keeps the nonce from being used: those before it are sent again or filled, and one that may be used, or that the chain will
+    /// not come to, is given up after a while.
+    async fn look_at_nonce(&mut self, course: &mut Course, gaps: &mut Gaps<'_>) -> Result<Next, DeliverError> {
+        let Ok(counts) = self.account.counts().await else {
+            return Ok(Next::Wait);
+        };
+        let own = course.slot.nonce;
+        if counts.lower > own
+            && let Some(delivered) = self.included_anywhere(counts.lower).await?
+        {
+            return Ok(Next::Delivered(Box::new(delivered)));
+        }
+        // A reorg took transactions of ours back, or one before it was given up: it would wait for ever.
+        gaps.fill(counts.lower, own).await;
+        let is_used = counts.upper > own || course.is_refused;
+        if !is_used && own.saturating_sub(counts.lower) < FAR {
+            course.doubted = None;
+            return Ok(Next::Wait);
+        }
+        let since = *course.doubted.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.settings.bump_after {
+            return Ok(Next::Wait);
+        }
+        if counts.lower > own {
+            let is_renewed = self.renew(course).await?;
+            return Ok(if is_renewed { Next::Again } else { Next::Wait });
+        }
+        Err(self.give_up(own, is_used).await)
+    }
+
+    /// Gives a nonce up that nobody can say of whether it is used: whoever delivers the call next takes another, believing the other endpoint.
+    async fn give_up(&self, nonce: u64, is_used: bool) -> DeliverError {
+        self.account.nonces().give_up(nonce);
+        self.account.nonces().doubt(is_used);
+        self.account.disarm().await;
+        DeliverError::Doubtful {
+            account: self.account.address(),
+            nonce,
+        }
+    }
+
+    /// The nonce that bytes were sent with before.
+    fn held(&self) -> Option<u64> {
+        self.account.nonces().held(self.sent.iter().map(|sent| sent.nonce))
     }
 
     /// Takes a nonce: the one that bytes were sent with before, or else the first that the chain wants and nobody has.
     async fn draft(&self) -> Result<(Slot, Draft), DeliverError> {
-        let held = self.sent.last().map(|sent| sent.nonce);
-        let (slot, armed) = self.account.take_nonce(held).await?;
+        let (slot, armed) = self.account.take_nonce(self.held()).await?;
         let draft = self.draft_with(slot.nonce, &armed);
         Ok((slot, draft))
     }
 
     fn draft_with(&self, nonce: u64, armed: &Armed) -> Draft {
-        let held = self.sent.last().filter(|sent| sent.nonce == nonce);
+        let held = self.last_with(nonce);
         Draft {
             to: self.call.to,
             data: self.call.data.clone(),
@@ -369,8 +461,12 @@ impl Delivery<'_> {
 
     /// Sends the bytes and records them. Where others may take over at any time, the record's transaction says that it is still
     /// our turn before anything is sent.
-    async fn send(&self, sent: &SentTransaction) -> Result<(Result<(), RpcError>, Instant), DeliverError> {
-        let send = async { (self.account.rpc().send_raw(&sent.raw).await, Instant::now()) };
+    async fn send(&self, sent: &SentTransaction) -> Result<(Result<(), Vec<RpcError>>, Instant), DeliverError> {
+        if let Some((_, intent)) = self.ledger {
+            // Before they are sent: whatever becomes of this delivery, they may land.
+            self.account.nonces().reserve(intent.id, sent);
+        }
+        let send = async { (self.account.rpc().send_everywhere(&sent.raw).await, Instant::now()) };
         if self.ledger.is_none_or(|(store, _)| !store.is_shared()) {
             if !self.account.may_send() {
                 return Err(DeliverError::NotOurTurn);
@@ -412,42 +508,40 @@ impl Delivery<'_> {
         }
     }
 
-    /// The nonce is used: by one of ours, whose receipt may take a while to be served, or by another transaction. Any endpoint may have it.
-    async fn settle_nonce(&self) -> Result<Option<Delivered>, DeliverError> {
-        let begun = Instant::now();
-        loop {
-            for sent in self.sent.iter().rev() {
-                match self.account.rpc().receipt_anywhere(sent.hash).await {
-                    Ok(Some(receipt)) => return Ok(Some(self.delivered(sent, receipt).await)),
-                    Ok(None) => {}
-                    Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if !self.loose || begun.elapsed() >= self.settings.bump_after {
-                return Ok(None);
-            }
-            tokio::time::sleep(self.settings.poll).await;
-        }
-    }
-
-    async fn delivered(&self, sent: &SentTransaction, receipt: TransactionReceipt) -> Delivered {
+    async fn delivered(&self, sent: &SentTransaction, receipt: TransactionReceipt, block: BlockRef) -> Delivered {
         self.account.used(sent.nonce).await;
         Delivered {
             sent: sent.clone(),
             receipt,
+            block,
             accepted_at: self.accepted_at,
         }
     }
 
-    /// The one of the sent transactions that has a receipt.
+    /// The one of the sent transactions that has a receipt, as the endpoint says that is asked first.
     async fn included(&self) -> Result<Option<Delivered>, DeliverError> {
+        let rpc = self.account.rpc();
         for sent in self.sent.iter().rev() {
-            match self.account.rpc().receipt(sent.hash).await {
-                Ok(Some(receipt)) if receipt.block_hash.is_some() => {
-                    return Ok(Some(self.delivered(sent, receipt).await));
+            match rpc.receipt(sent.hash).await {
+                Ok(Some(receipt)) => {
+                    if let Some(block) = rpc.block_of(sent.hash, &receipt, false).await {
+                        return Ok(Some(self.delivered(sent, receipt, block).await));
+                    }
                 }
-                Ok(_) => {}
+                Ok(None) => {}
+                Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same, as any endpoint says. Nonces below `used` are used, as agreed.
+    async fn included_anywhere(&self, used: u64) -> Result<Option<Delivered>, DeliverError> {
+        for sent in self.sent.iter().rev() {
+            match self.account.rpc().receipt_anywhere(sent.hash, sent.nonce < used).await {
+                Ok(Some((receipt, block))) => return Ok(Some(self.delivered(sent, receipt, block).await)),
+                Ok(None) => {}
                 Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
                 Err(error) => return Err(error.into()),
             }

@@ -70,7 +70,7 @@ impl Bench {
         }
     }
 
-    async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {
+    pub(super) async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {
         let call = Call {
             to: TARGET,
             data: Bytes::from_static(b"hello"),
@@ -112,12 +112,12 @@ impl Bench {
         }
     }
 
-    async fn recorded(&self) -> Vec<TransactionRecord> {
+    pub(super) async fn recorded(&self) -> Vec<TransactionRecord> {
         self.store.transactions_of(self.intent.id).await.unwrap()
     }
 
     /// Sends something else from the same key, as a stranger with a copy of it would.
-    async fn foreign(&self) {
+    pub(super) async fn foreign(&self) {
         let provider = ProviderBuilder::new()
             .wallet(signer(true))
             .connect_http(self.anvil.http().parse().unwrap());
@@ -133,7 +133,7 @@ impl Bench {
             .unwrap();
     }
 
-    async fn nonce(&self) -> u64 {
+    pub(super) async fn nonce(&self) -> u64 {
         self.account.rpc().nonce(self.account.address()).await.unwrap()
     }
 }

@@ -18,6 +18,8 @@ mod gaps;
 mod heartbeat;
 mod keys;
 mod ladder;
+#[cfg(test)]
+mod liar_tests;
 mod nonces;
 mod observer;
 mod queue;

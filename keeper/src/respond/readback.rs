@@ -21,6 +21,16 @@ impl Responder {
     /// # Errors
     /// A sentence, when nobody answers, or as many endpoints have another block there.
     pub(super) async fn agreed_readings(&self, scopes: &[u8], block: &BlockRef) -> Result<Vec<ScopeReading>, String> {
+        self.readings_by(1, scopes, block).await
+    }
+
+    /// The same, when at least so many of several endpoints say it.
+    pub(super) async fn readings_by(
+        &self,
+        voices: usize,
+        scopes: &[u8],
+        block: &BlockRef,
+    ) -> Result<Vec<ScopeReading>, String> {
         let mut wanted = scopes.to_vec();
         wanted.push(0);
         if self.rpc.endpoint_count() < 2 {
@@ -43,6 +53,12 @@ impl Responder {
             }
         });
         let read: Vec<(&str, Vec<ScopeReading>)> = join_all(reads).await.into_iter().flatten().collect();
+        if read.len() < voices {
+            return Err(format!(
+                "block {} is read by fewer than {voices} endpoints",
+                block.number
+            ));
+        }
         let agreed = agree(&wanted, &read).ok_or("the level could not be read back: nobody answers")?;
         self.compare_levels(block, &agreed, &read).await;
         Ok(agreed)

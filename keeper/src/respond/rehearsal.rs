@@ -226,13 +226,13 @@ impl Responder {
         }
     }
 
-    /// Whether the level that is wanted is held at a block as most endpoints say, when there are several: where they do not, the guard finds
-    /// out.
+    /// Whether the level that is wanted is held at a block as most endpoints say, and at least two, when there are several: where they do not,
+    /// the guard finds out.
     async fn is_held_for_others(&self, intent: &Intent, block: &BlockRef) -> bool {
         if self.rpc.endpoint_count() < 2 {
             return true;
         }
-        let agreed = self.agreed_readings(&[intent.scope], block).await;
+        let agreed = self.readings_by(2, &[intent.scope], block).await;
         agreed.is_ok_and(|scopes| held(&scopes, intent.scope, intent.level, block.timestamp, intent.duration))
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use super::account::Account;
 use super::answer::effects;
 use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
+use super::gaps::Gaps;
 use super::queue::{Job, Queue};
 use super::rehearsal::Deed;
 use crate::alarm::Alarms;
@@ -135,16 +136,17 @@ impl Responder {
         }
         let is_ours = |tx: &SentTransaction| self.accounts.iter().any(|account| account.address() == tx.sender);
         let (sent, others): (Vec<_>, Vec<_>) = sent.into_iter().partition(is_ours);
-        if job.failures == 0
-            && let Some(delivered) = self.carry_on(&others).await?
-        {
-            return self.confirm(job, &delivered).await;
-        }
         if let Some(why) = self.misplaced(job).await? {
+            self.use_up(intent).await;
             return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
         }
         if let Some(step) = self.groundless(job).await? {
             return Ok(step);
+        }
+        if job.failures == 0
+            && let Some(delivered) = self.carry_on(&others).await?
+        {
+            return self.confirm(job, &delivered).await;
         }
         if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
@@ -163,7 +165,7 @@ impl Responder {
         }
         if let Some(adopted) = self.rulebook.foreign() {
             return Ok(Some(format!(
-                "not sent: the guard has adopted the rulebook {adopted}, in which the rule may have another number"
+                "not sent, or not again: the guard has adopted the rulebook {adopted}, in which the rule may have another number"
             )));
         }
         let is_fresh = job.decided_at.is_some() && job.failures == 0;
@@ -171,7 +173,8 @@ impl Responder {
             return Ok(None);
         }
         Ok(Some(
-            "not sent: it was decided by another rulebook, in which the rule may have another number".to_owned(),
+            "not sent, or not again: it was decided by another rulebook, in which the rule may have another number"
+                .to_owned(),
         ))
     }
 
@@ -184,13 +187,16 @@ impl Responder {
         }
         Ok(match self.store.ground(&job.intent).await? {
             Ground::Stands => None,
-            Ground::Gone(tip) => Some(Step::Finished(Box::new(Confirmation {
+            Ground::Gone(tip) => {
+                self.use_up(&job.intent).await;
+                Some(Step::Finished(Box::new(Confirmation {
                 judged_at: Some(tip),
                 ..end(
                     Outcome::HoldsAgain,
-                    "not sent: the block that it was decided on was reorganised away, and there is no breach on the branch that has replaced it",
+                    "not sent, or not again: the block that it was decided on was reorganised away, and there is no breach on the branch that has replaced it",
                 )
-            }))),
+            })))
+            }
             Ground::Unknown => Some(Step::Later {
                 after: FIRST_RETRY,
                 why: "the block that it was decided on was reorganised away, and what has replaced it is not evaluated yet".to_owned(),
@@ -280,11 +286,22 @@ impl Responder {
             for tx in self.store.transactions_of(intent.id).await? {
                 let owner = self.accounts.iter().find(|account| account.address() == tx.sender);
                 if let Some(account) = owner.filter(|_| tx.status != "reverted") {
-                    account.nonces().reserve(tx.nonce, intent.id);
+                    account.nonces().reserve(intent.id, &tx.into());
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was sent for the intent and may still land is not wanted any more: its nonces are used up by something else at once.
+    async fn use_up(&self, intent: &Intent) {
+        for account in &self.accounts {
+            let loose = account.nonces().reserved_for(intent.id);
+            let mut gaps = Gaps::new(account, &self.settings);
+            for sent in loose {
+                let _ = gaps.use_up(sent.nonce, Some(sent)).await;
+            }
+        }
     }
 
     /// Nothing of the intent is awaited any more.
@@ -302,10 +319,11 @@ impl Responder {
     /// The one of these that is in a block.
     async fn included(&self, sent: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
         for tx in sent {
-            if let Some(receipt) = self.rpc.receipt_anywhere(tx.hash).await? {
+            if let Some((receipt, block)) = self.rpc.receipt_anywhere(tx.hash, false).await? {
                 return Ok(Some(Delivered {
                     sent: tx.clone(),
                     receipt,
+                    block,
                     accepted_at: None,
                 }));
             }
