@@ -121,6 +121,10 @@ fn rules() {
             rule(&format!("{plain}\ncheck = [\"Repay\"]")),
         ),
         (
+            "settlement_can_be_kept_back",
+            rule(&format!("{plain}\ncheck = [\"Settle\"]")),
+        ),
+        (
             "more_than_a_hook_has",
             rule(&format!("{plain}\ncheck = [\"Withdraw\"]")),
         ),

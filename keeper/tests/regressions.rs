@@ -13,10 +13,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, U256, hex};
+use alloy::providers::{Provider, ProviderBuilder};
 use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard;
 use cordon_keeper::chain::{BlockRef, Rpc, RpcError, Standing};
-use cordon_keeper::rules::{Hooks, ReadError, Reader, STOPPED_CALLS, Watched, Watches};
+use cordon_keeper::rules::{Hooks, ReadError, Reader, STOPPED_CALLS, Watched, Watches, look_pending};
 use serde_json::json;
 
 use common::Anvil;
@@ -451,4 +452,45 @@ async fn an_endpoint_behind_tls_is_greeted() {
         0x16,
         "the first byte of a TLS handshake: {error}"
     );
+}
+
+/// Whoever tells of a pending transaction may be another node than the one that is asked, and the only one that has heard of it.
+#[tokio::test]
+async fn a_transaction_of_the_mempool_that_cannot_be_looked_at_is_told() {
+    let (anvil, proxy, rpc) = behind_proxy().await;
+    let user = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let text = format!(
+        "[chain]\nid = 31337\nrpc = [\"{}\"]\n[[watch]]\nid = \"waiting\"\non = \"pending\"\nto = \"{user}\"\n",
+        anvil.http()
+    );
+    let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
+    let watches = Watches::new(&config.watches, &[]);
+    let block = rpc.latest().await.unwrap();
+    anvil.rpc("evm_setAutomine", json!([false])).await;
+    let sent = anvil.rpc(
+        "eth_sendTransaction",
+        json!([{ "from": user, "to": user, "value": "0x1" }]),
+    );
+    let hash = sent.await.as_str().unwrap().parse().unwrap();
+    let teller = |url: &str| ProviderBuilder::new().connect_http(url.parse().unwrap()).erased();
+    let (gone, there) = (teller("http://127.0.0.1:1"), teller(&anvil.http()));
+    for fault in [
+        Fault::Http(502),
+        Fault::Error(-32_601, "the method does not exist"),
+        Fault::Answer(json!({ "hash": "0x01" })),
+    ] {
+        proxy.fault("eth_getTransactionByHash", fault);
+        assert!(look_pending(&rpc, &gone, &watches, &block, hash).await.is_err());
+        assert_eq!(
+            look_pending(&rpc, &there, &watches, &block, hash).await.unwrap().len(),
+            1
+        );
+        proxy.heal();
+    }
+    // The endpoint that failed is asked again when its rest is over.
+    let begun = Instant::now();
+    while look_pending(&rpc, &gone, &watches, &block, hash).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(PAUSE).await;
+    }
 }

@@ -223,35 +223,6 @@ impl Watching {
 }
 
 #[tokio::test]
-async fn a_transaction_of_the_mempool_that_cannot_be_looked_at_is_an_alarm() {
-    let anvil = Anvil::start(&[]).await;
-    let proxy = FaultyRpc::start(&anvil.http()).await.unwrap();
-    let url = proxy.url();
-    let watching = Watching::on(anvil, url, WAITING).await;
-    watching.anvil.rpc("evm_setAutomine", json!([false])).await;
-    watching.until_waiting_is_seen().await;
-    assert!(watching.blind().await.is_empty());
-    for fault in [
-        Fault::Http(502),
-        Fault::Error(-32_601, "the method does not exist"),
-        Fault::Answer(json!({ "hash": "0x01" })),
-    ] {
-        proxy.fault("eth_getTransactionByHash", fault.clone());
-        let begun = Instant::now();
-        while watching.blind().await.is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{fault:?} is not told");
-            boxes::submit(&watching.anvil, USER, BOX, 0, &put_data(1, 50)).await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-        let why = watching.until_blind(MEMPOOL, true).await.unwrap();
-        assert!(why.contains("pending transactions could not be looked at"), "{why}");
-        proxy.heal();
-        watching.until_blind(MEMPOOL, false).await;
-    }
-    watching.until_waiting_is_seen().await;
-}
-
-#[tokio::test]
 async fn a_mempool_over_a_dead_connection_is_an_alarm_and_followed_again() {
     let anvil = Anvil::start(&[]).await;
     let silent = Arc::new(AtomicBool::new(false));
