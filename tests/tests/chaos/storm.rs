@@ -231,7 +231,7 @@ async fn no_incident_is_missed_or_invented_while_endpoints_fail_and_the_chain_is
     for storm in 0..storms() {
         let sea = Sea::new(&mut dice).await;
         sea.weather.set_storm();
-        let (quiet, mut touched) = (dice.between(4, 12), 0);
+        let (quiet, mut touched) = (dice.between(8, 12), 0);
         sea.pass(quiet, &mut touched).await;
         let invented = sea.store.incidents().await.unwrap();
         assert!(invented.is_empty(), "nothing has happened: {invented:#?}");
