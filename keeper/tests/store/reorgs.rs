@@ -216,15 +216,6 @@ async fn what_was_decided_on_a_block_that_vanished_needs_a_breach_on_the_branch_
     assert_eq!(ground().await, Ground::Unknown);
     f.good(&block(100, 2)).await;
     assert_eq!(ground().await, Ground::Gone(block(100, 2)));
-    let standing: Vec<_> = f
-        .store
-        .past(&[0], VERSION)
-        .await
-        .unwrap()
-        .standing
-        .into_keys()
-        .collect();
-    assert!(standing.is_empty(), "nor does the breach stand: {standing:?}");
     // It came out of the pool again.
     let content = Block {
         verdicts: &[verdict(0, BREACHED)],
