@@ -72,7 +72,7 @@ impl Pipeline {
         }
         let commits = self.store.commit_blocks(&records, &self.names).await?;
         for ((block, reading), commit) in quiet.iter().zip(&commits) {
-            self.reopen(commit.reopened.clone()).await;
+            self.resume(commit.reopened.clone());
             self.after((block, (seen_at, None)), reading, &[], commit, &[]).await;
             self.progress.done(block.number);
         }

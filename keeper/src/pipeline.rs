@@ -230,30 +230,12 @@ impl Pipeline {
 
     /// Takes blocks back; what was carried out in them is to be done again.
     pub(crate) async fn revert(&self, blocks: &[BlockRef]) -> Result<(), StoreError> {
-        let reopened = self.store.revert_blocks(blocks).await?;
-        self.reopen(reopened).await;
+        // Transactions of ours may have been in them.
         for account in self.accounts() {
-            // Other transactions of ours may have been in them.
-            account.set_back().await;
+            account.disarm().await;
         }
+        self.resume(self.store.revert_blocks(blocks).await?);
         Ok(())
-    }
-
-    /// Hands on what was carried out in blocks that are canonical no more. Its transactions may land again, so their nonces are kept for them
-    /// before anybody is given one that the chain wants now.
-    pub(crate) async fn reopen(&self, intents: Vec<Intent>) {
-        if intents.is_empty() {
-            return;
-        }
-        if let Some(responder) = &self.responder
-            && let Err(error) = responder.hold_nonces(&intents).await
-        {
-            tracing::warn!(%error, "what was sent before is looked up when it is carried out again");
-        }
-        for account in self.accounts() {
-            account.set_back().await;
-        }
-        self.resume(intents);
     }
 
     /// Hands on what is to be carried out again.
@@ -267,12 +249,12 @@ impl Pipeline {
     async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
         if self.store.is_done(block.hash).await? {
             if is_next {
-                self.reopen(self.store.advance(block).await?).await;
+                self.resume(self.store.advance(block).await?);
             }
             return Ok(());
         }
         for account in self.accounts() {
-            account.note_head(block).await;
+            account.note_base_fee(block.base_fee).await;
         }
         let open = self.store.watched().await?;
         let requests = self.reader.watched().requests(&self.store, &open).await?;
@@ -292,7 +274,7 @@ impl Pipeline {
         let foreseen = self.responder.as_ref();
         let mut foreseen = foreseen.map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash));
         let commit = self.store.commit_block(&record, &self.names).await?;
-        self.reopen(commit.reopened.clone()).await;
+        self.resume(commit.reopened.clone());
         for intent in &commit.intents {
             let rehearsal = foreseen.iter().position(|rehearsal| rehearsal.is_of(intent));
             self.queue.push(Job {

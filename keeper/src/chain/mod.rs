@@ -15,7 +15,6 @@ mod heads;
 mod inspect;
 mod requests;
 mod rpc;
-mod several;
 mod websocket;
 mod words;
 
@@ -30,6 +29,5 @@ pub(crate) use headers::Headers;
 pub use heads::{HeadSettings, Heads, Link, Seen, Via};
 pub use inspect::{FailedTransaction, Receipts};
 pub use rpc::Rpc;
-pub(crate) use several::{Counts, lower_middle};
 pub(crate) use websocket::{probe_ws, without};
 pub use words::{Inquiry, Key};

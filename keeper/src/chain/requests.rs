@@ -174,17 +174,6 @@ impl Rpc {
     /// # Errors
     /// The first refusal when none accepts, else [`RpcError::Unreachable`]: the transaction may have arrived all the same.
     pub async fn send_raw(&self, raw: &Bytes) -> Result<(), RpcError> {
-        self.send_everywhere(raw).await.map_err(|errors| {
-            let refusal = errors.iter().find(|error| matches!(error, RpcError::Refused { .. }));
-            refusal.or(errors.last()).cloned().unwrap_or(RpcError::NoEndpoint)
-        })
-    }
-
-    /// The same.
-    ///
-    /// # Errors
-    /// What each has answered, when none accepts.
-    pub(crate) async fn send_everywhere(&self, raw: &Bytes) -> Result<(), Vec<RpcError>> {
         const METHOD: &str = "eth_sendRawTransaction";
         use futures::stream::{FuturesUnordered, StreamExt};
         let mut sends: FuturesUnordered<_> = self
@@ -198,14 +187,21 @@ impl Rpc {
                 .await
             })
             .collect();
-        let mut errors = Vec::new();
+        let mut failure: Option<RpcError> = None;
         while let Some(result) = sends.next().await {
             match result {
                 Ok(()) => return Ok(()),
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    if failure
+                        .as_ref()
+                        .is_none_or(|held| !matches!(held, RpcError::Refused { .. }))
+                    {
+                        failure = Some(error);
+                    }
+                }
             }
         }
-        Err(errors)
+        Err(failure.unwrap_or(RpcError::NoEndpoint))
     }
 }
 

@@ -151,24 +151,17 @@ impl Rpc {
 
     /// Every endpoint that is believed by itself, with its name.
     pub(crate) fn each(&self) -> Vec<(String, Self)> {
-        let believed = self.endpoints.iter().filter(|endpoint| !endpoint.is_outvoted());
-        believed.map(|endpoint| self.only(endpoint)).collect()
-    }
-
-    /// The same without those on the side of a split that is not followed.
-    pub(crate) fn each_followed(&self) -> Vec<(String, Self)> {
-        let followed = self.in_turn().filter_map(|at| self.endpoints.get(at));
-        followed.map(|endpoint| self.only(endpoint)).collect()
-    }
-
-    fn only(&self, endpoint: &Arc<Endpoint>) -> (String, Self) {
-        let alone = Self {
+        let alone = |endpoint: &Arc<Endpoint>| Self {
             endpoints: Arc::new(vec![Arc::clone(endpoint)]),
             current: Arc::default(),
             alone: true,
             ..self.clone()
         };
-        (endpoint.name().to_owned(), alone)
+        self.endpoints
+            .iter()
+            .filter(|endpoint| !endpoint.is_outvoted())
+            .map(|endpoint| (endpoint.name().to_owned(), alone(endpoint)))
+            .collect()
     }
 
     /// Asks this endpoint first from now on, and in a split those that are on its side.

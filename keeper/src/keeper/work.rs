@@ -109,17 +109,10 @@ impl Keeper {
         });
         let queue = responder.as_ref().map(|held| held.queue.clone()).unwrap_or_default();
         let accounts = responder.as_ref().map(|held| held.accounts.clone()).unwrap_or_default();
-        let open = self.store.open_intents().await?;
-        for account in &accounts {
-            account.nonces().forget();
-        }
-        if let Some(responder) = &responder {
-            responder.hold_nonces(&open).await?;
-        }
         for account in &accounts {
             account.refresh().await?;
         }
-        for intent in open {
+        for intent in self.store.open_intents().await? {
             tracing::warn!(
                 intent = intent.id,
                 kind = intent.kind.name(),

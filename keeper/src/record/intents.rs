@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 use cordon_core::level::Level;
-use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
 use super::codec::{decode_scopes, decode_words, encode_words, int_from_text, int_text};
@@ -15,9 +14,6 @@ use super::{
 };
 use crate::chain::BlockRef;
 use crate::decide::{Past, Refused, RulePast, strictest};
-
-/// Blocks after which what none of them asks about any more is no breach.
-const UNASKED: u32 = 32;
 
 /// An intent to be stored. Together with the chain id, block, rule, version, kind and scope are its idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -44,17 +40,6 @@ pub struct NewIntent<'a> {
     pub version: B256,
     /// Incident that it belongs to, when that is known.
     pub incident: Option<i64>,
-}
-
-/// Whether there still is a reason for an action, as far as blocks say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ground {
-    /// The block that it was decided on is canonical, or the breach is there on the branch that has replaced it.
-    Stands,
-    /// The block is gone, and on the branch that has replaced it, up to this block, there is no such breach.
-    Gone(BlockRef),
-    /// The block is gone, and the branch that has replaced it is not evaluated that far, or its rule could not be.
-    Unknown,
 }
 
 /// How an intent ended, with the transaction that did it when one of ours did.
@@ -109,56 +94,6 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.is_some())
-    }
-
-    /// Whether the block that an action was decided on, or the breach that it answers, is still there. Nobody proves again what the keeper
-    /// does by its own authority: what was decided on a branch that is gone needs a ground on the one that has replaced it.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn ground(&self, intent: &Intent) -> Result<Ground, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let gone: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 0")
-            .bind(intent.block_hash.to_vec())
-            .fetch_optional(&mut connection)
-            .await?;
-        let Some(rule) = intent.rule.filter(|_| gone.is_some()) else {
-            return Ok(Ground::Stands);
-        };
-        let breaches = breaches::since(&mut connection, rule).await?;
-        if breaches.iter().any(|(witness, _)| *witness == intent.witness) {
-            return Ok(Ground::Stands);
-        }
-        drop(connection);
-        self.ground_on_branch(intent, rule).await
-    }
-
-    /// What the branch that is canonical now says of a breach that is not known there: that its rule holds, or nothing. What its newest blocks
-    /// do not ask about (an account that only a block that is gone has named) is no breach there either.
-    async fn ground_on_branch(&self, intent: &Intent, rule: u16) -> Result<Ground, StoreError> {
-        let mut newest = self.window(UNASKED).await?;
-        newest.retain(|block| block.number >= intent.block_number);
-        let Some(tip) = newest.last().copied() else {
-            return Ok(Ground::Unknown);
-        };
-        let mut is_asked = false;
-        for block in newest.iter().rev() {
-            let verdicts = self.verdicts(block.hash).await?.unwrap_or_default();
-            let own = verdicts
-                .iter()
-                .find(|verdict| verdict.rule == rule && verdict.witness == intent.witness);
-            match own.map(|own| own.reading.verdict) {
-                Some(Verdict::Holds) => return Ok(Ground::Gone(tip)),
-                Some(_) => is_asked = true,
-                None => {}
-            }
-        }
-        let is_long = u32::try_from(newest.len()).is_ok_and(|blocks| blocks >= UNASKED);
-        Ok(if is_long && !is_asked {
-            Ground::Gone(tip)
-        } else {
-            Ground::Unknown
-        })
     }
 
     /// Code hash of the rulebook by which an action was decided; `None` when there is no such action.

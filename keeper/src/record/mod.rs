@@ -52,7 +52,7 @@ pub use codec::{decode_verdicts, encode_verdicts};
 pub use db::{Lease, LeaseHolder};
 pub use evidence::{Evidence, EvidenceError, Line, Link, Proof};
 pub use incidents::OpenIncident;
-pub use intents::{Confirmation, Ground, NewIntent};
+pub use intents::{Confirmation, NewIntent};
 pub use ladder::{Ladder, LadderRule};
 pub use model::{
     Closure, Incident, IncidentState, Intent, IntentKind, NamedContainment, Names, Outcome, TimelineEntry,

@@ -78,12 +78,12 @@ impl Store {
         tx.commit(Step::Sent).await
     }
 
-    /// Transactions that were sent for an intent, by sender, nonce and fee: of each nonce the last is the one that was sent last.
+    /// Transactions that were sent for an intent, oldest first.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn transactions_of(&self, intent: i64) -> Result<Vec<TransactionRecord>, StoreError> {
-        let rows = query("SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent WHERE t.intent = ? ORDER BY t.sender, t.nonce, length(t.max_fee), t.max_fee")
+        let rows = query("SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent WHERE t.intent = ? ORDER BY t.sent_ms")
             .bind(intent)
             .fetch_all(&self.pool)
             .await?;

@@ -1,5 +1,6 @@
 //! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +11,8 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
-use super::nonces::{Nonces, Shared, Slot};
 use super::signer::KeySigner;
-use crate::chain::{BlockRef, CallError, Counts, Rpc, RpcError};
+use crate::chain::{CallError, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
 /// Why an account cannot send.
@@ -58,16 +58,28 @@ pub struct Account {
     armed: Arc<Mutex<Armed>>,
     /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
     turn: Arc<Mutex<()>>,
-    /// Nonces that have an owner.
-    nonces: Shared,
-    /// A block that the keeper has seen: an endpoint without it is behind.
-    known: Arc<std::sync::Mutex<Option<B256>>>,
+    /// Nonces of the transactions that are on their way.
+    flying: Arc<std::sync::Mutex<BTreeSet<u64>>>,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// What it held when that was asked last, in wei.
     held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
+}
+
+/// A nonce that belongs to one delivery until this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) nonce: u64,
+    flying: Arc<std::sync::Mutex<BTreeSet<u64>>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
+        flying.remove(&self.nonce);
+    }
 }
 
 /// What a transaction does, and its limits.
@@ -90,8 +102,7 @@ impl Account {
             rpc,
             armed: Arc::default(),
             turn: Arc::default(),
-            nonces: Arc::default(),
-            known: Arc::default(),
+            flying: Arc::default(),
             ready: Arc::default(),
             held: Arc::default(),
             turns: None,
@@ -150,21 +161,20 @@ impl Account {
         self.armed.lock().await.max_fee()
     }
 
-    /// Why it could not pay for a call at the fees of now, by what it holds now; `None` when it could.
+    /// Why it could not pay for a call at the fees of now; `None` when it could.
     pub(super) async fn shortfall(&self, call: &Call) -> Result<Option<String>, RpcError> {
+        let from = self.address();
+        let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
         let held = self.look_at_balance().await?;
-        Ok(self.lacks_with(held, call).await)
+        Ok((held < needed).then(|| format!("{from} holds {held} wei and may need {needed} to pay for it")))
     }
 
     /// The same by what it held when that was asked last; nothing before.
     pub(super) async fn lacks(&self, call: &Call) -> Option<String> {
-        self.lacks_with(self.balance()?, call).await
-    }
-
-    async fn lacks_with(&self, held: U256, call: &Call) -> Option<String> {
         let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
+        let held = self.balance().filter(|held| *held < needed)?;
         let from = self.address();
-        (held < needed).then(|| format!("{from} holds {held} wei and may need {needed} to pay for it"))
+        Some(format!("{from} holds {held} wei and may need {needed} to pay for it"))
     }
 
     /// The nonce of the next transaction; `None` when it has to be asked for.
@@ -232,29 +242,42 @@ impl Account {
     /// Keeps others from sending until dropped, when nothing is on its way.
     fn idle(&self) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turn.try_lock().ok()?;
-        self.nonces().is_idle().then_some(turn)
+        self.flying().is_empty().then_some(turn)
     }
 
-    /// Its nonces that have an owner.
-    pub(crate) fn nonces(&self) -> std::sync::MutexGuard<'_, Nonces> {
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn flying(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A nonce for one delivery: `held`, which it has sent bytes with, or else the first that the chain wants and nobody has.
-    pub(super) async fn take_nonce(&self, held: Option<u64>) -> Result<(Slot, Armed), RpcError> {
+    /// A nonce for one delivery: `wanted` when the chain has not used it and no other delivery has it, or else the first of which
+    /// both is true. So what an ended delivery leaves open is filled by the next, before anything behind it.
+    pub(super) async fn take_nonce(&self, wanted: Option<u64>) -> Result<(Slot, Armed), RpcError> {
         let (next, armed) = self.armed().await?;
-        Ok((Slot::take(&self.nonces, next, held), armed))
+        let mut flying = self.flying();
+        let is_free = |nonce: &u64| *nonce >= next && !flying.contains(nonce);
+        let nonce = wanted
+            .filter(is_free)
+            .or_else(|| (next..=u64::MAX).find(is_free))
+            .unwrap_or(next);
+        flying.insert(nonce);
+        let slot = Slot {
+            nonce,
+            flying: Arc::clone(&self.flying),
+        };
+        Ok((slot, armed))
     }
 
-    /// The nonce that the chain wants next, as the endpoints say that are not behind it.
-    pub(super) async fn counts(&self) -> Result<Counts, RpcError> {
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        self.rpc.nonce_counts(self.address(), known).await
-    }
-
-    /// The first nonce from `next` on that nobody has, for one delivery.
-    pub(super) fn take_from(&self, next: u64) -> Slot {
-        Slot::take(&self.nonces, next, None)
+    /// Whether nothing that is on its way can get `nonce` its turn: the chain wants a lower one, which no delivery has, and no
+    /// delivery is nearer to it. A node that does not answer says nothing.
+    pub(super) async fn is_ahead(&self, nonce: u64) -> bool {
+        let Ok(chain) = self.rpc.nonce(self.address()).await else {
+            return false;
+        };
+        self.flying()
+            .range(chain..)
+            .next()
+            .is_none_or(|lowest| *lowest == nonce)
+            && chain < nonce
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
@@ -269,10 +292,9 @@ impl Account {
         }
     }
 
-    /// Takes over the base fee of a new head, and that there is such a block.
-    pub async fn note_head(&self, block: &BlockRef) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(block.hash);
-        self.armed.lock().await.base_fee = u128::from(block.base_fee);
+    /// Takes over the base fee of a new head.
+    pub async fn note_base_fee(&self, base_fee: u64) {
+        self.armed.lock().await.base_fee = u128::from(base_fee);
     }
 
     /// Asks the chain for nonce and fees. Call it when nothing is in flight.
@@ -280,8 +302,7 @@ impl Account {
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
-        let counts = self.counts().await?;
-        let nonce = self.nonces().next(&counts);
+        let nonce = self.rpc.nonce(self.address()).await?;
         let priority = match self.rpc.priority_fee().await {
             Ok(fee) => fee,
             Err(RpcError::Refused { .. }) => 0,
@@ -311,7 +332,6 @@ impl Account {
 
     /// The transaction with `nonce` was included: the chain wants the next one, or a later one.
     pub(super) async fn used(&self, nonce: u64) {
-        self.nonces().used(nonce);
         let mut armed = self.armed.lock().await;
         // What was disarmed meanwhile is asked for.
         armed.nonce = armed.nonce.map(|held| held.max(nonce.saturating_add(1)));
@@ -320,12 +340,6 @@ impl Account {
     /// The nonce at hand may be wrong: the chain is asked next time.
     pub async fn disarm(&self) {
         self.armed.lock().await.nonce = None;
-    }
-
-    /// Blocks were taken back: the chain may want nonces again that it has used, and is asked next time.
-    pub(crate) async fn set_back(&self) {
-        self.nonces().set_back();
-        self.disarm().await;
     }
 
     /// The signature of a hash. The error is a sentence without secrets.

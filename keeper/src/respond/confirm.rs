@@ -6,7 +6,7 @@ use super::answer::{Effects, effects};
 use super::deliver::{DeliverError, Delivered};
 use super::queue::Job;
 use super::responder::{FIRST_RETRY, Responder, Step};
-use crate::chain::BlockRef;
+use crate::chain::{BlockRef, BlockSource};
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
 use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Outcome, StoreError, set_orders};
@@ -14,7 +14,14 @@ use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Outcome, StoreE
 impl Responder {
     /// Compares receipt, events and read-back.
     pub(super) async fn confirm(&self, job: &Job, delivered: &Delivered) -> Result<Step, DeliverError> {
-        let (intent, receipt, block) = (&job.intent, &delivered.receipt, delivered.block);
+        let (intent, receipt) = (&job.intent, &delivered.receipt);
+        let hash = receipt.block_hash.unwrap_or_default();
+        let Some(block) = self.rpc.by_hash(hash).await? else {
+            return Ok(Step::Later {
+                after: FIRST_RETRY,
+                why: format!("block {hash} with the transaction was reorganised away"),
+            });
+        };
         let fee = u128::from(receipt.gas_used).saturating_mul(receipt.effective_gas_price);
         if !receipt.status() {
             self.store
@@ -26,15 +33,18 @@ impl Responder {
             });
         }
         let effects = effects(receipt, self.guard, intent.scope);
-        let scopes = match self.agreed_readings(&concerned(intent), &block).await {
-            Ok(scopes) => scopes,
-            Err(why) => {
-                return Ok(Step::Later {
-                    after: FIRST_RETRY,
-                    why,
-                });
+        let mut scopes = Vec::new();
+        for scope in concerned(intent) {
+            match self.readings(scope, block.hash.into()).await {
+                Ok(read) => scopes.extend(read),
+                Err(error) => {
+                    return Ok(Step::Later {
+                        after: FIRST_RETRY,
+                        why: format!("the level could not be read back: {error}"),
+                    });
+                }
             }
-        };
+        }
         let (outcome, detail) = match self.judge(intent, effects, &scopes, &block) {
             Ok(judged) => judged,
             Err(why) => {

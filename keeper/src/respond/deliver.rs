@@ -3,22 +3,15 @@
 //!
 //! Arbitrum's sequencer has no mempool: a transaction whose nonce is ahead is dropped after a second, one that was lost is
 //! lost. So nonces are the chain's and those that follow what is on its way, transactions are sent in their order, and bytes are
-//! sent until they are in. An intent whose bytes may still land keeps their nonce, whatever becomes of its deliveries: it is signed with
-//! another only when the chain has used that nonce for something else, or nobody has taken what was sent with it. When endpoints differ in
-//! that for seconds, the delivery ends and the guard is asked again whether anything is to be done; then another nonce is taken, and the one
-//! before is used up where it is not used. What is left open before others is sent again, or used up by a transaction that does nothing
-//! ([`Gaps`]).
+//! sent until they are in. What a delivery that failed leaves open is taken by the lowest of those behind it.
 
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, Bytes};
 use alloy::rpc::types::TransactionReceipt;
 
-use super::account::{Account, AccountError, Armed, Draft};
-use super::broadcast::{Verdict, bumped, judge_all};
-use super::gaps::Gaps;
-use super::nonces::{FAR, Slot};
-use crate::chain::{BlockRef, RpcError};
+use super::account::{Account, AccountError, Armed, Draft, Slot};
+use crate::chain::RpcError;
 use crate::record::{Intent, SentTransaction, Store, StoreError};
 
 /// Timing and limits of delivery.
@@ -69,8 +62,6 @@ pub struct Delivered {
     pub sent: SentTransaction,
     /// Its receipt; the transaction may have reverted.
     pub receipt: TransactionReceipt,
-    /// Its block.
-    pub block: BlockRef,
     /// When a node first accepted it; `None` when it was sent by an earlier run.
     pub accepted_at: Option<Instant>,
 }
@@ -105,16 +96,6 @@ pub enum DeliverError {
         /// The nonce.
         nonce: u64,
     },
-    /// The endpoints do not let it be known whether the nonce is used.
-    #[error(
-        "nonce {nonce} of {account} seems to be used or far ahead of the chain, and no receipt says so: the guard is asked again, then another nonce is taken"
-    )]
-    Doubtful {
-        /// Sender.
-        account: Address,
-        /// The nonce.
-        nonce: u64,
-    },
     /// It was not included in time.
     #[error(
         "the transaction of {account} with nonce {nonce} was not included within {seconds} s at up to {max_fee} wei per gas"
@@ -137,6 +118,43 @@ impl From<RpcError> for DeliverError {
     }
 }
 
+/// What a refused broadcast means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The node has it already.
+    Known,
+    /// The nonce is used.
+    NonceUsed,
+    /// One before it has not arrived, or not yet: it may wait, or be lost.
+    Ahead,
+    /// It offers too little, absolutely or to replace another.
+    Underpriced,
+    /// Anything else.
+    Other,
+}
+
+fn judge(message: &str) -> Verdict {
+    let message = message.to_ascii_lowercase();
+    let has = |part: &str| message.contains(part);
+    if has("already known") || has("already imported") || has("already in") || has("known transaction") {
+        Verdict::Known
+    } else if has("nonce too low") || has("nonce is too low") || has("old nonce") {
+        Verdict::NonceUsed
+    } else if has("nonce too high") || has("nonce is too high") || has("nonce gap") {
+        Verdict::Ahead
+    } else if has("underpriced") || has("less than block base fee") || has("max fee per gas less") || has("fee too low")
+    {
+        Verdict::Underpriced
+    } else {
+        Verdict::Other
+    }
+}
+
+/// A fee a quarter higher: more than the eighth that nodes demand of a replacement.
+fn bumped(fee: u128) -> u128 {
+    fee.saturating_add(fee / 4).saturating_add(1)
+}
+
 /// The delivery of one call.
 pub(super) struct Delivery<'a> {
     pub(super) account: &'a Account,
@@ -146,8 +164,8 @@ pub(super) struct Delivery<'a> {
     pub(super) call: &'a Call,
     /// What was sent so far, by an earlier run too.
     pub(super) sent: Vec<SentTransaction>,
-    /// Whether what was sent, by an earlier run too, may have reached a node that keeps it.
-    pub(super) loose: bool,
+    /// Whether an earlier run sent something.
+    pub(super) resumed: bool,
     pub(super) accepted_at: Option<Instant>,
 }
 
@@ -160,34 +178,10 @@ impl<'a> Delivery<'a> {
             ledger: None,
             call,
             sent: Vec::new(),
-            loose: false,
+            resumed: false,
             accepted_at: None,
         }
     }
-}
-
-/// A delivery under way.
-struct Course {
-    begun: Instant,
-    bumped_at: Instant,
-    /// How often another nonce was taken.
-    renewals: u32,
-    /// Since when the nonce may be used by something else, or one that the chain will not come to.
-    doubted: Option<Instant>,
-    /// Whether the nodes have said last that it is used.
-    is_refused: bool,
-    slot: Slot,
-    draft: Draft,
-}
-
-/// What follows from a node's answer.
-enum Next {
-    /// It is in a block.
-    Delivered(Box<Delivered>),
-    /// Look for it, then send it again.
-    Wait,
-    /// Sign and send anew at once.
-    Again,
 }
 
 impl Delivery<'_> {
@@ -197,237 +191,122 @@ impl Delivery<'_> {
         on_accepted: impl Fn(&SentTransaction, Instant),
     ) -> Result<Delivered, DeliverError> {
         let account = self.account;
-        self.wait_for_nonce().await?;
         let mut turn = Some(account.turn().await);
         if let Some(delivered) = self.included().await? {
             return Ok(delivered);
         }
         let begun = Instant::now();
-        let (slot, draft) = self.draft().await?;
-        let mut gaps = Gaps::new(account, self.settings);
-        let mut course = Course {
-            begun,
-            bumped_at: begun,
-            renewals: 0,
-            doubted: None,
-            is_refused: false,
-            slot,
-            draft,
-        };
+        let (mut slot, mut draft) = self.draft().await?;
+        let mut renewals = 0_u32;
+        let mut bumped_at = begun;
         loop {
-            let current = self.current(&mut course.draft).await?;
+            let current = match self.sent.last() {
+                Some(last) if last.nonce == draft.nonce && last.max_fee >= draft.max_fee => last.clone(),
+                _ => {
+                    let signed = match self.account.take_ready(&draft).await {
+                        Some(ready) => ready,
+                        None => self.account.sign(&draft).await?,
+                    };
+                    (draft.max_fee, draft.priority_fee) = (signed.max_fee, signed.priority_fee);
+                    self.sent.push(signed.clone());
+                    signed
+                }
+            };
             let (answer, answered_at) = self.send(&current).await?;
             // Who comes after it may send now.
             drop(turn.take());
-            if answer.is_ok() && self.accepted_at.is_none() {
-                self.accepted_at = Some(answered_at);
-                on_accepted(&current, answered_at);
-            }
-            match self.heed(answer, &mut course).await? {
-                Next::Delivered(delivered) => return Ok(*delivered),
-                Next::Again => continue,
-                Next::Wait => {}
+            match answer {
+                Ok(()) => {
+                    if self.accepted_at.is_none() {
+                        self.accepted_at = Some(answered_at);
+                        on_accepted(&current, answered_at);
+                    }
+                }
+                Err(RpcError::Refused { message, .. }) => match judge(&message) {
+                    // The same bytes are sent again: by then the one before may be in.
+                    Verdict::Known | Verdict::Ahead => {}
+                    Verdict::NonceUsed => {
+                        if let Some(delivered) = self.settle_nonce().await? {
+                            return Ok(delivered);
+                        }
+                        // Not ours: once more with the chain's nonce, then it is somebody who uses our key.
+                        renewals = renewals.saturating_add(1);
+                        if renewals > 2 {
+                            return Err(DeliverError::NonceTaken {
+                                account: self.account.address(),
+                                nonce: draft.nonce,
+                            });
+                        }
+                        self.sent.clear();
+                        self.account.disarm().await;
+                        (slot, draft) = self.draft_anew(slot).await?;
+                        continue;
+                    }
+                    Verdict::Underpriced => {
+                        draft = self.raise(draft).await;
+                        tokio::time::sleep(self.settings.poll).await;
+                        if begun.elapsed() < self.settings.deadline {
+                            continue;
+                        }
+                    }
+                    Verdict::Other => {
+                        self.account.disarm().await;
+                        return Err(DeliverError::Refused {
+                            account: self.account.address(),
+                            reason: message,
+                        });
+                    }
+                },
+                // It may have arrived all the same: look for its receipt, send it again.
+                Err(error) => tracing::warn!(%error, "a broadcast was not answered; it is sent again"),
             }
             if let Some(delivered) = self.wait(self.settings.rebroadcast, begun).await? {
                 return Ok(delivered);
             }
-            if let Some(delivered) = self.included_anywhere(0).await? {
-                return Ok(delivered);
-            }
             if begun.elapsed() >= self.settings.deadline {
-                account.disarm().await;
+                self.account.disarm().await;
                 return Err(DeliverError::Late {
-                    account: account.address(),
-                    nonce: course.draft.nonce,
+                    account: self.account.address(),
+                    nonce: draft.nonce,
                     seconds: begun.elapsed().as_secs(),
-                    max_fee: course.draft.max_fee,
+                    max_fee: draft.max_fee,
                 });
             }
-            match self.look_at_nonce(&mut course, &mut gaps).await? {
-                Next::Delivered(delivered) => return Ok(*delivered),
-                Next::Again => continue,
-                Next::Wait => {}
-            }
-            if course.bumped_at.elapsed() >= self.settings.bump_after {
-                course.bumped_at = Instant::now();
-                course.draft = self.raise(course.draft).await;
-            }
-        }
-    }
-
-    /// Waits for the end of another delivery under way with the nonce that is held: one of the two takes effect, and the other goes on.
-    async fn wait_for_nonce(&self) -> Result<(), DeliverError> {
-        let begun = Instant::now();
-        while let Some(nonce) = self.held().filter(|nonce| self.account.nonces().is_flying(*nonce)) {
-            if begun.elapsed() >= self.settings.bump_after {
-                return Err(self.give_up(nonce, true).await);
-            }
-            tokio::time::sleep(self.settings.poll).await;
-        }
-        Ok(())
-    }
-
-    /// The transaction that the draft asks for: the one that was sent last when it offers enough, or one that is signed now.
-    async fn current(&mut self, draft: &mut Draft) -> Result<SentTransaction, DeliverError> {
-        if let Some(last) = self.last_with(draft.nonce)
-            && last.max_fee >= draft.max_fee
-        {
-            return Ok(last.clone());
-        }
-        let signed = match self.account.take_ready(draft).await {
-            Some(ready) => ready,
-            None => self.account.sign(draft).await?,
-        };
-        (draft.max_fee, draft.priority_fee) = (signed.max_fee, signed.priority_fee);
-        self.sent.push(signed.clone());
-        Ok(signed)
-    }
-
-    /// What was sent last with a nonce.
-    fn last_with(&self, nonce: u64) -> Option<&SentTransaction> {
-        self.sent.iter().rfind(|sent| sent.nonce == nonce)
-    }
-
-    /// What to do next after the nodes' answer.
-    async fn heed(&mut self, answer: Result<(), Vec<RpcError>>, course: &mut Course) -> Result<Next, DeliverError> {
-        let errors = answer.err().unwrap_or_default();
-        let verdict = judge_all(&errors);
-        for error in errors.iter().filter(|error| error.is_unreachable()) {
-            // It may have arrived all the same: look for its receipt, send it again.
-            tracing::warn!(%error, "a broadcast was not answered; it is sent again");
-        }
-        let is_refused_by_all = !errors.is_empty() && !errors.iter().any(RpcError::is_unreachable);
-        match verdict {
-            Some((Verdict::Underpriced | Verdict::NonceUsed | Verdict::Other, _)) if is_refused_by_all => {
-                if !self.loose && self.ledger.is_some() {
-                    self.account.nonces().refused(course.draft.nonce);
-                }
-            }
-            _ => self.loose = true,
-        }
-        course.is_refused = matches!(verdict, Some((Verdict::NonceUsed, _)));
-        match verdict {
-            // The same bytes are sent again: by then the one before may be in.
-            None | Some((Verdict::Known | Verdict::Ahead, _)) => Ok(Next::Wait),
-            Some((Verdict::NonceUsed, _)) => {
-                if let Some(delivered) = self.included_anywhere(0).await? {
-                    return Ok(Next::Delivered(Box::new(delivered)));
-                }
-                // Nobody has taken anything that was sent: there is nothing that could land beside it.
-                let is_renewed = !self.loose && self.renew(course).await?;
-                Ok(if is_renewed { Next::Again } else { Next::Wait })
-            }
-            Some((Verdict::Underpriced, _)) => {
-                if let Some(delivered) = self.included().await? {
-                    return Ok(Next::Delivered(Box::new(delivered)));
-                }
-                let raised = self.raise(course.draft.clone()).await;
-                let is_most = raised.max_fee <= course.draft.max_fee;
-                course.draft = raised;
-                tokio::time::sleep(self.settings.poll).await;
-                let is_early = course.begun.elapsed() < self.settings.deadline;
-                Ok(if is_early && !is_most { Next::Again } else { Next::Wait })
-            }
-            Some((Verdict::Other, reason)) => {
-                let reason = reason.to_owned();
+            if account.is_ahead(slot.nonce).await {
+                // A reorg took transactions of ours back, or one before it was given up: with this nonce it would wait for ever.
+                tracing::warn!(
+                    nonce = slot.nonce,
+                    "the nonce at hand is ahead of the chain; the chain's is used"
+                );
                 self.account.disarm().await;
-                Err(DeliverError::Refused {
-                    account: self.account.address(),
-                    reason,
-                })
+                (slot, draft) = self.draft_anew(slot).await?;
+                continue;
+            }
+            if bumped_at.elapsed() >= self.settings.bump_after {
+                bumped_at = Instant::now();
+                draft = self.raise(draft).await;
             }
         }
     }
 
-    /// Whether the call is signed with another nonce now: the nonce is used by something that no receipt is found of, as the nodes and the chain
-    /// say.
-    async fn renew(&mut self, course: &mut Course) -> Result<bool, DeliverError> {
-        let nonce = course.draft.nonce;
-        let Ok(counts) = self.account.counts().await else {
-            return Ok(false);
-        };
-        // What is too high can be filled, what is too low cannot be mended.
-        let next = if counts.lower > nonce {
-            counts.lower
-        } else {
-            counts.upper
-        };
-        if next <= nonce {
-            return Ok(false);
-        }
-        // Not ours: once more with the chain's nonce, then it is somebody who uses our key.
-        course.renewals = course.renewals.saturating_add(1);
-        if course.renewals > 2 {
-            return Err(DeliverError::NonceTaken {
-                account: self.account.address(),
-                nonce,
-            });
-        }
-        tracing::warn!(nonce, next, "the nonce is used by something else: another is taken");
-        self.account.nonces().give_up(nonce);
-        (self.loose, self.accepted_at) = (false, None);
-        (course.doubted, course.is_refused) = (None, false);
-        self.account.disarm().await;
-        course.slot = self.account.take_from(next);
-        course.draft.nonce = course.slot.nonce;
-        Ok(true)
-    }
-
-    /// Looks at what keeps the nonce from being used: those before it are sent again or filled, and one that may be used, or that the chain will
-    /// not come to, is given up after a while.
-    async fn look_at_nonce(&mut self, course: &mut Course, gaps: &mut Gaps<'_>) -> Result<Next, DeliverError> {
-        let Ok(counts) = self.account.counts().await else {
-            return Ok(Next::Wait);
-        };
-        let own = course.slot.nonce;
-        if counts.lower > own
-            && let Some(delivered) = self.included_anywhere(counts.lower).await?
-        {
-            return Ok(Next::Delivered(Box::new(delivered)));
-        }
-        // A reorg took transactions of ours back, or one before it was given up: it would wait for ever.
-        gaps.fill(counts.lower, own).await;
-        let is_used = counts.upper > own || course.is_refused;
-        if !is_used && own.saturating_sub(counts.lower) < FAR {
-            course.doubted = None;
-            return Ok(Next::Wait);
-        }
-        let since = *course.doubted.get_or_insert_with(Instant::now);
-        if since.elapsed() < self.settings.bump_after {
-            return Ok(Next::Wait);
-        }
-        if counts.lower > own {
-            let is_renewed = self.renew(course).await?;
-            return Ok(if is_renewed { Next::Again } else { Next::Wait });
-        }
-        Err(self.give_up(own, is_used).await)
-    }
-
-    /// Gives a nonce up that nobody can say of whether it is used: whoever delivers the call next takes another, believing the other endpoint.
-    async fn give_up(&self, nonce: u64, is_used: bool) -> DeliverError {
-        self.account.nonces().give_up(nonce);
-        self.account.nonces().doubt(is_used);
-        self.account.disarm().await;
-        DeliverError::Doubtful {
-            account: self.account.address(),
-            nonce,
-        }
-    }
-
-    /// The nonce that bytes were sent with before.
-    fn held(&self) -> Option<u64> {
-        self.account.nonces().held(self.sent.iter().map(|sent| sent.nonce))
-    }
-
-    /// Takes a nonce: the one that bytes were sent with before, or else the first that the chain wants and nobody has.
+    /// Takes a nonce. What an earlier run sent keeps its own as long as the chain has not used it.
     async fn draft(&self) -> Result<(Slot, Draft), DeliverError> {
-        let (slot, armed) = self.account.take_nonce(self.held()).await?;
+        let wanted = self.sent.last().map(|sent| sent.nonce);
+        let (slot, armed) = self.account.take_nonce(wanted).await?;
+        let draft = self.draft_with(slot.nonce, &armed);
+        Ok((slot, draft))
+    }
+
+    /// The same with another nonce: the first that the chain wants and nobody has.
+    async fn draft_anew(&self, slot: Slot) -> Result<(Slot, Draft), DeliverError> {
+        drop(slot);
+        let (slot, armed) = self.account.take_nonce(None).await?;
         let draft = self.draft_with(slot.nonce, &armed);
         Ok((slot, draft))
     }
 
     fn draft_with(&self, nonce: u64, armed: &Armed) -> Draft {
-        let held = self.last_with(nonce);
+        let held = self.sent.last().filter(|sent| sent.nonce == nonce);
         Draft {
             to: self.call.to,
             data: self.call.data.clone(),
@@ -461,12 +340,8 @@ impl Delivery<'_> {
 
     /// Sends the bytes and records them. Where others may take over at any time, the record's transaction says that it is still
     /// our turn before anything is sent.
-    async fn send(&self, sent: &SentTransaction) -> Result<(Result<(), Vec<RpcError>>, Instant), DeliverError> {
-        if let Some((_, intent)) = self.ledger {
-            // Before they are sent: whatever becomes of this delivery, they may land.
-            self.account.nonces().reserve(intent.id, sent);
-        }
-        let send = async { (self.account.rpc().send_everywhere(&sent.raw).await, Instant::now()) };
+    async fn send(&self, sent: &SentTransaction) -> Result<(Result<(), RpcError>, Instant), DeliverError> {
+        let send = async { (self.account.rpc().send_raw(&sent.raw).await, Instant::now()) };
         if self.ledger.is_none_or(|(store, _)| !store.is_shared()) {
             if !self.account.may_send() {
                 return Err(DeliverError::NotOurTurn);
@@ -508,44 +383,69 @@ impl Delivery<'_> {
         }
     }
 
-    async fn delivered(&self, sent: &SentTransaction, receipt: TransactionReceipt, block: BlockRef) -> Delivered {
-        self.account.used(sent.nonce).await;
-        Delivered {
-            sent: sent.clone(),
-            receipt,
-            block,
-            accepted_at: self.accepted_at,
+    /// The nonce is used: by one of ours, whose receipt may take a moment to be served, or by a stranger.
+    async fn settle_nonce(&self) -> Result<Option<Delivered>, DeliverError> {
+        let looks = if self.resumed || self.accepted_at.is_some() {
+            10
+        } else {
+            1
+        };
+        for look in 0..looks {
+            if look > 0 {
+                tokio::time::sleep(self.settings.poll).await;
+            }
+            if let Some(delivered) = self.included().await? {
+                return Ok(Some(delivered));
+            }
         }
+        Ok(None)
     }
 
-    /// The one of the sent transactions that has a receipt, as the endpoint says that is asked first.
+    /// The one of the sent transactions that has a receipt.
     async fn included(&self) -> Result<Option<Delivered>, DeliverError> {
-        let rpc = self.account.rpc();
         for sent in self.sent.iter().rev() {
-            match rpc.receipt(sent.hash).await {
-                Ok(Some(receipt)) => {
-                    if let Some(block) = rpc.block_of(sent.hash, &receipt, false).await {
-                        return Ok(Some(self.delivered(sent, receipt, block).await));
-                    }
+            match self.account.rpc().receipt(sent.hash).await {
+                Ok(Some(receipt)) if receipt.block_hash.is_some() => {
+                    self.account.used(sent.nonce).await;
+                    return Ok(Some(Delivered {
+                        sent: sent.clone(),
+                        receipt,
+                        accepted_at: self.accepted_at,
+                    }));
                 }
-                Ok(None) => {}
+                Ok(_) => {}
                 Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(None)
     }
+}
 
-    /// The same, as any endpoint says. Nonces below `used` are used, as agreed.
-    async fn included_anywhere(&self, used: u64) -> Result<Option<Delivered>, DeliverError> {
-        for sent in self.sent.iter().rev() {
-            match self.account.rpc().receipt_anywhere(sent.hash, sent.nonce < used).await {
-                Ok(Some((receipt, block))) => return Ok(Some(self.delivered(sent, receipt, block).await)),
-                Ok(None) => {}
-                Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
-                Err(error) => return Err(error.into()),
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_several_nodes_are_understood() {
+        for (message, verdict) in [
+            ("already known", Verdict::Known),
+            ("transaction already imported", Verdict::Known),
+            ("nonce too low: address 0xf39F, tx: 1 state: 3", Verdict::NonceUsed),
+            ("Nonce is too low", Verdict::NonceUsed),
+            ("nonce too high: address 0xf39F, tx: 7 state: 3", Verdict::Ahead),
+            ("replacement transaction underpriced", Verdict::Underpriced),
+            ("max fee per gas less than block base fee", Verdict::Underpriced),
+            ("insufficient funds for gas * price + value", Verdict::Other),
+        ] {
+            assert_eq!(judge(message), verdict, "{message}");
         }
-        Ok(None)
+    }
+
+    #[test]
+    fn a_bump_is_more_than_an_eighth() {
+        for fee in [0, 1, 7, 100, 2_000_000_000] {
+            assert!(bumped(fee) > fee && bumped(fee) * 8 >= fee * 9, "{fee}");
+        }
     }
 }

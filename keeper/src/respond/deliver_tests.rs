@@ -22,10 +22,10 @@ use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, Transact
 use crate::respond::common::Anvil;
 use crate::rules::Sightings;
 
-pub(super) const TARGET: Address = Address::repeat_byte(0x77);
+const TARGET: Address = Address::repeat_byte(0x77);
 
 /// The first account of anvil's default mnemonic, and another that owns nothing.
-pub(super) fn signer(funded: bool) -> PrivateKeySigner {
+fn signer(funded: bool) -> PrivateKeySigner {
     if funded {
         "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
             .parse()
@@ -35,17 +35,17 @@ pub(super) fn signer(funded: bool) -> PrivateKeySigner {
     }
 }
 
-pub(super) struct Bench {
-    pub(super) anvil: Anvil,
-    pub(super) account: Account,
-    pub(super) store: Store,
-    pub(super) intent: Intent,
-    pub(super) settings: DeliverSettings,
+struct Bench {
+    anvil: Anvil,
+    account: Account,
+    store: Store,
+    intent: Intent,
+    settings: DeliverSettings,
     _dir: tempfile::TempDir,
 }
 
 impl Bench {
-    pub(super) async fn new(args: &[&str], funded: bool) -> Self {
+    async fn new(args: &[&str], funded: bool) -> Self {
         let anvil = Anvil::start(args).await;
         let rpc = Rpc::new(&[anvil.http()], anvil.chain_id(), Duration::from_secs(2)).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ impl Bench {
         }
     }
 
-    pub(super) async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {
+    async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {
         let call = Call {
             to: TARGET,
             data: Bytes::from_static(b"hello"),
@@ -81,7 +81,7 @@ impl Bench {
             settings: &self.settings,
             ledger: Some((&self.store, &self.intent)),
             call: &call,
-            loose: !sent.is_empty(),
+            resumed: !sent.is_empty(),
             sent,
             accepted_at: None,
         };
@@ -112,12 +112,12 @@ impl Bench {
         }
     }
 
-    pub(super) async fn recorded(&self) -> Vec<TransactionRecord> {
+    async fn recorded(&self) -> Vec<TransactionRecord> {
         self.store.transactions_of(self.intent.id).await.unwrap()
     }
 
     /// Sends something else from the same key, as a stranger with a copy of it would.
-    pub(super) async fn foreign(&self) {
+    async fn foreign(&self) {
         let provider = ProviderBuilder::new()
             .wallet(signer(true))
             .connect_http(self.anvil.http().parse().unwrap());
@@ -133,7 +133,7 @@ impl Bench {
             .unwrap();
     }
 
-    pub(super) async fn nonce(&self) -> u64 {
+    async fn nonce(&self) -> u64 {
         self.account.rpc().nonce(self.account.address()).await.unwrap()
     }
 }
@@ -280,6 +280,30 @@ async fn two_calls_are_on_their_way_at_once_and_land_in_one_block() {
 }
 
 #[tokio::test]
+async fn what_was_given_up_does_not_hold_up_what_follows_it() {
+    let bench = Bench::new(&["--no-mining"], true).await;
+    let (given_up, next) = tokio::join!(
+        tokio::time::timeout(Duration::from_millis(600), bench.deliver(vec![])),
+        async {
+            bench.sent().await;
+            // The node loses the first, whose delivery is given up a moment later.
+            let first = bench.recorded().await.remove(0);
+            let second = bench.deliver_mined();
+            let lose = async {
+                tokio::time::sleep(Duration::from_millis(650)).await;
+                for tx in bench.recorded().await.iter().filter(|tx| tx.nonce == first.nonce) {
+                    bench.anvil.rpc("anvil_dropTransaction", json!([tx.hash])).await;
+                }
+            };
+            tokio::join!(second, lose).0
+        }
+    );
+    assert!(given_up.is_err(), "nothing was mined in time");
+    assert!(next.receipt.status());
+    assert!(bench.nonce().await >= 1);
+}
+
+#[tokio::test]
 async fn a_rising_base_fee_is_followed() {
     let bench = Bench::new(&[], true).await;
     bench.account.refresh().await.unwrap();
@@ -311,7 +335,7 @@ async fn a_transaction_lost_with_its_node_is_sent_again() {
             ledger: Some((&store, &intent)),
             call: &call,
             sent: vec![],
-            loose: false,
+            resumed: false,
             accepted_at: None,
         };
         delivery.run(|_, _| {}).await

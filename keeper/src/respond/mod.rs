@@ -4,7 +4,6 @@
 mod account;
 mod answer;
 mod armory;
-mod broadcast;
 #[cfg(test)]
 #[path = "../../tests/common/mod.rs"]
 pub(crate) mod common;
@@ -12,18 +11,11 @@ mod confirm;
 mod deliver;
 #[cfg(test)]
 mod deliver_tests;
-#[cfg(test)]
-mod gap_tests;
-mod gaps;
 mod heartbeat;
 mod keys;
 mod ladder;
-#[cfg(test)]
-mod liar_tests;
-mod nonces;
 mod observer;
 mod queue;
-mod readback;
 mod rehearsal;
 mod responder;
 mod schedule;

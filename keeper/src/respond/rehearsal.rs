@@ -197,7 +197,6 @@ impl Responder {
         if raises
             && let Ok(scopes) = &scopes
             && held(scopes, intent.scope, intent.level, newest.timestamp, intent.duration)
-            && self.is_held_for_others(intent, &newest).await
         {
             let text = format!(
                 "{} is held already: {}",
@@ -224,16 +223,6 @@ impl Responder {
                 Ok(Some(self.refused(intent, &data, newest)))
             }
         }
-    }
-
-    /// Whether the level that is wanted is held at a block as most endpoints say, and at least two, when there are several: where they do not,
-    /// the guard finds out.
-    async fn is_held_for_others(&self, intent: &Intent, block: &BlockRef) -> bool {
-        if self.rpc.endpoint_count() < 2 {
-            return true;
-        }
-        let agreed = self.readings_by(2, &[intent.scope], block).await;
-        agreed.is_ok_and(|scopes| held(&scopes, intent.scope, intent.level, block.timestamp, intent.duration))
     }
 
     /// Whether the call would take effect as another endpoint sees the chain, or from another of the keeper's accounts: one endpoint that

@@ -11,7 +11,6 @@ use tokio::sync::broadcast;
 use super::account::Account;
 use super::answer::effects;
 use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
-use super::gaps::Gaps;
 use super::queue::{Job, Queue};
 use super::rehearsal::Deed;
 use crate::alarm::Alarms;
@@ -19,9 +18,7 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{
-    Confirmation, Ground, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text,
-};
+use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text};
 use crate::report::Reports;
 use crate::rules::{Rulebook, scope_at};
 
@@ -136,17 +133,13 @@ impl Responder {
         }
         let is_ours = |tx: &SentTransaction| self.accounts.iter().any(|account| account.address() == tx.sender);
         let (sent, others): (Vec<_>, Vec<_>) = sent.into_iter().partition(is_ours);
-        if let Some(why) = self.misplaced(job).await? {
-            self.use_up(intent).await;
-            return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
-        }
-        if let Some(step) = self.groundless(job).await? {
-            return Ok(step);
-        }
         if job.failures == 0
             && let Some(delivered) = self.carry_on(&others).await?
         {
             return self.confirm(job, &delivered).await;
+        }
+        if let Some(why) = self.misplaced(job).await? {
+            return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
         }
         if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
@@ -165,7 +158,7 @@ impl Responder {
         }
         if let Some(adopted) = self.rulebook.foreign() {
             return Ok(Some(format!(
-                "not sent, or not again: the guard has adopted the rulebook {adopted}, in which the rule may have another number"
+                "not sent: the guard has adopted the rulebook {adopted}, in which the rule may have another number"
             )));
         }
         let is_fresh = job.decided_at.is_some() && job.failures == 0;
@@ -173,35 +166,8 @@ impl Responder {
             return Ok(None);
         }
         Ok(Some(
-            "not sent, or not again: it was decided by another rulebook, in which the rule may have another number"
-                .to_owned(),
+            "not sent: it was decided by another rulebook, in which the rule may have another number".to_owned(),
         ))
-    }
-
-    /// What becomes of a containment by the keeper's own authority whose breach was reorganised away; `None` while there is a breach. Trips
-    /// need no such look: the guard proves the breach again.
-    async fn groundless(&self, job: &Job) -> Result<Option<Step>, StoreError> {
-        let is_fresh = job.decided_at.is_some() && job.failures == 0;
-        if job.intent.kind != IntentKind::Contain || is_fresh {
-            return Ok(None);
-        }
-        Ok(match self.store.ground(&job.intent).await? {
-            Ground::Stands => None,
-            Ground::Gone(tip) => {
-                self.use_up(&job.intent).await;
-                Some(Step::Finished(Box::new(Confirmation {
-                judged_at: Some(tip),
-                ..end(
-                    Outcome::HoldsAgain,
-                    "not sent, or not again: the block that it was decided on was reorganised away, and there is no breach on the branch that has replaced it",
-                )
-            })))
-            }
-            Ground::Unknown => Some(Step::Later {
-                after: FIRST_RETRY,
-                why: "the block that it was decided on was reorganised away, and what has replaced it is not evaluated yet".to_owned(),
-            }),
-        })
     }
 
     /// Of several of our transactions that are in blocks, the one that raised the level: the others found it raised.
@@ -244,7 +210,7 @@ impl Responder {
                 settings: &self.settings,
                 ledger: Some((&self.store, &job.intent)),
                 call,
-                loose: !sent.is_empty(),
+                resumed: !sent.is_empty(),
                 sent,
                 accepted_at: None,
             };
@@ -277,40 +243,6 @@ impl Responder {
         last.unwrap_or(Err(super::DeliverError::NotOurTurn))
     }
 
-    /// Keeps the nonces of what was sent for these intents, which are open, for them: it may still land.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub(crate) async fn hold_nonces(&self, intents: &[Intent]) -> Result<(), StoreError> {
-        for intent in intents {
-            for tx in self.store.transactions_of(intent.id).await? {
-                let owner = self.accounts.iter().find(|account| account.address() == tx.sender);
-                if let Some(account) = owner.filter(|_| tx.status != "reverted") {
-                    account.nonces().reserve(intent.id, &tx.into());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What was sent for the intent and may still land is not wanted any more: its nonces are used up by something else at once.
-    async fn use_up(&self, intent: &Intent) {
-        for account in &self.accounts {
-            let loose = account.nonces().reserved_for(intent.id);
-            let mut gaps = Gaps::new(account, &self.settings);
-            for sent in loose {
-                let _ = gaps.use_up(sent.nonce, Some(sent)).await;
-            }
-        }
-    }
-
-    /// Nothing of the intent is awaited any more.
-    pub(super) fn release_nonces(&self, intent: &Intent) {
-        for account in &self.accounts {
-            account.nonces().release(intent.id);
-        }
-    }
-
     /// The account that reads and simulations are made for.
     pub(super) fn first(&self) -> Option<&Account> {
         self.accounts.first()
@@ -319,11 +251,12 @@ impl Responder {
     /// The one of these that is in a block.
     async fn included(&self, sent: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
         for tx in sent {
-            if let Some((receipt, block)) = self.rpc.receipt_anywhere(tx.hash, false).await? {
+            if let Some(receipt) = self.rpc.receipt(tx.hash).await?
+                && receipt.block_hash.is_some()
+            {
                 return Ok(Some(Delivered {
                     sent: tx.clone(),
                     receipt,
-                    block,
                     accepted_at: None,
                 }));
             }

@@ -102,7 +102,6 @@ impl Responder {
         let (after, why) = match self.attempt(job).await {
             Ok(Step::Finished(end)) => match self.finish(job, &end).await {
                 Ok(true) => {
-                    self.release_nonces(&job.intent);
                     // Whoever raised it: an earlier run may have.
                     self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
                     return true;
@@ -114,7 +113,6 @@ impl Responder {
                 Err(error) => (FIRST_RETRY, error.to_string()),
             },
             Ok(Step::Needless) => {
-                self.release_nonces(&job.intent);
                 self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
                 return true;
             }

@@ -5,7 +5,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::chain::BlockRef;
 use cordon_keeper::decide::{RuleVerdict, ScopeReading};
-use cordon_keeper::record::{Confirmation, Ground, Incident, IncidentState, Intent, NoticeKind, Outcome};
+use cordon_keeper::record::{Confirmation, Incident, IncidentState, Intent, NoticeKind, Outcome};
 use cordon_keeper::rules::{GuardEvent, GuardEventKind};
 
 use crate::fixture::*;
@@ -202,29 +202,6 @@ async fn what_was_judged_on_a_block_that_vanished_is_looked_at_again(f: Fixture)
     }
 }
 
-async fn what_was_decided_on_a_block_that_vanished_needs_a_breach_on_the_branch_that_replaced_it(f: Fixture) {
-    let intent = f.breach().await;
-    let ground = || async { f.store.ground(&intent).await.unwrap() };
-    f.bad(&block(101, 1), &[]).await;
-    assert_eq!(ground().await, Ground::Stands);
-    // The block that came after it is replaced: it is still there.
-    f.store.revert_blocks(&[block(101, 1)]).await.unwrap();
-    f.good(&block(101, 3)).await;
-    assert_eq!(ground().await, Ground::Stands);
-    // The block itself is: nobody knows before the other branch is evaluated.
-    f.store.revert_blocks(&[block(100, 1), block(101, 3)]).await.unwrap();
-    assert_eq!(ground().await, Ground::Unknown);
-    f.good(&block(100, 2)).await;
-    assert_eq!(ground().await, Ground::Gone(block(100, 2)));
-    // It came out of the pool again.
-    let content = Block {
-        verdicts: &[verdict(0, BREACHED)],
-        ..Block::default()
-    };
-    f.commit(&block(101, 2), content).await.unwrap();
-    assert_eq!(ground().await, Ground::Stands);
-}
-
 async fn an_end_in_a_block_that_is_gone_already_is_none(f: Fixture) {
     let intent = f.breach().await;
     f.good(&block(101, 2)).await;
@@ -359,7 +336,6 @@ on_both! {
     what_somebody_else_raises_after_the_close_is_an_incident_of_its_own
     a_number_of_the_guard_is_another_incidents_on_another_branch
     what_was_judged_on_a_block_that_vanished_is_looked_at_again
-    what_was_decided_on_a_block_that_vanished_needs_a_breach_on_the_branch_that_replaced_it
     an_end_in_a_block_that_is_gone_already_is_none
     nothing_ends_at_a_block_that_is_evaluated_ahead_of_its_turn
     a_level_that_a_vanished_block_had_lowered_is_held_again

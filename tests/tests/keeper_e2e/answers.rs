@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::board::GAUGE;
 use crate::world::{GAUGE_RULE, KEEPER, OTHER, Rules, Running, World, at_most, key, stop_board, until};
 
-pub(crate) const AUTHORITY: Rules = Rules(concat!(
+const AUTHORITY: Rules = Rules(concat!(
     at_most!(
         "gauge-low",
         "market",

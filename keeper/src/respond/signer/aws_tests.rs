@@ -279,7 +279,7 @@ async fn a_transaction_of_a_key_in_kms_is_confirmed_by_a_node() {
             ledger: None,
             call: &call,
             sent: Vec::new(),
-            loose: false,
+            resumed: false,
             accepted_at: None,
         };
         let delivered = delivery.run(|_, _| {}).await.unwrap();
