@@ -4,7 +4,7 @@
 //! all is decided in [`crate::bounds`].
 
 use crate::level::Level;
-use crate::rule::{Unknown, Verdict};
+use crate::rule::Verdict;
 use alloy_primitives::{B256, U256};
 
 /// Longest time, in seconds, that a scope can be away from `Normal` without the governor, stepping down included: 7 days.
@@ -197,16 +197,16 @@ pub struct Raise {
     pub elsewhere: u32,
 }
 
-/// Whether a robust rule of a scope lets its level be released. What is not known to hold does not open, unless the rule has no part in the
-/// incident and one of these is so: it is the governor that asks, for what was raised by mistake must not wait until some oracle can be
-/// read; or the reason is [`Unknown::NotStored`], for the containment itself keeps the guard from storing what the rule compares with, so
-/// that nothing that was contained for long could be released at all. `has_part` is asked for only when it matters.
+/// Whether a robust rule of a scope lets its level be released. What is not known to hold does not open, unless it is the governor that asks
+/// and the rule has no part in the incident: what was raised by mistake must not wait until some oracle can be read. A guardian is never let
+/// past what is not known, also where the containment itself keeps the guard from storing what the rule compares with: who waits long enough would
+/// open a scope over a breach. `has_part` is asked for only when it matters.
 #[must_use]
-pub fn lets_release(verdict: Verdict, reason: u8, governor: bool, has_part: impl FnOnce() -> bool) -> bool {
+pub fn lets_release(verdict: Verdict, governor: bool, has_part: impl FnOnce() -> bool) -> bool {
     match verdict {
         Verdict::Holds => true,
         Verdict::Breached => false,
-        Verdict::Unknown => (governor || reason == Unknown::NotStored.code()) && !has_part(),
+        Verdict::Unknown => governor && !has_part(),
     }
 }
 

@@ -160,7 +160,7 @@ impl<H: Host> Guard<H> {
             if named && rule.robust && !rule.shadow && rule.params == 0 && rule.class == Class::State {
                 let evaluation = self.verdict_of(index, body, &[])?;
                 let has_part = || self.rule_state(current.epoch, index).tripped == incident;
-                if !lets_release(evaluation.verdict, evaluation.reason, governs, has_part) {
+                if !lets_release(evaluation.verdict, governs, has_part) {
                     return Err(match evaluation.verdict {
                         Verdict::Breached => breached(index, &evaluation),
                         _ => refusal!(RuleUnknown, index, evaluation.reason),

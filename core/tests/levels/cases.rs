@@ -3,7 +3,7 @@
 use crate::START;
 use cordon_core::Level;
 use cordon_core::bounds::{Actor, BoundError, Bucket, HEARTBEAT_MAX_AGE, Request, contain};
-use cordon_core::rule::{Unknown, Verdict};
+use cordon_core::rule::Verdict;
 use cordon_core::scope::{CEILING, Change, RELEASE_DELAY, RaiseError, ReleaseError, STEP, ScopeState, lets_release};
 
 const HOUR: u64 = 3600;
@@ -296,17 +296,13 @@ fn a_level_governs_for_a_rule_that_was_tripped_in_its_incident_or_cannot_raise_i
 #[test]
 fn what_is_not_known_to_hold_lets_nothing_be_released_unless_the_governor_knows_better() {
     let asks_nothing = || -> bool { panic!("nothing depends on the incident") };
-    let reverted = Unknown::Reverted.code();
     for governor in [false, true] {
-        assert!(lets_release(Verdict::Holds, 0, governor, asks_nothing));
-        assert!(!lets_release(Verdict::Breached, 0, governor, asks_nothing));
+        assert!(lets_release(Verdict::Holds, governor, asks_nothing));
+        assert!(!lets_release(Verdict::Breached, governor, asks_nothing));
     }
     for has_part in [false, true] {
-        let lets = |reason, governor| lets_release(Verdict::Unknown, reason, governor, || has_part);
-        assert!(!lets(reverted, false), "a guardian waits");
-        assert_eq!(lets(reverted, true), !has_part);
-        // The containment itself keeps the guard from storing what the rule compares with.
-        assert_eq!(lets(Unknown::NotStored.code(), false), !has_part);
+        assert!(!lets_release(Verdict::Unknown, false, || has_part), "a guardian waits");
+        assert_eq!(lets_release(Verdict::Unknown, true, || has_part), !has_part);
     }
 }
 

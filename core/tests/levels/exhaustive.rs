@@ -208,7 +208,7 @@ impl Model for Levels {
             Step::CancelRelease => world.scope = state.cancel_release().ok()?.pack(),
             Step::Release => {
                 // Without the rule's turns everything is tried, as if no robust rule were there.
-                if self.turns && !lets_release(last.verdict(), 0, false, || true) {
+                if self.turns && !lets_release(last.verdict(), false, || true) {
                     return None;
                 }
                 world.scope = state.release(world.now).ok()?.pack();
