@@ -40,6 +40,9 @@ const MISSING: &str = "these tests need PostgreSQL's `initdb`, `postgres` and `p
                        or set CORDON_POSTGRES_BIN to the directory that has them";
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
+/// What the server shows to those who connect over TLS, in the directory of its cluster, and the key of it.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
 /// A server that nobody has used for so many seconds ends.
 const IDLE: u32 = 20;
 
@@ -49,6 +52,7 @@ pub struct Postgres {
     port: u16,
     password: String,
     schema: String,
+    certificate: PathBuf,
     ended: Arc<AtomicBool>,
 }
 
@@ -82,6 +86,7 @@ impl Postgres {
             port,
             password,
             schema,
+            certificate: home.path("cluster").join(CERTIFICATE),
             ended,
         };
         made.sql(&home.programs, &format!("CREATE SCHEMA {}", made.schema))?;
@@ -132,6 +137,13 @@ impl Postgres {
         )
     }
 
+    /// URL of the schema over TLS, which trusts the server's certificate and nobody else's.
+    #[must_use]
+    pub fn url_over_tls(&self) -> String {
+        let verified = format!("sslmode=verify-full&sslrootcert={}", self.certificate.display());
+        self.url().replace("sslmode=disable", &verified)
+    }
+
     /// Where the server listens.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -158,7 +170,7 @@ impl Home {
         let programs = programs().ok_or_else(|| PostgresError(MISSING.to_owned()))?;
         let uid = fs::metadata("/proc/self")?.uid();
         let runner = if uid == 0 { Some(unprivileged()?) } else { None };
-        let directory = std::env::temp_dir().join(format!("cordon-postgres-{uid}"));
+        let directory = std::env::temp_dir().join(format!("cordon-postgres-tls-{uid}"));
         match fs::DirBuilder::new().mode(0o755).create(&directory) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -196,13 +208,13 @@ impl Home {
         }
         fs::DirBuilder::new().mode(0o700).create(&cluster)?;
         let (port, password) = (free_port()?, random()?);
-        let secret = cluster.join("password");
-        let mut file = File::create(&secret)?;
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.write_all(password.as_bytes())?;
+        let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])
+            .map_err(|error| PostgresError(format!("no certificate can be made for PostgreSQL: {error}")))?;
+        self.keep(&cluster.join("password"), &password)?;
+        self.keep(&cluster.join(KEY), &identity.signing_key.serialize_pem())?;
+        self.keep(&cluster.join(CERTIFICATE), &identity.cert.pem())?;
         if let Some((uid, gid)) = self.runner {
             chown(&cluster, Some(uid), Some(gid))?;
-            chown(&secret, Some(uid), Some(gid))?;
         }
         self.make(&cluster)?;
         self.supervise(&cluster, port)?;
@@ -216,6 +228,17 @@ impl Home {
         }
         fs::write(self.path("port"), port.to_string())?;
         Ok((port, password))
+    }
+
+    /// Writes what only the server may read.
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        if let Some((uid, gid)) = self.runner {
+            chown(path, Some(uid), Some(gid))?;
+        }
+        Ok(())
     }
 
     fn running(&self) -> Option<(u16, String)> {
@@ -253,7 +276,8 @@ impl Home {
     fn supervise(&self, cluster: &Path, port: u16) -> Result<(), PostgresError> {
         const SCRIPT: &str = r#"
 cluster=$1 alive=$2 lock=$3 postgres=$4 port=$5 idle=$6
-"$postgres" -D "$cluster/data" -p "$port" -h 127.0.0.1 -k "" -F -c max_connections=200 -c shared_buffers=32MB >"$cluster/log" 2>&1 &
+"$postgres" -D "$cluster/data" -p "$port" -h 127.0.0.1 -k "" -F -c max_connections=200 -c shared_buffers=32MB \
+  -c ssl=on -c "ssl_cert_file=$cluster/server.crt" -c "ssl_key_file=$cluster/server.key" >"$cluster/log" 2>&1 &
 server=$!
 trap 'kill -QUIT $server' TERM INT HUP
 unused() { [ -z "$(find "$alive" -newermt "-$idle seconds" 2>/dev/null)" ]; }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alloy::primitives::Address;
-use cordon_client::config::{Credential, StorePlace};
+use cordon_client::config::{Credential, SecretText, StorePlace};
 use cordon_keeper::record::{Store, StoreError};
 use cordon_testkit::Postgres;
 
@@ -128,4 +128,33 @@ async fn a_second_keeper_is_refused_before_it_touches_the_file() {
     ));
     drop(second);
     alone(&path, None).await.unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[tokio::test]
+async fn a_database_is_reached_over_tls_and_only_the_one_that_is_trusted() {
+    let server = Postgres::start().unwrap_or_else(|e| panic!("{e}"));
+    let url = server.url_over_tls();
+    let store = Store::connect(&SecretText::new(&*url), CHAIN, GUARD)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    // No other test of this server connects over TLS.
+    let ours = "SELECT COUNT(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'cordon-keeper' AND ssl";
+    let (encrypted,): (i64,) = sqlx::query_as(ours).fetch_one(&pool).await.unwrap();
+    assert!(encrypted > 0, "the server sees TLS");
+    pool.close().await;
+    store.close().await;
+    // Another authority's word is none.
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other.crt");
+    let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&other, identity.cert.pem()).unwrap();
+    let trusting = url.split_once("sslrootcert=").map(|(before, after)| {
+        let rest = after.split_once('&').map_or("", |(_, rest)| rest);
+        format!("{before}sslrootcert={}&{rest}", other.display())
+    });
+    let error = Store::connect(&SecretText::new(trusting.unwrap()), CHAIN, GUARD)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Connect { .. }), "{error}");
 }

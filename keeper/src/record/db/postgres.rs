@@ -1,5 +1,6 @@
 //! PostgreSQL: one database, or schema, for each guard, any number of keepers.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use cordon_client::config::SecretText;
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, PgConnection, PgPool, Row as _, TypeInfo, ValueRef};
 
 use super::{APPLIED, Database, Kind, Row, Session, Value, migrate, newest};
@@ -57,7 +58,8 @@ impl Postgres {
     async fn connect(url: &SecretText, most: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose())
             // The text of the error may repeat the URL, and with it the password.
-            .map_err(|_| StoreError::Url)?
+            .map_err(|_| StoreError::Url)?;
+        let options = encrypted_elsewhere(options, url)
             .application_name("cordon-keeper")
             .options(SESSION)
             .disable_statement_logging();
@@ -70,6 +72,21 @@ impl Postgres {
             .map_err(|source| StoreError::Connect { place, source })?;
         Ok(Self(pool))
     }
+}
+
+/// On another machine the server has to encrypt unless the URL says otherwise: by default the client would go on in the clear with one that does
+/// not, or with somebody between who says so.
+fn encrypted_elsewhere(options: PgConnectOptions, url: &SecretText) -> PgConnectOptions {
+    let is_said = ["sslmode=", "ssl-mode="].iter().any(|key| url.expose().contains(key));
+    let host = options.get_host().trim_matches(['[', ']']);
+    let is_here = host.starts_with('/')
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || options.get_socket().is_some();
+    if is_said || is_here || !matches!(options.get_ssl_mode(), PgSslMode::Prefer | PgSslMode::Allow) {
+        return options;
+    }
+    options.ssl_mode(PgSslMode::Require)
 }
 
 impl Database for Postgres {
@@ -211,7 +228,33 @@ fn read(row: &PgRow, columns: &Arc<[String]>) -> Result<Row, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn a_server_on_another_machine_has_to_encrypt_unless_the_url_says_otherwise() {
+        let mode = |url: &str| {
+            let options = PgConnectOptions::from_str(url).unwrap();
+            format!(
+                "{:?}",
+                encrypted_elsewhere(options, &SecretText::new(url)).get_ssl_mode()
+            )
+        };
+        assert_eq!(mode("postgres://u:p@10.0.0.7/cordon"), "Require");
+        assert_eq!(
+            mode("postgres://u:p@db.example.org/cordon?application_name=x"),
+            "Require"
+        );
+        assert_eq!(
+            mode("postgres://u:p@db.example.org/cordon?sslmode=verify-full"),
+            "VerifyFull"
+        );
+        assert_eq!(mode("postgres://u:p@db.example.org/cordon?sslmode=disable"), "Disable");
+        for here in ["localhost", "127.0.0.1", "[::1]"] {
+            assert_eq!(mode(&format!("postgres://u:p@{here}/cordon")), "Prefer", "{here}");
+        }
+    }
 
     #[test]
     fn what_is_bound_is_numbered() {
