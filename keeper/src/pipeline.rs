@@ -230,9 +230,8 @@ impl Pipeline {
 
     /// Takes blocks back; what was carried out in them is to be done again.
     pub(crate) async fn revert(&self, blocks: &[BlockRef]) -> Result<(), StoreError> {
-        // Transactions of ours may have been in them.
         for account in self.accounts() {
-            account.disarm().await;
+            account.note_reverted().await;
         }
         self.resume(self.store.revert_blocks(blocks).await?);
         Ok(())

@@ -15,6 +15,7 @@ mod heads;
 mod inspect;
 mod requests;
 mod rpc;
+mod several;
 mod websocket;
 mod words;
 
@@ -29,5 +30,6 @@ pub(crate) use headers::Headers;
 pub use heads::{HeadSettings, Heads, Link, Seen, Via};
 pub use inspect::{FailedTransaction, Receipts};
 pub use rpc::Rpc;
+pub use several::{Counts, NotSent};
 pub(crate) use websocket::{probe_ws, without};
 pub use words::{Inquiry, Key};

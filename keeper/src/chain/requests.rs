@@ -98,7 +98,7 @@ impl Rpc {
     /// As [`Rpc::call`].
     pub(super) async fn call_as(&self, request: TransactionRequest, block: BlockId) -> Result<Bytes, CallError> {
         let answer = self
-            .ask("eth_call", |p| {
+            .ask_past_refusals("eth_call", |p| {
                 let request = request.clone();
                 async move {
                     match p.call(request).block(block).await {
@@ -114,17 +114,6 @@ impl Rpc {
             })
             .await?;
         answer.map_err(CallError::Reverted)
-    }
-
-    /// Number of transactions that the account has on the latest block: its next nonce.
-    ///
-    /// # Errors
-    /// See [`RpcError`].
-    pub async fn nonce(&self, account: Address) -> Result<u64, RpcError> {
-        self.ask("eth_getTransactionCount", |p| async move {
-            p.get_transaction_count(account).await
-        })
-        .await
     }
 
     /// Balance in wei on the latest block.
@@ -167,41 +156,6 @@ impl Rpc {
             p.get_transaction_receipt(hash).await
         })
         .await
-    }
-
-    /// Sends signed bytes to every endpoint that is believed at once; the first that accepts them decides.
-    ///
-    /// # Errors
-    /// The first refusal when none accepts, else [`RpcError::Unreachable`]: the transaction may have arrived all the same.
-    pub async fn send_raw(&self, raw: &Bytes) -> Result<(), RpcError> {
-        const METHOD: &str = "eth_sendRawTransaction";
-        use futures::stream::{FuturesUnordered, StreamExt};
-        let mut sends: FuturesUnordered<_> = self
-            .endpoints()
-            .map(|endpoint| async move {
-                self.verify_endpoint(endpoint).await?;
-                let provider = endpoint.provider();
-                self.bounded(METHOD, endpoint, async move {
-                    provider.send_raw_transaction(raw).await.map(drop)
-                })
-                .await
-            })
-            .collect();
-        let mut failure: Option<RpcError> = None;
-        while let Some(result) = sends.next().await {
-            match result {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    if failure
-                        .as_ref()
-                        .is_none_or(|held| !matches!(held, RpcError::Refused { .. }))
-                    {
-                        failure = Some(error);
-                    }
-                }
-            }
-        }
-        Err(failure.unwrap_or(RpcError::NoEndpoint))
     }
 }
 

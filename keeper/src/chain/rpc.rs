@@ -261,6 +261,31 @@ impl Rpc {
         F: Future<Output = TransportResult<T>>,
         R: Fn(DynProvider) -> F,
     {
+        self.ask_until(method, request, |_| true).await
+    }
+
+    /// The same until one answers with a result: what one refuses another may do. The last refusal when all that answer refuse.
+    pub(super) async fn ask_past_refusals<T, F, R>(&self, method: &'static str, request: R) -> Result<T, RpcError>
+    where
+        F: Future<Output = TransportResult<T>>,
+        R: Fn(DynProvider) -> F,
+    {
+        self.ask_until(method, request, |answer: &Result<T, RpcError>| answer.is_ok())
+            .await
+    }
+
+    /// Asks in turn until an answer is the end of it.
+    async fn ask_until<T, F, R>(
+        &self,
+        method: &'static str,
+        request: R,
+        is_end: impl Fn(&Result<T, RpcError>) -> bool,
+    ) -> Result<T, RpcError>
+    where
+        F: Future<Output = TransportResult<T>>,
+        R: Fn(DynProvider) -> F,
+    {
+        let mut refused = None;
         let start = self.current.load(Ordering::Relaxed);
         let mut last = RpcError::NoEndpoint;
         for index in self.in_turn() {
@@ -280,6 +305,12 @@ impl Rpc {
             };
             match answer {
                 Err(error @ (RpcError::Unreachable { .. } | RpcError::WrongChain { .. })) => last = error,
+                answered if !is_end(&answered) => {
+                    if !self.alone {
+                        self.note_answer();
+                    }
+                    refused = answered.err();
+                }
                 answered => {
                     if !self.alone {
                         self.note_answer();
@@ -292,6 +323,9 @@ impl Rpc {
                 }
             }
         }
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
         if !self.alone {
             self.note_silence();
         }
@@ -300,11 +334,14 @@ impl Rpc {
 }
 
 /// What every node of a chain answers: one that refuses it (a key that was revoked, a plan that has ended) is as good as not there.
-const ALWAYS_ANSWERED: [&str; 4] = [
+const ALWAYS_ANSWERED: [&str; 7] = [
     "eth_chainId",
     "eth_blockNumber",
     "eth_getBlockByNumber",
     "eth_getBlockByHash",
+    "eth_getTransactionReceipt",
+    "eth_getTransactionCount",
+    "eth_getBalance",
 ];
 
 /// Whether an error of JSON-RPC says that the endpoint takes no more requests now, in the words of several providers.

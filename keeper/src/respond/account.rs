@@ -1,8 +1,8 @@
 //! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::consensus::TxEip1559;
 use alloy::eips::BlockId;
@@ -11,9 +11,13 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
+use super::nonces::{Again, Nonces, Slot};
 use super::signer::KeySigner;
 use crate::chain::{CallError, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
+
+/// Most wei per gas of a priority fee that a node suggests, unless the base fee is higher: no node can have us pay what it likes.
+const TIP: u128 = 2_000_000_000;
 
 /// Why an account cannot send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,28 +62,13 @@ pub struct Account {
     armed: Arc<Mutex<Armed>>,
     /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
     turn: Arc<Mutex<()>>,
-    /// Nonces of the transactions that are on their way.
-    flying: Arc<std::sync::Mutex<BTreeSet<u64>>>,
+    nonces: Nonces,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// What it held when that was asked last, in wei.
     held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
-}
-
-/// A nonce that belongs to one delivery until this is dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) nonce: u64,
-    flying: Arc<std::sync::Mutex<BTreeSet<u64>>>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
-        flying.remove(&self.nonce);
-    }
 }
 
 /// What a transaction does, and its limits.
@@ -102,7 +91,7 @@ impl Account {
             rpc,
             armed: Arc::default(),
             turn: Arc::default(),
-            flying: Arc::default(),
+            nonces: Nonces::default(),
             ready: Arc::default(),
             held: Arc::default(),
             turns: None,
@@ -159,6 +148,11 @@ impl Account {
     /// Most wei per gas that a transaction would offer now.
     pub(super) async fn max_fee(&self) -> u128 {
         self.armed.lock().await.max_fee()
+    }
+
+    /// Priority fee that a transaction would offer now, in wei per gas.
+    pub(super) async fn priority_fee(&self) -> u128 {
+        self.armed.lock().await.priority_fee
     }
 
     /// Why it could not pay for a call at the fees of now; `None` when it could.
@@ -242,42 +236,42 @@ impl Account {
     /// Keeps others from sending until dropped, when nothing is on its way.
     fn idle(&self) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turn.try_lock().ok()?;
-        self.flying().is_empty().then_some(turn)
+        self.nonces.is_idle().then_some(turn)
     }
 
-    fn flying(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
-        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A nonce for one delivery: `wanted` when the chain has not used it and no other delivery has it, or else the first of which
-    /// both is true. So what an ended delivery leaves open is filled by the next, before anything behind it.
-    pub(super) async fn take_nonce(&self, wanted: Option<u64>) -> Result<(Slot, Armed), RpcError> {
+    /// The next nonce that nobody has, for one delivery.
+    pub(super) async fn take_nonce(&self) -> Result<(Slot, Armed), RpcError> {
         let (next, armed) = self.armed().await?;
-        let mut flying = self.flying();
-        let is_free = |nonce: &u64| *nonce >= next && !flying.contains(nonce);
-        let nonce = wanted
-            .filter(is_free)
-            .or_else(|| (next..=u64::MAX).find(is_free))
-            .unwrap_or(next);
-        flying.insert(nonce);
-        let slot = Slot {
-            nonce,
-            flying: Arc::clone(&self.flying),
-        };
-        Ok((slot, armed))
+        Ok((self.nonces.take(next), armed))
     }
 
-    /// Whether nothing that is on its way can get `nonce` its turn: the chain wants a lower one, which no delivery has, and no
-    /// delivery is nearer to it. A node that does not answer says nothing.
-    pub(super) async fn is_ahead(&self, nonce: u64) -> bool {
-        let Ok(chain) = self.rpc.nonce(self.address()).await else {
-            return false;
-        };
-        self.flying()
-            .range(chain..)
-            .next()
-            .is_none_or(|lowest| *lowest == nonce)
-            && chain < nonce
+    /// A nonce that was sent with before. That the chain has used it is only said when the chain has just been asked.
+    pub(super) async fn take_again(&self, nonce: u64) -> Result<(Again, Armed), RpcError> {
+        let (next, armed) = self.armed().await?;
+        match self.nonces.take_again(nonce, next) {
+            Again::Used => {
+                let armed = self.refresh().await?;
+                Ok((self.nonces.take_again(nonce, armed.nonce.unwrap_or_default()), armed))
+            }
+            again => Ok((again, armed)),
+        }
+    }
+
+    /// What the chain waits for before it can take `nonce`, and nobody brings. A node that does not answer says nothing.
+    pub(super) async fn gap(&self, nonce: u64) -> Range<u64> {
+        match self.rpc.counts(self.address()).await {
+            Ok(counts) => self.nonces.gap(counts.agreed, nonce),
+            Err(_) => nonce..nonce,
+        }
+    }
+
+    /// Whether any endpoint has included a transaction with `nonce`, after one has said so in refusing it. It is gone on with the highest count
+    /// then: none has taken the transaction.
+    pub(super) async fn has_passed(&self, nonce: u64) -> Result<bool, RpcError> {
+        let armed = self.refresh().await?;
+        let counts = self.rpc.counts(self.address()).await?;
+        self.armed.lock().await.nonce = armed.nonce.map(|held| held.max(counts.highest));
+        Ok(counts.highest > nonce)
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
@@ -302,17 +296,18 @@ impl Account {
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
-        let nonce = self.rpc.nonce(self.address()).await?;
+        let counts = self.rpc.counts(self.address()).await?;
+        let nonce = self.nonces.at_least(counts.agreed, Instant::now());
         let priority = match self.rpc.priority_fee().await {
             Ok(fee) => fee,
             Err(RpcError::Refused { .. }) => 0,
             Err(error) => return Err(error),
         };
-        let base_fee = self.rpc.latest().await?.base_fee;
+        let base_fee = u128::from(self.rpc.latest().await?.base_fee);
         let armed = Armed {
             nonce: Some(nonce),
-            base_fee: u128::from(base_fee),
-            priority_fee: priority,
+            base_fee,
+            priority_fee: priority.min(base_fee.max(TIP)),
         };
         *self.armed.lock().await = armed;
         Ok(armed)
@@ -332,13 +327,20 @@ impl Account {
 
     /// The transaction with `nonce` was included: the chain wants the next one, or a later one.
     pub(super) async fn used(&self, nonce: u64) {
+        self.nonces.note_used(nonce, Instant::now());
         let mut armed = self.armed.lock().await;
         // What was disarmed meanwhile is asked for.
         armed.nonce = armed.nonce.map(|held| held.max(nonce.saturating_add(1)));
     }
 
+    /// Blocks were taken back, and transactions of ours may have been in them: the chain is asked next time.
+    pub async fn note_reverted(&self) {
+        self.nonces.forget_used();
+        self.disarm().await;
+    }
+
     /// The nonce at hand may be wrong: the chain is asked next time.
-    pub async fn disarm(&self) {
+    pub(super) async fn disarm(&self) {
         self.armed.lock().await.nonce = None;
     }
 

@@ -5,22 +5,31 @@ mod account;
 mod answer;
 mod armory;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 #[path = "../../tests/common/mod.rs"]
 pub(crate) mod common;
 mod confirm;
 mod deliver;
 #[cfg(test)]
 mod deliver_tests;
+mod delivery;
+mod fill;
 mod heartbeat;
 mod keys;
 mod ladder;
+#[cfg(test)]
+mod nonce_tests;
+mod nonces;
 mod observer;
+mod pending;
 mod queue;
 mod rehearsal;
 mod responder;
 mod schedule;
 mod signer;
 mod upkeep;
+mod verdict;
 
 pub use account::{Account, AccountError, Armed};
 pub use answer::{Refusal, classify_revert, describe_revert};

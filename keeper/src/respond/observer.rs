@@ -10,7 +10,8 @@ use cordon_client::guard::ICordonGuard as Guard;
 
 use super::account::Account;
 use super::answer::describe_revert;
-use super::deliver::{Call, DeliverError, DeliverSettings, Delivery};
+use super::deliver::{Call, DeliverError, DeliverSettings};
+use super::delivery::Delivery;
 use crate::alarm::Alarms;
 use crate::chain::{CallError, RpcError};
 use crate::health::Health;

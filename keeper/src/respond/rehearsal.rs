@@ -196,7 +196,8 @@ impl Responder {
         let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
         if raises
             && let Ok(scopes) = &scopes
-            && held(scopes, intent.scope, intent.level, newest.timestamp, intent.duration)
+            && is_held(intent, scopes, &newest)
+            && !self.is_contradicted(intent, &newest).await
         {
             let text = format!(
                 "{} is held already: {}",
@@ -220,9 +221,33 @@ impl Responder {
                 if ends && self.another_would(call).await {
                     return Ok(None);
                 }
+                if ends && newest.number < intent.block_number {
+                    // A gateway, one of whose nodes has the block that it was decided on, has asked another.
+                    return Ok(Some(Step::Later {
+                        after: FIRST_RETRY,
+                        why: format!(
+                            "the node answers for block {}, and it was decided on block {}",
+                            newest.number, intent.block_number
+                        ),
+                    }));
+                }
                 Ok(Some(self.refused(intent, &data, newest)))
             }
         }
+    }
+
+    /// Whether another endpoint reads at the same block that the level is not held: one that lies about it must not keep the keeper from
+    /// containing. Those that do not have the block yet say nothing.
+    async fn is_contradicted(&self, intent: &Intent, newest: &BlockRef) -> bool {
+        if self.rpc.endpoint_count() < 2 {
+            return false;
+        }
+        let asks = self.rpc.each().into_iter().map(|(_, rpc)| async move {
+            let asker = Self { rpc, ..self.clone() };
+            let scopes = asker.readings(intent.scope, newest.hash.into()).await;
+            scopes.is_ok_and(|scopes| !is_held(intent, &scopes, newest))
+        });
+        join_all(asks).await.contains(&true)
     }
 
     /// Whether the call would take effect as another endpoint sees the chain, or from another of the keeper's accounts: one endpoint that
@@ -261,6 +286,11 @@ impl Responder {
             }
         }
     }
+}
+
+/// Whether nothing is left to do for an intent that raises a level, as its scope was read at a block.
+fn is_held(intent: &Intent, scopes: &[ScopeReading], block: &BlockRef) -> bool {
+    held(scopes, intent.scope, intent.level, block.timestamp, intent.duration)
 }
 
 /// What was found on the state of `block`, and is worth nothing without it.

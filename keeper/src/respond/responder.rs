@@ -10,7 +10,8 @@ use tokio::sync::broadcast;
 
 use super::account::Account;
 use super::answer::effects;
-use super::deliver::{Call, DeliverSettings, Delivered, Delivery};
+use super::deliver::{Call, DeliverSettings, Delivered};
+use super::delivery::Delivery;
 use super::queue::{Job, Queue};
 use super::rehearsal::Deed;
 use crate::alarm::Alarms;
@@ -18,7 +19,9 @@ use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
 use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
-use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text};
+use crate::record::{
+    Confirmation, Ground, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text,
+};
 use crate::report::Reports;
 use crate::rules::{Rulebook, scope_at};
 
@@ -120,13 +123,7 @@ impl Responder {
         let sent: Vec<SentTransaction> = if job.decided_at.is_some() && job.failures == 0 {
             Vec::new()
         } else {
-            self.store
-                .transactions_of(intent.id)
-                .await?
-                .into_iter()
-                .filter(|tx| tx.status != "reverted")
-                .map(SentTransaction::from)
-                .collect()
+            self.pending(intent).await?
         };
         if let Some(delivered) = self.included(&sent).await? {
             return self.confirm(job, &delivered).await;
@@ -140,6 +137,9 @@ impl Responder {
         }
         if let Some(why) = self.misplaced(job).await? {
             return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
+        }
+        if let Some(step) = self.groundless(job).await? {
+            return Ok(step);
         }
         if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
@@ -168,6 +168,33 @@ impl Responder {
         Ok(Some(
             "not sent: it was decided by another rulebook, in which the rule may have another number".to_owned(),
         ))
+    }
+
+    /// What to do about a containment whose block was reorganised away: the guard judges no breach when it contains, so there has to be one on
+    /// the chain that has replaced it. `None` when there is, or the block is where it was.
+    async fn groundless(&self, job: &Job) -> Result<Option<Step>, StoreError> {
+        let intent = &job.intent;
+        let is_fresh = job.decided_at.is_some() && job.failures == 0;
+        if is_fresh || intent.kind != IntentKind::Contain || intent.rule.is_none() {
+            return Ok(None);
+        }
+        Ok(match self.store.ground(intent).await? {
+            Ground::Stands => None,
+            Ground::Unjudged => Some(Step::Later {
+                after: FIRST_RETRY,
+                why: format!(
+                    "block {}, in which the breach was found, was reorganised away; what has replaced it is being judged",
+                    intent.block_number
+                ),
+            }),
+            Ground::Gone => Some(Step::Finished(Box::new(end(
+                Outcome::HoldsAgain,
+                &format!(
+                    "not sent: block {}, in which the breach was found, was reorganised away, and the chain that has replaced it has none",
+                    intent.block_number
+                ),
+            )))),
+        })
     }
 
     /// Of several of our transactions that are in blocks, the one that raised the level: the others found it raised.

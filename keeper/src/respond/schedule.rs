@@ -104,6 +104,9 @@ impl Responder {
                 Ok(true) => {
                     // Whoever raised it: an earlier run may have.
                     self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
+                    if let Err(error) = self.withdraw(&job.intent, &end).await {
+                        tracing::warn!(intent = job.intent.id, %error, "what was sent for it could not be looked up");
+                    }
                     return true;
                 }
                 Ok(false) => (

@@ -5,7 +5,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::chain::BlockRef;
 use cordon_keeper::decide::{RuleVerdict, ScopeReading};
-use cordon_keeper::record::{Confirmation, Incident, IncidentState, Intent, NoticeKind, Outcome};
+use cordon_keeper::record::{Confirmation, Ground, Incident, IncidentState, Intent, NoticeKind, Outcome};
 use cordon_keeper::rules::{GuardEvent, GuardEventKind};
 
 use crate::fixture::*;
@@ -331,7 +331,41 @@ async fn a_release_that_was_queued_in_a_vanished_block_judges_nothing(f: Fixture
     assert!(released().await.is_empty());
 }
 
+async fn what_is_left_of_a_decision_whose_block_vanished_is_what_the_other_branch_says(f: Fixture) {
+    let intent = f.breach().await;
+    let ground = async || f.store.ground(&intent).await.unwrap();
+    assert_eq!(ground().await, Ground::Stands);
+    for (branch, found, left) in [
+        (2, BREACHED, Ground::Stands),
+        (3, Verdict::Holds, Ground::Gone),
+        (4, BREACHED, Ground::Stands),
+    ] {
+        f.store.revert_blocks(&[block(100, branch - 1)]).await.unwrap();
+        assert_eq!(ground().await, Ground::Unjudged, "branch {branch} was not looked at");
+        let verdicts = [verdict(1, BREACHED), verdict(0, found)];
+        let content = Block {
+            verdicts: &verdicts,
+            scopes: Some(&[]),
+            ..Block::default()
+        };
+        f.commit(&block(100, branch), content).await.unwrap();
+        assert_eq!(ground().await, left, "branch {branch}");
+    }
+    // By another rulebook's numbers it is another breach.
+    f.store.revert_blocks(&[block(100, 4)]).await.unwrap();
+    let content = Block {
+        verdicts: &[verdict(0, BREACHED)],
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit_under(B256::repeat_byte(6), &block(100, 5), content)
+        .await
+        .unwrap();
+    assert_eq!(ground().await, Ground::Gone);
+}
+
 on_both! {
+    what_is_left_of_a_decision_whose_block_vanished_is_what_the_other_branch_says
     an_incident_that_was_closed_on_a_branch_goes_on_when_our_transaction_lands_there
     what_somebody_else_raises_after_the_close_is_an_incident_of_its_own
     a_number_of_the_guard_is_another_incidents_on_another_branch

@@ -32,15 +32,15 @@ pub(crate) const PROTOCOL: Rules = Rules(concat!(
     stop_board!("protocol", "set")
 ));
 
-/// An endpoint that says of the one rule whatever it is told to say, while it lies.
+/// An endpoint that answers one view of the guard with whatever it is told to say, while it lies.
 struct Liar {
     proxy: RpcProxy,
     lies: Arc<AtomicBool>,
 }
 
 impl Liar {
+    /// Of the one rule.
     async fn start(world: &World, verdict: Guard::Verdict) -> Self {
-        let lies = Arc::new(AtomicBool::new(false));
         let told = Guard::Evaluation {
             verdict,
             reason: 0,
@@ -49,8 +49,13 @@ impl Liar {
             boundNegative: false,
             bound: U256::from(100),
         };
-        let answer = hex::encode_prefixed(Guard::evaluateManyCall::abi_encode_returns(&vec![told]));
-        let selector = hex::encode(Guard::evaluateManyCall::SELECTOR);
+        let answer = Guard::evaluateManyCall::abi_encode_returns(&vec![told]);
+        Self::about(world, Guard::evaluateManyCall::SELECTOR, &answer).await
+    }
+
+    async fn about(world: &World, view: [u8; 4], answer: &[u8]) -> Self {
+        let lies = Arc::new(AtomicBool::new(false));
+        let (answer, selector) = (hex::encode_prefixed(answer), hex::encode(view));
         let switch = Arc::clone(&lies);
         let plan = move |_: usize, body: &str| match switch.load(Ordering::SeqCst) && body.contains(&selector) {
             true => Fault::Answer(json!(answer)),
@@ -113,6 +118,29 @@ async fn a_breach_that_one_endpoint_hides_is_found_through_another() {
         !is_open(&store, AlarmKind::WrongAnswer).await && !is_open(&store, AlarmKind::SecondOpinion).await
     })
     .await;
+    keeper.stop().await;
+}
+
+/// What is held already is not done once more; that it is held must not be the invention of one endpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_that_one_endpoint_invents_does_not_keep_the_keeper_from_containing() {
+    let world = World::new(&GAUGE_RULE).await;
+    let invented = Guard::ScopeStatus {
+        level: Guard::Level::Halted,
+        expiresAt: u64::MAX,
+        ..world.status(1).await
+    };
+    let answer = Guard::scopeStatusCall::abi_encode_returns(&invented);
+    let liar = Liar::about(&world, Guard::scopeStatusCall::SELECTOR, &answer).await;
+    let store = world.store().await;
+    let keeper = started(&world, liar.options(&world), store.clone(), World::signers()).await;
+    liar.lies.store(true, Ordering::SeqCst);
+    world.set(GAUGE, 5_000).await;
+    until("the guard has contained", || async {
+        world.level(1).await == Guard::Level::ReduceOnly
+    })
+    .await;
+    assert_eq!(world.nonce(KEEPER).await, 1);
     keeper.stop().await;
 }
 

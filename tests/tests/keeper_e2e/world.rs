@@ -304,13 +304,13 @@ impl World {
         Board::getCall::abi_decode_returns(&answer).unwrap()
     }
 
+    pub(crate) async fn status(&self, scope: u8) -> ICordonGuard::ScopeStatus {
+        let guard = ICordonGuard::new(self.guard, &self.provider);
+        guard.scopeStatus(scope).call().await.unwrap()
+    }
+
     pub(crate) async fn level(&self, scope: u8) -> ICordonGuard::Level {
-        ICordonGuard::new(self.guard, &self.provider)
-            .scopeStatus(scope)
-            .call()
-            .await
-            .unwrap()
-            .level
+        self.status(scope).await.level
     }
 
     pub(crate) async fn nonce(&self, account: u32) -> u64 {

@@ -18,7 +18,8 @@ use futures::future::join_all;
 
 use super::account::Account;
 use super::armory::Readiness;
-use super::deliver::{Call, Delivery};
+use super::deliver::Call;
+use super::delivery::Delivery;
 use super::responder::{Responder, abi_level};
 use crate::decide::ladder::{Move, Rung, RungStatus, climb};
 use crate::record::{AlarmKind, Ladder, LadderRule, StoreError};

@@ -23,7 +23,8 @@ use tokio::sync::broadcast;
 
 use super::super::account::Account;
 use super::super::armory::Readiness;
-use super::super::deliver::{Call, DeliverSettings, Delivery};
+use super::super::deliver::{Call, DeliverSettings};
+use super::super::delivery::Delivery;
 use super::super::keys::KeyWatch;
 use super::aws::finder;
 use super::held::HeldKey;
@@ -287,7 +288,7 @@ async fn a_transaction_of_a_key_in_kms_is_confirmed_by_a_node() {
         assert_eq!(delivered.receipt.from, kms.vault.local().address());
         assert_eq!(delivered.sent.nonce, nonce);
     }
-    assert_eq!(rpc.nonce(account.address()).await.unwrap(), 3);
+    assert_eq!(rpc.counts(account.address()).await.unwrap().agreed, 3);
 }
 
 #[tokio::test]

@@ -34,7 +34,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::super::account::Account;
-use super::super::deliver::{Call, DeliverSettings, Delivery};
+use super::super::deliver::{Call, DeliverSettings};
+use super::super::delivery::Delivery;
 use super::gcp::finder;
 use super::held::HeldKey;
 use super::mock::{Manner, Outcome, Vault, signed_here, transaction};

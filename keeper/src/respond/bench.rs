@@ -1,0 +1,196 @@
+//! An account on a real anvil with a record, for tests of delivery.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::{Duration, Instant};
+
+use alloy::network::TransactionBuilder;
+use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::providers::{Provider, ProviderBuilder};
+use alloy::rpc::types::TransactionRequest;
+use alloy::signers::local::PrivateKeySigner;
+use cordon_client::config::Severity;
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use cordon_core::rule::value::Int;
+use serde_json::json;
+
+use super::account::Account;
+use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
+use super::delivery::Delivery;
+use crate::chain::{BlockRef, Rpc};
+use crate::decide::{Act, Decision, Reading};
+use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
+use crate::respond::common::Anvil;
+use crate::rules::Sightings;
+
+pub(super) const TARGET: Address = Address::repeat_byte(0x77);
+
+/// The first account of anvil's default mnemonic, and another that owns nothing.
+fn signer(funded: bool) -> PrivateKeySigner {
+    if funded {
+        "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+            .parse()
+            .unwrap()
+    } else {
+        PrivateKeySigner::from_bytes(&B256::repeat_byte(0x42)).unwrap()
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) anvil: Anvil,
+    pub(super) account: Account,
+    pub(super) store: Store,
+    pub(super) intent: Intent,
+    pub(super) settings: DeliverSettings,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(super) async fn new(args: &[&str], funded: bool) -> Self {
+        let anvil = Anvil::start(args).await;
+        let rpc = Rpc::new(&[anvil.http()], anvil.chain_id(), Duration::from_secs(2)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("cordon.db"), anvil.chain_id(), TARGET)
+            .await
+            .unwrap();
+        let intent = intent(&store).await;
+        let settings = DeliverSettings {
+            poll: Duration::from_millis(10),
+            rebroadcast: Duration::from_millis(150),
+            bump_after: Duration::from_millis(400),
+            deadline: Duration::from_secs(10),
+            ..DeliverSettings::default()
+        };
+        Self {
+            anvil,
+            account: Account::new(signer(funded), rpc),
+            store,
+            intent,
+            settings,
+            _dir: dir,
+        }
+    }
+
+    pub(super) async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {
+        let call = Call {
+            to: TARGET,
+            data: Bytes::from_static(b"hello"),
+            gas: 100_000,
+        };
+        let delivery = Delivery {
+            account: &self.account,
+            settings: &self.settings,
+            ledger: Some((&self.store, &self.intent)),
+            call: &call,
+            resumed: !sent.is_empty(),
+            sent,
+            accepted_at: None,
+        };
+        delivery.run(|_, _| {}).await
+    }
+
+    /// The same on a node that makes a block now and then from a second on.
+    pub(super) async fn deliver_mined(&self) -> Delivered {
+        let mine = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            loop {
+                self.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            delivered = self.deliver(vec![]) => delivered.unwrap(),
+            () = mine => unreachable!("it mines for ever"),
+        }
+    }
+
+    /// Waits until something of ours is recorded and waits in the pool of a node that does not mine.
+    pub(super) async fn sent(&self) {
+        let begun = Instant::now();
+        while self.anvil.rpc("txpool_status", json!([])).await["pending"] != "0x1" || self.recorded().await.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nothing is sent");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The same of something whose nonce is ahead of the chain's.
+    pub(super) async fn queued(&self) {
+        let begun = Instant::now();
+        while self.anvil.rpc("txpool_status", json!([])).await["queued"] != "0x1" || self.recorded().await.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nothing is sent");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(super) async fn recorded(&self) -> Vec<TransactionRecord> {
+        self.store.transactions_of(self.intent.id).await.unwrap()
+    }
+
+    /// Sends something else from the same key, as a stranger with a copy of it would.
+    pub(super) async fn foreign(&self) {
+        let provider = ProviderBuilder::new()
+            .wallet(signer(true))
+            .connect_http(self.anvil.http().parse().unwrap());
+        let tx = TransactionRequest::default()
+            .with_to(Address::repeat_byte(1))
+            .with_value(U256::from(1));
+        provider
+            .send_transaction(tx)
+            .await
+            .unwrap()
+            .get_receipt()
+            .await
+            .unwrap();
+    }
+
+    pub(super) async fn nonce(&self) -> u64 {
+        self.account.rpc().counts(self.account.address()).await.unwrap().agreed
+    }
+}
+
+/// An intent to hang transactions on.
+async fn intent(store: &Store) -> Intent {
+    let block = BlockRef {
+        number: 1,
+        hash: B256::repeat_byte(1),
+        parent: B256::ZERO,
+        timestamp: 1,
+        base_fee: 0,
+    };
+    let decision = Decision {
+        rule: 0,
+        witness: vec![],
+        act: Act::Trip,
+        scope: 0,
+        level: Level::ReduceOnly,
+        duration: 60,
+        severity: Severity::P1,
+        reading: Reading {
+            verdict: Verdict::Breached,
+            reason: 0,
+            observed: Int::ZERO,
+            bound: Int::ZERO,
+        },
+    };
+    let record = BlockRecord {
+        block: &block,
+        version: B256::ZERO,
+        verdicts: &[],
+        scopes: None,
+        decisions: &[decision],
+        waiting: &[],
+        events: &[],
+        stopped: &[],
+        sightings: &Sightings::default(),
+        witnessed: &[],
+        witness_limit: 1,
+        head_to_decision: None,
+        is_next: true,
+    };
+    store
+        .commit_block(&record, &Names::default())
+        .await
+        .unwrap()
+        .intents
+        .remove(0)
+}

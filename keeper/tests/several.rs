@@ -1,0 +1,128 @@
+//! Several endpoints: what one refuses another is asked, none alone says what is, and each gets what is sent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use alloy::primitives::{Address, hex};
+use cordon_keeper::chain::{CallError, Rpc, RpcError};
+use serde_json::json;
+
+use common::Anvil;
+use cordon_testkit::{Fault, FaultyRpc};
+
+const TIMEOUT: Duration = Duration::from_millis(700);
+const SENDER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+
+async fn behind_proxy() -> (Anvil, FaultyRpc, Rpc) {
+    let anvil = Anvil::start(&[]).await;
+    let proxy = FaultyRpc::start(&anvil.http()).await.unwrap();
+    let rpc = Rpc::new(&[proxy.url()], anvil.chain_id(), TIMEOUT).unwrap();
+    (anvil, proxy, rpc)
+}
+
+/// What one node refuses (it has no such state, or no such plan) another may answer; a revert is an answer.
+#[tokio::test]
+async fn a_call_that_one_endpoint_refuses_is_asked_of_another() {
+    let (anvil, proxy, alone) = behind_proxy().await;
+    let rpc = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let call = async |rpc: &Rpc| {
+        let latest = alloy::eips::BlockId::latest();
+        rpc.call(None, Address::repeat_byte(4), hex!("01").into(), None, latest)
+            .await
+    };
+    proxy.fault("eth_call", Fault::Error(-32_000, "missing trie node"));
+    let error = call(&alone).await.unwrap_err();
+    assert!(matches!(error, CallError::Rpc(RpcError::Refused { .. })), "{error}");
+    assert!(
+        call(&rpc).await.unwrap().is_empty(),
+        "what an account without code answers"
+    );
+    proxy.fault("eth_call", Fault::Error(3, "execution reverted"));
+    assert!(matches!(call(&rpc).await.unwrap_err(), CallError::Reverted(_)));
+}
+
+/// A relayer took its nonce from one gateway, one of whose nodes was behind, or wrong.
+#[tokio::test]
+async fn no_endpoint_alone_says_what_the_next_nonce_is() {
+    let (anvil, liar, _) = behind_proxy().await;
+    let (behind, silent) = (
+        FaultyRpc::start(&anvil.http()).await.unwrap(),
+        FaultyRpc::start(&anvil.http()).await.unwrap(),
+    );
+    let sender: Address = SENDER.parse().unwrap();
+    for _ in 0..3 {
+        anvil.send(json!({ "from": sender, "to": sender })).await;
+    }
+    let counts = async |urls: &[String]| {
+        let rpc = Rpc::new(urls, anvil.chain_id(), TIMEOUT).unwrap();
+        rpc.counts(sender).await.map(|counts| (counts.agreed, counts.highest))
+    };
+    const METHOD: &str = "eth_getTransactionCount";
+    liar.fault(METHOD, Fault::Answer(json!("0x384")));
+    behind.fault(METHOD, Fault::Answer(json!("0x1")));
+    silent.fault(METHOD, Fault::Hang);
+    let (honest, liar, behind) = (anvil.http(), liar.url(), behind.url());
+    assert_eq!(
+        counts(std::slice::from_ref(&liar)).await.unwrap(),
+        (900, 900),
+        "there is nobody else"
+    );
+    assert_eq!(counts(&[liar.clone(), honest.clone()]).await.unwrap(), (3, 900));
+    assert_eq!(
+        counts(&[liar.clone(), behind.clone(), honest.clone()]).await.unwrap(),
+        (3, 900)
+    );
+    let begun = Instant::now();
+    assert_eq!(
+        counts(&[silent.url(), honest, behind]).await.unwrap(),
+        (1, 3),
+        "of two the lower"
+    );
+    assert!(begun.elapsed() < TIMEOUT, "who hangs holds nothing up");
+    assert!(counts(&[silent.url()]).await.is_err());
+}
+
+/// A transaction went to the first endpoint only, or to those that were quick.
+#[tokio::test]
+async fn every_endpoint_gets_the_bytes_and_the_most_hopeful_word_counts() {
+    let (anvil, slow, _) = behind_proxy().await;
+    let refusing = FaultyRpc::start(&anvil.http()).await.unwrap();
+    const METHOD: &str = "eth_sendRawTransaction";
+    slow.fault(METHOD, Fault::Slow(Duration::from_millis(200)));
+    refusing.fault(METHOD, Fault::Error(-32_000, "nonce too low"));
+    let rpc = Rpc::new(&[slow.url(), refusing.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    rpc.verify().await.unwrap();
+    let raw = anvil.rpc("eth_signTransaction", json!([{
+        "from": SENDER, "to": SENDER, "nonce": "0x0", "gas": "0x186a0",
+        "maxFeePerGas": "0x77359400", "maxPriorityFeePerGas": "0x1", "chainId": format!("{:#x}", anvil.chain_id()),
+    }])).await;
+    let raw: alloy::primitives::Bytes = raw.as_str().unwrap().parse().unwrap();
+    let begun = Instant::now();
+    rpc.send_raw(&raw).await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_millis(200),
+        "the first that accepts it decides"
+    );
+    while slow.count(METHOD) == 0 || refusing.count(METHOD) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "not all of them got it");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It is in a block by now.
+    let again = rpc.send_raw(&raw).await.unwrap_err();
+    assert!(!again.refusals.is_empty(), "{again:?}");
+    slow.fault(METHOD, Fault::Hang);
+    let hung = Instant::now();
+    let again = rpc.send_raw(&raw).await.unwrap_err();
+    assert!(
+        again.silent.is_some() && hung.elapsed() < TIMEOUT,
+        "a refusal does not wait for who hangs: {again:?}"
+    );
+}
