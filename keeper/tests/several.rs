@@ -32,7 +32,7 @@ async fn behind_proxy() -> (Anvil, FaultyRpc, Rpc) {
 #[tokio::test]
 async fn a_call_that_one_endpoint_refuses_is_asked_of_another() {
     let (anvil, proxy, alone) = behind_proxy().await;
-    let rpc = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let both = || Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
     let call = async |rpc: &Rpc| {
         let latest = alloy::eips::BlockId::latest();
         rpc.call(None, Address::repeat_byte(4), hex!("01").into(), None, latest)
@@ -42,11 +42,11 @@ async fn a_call_that_one_endpoint_refuses_is_asked_of_another() {
     let error = call(&alone).await.unwrap_err();
     assert!(matches!(error, CallError::Rpc(RpcError::Refused { .. })), "{error}");
     assert!(
-        call(&rpc).await.unwrap().is_empty(),
+        call(&both()).await.unwrap().is_empty(),
         "what an account without code answers"
     );
     proxy.fault("eth_call", Fault::Error(3, "execution reverted"));
-    assert!(matches!(call(&rpc).await.unwrap_err(), CallError::Reverted(_)));
+    assert!(matches!(call(&both()).await.unwrap_err(), CallError::Reverted(_)));
 }
 
 /// A relayer took its nonce from one gateway, one of whose nodes was behind, or wrong.

@@ -12,6 +12,7 @@ use cordon_client::config::Severity;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
+use cordon_testkit::FaultyRpc;
 use serde_json::json;
 
 use super::account::Account;
@@ -69,6 +70,15 @@ impl Bench {
             settings,
             _dir: dir,
         }
+    }
+
+    /// Lets the account ask through a proxy first, and these endpoints behind it.
+    pub(super) async fn behind_proxy(&mut self, others: &[String]) -> FaultyRpc {
+        let proxy = FaultyRpc::start(&self.anvil.http()).await.unwrap();
+        let urls: Vec<String> = std::iter::once(proxy.url()).chain(others.iter().cloned()).collect();
+        let rpc = Rpc::new(&urls, self.anvil.chain_id(), Duration::from_secs(2)).unwrap();
+        self.account = Account::new(signer(true), rpc);
+        proxy
     }
 
     pub(super) async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {

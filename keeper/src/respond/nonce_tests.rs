@@ -10,6 +10,7 @@ use super::bench::{Bench, TARGET};
 use super::deliver::Call;
 use super::delivery::Delivery;
 use crate::record::SentTransaction;
+use cordon_testkit::Fault;
 
 #[tokio::test]
 async fn a_nonce_that_a_stranger_used_is_asked_for_again() {
@@ -168,4 +169,41 @@ async fn what_was_sent_for_an_action_that_has_ended_is_taken_out_of_the_way() {
     withdraw().await;
     bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
     assert_eq!(bench.nonce().await, 1);
+}
+
+/// Behind a gateway one of whose nodes has not heard of the newest block.
+#[tokio::test]
+async fn what_was_seen_included_is_not_forgotten_for_an_endpoint_that_is_behind() {
+    let mut bench = Bench::new(&[], true).await;
+    let behind = bench.behind_proxy(&[]).await;
+    bench.deliver(vec![]).await.unwrap();
+    behind.fault("eth_getTransactionCount", Fault::Answer(json!("0x0")));
+    assert_eq!(bench.account.refresh().await.unwrap().nonce, Some(1));
+    // Unless blocks were taken back.
+    bench.account.note_reverted().await;
+    assert_eq!(bench.account.refresh().await.unwrap().nonce, Some(0));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_behind_does_not_keep_a_used_nonce_in_use() {
+    let mut bench = Bench::new(&[], true).await;
+    let behind = bench.behind_proxy(&[bench.anvil.http()]).await;
+    bench.foreign().await;
+    behind.fault("eth_getTransactionCount", Fault::Answer(json!("0x0")));
+    assert_eq!(
+        bench.account.refresh().await.unwrap().nonce,
+        Some(0),
+        "of two the lower"
+    );
+    let delivered = bench.deliver(vec![]).await.unwrap();
+    assert_eq!(delivered.sent.nonce, 1);
+}
+
+#[tokio::test]
+async fn no_node_has_the_account_pay_what_tip_it_likes() {
+    let mut bench = Bench::new(&[], true).await;
+    let liar = bench.behind_proxy(&[]).await;
+    liar.fault("eth_maxPriorityFeePerGas", Fault::Answer(json!("0xe8d4a51000")));
+    let armed = bench.account.refresh().await.unwrap();
+    assert!(armed.priority_fee <= 2_000_000_000.max(armed.base_fee), "{armed:?}");
 }
