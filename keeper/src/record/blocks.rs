@@ -179,7 +179,7 @@ impl Store {
         follow::find_raised(connection, record, names).await?;
         update_unknown(connection, record, names, &mut commit).await?;
         sightings::note(connection, record.block, record.is_next, record.sightings).await?;
-        sightings::update_unwatched(connection, record.block, &record.sightings.unwatched).await?;
+        sightings::update_unwatched(connection, record.block, record.is_next, &record.sightings.unwatched).await?;
         if record.is_next {
             set_checkpoint(connection, record.block.hash).await?;
             forget_root(connection, record.block).await?;
@@ -348,7 +348,8 @@ pub(super) async fn set_checkpoint(connection: &mut Connection, hash: B256) -> R
     Ok(())
 }
 
-/// Raises the alarm of every rule that is `Unknown` now and clears that of every rule that was evaluated.
+/// Raises the alarm of every rule that is `Unknown` now and clears that of every rule that was evaluated. A block that was taken before its turn
+/// clears nothing: it says nothing of those that are being caught up with, and people would be called once per look at the newest.
 async fn update_unknown(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
@@ -393,7 +394,7 @@ async fn update_unknown(
         .bind(AlarmKind::RuleUnknown.name())
         .fetch_all(&mut *connection)
         .await?;
-    if open.is_empty() {
+    if open.is_empty() || !record.is_next {
         return Ok(());
     }
     let evaluated: BTreeSet<u16> = record.verdicts.iter().map(|v| v.rule).collect();

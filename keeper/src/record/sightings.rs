@@ -264,16 +264,20 @@ pub(super) async fn seen(connection: &mut Connection, topic: &str) -> Result<(),
     Ok(())
 }
 
-/// Raises the alarm of every watch that could not be looked at in a block and clears that of all others.
+/// Raises the alarm of every watch that could not be looked at in a block and clears that of all others, unless the block was taken before its turn.
 pub(super) async fn update_unwatched(
     connection: &mut Connection,
     block: &BlockRef,
+    is_next: bool,
     unwatched: &[Unwatched],
 ) -> Result<(), StoreError> {
     const KIND: AlarmKind = AlarmKind::WatchUnknown;
     for Unwatched { watch, reason } in unwatched {
         let text = format!("the watch {watch} could not look at block {}: {reason}", block.number);
         alarms::raise(connection, KIND, watch, &text, Some(block.number)).await?;
+    }
+    if !is_next {
+        return Ok(());
     }
     let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
         .bind(KIND.name())

@@ -10,6 +10,7 @@ mod read;
 mod rulebook;
 mod scopes;
 mod settled;
+mod states;
 mod stopped;
 mod watch;
 mod watches;

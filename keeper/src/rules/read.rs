@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::Log;
@@ -14,8 +13,9 @@ use super::here::{Begun, Here};
 use super::logs::Outcomes;
 use super::rulebook::Rulebook;
 use super::settled::Settled;
+use super::states::States;
 use super::{GuardEvent, Hooks, Sightings, StoppedCall, Unwatched, Watched, Watches, scopes};
-use crate::chain::{BlockRef, BlockSource, CallError, Receipts, Rpc, RpcError};
+use crate::chain::{BlockRef, CallError, Receipts, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
 
@@ -27,7 +27,6 @@ pub const OTHER_RULEBOOK: u8 = u8::MAX - 1;
 
 /// How often a call that the node refuses is tried before its rules are `Unknown`.
 pub(super) const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(50);
 /// What is not looked at when nobody tells which transactions were reverted. No watch has a name like it.
 pub const STOPPED_CALLS: &str = "calls that hooks stopped";
 /// Witnesses taken from the events of one block, per rule. A block that names more is an attack on the keeper's time; the
@@ -118,6 +117,7 @@ pub struct Reader {
     /// Rules that are evaluated on older blocks than the newest.
     pub(super) settled: Settled,
     pub(super) rulebook: Rulebook,
+    pub(super) states: States,
 }
 
 /// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
@@ -144,6 +144,7 @@ impl Reader {
             here: None,
             settled: Settled::default(),
             rulebook: Rulebook::default(),
+            states: States::default(),
         }
     }
 
@@ -174,6 +175,8 @@ impl Reader {
     #[must_use]
     pub(crate) fn through(mut self, rpc: Rpc) -> Self {
         self.rpc = rpc;
+        // What others have says nothing of what these have.
+        self.states = States::default();
         self
     }
 
@@ -201,18 +204,20 @@ impl Reader {
 
     /// The part of [`Reader::read`] that does not depend on the blocks before.
     pub(crate) async fn fetch(&self, block: &BlockRef, known: &[Request], scopes: &[u8]) -> Result<Fetched, ReadError> {
+        self.states.note(block.number);
         let (newest, settled) = self.settled.part(known);
-        let (outcomes, begun, levels, settled) = futures::future::join4(
-            self.outcomes(block),
-            self.begin(block, &newest),
-            self.scopes(block, scopes),
-            self.evaluate_settled(block, &settled),
-        )
-        .await;
+        let state = async {
+            self.foresee_state(block).await?;
+            let (begun, levels) = futures::future::join(self.begin(block, &newest), self.scopes(block, scopes)).await;
+            Ok::<_, ReadError>((begun?, levels?))
+        };
+        let (outcomes, state, settled) =
+            futures::future::join3(self.outcomes(block), state, self.evaluate_settled(block, &settled)).await;
+        let (outcomes, (begun, levels)) = (outcomes?, state?);
         Ok(Fetched {
-            outcomes: outcomes?,
-            levels: levels?,
-            begun: begun?,
+            outcomes,
+            levels,
+            begun,
             settled: settled?,
         })
     }
@@ -283,10 +288,15 @@ impl Reader {
             None => verdicts.extend(self.event_rules().map(unread)),
         }
         let events = reading.logs_read.then_some(reading.events.as_slice());
-        if !self.has_own_rulebook(block, events).await? {
+        let reason = match self.has_own_rulebook(block, events).await? {
+            Some(true) => None,
+            Some(false) => Some(OTHER_RULEBOOK),
+            None => Some(READ_FAILED),
+        };
+        if let Some(reason) = reason {
             for verdict in verdicts.iter_mut().filter(|v| usize::from(v.rule) < self.held) {
                 verdict.reading = unread(verdict.rule).reading;
-                verdict.reading.reason = OTHER_RULEBOOK;
+                verdict.reading.reason = reason;
             }
         }
         reading.verdicts = verdicts;
@@ -372,30 +382,19 @@ impl Reader {
             return Ok(Some(Vec::new()));
         }
         for attempt in 1..=ATTEMPTS {
+            if self.states.is_gone(block) {
+                break;
+            }
             match scopes::read(&self.rpc, self.guard, block.hash, also).await {
                 Ok(readings) => return Ok(Some(readings)),
                 Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
                 Err(error) => {
                     tracing::warn!(block = block.number, attempt, %error, "the guard's levels could not be read");
-                    self.pause_or_gone(block, attempt).await?;
+                    self.has_state(block).await?;
                 }
             }
         }
         Ok(None)
-    }
-
-    pub(super) async fn pause_or_gone(&self, block: &BlockRef, attempt: u32) -> Result<(), ReadError> {
-        match self.rpc.by_hash(block.hash).await {
-            Ok(None) => Err(ReadError::Gone {
-                number: block.number,
-                hash: block.hash,
-            }),
-            Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
-            _ => {
-                tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
-                Ok(())
-            }
-        }
     }
 }
 

@@ -106,6 +106,7 @@ impl Reader {
         self.rulebook.with(|known| *known = Known::default());
         let asked = tokio::time::timeout(PATIENCE, async {
             let head = self.rpc.latest().await?;
+            self.states.note(head.number);
             Ok::<_, CallError>((head.number, ask(&self.rpc, self.guard, head.hash).await?))
         });
         match asked.await {
@@ -129,8 +130,8 @@ impl Reader {
         }
     }
 
-    /// Whether the guard has the configured rulebook at the block. It is asked only where that does not follow from what is known. When it
-    /// gives no answer, nobody can say what its verdicts mean.
+    /// Whether the guard has the configured rulebook at the block. It is asked only where that does not follow from what is known. `None` when
+    /// it gives no answer: nobody can say what its verdicts mean.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -138,28 +139,31 @@ impl Reader {
         &self,
         block: &BlockRef,
         events: Option<&[GuardEvent]>,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Option<bool>, ReadError> {
         let Some(wanted) = self.rulebook.wanted.filter(|_| self.has_guard()) else {
-            return Ok(true);
+            return Ok(Some(true));
         };
         if let Some(adopted) = self.rulebook.follows(block, events) {
             self.rulebook.note(block, adopted);
-            return Ok(adopted == wanted);
+            return Ok(Some(adopted == wanted));
         }
         for attempt in 1..=ATTEMPTS {
+            if self.states.is_gone(block) {
+                break;
+            }
             match ask(&self.rpc, self.guard, block.hash).await {
                 Ok(adopted) => {
                     self.rulebook.note(block, adopted);
-                    return Ok(adopted == wanted);
+                    return Ok(Some(adopted == wanted));
                 }
                 Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
                 Err(error) => {
                     tracing::warn!(block = block.number, attempt, %error, "the guard's rulebook could not be read");
-                    self.pause_or_gone(block, attempt).await?;
+                    self.has_state(block).await?;
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -12,7 +12,7 @@ use alloy::eips::BlockNumberOrTag;
 use cordon_client::config::Finality;
 use cordon_core::rule::eval::Verdict;
 
-use super::read::unread;
+use super::evaluate::unanswered;
 use super::{ReadError, Reader, Request};
 use crate::chain::BlockRef;
 use crate::decide::RuleVerdict;
@@ -150,10 +150,7 @@ impl Reader {
                 continue;
             }
             let Some(at) = self.tag(finality).await? else {
-                verdicts.extend(wanted.into_iter().map(|request| RuleVerdict {
-                    witness: request.witness,
-                    ..unread(request.rule)
-                }));
+                verdicts.extend(wanted.iter().map(unanswered));
                 continue;
             };
             if at.number >= block.number {

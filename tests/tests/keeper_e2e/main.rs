@@ -23,6 +23,7 @@ mod ladder;
 mod openapi;
 mod playbook;
 mod process;
+mod pruned;
 mod record_lost;
 mod replay;
 mod responses;
