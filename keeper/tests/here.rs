@@ -21,7 +21,7 @@ use cordon_client::Config;
 use cordon_keeper::chain::{BlockRef, BlockSource, Key, Rpc};
 use cordon_keeper::decide::RuleVerdict;
 use cordon_keeper::rules::{Reader, Request, Watched};
-use cordon_testkit::Dice;
+use cordon_testkit::{Dice, Fault, RpcProxy};
 use serde_json::json;
 
 use boxes::{place, put_data, submit};
@@ -82,6 +82,11 @@ fn config() -> Config {
     Config::parse(&text, Path::new("cordon.toml")).unwrap()
 }
 
+fn programs() -> Vec<Vec<u8>> {
+    let rules = config().compile().unwrap().rulebook.rules;
+    rules.iter().map(|rule| rule.program.clone()).collect()
+}
+
 struct World {
     anvil: Anvil,
     rpc: Rpc,
@@ -111,13 +116,7 @@ impl World {
         set(&anvil, OTHER, 2, U256::from(1)).await;
         anvil.rpc("evm_mine", json!([])).await;
         let rpc = Rpc::new(&[anvil.http()], anvil.chain_id(), Duration::from_secs(5)).unwrap();
-        let compiled = config().compile().unwrap();
-        let programs: Vec<Vec<u8>> = compiled
-            .rulebook
-            .rules
-            .iter()
-            .map(|rule| rule.program.clone())
-            .collect();
+        let programs = programs();
         let requests = (0..u16::try_from(programs.len()).unwrap())
             .map(Request::plain)
             .collect();
@@ -315,4 +314,33 @@ async fn no_change_of_the_state_is_missed() {
     }
     let status = world.here.here().unwrap();
     assert_eq!((status.keeper, status.guard, status.off), (12, 1, None));
+}
+
+/// Reads three new blocks through an endpoint that refuses calls with `part` in them; answers why nothing is evaluated here after that.
+async fn off_after_three(world: &World, part: &'static str, message: &'static str) -> Option<String> {
+    let plan = move |_: usize, body: &str| match body.contains("eth_call") && body.contains(part) {
+        true => Fault::Error(-32_000, message),
+        false => Fault::None,
+    };
+    let proxy = RpcProxy::start(&world.anvil.http(), plan).await.unwrap();
+    let rpc = Rpc::new(&[proxy.url()], world.anvil.chain_id(), Duration::from_secs(5)).unwrap();
+    let programs = Arc::new(programs());
+    let reader = Reader::new(rpc, Address::ZERO, Watched::default()).with_programs(Arc::clone(&programs), 0);
+    let reader = reader.evaluating_here(programs);
+    for _ in 0..3 {
+        assert_eq!(reader.here().unwrap().off, None);
+        world.mine().await;
+        world.verdicts(&reader, &world.rpc.latest().await.unwrap()).await;
+    }
+    reader.here().unwrap().off
+}
+
+#[tokio::test]
+async fn where_words_are_refused_nothing_is_evaluated_here_and_where_states_are_gone_it_is_again() {
+    let world = World::new().await;
+    let off = off_after_three(&world, "\"code\":\"0x", "too many arguments").await;
+    assert!(off.is_some_and(|why| why.ends_with("too many arguments")));
+    // Nothing but the lack of states: no word against the node.
+    let off = off_after_three(&world, "", "missing trie node").await;
+    assert_eq!(off, None);
 }

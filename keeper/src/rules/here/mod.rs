@@ -9,27 +9,28 @@
 mod engine;
 mod footprints;
 mod run;
+mod switch;
 mod values;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use alloy::primitives::{Address, B256, U256};
 use cordon_core::rule::eval::{Evaluation, Verdict};
 use tokio::sync::OwnedMutexGuard;
 
 use self::engine::{Asked, Engine, Known, Trust, Wanted};
+use self::switch::Switch;
 use super::{READ_FAILED, ReadError, Reader, Request};
-use crate::chain::{BlockRef, Inquiry, Rpc};
+use crate::chain::{BlockRef, Inquiry, Rpc, RpcError};
 use crate::decide::{Reading, RuleVerdict};
 
 /// Requests that finding out what a rule reads may take: a proxy needs three, a read whose argument is read one more.
 const MOST_ROUNDS: usize = 64;
 /// Rules that are evaluated without leaving the thread to others.
 const FEW: usize = 32;
-/// Blocks in a row whose words the node refuses before it is not asked any more.
-const PATIENCE: u32 = 3;
 /// Verdicts that are compared with the guard's at a time.
 const SAMPLE: usize = 64;
 
@@ -45,7 +46,7 @@ pub struct HereStatus {
     pub guard: usize,
     /// Evaluations that the keeper made since the start.
     pub made: u64,
-    /// Why the guard evaluates all of them by now, if it does.
+    /// Why the guard evaluates all of them at present, if it does.
     pub off: Option<String>,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Here {
     engine: Arc<tokio::sync::Mutex<Engine>>,
     asked: Arc<RwLock<Arc<Asked>>>,
     status: Arc<Mutex<HereStatus>>,
-    refusals: Arc<AtomicU32>,
+    switch: Arc<Mutex<Switch>>,
     cursor: Arc<AtomicUsize>,
 }
 
@@ -72,23 +73,54 @@ impl Here {
             engine: Arc::new(tokio::sync::Mutex::new(Engine::new(programs, chain_id, caller))),
             asked: Arc::default(),
             status: Arc::default(),
-            refusals: Arc::default(),
+            switch: Arc::default(),
             cursor: Arc::default(),
         }
     }
 
     fn status(&self) -> HereStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let off = self.with_switch(|switch| switch.why().map(str::to_owned));
+        HereStatus { off, ..status }
+    }
+
+    fn with_switch<T>(&self, change: impl FnOnce(&mut Switch) -> T) -> T {
+        change(&mut self.switch.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn is_on(&self) -> bool {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.off.is_none()
+        self.with_switch(|switch| switch.is_on(Instant::now()))
     }
 
     fn turn_off(&self, why: &str) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.off.get_or_insert_with(|| why.to_owned());
+        self.with_switch(|switch| switch.end(why));
+    }
+
+    /// The node has given what it was asked for.
+    fn note_given(&self) {
+        if self.with_switch(Switch::given) {
+            tracing::info!("the node gives words of the state again: rules are evaluated here");
+        }
+    }
+
+    /// The node has refused words of a block about whose rules it, or the guard, says this. Where it refuses most of that too, as it does of
+    /// a block whose state it has no more, that says nothing of words.
+    fn note_refused(&self, block: &BlockRef, reason: &str, told: &[RuleVerdict]) {
+        let unknown = told
+            .iter()
+            .filter(|verdict| verdict.reading.verdict == Verdict::Unknown);
+        // A rule on the time alone needs no state.
+        if unknown.count().saturating_mul(2) > told.len() {
+            return;
+        }
+        let off = self.with_switch(|switch| switch.refused(reason, Instant::now()));
+        let tried_again = off.map(|wait| wait.as_secs());
+        tracing::warn!(
+            block = block.number,
+            reason,
+            tried_again,
+            "the node does not give words of the state"
+        );
     }
 
     fn publish(&self, engine: &mut Engine) {
@@ -99,59 +131,29 @@ impl Here {
             keeper,
             guard,
             made: engine.made,
-            off: status.off.take(),
+            off: None,
         };
     }
 
-    /// The words of the block that rules depended on so far; `None` when the node does not give them.
-    async fn fetch(&self, rpc: &Rpc, block: &BlockRef) -> Result<Option<Words>, ReadError> {
+    /// The words of the block that rules depended on so far; the inner error says why the node does not give them.
+    async fn fetch(&self, rpc: &Rpc, block: &BlockRef) -> Result<Result<Words, String>, ReadError> {
         let asked = Arc::clone(&self.asked.read().unwrap_or_else(PoisonError::into_inner));
-        let words = rpc.words(block.hash, &asked.inquiry).await;
-        Ok(self.given(block, words)?.map(|words| Words { asked, words }))
-    }
-
-    fn given<T>(
-        &self,
-        block: &BlockRef,
-        answer: Result<Result<T, String>, crate::chain::RpcError>,
-    ) -> Result<Option<T>, ReadError> {
-        match answer {
-            Ok(Ok(given)) => {
-                self.refusals.store(0, Ordering::Relaxed);
-                Ok(Some(given))
-            }
-            Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
-            Ok(Err(reason)) => {
-                self.refused(block, &reason);
-                Ok(None)
-            }
-            Err(error) => {
-                self.refused(block, &error.to_string());
-                Ok(None)
-            }
+        let words = given(rpc.words(block.hash, &asked.inquiry).await)?;
+        if words.as_ref().is_ok_and(|words| !words.is_empty()) {
+            self.note_given();
         }
+        Ok(words.map(|words| Words { asked, words }))
     }
 
-    fn refused(&self, block: &BlockRef, reason: &str) {
-        tracing::warn!(
-            block = block.number,
-            reason,
-            "the node does not give words of the state"
-        );
-        let before = self.refusals.fetch_add(1, Ordering::Relaxed);
-        if before.saturating_add(1) >= PATIENCE {
-            self.turn_off(&format!("the node does not give words of the state: {reason}"));
-        }
-    }
-
-    /// The evaluations of `rules` at the block, as far as they can be made here.
+    /// The evaluations of `rules` at the block, as far as they can be made here, and what the node refused if it did.
     async fn evaluate(
         &self,
         rpc: &Rpc,
         block: &BlockRef,
         words: &Words,
         rules: &[u16],
-    ) -> Result<BTreeMap<u16, Known>, ReadError> {
+    ) -> Result<(BTreeMap<u16, Known>, Option<String>), ReadError> {
+        let mut refusal = None;
         let mut engine = Arc::clone(&self.engine).lock_owned().await;
         engine.go(block, &words.asked, &words.words);
         for _ in 0..MOST_ROUNDS {
@@ -162,38 +164,42 @@ impl Here {
             let (back, wanted) = run(engine, due).await;
             let Some(back) = back else {
                 self.turn_off("an evaluation ended with an error of the program");
-                return Ok(BTreeMap::new());
+                return Ok((BTreeMap::new(), None));
             };
             engine = back;
-            if wanted == Wanted::default() || !self.learn(rpc, block, &mut engine, &wanted).await? {
+            if wanted == Wanted::default() {
+                break;
+            }
+            refusal = self.learn(rpc, block, &mut engine, &wanted).await?.err();
+            if refusal.is_some() {
                 break;
             }
         }
         self.publish(&mut engine);
-        Ok(rules
-            .iter()
-            .filter_map(|rule| Some((*rule, engine.known(*rule)?)))
-            .collect())
+        let known = rules.iter().filter_map(|rule| Some((*rule, engine.known(*rule)?)));
+        Ok((known.collect(), refusal))
     }
 
-    /// Fetches what is wanted; `false` when the node does not give it.
+    /// Fetches what is wanted; the inner error says why the node does not give it.
     async fn learn(
         &self,
         rpc: &Rpc,
         block: &BlockRef,
         engine: &mut Engine,
         wanted: &Wanted,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Result<(), String>, ReadError> {
         let inquiry = Inquiry::of(&wanted.words).unwrap_or_default();
         let accounts: Vec<Address> = wanted.codes.values().copied().collect();
         let (words, codes) =
             futures::future::join(rpc.words(block.hash, &inquiry), rpc.codes(block.hash, &accounts)).await;
-        let (Some(words), Some(codes)) = (self.given(block, words)?, self.given(block, codes)?) else {
-            return Ok(false);
+        let (words, codes) = match (given(words)?, given(codes)?) {
+            (Ok(words), Ok(codes)) => (words, codes),
+            (Err(reason), _) | (_, Err(reason)) => return Ok(Err(reason)),
         };
+        self.note_given();
         let words: Vec<_> = wanted.words.iter().copied().zip(words).collect();
         engine.learn(&words, codes);
-        Ok(true)
+        Ok(Ok(()))
     }
 
     /// Notes what the guard made of rules at the block that the engine is at.
@@ -222,6 +228,15 @@ impl Here {
             .cycle()
             .skip(from.checked_rem(plain.len()).unwrap_or_default());
         turn.take(count).map(|verdict| (*verdict).clone()).collect()
+    }
+}
+
+/// An answer, or why the node gives none.
+fn given<T>(answer: Result<Result<T, String>, RpcError>) -> Result<Result<T, String>, ReadError> {
+    match answer {
+        Ok(given) => Ok(given),
+        Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
+        Err(error) => Ok(Err(error.to_string())),
     }
 }
 
@@ -275,7 +290,8 @@ impl Reader {
 
     /// What can be asked of a block before the one before it is done.
     pub(super) async fn begin(&self, block: &BlockRef, requests: &[Request]) -> Result<Begun, ReadError> {
-        let Some(here) = self.here.as_ref().filter(|here| here.is_on()) else {
+        let here = self.here.as_ref().filter(|here| here.is_on());
+        let Some(here) = here.filter(|_| !self.states.is_gone(block)) else {
             return self.evaluate(block, requests).await.map(Begun::Verdicts);
         };
         let others: Vec<Request> = requests
@@ -286,8 +302,12 @@ impl Reader {
         let (words, verdicts) =
             futures::future::join(here.fetch(&self.rpc, block), self.evaluate(block, &others)).await;
         match words? {
-            Some(words) => Ok(Begun::Words(words, verdicts?)),
-            None => self.evaluate(block, requests).await.map(Begun::Verdicts),
+            Ok(words) => Ok(Begun::Words(words, verdicts?)),
+            Err(reason) => {
+                let verdicts = self.evaluate(block, requests).await?;
+                here.note_refused(block, &reason, &verdicts);
+                Ok(Begun::Verdicts(verdicts))
+            }
         }
     }
 
@@ -307,7 +327,7 @@ impl Reader {
             .filter(|request| request.witness.is_empty())
             .map(|request| request.rule)
             .collect();
-        let known = here.evaluate(&self.rpc, block, &words, &plain).await?;
+        let (known, refusal) = here.evaluate(&self.rpc, block, &words, &plain).await?;
         let mut asked = Vec::new();
         for rule in plain {
             match known.get(&rule) {
@@ -320,6 +340,9 @@ impl Reader {
         }
         if !asked.is_empty() {
             let told = self.evaluate(block, &asked).await?;
+            if let Some(reason) = refusal {
+                here.note_refused(block, &reason, &told);
+            }
             here.compare(block, &told).await;
             verdicts.extend(told);
         }
