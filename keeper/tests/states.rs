@@ -14,11 +14,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, U256, hex};
+use alloy::primitives::{Address, B256, Bytes, U256, address, hex};
 use alloy::sol_types::SolCall;
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_core::rule::eval::Verdict;
-use cordon_keeper::chain::{BlockRef, BlockSource, Rpc};
+use cordon_keeper::chain::{BlockRef, BlockSource, Inquiry, Key, Question, Refusal, Rpc};
 use cordon_keeper::decide::RuleVerdict;
 use cordon_keeper::rules::{READ_FAILED, Reader, Request, Watched};
 use cordon_testkit::{Fault, RpcProxy};
@@ -28,6 +28,8 @@ use common::Anvil;
 
 const GUARD: Address = Address::repeat_byte(0x11);
 const RULES: u16 = 64;
+/// The first development account of anvil.
+const USER: Address = address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
 
 /// What a node refuses about the guard's state.
 #[derive(Default)]
@@ -194,4 +196,62 @@ async fn a_rule_that_the_node_refuses_blinds_no_other_and_costs_no_pause_of_its_
     let (verdicts, _, took) = node.read(&reader, &newest).await;
     assert_eq!(of(Verdict::Unknown, &verdicts).len(), 64);
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_one_endpoint_has_no_more_the_next_is_asked_for() {
+    let node = Node::start().await;
+    let (rpc, _) = node.reader();
+    let old = rpc.by_number(5).await.unwrap().unwrap();
+    let pruned = pruned(&node.anvil, &old).await;
+    let urls = [pruned.url(), node.anvil.http()];
+    let rpc = || Rpc::new(&urls, node.anvil.chain_id(), Duration::from_secs(5)).unwrap();
+    let hash = old.hash;
+    let questions = [
+        Question::Balance(USER),
+        Question::CodeHash(USER),
+        Question::Storage(GUARD, B256::ZERO),
+        asked(USER),
+        asked(GUARD),
+    ];
+    for question in &questions {
+        let told = rpc().ask_many(hash, std::slice::from_ref(question)).await.unwrap();
+        assert!(told[0].is_ok(), "{question:?}: {told:?}");
+    }
+    let told = rpc().ask_many(hash, &questions).await.unwrap();
+    assert!(told.iter().all(Result::is_ok), "{told:?}");
+    let inquiry = Inquiry::of(&[Key::Balance(USER), Key::Slot(GUARD, U256::ZERO)]).unwrap();
+    assert!(rpc().words(hash, &inquiry).await.unwrap().is_ok());
+    assert!(rpc().codes(hash, &[USER]).await.unwrap().is_ok());
+    assert!(rpc().receipts(hash).await.is_ok());
+    // What both refuse is refused, and what one of a batch refuses takes nothing from the others.
+    let alone = Rpc::new(&[pruned.url()], node.anvil.chain_id(), Duration::from_secs(5)).unwrap();
+    let told = alone.ask_many(hash, &questions).await.unwrap();
+    assert!(
+        told.iter().all(|told| matches!(told, Err(Refusal::Node(_)))),
+        "{told:?}"
+    );
+    assert_eq!(
+        alone.words(hash, &inquiry).await.unwrap().unwrap_err(),
+        "missing trie node"
+    );
+}
+
+/// An endpoint without the state of a block, and without its receipts.
+async fn pruned(anvil: &Anvil, block: &BlockRef) -> RpcProxy {
+    let hash = block.hash.to_string();
+    let plan = move |_: usize, body: &str| match body.contains(&hash) {
+        true => Fault::Error(-32_000, "missing trie node"),
+        false => Fault::None,
+    };
+    RpcProxy::start(&anvil.http(), plan).await.unwrap()
+}
+
+fn asked(to: Address) -> Question {
+    Question::Call {
+        to,
+        data: Bytes::new(),
+        gas: Some(100_000),
+        code: None,
+    }
 }

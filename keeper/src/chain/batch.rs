@@ -1,9 +1,11 @@
 //! Many requests in one round trip.
 
+use std::sync::{Mutex, PoisonError};
+
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::client::BatchRequest;
-use alloy::transports::{TransportError, TransportResult};
+use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
 use serde_json::{Value, json};
 
 use super::rpc::{Rpc, is_busy};
@@ -227,29 +229,61 @@ impl Rpc {
         Ok(futures::future::try_join_all(parts).await?.concat())
     }
 
+    /// The answers of one batch. What one endpoint refuses, the next is asked; what all of them refuse is refused.
     async fn ask_batch(&self, block: B256, questions: &[&Question]) -> Result<Vec<Result<Answer, Refusal>>, RpcError> {
-        let values = self
-            .ask("a batch", |provider| async move {
-                let client = provider.client();
-                let mut batch = BatchRequest::new(client);
-                let mut waiters = Vec::with_capacity(questions.len());
-                for question in questions {
-                    waiters.push(batch.add_call::<_, Value>(question.method(), &question.params(block))?);
+        let held: Mutex<Vec<Option<Result<Value, Refusal>>>> = Mutex::new(vec![None; questions.len()]);
+        let held = &held;
+        let asked = self.ask_past_refusals("a batch", |provider| async move {
+            let is_open = |told: &Option<Result<Value, Refusal>>| matches!(told, None | Some(Err(Refusal::Node(_))));
+            let open: Vec<(usize, &Question)> = {
+                let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                let open = (0..).zip(questions).zip(held.iter());
+                open.filter(|(_, told)| is_open(told))
+                    .map(|((at, question), _)| (at, *question))
+                    .collect()
+            };
+            let client = provider.client();
+            let mut batch = BatchRequest::new(client);
+            let mut waiters = Vec::with_capacity(open.len());
+            for (at, question) in open {
+                waiters.push((
+                    at,
+                    batch.add_call::<_, Value>(question.method(), &question.params(block))?,
+                ));
+            }
+            batch.send().await?;
+            let mut refusal = None;
+            for (at, waiter) in waiters {
+                let told = settled(waiter.await)?;
+                if let Err(Refusal::Node(reason)) = &told {
+                    refusal = Some(refused(reason));
                 }
-                batch.send().await?;
-                let mut values: Vec<Result<Value, Refusal>> = Vec::with_capacity(waiters.len());
-                for waiter in waiters {
-                    values.push(settled(waiter.await)?);
+                if let Some(slot) = held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+                    *slot = Some(told);
                 }
-                Ok(values)
-            })
-            .await?;
+            }
+            refusal.map_or(Ok(()), Err)
+        });
+        match asked.await {
+            // What stayed refused is among the answers.
+            Ok(()) | Err(RpcError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let none = || Err(Refusal::Node("it was not answered".to_owned()));
+        let told = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+        let told = told.into_iter().map(|told| told.unwrap_or_else(none));
         Ok(questions
             .iter()
-            .zip(values)
-            .map(|(question, value)| question.answer(&value?))
+            .zip(told)
+            .map(|(question, told)| question.answer(&told?))
             .collect())
     }
+}
+
+/// The error by which the next endpoint is asked.
+pub(super) fn refused(reason: &str) -> TransportError {
+    let payload = serde_json::from_value(json!({ "code": 0, "message": reason }));
+    payload.map_or_else(TransportErrorKind::custom, TransportError::ErrorResp)
 }
 
 /// An error of one request as a refusal of it; one of the endpoint stays an error.

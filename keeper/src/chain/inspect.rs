@@ -6,6 +6,7 @@ use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
 use serde_json::{Value, json};
 
+use super::batch::refused;
 use super::rpc::Rpc;
 use super::{CallError, RpcError};
 
@@ -41,16 +42,12 @@ impl Rpc {
     /// # Errors
     /// See [`RpcError`]; a node that does not know the block is [`RpcError::Refused`].
     pub async fn receipts(&self, block: B256) -> Result<Receipts, RpcError> {
-        let receipts: Option<Vec<Value>> = self
-            .ask(RECEIPTS, |p| async move {
-                p.raw_request(RECEIPTS.into(), json!([{ "blockHash": block }])).await
-            })
-            .await?;
-        receipts.map(Receipts).ok_or_else(|| RpcError::Refused {
-            method: RECEIPTS,
-            code: 0,
-            message: format!("the node does not know block {block}"),
-        })
+        let asked = self.ask_past_refusals(RECEIPTS, |p| async move {
+            let by_hash = json!([{ "blockHash": block }]);
+            let receipts: Option<Vec<Value>> = p.raw_request(RECEIPTS.into(), by_hash).await?;
+            receipts.ok_or_else(|| refused(&format!("the node does not know block {block}")))
+        });
+        asked.await.map(Receipts)
     }
 
     /// Logs that match a filter, from the first endpoint that gives any answer but a refusal.
@@ -88,7 +85,7 @@ impl Rpc {
         const METHOD: &str = "debug_traceTransaction";
         let hash = failed.hash;
         let trace: Result<Value, RpcError> = self
-            .ask(METHOD, |p| async move {
+            .ask_past_refusals(METHOD, |p| async move {
                 p.raw_request(METHOD.into(), json!([hash, { "tracer": "callTracer" }]))
                     .await
             })
@@ -107,16 +104,19 @@ impl Rpc {
     async fn replayed(&self, failed: &FailedTransaction, parent: B256) -> Result<Vec<Bytes>, RpcError> {
         const METHOD: &str = "eth_getTransactionByHash";
         let hash = failed.hash;
-        let tx: Value = self
-            .ask(METHOD, |p| async move { p.raw_request(METHOD.into(), (hash,)).await })
-            .await?;
+        let asked = self.ask_past_refusals(METHOD, |p| async move {
+            let tx: Option<Value> = p.raw_request(METHOD.into(), (hash,)).await?;
+            tx.ok_or_else(|| refused(&format!("the node does not know transaction {hash}")))
+        });
+        let tx = asked.await?;
         let Some(request) = request_of(&tx, failed) else {
             return Ok(Vec::new());
         };
         match self.call_as(request, BlockId::from(parent)).await {
             Err(CallError::Reverted(data)) => Ok(vec![data]),
-            Err(CallError::Rpc(error)) if error.is_unreachable() => Err(error),
-            _ => Ok(Vec::new()),
+            // Nobody has looked: the state of the block before is gone, say.
+            Err(CallError::Rpc(error)) => Err(error),
+            Ok(_) => Ok(Vec::new()),
         }
     }
 }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::client::{BatchRequest, Waiter};
-use alloy::transports::{TransportError, TransportResult};
+use alloy::transports::TransportResult;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use super::rpc::{Rpc, is_busy};
+use super::batch::refused;
+use super::rpc::Rpc;
 use super::{Answer, RpcError, aggregate};
 
 /// Storage words per `eth_call`: their gas stays far below what nodes give one, and more than a few thousand are worked on by several
@@ -27,6 +28,9 @@ const SLOTS_AT_ONCE: usize = 700;
 /// Gas of one storage word, and of a call to a contract.
 const SLOT_GAS: u32 = 2_400;
 const CALL_GAS: u32 = 20_000;
+
+/// What is wrong with a node whose answer is none to what was asked; such as an empty one, which is what the called address answers without its code.
+const NO_OVERRIDES: &str = "the node does not take state overrides as they are meant";
 
 /// A word of the state of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -285,7 +289,7 @@ impl Rpc {
             Some((first, parts))
         });
         let parts = requests.map(|(first, parts)| {
-            self.ask("a batch", move |provider| async move {
+            self.ask_past_refusals("a batch", move |provider| async move {
                 let client = provider.client();
                 let mut batch = BatchRequest::new(client);
                 let mut waiters = Vec::with_capacity(parts.len());
@@ -294,17 +298,16 @@ impl Rpc {
                     waiters.push(batch.add_call::<_, Bytes>("eth_call", &params)?);
                 }
                 batch.send().await?;
-                outputs(waiters).await
+                let outputs = outputs(waiters).await?;
+                match outputs.iter().any(|output| output.is_empty()) {
+                    true => Err(refused(NO_OVERRIDES)),
+                    false => Ok(outputs),
+                }
             })
         });
-        let parts = futures::future::try_join_all(parts).await?;
-        let answers: Result<Vec<Vec<Bytes>>, String> = parts.into_iter().collect();
+        let answers = unless_refused(futures::future::try_join_all(parts).await)?;
         let answers = answers.map(|answers| answers.concat());
-        Ok(answers.and_then(|outputs| {
-            inquiry
-                .take(&held, &outputs)
-                .ok_or_else(|| "the node does not take state overrides as they are meant".to_owned())
-        }))
+        Ok(answers.and_then(|outputs| inquiry.take(&held, &outputs).ok_or_else(|| NO_OVERRIDES.to_owned())))
     }
 }
 
@@ -316,7 +319,7 @@ impl Rpc {
     pub async fn codes(&self, block: B256, accounts: &[Address]) -> Result<Result<Vec<Bytes>, String>, RpcError> {
         const PER_BATCH: usize = 100;
         let parts = accounts.chunks(PER_BATCH).map(|part| {
-            self.ask("a batch", move |provider| async move {
+            self.ask_past_refusals("a batch", move |provider| async move {
                 let client = provider.client();
                 let mut batch = BatchRequest::new(client);
                 let mut waiters = Vec::with_capacity(part.len());
@@ -327,25 +330,27 @@ impl Rpc {
                 outputs(waiters).await
             })
         });
-        let parts = futures::future::try_join_all(parts).await?;
-        let all: Result<Vec<Vec<Bytes>>, String> = parts.into_iter().collect();
+        let all = unless_refused(futures::future::try_join_all(parts).await)?;
         Ok(all.map(|all| all.concat()))
     }
 }
 
-/// What the requests of a batch answer; the inner error is the first refusal.
-async fn outputs(waiters: Vec<Waiter<Bytes>>) -> TransportResult<Result<Vec<Bytes>, String>> {
+/// What the requests of a batch answer, when none is refused.
+async fn outputs(waiters: Vec<Waiter<Bytes>>) -> TransportResult<Vec<Bytes>> {
     let mut outputs = Vec::with_capacity(waiters.len());
     for waiter in waiters {
-        match waiter.await {
-            Ok(output) => outputs.push(output),
-            Err(TransportError::ErrorResp(payload)) if !is_busy(payload.code, &payload.message) => {
-                return Ok(Err(payload.message.into_owned()));
-            }
-            Err(error) => return Err(error),
-        }
+        outputs.push(waiter.await?);
     }
-    Ok(Ok(outputs))
+    Ok(outputs)
+}
+
+/// An answer, or why no endpoint gives one.
+fn unless_refused<T>(answer: Result<T, RpcError>) -> Result<Result<T, String>, RpcError> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(RpcError::Refused { message, .. }) => Ok(Err(message)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Answers the digest of the words of its storage at `slots`, and the words after it unless the calldata is that digest.
