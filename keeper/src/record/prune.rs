@@ -8,7 +8,7 @@ const AT_ONCE: i64 = 2_000;
 
 /// What is forgotten, in this order: before when, and how many. The newest of a table stays where its number is what others go by, and
 /// must not be given a second time.
-const OLD: [&str; 6] = [
+const OLD: [&str; 7] = [
     "DELETE FROM notices WHERE id IN (
         SELECT id FROM notices n WHERE at_ms < ?1 AND id < (SELECT MAX(id) FROM notices)
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = n.id AND d.outcome IS NULL) ORDER BY id LIMIT ?2)",
@@ -32,11 +32,14 @@ const OLD: [&str; 6] = [
         AND NOT EXISTS (SELECT 1 FROM transactions t WHERE t.intent = i.id)
         AND NOT EXISTS (SELECT 1 FROM playbook_steps s WHERE s.intent = i.id)
         AND NOT EXISTS (SELECT 1 FROM ladders l WHERE l.intent = i.id) ORDER BY i.id LIMIT ?2)",
+    // They count for half a minute, and every process of a keeper has a name of its own.
+    "DELETE FROM votes WHERE (keeper, version, rule, words) IN (
+        SELECT keeper, version, rule, words FROM votes WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
 ];
 
 impl Store {
     /// Forgets part of what is older than `age_ms` milliseconds: notices that are on no way any more, sightings that wait for nothing,
-    /// cleared alarms, playbooks that have ended with their incident closed, and what was decided and sent nothing. Answers whether there may
+    /// cleared alarms, playbooks that have ended with their incident closed, votes, and what was decided and sent nothing. Answers whether there may
     /// be more.
     ///
     /// # Errors

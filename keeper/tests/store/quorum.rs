@@ -110,8 +110,20 @@ async fn a_vote_on_a_rule_is_none_on_the_rule_of_that_number_in_another_rulebook
     assert_eq!(f.store.voters((BOOK, 3), &[]).await.unwrap(), 1);
 }
 
+async fn votes_are_forgotten_when_they_are_old(f: Fixture) {
+    for keeper in ["a", "b"] {
+        f.store.vote(keeper, (BOOK, 3), &[], &block(10, 0), true).await.unwrap();
+    }
+    while f.store.prune(3_600_000).await.unwrap() {}
+    assert_eq!(f.store.voters((BOOK, 3), &[]).await.unwrap(), 2);
+    // As if they were older than what is kept.
+    while f.store.prune(-60_000).await.unwrap() {}
+    assert_eq!(f.store.voters((BOOK, 3), &[]).await.unwrap(), 0);
+}
+
 on_both! {
     a_vote_on_a_rule_is_none_on_the_rule_of_that_number_in_another_rulebook
     what_waits_is_told_once_and_ends_with_its_reason
     votes_are_counted_by_keeper_and_can_be_taken_back
+    votes_are_forgotten_when_they_are_old
 }

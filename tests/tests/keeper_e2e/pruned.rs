@@ -44,7 +44,7 @@ impl Pruned {
             let mut hashes = hashes.0.lock().unwrap();
             let asked = hashes.iter_mut().find(|(hash, _)| body.contains(*hash));
             match asked {
-                Some((_, count)) if states.iter().any(|method| is_asked(&method)) => {
+                Some((_, count)) if states.iter().any(is_asked) => {
                     *count += 1;
                     Fault::Error(-32_000, MISSING)
                 }
