@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::channels::{Channels, Trigger, plain};
 use super::files::{Monitor, Network, RpcUrl, all};
 use super::watches::Maker;
@@ -105,18 +107,24 @@ fn chain(
     })
 }
 
+/// An endpoint as `rpc` takes it: its URL, or the variable that holds it.
+fn endpoint(url: &Value) -> Option<String> {
+    if let Some(url) = plain(Some(url)) {
+        return url.starts_with("http").then(|| quoted(&url));
+    }
+    let kind = url.get("type")?.as_str()?;
+    let name = url.get("value")?.as_str()?;
+    kind.eq_ignore_ascii_case("environment")
+        .then(|| format!("{{ env = {} }}", quoted(name)))
+}
+
 fn head(network: &Network, notes: &mut Vec<String>) -> String {
     let mut urls: Vec<&RpcUrl> = network.rpc_urls.iter().filter(|url| url.weight > 0).collect();
     // There, the weight is the order.
     urls.sort_by_key(|url| std::cmp::Reverse(url.weight));
-    let mut rpc: Vec<String> = urls
-        .iter()
-        .filter_map(|url| plain(Some(&url.url)))
-        .filter(|url| url.starts_with("http"))
-        .map(|url| quoted(&url))
-        .collect();
+    let mut rpc: Vec<String> = urls.iter().filter_map(|url| endpoint(&url.url)).collect();
     if rpc.is_empty() || rpc.len() < urls.len() {
-        notes.push("an endpoint came from a secret, or is no HTTP endpoint: write its URL into `rpc`".to_owned());
+        notes.push("an endpoint came from a vault, or is no HTTP endpoint: write its URL into `rpc`".to_owned());
     }
     if rpc.is_empty() {
         rpc.push(quoted("http://127.0.0.1:8545"));
