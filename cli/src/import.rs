@@ -9,8 +9,8 @@ use cordon_client::import::{Imported, openzeppelin_monitor};
 /// Whose configuration to make a cordon.toml of.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Networks, monitors and triggers of openzeppelin-monitor become [[watch]] and [[notify]]; what has no counterpart is
-    /// listed. Nothing that exists is overwritten.
+    /// Networks, monitors and triggers of openzeppelin-monitor become [[watch]], [[notify]] and [[template]]; what has no
+    /// counterpart is listed. Nothing that exists is overwritten.
     OpenzeppelinMonitor {
         /// The directory that holds networks/, monitors/ and triggers/.
         #[arg(value_name = "DIR")]

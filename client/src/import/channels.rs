@@ -7,8 +7,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::templates::template;
 use super::{id, quoted};
 use crate::config::SecretText;
+
+/// Templates that a file may have.
+const MOST_TEMPLATES: usize = 64;
 
 /// A trigger as it is written there. What is not named here has no counterpart.
 #[derive(Deserialize)]
@@ -24,6 +28,8 @@ pub(super) struct Trigger {
 #[derive(Default)]
 pub(super) struct Channels {
     pub(super) toml: String,
+    /// Templates of the channels, which stand behind them.
+    pub(super) templates: String,
     pub(super) secrets: Vec<(PathBuf, SecretText)>,
     pub(super) notes: Vec<String>,
     ids: Vec<String>,
@@ -75,8 +81,26 @@ impl Channels {
                 "the trigger `{key}` had a retry policy of its own: here every message is stored and tried again until it has arrived or is of no use"
             ));
         }
+        self.message(&id, key, config);
         self.made.insert(key.to_owned(), id.clone());
         self.ids.push(id);
+    }
+
+    /// What a trigger's channel says of what is found.
+    fn message(&mut self, id: &str, key: &str, config: &Value) {
+        let mode = config.get("payload_mode").and_then(Value::as_str).unwrap_or_default();
+        if mode.eq_ignore_ascii_case("raw") {
+            self.notes.push(format!(
+                "the webhook `{id}` sent what was found as data: here it is in `facts`, beside a text"
+            ));
+        } else if self.templates.matches("[[template]]").count() < MOST_TEMPLATES {
+            let made = template(id, key, config, &mut self.notes);
+            self.templates.push_str(&made);
+        } else {
+            self.notes.push(format!(
+                "the message of the trigger `{key}` was left out: {MOST_TEMPLATES} templates are the most"
+            ));
+        }
     }
 
     /// The channel that a trigger became; `None` when it became none.

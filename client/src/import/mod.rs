@@ -4,6 +4,7 @@ mod channels;
 mod expression;
 mod files;
 mod openzeppelin;
+mod templates;
 mod watches;
 
 use std::path::{Path, PathBuf};

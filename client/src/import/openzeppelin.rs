@@ -65,7 +65,6 @@ fn chain(
 ) -> Result<Imported, ImportError> {
     let mut notes = vec![
         "every block is looked at as it comes: cron schedules, block windows and recovery jobs have no counterpart, and need none".to_owned(),
-        "message templates are not carried over: messages name the watch, what was found, block and transaction".to_owned(),
     ];
     if network.confirmation_blocks > 1 {
         notes.push(format!(
@@ -94,7 +93,7 @@ fn chain(
         watches.push_str(&maker.watches());
     }
     notes.extend(channels.notes);
-    let toml = format!("{head}{watches}{}", channels.toml);
+    let toml = format!("{head}{watches}{}{}", channels.toml, channels.templates);
     Config::parse(&toml, directory.join("cordon.toml")).map_err(|error| ImportError::Result {
         network: network.slug.clone(),
         reason: error.to_string(),
