@@ -365,6 +365,42 @@ const WRONG: &[(&str, &str, &str)] = &[
         "rpc = [{ env = \"RPC\" }, { file = \"rpc\" }, { env = \"RPC\" }]",
     ),
     (
+        "endpoint_with_a_rate_of_none",
+        "\"https://backup.example/key\"",
+        "{ url = \"https://backup.example/key\", rate = 0 }",
+    ),
+    (
+        "endpoint_with_a_rate_in_words",
+        "\"https://backup.example/key\"",
+        "{ env = \"RPC\", rate = \"10 a second\" }",
+    ),
+    (
+        "endpoint_of_two_places",
+        "\"https://backup.example/key\"",
+        "{ url = \"https://backup.example/key\", file = \"rpc\", rate = 5 }",
+    ),
+    ("endpoint_of_no_place", "\"https://backup.example/key\"", "{ rate = 5 }"),
+    (
+        "limited_endpoint_that_is_no_url",
+        "\"https://backup.example/key\"",
+        "{ url = \"ftp://backup.example/key\", rate = 5 }",
+    ),
+    (
+        "limited_endpoint_named_twice",
+        "\"https://backup.example/key\"",
+        "{ url = \"http://127.0.0.1:8545\", rate = 5 }",
+    ),
+    (
+        "websocket_with_a_rate",
+        "rpc = [\"http://127.0.0.1:8545\", \"https://backup.example/key\"]",
+        "rpc = [\"http://127.0.0.1:8545\"]\nws = { env = \"WS\", rate = 5 }",
+    ),
+    (
+        "endpoint_with_a_rate_of_too_many",
+        "\"https://backup.example/key\"",
+        "{ file = \"rpc\", rate = 100_001 }",
+    ),
+    (
         "endpoint_from_nowhere",
         "\"https://backup.example/key\"",
         "{ vault = \"RPC\" }",

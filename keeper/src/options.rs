@@ -24,6 +24,8 @@ pub struct Options {
     pub chain_id: u64,
     /// HTTP endpoints, the primary first.
     pub rpc: Vec<String>,
+    /// Most requests a second at each of them, in their order; no limit where there is `None` or nothing.
+    pub rates: Vec<Option<u32>>,
     /// WebSocket endpoint; `None` for polling only.
     pub ws: Option<String>,
     /// The guard; zero for a keeper that only watches and tells.
@@ -84,6 +86,7 @@ impl Options {
         Self {
             chain_id,
             rpc,
+            rates: Vec::new(),
             ws,
             guard,
             watches: Watches::default(),
@@ -145,6 +148,7 @@ impl Options {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             reports,
+            rates: config.chain.rpc.iter().map(|endpoint| endpoint.rate).collect(),
             watches: Watches::new(&config.watches, &config.maintenance),
             evaluate: section.evaluate,
             retention: Duration::from_secs(section.retention.into()),
@@ -229,6 +233,21 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn each_endpoint_has_its_own_rate() {
+        let text = "[chain]\nid = 1\nrpc = [\"http://localhost:1\", { url = \"http://localhost:2/\", rate = 7 }, { file = \"Cargo.toml\", rate = 1 }]\nws = { url = \"ws://localhost:3\" }\n";
+        let config = Config::parse(text, Path::new("cordon.toml")).unwrap();
+        let rates: Vec<Option<u32>> = config.chain.rpc.iter().map(|endpoint| endpoint.rate).collect();
+        assert_eq!(rates, [None, Some(7), Some(1)]);
+        let rest = "rpc = [{ url = \"http://localhost:2\", rate = 7 }]\n[keeper]\nstore = \"cordon.db\"\n[contracts]\nbox = { address = \"0x00000000000000000000000000000000b0000001\" }\n[[watch]]\nid = \"balance\"\non = \"balance\"\nat = \"box\"\n";
+        let config = Config::parse(&format!("[chain]\nid = 1\n{rest}"), Path::new("cordon.toml")).unwrap();
+        let options = Options::from_config(&config).unwrap();
+        assert_eq!(
+            (options.rpc, options.rates),
+            (vec!["http://localhost:2/".to_owned()], vec![Some(7)])
+        );
+    }
 
     #[test]
     fn a_configuration_that_looks_for_nothing_is_refused() {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use cordon_keeper::chain::{BlockRef, BlockSource, Canonical, ChainEvent, HeadSettings, Heads, Rpc, RpcError, Via};
-use cordon_testkit::{MessageFault, WsProxy};
+use cordon_testkit::{Fault, FaultyRpc, MessageFault, WsProxy};
 use tokio_util::sync::CancellationToken;
 
 use common::Anvil;
@@ -257,6 +257,48 @@ async fn endpoints_fail_over_and_another_chain_is_refused() {
         matches!(error, RpcError::BadUrl { position: 0, .. }) && !error.to_string().contains("secret"),
         "{error}"
     );
+}
+
+/// A plan of a few requests a second.
+#[tokio::test]
+async fn an_endpoint_with_a_rate_is_passed_over_and_waited_for_only_when_nobody_else_answers() {
+    const HEAD: &str = "eth_getBlockByNumber";
+    let anvil = Anvil::start(&[]).await;
+    let small = FaultyRpc::start(&anvil.http()).await.unwrap();
+    let large = FaultyRpc::start(&anvil.http()).await.unwrap();
+    let rpc = Rpc::new(&[small.url(), large.url()], anvil.chain_id(), TIMEOUT)
+        .unwrap()
+        .with_rates(&[Some(5)]);
+    rpc.verify().await.unwrap();
+    let begun = Instant::now();
+    for _ in 0..40 {
+        rpc.latest().await.unwrap();
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let (asked, most) = (small.count(HEAD), 5 * (1 + seconds));
+    assert!((4..=most).contains(&asked), "{asked} within {:?}", begun.elapsed());
+    assert_eq!(asked + large.count(HEAD), 40, "nobody is asked twice");
+    // It is the first all the same, as soon as there is room.
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    rpc.latest().await.unwrap();
+    assert_eq!(small.count(HEAD), asked + 1);
+    // When the other one does not answer, it is waited for, and by all of them together no more is asked of it.
+    large.fault(HEAD, Fault::Http(502));
+    let begun = Instant::now();
+    let all = futures::future::join_all((0..11).map(|_| rpc.latest())).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let took = begun.elapsed();
+    assert!(
+        took > Duration::from_millis(1_500) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    assert_eq!(small.count(HEAD), asked + 12);
+    // A transaction waits for nobody.
+    while rpc.latest().await.is_ok() && small.count(HEAD) < asked + 16 {}
+    let begun = Instant::now();
+    assert!(rpc.send_raw(&vec![1, 2, 3].into()).await.is_err());
+    assert_eq!(small.count("eth_sendRawTransaction"), 1);
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

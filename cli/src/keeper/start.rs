@@ -45,7 +45,7 @@ pub(super) fn people(prepared: &Prepared) -> Direct {
 /// Makes sure that a keeper can work, and opens its record: nothing is made, claimed or cleared there before all else is known to be right.
 pub(super) async fn begin(prepared: &Prepared, people: &Direct) -> eyre::Result<Store> {
     let options = &prepared.options;
-    let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
+    let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?.with_rates(&options.rates);
     let blind = Lack {
         kind: AlarmKind::Blind,
         subject: "heads",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
+use toml::Spanned;
 use url::Url;
 
 use super::{Credential, SecretError};
@@ -16,6 +17,15 @@ pub enum Endpoint {
     Plain(Url),
     /// It is kept elsewhere, because it carries a key, or because each machine has its own.
     Kept(Credential),
+}
+
+/// An HTTP endpoint, and how much may be asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcEndpoint {
+    /// Where its URL comes from.
+    pub endpoint: Endpoint,
+    /// Most requests that the keeper asks of it in a second; `None` for no limit but its own.
+    pub rate: Option<u32>,
 }
 
 /// Why an endpoint cannot be had. No message contains a URL that is kept elsewhere.
@@ -84,7 +94,7 @@ pub struct ChainConfig {
     /// Chain id that every endpoint must answer.
     pub id: u64,
     /// HTTP endpoints, the primary first; at least one.
-    pub rpc: Vec<Endpoint>,
+    pub rpc: Vec<RpcEndpoint>,
     /// WebSocket endpoint; that of the first of `rpc` when `None`.
     pub ws: Option<Endpoint>,
     /// Where relative paths start.
@@ -100,8 +110,8 @@ impl ChainConfig {
     /// As [`ChainConfig::rpc_urls`], with the environment given.
     pub fn rpc_urls_with(&self, env: impl Fn(&str) -> Option<String>) -> Result<Vec<Url>, EndpointError> {
         let mut urls: Vec<Url> = Vec::with_capacity(self.rpc.len());
-        for (position, endpoint) in (1_usize..).zip(&self.rpc) {
-            let url = endpoint.url(&self.directory, HTTP, &env)?;
+        for (position, named) in (1_usize..).zip(&self.rpc) {
+            let url = named.endpoint.url(&self.directory, HTTP, &env)?;
             if let Some(at) = urls.iter().position(|held| *held == url) {
                 return Err(EndpointError::Twice {
                     first: at.saturating_add(1),
@@ -129,7 +139,7 @@ impl ChainConfig {
         match (&self.ws, self.rpc.first()) {
             (Some(endpoint), _) => endpoint.url(&self.directory, WEBSOCKET, env),
             (None, Some(first)) => {
-                let mut url = first.url(&self.directory, HTTP, env)?;
+                let mut url = first.endpoint.url(&self.directory, HTTP, env)?;
                 let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
                 url.set_scheme(scheme).map_err(|()| no_url())?;
                 Ok(url)
@@ -139,12 +149,30 @@ impl ChainConfig {
     }
 }
 
-/// An endpoint as it is written: a URL, or `{ env = "NAME" }`, or `{ file = "PATH" }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum RawEndpoint {
+/// An endpoint as it is written: a URL, or a table that says where one is and how much may be asked of it.
+#[derive(Clone, Debug)]
+pub(super) struct RawEndpoint {
+    pub(super) place: RawPlace,
+    pub(super) rate: Option<Spanned<u32>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum RawPlace {
     Text(String),
     Kept(Credential),
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    url: Option<String>,
+    env: Option<String>,
+    file: Option<PathBuf>,
+    rate: Option<Spanned<u32>>,
+}
+
+/// Message for a table that says nothing of where the endpoint is, or more than one thing. It may have a URL with a key in it.
+pub(super) const PLACES: &str = "an endpoint has one of `url`, `env` and `file`, and may have a `rate`";
 
 struct EndpointVisitor;
 
@@ -156,11 +184,23 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<RawEndpoint, E> {
-        Ok(RawEndpoint::Text(text.to_owned()))
+        Ok(RawEndpoint {
+            place: RawPlace::Text(text.to_owned()),
+            rate: None,
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawEndpoint, A::Error> {
-        Credential::deserialize(de::value::MapAccessDeserializer::new(map)).map(RawEndpoint::Kept)
+        let raw = RawTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let place = match (raw.url, raw.env, raw.file) {
+            (Some(url), None, None) => RawPlace::Text(url),
+            (None, Some(variable), None) => RawPlace::Kept(Credential::Env(variable)),
+            (None, None, Some(path)) => RawPlace::Kept(Credential::File(path)),
+            _ => {
+                return Err(de::Error::custom(PLACES));
+            }
+        };
+        Ok(RawEndpoint { place, rate: raw.rate })
     }
 }
 
@@ -177,9 +217,10 @@ mod tests {
     use super::*;
 
     fn chain(rpc: Vec<Endpoint>, ws: Option<Endpoint>) -> ChainConfig {
+        let unlimited = |endpoint| RpcEndpoint { endpoint, rate: None };
         ChainConfig {
             id: 1,
-            rpc,
+            rpc: rpc.into_iter().map(unlimited).collect(),
             ws,
             directory: PathBuf::from("/nowhere"),
         }

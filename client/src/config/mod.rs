@@ -39,7 +39,7 @@ use crate::playbook::Playbook;
 
 pub use credential::{Credential, SecretText};
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use endpoint::{ChainConfig, Endpoint, EndpointError};
+pub use endpoint::{ChainConfig, Endpoint, EndpointError, RpcEndpoint};
 pub use fallback::{Fallback, SafeService};
 pub use notify::{Audience, Email, MailSecurity, NotifyChannel, Via};
 pub use secret::{GcpKeyVersion, Secret, SecretError};

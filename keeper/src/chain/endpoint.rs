@@ -1,5 +1,6 @@
 //! One endpoint, and what is known of it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// How long it is left alone at most when it says: a keeper that is blind for longer protects nothing.
 const MOST: Duration = Duration::from_secs(15);
+
+/// What a rate is of.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A comparison of the chain id counts for so long at least.
 const DOUBTED_AFTER: Duration = Duration::from_secs(1);
@@ -27,6 +31,8 @@ pub(super) struct Endpoint {
     /// Whether it is on the side of a split that is not followed.
     aside: AtomicBool,
     limit: Mutex<Limit>,
+    /// Who waits for room, in the order in which they came. One that is given up leaves no trace.
+    waiting: tokio::sync::Mutex<()>,
 }
 
 /// How an endpoint limits its requests.
@@ -36,6 +42,27 @@ struct Limit {
     until: Option<Instant>,
     /// How often in a row it has refused one.
     refused: u32,
+    /// Most requests that it is asked in any second; `None` when only itself says when there are too many.
+    rate: Option<usize>,
+    /// When it was asked what it was asked within the last second.
+    asked: VecDeque<Instant>,
+    /// Room that was taken for requests that are about to be made.
+    taken: usize,
+}
+
+impl Limit {
+    /// How long it is until it may be asked by its rate; `None` when there is room now.
+    fn full_for(&mut self, now: Instant) -> Option<Duration> {
+        let rate = self.rate?;
+        let gone = |at: &Instant| now.saturating_duration_since(*at) >= SECOND;
+        while self.asked.front().is_some_and(gone) {
+            self.asked.pop_front();
+        }
+        let next = self.asked.len().checked_sub(rate)?;
+        let oldest = self.asked.get(next)?;
+        let left = SECOND.saturating_sub(now.saturating_duration_since(*oldest));
+        Some(left.max(Duration::from_millis(1)))
+    }
 }
 
 impl Endpoint {
@@ -47,6 +74,7 @@ impl Endpoint {
             outvoted: AtomicBool::new(false),
             aside: AtomicBool::new(false),
             limit: Mutex::default(),
+            waiting: tokio::sync::Mutex::default(),
         }
     }
 
@@ -54,7 +82,13 @@ impl Endpoint {
         &self.name
     }
 
+    /// What one request is made with, which counts towards the rate; whether there is room for it is the caller's to ask.
     pub(super) fn provider(&self) -> DynProvider {
+        self.with(|limit| match limit.taken.checked_sub(1) {
+            Some(taken) => limit.taken = taken,
+            None if limit.rate.is_some() => limit.asked.push_back(Instant::now()),
+            None => {}
+        });
         self.provider.clone()
     }
 
@@ -121,6 +155,40 @@ impl Endpoint {
         });
     }
 
+    /// Most requests that it is asked in any second.
+    pub(super) fn set_rate(&self, rate: Option<u32>) {
+        self.with(|limit| limit.rate = rate.map(|rate| usize::try_from(rate).unwrap_or(usize::MAX).max(1)));
+    }
+
+    /// How long it is until there is room for a request by its rate; `None` when there is now.
+    pub(super) fn full_for(&self) -> Option<Duration> {
+        self.with(|limit| limit.full_for(Instant::now()))
+    }
+
+    /// Takes the room for a request that is about to be made. How long it is until there is some when there is none.
+    pub(super) fn take_room(&self) -> Result<(), Duration> {
+        self.with(|limit| {
+            if limit.rate.is_none() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if let Some(left) = limit.full_for(now) {
+                return Err(left);
+            }
+            limit.asked.push_back(now);
+            limit.taken = limit.taken.saturating_add(1);
+            Ok(())
+        })
+    }
+
+    /// Waits for room and takes it: first come, first served.
+    pub(super) async fn wait_for_room(&self) {
+        let _turn = self.waiting.lock().await;
+        while let Err(left) = self.take_room() {
+            tokio::time::sleep(left).await;
+        }
+    }
+
     /// It has answered: it takes requests.
     pub(super) fn note_answer(&self) {
         self.with(|limit| limit.refused = 0);
@@ -154,6 +222,29 @@ mod tests {
         greedy.note_busy(Some(Duration::ZERO));
         let left = greedy.busy_for().unwrap_or_default();
         assert!(left > Duration::from_secs(14) && left <= MOST, "{left:?}");
+    }
+
+    #[test]
+    fn no_second_has_more_requests_than_the_rate() {
+        let asked = endpoint();
+        assert!((0..1_000).all(|_| asked.take_room().is_ok()), "no rate, no limit");
+        asked.set_rate(Some(3));
+        for _ in 0..3 {
+            assert_eq!(asked.take_room(), Ok(()));
+            // The request that the room was taken for.
+            drop(asked.provider());
+        }
+        let left = asked.take_room().err().unwrap_or_default();
+        assert!(left > SECOND / 2 && left <= SECOND, "{left:?}");
+        assert_eq!(asked.with(|limit| (limit.asked.len(), limit.taken)), (3, 0));
+        // A request that did not ask for room counts as well, and is owed.
+        drop(asked.provider());
+        let (begun, full) = (Instant::now(), |limit: &mut Limit, at| limit.full_for(at));
+        assert!(asked.with(|limit| full(limit, begun + SECOND / 2)).is_some());
+        // A second after the first three there is the fourth, and room for two.
+        let third = asked.with(|limit| limit.asked.get(2).copied());
+        let then = third.map_or(begun, |third| third + SECOND);
+        assert_eq!(asked.with(|limit| (full(limit, then), limit.asked.len())), (None, 1));
     }
 
     #[test]

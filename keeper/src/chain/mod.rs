@@ -13,6 +13,7 @@ mod event;
 mod headers;
 mod heads;
 mod inspect;
+mod rate;
 mod requests;
 mod rpc;
 mod several;

@@ -288,7 +288,8 @@ impl Rpc {
         let mut refused = None;
         let start = self.current.load(Ordering::Relaxed);
         let mut last = RpcError::NoEndpoint;
-        for index in self.in_turn() {
+        let mut turns = self.turns();
+        while let Some(index) = turns.next().await {
             let Some(endpoint) = self.endpoints.get(index) else {
                 continue;
             };
@@ -315,7 +316,7 @@ impl Rpc {
                     if !self.alone {
                         self.note_answer();
                     }
-                    if index != start {
+                    if index != start && !turns.has_passed(start) {
                         self.current.store(index, Ordering::Relaxed);
                         tracing::warn!(endpoint = %endpoint.name(), "switched to another RPC endpoint");
                     }

@@ -86,7 +86,7 @@ impl Keeper {
                 configured: options.guard,
             });
         }
-        let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
+        let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?.with_rates(&options.rates);
         rpc.verify().await?;
         let version = compiled.code_hash();
         check_guard(&rpc, options.guard, version).await?;
@@ -199,7 +199,7 @@ impl Keeper {
             guard: Address::ZERO,
             ..options
         };
-        let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
+        let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?.with_rates(&options.rates);
         rpc.verify().await?;
         let (events, _) = broadcast::channel(EVENTS);
         let (policies, names) = (policy::policies(compiled, &options), policy::names(compiled, &options));

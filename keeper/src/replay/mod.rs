@@ -99,7 +99,7 @@ pub async fn replay(
     (from, to): (u64, u64),
     mut on_found: impl FnMut(&Found),
 ) -> Result<Replayed, KeeperError> {
-    let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?;
+    let rpc = Rpc::new(&options.rpc, options.chain_id, options.rpc_timeout)?.with_rates(&options.rates);
     rpc.verify().await?;
     let mut own = Tried::new(&rpc, options, compiled);
     let mut other = against.map(|(options, compiled)| Tried::new(&rpc, options, compiled));

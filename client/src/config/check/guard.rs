@@ -9,7 +9,7 @@ use cordon_core::bounds::{GOVERNOR_DELAY_MAX, GOVERNOR_DELAY_MIN};
 use cordon_core::{Action, Level, Matrix};
 use toml::Spanned;
 
-use super::super::endpoint::{Endpoint, HTTP, RawEndpoint, WEBSOCKET, endpoint_url};
+use super::super::endpoint::{Endpoint, HTTP, RawEndpoint, RawPlace, RpcEndpoint, WEBSOCKET, endpoint_url};
 use super::super::schema::{RawChain, RawConsole, RawGuard, RawKeeper, RawStore, Text};
 use super::super::source::suggest;
 use super::super::{Caller, ChainConfig, GuardConfig, KeeperConfig, QuorumConfig, Secret, StorePlace, format_duration};
@@ -31,6 +31,8 @@ pub(super) const MAX_SCOPES: usize = 128;
 pub(super) const GOVERNOR_DELAY: u32 = 172_800;
 /// Gas of a hook call unless given: what `Guarded.sol` gives.
 pub(super) const HOOK_GAS: u64 = 1_000_000;
+/// More than any plan allows.
+const MOST_RATE: u32 = 100_000;
 /// Directory of reports unless given.
 const REPORTS: &str = "incidents";
 /// Where the console listens unless given.
@@ -55,9 +57,18 @@ impl Checker {
             }
             seen.push(endpoint);
         }
+        let rates: Vec<Option<u32>> = named.iter().map(|raw| self.rate(raw)).collect();
         let rpc: Vec<Endpoint> = rpc.into_iter().collect::<Option<_>>()?;
+        let rpc = rpc.into_iter().zip(rates);
+        let rpc: Vec<RpcEndpoint> = rpc.map(|(endpoint, rate)| RpcEndpoint { endpoint, rate }).collect();
         let ws = match &raw.ws {
-            Some(raw) => Some(self.endpoint(raw, WEBSOCKET)?),
+            Some(raw) => {
+                if let Some(rate) = &raw.get_ref().rate {
+                    let help = "heads come there by themselves; what is asked is asked of `rpc`".to_owned();
+                    self.error(rate.span(), "`rate` is for endpoints of `rpc`", help);
+                }
+                Some(self.endpoint(raw, WEBSOCKET)?)
+            }
             None => None,
         };
         (!rpc.is_empty()).then(|| ChainConfig {
@@ -69,9 +80,9 @@ impl Checker {
     }
 
     fn endpoint(&mut self, raw: &Spanned<RawEndpoint>, schemes: [&str; 2]) -> Option<Endpoint> {
-        let text = match raw.get_ref() {
-            RawEndpoint::Kept(place) => return Some(Endpoint::Kept(place.clone())),
-            RawEndpoint::Text(text) => text,
+        let text = match &raw.get_ref().place {
+            RawPlace::Kept(place) => return Some(Endpoint::Kept(place.clone())),
+            RawPlace::Text(text) => text,
         };
         let url = endpoint_url(text, schemes);
         if url.is_none() {
@@ -81,6 +92,18 @@ impl Checker {
             self.problems.push(self.source.problem(raw.span(), message).redacted());
         }
         url.map(Endpoint::Plain)
+    }
+
+    fn rate(&mut self, raw: &Spanned<RawEndpoint>) -> Option<u32> {
+        let rate = *raw.get_ref().rate.as_ref()?.get_ref();
+        if !(1..=MOST_RATE).contains(&rate) {
+            let help = "leave `rate` out for an endpoint that may be asked as often as it answers".to_owned();
+            let message = format!("`rate = {rate}`: between 1 and {MOST_RATE} requests a second are wanted");
+            // A URL with a key may stand beside it.
+            let problem = self.source.problem(raw.span(), message).with_help(help);
+            self.problems.push(problem.redacted());
+        }
+        Some(rate)
     }
 
     fn governor_delay(&mut self, raw: &RawGuard) -> u32 {

@@ -26,6 +26,7 @@ use cordon_core::level::Level;
 use toml::Spanned;
 
 use super::credential::PLAIN_CREDENTIAL;
+use super::endpoint::PLACES;
 use super::schema::{PLAIN_URL, RawConfig, Text};
 use super::secret_form::{ENDPOINT, PLAIN_KEY};
 use super::source::{Problem, Report, Source, nearest, suggest};
@@ -127,7 +128,7 @@ fn schema_problem(source: &Source, span: Range<usize>, message: &str) -> Problem
         ),
         _ => match (message.starts_with("missing field"), quoted.first()) {
             (true, Some(key)) => source.problem(span, format!("the key `{key}` is missing")),
-            _ if [PLAIN_KEY, PLAIN_CREDENTIAL, PLAIN_URL, ENDPOINT].contains(&message) => {
+            _ if [PLAIN_KEY, PLAIN_CREDENTIAL, PLAIN_URL, ENDPOINT, PLACES].contains(&message) => {
                 source.problem(span, message).redacted()
             }
             _ => source.problem(span, message.trim_end().replace('\n', "; ")),
