@@ -23,8 +23,9 @@ const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Failures after which people hear, through the other channels, that this one does not work.
 const PATIENCE: u32 = 3;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How long a message that is on its way is waited for when the work ends.
-const LAST_ROUND: Duration = Duration::from_secs(5);
+/// How long a message that is on its way is waited for when the work ends. Nobody looks at the chain meanwhile, neither this keeper nor the
+/// next of a fleet: less than a lease lasts, so that who hands on at its end is not slower than one that has died.
+const LAST_ROUND: Duration = Duration::from_secs(2);
 
 /// Tells people what the record holds for them.
 #[derive(Debug, Clone)]
@@ -72,7 +73,8 @@ impl Desk {
         futures::future::join_all(tests).await
     }
 
-    /// Works until `stop`. What is being told then is told to its end, and noted: whoever goes on with the record would tell it again.
+    /// Works until `stop`. What is being told then is told to its end, and noted, if that takes no longer than [`LAST_ROUND`]: whoever goes on
+    /// with the record would tell it again.
     pub async fn run(self, stop: CancellationToken) {
         let subscriptions: Vec<Subscription> = self.channels.iter().map(Channel::subscription).collect();
         if subscriptions.is_empty() {
@@ -80,7 +82,12 @@ impl Desk {
                 "no [[notify]]: nobody is told anything; incidents and alarms are in the record and in this log"
             );
         }
-        match self.store.drop_orphans(&subscriptions).await {
+        // A record that does not answer must not keep the work from ending either; what is given up half-way was not committed.
+        match stop
+            .run_until_cancelled(self.store.drop_orphans(&subscriptions))
+            .await
+            .unwrap_or(Ok(0))
+        {
             Ok(0) => {}
             Ok(dropped) => tracing::warn!(dropped, "notices for channels that are no more configured are dropped"),
             Err(error) => tracing::error!(%error, "the outbox could not be read"),
@@ -93,7 +100,11 @@ impl Desk {
             tasks.spawn(Clerk::new(self.clone(), channel).run(bell, stop.clone()));
         }
         while !stop.is_cancelled() {
-            match self.store.fan_out(&subscriptions).await {
+            match stop
+                .run_until_cancelled(self.store.fan_out(&subscriptions))
+                .await
+                .unwrap_or(Ok(0))
+            {
                 Ok(0) => {}
                 Ok(_) => bells.iter().for_each(|bell| bell.notify_one()),
                 Err(error) => tracing::error!(%error, "notices could not be put on their way; it is tried again"),

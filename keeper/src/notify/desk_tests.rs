@@ -11,6 +11,8 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 use serde_json::Value;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -212,10 +214,38 @@ async fn a_channel_that_hangs_does_not_keep_the_work_from_ending() {
     office.alarms().raise(AlarmKind::Polling, "heads", "P4", None).await;
     office.until("the alarm", |requests| requests.len() == 1).await;
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(9), desk)
+    tokio::time::timeout(Duration::from_millis(3_500), desk)
         .await
-        .unwrap()
+        .expect("less than a lease of a fleet lasts")
         .unwrap();
+}
+
+/// Nor does a record that somebody else keeps locked, or a database that does not answer.
+#[tokio::test]
+async fn a_record_that_does_not_answer_does_not_keep_the_work_from_ending() {
+    let office = Office::new().await;
+    let hook = notify("hook", office.services.webhook(office.path()));
+    let stop = CancellationToken::new();
+    let desk = tokio::spawn(office.desk(std::slice::from_ref(&hook)).run(stop.clone()));
+    office.alarms().raise(AlarmKind::Polling, "heads", "P4", None).await;
+    office.until("the alarm", |requests| requests.len() == 1).await;
+    office.quiet().await;
+    let file = SqliteConnectOptions::new().filename(office.path().join("cordon.db"));
+    let mut other = file.connect().await.unwrap();
+    let more = "BEGIN IMMEDIATE;
+        INSERT INTO notices (mark, topic, kind, severity, subject, text, block_number, ends, at_ms, due_ms)
+        SELECT 'more', topic, kind, severity, subject, text, block_number, ends, at_ms, due_ms FROM notices LIMIT 1;
+        COMMIT;
+        BEGIN IMMEDIATE";
+    sqlx::raw_sql(more).execute(&mut other).await.unwrap();
+    // By now the desk has looked for what is new, and waits for the lock, five seconds of which it would get.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    stop.cancel();
+    tokio::time::timeout(Duration::from_millis(2_500), desk)
+        .await
+        .expect("the lock is not waited for")
+        .unwrap();
+    drop(other);
 }
 
 #[tokio::test]
