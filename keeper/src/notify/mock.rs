@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cordon_client::config::{Audience, Credential, Email, MailSecurity, NotifyChannel, Severity, Via};
+use cordon_client::config::{Audience, Credential, NotifyChannel, Severity, Via};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -291,91 +291,4 @@ impl Services {
             notify("webhook", self.webhook(dir)),
         ]
     }
-}
-
-/// At which step an SMTP server says no, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
-    Friendly,
-    /// `421` instead of a greeting.
-    Overloaded,
-    /// `550` to the receiver.
-    NoSuchUser,
-    /// `451` to the text.
-    Greylisting,
-    /// `535` to the password.
-    BadPassword,
-    /// Greets, and hangs up at the first command.
-    HangsUp,
-    /// Takes the connection and says nothing.
-    Silent,
-}
-
-/// A mail server; answers the mails that it has taken.
-pub(super) async fn mail_server(mood: Mood) -> (u16, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mails: Arc<Mutex<Vec<String>>> = Arc::default();
-    let taken = Arc::clone(&mails);
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let taken = Arc::clone(&taken);
-            tokio::spawn(async move {
-                let _ = converse(socket, mood, &taken).await;
-            });
-        }
-    });
-    (port, mails)
-}
-
-async fn converse(socket: TcpStream, mood: Mood, taken: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let mut socket = BufReader::new(socket);
-    if mood == Mood::Silent {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        return Ok(());
-    }
-    if mood == Mood::Overloaded {
-        return socket.write_all(b"421 4.3.2 too busy, try again later\r\n").await;
-    }
-    socket.write_all(b"220 mail.example ESMTP\r\n").await?;
-    loop {
-        let mut line = String::new();
-        if socket.read_line(&mut line).await? == 0 || mood == Mood::HangsUp {
-            return Ok(());
-        }
-        let verb = line.get(..4).unwrap_or_default().to_uppercase();
-        let reply = match (verb.as_str(), mood) {
-            ("EHLO", _) => "250-mail.example\r\n250 AUTH PLAIN LOGIN\r\n",
-            ("AUTH", Mood::BadPassword) => "535 5.7.8 authentication failed\r\n",
-            ("AUTH", _) => "235 2.7.0 welcome\r\n",
-            ("RCPT", Mood::NoSuchUser) => "550 5.1.1 no such user here\r\n",
-            ("DATA", Mood::Greylisting) => "451 4.7.1 greylisted\r\n",
-            ("DATA", _) => {
-                socket.write_all(b"354 go on\r\n").await?;
-                let mut mail = String::new();
-                while !mail.ends_with("\r\n.\r\n") {
-                    if socket.read_line(&mut mail).await? == 0 {
-                        return Ok(());
-                    }
-                }
-                taken.lock().unwrap().push(mail);
-                "250 2.0.0 queued\r\n"
-            }
-            ("QUIT", _) => "221 bye\r\n",
-            _ => "250 ok\r\n",
-        };
-        socket.write_all(reply.as_bytes()).await?;
-    }
-}
-
-/// Mail through a server on this machine.
-pub(super) fn email(dir: &std::path::Path, port: u16) -> Via {
-    Via::Email(Email {
-        host: "127.0.0.1".into(),
-        port,
-        security: MailSecurity::None,
-        login: Some(("cordon".into(), credential(dir, "mail", "P4SS-secret"))),
-        sender: "cordon@example.org".into(),
-        recipients: vec!["ops@example.org".into(), "chief@example.org".into()],
-    })
 }

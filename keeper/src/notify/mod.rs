@@ -11,6 +11,8 @@ mod desk;
 mod desk_tests;
 mod direct;
 mod http;
+#[cfg(test)]
+mod mail_mock;
 mod message;
 #[cfg(test)]
 mod mock;

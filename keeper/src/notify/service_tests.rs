@@ -8,7 +8,8 @@ use cordon_client::config::{Audience, Severity};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::mock::{Mood, Reply, Services, email, mail_server, notify};
+use super::mail_mock::{Mood, email, mail_server};
+use super::mock::{Reply, Services, notify};
 use super::{Channel, Event, Message, Origin, SendError, channels, message};
 use crate::clock::now_ms;
 use crate::record::{Notice, NoticeKind};
