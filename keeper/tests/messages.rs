@@ -15,7 +15,7 @@ use std::path::Path;
 use alloy::primitives::{Address, B256};
 use cordon_client::config::{Credential, EndpointError, People, SecretError};
 use cordon_keeper::chain::RpcError;
-use cordon_keeper::record::StoreError;
+use cordon_keeper::record::{ApproveError, StoreError};
 use cordon_keeper::respond::{FallbackError, KeyError};
 use cordon_keeper::rules::ReadError;
 use cordon_keeper::{Approvers, KeeperError, TokenError};
@@ -97,6 +97,64 @@ fn why_a_key_cannot_be_used() {
         OtherAccount { .. } => E::OtherAccount { place: who(), held: account(1), configured: account(2) },
     });
     insta::assert_snapshot!("keys", listed(&messages));
+}
+
+#[test]
+fn why_a_fallback_cannot_be_set_up() {
+    use FallbackError as E;
+    let id = || "council".to_owned();
+    let messages = each!(FallbackError {
+        Key { .. } => E::Key { id: id(), source: unset() },
+        Client { .. } => E::Client { id: id(), reason: "no TLS".to_owned() },
+    });
+    insta::assert_snapshot!("fallbacks", listed(&messages));
+}
+
+#[test]
+fn why_a_record_cannot_be_used() {
+    use StoreError as E;
+    let refused = || sqlx::Error::Io(Error::new(ErrorKind::ConnectionRefused, "Connection refused"));
+    let messages = each!(StoreError {
+        Open { .. } => E::Open { path: "cordon.db".into(), source: refused() },
+        Connect { .. } => E::Connect { place: "db.example:5432".to_owned(), source: refused() },
+        Url {} => E::Url,
+        InUse { .. } => E::InUse { path: "cordon.db".into() },
+        Lock { .. } => E::Lock {
+            path: "cordon.db.lock".into(),
+            source: Error::new(ErrorKind::PermissionDenied, "Permission denied"),
+        },
+        Secret (_) => E::Secret(unset()),
+        Fenced { .. } => E::Fenced { held: Some(7), recorded: 8 },
+        Migrate (_) => E::Migrate(sqlx::migrate::MigrateError::VersionMissing(9_999)),
+        Sql (_) => E::Sql(refused()),
+        Foreign { .. } => E::Foreign {
+            held_chain: 1,
+            held: account(1),
+            wanted_chain: 42_161,
+            wanted: account(2),
+        },
+        Damaged { .. } => E::Damaged { what: "block hash" },
+        Range { .. } => E::Range { what: "block number", value: u64::MAX },
+    });
+    let none = E::Fenced {
+        held: None,
+        recorded: 8,
+    };
+    let text = format!("{}## Fenced, without a turn before\n\n{none}\n", listed(&messages));
+    insta::assert_snapshot!("records", text);
+}
+
+#[test]
+fn why_an_answer_is_not_taken() {
+    use ApproveError as E;
+    let step = || "halt".to_owned();
+    let messages = each!(ApproveError {
+        NotAsked { .. } => E::NotAsked { incident: 7, step: step(), open: "page, close".to_owned() },
+        Ambiguous { .. } => E::Ambiguous { step: step() },
+        NotOfRole { .. } => E::NotOfRole { who: "eve".to_owned(), role: "commander".to_owned() },
+        Store (_) => E::Store(StoreError::Damaged { what: "step of a playbook" }),
+    });
+    insta::assert_snapshot!("approvals", listed(&messages));
 }
 
 #[test]

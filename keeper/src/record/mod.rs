@@ -116,7 +116,8 @@ pub enum StoreError {
     Secret(#[from] cordon_client::config::SecretError),
     /// Another keeper of the fleet has its turn: this one may not write.
     #[error(
-        "this keeper does not have the turn (its token: {held:?}, that of the record: {recorded}): nothing is written"
+        "this keeper does not have the turn (its token: {}, that of the record: {recorded}): nothing is written",
+        .held.map_or_else(|| "none".to_owned(), |token| token.to_string())
     )]
     Fenced {
         /// The token of this keeper, if it has one.
