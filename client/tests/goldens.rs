@@ -263,7 +263,11 @@ fn playbooks_of_other_tools() {
             value["workflow"][IF]["timeout"] = json!(timeout);
         }
     };
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 9] = [
+        ("condition_on_a_rule_without_a_name", &|value| {
+            branch(value, FIRST, None);
+            value["workflow"][IF]["condition"] = json!("[x-cordon-incident:verdict.'' = 'Breached']");
+        }),
         ("target_with_an_unknown_variable", &|value| {
             value["target_definitions"] =
                 json!({ "group--11111111-fd20-4c4c-8fa7-e9a3b6c4fc5a": { "type": "group", "name": "__whom__:value" } });

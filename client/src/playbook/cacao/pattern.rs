@@ -144,6 +144,11 @@ impl<'a> Reader<'a> {
                 let rule = if self.takes(".'") {
                     let (rule, rest) = self.rest.split_once('\'').ok_or("a rule's name has no end")?;
                     self.rest = rest;
+                    // What no invariant can be called could not be written in a cordon.toml either.
+                    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+                    if rule.is_empty() || !rule.chars().all(fine) {
+                        return Err(format!("`verdict.'{rule}'` names no invariant"));
+                    }
                     Some(rule.to_owned())
                 } else {
                     None
@@ -215,5 +220,33 @@ impl<'a> Reader<'a> {
         found
             .map(|(_, value)| *value)
             .ok_or_else(|| format!("`{}` is not a value that can be", self.rest.trim_start()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_none_is_refused_in_words() {
+        let error = |inner: &str| read(&format!("[{inner}]")).unwrap_err();
+        let names_nothing = format!("{OBJECT}verdict.'' = 'Breached'");
+        assert_eq!(error(&names_nothing), "`verdict.''` names no invariant");
+        let two = format!("{OBJECT}verdict.'a) = Holds or (b' = 'Breached'");
+        assert_eq!(error(&two), "`verdict.'a) = Holds or (b'` names no invariant");
+        assert_eq!(
+            error(&format!("{OBJECT}verdict.'open = 'Breached")),
+            "`verdict.'open = '` names no invariant"
+        );
+        assert_eq!(
+            error(&format!("{OBJECT} = 1")),
+            "`x-cordon-incident:` is not known of an incident"
+        );
+        let named = read(&format!("[{OBJECT}verdict.'vault-backed_2' = 'Breached']")).unwrap();
+        assert_eq!(named.rules(), ["vault-backed_2"]);
+        // What is read can be written in a cordon.toml.
+        assert_eq!(Condition::parse(&named.to_string()).unwrap(), named);
     }
 }
