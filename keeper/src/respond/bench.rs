@@ -159,7 +159,7 @@ impl Bench {
 }
 
 /// An intent to hang transactions on.
-async fn intent(store: &Store) -> Intent {
+pub(super) async fn intent(store: &Store) -> Intent {
     let block = BlockRef {
         number: 1,
         hash: B256::repeat_byte(1),

@@ -153,9 +153,145 @@ impl Responder {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
-    use crate::respond::queue::sample;
+    use crate::alarm::Alarms;
+    use crate::chain::Rpc;
+    use crate::record::{Names, Outcome, Store};
+    use crate::report::{Reports, RuleTexts};
+    use crate::respond::bench;
+    use crate::respond::deliver::DeliverSettings;
+    use crate::respond::queue::{Queue, sample};
+    use crate::respond::responder::GasPlan;
+    use crate::rules::Rulebook;
+    use alloy::primitives::{Address, B256};
     use cordon_core::level::Level;
+    use tokio::sync::broadcast;
+
+    /// A responder with a record, and with nobody to ask.
+    async fn alone() -> (Responder, tempfile::TempDir) {
+        let (dir, guard) = (tempfile::tempdir().unwrap(), Address::repeat_byte(0x11));
+        let store = Store::open(dir.path().join("cordon.db"), 1, guard).await.unwrap();
+        let events = broadcast::channel(16).0;
+        let responder = Responder {
+            rpc: Rpc::new(&["http://127.0.0.1:1"], 1, Duration::from_secs(1)).unwrap(),
+            guard,
+            accounts: Vec::new(),
+            settings: DeliverSettings::default(),
+            gas: GasPlan::default(),
+            names: Names::default(),
+            store: store.clone(),
+            queue: Queue::default(),
+            alarms: Alarms::new(store, events.clone()),
+            events,
+            reports: Reports::new(None, RuleTexts::default()),
+            version: B256::ZERO,
+            rulebook: Rulebook::default(),
+        };
+        (responder, dir)
+    }
+
+    /// What the open alarms say: subject and text.
+    async fn told(responder: &Responder) -> Vec<(String, String)> {
+        let alarms = responder.store.alarms().await.unwrap().into_iter();
+        let open = alarms.filter(|alarm| alarm.kind == AlarmKind::ActionDelayed.name() && alarm.cleared_ms.is_none());
+        open.map(|alarm| (alarm.subject, alarm.text)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_put_off_waits_longer_each_time_and_is_told_once_it_fails_again() {
+        let (responder, _dir) = alone().await;
+        let mut job = Job::now(intent(7, IntentKind::Trip, 0, Level::Halted), None);
+        let mut put_off = async |after: u64| {
+            let before = Instant::now();
+            responder
+                .put_off(&mut job, Duration::from_millis(after), "nobody answers")
+                .await;
+            // Since before it, and since after it.
+            let due = (job.due - before, job.due.saturating_duration_since(Instant::now()));
+            (job.failures, due, told(&responder).await)
+        };
+        let is = |(most, least): (Duration, Duration), wait: u64| {
+            let wait = Duration::from_millis(wait);
+            least <= wait && wait <= most
+        };
+        let (failures, due, alarms) = put_off(70).await;
+        assert!(failures == 1 && is(due, 70) && alarms.is_empty(), "{failures} {due:?}");
+        let (failures, due, alarms) = put_off(0).await;
+        assert!(failures == 2 && is(due, 0), "{failures} {due:?}");
+        let [(subject, text)] = alarms.as_slice() else {
+            unreachable!("{alarms:?}")
+        };
+        assert_eq!(subject, "intent 7");
+        assert!(
+            text.starts_with("trip of ") && text.ends_with(" is delayed: nobody answers"),
+            "{text}"
+        );
+        // From the third time in a row on, however soon it wants to be tried.
+        for (after, wait) in [
+            (0, 800),
+            (0, 1_600),
+            (4_000, 4_000),
+            (0, 5_000),
+            (0, 5_000),
+            (60_000, 60_000),
+        ] {
+            let (failures, due, alarms) = put_off(after).await;
+            assert!(is(due, wait), "{failures}: {due:?} for {wait} ms");
+            assert_eq!(alarms.len(), 1);
+        }
+        for _ in 0..20 {
+            assert!(is(put_off(0).await.1, 5_000), "it never waits longer by itself");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_over_and_what_fails_is_tried_again() {
+        let (responder, _dir) = alone().await;
+        let stored = bench::intent(&responder.store).await;
+        let mut job = Job::now(stored.clone(), None);
+        // Nobody answers: it stays in the record, and people hear of it at the second time.
+        assert!(!responder.carry_out(&mut job).await && !responder.carry_out(&mut job).await);
+        assert_eq!(job.failures, 2);
+        assert!(
+            job.due >= Instant::now() - Duration::from_secs(1) && responder.store.is_open(stored.id).await.unwrap()
+        );
+        assert_eq!(told(&responder).await.len(), 1);
+        // What needs no transaction ends, and with it the alarm.
+        job.intent.kind = IntentKind::Shadow;
+        assert!(responder.carry_out(&mut job).await);
+        assert!(told(&responder).await.is_empty());
+        let intents = responder.store.intents().await.unwrap();
+        assert!(
+            matches!(intents.as_slice(), [held] if held.outcome == Some(Outcome::Recorded)),
+            "{intents:?}"
+        );
+        // So does the alarm of what has ended meanwhile; nothing is sent for it.
+        responder.put_off(&mut job, Duration::ZERO, "it hangs").await;
+        job.failures = 1;
+        responder.put_off(&mut job, Duration::ZERO, "it hangs").await;
+        assert_eq!(told(&responder).await.len(), 1);
+        job.intent.kind = IntentKind::Trip;
+        assert!(responder.carry_out(&mut job).await);
+        assert!(told(&responder).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_fails_comes_back_to_the_queue_and_gives_its_place_free() {
+        let (responder, _dir) = alone().await;
+        let stored = bench::intent(&responder.store).await;
+        let (queue, store) = (responder.queue.clone(), responder.store.clone());
+        queue.push(Job::now(stored.clone(), None));
+        let at_work = tokio::spawn(responder.run());
+        // It fails twice and more: the place that it had was free again, or it could not have begun.
+        let begun = Instant::now();
+        while store.alarms().await.unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not tried again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        at_work.abort();
+    }
 
     fn intent(id: i64, kind: IntentKind, scope: u8, level: Level) -> Intent {
         Intent {
