@@ -10,6 +10,7 @@
 mod alarms;
 mod answers;
 mod board;
+mod confirm;
 mod console;
 mod crash;
 mod finality;
