@@ -111,6 +111,34 @@ async fn evidence_is_of_its_chain_guard_and_incident_alone(f: Fixture) {
     };
     assert_eq!(with(&withhold_all), EvidenceError::Ends);
     assert_eq!(with(&|e| e.links.clear()), EvidenceError::Ends);
+    // Lines of others before its first, and behind its last, are none of its: who puts some there may leave some out.
+    let other = f.store.evidence(2).await.unwrap().unwrap();
+    let own = |held: &Link| {
+        other
+            .links
+            .iter()
+            .find(|link| link.line.is_some() && link.digest == held.digest)
+    };
+    let last = evidence.links.iter().rposition(|link| own(link).is_some()).unwrap();
+    let told = |links: &[Link]| -> Vec<Link> {
+        let as_other = |held: &Link| {
+            own(held).cloned().unwrap_or(Link {
+                line: None,
+                ..held.clone()
+            })
+        };
+        links.iter().map(as_other).collect()
+    };
+    let before = Evidence {
+        from: evidence.from,
+        links: told(&evidence.links[..=last]),
+        ..other.clone()
+    };
+    assert_eq!(before.verify(None), Err(EvidenceError::Ends));
+    let mut behind = other.clone();
+    behind.links.push(told(&evidence.links[last + 1..=last + 1]).remove(0));
+    behind.to = evidence_head(&behind);
+    assert_eq!(behind.verify(None), Err(EvidenceError::Ends));
     // Cut off at its end, with a last hash that fits: nothing in the file shows it, a link that was noted does.
     let mut shorter = evidence.clone();
     shorter.links.pop();
@@ -175,6 +203,14 @@ async fn the_whole_record_is_verified(f: Fixture) {
         f.store.verify_evidence(None).await.unwrap(),
         Err(EvidenceError::Unlinked { position: written })
     );
+}
+
+async fn another_end_than_that_of_the_lines_shows(f: Fixture) {
+    two_incidents(&f).await;
+    let other = f.literal(B256::repeat_byte(3));
+    f.tamper(&format!("UPDATE evidence_head SET link = {other}")).await;
+    let broken = f.store.verify_evidence(None).await.unwrap();
+    assert_eq!(broken, Err(EvidenceError::Broken));
 }
 
 async fn a_changed_line_of_another_incident_shows(f: Fixture) {
@@ -247,6 +283,7 @@ on_both! {
     every_line_is_linked_and_a_changed_one_shows
     evidence_is_of_its_chain_guard_and_incident_alone
     the_whole_record_is_verified
+    another_end_than_that_of_the_lines_shows
     a_changed_line_of_another_incident_shows
     a_record_of_before_keeps_verifying_and_is_marked
 }

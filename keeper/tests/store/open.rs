@@ -55,6 +55,19 @@ async fn foreign(place: &StorePlace) {
     peek(place, GUARD).await.unwrap_or_else(|e| panic!("{e}"));
     let error = peek(place, Address::repeat_byte(9)).await.unwrap_err();
     assert!(matches!(error, StoreError::Foreign { held: GUARD, .. }), "{error}");
+    // The same address on another chain is another guard.
+    let elsewhere = Store::peek(place, Path::new("."), CHAIN + 1, GUARD).await.unwrap_err();
+    assert!(
+        matches!(
+            elsewhere,
+            StoreError::Foreign {
+                held_chain: CHAIN,
+                held: GUARD,
+                ..
+            }
+        ),
+        "{elsewhere}"
+    );
 }
 
 #[tokio::test]
@@ -121,6 +134,14 @@ async fn a_second_keeper_is_refused_before_it_touches_the_file() {
     // Who reads is not kept off, nor is the same process with another configuration.
     Store::open(&path, CHAIN, GUARD).await.unwrap_or_else(|e| panic!("{e}"));
     let second = alone(&path, Some(&first)).await.unwrap_or_else(|e| panic!("{e}"));
+    // Of another file it has no lock, and takes one.
+    let other = dir.path().join("other.db");
+    let moved = alone(&other, Some(&second)).await.unwrap_or_else(|e| panic!("{e}"));
+    assert!(matches!(
+        alone(&other, None).await.unwrap_err(),
+        StoreError::InUse { .. }
+    ));
+    drop(moved);
     drop(first);
     assert!(matches!(
         alone(&path, None).await.unwrap_err(),

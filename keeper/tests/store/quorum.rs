@@ -121,7 +121,22 @@ async fn votes_are_forgotten_when_they_are_old(f: Fixture) {
     assert_eq!(f.store.voters((BOOK, 3), &[]).await.unwrap(), 0);
 }
 
+async fn a_vote_counts_for_half_a_minute(f: Fixture) {
+    let rule = (BOOK, 3);
+    f.store.vote("a", rule, &[], &block(10, 0), true).await.unwrap();
+    for (ago, counts) in [(25_000, 1), (31_000, 0)] {
+        f.tamper(&format!("UPDATE votes SET at_ms = at_ms - {ago}")).await;
+        assert_eq!(f.store.voters(rule, &[]).await.unwrap(), counts, "{ago} ms later");
+        let asked = f.store.asked_by_others("b", BOOK).await.unwrap();
+        assert_eq!(u32::try_from(asked.len()).unwrap(), counts, "{ago} ms later");
+    }
+    // Whoever finds it again has found it now.
+    f.store.vote("a", rule, &[], &block(11, 0), true).await.unwrap();
+    assert_eq!(f.store.voters(rule, &[]).await.unwrap(), 1);
+}
+
 on_both! {
+    a_vote_counts_for_half_a_minute
     a_vote_on_a_rule_is_none_on_the_rule_of_that_number_in_another_rulebook
     what_waits_is_told_once_and_ends_with_its_reason
     votes_are_counted_by_keeper_and_can_be_taken_back

@@ -120,6 +120,13 @@ async fn a_broken_invariant_is_told_once_for_as_long_as_it_lasts(f: Fixture) {
     see(&f, 18, 0, vec![broken(false, true)]).await;
     see(&f, 19, 0, vec![broken(true, true)]).await;
     assert_eq!(told(&f).await.len(), 2);
+    let rows = f.store.sightings(None, 100).await.unwrap().len();
+    see(&f, 20, 0, vec![broken(true, true)]).await;
+    assert_eq!(
+        f.store.sightings(None, 100).await.unwrap().len(),
+        rows,
+        "it says nothing new"
+    );
     see(&f, 120, 0, vec![broken(true, false)]).await;
     see(&f, 121, 0, vec![broken(true, false)]).await;
     assert_eq!(told(&f).await.len(), 3);
@@ -127,6 +134,71 @@ async fn a_broken_invariant_is_told_once_for_as_long_as_it_lasts(f: Fixture) {
     f.store.revert_blocks(&[block(120, 0), block(121, 0)]).await.unwrap();
     see(&f, 120, 1, vec![broken(true, false)]).await;
     assert_eq!(told(&f).await.len(), 5, "retracted, and told of the other block");
+}
+
+async fn what_lasts_is_known_on_the_branch_that_it_was_told_on(f: Fixture) {
+    let broken = |standing, silent| Sighting {
+        standing,
+        silent,
+        ..sighting("solvency", "invariant:invariant_backed")
+    };
+    see(&f, 110, 1, vec![broken(false, false)]).await;
+    f.store.revert_blocks(&[block(110, 1)]).await.unwrap();
+    assert_eq!(told(&f).await.len(), 2, "told, and taken back");
+    // Its block is back, and it lasts.
+    see(&f, 110, 1, vec![broken(false, false)]).await;
+    see(&f, 111, 1, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 3);
+    // What was silent is not told because its block is back.
+    see(&f, 112, 1, vec![]).await;
+    see(&f, 113, 1, vec![broken(false, true)]).await;
+    f.store.revert_blocks(&[block(113, 1)]).await.unwrap();
+    see(&f, 113, 1, vec![broken(false, true)]).await;
+    see(&f, 114, 1, vec![broken(true, false)]).await;
+    assert_eq!(told(&f).await.len(), 4, "when it may be");
+}
+
+async fn ahead_of_its_turn_nothing_that_lasts_begins_or_ends(f: Fixture) {
+    let broken = |standing| Sighting {
+        standing,
+        ..sighting("solvency", "invariant:invariant_backed")
+    };
+    let ahead = async |number: u64, found: Vec<Sighting>| {
+        let sightings = Sightings {
+            found,
+            unwatched: Vec::new(),
+        };
+        let content = Block {
+            sightings: Some(&sightings),
+            ..Block::default()
+        };
+        f.ahead_with(&block(number, 0), content).await;
+    };
+    // The blocks between may show when it began.
+    ahead(50, vec![broken(true)]).await;
+    assert_eq!(told(&f).await.len(), 0);
+    see(&f, 10, 0, vec![broken(false)]).await;
+    assert_eq!(told(&f).await.len(), 1);
+    ahead(60, vec![]).await;
+    see(&f, 11, 0, vec![broken(true)]).await;
+    assert_eq!(told(&f).await.len(), 1, "it lasts here");
+}
+
+async fn what_somebody_has_seen_is_taken_back_and_counts_as_told(f: Fixture) {
+    let cooling = |key: &str| Sighting {
+        cooldown: 60,
+        ..sighting("whales", key)
+    };
+    see(&f, 110, 1, vec![cooling("log:1")]).await;
+    f.store.acknowledge("whales", "ada").await.unwrap();
+    see(&f, 111, 1, vec![cooling("log:2")]).await;
+    assert_eq!(told(&f).await.len(), 2, "within the cooldown of what was seen");
+    f.store.revert_blocks(&[block(110, 1), block(111, 1)]).await.unwrap();
+    // What the branch that is gone has told keeps nobody silent on this one.
+    see(&f, 110, 2, vec![cooling("log:3")]).await;
+    let kinds: Vec<NoticeKind> = told(&f).await.into_iter().map(|(kind, _)| kind).collect();
+    use NoticeKind::{Acknowledged, Retracted, Seen};
+    assert_eq!(kinds, [Seen, Acknowledged, Retracted, Seen]);
 }
 
 async fn a_cooldown_counts_block_time_and_only_what_was_told(f: Fixture) {
@@ -256,6 +328,9 @@ async fn what_is_old_is_forgotten_in_parts_and_what_waits_is_kept(f: Fixture) {
 }
 
 on_both! {
+    what_lasts_is_known_on_the_branch_that_it_was_told_on
+    ahead_of_its_turn_nothing_that_lasts_begins_or_ends
+    what_somebody_has_seen_is_taken_back_and_counts_as_told
     what_is_old_is_forgotten_in_parts_and_what_waits_is_kept
     a_block_that_is_begun_again_tells_nothing_twice
     a_broken_invariant_is_told_once_for_as_long_as_it_lasts

@@ -2,7 +2,9 @@
 
 use alloy::primitives::{Address, B256};
 use cordon_client::config::Severity;
+use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
+use cordon_keeper::decide::ScopeReading;
 use cordon_keeper::record::{IncidentState, NoticeKind};
 use cordon_keeper::rules::StoppedCall;
 
@@ -88,7 +90,27 @@ async fn an_attempt_does_not_hide_the_incident_of_a_breach(f: Fixture) {
     assert_eq!((incidents.len(), incidents[1].severity), (2, Severity::P1));
 }
 
+async fn an_attempt_that_was_stopped_hides_no_level_that_is_raised(f: Fixture) {
+    let held = [ScopeReading {
+        scope: 1,
+        level: Level::ReduceOnly,
+        expires_at: 2_000_000,
+        ..ScopeReading::default()
+    }];
+    let calls = [stopped(1, 0)];
+    let content = Block {
+        stopped: &calls,
+        scopes: Some(&held),
+        ..Block::default()
+    };
+    f.commit(&block(10, 0), content).await.unwrap();
+    let incidents = f.store.incidents().await.unwrap();
+    let contained = incidents.iter().filter(|i| i.state == IncidentState::Contained).count();
+    assert_eq!((incidents.len(), contained), (2, 1), "{incidents:#?}");
+}
+
 on_both! {
+    an_attempt_that_was_stopped_hides_no_level_that_is_raised
     many_attempts_on_a_rule_are_one_incident_that_closed_nothing
     an_attempt_counts_once_however_often_its_block_is_seen_and_another_rule_is_another_matter
     an_attempt_does_not_hide_the_incident_of_a_breach
