@@ -131,6 +131,58 @@ async fn one_against_one_is_said_and_nobody_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_difference_counts_when_it_is_found_twice() {
+    let (chain, fork) = diverged().await;
+    let second = FaultyRpc::start(&fork.http()).await.unwrap();
+    let rpc = rpc(&[chain.http(), second.url()]);
+    let look = tokio::spawn({
+        let rpc = rpc.clone();
+        async move { rpc.compare(Duration::from_secs(2)).await.unwrap() }
+    });
+    // It has answered the first look by then.
+    let begun = Instant::now();
+    while second.count("eth_getBlockByNumber") == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is not asked");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    second.move_to(&chain.http());
+    assert_eq!(look.await.unwrap().standing, Standing::Together, "a moment is no fork");
+    assert_eq!(rpc.split(), None);
+}
+
+/// Whether a chain is idle, or one of the endpoints does not keep up, is told by whether all say the same.
+#[tokio::test]
+async fn only_who_hears_the_same_of_all_takes_a_chain_for_idle() {
+    let (chain, _fork) = diverged().await;
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let rpc = rpc(&[chain.http(), second.url()]);
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let heads = Heads::start(rpc.clone(), None, HeadSettings::default(), stop);
+    let begun = Instant::now();
+    while heads.newest().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "no head");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!heads.is_confirmed(), "nobody has looked");
+    rpc.compare(PAUSE).await.unwrap();
+    assert!(heads.is_confirmed() && !heads.is_alone());
+    for method in ["eth_blockNumber", "eth_getBlockByNumber"] {
+        second.fault(method, Fault::Http(502));
+        rpc.compare(PAUSE).await.unwrap();
+        assert!(!heads.is_confirmed(), "one of them may know more: {method}");
+        second.heal();
+        // An endpoint that has failed rests for a moment.
+        let begun = Instant::now();
+        while !heads.is_confirmed() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{method}");
+            rpc.compare(PAUSE).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn in_a_split_a_slow_answer_changes_no_side_and_a_long_silence_does() {
     let (chain, fork) = diverged().await;
     let first = FaultyRpc::start(&fork.http()).await.unwrap();
