@@ -1,6 +1,8 @@
 //! What each kind of watch finds.
 
-use alloy::primitives::B256;
+use alloy::json_abi::Event;
+use alloy::primitives::{Address, B256, hex};
+use cordon_client::config::Standard;
 use cordon_keeper::record::StoredSighting;
 use cordon_testkit::{Fault, FaultyRpc};
 use serde_json::json;
@@ -145,6 +147,59 @@ async fn state_that_changes_is_told_when_it_does() {
     let found = watching.sightings("code").await;
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].key, format!("code:{}", USER.create(7)));
+}
+
+/// Where a contract is that logs its calldata, of which the first words are so many topics.
+fn herald(topics: u8) -> Address {
+    Address::with_last_byte(0xb0 + topics)
+}
+
+/// calldatacopy(0, topics, rest); log(0, rest, topics); stop
+fn herald_code(topics: u8) -> String {
+    let rest = [0x60, 32 * topics, 0x36, 0x03];
+    let mut code = [&rest[..], &[0x60, 32 * topics, 0x5f, 0x37]].concat();
+    for word in (0..topics).rev() {
+        code.extend([0x60, 32 * word, 0x35]);
+    }
+    code.extend([&rest[..], &[0x5f, 0xa0 + topics, 0x00]].concat());
+    hex::encode_prefixed(code)
+}
+
+#[tokio::test]
+async fn every_change_of_power_that_the_standards_log_is_told() {
+    let anvil = Anvil::start(&[]).await;
+    for topics in 1..=4 {
+        anvil
+            .rpc("anvil_setCode", json!([herald(topics), herald_code(topics)]))
+            .await;
+    }
+    let at: Vec<String> = (1..=4).map(|topics| format!("\"{}\"", herald(topics))).collect();
+    let names: Vec<String> = Standard::ALL
+        .map(|standard| format!("\"{}\"", standard.name()))
+        .to_vec();
+    let powers = format!(
+        "[[watch]]\nid = \"powers\"\non = \"changes\"\nat = [{}]\nstandards = [{}]\n",
+        at.join(", "),
+        names.join(", ")
+    );
+    let rpc = anvil.http();
+    let watching = Watching::on(anvil, rpc, &powers).await;
+    let mut told = Vec::new();
+    for text in Standard::ALL.iter().flat_map(|standard| standard.events()) {
+        let event = Event::parse(text).unwrap();
+        let words = event.inputs.iter().partition::<Vec<_>, _>(|input| input.indexed);
+        let topics = u8::try_from(1 + words.0.len()).unwrap();
+        let (first, others) = (event.selector(), vec![USER.into_word(); event.inputs.len()]);
+        let data: Vec<u8> = std::iter::once(first).chain(others).flat_map(|word| word.0).collect();
+        send(&watching.anvil, USER, herald(topics), 0, &hex::encode_prefixed(data)).await;
+        told.push(format!("{} emitted {}(", herald(topics), event.name));
+    }
+    let found = watching.sightings("powers").await;
+    // A keeper that is behind looks at the newest block first.
+    let mut seen: Vec<&str> = found.iter().map(|s| &s.text[..=s.text.find('(').unwrap()]).collect();
+    seen.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(seen, told);
 }
 
 #[tokio::test]
