@@ -7,12 +7,14 @@
     missing_docs
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod common;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Bytes, hex};
+use common::{Process, listening, node};
 use serde_json::{Value, json};
 
 const ALICE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
@@ -24,35 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running node, killed with the value.
 struct Running {
-    child: Child,
+    process: Process,
     address: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Running {
     fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cordon"))
-            .args(["node", "--port", "0", "--no-program-cache"])
-            .env_remove("CORDON_NODE_MNEMONIC")
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("Listening on ")?.to_owned()));
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            address: address.expect("the node ended before it listened"),
-        }
+        let (process, address) = listening(&mut node(&["--port", "0", "--no-program-cache"]));
+        Self { process, address }
     }
 
     fn connect(&self) -> TcpStream {
@@ -96,14 +77,14 @@ impl Running {
     /// The most memory that the process ever had in RAM, in MiB.
     #[cfg(target_os = "linux")]
     fn peak_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_024
     }
 
     /// It still runs, answers, mines, and has not grown beyond measure.
     fn is_well(&mut self, most_mib: u64) {
-        assert!(self.child.try_wait().unwrap().is_none(), "the node has ended");
+        assert!(self.process.0.try_wait().unwrap().is_none(), "the node has ended");
         let before = self.call("eth_blockNumber", &json!([]));
         self.call("evm_mine", &json!([]));
         assert_ne!(self.call("eth_blockNumber", &json!([])), before);

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::Process;
+use common::{PAGER, Process, pager};
 use cordon_testkit::Inbox;
 use serde_json::Value;
 
@@ -41,12 +41,7 @@ rpc = ["{rpc}"]
 [keeper]
 store = {store}
 
-[[notify]]
-id     = "pager"
-via    = "webhook"
-url    = {{ env = "CORDON_TEST_PAGER" }}
-secret = {{ env = "CORDON_TEST_PAGER_SECRET" }}
-
+{PAGER}
 [[watch]]
 id = "code"
 on = "code"
@@ -61,8 +56,7 @@ at = "0x00000000000000000000000000000000000000a1"
         command
             .args(["keeper", what, "--config"])
             .arg(self.dir.path().join("cordon.toml"))
-            .env("CORDON_TEST_PAGER", self.inbox.url())
-            .env("CORDON_TEST_PAGER_SECRET", "between us")
+            .envs(pager(&self.inbox))
             .env("CORDON_TEST_DATABASE", "postgres://nobody@127.0.0.1:1/nothing")
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -10,26 +10,16 @@
 mod common;
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alloy::network::TransactionBuilder;
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
-use common::{Chain, GOVERNOR, PROTOCOL, cordon};
+use common::{Chain, GOVERNOR, PAGER, PROTOCOL, Process, cordon, pager};
 use cordon_testkit::Inbox;
 use serde_json::Value;
-
-/// A process that dies with this value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Standard output of a command that works.
 fn run(command: &mut Command) -> String {
@@ -57,12 +47,7 @@ scope = "pool"
 rule = "pool.paused() == 0"
 severity = "P1"
 
-[[notify]]
-id     = "pager"
-via    = "webhook"
-url    = {{ env = "CORDON_TEST_PAGER" }}
-secret = {{ env = "CORDON_TEST_PAGER_SECRET" }}
-
+{PAGER}
 [[playbook]]
 id = "first"
 step = [{{ do = "note", text = "the war room is open" }}]
@@ -111,13 +96,7 @@ async fn invariants_without_a_guard_are_checked_watched_told_and_replayed() {
     let inbox = Inbox::start().await.unwrap();
     let config = write(&chain);
     let path = config.to_str().unwrap();
-    let pager = [
-        ("CORDON_TEST_PAGER", inbox.url()),
-        (
-            "CORDON_TEST_PAGER_SECRET",
-            "a secret of sixteen bytes or more".to_owned(),
-        ),
-    ];
+    let pager = pager(&inbox);
     let command = |args: &[&str]| {
         let mut command = cordon(args);
         command.envs(pager.clone());

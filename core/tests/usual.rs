@@ -10,15 +10,15 @@
 mod common;
 
 use alloy_primitives::{Address, B256, U256};
-use common::{error, rule};
+use common::{book, error, rule};
 use cordon_core::anchor::key;
 use cordon_core::baseline::{Baseline, Spec};
 use cordon_core::rule::program::op;
 use cordon_core::rule::{
     Class, Compiled, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate,
 };
-use cordon_core::rulebook::{Problem, Rule, Rulebook, Scope, ScopeKind, Stream};
-use cordon_core::{Action, ActionSet, Level, stream};
+use cordon_core::rulebook::{Problem, Rulebook};
+use cordon_core::stream;
 
 const START: u64 = 1_700_000_000;
 
@@ -256,33 +256,6 @@ fn the_decoder_takes_no_other_statistic_specification_or_version() {
     assert_eq!(reason(&bytes[..60]), DecodeReason::Truncated);
 }
 
-fn book(compiled: &Compiled) -> Rulebook {
-    let streams = compiled.streams.iter().map(|stream| Stream {
-        scope: 0,
-        spec: stream.spec,
-        program: stream.program.clone(),
-    });
-    Rulebook {
-        scopes: vec![Scope::new(ScopeKind::Protocol, "protocol")],
-        callers: vec![Address::repeat_byte(1)],
-        streams: streams.collect(),
-        rules: vec![Rule {
-            scope: 0,
-            class: Class::State,
-            robust: false,
-            shadow: false,
-            level: Level::ReduceOnly,
-            duration: 600,
-            check: ActionSet::EMPTY.with(Action::Withdraw),
-            params: 0,
-            program: compiled.program.clone(),
-            entries: Vec::new(),
-        }],
-        containments: Vec::new(),
-        sets: Vec::new(),
-    }
-}
-
 #[test]
 fn a_program_judges_by_the_specification_of_its_stream() {
     let compiled = rule("score(vault.totalAssets(), 10 min, 1000, 4072) <= 4 sigma");
@@ -320,7 +293,7 @@ fn a_program_judges_by_the_specification_of_its_stream() {
     let mut older = code.clone();
     older[3] = 10;
     assert_eq!(Rulebook::decode(&older).unwrap_err().problem, Problem::BadStream);
-    let mut newer = self::book(&anchored).encode().unwrap();
+    let mut newer = common::book(&anchored).encode().unwrap();
     assert_eq!(newer[3], 10);
     newer[3] = 14;
     assert_eq!(Rulebook::decode(&newer).unwrap_err().problem, Problem::NotARulebook);

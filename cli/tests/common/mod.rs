@@ -8,6 +8,7 @@
     dead_code
 )]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -17,6 +18,7 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use cordon_client::Config;
 use cordon_client::build::Artifacts;
 use cordon_node::{NodeConfig, NodeHandle};
+use cordon_testkit::Inbox;
 
 /// The protocol: `setPaused(bool)` for the account in slot 0 only, `paused()` for everyone.
 pub const PROTOCOL: Address = address!("0x00000000000000000000000000000000000a0001");
@@ -123,6 +125,38 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// `cordon node`, with nothing of this environment that it reads.
+pub fn node(arguments: &[&str]) -> Command {
+    let mut command = cordon(&["node"]);
+    command.args(arguments).env_remove("CORDON_NODE_MNEMONIC");
+    command
+}
+
+/// Starts `cordon node` and waits until it listens; where it does.
+pub fn listening(command: &mut Command) -> (Process, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("Listening on ")?.to_owned()));
+    let address = address.expect("the node ended before it listened");
+    std::thread::spawn(move || lines.for_each(drop));
+    (Process(child), address)
+}
+
+/// People who are told, in a configuration; where they are is in the environment that [`pager`] makes.
+pub const PAGER: &str = r#"
+[[notify]]
+id     = "pager"
+via    = "webhook"
+url    = { env = "CORDON_TEST_PAGER" }
+secret = { env = "CORDON_TEST_PAGER_SECRET" }
+"#;
+
+/// What a command needs in its environment for people to be told at this inbox.
+pub fn pager(inbox: &Inbox) -> [(&'static str, String); 2] {
+    let secret = "a secret of sixteen bytes or more".to_owned();
+    [("CORDON_TEST_PAGER", inbox.url()), ("CORDON_TEST_PAGER_SECRET", secret)]
 }
 
 /// A configuration for the small protocol.

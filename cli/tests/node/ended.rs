@@ -21,8 +21,8 @@ async fn a_killed_node_loses_no_more_than_the_last_interval() {
         pay(&provider).await;
     }
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    first.child.kill().unwrap();
-    first.child.wait().unwrap();
+    first.process.0.kill().unwrap();
+    first.process.0.wait().unwrap();
 
     let second = Running::start(&arguments);
     let provider = second.provider();
@@ -39,7 +39,7 @@ async fn a_node_killed_while_it_writes_loses_no_more_than_the_last_interval() {
     let file = folder.path().join("state.json");
     let arguments = ["--state", file.to_str().unwrap(), "--state-interval", "0.1"];
     let unfinished = |running: &Running| {
-        let name = format!("state.json.unfinished-{}", running.child.id());
+        let name = format!("state.json.unfinished-{}", running.process.0.id());
         folder.path().join(name)
     };
     let (mut expected, mut torn) = (0, 0);
@@ -71,8 +71,8 @@ async fn a_node_killed_while_it_writes_loses_no_more_than_the_last_interval() {
             }
             head = provider.get_block_number().await.unwrap();
         }
-        running.child.kill().unwrap();
-        running.child.wait().unwrap();
+        running.process.0.kill().unwrap();
+        running.process.0.wait().unwrap();
         torn += u32::from(unfinished(&running).exists());
         expected = ends[ends.len() - 2];
     }
@@ -115,24 +115,18 @@ async fn a_killed_node_leaves_nothing_on_disk() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Sends a signal to the node.
-fn signal(running: &Running, name: &str) {
-    let id = running.child.id().to_string();
-    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-}
-
 #[tokio::test]
 async fn an_ended_node_has_written_all() {
-    for name in ["-TERM", "-HUP", "-INT"] {
+    for name in ["TERM", "HUP", "INT"] {
         let folder = tempfile::tempdir().unwrap();
         // What a node left that was killed while it wrote, and a file that only looks like it.
         std::fs::write(folder.path().join("state.json.unfinished-1234567"), "{").unwrap();
         std::fs::write(folder.path().join("state.json.old"), "{}").unwrap();
         let mut first = Running::start(&["--dump-state", folder.path().to_str().unwrap()]);
         pay(&first.provider()).await;
-        signal(&first, name);
+        first.process.signal(name);
         let begun = Instant::now();
-        while first.child.try_wait().unwrap().is_none() {
+        while first.process.0.try_wait().unwrap().is_none() {
             assert!(
                 begun.elapsed() < Duration::from_secs(20),
                 "{name}: the node does not end"
@@ -161,7 +155,7 @@ async fn a_node_under_nohup_outlives_its_terminal() {
             .env_remove("CORDON_NODE_MNEMONIC")
             .stdin(Stdio::null()),
     );
-    signal(&running, "-HUP");
+    running.process.signal("HUP");
     tokio::time::sleep(Duration::from_millis(300)).await;
     pay(&running.provider()).await;
 }

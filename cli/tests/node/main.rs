@@ -7,30 +7,21 @@
     missing_docs
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod ended;
 mod flags;
 mod started;
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use common::{Process, listening, node};
 use serde_json::{Value, json};
 
 const ALICE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const NOBODY: &str = "0x0909090909090909090909090909090909090909";
-
-fn node(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cordon"));
-    command
-        .arg("node")
-        .args(arguments)
-        .env_remove("CORDON_NODE_MNEMONIC")
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
-    command
-}
 
 fn tool(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/npm/node_modules/@foundry-rs");
@@ -44,15 +35,8 @@ fn tool(name: &str) -> PathBuf {
 
 /// A running node, killed with the value.
 struct Running {
-    child: Child,
+    process: Process,
     endpoint: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Running {
@@ -62,12 +46,11 @@ impl Running {
 
     /// The node that a command starts.
     fn of(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("Listening on ")?.to_owned()));
-        let endpoint = format!("http://{}", address.expect("the node ended before it listened"));
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, endpoint }
+        let (process, address) = listening(command);
+        Self {
+            process,
+            endpoint: format!("http://{address}"),
+        }
     }
 
     fn provider(&self) -> DynProvider {

@@ -8,7 +8,7 @@ use alloy::primitives::U256;
 use alloy::providers::{Provider, ProviderBuilder};
 use serde_json::{Value, json};
 
-use crate::{ALICE, NOBODY, Running, node, tool};
+use crate::{ALICE, NOBODY, Process, Running, node, tool};
 
 #[tokio::test]
 async fn seeds_and_paths_give_the_accounts_that_anvil_has() {
@@ -124,7 +124,8 @@ async fn what_contracts_print_is_printed_unless_it_is_not_wanted() {
             assert!(begun.elapsed() < Duration::from_secs(60), "the node does not start");
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        let running = Running { endpoint, child };
+        let process = Process(child);
+        let running = Running { process, endpoint };
         let provider = running.provider();
         let _: Value = provider
             .raw_request("eth_call".into(), (request.clone(), "latest"))

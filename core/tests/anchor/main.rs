@@ -18,9 +18,8 @@ use cordon_core::anchor::{Anchor, CATCH_UP, NotTaken, STALE, Spec, Stage, Stream
 use cordon_core::incident::Reading;
 use cordon_core::rule::program::op;
 use cordon_core::rule::{Class, DecodeReason, Inputs, Int, Program, ReadError, Reader, Unknown, Verdict, evaluate};
-use cordon_core::rulebook::{Problem, Rule, Rulebook, Scope, ScopeKind, Stream};
+use cordon_core::rulebook::{Problem, Rulebook};
 use cordon_core::stream;
-use cordon_core::{Action, ActionSet, Level};
 use proptest::prelude::*;
 
 /// The stream of `anchor(…, 10 min, 0, 1e30)`.

@@ -155,32 +155,11 @@ fn the_decoder_takes_no_other_value_of_a_stream_and_no_other_version() {
     assert_eq!(reason(&compiled.program[..20]), DecodeReason::Truncated);
 }
 
+/// A rulebook with one stream.
 fn book() -> Rulebook {
-    let compiled = rule("near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 0, 1e30), 5 %)");
-    let streams = compiled.streams.iter().map(|stream| Stream {
-        scope: 0,
-        spec: stream.spec,
-        program: stream.program.clone(),
-    });
-    Rulebook {
-        scopes: vec![Scope::new(ScopeKind::Protocol, "protocol")],
-        callers: vec![Address::repeat_byte(1)],
-        streams: streams.collect(),
-        sets: Vec::new(),
-        rules: vec![Rule {
-            scope: 0,
-            class: Class::State,
-            robust: false,
-            shadow: false,
-            level: Level::ReduceOnly,
-            duration: 600,
-            check: ActionSet::EMPTY.with(Action::Withdraw),
-            params: 0,
-            program: compiled.program,
-            entries: Vec::new(),
-        }],
-        containments: Vec::new(),
-    }
+    common::book(&rule(
+        "near(vault.totalAssets(), anchor(vault.totalAssets(), 10 min, 0, 1e30), 5 %)",
+    ))
 }
 
 #[test]

@@ -11,9 +11,11 @@
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use cordon_core::rule::{
-    Compiled, Evaluation, FunctionSig, Inputs, Program, ReadError, Reader, SymbolError, Symbols, Type, compile,
+    Class, Compiled, Evaluation, FunctionSig, Inputs, Program, ReadError, Reader, SymbolError, Symbols, Type, compile,
     evaluate,
 };
+use cordon_core::rulebook::{Rule, Rulebook, Scope, ScopeKind, Stream};
+use cordon_core::{Action, ActionSet, Level};
 use std::collections::HashMap;
 
 /// A contract's address: its position in this list plus 1, in the last byte of 0x…c0de00.
@@ -213,4 +215,32 @@ pub fn run(compiled: &Compiled, chain: &mut Chain) -> Evaluation {
 
 pub fn u(value: u64) -> U256 {
     U256::from(value)
+}
+
+/// A rulebook of this rule alone, with the streams that it reads.
+pub fn book(compiled: &Compiled) -> Rulebook {
+    let streams = compiled.streams.iter().map(|stream| Stream {
+        scope: 0,
+        spec: stream.spec,
+        program: stream.program.clone(),
+    });
+    Rulebook {
+        scopes: vec![Scope::new(ScopeKind::Protocol, "protocol")],
+        callers: vec![Address::repeat_byte(1)],
+        streams: streams.collect(),
+        sets: Vec::new(),
+        rules: vec![Rule {
+            scope: 0,
+            class: Class::State,
+            robust: false,
+            shadow: false,
+            level: Level::ReduceOnly,
+            duration: 600,
+            check: ActionSet::EMPTY.with(Action::Withdraw),
+            params: 0,
+            program: compiled.program.clone(),
+            entries: Vec::new(),
+        }],
+        containments: Vec::new(),
+    }
 }

@@ -12,18 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::GAUGE;
 use crate::playbook::{ADA, PLAYBOOK, people};
-use crate::world::{Rules, World, stop_board, until};
+use crate::world::{Rules, World, at_most, stop_board, until};
 
 const RULES: Rules = Rules(concat!(
+    at_most!("gauge-low", "market", "get(0)"),
     r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-severity = "P1"
-
 [[invariant]]
 id       = "gauge-lower"
 scope    = "market"

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::board::{GAUGE, STOPPED};
 use crate::process::{Process, watching};
-use crate::world::{HEARTBEAT, Rules, USER, World, stop_board, until};
+use crate::world::{HEARTBEAT, Rules, USER, World, at_most, stop_board, until};
 
 /// People who are told, by what the test writes.
 macro_rules! told {
@@ -40,16 +40,13 @@ severity = "P1"
 ));
 
 const SET: Rules = Rules(concat!(
+    at_most!(
+        "gauge-low",
+        "market",
+        "get(0)",
+        "duration = \"10 minutes\"\nseverity = \"P1\""
+    ),
     r#"
-[[invariant]]
-id       = "gauge-low"
-scope    = "market"
-rule     = "board.get(0) <= 100"
-robust   = true
-level    = "ReduceOnly"
-duration = "10 minutes"
-severity = "P1"
-
 [[containment_set]]
 id       = "stand-still"
 reviewed = "0x1111111111111111111111111111111111111111111111111111111111111111"
