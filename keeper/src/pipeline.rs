@@ -253,7 +253,7 @@ impl Pipeline {
             return Ok(());
         }
         for account in self.accounts() {
-            account.note_base_fee(block.base_fee).await;
+            account.note_head(block).await;
         }
         let open = self.store.watched().await?;
         let requests = self.reader.watched().requests(&self.store, &open).await?;

@@ -63,7 +63,9 @@ async fn no_endpoint_alone_says_what_the_next_nonce_is() {
     }
     let counts = async |urls: &[String]| {
         let rpc = Rpc::new(urls, anvil.chain_id(), TIMEOUT).unwrap();
-        rpc.counts(sender).await.map(|counts| (counts.agreed, counts.highest))
+        rpc.counts(sender, 0)
+            .await
+            .map(|counts| (counts.agreed, counts.highest))
     };
     const METHOD: &str = "eth_getTransactionCount";
     liar.fault(METHOD, Fault::Answer(json!("0x384")));

@@ -32,6 +32,6 @@ pub use heads::{HeadSettings, Heads, Link, Seen, Via};
 pub use inspect::{FailedTransaction, Receipts};
 pub use opinions::{Comparison, Opinion, Standing, compare};
 pub use rpc::Rpc;
-pub use several::{Counts, NotSent};
+pub use several::{Fate, NotSent, Said};
 pub(crate) use websocket::{probe_ws, without};
 pub use words::{Inquiry, Key};

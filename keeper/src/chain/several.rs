@@ -3,9 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use alloy::primitives::{Address, Bytes};
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256, Bytes};
 use alloy::providers::{DynProvider, Provider};
+use alloy::rpc::types::TransactionReceipt;
 use alloy::transports::TransportResult;
+use futures::future::{try_join, try_join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::RpcError;
@@ -23,18 +26,19 @@ pub struct NotSent {
     pub silent: Option<RpcError>,
 }
 
-/// How many transactions of an account are included, as several endpoints say.
+/// A figure as several endpoints say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct Said {
     /// What most of them have reached; the lower of two. No single endpoint can put it too high as long as another answers.
     pub agreed: u64,
     /// The highest.
     pub highest: u64,
 }
 
-impl Counts {
+impl Said {
     /// `None` of no answers.
-    fn of(mut answers: Vec<u64>) -> Option<Self> {
+    fn of(answers: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let mut answers: Vec<u64> = answers.into_iter().collect();
         answers.sort_unstable();
         let middle = answers.len().checked_sub(1)? / 2;
         Some(Self {
@@ -44,22 +48,100 @@ impl Counts {
     }
 }
 
+/// What has become of a nonce that transactions of ours were sent with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// One of them may be included yet, as far as can be told.
+    Open,
+    /// One of them is in a block, and the nonce is used as most endpoints say.
+    Ours(Box<TransactionReceipt>),
+    /// Something else has used it: an endpoint says so, and as many do as say anything else. It wants this one next, the lowest of several.
+    Lost(u64),
+}
+
+impl Fate {
+    /// By transactions included and the receipt of one of ours, of each endpoint. What an endpoint says of one and the other is only taken
+    /// together: one that is behind knows of no receipt, nor has it used the nonce.
+    fn of(answers: Vec<(u64, Option<TransactionReceipt>)>, nonce: u64) -> Self {
+        let is_used = Said::of(answers.iter().map(|(count, _)| *count)).is_some_and(|said| said.agreed > nonce);
+        let asked = answers.len();
+        let (known, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, receipt)| receipt.is_some());
+        if let Some(receipt) = known.into_iter().find_map(|(_, receipt)| receipt) {
+            // Sending the same bytes again costs nothing; believing a receipt that one endpoint made up may cost all.
+            return if is_used {
+                Self::Ours(Box::new(receipt))
+            } else {
+                Self::Open
+            };
+        }
+        let passed: Vec<u64> = lost
+            .into_iter()
+            .map(|(count, _)| count)
+            .filter(|count| *count > nonce)
+            .collect();
+        match passed.iter().min() {
+            Some(next) if passed.len().saturating_mul(2) >= asked => Self::Lost(*next),
+            _ => Self::Open,
+        }
+    }
+}
+
+/// An endpoint that is so many blocks behind does not say what is the case now: a second of Arbitrum.
+const BEHIND: u64 = 4;
+
 impl Rpc {
-    /// Transactions of the account on the latest block: its next nonce.
+    /// Transactions of the account on the latest block: its next nonce. Who has not come near block `newest` yet is not listened to, unless
+    /// nobody has.
     ///
     /// # Errors
     /// [`RpcError`] when no endpoint answers.
-    pub async fn counts(&self, account: Address) -> Result<Counts, RpcError> {
-        const METHOD: &str = "eth_getTransactionCount";
-        let count = |provider: DynProvider| async move { provider.get_transaction_count(account).await };
-        if self.in_turn().count() < 2 {
-            let count = self.ask(METHOD, count).await?;
-            return Ok(Counts {
-                agreed: count,
-                highest: count,
-            });
-        }
-        Counts::of(self.ask_all(METHOD, count).await?).ok_or(RpcError::NoEndpoint)
+    pub async fn counts(&self, account: Address, newest: u64) -> Result<Said, RpcError> {
+        let count = |provider: DynProvider| async move {
+            try_join(async { provider.get_block_number().await }, async {
+                provider.get_transaction_count(account).await
+            })
+            .await
+        };
+        let answers = near(newest, self.ask_all("eth_getTransactionCount", count).await?);
+        Said::of(answers).ok_or(RpcError::NoEndpoint)
+    }
+
+    /// What has become of `nonce`, with which transactions of these hashes were sent. `newest` as in [`Rpc::counts`].
+    ///
+    /// # Errors
+    /// [`RpcError`] when no endpoint answers.
+    pub async fn fate(&self, account: Address, nonce: u64, hashes: &[B256], newest: u64) -> Result<Fate, RpcError> {
+        let look = |provider: DynProvider| async move {
+            let head = provider.get_block_number().await?;
+            let count = provider.get_transaction_count(account).await?;
+            // After the count: what is in a block by then has a receipt now.
+            let receipts = hashes
+                .iter()
+                .map(|hash| async { provider.get_transaction_receipt(*hash).await });
+            let mut receipts = try_join_all(receipts).await?.into_iter().flatten();
+            Ok((head, (count, receipts.find(|receipt| receipt.block_hash.is_some()))))
+        };
+        Ok(Fate::of(
+            near(newest, self.ask_all("eth_getTransactionReceipt", look).await?),
+            nonce,
+        ))
+    }
+
+    /// Base fee of the latest block, in wei per gas.
+    ///
+    /// # Errors
+    /// [`RpcError`] when no endpoint answers.
+    pub async fn base_fees(&self) -> Result<Said, RpcError> {
+        const METHOD: &str = "eth_getBlockByNumber";
+        let latest = |provider: DynProvider| async move {
+            provider.get_block_by_number(BlockNumberOrTag::Latest).hashes().await
+        };
+        let blocks = self.ask_all(METHOD, latest).await?.into_iter().flatten();
+        let fees = blocks.map(|block| block.header.base_fee_per_gas.unwrap_or_default());
+        Said::of(fees).ok_or(RpcError::Unreachable {
+            method: METHOD,
+            reason: "the node has no latest block".into(),
+        })
     }
 
     /// Asks those that [`Rpc::ask`] would ask in turn, all at once. One answer at least, or the last failure.
@@ -158,6 +240,14 @@ impl Rpc {
     }
 }
 
+/// What those say that have come near block `newest`, of answers with the block that they have come to; all when none has.
+fn near<T>(newest: u64, answers: Vec<(u64, T)>) -> Vec<T> {
+    let is_near = |head: u64| head.saturating_add(BEHIND) >= newest;
+    let any = answers.iter().any(|(head, _)| is_near(*head));
+    let kept = answers.into_iter().filter(|(head, _)| !any || is_near(*head));
+    kept.map(|(_, answer)| answer).collect()
+}
+
 impl std::fmt::Display for NotSent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.refusals.first(), &self.silent) {
@@ -172,20 +262,76 @@ impl std::error::Error for NotSent {}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
-    fn no_single_endpoint_puts_a_count_too_high() {
-        let counts = |answers: &[u64]| Counts::of(answers.to_vec()).map(|counts| (counts.agreed, counts.highest));
-        assert_eq!(counts(&[]), None);
-        assert_eq!(counts(&[7]), Some((7, 7)));
-        assert_eq!(counts(&[900, 7]), Some((7, 900)), "of two the lower");
-        assert_eq!(counts(&[900, 7, 8]), Some((8, 900)));
+    fn no_single_endpoint_puts_a_figure_too_high() {
+        let said = |answers: &[u64]| Said::of(answers.to_vec()).map(|said| (said.agreed, said.highest));
+        assert_eq!(said(&[]), None);
+        assert_eq!(said(&[7]), Some((7, 7)));
+        assert_eq!(said(&[900, 7]), Some((7, 900)), "of two the lower");
+        assert_eq!(said(&[900, 7, 8]), Some((8, 900)));
         assert_eq!(
-            counts(&[0, 8, 8]),
+            said(&[0, 8, 8]),
             Some((8, 8)),
             "nor does one that is behind hold it down"
         );
-        assert_eq!(counts(&[900, 7, 8, 8]), Some((8, 900)));
+        assert_eq!(said(&[900, 7, 8, 8]), Some((8, 900)));
+    }
+
+    #[test]
+    fn who_is_far_behind_is_not_listened_to_unless_all_are() {
+        assert_eq!(
+            near(100, vec![(96, "near"), (101, "ahead"), (95, "behind")]),
+            ["near", "ahead"]
+        );
+        assert_eq!(near(100, vec![(0, "all"), (95, "behind")]), ["all", "behind"]);
+        assert_eq!(near(0, vec![(0, "at the start")]), ["at the start"]);
+    }
+
+    #[test]
+    fn a_nonce_is_given_up_only_for_one_that_has_used_it_without_us() {
+        let receipt: TransactionReceipt = serde_json::from_value(serde_json::json!({
+            "transactionHash": B256::ZERO, "transactionIndex": "0x0", "blockHash": B256::ZERO, "blockNumber": "0x1",
+            "from": Address::ZERO, "to": Address::ZERO, "cumulativeGasUsed": "0x1", "gasUsed": "0x1",
+            "effectiveGasPrice": "0x1", "contractAddress": null, "logs": [], "status": "0x1", "type": "0x2",
+            "logsBloom": format!("0x{}", "00".repeat(256)),
+        }))
+        .unwrap();
+        let (ours, none) = (|| Some(receipt.clone()), || None);
+        let fate = |answers| Fate::of(answers, 7);
+        let included = Fate::Ours(Box::new(receipt.clone()));
+        assert_eq!(fate(vec![]), Fate::Open);
+        assert_eq!(fate(vec![(7, none())]), Fate::Open);
+        assert_eq!(fate(vec![(8, ours())]), included);
+        assert_eq!(fate(vec![(9, none())]), Fate::Lost(9));
+        assert_eq!(
+            fate(vec![(8, none()), (8, ours())]),
+            included,
+            "one serves receipts late"
+        );
+        assert_eq!(
+            fate(vec![(7, none()), (8, ours())]),
+            Fate::Open,
+            "one is behind, or one lies"
+        );
+        assert_eq!(
+            fate(vec![(7, none()), (9, none())]),
+            Fate::Lost(9),
+            "one is stuck, or one lies"
+        );
+        assert_eq!(
+            fate(vec![(7, none()), (7, none()), (900, none())]),
+            Fate::Open,
+            "one lies"
+        );
+        assert_eq!(fate(vec![(7, none()), (8, none()), (900, none())]), Fate::Lost(8));
+        assert_eq!(
+            fate(vec![(7, none()), (7, none()), (8, ours())]),
+            Fate::Open,
+            "one lies"
+        );
     }
 }

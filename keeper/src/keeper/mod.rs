@@ -153,6 +153,7 @@ impl Keeper {
             names: names.clone(),
             store: store.clone(),
             queue: Queue::default(),
+            ended: std::sync::Arc::default(),
             alarms: alarms.clone(),
             events: events.clone(),
             reports: reports.clone(),

@@ -196,6 +196,7 @@ impl Keeper {
         let Some(responder) = &turn.responder else { return };
         tasks.start(self.armory(responder, turn.ready.clone()).run());
         tasks.start(responder.clone().run());
+        tasks.start(responder.clone().withdraw());
         let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone());
         let climber = Climber::new(responder.clone(), self.options.fallbacks.clone(), heartbeat);
         tasks.start(climber.run(turn.fallbacks.clone()));

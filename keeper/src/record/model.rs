@@ -137,6 +137,14 @@ pub struct Intent {
 }
 
 impl Intent {
+    /// Whether the keeper alone has judged the breach that it answers: a guard that contains asks for none.
+    #[must_use]
+    pub fn rests_on_a_breach(&self) -> bool {
+        self.kind == IntentKind::Contain && self.rule.is_some()
+    }
+}
+
+impl Intent {
     /// What an alarm about what came of it is about: the rule, the containment set, or else the scope. The next attempt has the same.
     #[must_use]
     pub fn subject(&self, names: &Names) -> String {

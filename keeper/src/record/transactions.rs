@@ -1,5 +1,7 @@
 //! Transactions that carry intents out, with the signed bytes, so that a restart sends the same ones again.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, B256, Bytes};
 
 use super::db::{Connection, Row, query};
@@ -87,6 +89,22 @@ impl Store {
             .bind(intent)
             .fetch_all(&self.pool)
             .await?;
+        rows.iter().map(transaction).collect()
+    }
+
+    /// What was sent within `since` for containments that have ended, in whatever way; oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn sent_for_ended_containments(&self, since: Duration) -> Result<Vec<TransactionRecord>, StoreError> {
+        let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        let rows = query(
+            "SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent
+             WHERE t.sent_ms >= ? AND i.kind IN ('contain', 'contain-set') AND i.outcome IS NOT NULL ORDER BY t.sent_ms",
+        )
+        .bind(self.now_ms().saturating_sub(since))
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(transaction).collect()
     }
 

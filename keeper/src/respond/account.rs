@@ -1,7 +1,8 @@
 //! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
 
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy::consensus::TxEip1559;
@@ -13,11 +14,15 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::deliver::Call;
 use super::nonces::{Again, Nonces, Slot};
 use super::signer::KeySigner;
-use crate::chain::{CallError, Rpc, RpcError};
+use crate::chain::{BlockRef, CallError, Fate, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
-/// Most wei per gas of a priority fee that a node suggests, unless the base fee is higher: no node can have us pay what it likes.
+/// Most wei per gas of a priority fee that a node suggests: no node can have us pay what it likes.
 const TIP: u128 = 2_000_000_000;
+/// Most wei per gas that it is raised to where a transaction waits: no chain with a sequencer asks for so much.
+pub(super) const MOST_TIP: u128 = 16 * TIP;
+/// What was signed ahead is used when it offers no more than this many times what is asked for now.
+pub(super) const DEAR: u128 = 4;
 
 /// Why an account cannot send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,8 +70,10 @@ pub struct Account {
     nonces: Nonces,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
+    /// Number of the newest block that is known of.
+    newest: Arc<AtomicU64>,
     /// What it held when that was asked last, in wei.
-    held: Arc<std::sync::Mutex<Option<U256>>>,
+    pub(super) held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
 }
@@ -93,6 +100,7 @@ impl Account {
             turn: Arc::default(),
             nonces: Nonces::default(),
             ready: Arc::default(),
+            newest: Arc::default(),
             held: Arc::default(),
             turns: None,
         }
@@ -131,7 +139,7 @@ impl Account {
         Ok(true)
     }
 
-    /// What was signed ahead for a draft: the same call and nonce, and no less than its fees.
+    /// What was signed ahead for a draft: the same call and nonce, and no less than its fees, nor much more: they may have been a lie then.
     pub(super) async fn take_ready(&self, draft: &Draft) -> Option<SentTransaction> {
         let ready = self.ready.lock().await;
         let fits = |(call, signed): &&(Call, SentTransaction)| {
@@ -139,7 +147,7 @@ impl Account {
                 && call.data == draft.data
                 && call.gas == draft.gas
                 && signed.nonce == draft.nonce
-                && signed.max_fee >= draft.max_fee
+                && (draft.max_fee..=draft.max_fee.saturating_mul(DEAR)).contains(&signed.max_fee)
                 && signed.priority_fee >= draft.priority_fee
         };
         ready.iter().find(fits).map(|(_, signed)| signed.clone())
@@ -155,37 +163,9 @@ impl Account {
         self.armed.lock().await.priority_fee
     }
 
-    /// Why it could not pay for a call at the fees of now; `None` when it could.
-    pub(super) async fn shortfall(&self, call: &Call) -> Result<Option<String>, RpcError> {
-        let from = self.address();
-        let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
-        let held = self.look_at_balance().await?;
-        Ok((held < needed).then(|| format!("{from} holds {held} wei and may need {needed} to pay for it")))
-    }
-
-    /// The same by what it held when that was asked last; nothing before.
-    pub(super) async fn lacks(&self, call: &Call) -> Option<String> {
-        let needed = U256::from(self.max_fee().await).saturating_mul(U256::from(call.gas));
-        let held = self.balance().filter(|held| *held < needed)?;
-        let from = self.address();
-        Some(format!("{from} holds {held} wei and may need {needed} to pay for it"))
-    }
-
     /// The nonce of the next transaction; `None` when it has to be asked for.
     pub(super) async fn next_nonce(&self) -> Option<u64> {
         self.armed.lock().await.nonce
-    }
-
-    /// Asks the chain what it holds, in wei, and remembers the answer.
-    pub(super) async fn look_at_balance(&self) -> Result<U256, RpcError> {
-        let held = self.rpc.balance(self.address()).await?;
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-        Ok(held)
-    }
-
-    /// What it held when that was asked last, in wei; `None` before.
-    pub(crate) fn balance(&self) -> Option<U256> {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a call would answer if it was sent now.
@@ -214,6 +194,11 @@ impl Account {
         self.signer.address()
     }
 
+    /// Whether a person confirms each signature.
+    pub(super) fn needs_hand(&self) -> bool {
+        self.signer.needs_hand()
+    }
+
     /// Whether somebody else is asked for each signature.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.signer.is_elsewhere()
@@ -239,10 +224,10 @@ impl Account {
         self.nonces.is_idle().then_some(turn)
     }
 
-    /// The next nonce that nobody has, for one delivery.
-    pub(super) async fn take_nonce(&self) -> Result<(Slot, Armed), RpcError> {
+    /// The next nonce from `floor` on that nobody has, for one delivery.
+    pub(super) async fn take_nonce(&self, floor: u64) -> Result<(Slot, Armed), RpcError> {
         let (next, armed) = self.armed().await?;
-        Ok((self.nonces.take(next), armed))
+        Ok((self.nonces.take(next.max(floor)), armed))
     }
 
     /// A nonce that was sent with before. That the chain has used it is only said when the chain has just been asked.
@@ -259,19 +244,26 @@ impl Account {
 
     /// What the chain waits for before it can take `nonce`, and nobody brings. A node that does not answer says nothing.
     pub(super) async fn gap(&self, nonce: u64) -> Range<u64> {
-        match self.rpc.counts(self.address()).await {
-            Ok(counts) => self.nonces.gap(counts.agreed, nonce),
+        match self.rpc.counts(self.address(), self.newest()).await {
+            Ok(counts) => {
+                let next = self.nonces.at_least(counts.agreed, Instant::now());
+                self.nonces.gap(next, nonce)
+            }
             Err(_) => nonce..nonce,
         }
     }
 
-    /// Whether any endpoint has included a transaction with `nonce`, after one has said so in refusing it. It is gone on with the highest count
-    /// then: none has taken the transaction.
-    pub(super) async fn has_passed(&self, nonce: u64) -> Result<bool, RpcError> {
-        let armed = self.refresh().await?;
-        let counts = self.rpc.counts(self.address()).await?;
-        self.armed.lock().await.nonce = armed.nonce.map(|held| held.max(counts.highest));
-        Ok(counts.highest > nonce)
+    /// A nonce of a gap, to be filled; `None` when a delivery has it.
+    pub(super) fn take_missing(&self, nonce: u64) -> Option<Slot> {
+        match self.nonces.take_again(nonce, nonce) {
+            Again::Ours(slot) => Some(slot),
+            Again::Taken | Again::Used => None,
+        }
+    }
+
+    /// What has become of a nonce that transactions of these hashes were sent with.
+    pub(super) async fn fate(&self, nonce: u64, hashes: &[B256]) -> Result<Fate, RpcError> {
+        self.rpc.fate(self.address(), nonce, hashes, self.newest()).await
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
@@ -286,9 +278,14 @@ impl Account {
         }
     }
 
-    /// Takes over the base fee of a new head.
-    pub async fn note_base_fee(&self, base_fee: u64) {
-        self.armed.lock().await.base_fee = u128::from(base_fee);
+    /// Takes over what a new head says: its number and base fee.
+    pub async fn note_head(&self, head: &BlockRef) {
+        self.newest.store(head.number, Ordering::Relaxed);
+        self.armed.lock().await.base_fee = u128::from(head.base_fee);
+    }
+
+    fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
     }
 
     /// Asks the chain for nonce and fees. Call it when nothing is in flight.
@@ -296,21 +293,21 @@ impl Account {
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
-        let counts = self.rpc.counts(self.address()).await?;
-        let nonce = self.nonces.at_least(counts.agreed, Instant::now());
+        let counts = self.rpc.counts(self.address(), self.newest()).await?;
         let priority = match self.rpc.priority_fee().await {
             Ok(fee) => fee,
             Err(RpcError::Refused { .. }) => 0,
             Err(error) => return Err(error),
         };
-        let base_fee = u128::from(self.rpc.latest().await?.base_fee);
-        let armed = Armed {
-            nonce: Some(nonce),
+        let base_fee = u128::from(self.rpc.base_fees().await?.agreed);
+        let mut held = self.armed.lock().await;
+        *held = Armed {
+            // Meanwhile one of ours may have been included.
+            nonce: Some(self.nonces.at_least(counts.agreed, Instant::now())),
             base_fee,
-            priority_fee: priority.min(base_fee.max(TIP)),
+            priority_fee: priority.min(TIP),
         };
-        *self.armed.lock().await = armed;
-        Ok(armed)
+        Ok(*held)
     }
 
     /// What the next transaction would be signed with, asked for when it is not at hand.
@@ -336,6 +333,7 @@ impl Account {
     /// Blocks were taken back, and transactions of ours may have been in them: the chain is asked next time.
     pub async fn note_reverted(&self) {
         self.nonces.forget_used();
+        self.newest.store(0, Ordering::Relaxed);
         self.disarm().await;
     }
 

@@ -37,6 +37,9 @@ fn signer(funded: bool) -> PrivateKeySigner {
     }
 }
 
+/// The rulebook that decisions are made by.
+pub(super) const VERSION: B256 = B256::repeat_byte(5);
+
 pub(super) struct Bench {
     pub(super) anvil: Anvil,
     pub(super) account: Account,
@@ -82,20 +85,10 @@ impl Bench {
     }
 
     pub(super) async fn deliver(&self, sent: Vec<SentTransaction>) -> Result<Delivered, DeliverError> {
-        let call = Call {
-            to: TARGET,
-            data: Bytes::from_static(b"hello"),
-            gas: 100_000,
-        };
-        let delivery = Delivery {
-            account: &self.account,
-            settings: &self.settings,
-            ledger: Some((&self.store, &self.intent)),
-            call: &call,
-            resumed: !sent.is_empty(),
-            sent,
-            accepted_at: None,
-        };
+        let call = hello();
+        let delivery = Delivery::unrecorded(&self.account, &self.settings, &call)
+            .recorded(&self.store, &self.intent, sent)
+            .in_a_hurry();
         delivery.run(|_, _| {}).await
     }
 
@@ -154,19 +147,57 @@ impl Bench {
     }
 
     pub(super) async fn nonce(&self) -> u64 {
-        self.account.rpc().counts(self.account.address()).await.unwrap().agreed
+        self.account
+            .rpc()
+            .counts(self.account.address(), 0)
+            .await
+            .unwrap()
+            .agreed
     }
+}
+
+/// The call that is delivered.
+pub(super) fn hello() -> Call {
+    Call {
+        to: TARGET,
+        data: Bytes::from_static(b"hello"),
+        gas: 100_000,
+    }
+}
+
+/// The first block, on a branch of the chain.
+pub(super) fn block(branch: u8) -> BlockRef {
+    BlockRef {
+        number: 1,
+        hash: B256::repeat_byte(branch),
+        parent: B256::ZERO,
+        timestamp: 1,
+        base_fee: 0,
+    }
+}
+
+/// Records a block with what was decided on it.
+pub(super) async fn commit(store: &Store, block: &BlockRef, decisions: &[Decision]) -> Vec<Intent> {
+    let record = BlockRecord {
+        block,
+        version: VERSION,
+        verdicts: &[],
+        scopes: None,
+        decisions,
+        waiting: &[],
+        events: &[],
+        stopped: &[],
+        sightings: &Sightings::default(),
+        witnessed: &[],
+        witness_limit: 1,
+        head_to_decision: None,
+        is_next: true,
+    };
+    store.commit_block(&record, &Names::default()).await.unwrap().intents
 }
 
 /// An intent to hang transactions on.
 pub(super) async fn intent(store: &Store) -> Intent {
-    let block = BlockRef {
-        number: 1,
-        hash: B256::repeat_byte(1),
-        parent: B256::ZERO,
-        timestamp: 1,
-        base_fee: 0,
-    };
     let decision = Decision {
         rule: 0,
         witness: vec![],
@@ -182,25 +213,5 @@ pub(super) async fn intent(store: &Store) -> Intent {
             bound: Int::ZERO,
         },
     };
-    let record = BlockRecord {
-        block: &block,
-        version: B256::ZERO,
-        verdicts: &[],
-        scopes: None,
-        decisions: &[decision],
-        waiting: &[],
-        events: &[],
-        stopped: &[],
-        sightings: &Sightings::default(),
-        witnessed: &[],
-        witness_limit: 1,
-        head_to_decision: None,
-        is_next: true,
-    };
-    store
-        .commit_block(&record, &Names::default())
-        .await
-        .unwrap()
-        .intents
-        .remove(0)
+    commit(store, &block(1), &[decision]).await.remove(0)
 }

@@ -91,9 +91,9 @@ pub enum DeliverError {
         /// The nonce.
         nonce: u64,
     },
-    /// Another action of the keeper is sent with the nonce that this one was sent with.
+    /// Another action of the keeper is sent with the nonce that this one was sent with, or the nonce is used and the endpoints do not say by what.
     #[error(
-        "nonce {nonce} of {account}, with which it was sent before, is sent with by another action, and neither was included within {seconds} s"
+        "nonce {nonce} of {account}, with which it was sent before, is in use, and what has become of it was not found within {seconds} s"
     )]
     Contended {
         /// Sender.
@@ -103,6 +103,11 @@ pub enum DeliverError {
         /// How long was waited.
         seconds: u64,
     },
+    /// A reorg has taken away what it was decided on.
+    #[error(
+        "it is not sent again: the block in which the breach was found was reorganised away, and the breach with it"
+    )]
+    Groundless,
     /// It was not included in time.
     #[error(
         "the transaction of {account} with nonce {nonce} was not included within {seconds} s at up to {max_fee} wei per gas"

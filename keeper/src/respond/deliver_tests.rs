@@ -132,15 +132,7 @@ async fn a_transaction_lost_with_its_node_is_sent_again() {
             data: Bytes::from_static(b"hello"),
             gas: 100_000,
         };
-        let delivery = Delivery {
-            account: &account,
-            settings: &settings,
-            ledger: Some((&store, &intent)),
-            call: &call,
-            sent: vec![],
-            resumed: false,
-            accepted_at: None,
-        };
+        let delivery = Delivery::unrecorded(&account, &settings, &call).recorded(&store, &intent, vec![]);
         delivery.run(|_, _| {}).await
     });
     bench.sent().await;

@@ -3,62 +3,113 @@
 //!
 //! Arbitrum's sequencer has no mempool: a transaction whose nonce is ahead is dropped after a second, one that was lost is
 //! lost. So nonces are the chain's and those that follow what is on its way, transactions are sent in their order, and bytes are
-//! sent until they are in. A call keeps its nonce until the chain has used it, over failures and restarts: so it has one effect at
-//! most. What is missing before it is filled with transactions that do nothing.
+//! sent until they are in. A call keeps its nonce until something else has used it, over failures and restarts: so it has one
+//! effect at most. What is missing before it is filled with transactions that do nothing.
+//!
+//! Endpoints may be behind, silent, or lie. To send the same bytes once more harms nothing, whoever is wrong; to take another nonce may do a thing
+//! twice, and to give up may leave it undone. So a nonce is let go only for an endpoint that has used it and knows of none of ours.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Instant;
 
 use tokio::sync::MutexGuard;
 
-use super::account::{Account, Armed, Draft};
-use super::deliver::{Call, DeliverError, DeliverSettings, Delivered, bumped};
+use super::account::{Account, Draft};
+use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
+use super::heed::Heed;
+use super::inclusion::Whose;
 use super::nonces::{Again, Slot};
-use super::verdict::{Verdict, judge_all};
 use crate::chain::NotSent;
-use crate::record::{Intent, SentTransaction, Store, StoreError};
+use crate::record::{Ground, Intent, SentTransaction, Store, StoreError};
 
-/// Refusals of used nonces after which it must be somebody else who uses our key.
+/// Nonces that something else may use before it must be somebody else who uses our key.
 const RENEWALS: u32 = 2;
-/// Most nonces that are filled. A nonce that is further ahead is the word of an endpoint that lied: it is left.
-const MOST_FILLED: u64 = 64;
-/// What was offered before is offered again if it is no more than this many times what a new transaction would offer: what a lying
-/// endpoint, or a peak, has driven up comes down again.
-const DEAR: u128 = 4;
 
 /// The delivery of one call.
 pub(super) struct Delivery<'a> {
     pub(super) account: &'a Account,
     pub(super) settings: &'a DeliverSettings,
-    /// Where sent bytes are kept, if they are.
-    pub(super) ledger: Option<(&'a Store, &'a Intent)>,
     pub(super) call: &'a Call,
+    /// Where sent bytes are kept, if they are.
+    ledger: Option<(&'a Store, &'a Intent)>,
     /// What was sent so far, by an earlier run too.
     pub(super) sent: Vec<SentTransaction>,
-    /// Whether an earlier run sent something.
-    pub(super) resumed: bool,
+    /// Whether any of it may have reached a node.
+    pub(super) may_be_in: bool,
+    /// Whether the bytes that are sent first are written down meanwhile, and not before.
+    hurries: bool,
     pub(super) accepted_at: Option<Instant>,
+    pub(super) begun: Instant,
+    /// When it was asked last what has become of the nonce, or begun.
+    looked_at: Instant,
+    /// How often in a row all that answered have refused it.
+    pub(super) refused: u32,
+    renewals: u32,
+}
+
+/// What a call is sent with.
+struct Hold<'a> {
+    /// Keeps others from the nonce.
+    _slot: Slot,
+    draft: Draft,
+    /// Keeps others from sending with a later nonce before this one is sent.
+    turn: Option<MutexGuard<'a, ()>>,
 }
 
 /// What a delivery goes on with.
-enum Next {
+enum Next<'a> {
     /// It is in a block.
     In(Box<Delivered>),
-    /// It is sent with this nonce.
-    With(Slot, Draft),
+    With(Box<Hold<'a>>),
+    /// What has become of this nonce is not known yet, or another delivery has it.
+    Wait(u64),
+}
+
+/// What has come of sending once.
+enum Round {
+    /// It is in a block.
+    In(Box<Delivered>),
+    /// It is sent again.
+    Again,
+    /// Something else has used the nonce; the chain wants this one next.
+    Lost(u64),
+    /// The nonce is far ahead of the chain.
+    Far,
 }
 
 impl<'a> Delivery<'a> {
     /// The delivery of a call that the record has no intent for.
     pub(super) fn unrecorded(account: &'a Account, settings: &'a DeliverSettings, call: &'a Call) -> Self {
+        let now = Instant::now();
         Self {
             account,
             settings,
-            ledger: None,
             call,
+            ledger: None,
             sent: Vec::new(),
-            resumed: false,
+            may_be_in: false,
+            hurries: false,
             accepted_at: None,
+            begun: now,
+            looked_at: now,
+            refused: 0,
+            renewals: 0,
         }
+    }
+
+    /// The same for an intent, for which these were sent so far.
+    pub(super) fn recorded(mut self, store: &'a Store, intent: &'a Intent, sent: Vec<SentTransaction>) -> Self {
+        self.ledger = Some((store, intent));
+        self.may_be_in = !sent.is_empty();
+        self.sent = sent;
+        self
+    }
+
+    /// The same, its first bytes sent while they are written down. Not for one that may be given up by then: what nobody has written down
+    /// nobody looks for.
+    pub(super) fn in_a_hurry(mut self) -> Self {
+        self.hurries = true;
+        self
     }
 
     /// Sends the call and waits until it is in a block. `on_accepted` hears of the first acceptance.
@@ -66,217 +117,144 @@ impl<'a> Delivery<'a> {
         mut self,
         on_accepted: impl Fn(&SentTransaction, Instant),
     ) -> Result<Delivered, DeliverError> {
-        let account = self.account;
-        let begun = Instant::now();
-        let (next, turn) = self.begin(begun).await?;
-        let (mut slot, mut draft) = match next {
-            Next::In(delivered) => return Ok(*delivered),
-            Next::With(slot, draft) => (slot, draft),
-        };
-        let mut turn = Some(turn);
-        let mut renewals = 0_u32;
-        let mut bumped_at = begun;
+        self.begun = Instant::now();
+        self.looked_at = self.begun;
+        let mut next = self.next(0).await?;
         loop {
-            let current = self.signed(&mut draft).await?;
-            let (answer, answered_at) = self.send(&current).await?;
-            // Who comes after it may send now.
-            drop(turn.take());
-            match answer {
-                Ok(()) => {
-                    if self.accepted_at.is_none() {
-                        self.accepted_at = Some(answered_at);
-                        on_accepted(&current, answered_at);
-                    }
+            let mut hold = match next {
+                Next::In(delivered) => return Ok(*delivered),
+                Next::Wait(nonce) => return Err(self.contended(nonce)),
+                Next::With(hold) => hold,
+            };
+            let round = loop {
+                match self.round(&mut hold, &on_accepted).await? {
+                    Round::Again => {}
+                    round => break round,
                 }
-                Err(refused) => match judge_all(&refused.refusals) {
-                    // It may have arrived all the same: look for its receipt, send it again.
-                    None => tracing::warn!(error = %refused, "a broadcast was not answered; it is sent again"),
-                    // The same bytes are sent again: by then the one before may be in.
-                    Some((Verdict::Known | Verdict::Ahead, _)) => {}
-                    Some((Verdict::NonceUsed, _)) => {
-                        if let Some(delivered) = self.settle_nonce().await? {
-                            return Ok(delivered);
-                        }
-                        renewals = renewals.saturating_add(1);
-                        if renewals > RENEWALS {
-                            return Err(self.taken(draft.nonce));
-                        }
-                        if account.has_passed(slot.nonce).await? {
-                            (slot, draft) = self.draft_anew(slot).await?;
-                        } else {
-                            tokio::time::sleep(self.settings.poll).await;
-                        }
-                        continue;
-                    }
-                    Some((Verdict::Underpriced, _)) => {
-                        draft = self.raise(draft).await;
-                        tokio::time::sleep(self.settings.poll).await;
-                        if begun.elapsed() < self.settings.deadline {
-                            continue;
-                        }
-                    }
-                    Some((verdict @ (Verdict::Funds | Verdict::Other), reason)) => {
-                        let cheaper = match verdict {
-                            Verdict::Funds => self.affordable(&draft).await,
-                            _ => None,
-                        };
-                        let Some(cheaper) = cheaper else {
-                            return Err(self.refused(reason).await);
-                        };
-                        draft = cheaper;
-                        continue;
-                    }
+            };
+            let nonce = hold.draft.nonce;
+            drop(hold);
+            next = match round {
+                Round::In(delivered) => return Ok(*delivered),
+                Round::Lost(_) if self.renewals >= RENEWALS => return Err(self.taken(nonce)),
+                Round::Lost(wanted) => {
+                    self.renewals = self.renewals.saturating_add(1);
+                    self.next(wanted).await?
+                }
+                Round::Far | Round::Again => self.fresh(0).await?,
+            };
+        }
+    }
+
+    /// Sends once, looks for a receipt, and considers what to send next.
+    async fn round(
+        &mut self,
+        hold: &mut Hold<'a>,
+        on_accepted: &impl Fn(&SentTransaction, Instant),
+    ) -> Result<Round, DeliverError> {
+        let current = self.signed(&mut hold.draft).await?;
+        let (answer, at) = self.send(&current, hold.turn.take()).await?;
+        if answer.is_ok() && self.accepted_at.is_none() {
+            self.accepted_at = Some(at);
+            on_accepted(&current, at);
+        }
+        let heed = self.heed(answer, &hold.draft).await?;
+        if matches!(heed, Heed::Fill) && !self.close_gap(&hold.draft).await {
+            return Ok(Round::Far);
+        }
+        let period = match heed {
+            Heed::Wait => self.settings.rebroadcast,
+            // What has used it may be served in a moment.
+            Heed::Used if self.refused > 1 => self.settings.rebroadcast,
+            Heed::Fill => self.settings.rebroadcast / 4,
+            Heed::Used | Heed::Draft(_) => self.settings.poll,
+        };
+        if let Some(delivered) = self.wait(period).await? {
+            return Ok(Round::In(Box::new(delivered)));
+        }
+        if self.is_over() {
+            return Err(self.late(&hold.draft).await);
+        }
+        let is_due = self.looked_at.elapsed() >= self.settings.bump_after;
+        if is_due || matches!(heed, Heed::Used) {
+            self.looked_at = Instant::now();
+            match self.whose(hold.draft.nonce).await? {
+                Whose::Ours(delivered) => return Ok(Round::In(delivered)),
+                Whose::Another(wanted) => return Ok(Round::Lost(wanted)),
+                Whose::Nobody => {}
+            }
+        }
+        self.stands().await?;
+        match heed {
+            Heed::Draft(draft) => hold.draft = *draft,
+            Heed::Wait | Heed::Fill if is_due => hold.draft = self.raised(hold.draft.clone()).await,
+            Heed::Wait | Heed::Fill | Heed::Used => {}
+        }
+        if !self.close_gap(&hold.draft).await {
+            return Ok(Round::Far);
+        }
+        Ok(Round::Again)
+    }
+
+    /// The first nonce from `floor` on that the call was sent with and that nothing else has used; a new one when there is none. While another
+    /// delivery sends with it, one of the two will be included, and it is not known which: so it waits.
+    async fn next(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+        loop {
+            if let Some(delivered) = self.included().await? {
+                return Ok(Next::In(Box::new(delivered)));
+            }
+            match self.again(floor).await? {
+                Next::Wait(_) if !self.is_over() => tokio::time::sleep(self.settings.poll).await,
+                next => return Ok(next),
+            }
+        }
+    }
+
+    async fn again(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+        let nonces: BTreeSet<u64> = self.sent.iter().map(|sent| sent.nonce).collect();
+        for nonce in nonces.range(floor..).copied() {
+            match self.account.take_again(nonce).await? {
+                (Again::Ours(slot), armed) => {
+                    return Ok(Next::With(Box::new(Hold {
+                        draft: self.draft(slot.nonce, &armed),
+                        _slot: slot,
+                        turn: None,
+                    })));
+                }
+                (Again::Taken, _) => return Ok(Next::Wait(nonce)),
+                (Again::Used, _) => match self.whose(nonce).await? {
+                    Whose::Ours(delivered) => return Ok(Next::In(delivered)),
+                    Whose::Nobody => return Ok(Next::Wait(nonce)),
+                    Whose::Another(_) => {}
                 },
             }
-            if let Some(delivered) = self.wait(self.settings.rebroadcast, begun).await? {
-                return Ok(delivered);
+        }
+        self.fresh(floor).await
+    }
+
+    /// A nonce that nothing was sent with.
+    async fn fresh(&self, floor: u64) -> Result<Next<'a>, DeliverError> {
+        let turn = Some(self.account.turn().await);
+        let (slot, armed) = self.account.take_nonce(floor).await?;
+        Ok(Next::With(Box::new(Hold {
+            draft: self.draft(slot.nonce, &armed),
+            _slot: slot,
+            turn,
+        })))
+    }
+
+    /// Whether what the call rests on is still so: a reorg may have taken it away.
+    async fn stands(&self) -> Result<(), DeliverError> {
+        match self.ledger {
+            Some((store, intent)) if intent.rests_on_a_breach() && store.ground(intent).await? == Ground::Gone => {
+                Err(DeliverError::Groundless)
             }
-            if begun.elapsed() >= self.settings.deadline {
-                return Err(self.late(begun, &draft).await);
-            }
-            if bumped_at.elapsed() >= self.settings.bump_after {
-                bumped_at = Instant::now();
-                draft = self.raise(draft).await;
-            }
-            if !self.close_gap(&draft).await {
-                (slot, draft) = self.draft_anew(slot).await?;
-            }
+            _ => Ok(()),
         }
     }
 
-    /// Takes the turn and a nonce. While another delivery sends with the nonce that this call has, one of the two will be included, and it is
-    /// not known which: so it waits.
-    async fn begin(&self, begun: Instant) -> Result<(Next, MutexGuard<'a, ()>), DeliverError> {
-        loop {
-            let turn = self.account.turn().await;
-            if let Some(delivered) = self.included().await? {
-                return Ok((Next::In(Box::new(delivered)), turn));
-            }
-            if let Some(next) = self.next().await? {
-                return Ok((next, turn));
-            }
-            drop(turn);
-            if begun.elapsed() >= self.settings.deadline {
-                return Err(DeliverError::Contended {
-                    account: self.account.address(),
-                    nonce: self.sent.last().map_or(0, |sent| sent.nonce),
-                    seconds: begun.elapsed().as_secs(),
-                });
-            }
-            tokio::time::sleep(self.settings.poll).await;
-        }
-    }
-
-    /// The nonce that the call was sent with before, or the next when it has none, or a stranger used it. `None` while another has it.
-    async fn next(&self) -> Result<Option<Next>, DeliverError> {
-        if let Some(held) = self.sent.last().map(|sent| sent.nonce) {
-            match self.account.take_again(held).await? {
-                (Again::Ours(slot), armed) => {
-                    let draft = self.draft_with(slot.nonce, &armed);
-                    return Ok(Some(Next::With(slot, draft)));
-                }
-                (Again::Taken, _) => return Ok(None),
-                (Again::Used, _) => {
-                    if let Some(delivered) = self.settle_nonce().await? {
-                        return Ok(Some(Next::In(Box::new(delivered))));
-                    }
-                }
-            }
-        }
-        let (slot, armed) = self.account.take_nonce().await?;
-        let draft = self.draft_with(slot.nonce, &armed);
-        Ok(Some(Next::With(slot, draft)))
-    }
-
-    /// The same with another nonce: the first that the chain wants and nobody has.
-    async fn draft_anew(&self, slot: Slot) -> Result<(Slot, Draft), DeliverError> {
-        drop(slot);
-        let (slot, armed) = self.account.take_nonce().await?;
-        let draft = self.draft_with(slot.nonce, &armed);
-        Ok((slot, draft))
-    }
-
-    fn draft_with(&self, nonce: u64, armed: &Armed) -> Draft {
-        let fresh = armed.max_fee();
-        // What is enough for now: it is raised in time when it is not.
-        let enough = armed.base_fee.saturating_add(armed.base_fee / 4).min(fresh);
-        let offered = enough..=fresh.saturating_mul(DEAR);
-        let mut held = self.sent.iter().rev().filter(|sent| sent.nonce == nonce);
-        let held = held.find(|sent| offered.contains(&sent.max_fee));
-        Draft {
-            to: self.call.to,
-            data: self.call.data.clone(),
-            gas: self.call.gas,
-            nonce,
-            max_fee: held.map_or(fresh, |sent| sent.max_fee).min(self.settings.fee_cap),
-            priority_fee: held.map_or(armed.priority_fee, |sent| sent.priority_fee),
-        }
-    }
-
-    /// The signed bytes of a draft: those that were sent before, or were signed ahead, or new ones.
-    async fn signed(&mut self, draft: &mut Draft) -> Result<SentTransaction, DeliverError> {
-        let is_same = |sent: &&SentTransaction| sent.nonce == draft.nonce && sent.max_fee == draft.max_fee;
-        if let Some(sent) = self.sent.iter().rev().find(is_same) {
-            return Ok(sent.clone());
-        }
-        let signed = match self.account.take_ready(draft).await {
-            Some(ready) => ready,
-            None => self.account.sign(draft).await?,
-        };
-        (draft.max_fee, draft.priority_fee) = (signed.max_fee, signed.priority_fee);
-        self.sent.push(signed.clone());
-        Ok(signed)
-    }
-
-    /// The same transaction with higher fees: at least a quarter more, and at least what a new one would offer. A node that
-    /// does not answer now must not end the delivery.
-    async fn raise(&self, draft: Draft) -> Draft {
-        let latest = self.account.rpc().latest().await;
-        let base_fee = latest.map_or(0, |block| u128::from(block.base_fee));
-        let priority_fee = bumped(draft.priority_fee);
-        let fresh = base_fee.saturating_mul(2).saturating_add(priority_fee);
-        let max_fee = bumped(draft.max_fee).max(fresh).min(self.settings.fee_cap);
-        Draft {
-            max_fee,
-            priority_fee: priority_fee.min(max_fee),
-            ..draft
-        }
-    }
-
-    /// The same transaction with what the account can pay, when that is less and the chain may take it. What it offers at most is twice what it
-    /// would pay, and may be what a wrong word of an endpoint made of it.
-    async fn affordable(&self, draft: &Draft) -> Option<Draft> {
-        let armed = self.account.refresh().await.ok()?;
-        let held = self.account.look_at_balance().await.ok()?;
-        let most = held.checked_div(alloy::primitives::U256::from(draft.gas))?;
-        let most = u128::try_from(most).unwrap_or(u128::MAX);
-        let max_fee = armed.max_fee().min(most).min(self.settings.fee_cap);
-        (max_fee >= armed.base_fee && max_fee < draft.max_fee).then(|| Draft {
-            max_fee,
-            priority_fee: armed.priority_fee.min(max_fee),
-            ..draft.clone()
-        })
-    }
-
-    /// Fills what is missing before the call's nonce: a delivery before it was given up, or a reorg took transactions of ours back. `false`
-    /// when too much is.
-    async fn close_gap(&self, draft: &Draft) -> bool {
-        let gap = self.account.gap(draft.nonce).await;
-        let missing = gap.end.saturating_sub(gap.start);
-        if missing > MOST_FILLED {
-            tracing::error!(
-                nonce = draft.nonce,
-                missing,
-                "the nonce at hand is far ahead of the chain, as if an endpoint had lied; the chain's is used"
-            );
-            self.account.disarm().await;
-            return false;
-        }
-        for nonce in gap {
-            tracing::warn!(nonce, before = draft.nonce, "a nonce that nothing has is filled");
-            self.account.fill(nonce, draft.max_fee, self.settings.fee_cap).await;
-        }
-        true
+    pub(super) fn is_over(&self) -> bool {
+        self.begun.elapsed() >= self.settings.deadline
     }
 
     fn taken(&self, nonce: u64) -> DeliverError {
@@ -286,29 +264,37 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    async fn refused(&self, reason: &str) -> DeliverError {
-        self.account.disarm().await;
-        DeliverError::Refused {
+    fn contended(&self, nonce: u64) -> DeliverError {
+        DeliverError::Contended {
             account: self.account.address(),
-            reason: reason.to_owned(),
+            nonce,
+            seconds: self.begun.elapsed().as_secs(),
         }
     }
 
-    async fn late(&self, begun: Instant, draft: &Draft) -> DeliverError {
+    async fn late(&self, draft: &Draft) -> DeliverError {
         self.account.disarm().await;
         DeliverError::Late {
             account: self.account.address(),
             nonce: draft.nonce,
-            seconds: begun.elapsed().as_secs(),
+            seconds: self.begun.elapsed().as_secs(),
             max_fee: draft.max_fee,
         }
     }
 
-    /// Sends the bytes and records them. Where others may take over at any time, the record's transaction says that it is still
-    /// our turn before anything is sent.
-    async fn send(&self, sent: &SentTransaction) -> Result<(Result<(), NotSent>, Instant), DeliverError> {
-        let send = async { (self.account.rpc().send_raw(&sent.raw).await, Instant::now()) };
-        if self.ledger.is_none_or(|(store, _)| !store.is_shared()) {
+    /// Sends the bytes and records them. `turn` ends when a node has answered: who comes after it may send then. Where others may take over at
+    /// any time, the record's transaction says that it is still our turn before anything is sent.
+    async fn send(
+        &mut self,
+        sent: &SentTransaction,
+        turn: Option<MutexGuard<'_, ()>>,
+    ) -> Result<(Result<(), NotSent>, Instant), DeliverError> {
+        let send = async {
+            let answer = (self.account.rpc().send_raw(&sent.raw).await, Instant::now());
+            drop(turn);
+            answer
+        };
+        if self.hurries && self.sent.len() < 2 && self.ledger.is_none_or(|(store, _)| !store.is_shared()) {
             if !self.account.may_send() {
                 return Err(DeliverError::NotOurTurn);
             }
@@ -328,62 +314,5 @@ impl<'a> Delivery<'a> {
             Some((store, intent)) => store.record_sent(intent, sent).await,
             None => Ok(()),
         }
-    }
-
-    /// Looks for a receipt for as long as `period`.
-    async fn wait(&self, period: Duration, begun: Instant) -> Result<Option<Delivered>, DeliverError> {
-        let until = Instant::now() + period;
-        loop {
-            if let Some(delivered) = self.included().await? {
-                return Ok(Some(delivered));
-            }
-            if Instant::now() >= until {
-                return Ok(None);
-            }
-            let slow = if begun.elapsed() > Duration::from_secs(2) {
-                10
-            } else {
-                1
-            };
-            tokio::time::sleep(self.settings.poll.saturating_mul(slow)).await;
-        }
-    }
-
-    /// The nonce is used: by one of ours, whose receipt may take a moment to be served, or by a stranger.
-    async fn settle_nonce(&self) -> Result<Option<Delivered>, DeliverError> {
-        let looks = if self.resumed || self.accepted_at.is_some() {
-            10
-        } else {
-            1
-        };
-        for look in 0..looks {
-            if look > 0 {
-                tokio::time::sleep(self.settings.poll).await;
-            }
-            if let Some(delivered) = self.included().await? {
-                return Ok(Some(delivered));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The one of the sent transactions that has a receipt.
-    async fn included(&self) -> Result<Option<Delivered>, DeliverError> {
-        for sent in self.sent.iter().rev() {
-            match self.account.rpc().receipt(sent.hash).await {
-                Ok(Some(receipt)) if receipt.block_hash.is_some() => {
-                    self.account.used(sent.nonce).await;
-                    return Ok(Some(Delivered {
-                        sent: sent.clone(),
-                        receipt,
-                        accepted_at: self.accepted_at,
-                    }));
-                }
-                Ok(_) => {}
-                Err(error) if error.is_unreachable() => tracing::warn!(%error, "a receipt could not be asked for"),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(None)
     }
 }

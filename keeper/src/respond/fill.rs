@@ -3,7 +3,7 @@
 
 use alloy::primitives::Bytes;
 
-use super::account::{Account, Draft};
+use super::account::{Account, Draft, MOST_TIP};
 use super::deliver::bumped;
 use super::nonces::Again;
 use super::verdict::{Verdict, judge_all};
@@ -14,48 +14,59 @@ const GAS: u64 = 1_000_000;
 const RAISES: u32 = 20;
 
 impl Account {
-    /// Uses a nonce for nothing, offering more than `fee` (wei per gas), and up to `cap` where that does not do. What becomes of it is seen by the
-    /// chain's count.
-    pub(super) async fn fill(&self, nonce: u64, fee: u128, cap: u128) {
+    /// Uses a nonce for nothing, offering more than `fee` (wei per gas), and up to `cap` where that does not do. Whether a node has taken it; what
+    /// becomes of it is seen by the chain's count. Nobody is asked to confirm it by hand.
+    pub(super) async fn fill(&self, nonce: u64, fee: u128, cap: u128) -> bool {
+        if self.needs_hand() {
+            return false;
+        }
         let mut draft = Draft {
             to: self.address(),
             data: Bytes::new(),
             gas: GAS,
             nonce,
-            max_fee: bumped(fee).min(cap),
-            priority_fee: bumped(self.priority_fee().await).min(cap),
+            max_fee: bumped(fee).max(self.max_fee().await).min(cap),
+            priority_fee: bumped(self.priority_fee().await).min(cap).min(MOST_TIP),
         };
         for _ in 0..RAISES {
             if !self.may_send() {
-                return;
+                return false;
             }
             let signed = match self.sign(&draft).await {
                 Ok(signed) => signed,
                 Err(error) => {
                     tracing::warn!(%error, nonce, "a nonce cannot be filled");
-                    return;
+                    return false;
                 }
             };
             let Err(refused) = self.rpc().send_raw(&signed.raw).await else {
-                return;
+                return true;
             };
-            if !matches!(judge_all(&refused.refusals), Some((Verdict::Underpriced, _))) {
-                tracing::info!(%refused, nonce, "a nonce was not filled");
-                return;
+            match judge_all(&refused.refusals) {
+                Some((Verdict::Known, _)) => return true,
+                Some((Verdict::Underpriced, _)) => {}
+                _ => {
+                    tracing::info!(%refused, nonce, "a nonce was not filled");
+                    return false;
+                }
             }
             draft.max_fee = bumped(draft.max_fee).min(cap);
-            draft.priority_fee = bumped(draft.priority_fee).min(draft.max_fee);
+            draft.priority_fee = bumped(draft.priority_fee).min(draft.max_fee).min(MOST_TIP);
         }
+        false
     }
 
-    /// Makes sure that a transaction with this nonce, which offered `fee`, is not included later: its action has ended in another way. Nothing
-    /// when the chain has used the nonce, or another delivery has it.
-    pub(super) async fn withdraw(&self, nonce: u64, fee: u128, cap: u128) {
-        let _turn = self.turn().await;
-        let Ok((Again::Ours(_slot), _)) = self.take_again(nonce).await else {
-            return;
-        };
-        tracing::warn!(nonce, "an action that has ended is taken out of the way of the chain");
-        self.fill(nonce, fee, cap).await;
+    /// Makes sure that a transaction with this nonce, which offered `fee`, is not included later: its action has ended in another way. Whether
+    /// that is sure, since the chain has used the nonce. Nothing while another delivery has it.
+    pub(super) async fn withdraw(&self, nonce: u64, fee: u128, cap: u128) -> bool {
+        match self.take_again(nonce).await {
+            Ok((Again::Ours(_slot), _)) => {
+                tracing::warn!(nonce, "an action that has ended is taken out of the way of the chain");
+                self.fill(nonce, fee, cap).await;
+                false
+            }
+            Ok((Again::Used, _)) => true,
+            Ok((Again::Taken, _)) | Err(_) => false,
+        }
     }
 }

@@ -15,13 +15,19 @@ mod deliver;
 mod deliver_tests;
 mod delivery;
 mod fill;
+mod funds;
 mod heartbeat;
+mod heed;
+mod inclusion;
 mod keys;
 mod ladder;
+#[cfg(test)]
+mod lies_tests;
 #[cfg(test)]
 mod nonce_tests;
 mod nonces;
 mod observer;
+mod offer;
 mod pending;
 mod queue;
 mod rehearsal;
@@ -30,6 +36,7 @@ mod schedule;
 mod signer;
 mod upkeep;
 mod verdict;
+mod withdraw;
 
 pub use account::{Account, AccountError, Armed};
 pub use answer::{Refusal, classify_revert, describe_revert};

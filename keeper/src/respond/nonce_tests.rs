@@ -10,7 +10,6 @@ use super::bench::{Bench, TARGET};
 use super::deliver::Call;
 use super::delivery::Delivery;
 use crate::record::SentTransaction;
-use cordon_testkit::Fault;
 
 #[tokio::test]
 async fn a_nonce_that_a_stranger_used_is_asked_for_again() {
@@ -82,16 +81,14 @@ async fn what_was_given_up_does_not_hold_up_what_follows_it() {
 #[tokio::test]
 async fn what_is_missing_before_an_action_is_filled_and_the_action_keeps_its_nonce() {
     let bench = Bench::new(&["--no-mining"], true).await;
-    let lost = bench.account.take_nonce().await.unwrap().0;
+    let lost = bench.account.take_nonce(0).await.unwrap().0;
     let another = Call {
         to: TARGET,
         data: Bytes::from_static(b"another"),
         gas: 100_000,
     };
-    let delivery = Delivery {
-        ledger: Some((&bench.store, &bench.intent)),
-        ..Delivery::unrecorded(&bench.account, &bench.settings, &another)
-    };
+    let delivery =
+        Delivery::unrecorded(&bench.account, &bench.settings, &another).recorded(&bench.store, &bench.intent, vec![]);
     let fill = async {
         bench.queued().await;
         assert_eq!(bench.recorded().await[0].nonce, 1);
@@ -117,7 +114,7 @@ async fn what_is_missing_before_an_action_is_filled_and_the_action_keeps_its_non
 #[tokio::test]
 async fn an_action_waits_while_another_is_sent_with_its_nonce() {
     let bench = Bench::new(&["--no-mining"], true).await;
-    let held = bench.account.take_nonce().await.unwrap().0;
+    let held = bench.account.take_nonce(0).await.unwrap().0;
     let earlier = SentTransaction {
         hash: B256::repeat_byte(9),
         sender: bench.account.address(),
@@ -169,41 +166,4 @@ async fn what_was_sent_for_an_action_that_has_ended_is_taken_out_of_the_way() {
     withdraw().await;
     bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
     assert_eq!(bench.nonce().await, 1);
-}
-
-/// Behind a gateway one of whose nodes has not heard of the newest block.
-#[tokio::test]
-async fn what_was_seen_included_is_not_forgotten_for_an_endpoint_that_is_behind() {
-    let mut bench = Bench::new(&[], true).await;
-    let behind = bench.behind_proxy(&[]).await;
-    bench.deliver(vec![]).await.unwrap();
-    behind.fault("eth_getTransactionCount", Fault::Answer(json!("0x0")));
-    assert_eq!(bench.account.refresh().await.unwrap().nonce, Some(1));
-    // Unless blocks were taken back.
-    bench.account.note_reverted().await;
-    assert_eq!(bench.account.refresh().await.unwrap().nonce, Some(0));
-}
-
-#[tokio::test]
-async fn an_endpoint_that_is_behind_does_not_keep_a_used_nonce_in_use() {
-    let mut bench = Bench::new(&[], true).await;
-    let behind = bench.behind_proxy(&[bench.anvil.http()]).await;
-    bench.foreign().await;
-    behind.fault("eth_getTransactionCount", Fault::Answer(json!("0x0")));
-    assert_eq!(
-        bench.account.refresh().await.unwrap().nonce,
-        Some(0),
-        "of two the lower"
-    );
-    let delivered = bench.deliver(vec![]).await.unwrap();
-    assert_eq!(delivered.sent.nonce, 1);
-}
-
-#[tokio::test]
-async fn no_node_has_the_account_pay_what_tip_it_likes() {
-    let mut bench = Bench::new(&[], true).await;
-    let liar = bench.behind_proxy(&[]).await;
-    liar.fault("eth_maxPriorityFeePerGas", Fault::Answer(json!("0xe8d4a51000")));
-    let armed = bench.account.refresh().await.unwrap();
-    assert!(armed.priority_fee <= 2_000_000_000.max(armed.base_fee), "{armed:?}");
 }

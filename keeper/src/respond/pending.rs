@@ -1,35 +1,19 @@
-//! Transactions of an action that may still be included, and what happens to them when it has ended.
+//! Transactions of an action that may still be included.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 
 use super::responder::Responder;
-use crate::record::{Confirmation, Intent, IntentKind, SentTransaction, StoreError, TransactionRecord};
+use crate::record::{Intent, SentTransaction, StoreError, TransactionRecord};
 
 /// Sender and nonce: of transactions with the same, one can be included.
-type Place = (Address, u64);
+pub(super) type Place = (Address, u64);
 
 impl Responder {
     /// What was sent for an intent and may still be included, or has been and nobody has noted it.
     pub(super) async fn pending(&self, intent: &Intent) -> Result<Vec<SentTransaction>, StoreError> {
         Ok(pending(self.store.transactions_of(intent.id).await?))
-    }
-
-    /// Keeps what was sent for a containment that has ended in another way from being included later, when the scope may be open again: the
-    /// guard would raise it without a reason. Trips and settlements the guard judges itself.
-    pub(super) async fn withdraw(&self, intent: &Intent, end: &Confirmation) -> Result<(), StoreError> {
-        if !matches!(intent.kind, IntentKind::Contain | IntentKind::ContainSet) {
-            return Ok(());
-        }
-        let included = end.included.as_ref().map(|(hash, ..)| *hash);
-        let open = dearest(&self.store.transactions_of(intent.id).await?, included);
-        for ((sender, nonce), fee) in open {
-            if let Some(account) = self.accounts.iter().find(|account| account.address() == sender) {
-                account.withdraw(nonce, fee, self.settings.fee_cap).await;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -41,29 +25,18 @@ fn pending(all: Vec<TransactionRecord>) -> Vec<SentTransaction> {
     pending.map(SentTransaction::from).collect()
 }
 
-/// Where something of an action that ended with `included` is still open, and the most that was offered there, in wei per gas.
-fn dearest(all: &[TransactionRecord], included: Option<B256>) -> BTreeMap<Place, u128> {
-    let is_in =
-        |tx: &&TransactionRecord| matches!(tx.status.as_str(), "succeeded" | "reverted") || Some(tx.hash) == included;
-    let used: BTreeSet<Place> = all.iter().filter(is_in).map(place).collect();
-    let mut dearest = BTreeMap::new();
-    for tx in all.iter().filter(|tx| !used.contains(&place(tx))) {
-        let fee: &mut u128 = dearest.entry(place(tx)).or_default();
-        *fee = (*fee).max(tx.max_fee);
-    }
-    dearest
-}
-
-fn place(tx: &TransactionRecord) -> Place {
+pub(super) fn place(tx: &TransactionRecord) -> Place {
     (tx.sender, tx.nonce)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloy::primitives::Bytes;
+pub(super) mod tests {
+    use alloy::primitives::{B256, Bytes};
 
-    fn tx(hash: u8, sender: u8, nonce: u64, max_fee: u128, status: &str) -> TransactionRecord {
+    use super::*;
+    use crate::record::IntentKind;
+
+    pub(in crate::respond) fn tx(hash: u8, sender: u8, nonce: u64, max_fee: u128, status: &str) -> TransactionRecord {
         TransactionRecord {
             hash: B256::repeat_byte(hash),
             intent: 1,
@@ -82,7 +55,7 @@ mod tests {
         }
     }
 
-    fn sent() -> Vec<TransactionRecord> {
+    pub(in crate::respond) fn sent() -> Vec<TransactionRecord> {
         vec![
             tx(1, 7, 4, 10, "sent"),
             tx(2, 7, 4, 13, "reverted"),
@@ -96,17 +69,5 @@ mod tests {
     fn what_shares_its_nonce_with_a_reverted_one_is_out() {
         let hashes: Vec<B256> = pending(sent()).iter().map(|sent| sent.hash).collect();
         assert_eq!(hashes, [3, 4, 5].map(B256::repeat_byte));
-    }
-
-    #[test]
-    fn what_may_still_be_included_when_an_action_has_ended_is_outbid() {
-        let open = |included| dearest(&sent(), included).into_iter().collect::<Vec<_>>();
-        let (own, other) = (Address::repeat_byte(7), Address::repeat_byte(8));
-        assert_eq!(
-            open(None),
-            [((own, 5), 13), ((other, 4), 10)],
-            "a reorg gives it back to the pool"
-        );
-        assert_eq!(open(Some(B256::repeat_byte(3))), [((other, 4), 10)]);
     }
 }

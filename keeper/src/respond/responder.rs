@@ -1,12 +1,13 @@
 //! An intent carried out, from the keeper's accounts.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256};
 use cordon_client::guard::ICordonGuard as Guard;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::account::Account;
 use super::answer::effects;
@@ -77,6 +78,8 @@ pub struct Responder {
     pub(crate) names: Names,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
+    /// Told when an intent has ended.
+    pub(crate) ended: Arc<Notify>,
     pub(crate) alarms: Alarms,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
@@ -128,18 +131,18 @@ impl Responder {
         if let Some(delivered) = self.included(&sent).await? {
             return self.confirm(job, &delivered).await;
         }
+        if let Some(why) = self.misplaced(job).await? {
+            return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
+        }
+        if let Some(step) = self.groundless(job).await? {
+            return Ok(step);
+        }
         let is_ours = |tx: &SentTransaction| self.accounts.iter().any(|account| account.address() == tx.sender);
         let (sent, others): (Vec<_>, Vec<_>) = sent.into_iter().partition(is_ours);
         if job.failures == 0
             && let Some(delivered) = self.carry_on(&others).await?
         {
             return self.confirm(job, &delivered).await;
-        }
-        if let Some(why) = self.misplaced(job).await? {
-            return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
-        }
-        if let Some(step) = self.groundless(job).await? {
-            return Ok(step);
         }
         if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
             return Ok(step);
@@ -175,7 +178,7 @@ impl Responder {
     async fn groundless(&self, job: &Job) -> Result<Option<Step>, StoreError> {
         let intent = &job.intent;
         let is_fresh = job.decided_at.is_some() && job.failures == 0;
-        if is_fresh || intent.kind != IntentKind::Contain || intent.rule.is_none() {
+        if is_fresh || !intent.rests_on_a_breach() {
             return Ok(None);
         }
         Ok(match self.store.ground(intent).await? {
@@ -232,15 +235,12 @@ impl Responder {
                 .filter(|tx| tx.sender == account.address())
                 .cloned()
                 .collect();
-            let delivery = Delivery {
-                account,
-                settings: &self.settings,
-                ledger: Some((&self.store, &job.intent)),
-                call,
-                resumed: !sent.is_empty(),
-                sent,
-                accepted_at: None,
-            };
+            let mut delivery =
+                Delivery::unrecorded(account, &self.settings, call).recorded(&self.store, &job.intent, sent);
+            // The others are given up as soon as one is through.
+            if wait.is_zero() {
+                delivery = delivery.in_a_hurry();
+            }
             runs.push(async move {
                 // Even a sleep of nothing lasts until the timer's next tick, a millisecond.
                 if !wait.is_zero() {

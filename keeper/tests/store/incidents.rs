@@ -326,7 +326,45 @@ async fn a_breach_that_raises_no_level_is_an_incident_until_it_holds(f: Fixture)
     assert!(!told(&past, 0) && !told(&past, 1));
 }
 
+async fn what_was_sent_for_containments_that_have_ended_is_found_again(f: Fixture) {
+    let contain = Decision {
+        act: Act::Contain,
+        ..trip(1)
+    };
+    let decisions = [contain, trip(0)];
+    let content = Block {
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let commit = f.commit(&block(10, 0), content).await.unwrap();
+    for (intent, hash) in commit.intents.iter().zip([0xaa, 0xbb]) {
+        f.store.record_sent(intent, &sent(hash)).await.unwrap();
+    }
+    let hour = Duration::from_hours(1);
+    let found = async || {
+        let all = f.store.sent_for_ended_containments(hour).await.unwrap().into_iter();
+        all.map(|tx| tx.hash).collect::<Vec<_>>()
+    };
+    assert!(found().await.is_empty(), "none has ended");
+    let end = Confirmation {
+        outcome: Outcome::HoldsAgain,
+        included: None,
+        ..done(block(11, 0), B256::ZERO)
+    };
+    for intent in &commit.intents {
+        assert!(f.store.finish(intent, &end).await.unwrap());
+    }
+    assert_eq!(
+        found().await,
+        [B256::repeat_byte(0xaa)],
+        "trips are judged by the guard"
+    );
+    f.tamper("UPDATE transactions SET sent_ms = sent_ms - 3700000").await;
+    assert!(found().await.is_empty(), "too long ago");
+}
+
 on_both! {
+    what_was_sent_for_containments_that_have_ended_is_found_again
     a_breach_that_raises_no_level_is_an_incident_until_it_holds
     an_incident_goes_from_detection_to_close
     a_release_is_told_from_an_expiry

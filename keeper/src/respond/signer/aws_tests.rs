@@ -274,21 +274,14 @@ async fn a_transaction_of_a_key_in_kms_is_confirmed_by_a_node() {
     // One after the other, also through a service that is busy.
     for (nonce, manner) in [(0, Manner::Well), (1, Manner::HighS), (2, Manner::Throttles(2))] {
         kms.vault.behave(manner);
-        let delivery = Delivery {
-            account: &account,
-            settings: &DeliverSettings::default(),
-            ledger: None,
-            call: &call,
-            sent: Vec::new(),
-            resumed: false,
-            accepted_at: None,
-        };
+        let settings = DeliverSettings::default();
+        let delivery = Delivery::unrecorded(&account, &settings, &call);
         let delivered = delivery.run(|_, _| {}).await.unwrap();
         assert!(delivered.receipt.status());
         assert_eq!(delivered.receipt.from, kms.vault.local().address());
         assert_eq!(delivered.sent.nonce, nonce);
     }
-    assert_eq!(rpc.counts(account.address()).await.unwrap().agreed, 3);
+    assert_eq!(rpc.counts(account.address(), 0).await.unwrap().agreed, 3);
 }
 
 #[tokio::test]

@@ -290,15 +290,8 @@ async fn a_transaction_of_a_key_in_kms_is_confirmed_by_a_node() {
         data: Data::from_static(b"hello"),
         gas: 100_000,
     };
-    let delivery = Delivery {
-        account: &account,
-        settings: &DeliverSettings::default(),
-        ledger: None,
-        call: &call,
-        sent: Vec::new(),
-        resumed: false,
-        accepted_at: None,
-    };
+    let settings = DeliverSettings::default();
+    let delivery = Delivery::unrecorded(&account, &settings, &call);
     let delivered = delivery.run(|_, _| {}).await.unwrap();
     assert!(delivered.receipt.status());
     assert_eq!(delivered.receipt.from, kms.vault.local().address());

@@ -1,0 +1,72 @@
+//! Containments that have ended in another way than by what was sent for them: that must not be included later, when the scope may be open again,
+//! since the guard would raise it without a reason. Trips and settlements the guard judges itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::pending::{Place, place};
+use super::responder::Responder;
+use crate::record::TransactionRecord;
+
+/// How often is looked for such besides the ends of actions: one may have ended in another run, or nobody may have taken what fills its nonce.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How long ago such may have been sent: a week, the longest that a keeper is down and comes back to the same record.
+const SINCE: Duration = Duration::from_hours(7 * 24);
+
+impl Responder {
+    /// Takes what was sent for containments that have ended out of the way of the chain, for ever.
+    pub async fn withdraw(self) {
+        let mut over = BTreeSet::new();
+        loop {
+            match self.store.sent_for_ended_containments(SINCE).await {
+                Ok(all) => {
+                    for (place @ (sender, nonce), fee) in dearest(&all) {
+                        let account = self.accounts.iter().find(|account| account.address() == sender);
+                        let Some(account) = account.filter(|_| !over.contains(&place)) else {
+                            continue;
+                        };
+                        if account.withdraw(nonce, fee, self.settings.fee_cap).await {
+                            over.insert(place);
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "what was sent for ended containments could not be looked up"),
+            }
+            let _ = tokio::time::timeout(PERIOD, self.ended.notified()).await;
+        }
+    }
+}
+
+/// Where something of actions that have ended is still open, and the most that was offered there, in wei per gas.
+fn dearest(all: &[TransactionRecord]) -> BTreeMap<Place, u128> {
+    let is_in = |tx: &&TransactionRecord| matches!(tx.status.as_str(), "succeeded" | "reverted");
+    let used: BTreeSet<Place> = all.iter().filter(is_in).map(place).collect();
+    let mut dearest = BTreeMap::new();
+    for tx in all.iter().filter(|tx| !used.contains(&place(tx))) {
+        let fee: &mut u128 = dearest.entry(place(tx)).or_default();
+        *fee = (*fee).max(tx.max_fee);
+    }
+    dearest
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::Address;
+
+    use super::*;
+    use crate::respond::pending::tests::{sent, tx};
+
+    #[test]
+    fn what_may_still_be_included_when_an_action_has_ended_is_outbid() {
+        let open = |all: &[TransactionRecord]| dearest(all).into_iter().collect::<Vec<_>>();
+        let (own, other) = (Address::repeat_byte(7), Address::repeat_byte(8));
+        assert_eq!(
+            open(&sent()),
+            [((own, 5), 13), ((other, 4), 10)],
+            "a reorg gives it back to the pool"
+        );
+        let mut landed = sent();
+        landed.push(tx(6, 7, 5, 15, "succeeded"));
+        assert_eq!(open(&landed), [((other, 4), 10)]);
+    }
+}
