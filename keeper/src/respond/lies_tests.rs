@@ -86,6 +86,41 @@ async fn one_nodes_refusal_ends_nothing_while_another_has_not_answered() {
     assert_eq!(bench.nonce().await, 3, "one transaction each");
 }
 
+/// Behind one URL there may be several nodes: the count is of one, the receipt of another that is a moment behind.
+#[tokio::test]
+async fn a_receipt_that_is_served_late_is_waited_for() {
+    let mut bench = Bench::new(&[], true).await;
+    let gateway = bench.behind_proxy(&[]).await;
+    let delivered = bench.deliver(vec![]).await.unwrap();
+    let sent = bench.recorded().await.into_iter().map(Into::into).collect();
+    gateway.fault(RECEIPT, Fault::Answer(json!(null)));
+    let before = gateway.count(RECEIPT);
+    let serve = async {
+        // Once before anything, and once together with the count.
+        while gateway.count(RECEIPT) < before + 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(bench.settings.rebroadcast / 3).await;
+        gateway.heal();
+    };
+    let (again, ()) = tokio::join!(bench.deliver(sent), serve);
+    assert_eq!(again.unwrap().sent.hash, delivered.sent.hash);
+    assert_eq!(bench.nonce().await, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_believed_in_the_end_when_the_others_never_answer() {
+    let mut bench = Bench::new(&[], true).await;
+    let hangs = bench.behind_proxy(&[]).await;
+    let refuses = bench.behind_proxy(&[hangs.url()]).await;
+    hangs.fault(SEND, Fault::Hang);
+    refuses.fault(SEND, Fault::Error(-32_000, "not today"));
+    let begun = Instant::now();
+    let error = bench.deliver(vec![]).await.unwrap_err();
+    assert!(matches!(error, DeliverError::Refused { .. }), "{error}");
+    assert!(begun.elapsed() < bench.settings.deadline / 2);
+}
+
 #[tokio::test]
 async fn an_endpoint_that_takes_everything_and_has_seen_nothing_holds_no_action_for_long() {
     let mut bench = Bench::new(&[], true).await;

@@ -163,7 +163,7 @@ mod tests {
     use crate::respond::queue::{Queue, sample};
     use crate::respond::responder::GasPlan;
     use crate::rules::Rulebook;
-    use alloy::primitives::{Address, B256};
+    use alloy::primitives::Address;
     use cordon_core::level::Level;
     use tokio::sync::broadcast;
 
