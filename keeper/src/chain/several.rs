@@ -14,8 +14,10 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::RpcError;
 use super::rpc::Rpc;
 
-/// How long the others are waited for when one has answered: a slow endpoint must not hold up what is urgent.
+/// How long the others are waited for when most have answered: a slow endpoint must not hold up what is urgent.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long most are waited for when one has answered: the fastest alone must not decide.
+const MOST: Duration = Duration::from_millis(500);
 
 /// What endpoints said to a transaction that none of them took.
 #[derive(Debug)]
@@ -66,13 +68,11 @@ impl Fate {
         let is_used = Said::of(answers.iter().map(|(count, _)| *count)).is_some_and(|said| said.agreed > nonce);
         let asked = answers.len();
         let (known, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, receipt)| receipt.is_some());
-        if let Some(receipt) = known.into_iter().find_map(|(_, receipt)| receipt) {
+        let known: Vec<TransactionReceipt> = known.into_iter().filter_map(|(_, receipt)| receipt).collect();
+        if !known.is_empty() {
             // Sending the same bytes again costs nothing; believing a receipt that one endpoint made up may cost all.
-            return if is_used {
-                Self::Ours(Box::new(receipt))
-            } else {
-                Self::Open
-            };
+            let told = most_told(known).filter(|_| is_used);
+            return told.map_or(Self::Open, |receipt| Self::Ours(Box::new(receipt)));
         }
         let passed: Vec<u64> = lost
             .into_iter()
@@ -84,6 +84,19 @@ impl Fate {
             _ => Self::Open,
         }
     }
+}
+
+/// The receipt that more endpoints tell than any other: by block, and by whether the transaction had an effect.
+fn most_told(receipts: Vec<TransactionReceipt>) -> Option<TransactionReceipt> {
+    let same = |a: &TransactionReceipt, b: &TransactionReceipt| {
+        (a.transaction_hash, a.block_hash, a.status()) == (b.transaction_hash, b.block_hash, b.status())
+    };
+    let told = |one: &TransactionReceipt| receipts.iter().filter(|other| same(one, other)).count();
+    let best = receipts.iter().max_by_key(|receipt| told(receipt))?;
+    let is_rivalled = receipts
+        .iter()
+        .any(|other| !same(best, other) && told(other) == told(best));
+    (!is_rivalled).then(|| best.clone())
 }
 
 /// An endpoint that is so many blocks behind does not say what is the case now: a second of Arbitrum.
@@ -102,7 +115,7 @@ impl Rpc {
             })
             .await
         };
-        let answers = near(newest, self.ask_all("eth_getTransactionCount", count).await?);
+        let answers = near(newest, self.ask_all("eth_getTransactionCount", MOST, count).await?);
         Said::of(answers).ok_or(RpcError::NoEndpoint)
     }
 
@@ -122,30 +135,36 @@ impl Rpc {
             Ok((head, (count, receipts.find(|receipt| receipt.block_hash.is_some()))))
         };
         Ok(Fate::of(
-            near(newest, self.ask_all("eth_getTransactionReceipt", look).await?),
+            near(
+                newest,
+                self.ask_all("eth_getTransactionReceipt", self.timeout(), look).await?,
+            ),
             nonce,
         ))
     }
 
-    /// Base fee of the latest block, in wei per gas.
+    /// Base fee of the latest block, in wei per gas. `newest` as in [`Rpc::counts`].
     ///
     /// # Errors
     /// [`RpcError`] when no endpoint answers.
-    pub async fn base_fees(&self) -> Result<Said, RpcError> {
+    pub async fn base_fees(&self, newest: u64) -> Result<Said, RpcError> {
         const METHOD: &str = "eth_getBlockByNumber";
         let latest = |provider: DynProvider| async move {
-            provider.get_block_by_number(BlockNumberOrTag::Latest).hashes().await
+            let block = provider.get_block_by_number(BlockNumberOrTag::Latest).hashes().await?;
+            let header = block.map(|block| block.header);
+            Ok(header.map(|header| (header.number, header.base_fee_per_gas.unwrap_or_default())))
         };
-        let blocks = self.ask_all(METHOD, latest).await?.into_iter().flatten();
-        let fees = blocks.map(|block| block.header.base_fee_per_gas.unwrap_or_default());
+        let fees = self.ask_all(METHOD, MOST, latest).await?.into_iter().flatten();
+        let fees = near(newest, fees.collect());
         Said::of(fees).ok_or(RpcError::Unreachable {
             method: METHOD,
             reason: "the node has no latest block".into(),
         })
     }
 
-    /// Asks those that [`Rpc::ask`] would ask in turn, all at once. One answer at least, or the last failure.
-    async fn ask_all<T, F, R>(&self, method: &'static str, request: R) -> Result<Vec<T>, RpcError>
+    /// Asks those that [`Rpc::ask`] would ask in turn, all at once: who answers not long after most have, which are waited for as long as `most`
+    /// from the first answer on. One answer at least, or the last failure.
+    async fn ask_all<T, F, R>(&self, method: &'static str, most: Duration, request: R) -> Result<Vec<T>, RpcError>
     where
         F: Future<Output = TransportResult<T>>,
         R: Fn(DynProvider) -> F,
@@ -162,9 +181,10 @@ impl Rpc {
                 }
             })
             .collect();
+        let asked_of = asked.len();
         let mut answers = Vec::new();
         let mut last = RpcError::NoEndpoint;
-        let mut until = None;
+        let mut until: Option<tokio::time::Instant> = None;
         loop {
             let next = match until {
                 None => asked.next().await,
@@ -173,7 +193,11 @@ impl Rpc {
             match next {
                 Some(Ok(answer)) => {
                     answers.push(answer);
-                    until.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
+                    let now = tokio::time::Instant::now();
+                    let last_of_all = *until.get_or_insert(now + most);
+                    if answers.len().saturating_mul(2) > asked_of {
+                        until = Some(last_of_all.min(now + PATIENCE.min(most)));
+                    }
                 }
                 Some(Err(error)) => last = error,
                 None if answers.is_empty() => return Err(last),

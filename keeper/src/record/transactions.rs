@@ -92,7 +92,8 @@ impl Store {
         rows.iter().map(transaction).collect()
     }
 
-    /// What was sent within `since` for containments that have ended, in whatever way; oldest first.
+    /// What was sent within `since` for containments that have ended, in whatever way, but with a nonce with which something was sent for an
+    /// action that has not; oldest first.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -100,7 +101,10 @@ impl Store {
         let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
         let rows = query(
             "SELECT t.*, i.kind FROM transactions t JOIN intents i ON i.id = t.intent
-             WHERE t.sent_ms >= ? AND i.kind IN ('contain', 'contain-set') AND i.outcome IS NOT NULL ORDER BY t.sent_ms",
+             WHERE t.sent_ms >= ? AND i.kind IN ('contain', 'contain-set') AND i.outcome IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM transactions o JOIN intents w ON w.id = o.intent
+                    WHERE w.outcome IS NULL AND o.sender = t.sender AND o.nonce = t.nonce)
+             ORDER BY t.sent_ms",
         )
         .bind(self.now_ms().saturating_sub(since))
         .fetch_all(&self.pool)

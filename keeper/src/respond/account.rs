@@ -9,6 +9,7 @@ use alloy::consensus::TxEip1559;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::rpc::types::TransactionReceipt;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
@@ -112,9 +113,10 @@ impl Account {
         if self.signer.needs_hand() {
             return Ok(false);
         }
-        let Some(_turn) = self.idle() else {
+        // Not kept: what contains does not wait for what is signed ahead.
+        if self.idle().is_none() {
             return Ok(false);
-        };
+        }
         let (nonce, armed) = self.armed().await?;
         let draft = Draft {
             to: call.to,
@@ -247,6 +249,9 @@ impl Account {
         match self.rpc.counts(self.address(), self.newest()).await {
             Ok(counts) => {
                 let next = self.nonces.at_least(counts.agreed, Instant::now());
+                // What filled a gap has used nonces that nobody waits for.
+                let mut armed = self.armed.lock().await;
+                armed.nonce = armed.nonce.map(|held| held.max(next));
                 self.nonces.gap(next, nonce)
             }
             Err(_) => nonce..nonce,
@@ -261,16 +266,39 @@ impl Account {
         }
     }
 
+    /// See [`Nonces::note_over`].
+    pub(super) fn note_over(&self, nonce: u64) {
+        self.nonces.note_over(nonce);
+    }
+
+    /// See [`Nonces::is_over`].
+    pub(super) fn is_over(&self, nonce: u64) -> bool {
+        self.nonces.is_over(nonce)
+    }
+
     /// What has become of a nonce that transactions of these hashes were sent with.
     pub(super) async fn fate(&self, nonce: u64, hashes: &[B256]) -> Result<Fate, RpcError> {
         self.rpc.fate(self.address(), nonce, hashes, self.newest()).await
+    }
+
+    /// Whether a receipt is taken for what it says. That a transaction was reverted, upon which it is sent again with another nonce, is not
+    /// believed of one endpoint of several.
+    pub(super) async fn believes(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> bool {
+        if receipt.status() || self.rpc.endpoint_count() < 2 {
+            return true;
+        }
+        let told = self
+            .rpc
+            .fate(sent.sender, sent.nonce, &[sent.hash], self.newest())
+            .await;
+        matches!(told, Ok(Fate::Ours(told)) if told.block_hash == receipt.block_hash && !told.status())
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
     pub async fn stay_armed(&self, period: Duration) {
         loop {
             tokio::time::sleep(period).await;
-            if let Some(_turn) = self.idle()
+            if self.nonces.is_idle()
                 && let Err(error) = self.refresh().await
             {
                 tracing::warn!(account = %self.address(), %error, "nonce and fees could not be refreshed");
@@ -284,7 +312,7 @@ impl Account {
         self.armed.lock().await.base_fee = u128::from(head.base_fee);
     }
 
-    fn newest(&self) -> u64 {
+    pub(super) fn newest(&self) -> u64 {
         self.newest.load(Ordering::Relaxed)
     }
 
@@ -293,13 +321,19 @@ impl Account {
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
-        let counts = self.rpc.counts(self.address(), self.newest()).await?;
-        let priority = match self.rpc.priority_fee().await {
+        let newest = self.newest();
+        let (counts, priority, fees) = futures::future::join3(
+            self.rpc.counts(self.address(), newest),
+            self.rpc.priority_fee(),
+            self.rpc.base_fees(newest),
+        )
+        .await;
+        let (counts, base_fee) = (counts?, u128::from(fees?.agreed));
+        let priority = match priority {
             Ok(fee) => fee,
             Err(RpcError::Refused { .. }) => 0,
             Err(error) => return Err(error),
         };
-        let base_fee = u128::from(self.rpc.base_fees().await?.agreed);
         let mut held = self.armed.lock().await;
         *held = Armed {
             // Meanwhile one of ours may have been included.

@@ -11,6 +11,16 @@ use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
 use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Outcome, StoreError, set_orders};
 
+/// How long to wait after so many reverts of an action. The chain moves between a rehearsal and the block, so that one or two mean little; more
+/// mean that an endpoint says what is not so, which is not paid for every few seconds.
+fn after_reverts(reverts: usize) -> Duration {
+    match reverts {
+        0..3 => Duration::ZERO,
+        3..6 => Duration::from_secs(5),
+        _ => Duration::from_secs(60),
+    }
+}
+
 impl Responder {
     /// Compares receipt, events and read-back.
     pub(super) async fn confirm(&self, job: &Job, delivered: &Delivered) -> Result<Step, DeliverError> {
@@ -27,8 +37,10 @@ impl Responder {
             self.store
                 .record_reverted(intent, delivered.sent.hash, &block, receipt.gas_used, fee)
                 .await?;
+            let sent = self.store.transactions_of(intent.id).await?;
+            let reverts = sent.iter().filter(|tx| tx.status == "reverted").count();
             return Ok(Step::Later {
-                after: Duration::ZERO,
+                after: after_reverts(reverts),
                 why: "the transaction was included and reverted".to_owned(),
             });
         }

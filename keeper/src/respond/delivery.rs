@@ -45,6 +45,10 @@ pub(super) struct Delivery<'a> {
     /// How often in a row all that answered have refused it.
     pub(super) refused: u32,
     renewals: u32,
+    /// What was sent to fill a gap.
+    pub(super) fillers: Vec<Slot>,
+    /// Whether a receipt was waited for already before a nonce was let go.
+    pub(super) has_waited: bool,
 }
 
 /// What a call is sent with.
@@ -94,6 +98,8 @@ impl<'a> Delivery<'a> {
             looked_at: now,
             refused: 0,
             renewals: 0,
+            fillers: Vec::new(),
+            has_waited: false,
         }
     }
 
@@ -102,6 +108,12 @@ impl<'a> Delivery<'a> {
         self.ledger = Some((store, intent));
         self.may_be_in = !sent.is_empty();
         self.sent = sent;
+        self
+    }
+
+    /// The same, when something may have been sent that was not written down: another run, or another try, was broken off.
+    pub(super) fn again(mut self) -> Self {
+        self.may_be_in = true;
         self
     }
 
@@ -136,12 +148,15 @@ impl<'a> Delivery<'a> {
             drop(hold);
             next = match round {
                 Round::In(delivered) => return Ok(*delivered),
-                Round::Lost(_) if self.renewals >= RENEWALS => return Err(self.taken(nonce)),
+                Round::Lost(_) | Round::Far if self.renewals >= RENEWALS => return Err(self.taken(nonce)),
                 Round::Lost(wanted) => {
                     self.renewals = self.renewals.saturating_add(1);
                     self.next(wanted).await?
                 }
-                Round::Far | Round::Again => self.fresh(0).await?,
+                Round::Far | Round::Again => {
+                    self.renewals = self.renewals.saturating_add(1);
+                    self.fresh(0).await?
+                }
             };
         }
     }
@@ -186,7 +201,10 @@ impl<'a> Delivery<'a> {
         }
         self.stands().await?;
         match heed {
-            Heed::Draft(draft) => hold.draft = *draft,
+            Heed::Draft(draft) => {
+                hold.draft = *draft;
+                return Ok(Round::Again);
+            }
             Heed::Wait | Heed::Fill if is_due => hold.draft = self.raised(hold.draft.clone()).await,
             Heed::Wait | Heed::Fill | Heed::Used => {}
         }
@@ -203,14 +221,14 @@ impl<'a> Delivery<'a> {
             if let Some(delivered) = self.included().await? {
                 return Ok(Next::In(Box::new(delivered)));
             }
-            match self.again(floor).await? {
+            match self.held(floor).await? {
                 Next::Wait(_) if !self.is_over() => tokio::time::sleep(self.settings.poll).await,
                 next => return Ok(next),
             }
         }
     }
 
-    async fn again(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+    async fn held(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
         let nonces: BTreeSet<u64> = self.sent.iter().map(|sent| sent.nonce).collect();
         for nonce in nonces.range(floor..).copied() {
             match self.account.take_again(nonce).await? {

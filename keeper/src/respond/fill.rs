@@ -13,12 +13,23 @@ const GAS: u64 = 1_000_000;
 /// Raises by a quarter until something that waits with the nonce is replaced: fees a hundredfold.
 const RAISES: u32 = 20;
 
+/// What has come of filling a nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// A node has taken it; what becomes of it is seen by the chain's count.
+    Sent,
+    /// It was used already.
+    Used,
+    /// No node takes it now.
+    Not,
+}
+
 impl Account {
-    /// Uses a nonce for nothing, offering more than `fee` (wei per gas), and up to `cap` where that does not do. Whether a node has taken it; what
-    /// becomes of it is seen by the chain's count. Nobody is asked to confirm it by hand.
-    pub(super) async fn fill(&self, nonce: u64, fee: u128, cap: u128) -> bool {
+    /// Uses a nonce for nothing, offering more than `fee` (wei per gas), and up to `cap` where that does not do. Nobody is
+    /// asked to confirm it by hand.
+    pub(super) async fn fill(&self, nonce: u64, fee: u128, cap: u128) -> Filled {
         if self.needs_hand() {
-            return false;
+            return Filled::Not;
         }
         let mut draft = Draft {
             to: self.address(),
@@ -30,42 +41,49 @@ impl Account {
         };
         for _ in 0..RAISES {
             if !self.may_send() {
-                return false;
+                return Filled::Not;
             }
             let signed = match self.sign(&draft).await {
                 Ok(signed) => signed,
                 Err(error) => {
                     tracing::warn!(%error, nonce, "a nonce cannot be filled");
-                    return false;
+                    return Filled::Not;
                 }
             };
             let Err(refused) = self.rpc().send_raw(&signed.raw).await else {
-                return true;
+                return Filled::Sent;
             };
             match judge_all(&refused.refusals) {
-                Some((Verdict::Known, _)) => return true,
+                Some((Verdict::Known, _)) => return Filled::Sent,
+                Some((Verdict::NonceUsed, _)) => return Filled::Used,
                 Some((Verdict::Underpriced, _)) => {}
                 _ => {
                     tracing::info!(%refused, nonce, "a nonce was not filled");
-                    return false;
+                    return Filled::Not;
                 }
             }
             draft.max_fee = bumped(draft.max_fee).min(cap);
             draft.priority_fee = bumped(draft.priority_fee).min(draft.max_fee).min(MOST_TIP);
         }
-        false
+        Filled::Not
     }
 
     /// Makes sure that a transaction with this nonce, which offered `fee`, is not included later: its action has ended in another way. Whether
     /// that is sure, since the chain has used the nonce. Nothing while another delivery has it.
     pub(super) async fn withdraw(&self, nonce: u64, fee: u128, cap: u128) -> bool {
+        if self.is_over(nonce) {
+            return true;
+        }
         match self.take_again(nonce).await {
             Ok((Again::Ours(_slot), _)) => {
                 tracing::warn!(nonce, "an action that has ended is taken out of the way of the chain");
                 self.fill(nonce, fee, cap).await;
                 false
             }
-            Ok((Again::Used, _)) => true,
+            Ok((Again::Used, _)) => {
+                self.note_over(nonce);
+                true
+            }
             Ok((Again::Taken, _)) | Err(_) => false,
         }
     }

@@ -22,23 +22,31 @@ pub(super) enum Heed {
 }
 
 impl Delivery<'_> {
+    /// What was just sent may be in a block from now on, and may be served as such late.
+    fn may_arrive(&mut self) {
+        self.may_be_in = true;
+        self.has_waited = false;
+    }
+
     /// What to do about an answer to a draft; the error ends the delivery.
     pub(super) async fn heed(&mut self, answer: Result<(), NotSent>, draft: &Draft) -> Result<Heed, DeliverError> {
         let refused = match answer {
             Ok(()) => {
-                self.may_be_in = true;
+                self.may_arrive();
                 self.refused = 0;
                 return Ok(Heed::Wait);
             }
             Err(refused) => refused,
         };
         // Where nobody has answered it may have arrived.
-        self.may_be_in |= refused.silent.is_some();
+        if refused.silent.is_some() {
+            self.may_arrive();
+        }
         self.refused = self.refused.saturating_add(1);
         let is_told = refused.silent.is_none() || self.refused >= PATIENT;
         let (verdict, reason) = match judge_all(&refused.refusals) {
             Some((Verdict::Known, _)) => {
-                self.may_be_in = true;
+                self.may_arrive();
                 self.refused = 0;
                 return Ok(Heed::Wait);
             }

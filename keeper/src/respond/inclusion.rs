@@ -19,7 +19,7 @@ pub(super) enum Whose {
 impl Delivery<'_> {
     /// Who has used a nonce. That it was another is only said when it has still been after a while: behind one URL there may be several nodes.
     pub(super) async fn whose(&mut self, nonce: u64) -> Result<Whose, DeliverError> {
-        let mut is_second = !self.may_be_in;
+        let mut is_second = !self.may_be_in || self.has_waited;
         loop {
             let hashes: Vec<B256> = self
                 .sent
@@ -51,6 +51,7 @@ impl Delivery<'_> {
                 return Ok(Whose::Ours(Box::new(delivered)));
             }
             is_second = true;
+            self.has_waited = true;
         }
     }
 
@@ -78,7 +79,7 @@ impl Delivery<'_> {
     pub(super) async fn included(&self) -> Result<Option<Delivered>, DeliverError> {
         for sent in self.sent.iter().rev() {
             match self.account.rpc().receipt(sent.hash).await {
-                Ok(Some(receipt)) if receipt.block_hash.is_some() => {
+                Ok(Some(receipt)) if receipt.block_hash.is_some() && self.account.believes(sent, &receipt).await => {
                     self.account.used(sent.nonce).await;
                     return Ok(Some(Delivered {
                         sent: sent.clone(),

@@ -128,9 +128,35 @@ async fn an_endpoint_that_takes_everything_and_has_seen_nothing_holds_no_action_
     bench.foreign().await;
     stuck.fault(COUNT, Fault::Answer(json!("0x0")));
     stuck.fault(SEND, Fault::Answer(json!(format!("0x{}", "11".repeat(32)))));
+    let begun = Instant::now();
     let delivered = bench.deliver(vec![]).await.unwrap();
     assert_eq!(delivered.sent.nonce, 1);
     assert!(delivered.receipt.status());
+    assert!(begun.elapsed() < bench.settings.deadline / 2);
+}
+
+/// It answers before everyone else.
+#[tokio::test]
+async fn the_fastest_endpoint_alone_says_nothing() {
+    let mut bench = Bench::new(&[], true).await;
+    let slow = bench.behind_proxy(&[]).await;
+    let liar = bench.behind_proxy(&[slow.url()]).await;
+    liar.fault(COUNT, Fault::Answer(json!("0x384")));
+    slow.fault(COUNT, Fault::Slow(Duration::from_millis(200)));
+    assert_eq!(bench.account.refresh().await.unwrap().nonce, Some(0));
+}
+
+/// Upon a revert it would be sent with another nonce, again and again.
+#[tokio::test]
+async fn a_revert_that_one_endpoint_invents_is_none() {
+    let mut bench = Bench::new(&[], true).await;
+    let honest = bench.behind_proxy(&[]).await;
+    let liar = bench.behind_proxy(&[bench.anvil.http(), honest.url()]).await;
+    let lie = vec![(r#""status":"0x1""#.to_owned(), r#""status":"0x0""#.to_owned())];
+    liar.fault(RECEIPT, Fault::Changed(lie));
+    let delivered = bench.deliver(vec![]).await.unwrap();
+    assert!(delivered.receipt.status());
+    assert_eq!((bench.recorded().await.len(), bench.nonce().await), (1, 1));
 }
 
 /// With one that has stopped the lower of two would be its count for ever.

@@ -15,6 +15,8 @@ struct State {
     flying: BTreeSet<u64>,
     /// Transactions that the account has at least, as one that was included told, and when it did.
     least: Option<(u64, Instant)>,
+    /// Those with which nothing that has ended can be included any more.
+    over: BTreeSet<u64>,
 }
 
 /// The nonces of one account. Cheap to clone; clones share them.
@@ -97,9 +99,21 @@ impl Nonces {
         state.least = Some((held.max(nonce.saturating_add(1)), now));
     }
 
+    /// Nothing that was sent with this nonce and has ended can be included any more, until blocks are taken back.
+    pub(super) fn note_over(&self, nonce: u64) {
+        self.state().over.insert(nonce);
+    }
+
+    /// Whether that was found.
+    pub(super) fn is_over(&self, nonce: u64) -> bool {
+        self.state().over.contains(&nonce)
+    }
+
     /// Blocks were taken back: what was included may not be any more.
     pub(super) fn forget_used(&self) {
-        self.state().least = None;
+        let mut state = self.state();
+        state.least = None;
+        state.over.clear();
     }
 
     /// What endpoints say that the chain wants next, corrected by what was seen included just before `now`.

@@ -5,6 +5,7 @@ use alloy::primitives::U256;
 use super::account::{Armed, DEAR, Draft, MOST_TIP};
 use super::deliver::{DeliverError, bumped};
 use super::delivery::Delivery;
+use super::fill::Filled;
 use crate::record::SentTransaction;
 
 /// Most nonces that are filled. A nonce that is further ahead is the word of an endpoint that lied: it is left.
@@ -52,7 +53,7 @@ impl Delivery<'_> {
     /// The same transaction with higher fees: at least a quarter more, and at least what a new one would offer, as far as one endpoint's word
     /// goes. A node that does not answer now must not end the delivery.
     pub(super) async fn raised(&self, draft: Draft) -> Draft {
-        let (agreed, highest) = match self.account.rpc().base_fees().await {
+        let (agreed, highest) = match self.account.rpc().base_fees(self.account.newest()).await {
             Ok(said) => (u128::from(said.agreed), u128::from(said.highest)),
             Err(_) => (0, 0),
         };
@@ -84,7 +85,9 @@ impl Delivery<'_> {
 
     /// Fills what is missing before the call's nonce: a delivery before it was given up, or a reorg took transactions of ours back. `false`
     /// when too much is.
-    pub(super) async fn close_gap(&self, draft: &Draft) -> bool {
+    pub(super) async fn close_gap(&mut self, draft: &Draft) -> bool {
+        // Those that are still missing were lost.
+        self.fillers.clear();
         let gap = self.account.gap(draft.nonce).await;
         let missing = gap.end.saturating_sub(gap.start);
         if missing > MOST_FILLED {
@@ -100,12 +103,14 @@ impl Delivery<'_> {
             if self.is_over() {
                 break;
             }
-            let Some(_slot) = self.account.take_missing(nonce) else {
+            let Some(slot) = self.account.take_missing(nonce) else {
                 break;
             };
             tracing::warn!(nonce, before = draft.nonce, "a nonce that nothing has is filled");
-            if !self.account.fill(nonce, draft.max_fee, self.settings.fee_cap).await {
-                break;
+            match self.account.fill(nonce, draft.max_fee, self.settings.fee_cap).await {
+                Filled::Sent => self.fillers.push(slot),
+                Filled::Used => {}
+                Filled::Not => break,
             }
         }
         true

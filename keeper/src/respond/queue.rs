@@ -2,12 +2,15 @@
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::rehearsal::Rehearsal;
 use crate::record::Intent;
+
+/// How long what was decided on is as good as new: a block of Arbitrum.
+pub(super) const FRESH: Duration = Duration::from_millis(250);
 
 /// An intent to be carried out.
 #[derive(Debug)]
@@ -35,6 +38,11 @@ impl Job {
             due: Instant::now(),
             failures: 0,
         }
+    }
+
+    /// Whether it is tried for the first time, just after it was decided on: nothing was sent for it, and what it rests on is as it was.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.failures == 0 && self.decided_at.is_some_and(|at| at.elapsed() < FRESH)
     }
 }
 

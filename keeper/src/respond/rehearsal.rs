@@ -14,13 +14,11 @@ use tokio::task::JoinHandle;
 use super::account::Account;
 use super::answer::{Refusal, classify_revert, describe_revert};
 use super::deliver::{Call, DeliverError};
+use super::queue::FRESH;
 use super::responder::{FIRST_RETRY, Responder, Step, abi_level, end};
 use crate::chain::{BlockRef, CallError, Rpc, RpcError};
 use crate::decide::{Act, Decision, ScopeReading, held};
 use crate::record::{Confirmation, Intent, IntentKind, Outcome};
-
-/// What was asked longer ago than this is asked again: a block of Arbitrum.
-const FRESH: Duration = Duration::from_millis(250);
 
 /// What is to be done about a scope: an intent without its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]

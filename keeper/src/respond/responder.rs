@@ -109,7 +109,7 @@ impl Responder {
         let rehearsal = job.rehearsal.take();
         let job = &*job;
         let intent = &job.intent;
-        if job.decided_at.is_none() && !self.store.is_open(intent.id).await? {
+        if !job.is_fresh() && !self.store.is_open(intent.id).await? {
             return Ok(Step::Needless);
         }
         if let (IntentKind::Settle, Some(split)) = (intent.kind, self.rpc.split()) {
@@ -123,7 +123,7 @@ impl Responder {
         };
         // What an earlier attempt or run, or another keeper, has sent may be in a block already: the chain is asked before
         // anything is decided.
-        let sent: Vec<SentTransaction> = if job.decided_at.is_some() && job.failures == 0 {
+        let sent: Vec<SentTransaction> = if job.is_fresh() {
             Vec::new()
         } else {
             self.pending(intent).await?
@@ -164,8 +164,7 @@ impl Responder {
                 "not sent: the guard has adopted the rulebook {adopted}, in which the rule may have another number"
             )));
         }
-        let is_fresh = job.decided_at.is_some() && job.failures == 0;
-        if is_fresh || self.store.version_of(intent.id).await? == Some(self.version) {
+        if job.is_fresh() || self.store.version_of(intent.id).await? == Some(self.version) {
             return Ok(None);
         }
         Ok(Some(
@@ -177,8 +176,7 @@ impl Responder {
     /// the chain that has replaced it. `None` when there is, or the block is where it was.
     async fn groundless(&self, job: &Job) -> Result<Option<Step>, StoreError> {
         let intent = &job.intent;
-        let is_fresh = job.decided_at.is_some() && job.failures == 0;
-        if is_fresh || !intent.rests_on_a_breach() {
+        if job.is_fresh() || !intent.rests_on_a_breach() {
             return Ok(None);
         }
         Ok(match self.store.ground(intent).await? {
@@ -241,6 +239,9 @@ impl Responder {
             if wait.is_zero() {
                 delivery = delivery.in_a_hurry();
             }
+            if !job.is_fresh() {
+                delivery = delivery.again();
+            }
             runs.push(async move {
                 // Even a sleep of nothing lasts until the timer's next tick, a millisecond.
                 if !wait.is_zero() {
@@ -278,8 +279,10 @@ impl Responder {
     /// The one of these that is in a block.
     async fn included(&self, sent: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
         for tx in sent {
-            if let Some(receipt) = self.rpc.receipt(tx.hash).await?
+            let receipt = self.rpc.receipt(tx.hash).await?;
+            if let (Some(receipt), Some(account)) = (receipt, self.first())
                 && receipt.block_hash.is_some()
+                && account.believes(tx, &receipt).await
             {
                 return Ok(Some(Delivered {
                     sent: tx.clone(),

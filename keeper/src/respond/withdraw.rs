@@ -16,24 +16,36 @@ const SINCE: Duration = Duration::from_hours(7 * 24);
 impl Responder {
     /// Takes what was sent for containments that have ended out of the way of the chain, for ever.
     pub async fn withdraw(self) {
-        let mut over = BTreeSet::new();
         loop {
-            match self.store.sent_for_ended_containments(SINCE).await {
-                Ok(all) => {
-                    for (place @ (sender, nonce), fee) in dearest(&all) {
-                        let account = self.accounts.iter().find(|account| account.address() == sender);
-                        let Some(account) = account.filter(|_| !over.contains(&place)) else {
-                            continue;
-                        };
-                        if account.withdraw(nonce, fee, self.settings.fee_cap).await {
-                            over.insert(place);
-                        }
-                    }
+            let mut tried = BTreeSet::new();
+            // Anew for each: meanwhile a reorg may have opened an action again.
+            while let Some((place, fee)) = self.next_open(&tried).await {
+                let (sender, nonce) = place;
+                if let Some(account) = self.accounts.iter().find(|account| account.address() == sender) {
+                    account.withdraw(nonce, fee, self.settings.fee_cap).await;
                 }
-                Err(error) => tracing::warn!(%error, "what was sent for ended containments could not be looked up"),
+                tried.insert(place);
             }
             let _ = tokio::time::timeout(PERIOD, self.ended.notified()).await;
         }
+    }
+
+    /// A place of one of the keeper's accounts where something is still open, and was not tried, with the most that was offered there.
+    async fn next_open(&self, tried: &BTreeSet<Place>) -> Option<(Place, u128)> {
+        let all = match self.store.sent_for_ended_containments(SINCE).await {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::warn!(%error, "what was sent for ended containments could not be looked up");
+                return None;
+            }
+        };
+        let is_open = |(sender, nonce): Place| {
+            let account = self.accounts.iter().find(|account| account.address() == sender);
+            account.is_some_and(|account| !account.is_over(nonce))
+        };
+        dearest(&all)
+            .into_iter()
+            .find(|(place, _)| !tried.contains(place) && is_open(*place))
     }
 }
 

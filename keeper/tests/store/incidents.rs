@@ -359,6 +359,15 @@ async fn what_was_sent_for_containments_that_have_ended_is_found_again(f: Fixtur
         [B256::repeat_byte(0xaa)],
         "trips are judged by the guard"
     );
+    let content = Block {
+        decisions: &decisions[1..],
+        ..Block::default()
+    };
+    let wanted = f.commit(&block(11, 0), content).await.unwrap().intents.remove(0);
+    f.store.record_sent(&wanted, &sent(0xcc)).await.unwrap();
+    assert!(found().await.is_empty(), "what is wanted has the same nonce");
+    assert!(f.store.finish(&wanted, &end).await.unwrap());
+    assert_eq!(found().await, [B256::repeat_byte(0xaa)]);
     f.tamper("UPDATE transactions SET sent_ms = sent_ms - 3700000").await;
     assert!(found().await.is_empty(), "too long ago");
 }
