@@ -47,6 +47,7 @@ pub mod respond;
 pub mod rules;
 mod second;
 mod text;
+mod turns;
 mod watchdog;
 
 pub use alarm::Alarms;

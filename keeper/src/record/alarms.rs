@@ -2,7 +2,7 @@
 
 use cordon_client::config::Severity;
 
-use super::db::{Connection, query, query_as};
+use super::db::{Connection, QueryAs, query, query_as};
 use super::notices::{NewNotice, alarm_topic, tell};
 use super::{NoticeKind, Step, Store, StoreError, int, uint};
 
@@ -315,9 +315,29 @@ pub(super) async fn raise(
             delay_ms: 0,
             channels: None,
         };
-        tell(connection, &notice).await?;
+        tell(connection, &notice)?;
     }
     Ok(raised)
+}
+
+/// The alarms that are open, by kind and subject: what a block goes by, asked together with the rest of that.
+#[derive(Debug, Default)]
+pub(super) struct OpenAlarms(Vec<(String, String)>);
+
+impl OpenAlarms {
+    pub(super) fn query() -> QueryAs<(String, String)> {
+        query_as("SELECT kind, subject FROM alarms WHERE cleared_ms IS NULL ORDER BY id")
+    }
+
+    pub(super) fn of(rows: Vec<(String, String)>) -> Self {
+        Self(rows)
+    }
+
+    /// Subjects of those of a kind.
+    pub(super) fn subjects(&self, kind: AlarmKind) -> impl Iterator<Item = &str> {
+        let open = self.0.iter().filter(move |(held, _)| held == kind.name());
+        open.map(|(_, subject)| subject.as_str())
+    }
 }
 
 /// Clears all alarms of a kind.
@@ -359,7 +379,7 @@ pub(super) async fn clear(connection: &mut Connection, kind: AlarmKind, subject:
             delay_ms: 0,
             channels: None,
         };
-        tell(connection, &notice).await?;
+        tell(connection, &notice)?;
     }
     Ok(cleared)
 }

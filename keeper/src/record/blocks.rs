@@ -1,15 +1,16 @@
 //! Blocks: the one transaction that makes a block done, the checkpoint, and what is taken back when blocks vanish.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
 
-use super::alarms::{self, AlarmKind};
+use super::alarms::{self, AlarmKind, OpenAlarms};
+use super::breaches::Breach;
 use super::codec::{decode_scopes, encode_scopes};
-use super::db::{Connection, query, query_as};
+use super::db::{Connection, Together, query, query_as};
 use super::frames::{self, Framed};
 use super::intents::{self, NewIntent};
 use super::{
@@ -19,6 +20,7 @@ use super::{
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
 use crate::rules::{GuardEvent, OTHER_RULEBOOK, Sightings, StoppedCall};
+use crate::turns::Urgency;
 
 /// A witness that was evaluated at a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,12 +113,12 @@ impl Store {
         records: &[BlockRecord<'_>],
         names: &Names,
     ) -> Result<Vec<BlockCommit>, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         let mut commits = Vec::with_capacity(records.len());
         let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for record in records {
-            let framed = frames::store(&mut tx, &mut frame, record.verdicts).await?;
-            insert_block(&mut tx, record, framed).await?;
+            let framed = frames::store(&mut tx, &mut frame, record.verdicts);
+            insert_block(&mut tx, record, framed)?;
             commits.push(self.commit_one(&mut tx, record, names).await?);
         }
         let decides = commits.iter().any(|commit| !commit.intents.is_empty());
@@ -133,7 +135,20 @@ impl Store {
         record: &BlockRecord<'_>,
         names: &Names,
     ) -> Result<BlockCommit, StoreError> {
-        rulebook::adopt(connection, record.version).await?;
+        // What is there is asked for at once, before any of it is changed: every question is a way to the database and back.
+        let questions = (
+            rulebook::current(),
+            revert::strangers(record.block)?,
+            breaches::standing(),
+            OpenAlarms::query(),
+            sightings::standing(),
+        );
+        let (rulebook, strangers, breaches, alarms, standing) = questions.fetch_together(connection).await?;
+        let open = OpenAlarms::of(alarms);
+        let mut breaches: HashSet<Breach> = breaches.into_iter().collect();
+        if rulebook::adopt(connection, rulebook::version_of(rulebook)?, record.version) {
+            breaches.clear();
+        }
         for witnessed in record.witnessed {
             witnesses::note(
                 connection,
@@ -141,8 +156,7 @@ impl Store {
                 &witnessed.words,
                 record.block.number,
                 witnessed.named,
-            )
-            .await?;
+            )?;
         }
         for rule in record
             .witnessed
@@ -151,11 +165,11 @@ impl Store {
             .map(|w| w.rule)
             .collect::<BTreeSet<_>>()
         {
-            witnesses::bound(connection, rule, record.witness_limit).await?;
+            witnesses::bound(connection, rule, record.witness_limit);
         }
         let mut commit = BlockCommit::default();
         if record.is_next {
-            commit.reopened = revert::settle_height(connection, record.block).await?;
+            commit.reopened = revert::settle_height(connection, record.block, strangers).await?;
         }
         for event in record.events {
             commit
@@ -168,21 +182,27 @@ impl Store {
                 .extend(stopped::note(connection, names, record.block, call).await?);
         }
         follow::follow_verdicts(connection, record, names).await?;
-        breaches::follow(connection, record).await?;
+        breaches::follow(connection, record, &breaches)?;
         for decision in record.decisions {
             if let Some(intent) = self.commit_decision(connection, record, decision, names).await? {
                 commit.intents.push(intent);
             }
         }
-        waiting::note(connection, record, names).await?;
-        refused::follow(connection, names).await?;
+        waiting::note(connection, record, names, &open).await?;
+        refused::follow(connection, names, &open).await?;
         follow::find_raised(connection, record, names).await?;
-        update_unknown(connection, record, names, &mut commit).await?;
-        sightings::note(connection, record.block, record.is_next, record.sightings).await?;
-        sightings::update_unwatched(connection, record.block, record.is_next, &record.sightings.unwatched).await?;
+        update_unknown(connection, record, (names, &open), &mut commit).await?;
+        sightings::note(connection, record.block, record.is_next, record.sightings, &standing).await?;
+        sightings::update_unwatched(
+            connection,
+            (record.block, record.is_next),
+            &record.sightings.unwatched,
+            &open,
+        )
+        .await?;
         if record.is_next {
-            set_checkpoint(connection, record.block.hash).await?;
-            forget_root(connection, record.block).await?;
+            set_checkpoint(connection, record.block.hash);
+            forget_root(connection, record.block)?;
         }
         Ok(commit)
     }
@@ -216,17 +236,17 @@ impl Store {
             return Ok(None);
         };
         if decision.act == Act::Shadow {
-            breaches::note_recorded(connection, decision.rule, &decision.witness).await?;
+            breaches::note_recorded(connection, decision.rule, &decision.witness);
             return Ok(None);
         }
         if decision.act == Act::Tell {
             let incident = incidents::tell(connection, record, decision, names).await?;
-            intents::attach(connection, intent.id, incident).await?;
-            breaches::note_told(connection, decision.rule, &decision.witness, incident).await?;
+            intents::attach(connection, intent.id, incident);
+            breaches::note_told(connection, decision.rule, &decision.witness, incident);
             return Ok(None);
         }
         let incident = incidents::detect(connection, record, decision, names).await?;
-        intents::attach(connection, intent.id, incident).await?;
+        intents::attach(connection, intent.id, incident);
         intent.incident = Some(incident);
         Ok(Some(intent))
     }
@@ -249,9 +269,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn advance(&self, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
-        let mut tx = self.begin().await?;
-        let reopened = revert::settle_height(&mut tx, block).await?;
-        set_checkpoint(&mut tx, block.hash).await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
+        let strangers = revert::strangers(block)?.fetch_all(&mut *tx).await?;
+        let reopened = revert::settle_height(&mut tx, block, strangers).await?;
+        set_checkpoint(&mut tx, block.hash);
         tx.commit(Step::Advance).await?;
         Ok(reopened)
     }
@@ -299,13 +320,13 @@ impl Store {
         .bind(int("block count", keep)?)
         .execute(&mut *tx)
         .await?;
-        frames::prune(&mut tx).await?;
+        frames::prune(&mut tx);
         tx.commit(Step::PruneBlocks).await?;
         Ok(done.rows_affected())
     }
 }
 
-async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, framed: Framed) -> Result<(), StoreError> {
+fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, framed: Framed) -> Result<(), StoreError> {
     let block = record.block;
     query(
         "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, frame, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)
@@ -319,8 +340,7 @@ async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, fra
     .bind(framed.verdicts)
     .bind(framed.frame.map(|digest| digest.to_vec()))
     .bind(encode_scopes(record.scopes.unwrap_or_default()))
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 
@@ -328,24 +348,21 @@ async fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, fra
 pub(super) const ROOT: B256 = B256::ZERO;
 
 /// Forgets the place to go on from once something follows it.
-async fn forget_root(connection: &mut Connection, next: &BlockRef) -> Result<(), StoreError> {
+fn forget_root(connection: &mut Connection, next: &BlockRef) -> Result<(), StoreError> {
     let number = int("block number", next.number)?;
     query("DELETE FROM blocks WHERE number BETWEEN ? AND ? AND version = ? AND hash <> ?")
         .bind(number.saturating_sub(1))
         .bind(number)
         .bind(ROOT.to_vec())
         .bind(next.hash.to_vec())
-        .execute(connection)
-        .await?;
+        .later(connection);
     Ok(())
 }
 
-pub(super) async fn set_checkpoint(connection: &mut Connection, hash: B256) -> Result<(), StoreError> {
+pub(super) fn set_checkpoint(connection: &mut Connection, hash: B256) {
     query("INSERT INTO checkpoint (id, hash) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash")
         .bind(hash.to_vec())
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Raises the alarm of every rule that is `Unknown` now and clears that of every rule that was evaluated. A block that was taken before its turn
@@ -353,7 +370,7 @@ pub(super) async fn set_checkpoint(connection: &mut Connection, hash: B256) -> R
 async fn update_unknown(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
-    names: &Names,
+    (names, open): (&Names, &OpenAlarms),
     commit: &mut BlockCommit,
 ) -> Result<(), StoreError> {
     let unknown: BTreeSet<u16> = record
@@ -390,22 +407,19 @@ async fn update_unknown(
             commit.newly_unknown.push(*rule);
         }
     }
-    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
-        .bind(AlarmKind::RuleUnknown.name())
-        .fetch_all(&mut *connection)
-        .await?;
-    if open.is_empty() || !record.is_next {
+    let mut open = open.subjects(AlarmKind::RuleUnknown).peekable();
+    if open.peek().is_none() || !record.is_next {
         return Ok(());
     }
     let evaluated: BTreeSet<u16> = record.verdicts.iter().map(|v| v.rule).collect();
-    for (subject,) in open {
+    for subject in open {
         let Some(rule) = evaluated
             .difference(&unknown)
             .find(|rule| names.rule(**rule) == subject)
         else {
             continue;
         };
-        alarms::clear(connection, AlarmKind::RuleUnknown, &subject).await?;
+        alarms::clear(connection, AlarmKind::RuleUnknown, subject).await?;
         commit.known_again.push(*rule);
     }
     Ok(())

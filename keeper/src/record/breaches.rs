@@ -6,18 +6,26 @@ use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
 
 use super::codec::{decode_words, encode_words};
-use super::db::{Connection, query, query_as};
+use super::db::{Connection, QueryAs, query, query_as};
 use super::{BlockRecord, StoreError, int, small, uint};
 use crate::chain::BlockRef;
 use crate::decide::Past;
 use crate::rules::{GuardEvent, GuardEventKind as Kind};
 
+/// A breach that stands: its rule, and its witness.
+pub(super) type Breach = (i64, Vec<u8>);
+
+/// The breaches that stand.
+pub(super) fn standing() -> QueryAs<Breach> {
+    query_as("SELECT rule, words FROM breaches")
+}
+
 /// Notes new breaches of a block and strikes those whose rule holds. `Unknown` changes nothing.
-pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>) -> Result<(), StoreError> {
-    let standing: Vec<(i64, Vec<u8>)> = query_as("SELECT rule, words FROM breaches")
-        .fetch_all(&mut *connection)
-        .await?;
-    let standing: HashSet<(i64, Vec<u8>)> = standing.into_iter().collect();
+pub(super) fn follow(
+    connection: &mut Connection,
+    record: &BlockRecord<'_>,
+    standing: &HashSet<Breach>,
+) -> Result<(), StoreError> {
     for verdict in record.verdicts {
         let key = (i64::from(verdict.rule), encode_words(&verdict.witness));
         let stands = standing.contains(&key);
@@ -28,15 +36,13 @@ pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>
                     .bind(rule)
                     .bind(words)
                     .bind(int("block number", record.block.number)?)
-                    .execute(&mut *connection)
-                    .await?;
+                    .later(connection);
             }
             Verdict::Holds if stands => {
                 query("DELETE FROM breaches WHERE rule = ? AND words = ?")
                     .bind(rule)
                     .bind(words)
-                    .execute(&mut *connection)
-                    .await?;
+                    .later(connection);
             }
             _ => {}
         }
@@ -45,29 +51,20 @@ pub(super) async fn follow(connection: &mut Connection, record: &BlockRecord<'_>
 }
 
 /// Notes that a breach that stands was recorded, for a rule that is only recorded.
-pub(super) async fn note_recorded(connection: &mut Connection, rule: u16, witness: &[B256]) -> Result<(), StoreError> {
+pub(super) fn note_recorded(connection: &mut Connection, rule: u16, witness: &[B256]) {
     query("UPDATE breaches SET recorded = 1 WHERE rule = ? AND words = ?")
         .bind(i64::from(rule))
         .bind(encode_words(witness))
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Notes that people were told, in an incident, of a breach that stands and that nothing is sent for.
-pub(super) async fn note_told(
-    connection: &mut Connection,
-    rule: u16,
-    witness: &[B256],
-    incident: i64,
-) -> Result<(), StoreError> {
+pub(super) fn note_told(connection: &mut Connection, rule: u16, witness: &[B256], incident: i64) {
     query("UPDATE breaches SET incident = ? WHERE rule = ? AND words = ?")
         .bind(incident)
         .bind(i64::from(rule))
         .bind(encode_words(witness))
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Witnesses of the rule's breaches that stand and were recorded, or told in an incident that is not closed: when it is, and the breach
@@ -104,7 +101,7 @@ pub(super) async fn stands(connection: &mut Connection, rule: u16) -> Result<boo
 }
 
 /// Notes when people queue a release, or take it back. Noting it again changes nothing.
-pub(super) async fn note_release(
+pub(super) fn note_release(
     connection: &mut Connection,
     block: &BlockRef,
     event: &GuardEvent,
@@ -122,22 +119,19 @@ pub(super) async fn note_release(
     .bind(block.hash.to_vec())
     .bind(int("log index", event.log_index)?)
     .bind(i64::from(queued))
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 
 /// Takes back what people did in a block that is canonical no more, and breaches that it was the first to show: where they
 /// stand on the new branch too, its blocks say so.
-pub(super) async fn revert(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
+pub(super) fn revert(connection: &mut Connection, block: &BlockRef) -> Result<(), StoreError> {
     query("DELETE FROM judgements WHERE hash = ?")
         .bind(block.hash.to_vec())
-        .execute(&mut *connection)
-        .await?;
+        .later(connection);
     query("DELETE FROM breaches WHERE since >= ?")
         .bind(int("block number", block.number)?)
-        .execute(connection)
-        .await?;
+        .later(connection);
     Ok(())
 }
 

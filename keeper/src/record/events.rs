@@ -22,8 +22,8 @@ pub(super) async fn apply(
     block: &BlockRef,
     event: &GuardEvent,
 ) -> Result<Option<i64>, StoreError> {
-    breaches::note_release(connection, block, event).await?;
-    transactions::seen(connection, event.tx, block).await?;
+    breaches::note_release(connection, block, event)?;
+    transactions::seen(connection, event.tx, block)?;
     let Some(id) = owner::of_event(connection, names, block, event).await? else {
         return Ok(None);
     };
@@ -42,17 +42,17 @@ pub(super) async fn apply(
         Kind::Raised { to, .. } => {
             owner::go_on(connection, id, block).await?;
             incidents::contain(connection, id, *to, Some(block), 0).await?;
-            level_closure(connection, names, id, *to, block).await?;
+            level_closure(connection, names, id, *to, block)?;
         }
         Kind::Lowered { to, .. } => {
-            level_closure(connection, names, id, *to, block).await?;
+            level_closure(connection, names, id, *to, block)?;
             lowered(connection, id, *to, block).await?;
         }
         Kind::Applied { call, .. } => {
-            open_closure(connection, id, &names.containment(*call), names.closes(*call), block).await?;
+            open_closure(connection, id, &names.containment(*call), names.closes(*call), block)?;
         }
         Kind::Undone { call, .. } => {
-            incidents::end_closures(connection, id, Some(&names.containment(*call)), block).await?;
+            incidents::end_closures(connection, id, Some(&names.containment(*call)), block)?;
             alarms::clear(connection, AlarmKind::ContainmentFailed, &names.containment(*call)).await?;
         }
         Kind::Failed { call, .. } | Kind::UndoFailed { call, .. } => {
@@ -75,7 +75,7 @@ pub(super) async fn apply(
 }
 
 async fn lowered(connection: &mut Connection, id: i64, to: Level, block: &BlockRef) -> Result<(), StoreError> {
-    set_level(connection, id, to).await?;
+    set_level(connection, id, to);
     if to.is_raised() {
         return Ok(());
     }
@@ -89,7 +89,7 @@ async fn lowered(connection: &mut Connection, id: i64, to: Level, block: &BlockR
     } else {
         IncidentState::Settled
     };
-    incidents::set_state(connection, id, state).await?;
+    incidents::set_state(connection, id, state);
     let (kind, text) = match state {
         IncidentState::Released => (NoticeKind::Released, "people have released the scope"),
         _ => (
@@ -97,10 +97,10 @@ async fn lowered(connection: &mut Connection, id: i64, to: Level, block: &BlockR
             "the level has expired and what the guard did is taken back",
         ),
     };
-    forget_containment(connection, id).await?;
+    forget_containment(connection, id);
     let told = (format!("incident:{id}:{}:{}", kind.name(), block.hash), 0);
-    tell_incident(connection, id, kind, text, Some(block.number), told).await?;
-    incidents::end(connection, id, block).await
+    tell_incident(connection, id, kind, text, Some(block.number), told)?;
+    incidents::end(connection, id, block)
 }
 
 /// Notes a level that the scope has reached by expiry, which no event tells of.
@@ -125,39 +125,38 @@ pub(super) async fn stepped_down(
         },
     )
     .await?;
-    level_closure(connection, names, id, reading.level, block).await?;
+    level_closure(connection, names, id, reading.level, block)?;
     if reading.applied {
         // What the guard did is still in force: the containment is not over.
-        return set_level(connection, id, reading.level).await;
+        set_level(connection, id, reading.level);
+        return Ok(());
     }
     lowered(connection, id, reading.level, block).await
 }
 
-async fn set_level(connection: &mut Connection, id: i64, level: Level) -> Result<(), StoreError> {
+fn set_level(connection: &mut Connection, id: i64, level: Level) {
     query("UPDATE incidents SET level = ? WHERE id = ?")
         .bind(i64::from(level as u8))
         .bind(id)
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Ends what the level before closed and begins what this one closes. Without hooks a level closes nothing by itself.
-async fn level_closure(
+fn level_closure(
     connection: &mut Connection,
     names: &Names,
     id: i64,
     level: Level,
     block: &BlockRef,
 ) -> Result<(), StoreError> {
-    incidents::end_closures(connection, id, Some(LEVEL), block).await?;
+    incidents::end_closures(connection, id, Some(LEVEL), block)?;
     if names.hooked {
-        open_closure(connection, id, LEVEL, names.matrix.closes(level), block).await?;
+        open_closure(connection, id, LEVEL, names.matrix.closes(level), block)?;
     }
     Ok(())
 }
 
-async fn open_closure(
+fn open_closure(
     connection: &mut Connection,
     id: i64,
     cause: &str,
@@ -177,8 +176,7 @@ async fn open_closure(
     .bind(int("block number", block.number)?)
     .bind(block.hash.to_vec())
     .bind(int("block timestamp", block.timestamp)?)
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 

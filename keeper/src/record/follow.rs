@@ -25,6 +25,8 @@ struct Held {
     contained: Option<i64>,
     ended: Option<i64>,
     level: Level,
+    /// Actions for it that are being carried out, while nothing is raised.
+    under_way: i64,
     /// Whether its rule is one of another rulebook than the block's, of which verdicts say nothing.
     is_foreign: bool,
 }
@@ -44,6 +46,7 @@ impl Held {
             contained: row.try_get("contained_block")?,
             ended: row.try_get("ended_block")?,
             level: super::intents::level(row.try_get("level")?)?,
+            under_way: row.try_get("under_way")?,
         })
     }
 
@@ -65,7 +68,8 @@ pub(super) async fn follow_verdicts(
     // The block that an incident was opened at is kept for as long as the incident.
     let rows = query(
         "SELECT i.id, i.state, i.scope, i.rule, i.witness, i.first_bad_block, i.opened_block, i.contained_block, i.ended_block, i.level,
-            b.version AS version
+            b.version AS version, CASE WHEN i.state = 'open'
+                THEN (SELECT COUNT(*) FROM intents n WHERE n.incident = i.id AND n.outcome IS NULL) ELSE 0 END AS under_way
          FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'",
     )
     .fetch_all(&mut *connection)
@@ -84,8 +88,7 @@ pub(super) async fn follow_verdicts(
                 .bind(number)
                 .bind(int("block timestamp", record.block.timestamp)?)
                 .bind(held.id)
-                .execute(&mut *connection)
-                .await?;
+                .later(connection);
         }
         if held.state == IncidentState::Open.name() {
             follow_open(connection, record, &held, verdict).await?;
@@ -104,7 +107,7 @@ async fn follow_open(
     verdict: Option<Verdict>,
 ) -> Result<(), StoreError> {
     let number = int("block number", record.block.number)?;
-    if number <= held.opened || open_intents(connection, held.id).await? > 0 {
+    if number <= held.opened || held.under_way > 0 {
         return Ok(());
     }
     match held.reading(record) {
@@ -194,12 +197,4 @@ pub(super) async fn find_raised(
         incidents::contain(connection, id, reading.level, Some(record.block), 0).await?;
     }
     Ok(())
-}
-
-async fn open_intents(connection: &mut Connection, incident: i64) -> Result<i64, StoreError> {
-    let (count,): (i64,) = query_as("SELECT COUNT(*) FROM intents WHERE incident = ? AND outcome IS NULL")
-        .bind(incident)
-        .fetch_one(connection)
-        .await?;
-    Ok(count)
 }

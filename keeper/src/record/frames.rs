@@ -75,17 +75,13 @@ fn merged(frame: Vec<RuleVerdict>, differing: Vec<RuleVerdict>) -> Vec<RuleVerdi
 }
 
 /// What is to be stored of these verdicts. Where no frame will do, they become the next one.
-pub(super) async fn store(
-    connection: &mut Connection,
-    held: &mut Option<Frame>,
-    verdicts: &[RuleVerdict],
-) -> Result<Framed, StoreError> {
+pub(super) fn store(connection: &mut Connection, held: &mut Option<Frame>, verdicts: &[RuleVerdict]) -> Framed {
     let plain = verdicts.iter().filter(|verdict| verdict.witness.is_empty());
     if verdicts.len() < WORTH {
-        return Ok(Framed {
+        return Framed {
             frame: None,
             verdicts: encode_verdicts(verdicts),
-        });
+        };
     }
     if let Some(frame) = held
         && frame.blocks < MOST_BLOCKS
@@ -93,10 +89,10 @@ pub(super) async fn store(
         && let Some(differing) = differing(&frame.verdicts, verdicts)
     {
         frame.blocks = frame.blocks.saturating_add(1);
-        return Ok(Framed {
+        return Framed {
             frame: Some(frame.digest),
             verdicts: encode_verdicts(&differing),
-        });
+        };
     }
     let next: Vec<RuleVerdict> = plain.cloned().collect();
     let bytes = encode_verdicts(&next);
@@ -104,8 +100,7 @@ pub(super) async fn store(
     query("INSERT INTO frames (digest, verdicts) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING")
         .bind(digest.to_vec())
         .bind(bytes)
-        .execute(connection)
-        .await?;
+        .later(connection);
     let others: Vec<RuleVerdict> = verdicts
         .iter()
         .filter(|verdict| !verdict.witness.is_empty())
@@ -117,18 +112,16 @@ pub(super) async fn store(
         blocks: 1,
         since: Instant::now(),
     });
-    Ok(Framed {
+    Framed {
         frame: Some(digest),
         verdicts: encode_verdicts(&others),
-    })
+    }
 }
 
 /// Forgets frames that no block needs.
-pub(super) async fn prune(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn prune(connection: &mut Connection) {
     query("DELETE FROM frames WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.frame = frames.digest)")
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 impl Store {

@@ -6,6 +6,7 @@ use cordon_core::level::Level;
 
 use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, query, query_as};
+use super::evidence::Line;
 use super::intents::Confirmation;
 use super::notices::tell_incident;
 use super::{
@@ -40,30 +41,40 @@ impl<'a> Entry<'a> {
 
 /// Adds a line to the timeline of an incident. `false` when its mark is there already.
 pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &Entry<'_>) -> Result<bool, StoreError> {
-    let written: Option<(i64,)> = query_as(
-        "INSERT INTO timeline (incident, at_ms, block_number, block_hash, block_time, kind, text, tx, mark)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
-    )
-    .bind(incident)
-    .bind(connection.now_ms())
-    .bind(entry.block.map(|block| int("block number", block.number)).transpose()?)
-    .bind(entry.block.map(|block| block.hash.to_vec()))
-    .bind(
-        entry
-            .block
-            .map(|block| int("block timestamp", block.timestamp))
-            .transpose()?,
-    )
-    .bind(entry.kind)
-    .bind(entry.text)
-    .bind(entry.tx.map(|tx| tx.to_vec()))
-    .bind(entry.mark.as_deref())
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some((id,)) = written {
-        linked::append(connection, id).await?;
+    let mut end = linked::end(connection, incident, entry.mark.as_deref()).await?;
+    if end.is_marked {
+        return Ok(false);
     }
-    Ok(written.is_some())
+    write(connection, &mut end, incident, entry)?;
+    Ok(true)
+}
+
+/// Adds lines without marks to the timeline of an incident.
+async fn entries(connection: &mut Connection, incident: i64, entries: &[Entry<'_>]) -> Result<(), StoreError> {
+    let mut end = linked::end(connection, incident, None).await?;
+    for entry in entries {
+        write(connection, &mut end, incident, entry)?;
+    }
+    Ok(())
+}
+
+fn write(
+    connection: &mut Connection,
+    end: &mut linked::End,
+    incident: i64,
+    entry: &Entry<'_>,
+) -> Result<(), StoreError> {
+    let line = Line {
+        incident,
+        at_ms: connection.now_ms(),
+        block_number: entry.block.map(|block| block.number),
+        block_hash: entry.block.map(|block| block.hash),
+        block_time: entry.block.map(|block| block.timestamp),
+        kind: entry.kind.to_owned(),
+        text: entry.text.to_owned(),
+        tx: entry.tx,
+    };
+    linked::append(connection, end, &line, entry.mark.as_deref())
 }
 
 /// The incident of a scope that is not closed.
@@ -136,7 +147,7 @@ pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> 
     };
     let mark = (format!("incident:{id}:opened"), 0);
     let block = Some(opening.block.number);
-    tell_incident(connection, id, NoticeKind::Opened, &text, block, mark).await?;
+    tell_incident(connection, id, NoticeKind::Opened, &text, block, mark)?;
     Ok(id)
 }
 
@@ -169,36 +180,22 @@ pub(super) async fn detect(
         query("UPDATE incidents SET head_to_decision = COALESCE(head_to_decision, ?) WHERE id = ?")
             .bind(micros(latency))
             .bind(id)
-            .execute(&mut *connection)
-            .await?;
+            .later(connection);
     }
     if held.is_some() && intents::was_refused(connection, id, decision.rule).await? {
         // It is tried again and again, and was told once.
         return Ok(id);
     }
-    entry(
-        connection,
-        id,
-        &Entry {
-            block: Some(record.block),
-            ..Entry::new(kind, &breach)
-        },
-    )
-    .await?;
-    let text = format!(
+    let decided = format!(
         "decided to raise {} to {}",
         names.scope(decision.scope),
         decision.level.name()
     );
-    entry(
-        connection,
-        id,
-        &Entry {
-            block: Some(record.block),
-            ..Entry::new("decided", &text)
-        },
-    )
-    .await?;
+    let lines = [Entry::new(kind, &breach), Entry::new("decided", &decided)].map(|line| Entry {
+        block: Some(record.block),
+        ..line
+    });
+    entries(connection, id, &lines).await?;
     Ok(id)
 }
 
@@ -215,15 +212,8 @@ pub(super) async fn tell(
     let id = match held {
         Some(id) => {
             let mark = format!("incident:{id}:breached:{}:{}", decision.rule, block.hash);
-            tell_incident(
-                connection,
-                id,
-                NoticeKind::Called,
-                &breach,
-                Some(block.number),
-                (mark, 0),
-            )
-            .await?;
+            let told = (mark, 0);
+            tell_incident(connection, id, NoticeKind::Called, &breach, Some(block.number), told)?;
             id
         }
         None => open(connection, &Opening::of(block, decision, names)).await?,
@@ -249,11 +239,11 @@ pub(super) async fn close(connection: &mut Connection, id: i64, block: &BlockRef
         .await?;
     if was != IncidentState::Closed.name() {
         let told = (format!("incident:{id}:closed:{}", block.hash), 0);
-        tell_incident(connection, id, NoticeKind::Closed, why, Some(block.number), told).await?;
+        tell_incident(connection, id, NoticeKind::Closed, why, Some(block.number), told)?;
     }
-    set_state(connection, id, IncidentState::Closed).await?;
-    end(connection, id, block).await?;
-    end_closures(connection, id, None, block).await?;
+    set_state(connection, id, IncidentState::Closed);
+    end(connection, id, block)?;
+    end_closures(connection, id, None, block)?;
     let mark = Some(format!("closed:{id}:{}", block.hash));
     entry(
         connection,
@@ -269,24 +259,21 @@ pub(super) async fn close(connection: &mut Connection, id: i64, block: &BlockRef
 }
 
 /// Notes the block that ended the containment, if none is noted.
-pub(super) async fn end(connection: &mut Connection, id: i64, block: &BlockRef) -> Result<(), StoreError> {
+pub(super) fn end(connection: &mut Connection, id: i64, block: &BlockRef) -> Result<(), StoreError> {
     query("UPDATE incidents SET ended_block = ?, ended_hash = ?, ended_time = ? WHERE id = ? AND ended_block IS NULL")
         .bind(int("block number", block.number)?)
         .bind(block.hash.to_vec())
         .bind(int("block timestamp", block.timestamp)?)
         .bind(id)
-        .execute(connection)
-        .await?;
+        .later(connection);
     Ok(())
 }
 
-pub(super) async fn set_state(connection: &mut Connection, id: i64, state: IncidentState) -> Result<(), StoreError> {
+pub(super) fn set_state(connection: &mut Connection, id: i64, state: IncidentState) {
     query("UPDATE incidents SET state = ? WHERE id = ?")
         .bind(state.name())
         .bind(id)
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Time for a block's events to be stored, so that a message can say what is closed, in milliseconds.
@@ -301,26 +288,25 @@ pub(super) async fn contain(
     block: Option<&BlockRef>,
     wait_ms: i64,
 ) -> Result<(), StoreError> {
-    let lives = query(
+    let lives: Option<(String,)> = query_as("SELECT scope_name FROM incidents WHERE id = ? AND state <> 'closed'")
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some((scope,)) = lives else {
+        // A block that is read late tells of what is over.
+        return Ok(());
+    };
+    query(
         "UPDATE incidents SET state = 'contained', level = ?, ended_block = NULL, ended_hash = NULL, ended_time = NULL
-         WHERE id = ? AND state <> 'closed'",
+         WHERE id = ?",
     )
     .bind(i64::from(level as u8))
     .bind(id)
-    .execute(&mut *connection)
-    .await?;
-    if lives.rows_affected() == 0 {
-        // A block that is read late tells of what is over.
-        return Ok(());
-    }
-    let (scope,): (String,) = query_as("SELECT scope_name FROM incidents WHERE id = ?")
-        .bind(id)
-        .fetch_one(&mut *connection)
-        .await?;
+    .later(connection);
     let text = format!("{scope} is {}", level.name());
     let told = (format!("incident:{id}:contained:{}", level.name()), wait_ms);
     let number = block.map(|block| block.number);
-    tell_incident(connection, id, NoticeKind::Contained, &text, number, told).await?;
+    tell_incident(connection, id, NoticeKind::Contained, &text, number, told)?;
     let Some(block) = block else { return Ok(()) };
     let number = int("block number", block.number)?;
     query(
@@ -331,13 +317,12 @@ pub(super) async fn contain(
     .bind(block.hash.to_vec())
     .bind(int("block timestamp", block.timestamp)?)
     .bind(id)
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 
 /// Ends the closures of an incident that still last: all of them, or those of one cause.
-pub(super) async fn end_closures(
+pub(super) fn end_closures(
     connection: &mut Connection,
     id: i64,
     cause: Option<&str>,
@@ -352,8 +337,7 @@ pub(super) async fn end_closures(
     .bind(int("block timestamp", block.timestamp)?)
     .bind(id)
     .bind(cause)
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 
@@ -376,8 +360,7 @@ pub(super) async fn finish_intent(
         .bind(end.decision_to_broadcast.map(micros))
         .bind(end.broadcast_to_contained.map(micros))
         .bind(id)
-        .execute(&mut *connection)
-        .await?;
+        .later(connection);
     } else if raises && end.outcome == Outcome::AlreadyHeld {
         contain(connection, id, intent.level, end.judged_at.as_ref(), STORY).await?;
     }

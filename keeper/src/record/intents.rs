@@ -202,10 +202,9 @@ impl Store {
             .bind(block.map(|block| int("block number", block.number)).transpose()?)
             .bind(block.map(|block| int("block timestamp", block.timestamp)).transpose()?)
             .bind(intent.id)
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         if let Some((hash, block, gas, fee)) = &end.included {
-            transactions::include(&mut tx, *hash, block, *gas, *fee, "succeeded").await?;
+            transactions::include(&mut tx, *hash, block, *gas, *fee, "succeeded")?;
         }
         if let Some(incident) = intent.incident.filter(|_| !is_known) {
             incidents::finish_intent(&mut tx, incident, intent, end).await?;
@@ -405,13 +404,11 @@ pub(super) async fn was_refused(connection: &mut Connection, incident: i64, rule
     Ok(last.is_some_and(|(outcome,)| outcome == Outcome::Refused.name()))
 }
 
-pub(super) async fn attach(connection: &mut Connection, intent: i64, incident: i64) -> Result<(), StoreError> {
+pub(super) fn attach(connection: &mut Connection, intent: i64, incident: i64) {
     query("UPDATE intents SET incident = ? WHERE id = ?")
         .bind(incident)
         .bind(intent)
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Opens again what was carried out in a block that is canonical no more.
@@ -419,8 +416,7 @@ pub(super) async fn reopen(connection: &mut Connection, block: &BlockRef) -> Res
     let hash = block.hash.to_vec();
     query("UPDATE transactions SET status = 'orphaned', block_number = NULL, block_hash = NULL WHERE block_hash = ?")
         .bind(hash.clone())
-        .execute(&mut *connection)
-        .await?;
+        .later(connection);
     let sql = format!("SELECT {COLUMNS} FROM intents WHERE effect_hash = ? ORDER BY id");
     let rows = query(&sql).bind(hash.clone()).fetch_all(&mut *connection).await?;
     let mut reopened = rows.iter().map(intent).collect::<Result<Vec<_>, _>>()?;
@@ -429,8 +425,7 @@ pub(super) async fn reopen(connection: &mut Connection, block: &BlockRef) -> Res
          WHERE effect_hash = ?",
     )
     .bind(hash)
-    .execute(&mut *connection)
-    .await?;
+    .later(connection);
     for intent in &mut reopened {
         let was = intent.outcome.take();
         intent.detail = None;

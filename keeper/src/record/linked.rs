@@ -6,48 +6,85 @@ use alloy::primitives::{Address, B256};
 
 use super::db::{Connection, Reads, Row, query, query_as};
 use super::evidence::{Bound, Chain, Evidence, EvidenceError, Line, Link, Proof};
-use super::{Store, StoreError, uint, word};
+use super::{Store, StoreError, int, uint, word};
 
-/// Links a line that was just written to the one before it.
-pub(super) async fn append(connection: &mut Connection, id: i64) -> Result<(), StoreError> {
-    let before = head(&mut *connection).await?.map_or(B256::ZERO, |(_, link)| link);
-    let rows = query("SELECT * FROM timeline WHERE id = ?")
-        .bind(id)
-        .fetch_all(&mut *connection)
-        .await?;
-    let line = rows
-        .first()
-        .map_or(Err(StoreError::Damaged { what: "timeline" }), line_of)?;
-    let (nth,): (i64,) =
-        query_as("SELECT COUNT(*) + 1 FROM timeline WHERE incident = ? AND id < ? AND link IS NOT NULL")
-            .bind(line.incident)
-            .bind(id)
-            .fetch_one(&mut *connection)
-            .await?;
-    let (chain_id, guard): (i64, Vec<u8>) = query_as("SELECT chain_id, guard FROM identity WHERE id = 1")
-        .fetch_one(&mut *connection)
-        .await?;
-    let bound = Bound {
+/// What a line is linked to.
+pub(super) struct End {
+    /// Whether the mark is there already.
+    pub(super) is_marked: bool,
+    /// The last link.
+    before: B256,
+    chain_id: u64,
+    guard: Address,
+    incident: i64,
+    /// Linked lines of the incident.
+    lines: u64,
+}
+
+/// Where the chain, and the incident's own lines in it, end. With a mark, whether there is a line that has it.
+pub(super) async fn end(connection: &mut Connection, incident: i64, mark: Option<&str>) -> Result<End, StoreError> {
+    let (before, chain_id, guard, lines, marked): (Option<Vec<u8>>, i64, Vec<u8>, i64, i64) = query_as(
+        "SELECT (SELECT link FROM evidence_head WHERE id = 1), chain_id, guard,
+            (SELECT COUNT(*) FROM timeline WHERE incident = ?1 AND link IS NOT NULL),
+            (SELECT COUNT(*) FROM timeline WHERE mark = ?2)
+         FROM identity WHERE id = 1",
+    )
+    .bind(incident)
+    .bind(mark)
+    .fetch_one(connection)
+    .await?;
+    Ok(End {
+        is_marked: marked > 0,
+        before: before.map_or(Ok(B256::ZERO), |link| word("link", &link))?,
         chain_id: uint("chain id", chain_id)?,
         guard: Address::try_from(guard.as_slice()).map_err(|_| StoreError::Damaged { what: "guard address" })?,
-        incident: line.incident,
-        nth: Some(uint("line number", nth)?),
+        incident,
+        lines: uint("line number", lines)?,
+    })
+}
+
+/// Writes a line at the end, linked to the one before it; the end is behind it then.
+pub(super) fn append(
+    connection: &mut Connection,
+    end: &mut End,
+    line: &Line,
+    mark: Option<&str>,
+) -> Result<(), StoreError> {
+    end.lines = end.lines.saturating_add(1);
+    let bound = Bound {
+        chain_id: end.chain_id,
+        guard: end.guard,
+        incident: end.incident,
+        nth: Some(end.lines),
         digest: line.digest(),
     };
-    let link = bound.link(before).to_vec();
-    query("UPDATE timeline SET link = ?, nth = ? WHERE id = ?")
-        .bind(link.clone())
-        .bind(nth)
-        .bind(id)
-        .execute(&mut *connection)
-        .await?;
+    end.before = bound.link(end.before);
+    query(
+        "INSERT INTO timeline (incident, at_ms, block_number, block_hash, block_time, kind, text, tx, mark, link, nth)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(line.incident)
+    .bind(line.at_ms)
+    .bind(
+        line.block_number
+            .map(|number| int("block number", number))
+            .transpose()?,
+    )
+    .bind(line.block_hash.map(|hash| hash.to_vec()))
+    .bind(line.block_time.map(|time| int("block timestamp", time)).transpose()?)
+    .bind(&line.kind)
+    .bind(&line.text)
+    .bind(line.tx.map(|tx| tx.to_vec()))
+    .bind(mark)
+    .bind(end.before.to_vec())
+    .bind(int("line number", end.lines)?)
+    .later(connection);
     query(
         "INSERT INTO evidence_head (id, lines, link) VALUES (1, 1, ?)
          ON CONFLICT (id) DO UPDATE SET lines = evidence_head.lines + 1, link = excluded.link",
     )
-    .bind(link)
-    .execute(connection)
-    .await?;
+    .bind(end.before.to_vec())
+    .later(connection);
     Ok(())
 }
 

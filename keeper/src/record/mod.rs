@@ -45,6 +45,7 @@ use cordon_client::config::{SecretText, StorePlace};
 use tokio::sync::Notify;
 
 pub use crate::fail_point::Step;
+use crate::turns::Urgency;
 use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use alarms::{Alarm, AlarmKind};
@@ -327,8 +328,7 @@ impl Store {
             .bind(int("chain id", self.chain_id)?)
             .bind(self.guard.to_vec())
             .bind(hex::encode(B64::random()))
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         let (chain, guard, name): (i64, Vec<u8>, Option<String>) =
             query_as("SELECT chain_id, guard, record FROM identity WHERE id = 1")
                 .fetch_one(&mut *tx)
@@ -347,10 +347,15 @@ impl Store {
         Ok(name.map(Arc::from))
     }
 
+    /// A transaction that is in no hurry, see [`Store::begin_for`].
+    async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.begin_for(Urgency::Rest).await
+    }
+
     /// A transaction that is the only writer until it ends. In a fleet it is refused unless the turn is ours, and stays so until
     /// it ends: nobody else can take the turn while the row of the lease is locked.
-    async fn begin(&self) -> Result<Transaction, StoreError> {
-        let mut tx = self.pool.begin().await?;
+    async fn begin_for(&self, urgency: Urgency) -> Result<Transaction, StoreError> {
+        let mut tx = self.pool.begin(urgency).await?;
         if !self.is_shared() {
             tx.set_now(crate::clock::now_ms());
             return Ok(tx);

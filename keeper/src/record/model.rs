@@ -8,6 +8,8 @@ use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
 use std::time::Duration;
 
+use crate::turns::Urgency;
+
 /// What an intent is carried out by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntentKind {
@@ -37,6 +39,14 @@ impl IntentKind {
             Self::Retry => "retry",
             Self::Settle => "settle",
             Self::Shadow => "shadow",
+        }
+    }
+
+    /// How much hurry its sending is in. What is taken back is in none, but whatever is sent after it waits for it.
+    pub(crate) const fn urgency(self) -> Urgency {
+        match self {
+            Self::Trip | Self::Contain | Self::ContainSet | Self::Retry => Urgency::Breach,
+            Self::Settle | Self::Shadow => Urgency::Sending,
         }
     }
 

@@ -149,44 +149,50 @@ pub(crate) fn alarm_topic(kind: AlarmKind) -> String {
     format!("alarm:{}", kind.name())
 }
 
-/// Stores a notice unless its mark is there already; one that is waiting for the rest of its story becomes due.
-pub(super) async fn tell(connection: &mut Connection, notice: &NewNotice<'_>) -> Result<(), StoreError> {
+/// What becomes of a notice whose mark is there already: one that is waiting for the rest of its story becomes due.
+const KNOWN: &str = "ON CONFLICT (mark) DO UPDATE SET
+    due_ms = CASE WHEN excluded.due_ms < notices.due_ms THEN excluded.due_ms ELSE notices.due_ms END";
+
+/// Stores a notice unless its mark is there already.
+pub(super) fn tell(connection: &mut Connection, notice: &NewNotice<'_>) -> Result<(), StoreError> {
     let now = connection.now_ms();
     let block = notice
         .block_number
         .map(|number| int("block number", number))
         .transpose()?;
-    query(
+    let sql = format!(
         "INSERT INTO notices (mark, topic, kind, severity, incident, subject, text, block_number, ends, at_ms, due_ms, channels)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (mark) DO UPDATE SET due_ms = CASE WHEN excluded.due_ms < notices.due_ms THEN excluded.due_ms ELSE notices.due_ms END",
-    )
-    .bind(&notice.mark)
-    .bind(&notice.topic)
-    .bind(notice.kind.name())
-    .bind(notice.severity.name())
-    .bind(notice.incident)
-    .bind(notice.subject)
-    .bind(notice.text)
-    .bind(block)
-    .bind(notice.ends)
-    .bind(now)
-    .bind(now.saturating_add(notice.delay_ms))
-    .bind(&notice.channels)
-    .execute(&mut *connection)
-    .await?;
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {KNOWN}"
+    );
+    query(&sql)
+        .bind(&notice.mark)
+        .bind(&notice.topic)
+        .bind(notice.kind.name())
+        .bind(notice.severity.name())
+        .bind(notice.incident)
+        .bind(notice.subject)
+        .bind(notice.text)
+        .bind(block)
+        .bind(notice.ends)
+        .bind(now)
+        .bind(now.saturating_add(notice.delay_ms))
+        .bind(&notice.channels)
+        .later(connection);
     if notice.ends || notice.kind.calls() {
-        // What is over needs nobody's care, and what is new has nobody's yet.
-        query("DELETE FROM acknowledgements WHERE topic = ?")
-            .bind(&notice.topic)
-            .execute(connection)
-            .await?;
+        care_anew(connection, &notice.topic);
     }
     Ok(())
 }
 
+/// What is over needs nobody's care, and what is new has nobody's yet.
+fn care_anew(connection: &mut Connection, topic: &str) {
+    query("DELETE FROM acknowledgements WHERE topic = ?")
+        .bind(topic)
+        .later(connection);
+}
+
 /// Tells something about an incident, under a mark of its own.
-pub(super) async fn tell_incident(
+pub(super) fn tell_incident(
     connection: &mut Connection,
     id: i64,
     kind: NoticeKind,
@@ -194,37 +200,39 @@ pub(super) async fn tell_incident(
     block_number: Option<u64>,
     (mark, delay_ms): (String, i64),
 ) -> Result<(), StoreError> {
-    let row: Option<(String, String, Option<String>)> =
-        query_as("SELECT severity, scope_name, channels FROM incidents WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&mut *connection)
-            .await?;
-    let Some((severity, scope, channels)) = row else {
-        return Ok(());
-    };
-    let notice = NewNotice {
-        mark: Some(mark),
-        topic: incident_topic(id),
-        kind,
-        severity: super::dossier::severity_from(&severity)?,
-        incident: Some(id),
-        subject: &scope,
-        text,
-        block_number,
-        ends: kind == NoticeKind::Closed,
-        delay_ms,
-        channels,
-    };
-    tell(connection, &notice).await
+    let now = connection.now_ms();
+    let (topic, ends) = (incident_topic(id), kind == NoticeKind::Closed);
+    let sql = format!(
+        "INSERT INTO notices (mark, topic, kind, severity, incident, subject, text, block_number, ends, at_ms, due_ms, channels)
+         SELECT ?, ?, ?, severity, id, scope_name, ?, ?, ?, ?, ?, channels FROM incidents WHERE id = ? {KNOWN}"
+    );
+    query(&sql)
+        .bind(mark)
+        .bind(&topic)
+        .bind(kind.name())
+        .bind(text)
+        .bind(block_number.map(|number| int("block number", number)).transpose()?)
+        .bind(ends)
+        .bind(now)
+        .bind(now.saturating_add(delay_ms))
+        .bind(id)
+        .later(connection);
+    if ends || kind.calls() {
+        care_anew(connection, &topic);
+    }
+    Ok(())
 }
 
 /// Frees the marks of an incident's containment, so that it is told again when it happens again.
-pub(super) async fn forget_containment(connection: &mut Connection, id: i64) -> Result<(), StoreError> {
-    query("UPDATE notices SET mark = mark || ':' || id WHERE incident = ? AND kind <> 'opened' AND kind <> 'acknowledged'")
-        .bind(id)
-        .execute(connection)
-        .await?;
-    Ok(())
+pub(super) fn forget_containment(connection: &mut Connection, id: i64) {
+    // By its topic: all notices would have to be looked at for their incident.
+    query(
+        "UPDATE notices SET mark = mark || ':' || id
+         WHERE topic = ? AND incident = ? AND kind <> 'opened' AND kind <> 'acknowledged'",
+    )
+    .bind(incident_topic(id))
+    .bind(id)
+    .later(connection);
 }
 
 /// Why something could not be acknowledged.
@@ -320,7 +328,7 @@ impl Store {
         if new.rows_affected() > 0 {
             acknowledged(&mut tx, &topic, by).await?;
         }
-        super::sightings::seen(&mut tx, &topic).await?;
+        super::sightings::seen(&mut tx, &topic);
         // To be looked at is all that this asks for.
         if topic == alarm_topic(AlarmKind::ConfigChanged) {
             super::alarms::clear_all(&mut tx, AlarmKind::ConfigChanged).await?;
@@ -372,7 +380,7 @@ async fn acknowledged(connection: &mut Connection, topic: &str, by: &str) -> Res
         delay_ms: 0,
         channels,
     };
-    tell(connection, &notice).await
+    tell(connection, &notice)
 }
 
 pub(super) const COLUMNS: &str =

@@ -107,7 +107,7 @@ impl Store {
                 .await?
                 .rows_affected();
         }
-        settings::set(&mut tx, FANNED, &newest.to_string()).await?;
+        settings::set(&mut tx, FANNED, &newest.to_string());
         tx.commit(Step::FanOut).await?;
         Ok(added)
     }
@@ -199,8 +199,7 @@ impl Store {
             .bind(channel)
             .bind(tx.now_ms().saturating_add(again.unwrap_or_default()))
             .bind(again.is_some())
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         }
         tx.commit(Step::Told).await
     }
@@ -216,15 +215,13 @@ impl Store {
             query("UPDATE deliveries SET attempts = attempts + 1 WHERE notice = ? AND channel = ?")
                 .bind(notice)
                 .bind(channel)
-                .execute(&mut *tx)
-                .await?;
+                .later(&mut tx);
         }
         query("UPDATE deliveries SET due_ms = ?1, error = ?2 WHERE channel = ?3 AND outcome IS NULL AND due_ms <= ?1")
             .bind(tx.now_ms().saturating_add(retry_ms))
             .bind(error)
             .bind(channel)
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         tx.commit(Step::NotTold).await
     }
 
@@ -238,8 +235,7 @@ impl Store {
             .bind(end.name())
             .bind(notice)
             .bind(channel)
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         tx.commit(Step::DeliveryEnd).await
     }
 

@@ -53,8 +53,7 @@ pub(super) async fn of_event(
         .bind(int("incident number", number)?)
         .bind(block.hash.to_vec())
         .bind(id)
-        .execute(connection)
-        .await?;
+        .later(connection);
     }
     Ok(Some(id))
 }
@@ -118,9 +117,9 @@ pub(super) async fn go_on(connection: &mut Connection, id: i64, block: &BlockRef
         "the guard raised the level in block {}, after the incident had been closed: it goes on",
         block.number
     );
-    forget_containment(connection, id).await?;
+    forget_containment(connection, id);
     let told = (format!("incident:{id}:opened:{}", block.hash), 0);
-    tell_incident(connection, id, NoticeKind::Opened, &text, Some(block.number), told).await?;
+    tell_incident(connection, id, NoticeKind::Opened, &text, Some(block.number), told)?;
     let entry = Entry {
         block: Some(block),
         ..Entry::new("reopened", &text)

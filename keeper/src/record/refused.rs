@@ -2,28 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::alarms::{self, AlarmKind};
+use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::db::{Connection, query_as};
 use super::{Intent, Names, Outcome, StoreError, breaches, intents};
 
 /// Clears the alarms whose action is not called for any more: the breach or the incident is over, or the newest attempt was not refused.
 /// One that is being tried again keeps its alarm until that has ended.
-pub(super) async fn follow(connection: &mut Connection, names: &Names) -> Result<(), StoreError> {
-    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
-        .bind(AlarmKind::ActionRefused.name())
-        .fetch_all(&mut *connection)
-        .await?;
-    if open.is_empty() {
+pub(super) async fn follow(connection: &mut Connection, names: &Names, open: &OpenAlarms) -> Result<(), StoreError> {
+    let mut open = open.subjects(AlarmKind::ActionRefused).peekable();
+    if open.peek().is_none() {
         return Ok(());
     }
     let newest = newest(connection, names).await?;
-    for (subject,) in open {
-        let lasts = match newest.get(&subject) {
+    for subject in open {
+        let lasts = match newest.get(subject) {
             Some(intent) => is_refused(connection, intent).await?,
             None => false,
         };
         if !lasts {
-            alarms::clear(connection, AlarmKind::ActionRefused, &subject).await?;
+            alarms::clear(connection, AlarmKind::ActionRefused, subject).await?;
         }
     }
     Ok(())

@@ -5,11 +5,12 @@ use alloy::primitives::B256;
 
 use super::blocks::{BlockRow, ROOT, block_of, set_checkpoint};
 use super::codec::{encode_scopes, encode_verdicts};
-use super::db::{Connection, query, query_as};
+use super::db::{Connection, QueryAs, query, query_as};
 use super::incidents::{Entry, entry};
 use super::notices::{forget_containment, tell_incident};
 use super::{Intent, NoticeKind, Step, Store, StoreError, breaches, int, intents, sightings, uint, word};
 use crate::chain::BlockRef;
+use crate::turns::Urgency;
 
 impl Store {
     /// Blocks that the record takes for canonical at the height of another one that is: what was evaluated ahead of its turn, on
@@ -46,15 +47,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn revert_blocks(&self, blocks: &[BlockRef]) -> Result<Vec<Intent>, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         let mut reopened = Vec::new();
         let mut held_checkpoint = false;
         for block in blocks.iter().rev() {
             let hash = block.hash.to_vec();
             query("UPDATE blocks SET canonical = 0 WHERE hash = ?")
                 .bind(hash.clone())
-                .execute(&mut *tx)
-                .await?;
+                .later(&mut tx);
             let checkpoint = query("DELETE FROM checkpoint WHERE hash = ?")
                 .bind(hash.clone())
                 .execute(&mut *tx)
@@ -62,7 +62,7 @@ impl Store {
             held_checkpoint |= checkpoint.rows_affected() > 0;
             reopened.extend(intents::reopen(&mut tx, block).await?);
             revert_incidents(&mut tx, block).await?;
-            breaches::revert(&mut tx, block).await?;
+            breaches::revert(&mut tx, block)?;
             sightings::revert(&mut tx, block.hash).await?;
         }
         if let Some(first) = blocks.first().filter(|_| held_checkpoint) {
@@ -115,14 +115,13 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn go_on_with(&self, first: &BlockRef) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         go_on_with(&mut tx, first).await?;
         // The checkpoint was one of them.
         query("DELETE FROM blocks WHERE version = ? AND hash <> ?")
             .bind(ROOT.to_vec())
             .bind(first.parent.to_vec())
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         tx.commit(Step::Advance).await
     }
 }
@@ -133,9 +132,10 @@ async fn go_on_with(connection: &mut Connection, first: &BlockRef) -> Result<(),
         .fetch_optional(&mut *connection)
         .await?;
     if parent.is_none() {
-        insert_root(connection, first).await?;
+        insert_root(connection, first)?;
     }
-    set_checkpoint(connection, first.parent).await
+    set_checkpoint(connection, first.parent);
+    Ok(())
 }
 
 /// Whether the record holds another block to be canonical at this height, so that this one is not.
@@ -152,17 +152,22 @@ pub(super) async fn is_replaced(connection: &mut Connection, block: &BlockRef) -
     Ok(own == 0 && other > 0)
 }
 
-/// Takes back what ended, or was contained, at the height of a block of the canonical chain in another block: one that was
-/// reorganised away before it was walked. Returns the actions that are open again.
-pub(super) async fn settle_height(connection: &mut Connection, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
-    let strangers: Vec<(Vec<u8>,)> = query_as(
+/// What ended, or was contained, at the height of a block in another block.
+pub(super) fn strangers(block: &BlockRef) -> Result<QueryAs<(Vec<u8>,)>, StoreError> {
+    let query = query_as(
         "SELECT effect_hash FROM intents WHERE effect_block = ?1 AND effect_hash <> ?2
          UNION SELECT contained_hash FROM incidents WHERE contained_block = ?1 AND contained_hash <> ?2",
-    )
-    .bind(int("block number", block.number)?)
-    .bind(block.hash.to_vec())
-    .fetch_all(&mut *connection)
-    .await?;
+    );
+    Ok(query.bind(int("block number", block.number)?).bind(block.hash.to_vec()))
+}
+
+/// Takes back what ended, or was contained, at the height of a block of the canonical chain in other blocks, the `strangers`: they were
+/// reorganised away before they were walked. Returns the actions that are open again.
+pub(super) async fn settle_height(
+    connection: &mut Connection,
+    block: &BlockRef,
+    strangers: Vec<(Vec<u8>,)>,
+) -> Result<Vec<Intent>, StoreError> {
     let mut reopened = Vec::new();
     for (hash,) in strangers {
         let gone = BlockRef {
@@ -177,7 +182,7 @@ pub(super) async fn settle_height(connection: &mut Connection, block: &BlockRef)
 
 /// Notes the parent of the oldest block of the record, which was taken back: the walk along the blocks that replace it begins
 /// there, however often it is interrupted. It was never evaluated, and has no verdicts.
-async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
+fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
     query(
         "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
          ON CONFLICT (hash) DO UPDATE SET canonical = 1",
@@ -189,8 +194,7 @@ async fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<()
     .bind(ROOT.to_vec())
     .bind(encode_verdicts(&[]))
     .bind(encode_scopes(&[]))
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 
@@ -214,7 +218,7 @@ async fn revert_incidents(connection: &mut Connection, block: &BlockRef) -> Resu
          contained_block = NULL, contained_hash = NULL, contained_time = NULL WHERE contained_hash = ?",
         "UPDATE incidents SET chain_incident = NULL, chain_hash = NULL WHERE chain_hash = ?",
     ] {
-        query(sql).bind(hash.clone()).execute(&mut *connection).await?;
+        query(sql).bind(hash.clone()).later(connection);
     }
     for (id,) in touched {
         let text = format!(
@@ -241,13 +245,13 @@ async fn reopen(connection: &mut Connection, block: &BlockRef) -> Result<(), Sto
         .fetch_all(&mut *connection)
         .await?;
     for (id,) in ids {
-        forget_containment(connection, id).await?;
+        forget_containment(connection, id);
         let text = format!(
             "block {} was reorganised away, and with it what was done there about the incident; the keeper does it again",
             block.number
         );
         let told = (format!("incident:{id}:reorganised:{}", block.hash), 0);
-        tell_incident(connection, id, NoticeKind::Reorged, &text, Some(block.number), told).await?;
+        tell_incident(connection, id, NoticeKind::Reorged, &text, Some(block.number), told)?;
     }
     Ok(())
 }

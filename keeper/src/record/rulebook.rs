@@ -3,7 +3,7 @@
 
 use alloy::primitives::B256;
 
-use super::db::{Connection, query, query_as};
+use super::db::{Connection, QueryAs, query, query_as};
 use super::{Step, Store, StoreError, word};
 
 impl Store {
@@ -14,33 +14,34 @@ impl Store {
     /// See [`StoreError`].
     pub async fn adopt(&self, version: B256) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        adopt(&mut tx, version).await?;
+        let held = version_of(current().fetch_all(&mut *tx).await?)?;
+        adopt(&mut tx, held, version);
         tx.commit(Step::Config).await
     }
 }
 
-/// See [`Store::adopt`].
-pub(super) async fn adopt(connection: &mut Connection, version: B256) -> Result<(), StoreError> {
-    let held = current(connection).await?;
+/// See [`Store::adopt`]; `held` is the rulebook that the record goes by. Answers whether it goes by another one from now on.
+pub(super) fn adopt(connection: &mut Connection, held: Option<B256>, version: B256) -> bool {
     if held == Some(version) {
-        return Ok(());
+        return false;
     }
     if held.is_some() {
         // Witnesses stay: an account that events named long ago must not go out of sight, and one that a rule was never meant for breaches
         // nothing that is not a breach.
-        query("DELETE FROM breaches").execute(&mut *connection).await?;
+        query("DELETE FROM breaches").later(connection);
     }
     query("INSERT INTO rulebook (id, version) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version")
         .bind(version.to_vec())
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
+    true
 }
 
-/// The rulebook that the record goes by; `None` before the first block.
-async fn current(connection: &mut Connection) -> Result<Option<B256>, StoreError> {
-    let row: Option<(Vec<u8>,)> = query_as("SELECT version FROM rulebook WHERE id = 1")
-        .fetch_optional(connection)
-        .await?;
-    row.map(|(version,)| word("rulebook", &version)).transpose()
+/// The rulebook that the record goes by; nothing before the first block.
+pub(super) fn current() -> QueryAs<(Vec<u8>,)> {
+    query_as("SELECT version FROM rulebook WHERE id = 1")
+}
+
+pub(super) fn version_of(rows: Vec<(Vec<u8>,)>) -> Result<Option<B256>, StoreError> {
+    let version = rows.into_iter().next();
+    version.map(|(version,)| word("rulebook", &version)).transpose()
 }

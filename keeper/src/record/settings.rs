@@ -21,7 +21,7 @@ impl Store {
         if before.as_deref() == Some(digest) {
             return Ok(None);
         }
-        set(&mut tx, CONFIG, digest).await?;
+        set(&mut tx, CONFIG, digest);
         let text = before.map(|before| {
             format!(
                 "cordon.toml is not the one of the run before (digest {digest}, before {before}): whoever did not expect that should look who changed it"
@@ -47,11 +47,9 @@ async fn get(connection: &mut Connection, name: &str) -> Result<Option<String>, 
 }
 
 /// Sets a value.
-pub(super) async fn set(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
+pub(super) fn set(connection: &mut Connection, name: &str, value: &str) {
     query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
         .bind(name)
         .bind(value)
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }

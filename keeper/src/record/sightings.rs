@@ -4,8 +4,8 @@ use alloy::primitives::B256;
 use cordon_client::config::Finality;
 use serde_json::json;
 
-use super::alarms::{self, AlarmKind};
-use super::db::{Connection, query, query_as};
+use super::alarms::{self, AlarmKind, OpenAlarms};
+use super::db::{Connection, QueryAs, query, query_as};
 use super::{NoticeKind, Step, Store, StoreError, int, uint};
 use crate::chain::BlockRef;
 use crate::rules::{Pending, Sighting, Sightings, Unwatched};
@@ -39,9 +39,10 @@ pub(super) async fn note(
     block: &BlockRef,
     is_next: bool,
     sightings: &Sightings,
+    standing: &[Standing],
 ) -> Result<(), StoreError> {
     if is_next {
-        end_standing(connection, sightings).await?;
+        end_standing(connection, sightings, standing);
     }
     for sighting in sightings.found.iter().filter(|sighting| is_next || !sighting.standing) {
         insert(connection, block, &block.hash.0, sighting).await?;
@@ -66,14 +67,13 @@ async fn insert(
         if !canonical {
             query("UPDATE sightings SET canonical = 1 WHERE id = ?")
                 .bind(id)
-                .execute(&mut *connection)
-                .await?;
+                .later(connection);
             if state == "retracted" {
                 // The block is back: so is what was seen in it.
-                tell(connection, id, NoticeKind::Seen).await?;
+                tell(connection, id, NoticeKind::Seen);
             }
             if state != "quiet" {
-                note_standing(connection, hash, sighting).await?;
+                note_standing(connection, hash, sighting);
             }
         }
         return Ok(false);
@@ -87,7 +87,7 @@ async fn insert(
         "waiting"
     };
     if state == "waiting" {
-        note_standing(connection, hash, sighting).await?;
+        note_standing(connection, hash, sighting);
     } else if sighting.standing && is_stored(connection, sighting).await? {
         // It is told when it may be, if it is so then; until then a row for each block would say nothing.
         return Ok(false);
@@ -120,41 +120,38 @@ async fn insert(
     .fetch_one(&mut *connection)
     .await?;
     if state == "waiting" && sighting.finality == Finality::Latest {
-        tell(connection, id, NoticeKind::Seen).await?;
+        tell(connection, id, NoticeKind::Seen);
     }
     Ok(true)
 }
 
+/// What was told and has been so since: its watch, and its key.
+pub(super) type Standing = (String, String);
+
+pub(super) fn standing() -> QueryAs<Standing> {
+    query_as("SELECT watch, key FROM standing")
+}
+
 /// Forgets what was told and is so no more: a watch that looked did not find it. What comes again is told again.
-async fn end_standing(connection: &mut Connection, sightings: &Sightings) -> Result<(), StoreError> {
-    let standing: Vec<(String, String)> = query_as("SELECT watch, key FROM standing")
-        .fetch_all(&mut *connection)
-        .await?;
-    for (watch, key) in standing {
-        if !sightings.has_ended(&watch, &key) {
-            continue;
-        }
+fn end_standing(connection: &mut Connection, sightings: &Sightings, standing: &[Standing]) {
+    for (watch, key) in standing.iter().filter(|(watch, key)| sightings.has_ended(watch, key)) {
         query("DELETE FROM standing WHERE watch = ? AND key = ?")
             .bind(watch)
             .bind(key)
-            .execute(&mut *connection)
-            .await?;
+            .later(connection);
     }
-    Ok(())
 }
 
 /// Notes that what lasts was told in a block.
-async fn note_standing(connection: &mut Connection, hash: &[u8], sighting: &Sighting) -> Result<(), StoreError> {
+fn note_standing(connection: &mut Connection, hash: &[u8], sighting: &Sighting) {
     if !sighting.lasts() {
-        return Ok(());
+        return;
     }
     query("INSERT INTO standing (watch, key, block_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
         .bind(&sighting.watch)
         .bind(&sighting.key)
         .bind(hash.to_vec())
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Whether the record has seen this of the watch in some block of the chain.
@@ -196,13 +193,12 @@ async fn is_cooling(connection: &mut Connection, block: &BlockRef, sighting: &Si
 }
 
 /// Writes the notice of a sighting, or that it is taken back.
-async fn tell(connection: &mut Connection, id: i64, kind: NoticeKind) -> Result<(), StoreError> {
+fn tell(connection: &mut Connection, id: i64, kind: NoticeKind) {
     let state = if kind == NoticeKind::Seen { "told" } else { "retracted" };
     query("UPDATE sightings SET state = ?, told = told + 1 WHERE id = ?")
         .bind(state)
         .bind(id)
-        .execute(&mut *connection)
-        .await?;
+        .later(connection);
     let prefix = if kind == NoticeKind::Seen {
         ""
     } else {
@@ -219,16 +215,13 @@ async fn tell(connection: &mut Connection, id: i64, kind: NoticeKind) -> Result<
     .bind(kind.name())
     .bind(prefix)
     .bind(now)
-    .execute(&mut *connection)
-    .await?;
+    .later(connection);
     if kind == NoticeKind::Seen {
         // What is new has nobody's care yet.
         query("DELETE FROM acknowledgements WHERE topic = (SELECT 'watch:' || watch FROM sightings WHERE id = ?)")
             .bind(id)
-            .execute(connection)
-            .await?;
+            .later(connection);
     }
-    Ok(())
 }
 
 /// Takes back what was found in a block that is canonical no more.
@@ -239,37 +232,32 @@ pub(super) async fn revert(connection: &mut Connection, hash: B256) -> Result<()
             .fetch_all(&mut *connection)
             .await?;
     for (id,) in told {
-        tell(connection, id, NoticeKind::Retracted).await?;
+        tell(connection, id, NoticeKind::Retracted);
     }
     query("UPDATE sightings SET canonical = 0 WHERE block_hash = ?")
         .bind(hash.to_vec())
-        .execute(&mut *connection)
-        .await?;
+        .later(connection);
     query("DELETE FROM standing WHERE block_hash = ?")
         .bind(hash.to_vec())
-        .execute(connection)
-        .await?;
+        .later(connection);
     Ok(())
 }
 
 /// Marks what was told of a watch as seen by somebody.
-pub(super) async fn seen(connection: &mut Connection, topic: &str) -> Result<(), StoreError> {
-    let Some(watch) = topic.strip_prefix("watch:") else {
-        return Ok(());
-    };
-    query("UPDATE sightings SET state = 'seen' WHERE watch = ? AND state = 'told'")
-        .bind(watch)
-        .execute(connection)
-        .await?;
-    Ok(())
+pub(super) fn seen(connection: &mut Connection, topic: &str) {
+    if let Some(watch) = topic.strip_prefix("watch:") {
+        query("UPDATE sightings SET state = 'seen' WHERE watch = ? AND state = 'told'")
+            .bind(watch)
+            .later(connection);
+    }
 }
 
 /// Raises the alarm of every watch that could not be looked at in a block and clears that of all others, unless the block was taken before its turn.
 pub(super) async fn update_unwatched(
     connection: &mut Connection,
-    block: &BlockRef,
-    is_next: bool,
+    (block, is_next): (&BlockRef, bool),
     unwatched: &[Unwatched],
+    open: &OpenAlarms,
 ) -> Result<(), StoreError> {
     const KIND: AlarmKind = AlarmKind::WatchUnknown;
     for Unwatched { watch, reason } in unwatched {
@@ -279,14 +267,10 @@ pub(super) async fn update_unwatched(
     if !is_next {
         return Ok(());
     }
-    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
-        .bind(KIND.name())
-        .fetch_all(&mut *connection)
-        .await?;
-    for (subject,) in open {
+    for subject in open.subjects(KIND) {
         // The mempool's alarm is not a block's to clear.
         if subject != MEMPOOL && !unwatched.iter().any(|held| held.watch == subject) {
-            alarms::clear(connection, KIND, &subject).await?;
+            alarms::clear(connection, KIND, subject).await?;
         }
     }
     Ok(())
@@ -317,7 +301,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let due = due(&mut tx, finality, height).await?;
         for (id,) in &due {
-            tell(&mut tx, *id, NoticeKind::Seen).await?;
+            tell(&mut tx, *id, NoticeKind::Seen);
         }
         tx.commit(Step::Release).await?;
         if !due.is_empty() {

@@ -113,6 +113,6 @@ async fn open(
         names.rule(call.rule)
     );
     let mark = (format!("incident:{id}:stopped"), 0);
-    tell_incident(connection, id, NoticeKind::Stopped, &text, Some(block.number), mark).await?;
+    tell_incident(connection, id, NoticeKind::Stopped, &text, Some(block.number), mark)?;
     Ok(id)
 }

@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn record_sent(&self, intent: &Intent, sent: &SentTransaction) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(intent.kind.urgency()).await?;
         let inserted = query(
             "INSERT INTO transactions (hash, intent, sender, nonce, raw, max_fee, priority_fee, sent_ms, status)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sent') ON CONFLICT DO NOTHING",
@@ -125,7 +125,7 @@ impl Store {
         fee: u128,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        include(&mut tx, hash, block, gas, fee, "reverted").await?;
+        include(&mut tx, hash, block, gas, fee, "reverted")?;
         if let Some(incident) = intent.incident {
             let text = format!("the {} transaction was included and reverted", intent.kind.name());
             let entry = Entry {
@@ -141,7 +141,7 @@ impl Store {
 
 /// Notes that an event of a block comes from this transaction, if it is one of ours whose end nobody has noted: its intent may
 /// have been given up before it was included.
-pub(super) async fn seen(connection: &mut Connection, hash: B256, block: &BlockRef) -> Result<(), StoreError> {
+pub(super) fn seen(connection: &mut Connection, hash: B256, block: &BlockRef) -> Result<(), StoreError> {
     query(
         "UPDATE transactions SET status = 'succeeded', block_number = ?, block_hash = ?
          WHERE hash = ? AND status IN ('sent', 'orphaned')",
@@ -149,13 +149,12 @@ pub(super) async fn seen(connection: &mut Connection, hash: B256, block: &BlockR
     .bind(int("block number", block.number)?)
     .bind(block.hash.to_vec())
     .bind(hash.to_vec())
-    .execute(connection)
-    .await?;
+    .later(connection);
     Ok(())
 }
 
 /// Notes the block that includes a transaction.
-pub(super) async fn include(
+pub(super) fn include(
     connection: &mut Connection,
     hash: B256,
     block: &BlockRef,
@@ -170,8 +169,7 @@ pub(super) async fn include(
         .bind(int("gas", gas)?)
         .bind(fee.to_string())
         .bind(hash.to_vec())
-        .execute(connection)
-        .await?;
+        .later(connection);
     Ok(())
 }
 

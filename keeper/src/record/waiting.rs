@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::alarms::{self, AlarmKind};
-use super::db::{Connection, query_as};
+use super::alarms::{self, AlarmKind, OpenAlarms};
+use super::db::Connection;
 use super::incidents::{self, Entry, Opening};
 use super::{BlockRecord, Names, StoreError};
 
@@ -12,6 +12,7 @@ pub(super) async fn note(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
     names: &Names,
+    open: &OpenAlarms,
 ) -> Result<(), StoreError> {
     for waiting in record.waiting {
         let decision = &waiting.decision;
@@ -52,12 +53,11 @@ pub(super) async fn note(
         .iter()
         .map(|held| names.rule(held.decision.rule))
         .collect();
-    let open: Vec<(String,)> = query_as("SELECT subject FROM alarms WHERE kind = ? AND cleared_ms IS NULL")
-        .bind(AlarmKind::QuorumShort.name())
-        .fetch_all(&mut *connection)
-        .await?;
-    for (subject,) in open.into_iter().filter(|(subject,)| !waiting.contains(subject)) {
-        alarms::clear(connection, AlarmKind::QuorumShort, &subject).await?;
+    for subject in open
+        .subjects(AlarmKind::QuorumShort)
+        .filter(|subject| !waiting.contains(*subject))
+    {
+        alarms::clear(connection, AlarmKind::QuorumShort, subject).await?;
     }
     Ok(())
 }

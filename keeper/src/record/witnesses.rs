@@ -36,7 +36,7 @@ impl Store {
 }
 
 /// Remembers that a witness was evaluated at a block and, when `named`, that an event of the block named it.
-pub(super) async fn note(
+pub(super) fn note(
     connection: &mut Connection,
     rule: u16,
     words: &[B256],
@@ -59,20 +59,17 @@ pub(super) async fn note(
         .bind(encode_words(words))
         .bind(block)
         .bind(block)
-        .execute(connection)
-        .await?;
+        .later(connection);
     Ok(())
 }
 
 /// Forgets the witnesses of a rule that no event has named for longest, down to `most`.
-pub(super) async fn bound(connection: &mut Connection, rule: u16, most: u32) -> Result<(), StoreError> {
+pub(super) fn bound(connection: &mut Connection, rule: u16, most: u32) {
     query(
         "DELETE FROM witnesses WHERE rule = ?1 AND words NOT IN
          (SELECT words FROM witnesses WHERE rule = ?1 ORDER BY seen DESC, checked DESC, words LIMIT ?2)",
     )
     .bind(i64::from(rule))
     .bind(i64::from(most))
-    .execute(connection)
-    .await?;
-    Ok(())
+    .later(connection);
 }

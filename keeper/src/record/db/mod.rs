@@ -20,9 +20,11 @@ use futures::future::BoxFuture;
 
 use super::{Step, StoreError};
 use crate::fail_point::{When, reach};
+use crate::turns::{Turn, Turns, Urgency};
 pub(super) use lease::LeaseState;
 pub use lease::{Lease, LeaseHolder};
-pub(super) use query::{query, query_as};
+use query::Statement;
+pub(super) use query::{QueryAs, Together, query, query_as};
 pub(super) use value::{Kind, Row, Value};
 
 /// A place where a record can be kept.
@@ -71,13 +73,18 @@ async fn migrate(
     Ok(apply(newest(migrations)).await?)
 }
 
+/// What a statement answers.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    rows: Vec<Row>,
+    /// How many rows it has changed.
+    changed: u64,
+}
+
 /// A connection, or a transaction on it. What is dropped without [`Session::commit`] is undone.
 pub(super) trait Session: Send {
-    /// Runs a statement that answers rows.
-    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>>;
-
-    /// Runs a statement that changes rows; answers how many.
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>>;
+    /// Runs statements one after the other; answers what each of them answers.
+    fn run(&mut self, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>>;
 
     /// Makes what was done last.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>>;
@@ -85,7 +92,12 @@ pub(super) trait Session: Send {
 
 /// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Pool(Arc<dyn Database>);
+pub(super) struct Pool {
+    database: Arc<dyn Database>,
+    /// Whose turn it is to write. A database lets who waits for its lock try again now and then, or in the order in which they came: on a
+    /// slow disk those who write much would starve the others, and the many ends of what is over would delay what is decided.
+    turns: Turns,
+}
 
 impl Pool {
     pub(super) async fn sqlite(path: &Path) -> Result<Self, StoreError> {
@@ -98,12 +110,12 @@ impl Pool {
 
     /// The file, to be looked into and not changed.
     pub(super) async fn look_into_sqlite(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(sqlite::Sqlite::look_into(path).await?)))
+        Ok(Self::of(sqlite::Sqlite::look_into(path).await?))
     }
 
     /// The database, to be looked into and not changed.
     pub(super) async fn look_into_postgres(url: &SecretText) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(postgres::Postgres::look_into(url).await?)))
+        Ok(Self::of(postgres::Postgres::look_into(url).await?))
     }
 
     /// Whether there is a table of this name.
@@ -119,7 +131,7 @@ impl Pool {
 
     /// Version of the newest tables that this program makes.
     pub(super) fn newest_migration(&self) -> i64 {
-        self.0.newest_migration()
+        self.database.newest_migration()
     }
 
     /// Opening brings the tables up to date, each change in a transaction of its own.
@@ -129,21 +141,26 @@ impl Pool {
         reach(When::Before, Step::Migrate);
         let database = open.await?;
         reach(When::After, Step::Migrate);
-        Ok(Self(Arc::new(database)))
+        Ok(Self::of(database))
     }
 
-    pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
-        Ok(Transaction(Connection {
-            session: self.0.begin().await?,
-            now_ms: 0,
-        }))
+    fn of(database: impl Database + 'static) -> Self {
+        Self {
+            database: Arc::new(database),
+            turns: Turns::default(),
+        }
+    }
+
+    pub(super) async fn begin(&self, urgency: Urgency) -> Result<Transaction, StoreError> {
+        let turn = self.turns.take(urgency).await;
+        Ok(Transaction {
+            connection: Connection::of(self.database.begin().await?, true),
+            turn,
+        })
     }
 
     pub(super) async fn acquire(&self) -> Result<Connection, StoreError> {
-        Ok(Connection {
-            session: self.0.acquire().await?,
-            now_ms: 0,
-        })
+        Ok(Connection::of(self.database.acquire().await?, false))
     }
 
     /// For one statement that is a step by itself.
@@ -152,11 +169,11 @@ impl Pool {
     }
 
     pub(super) async fn close(&self) {
-        self.0.close().await;
+        self.database.close().await;
     }
 
     pub(super) fn is_shared(&self) -> bool {
-        self.0.is_shared()
+        self.database.is_shared()
     }
 }
 
@@ -164,27 +181,66 @@ impl Pool {
 pub(super) struct Connection {
     session: Box<dyn Session>,
     now_ms: i64,
+    /// What runs before the next statement whose answer is wanted, see [`query::Query::later`].
+    later: Vec<Statement>,
+    /// Whether it is a transaction's: what another puts off is never run.
+    is_writing: bool,
 }
 
 impl Connection {
+    fn of(session: Box<dyn Session>, is_writing: bool) -> Self {
+        Self {
+            session,
+            now_ms: 0,
+            later: Vec::new(),
+            is_writing,
+        }
+    }
+
     /// The record's time: Unix milliseconds. With a shared database it is the database's, whatever this machine's clock says.
     pub(super) fn now_ms(&self) -> i64 {
         self.now_ms
     }
+
+    fn put_off(&mut self, statement: Statement) {
+        debug_assert!(self.is_writing, "nothing would run this: {}", statement.sql);
+        self.later.push(statement);
+    }
+
+    /// Runs what was put off, and then these.
+    async fn run_all(&mut self, wanted: Vec<Statement>) -> Result<impl Iterator<Item = Answer> + use<>, StoreError> {
+        let mut statements = std::mem::take(&mut self.later);
+        let put_off = statements.len();
+        statements.extend(wanted);
+        Ok(self.session.run(statements).await?.into_iter().skip(put_off))
+    }
+
+    async fn run(&mut self, statement: Statement) -> Result<Answer, StoreError> {
+        Ok(self.run_all(vec![statement]).await?.next().unwrap_or_default())
+    }
 }
 
 /// A transaction; undone unless it is committed.
-pub(super) struct Transaction(Connection);
+pub(super) struct Transaction {
+    // Before the turn: fields are dropped in this order, and the next one must find it undone.
+    connection: Connection,
+    turn: Turn,
+}
 
 impl Transaction {
     pub(super) fn set_now(&mut self, now_ms: i64) {
-        self.0.now_ms = now_ms;
+        self.connection.now_ms = now_ms;
     }
 
     /// Commits a step that a restart has to find either done or not begun. There is no other way to commit.
     pub(super) async fn commit(self, step: Step) -> Result<(), StoreError> {
+        let Connection { mut session, later, .. } = self.connection;
+        if !later.is_empty() {
+            session.run(later).await?;
+        }
         reach(When::Before, step);
-        self.0.session.commit().await?;
+        session.commit().await?;
+        drop(self.turn);
         reach(When::After, step);
         Ok(())
     }
@@ -194,43 +250,40 @@ impl Deref for Transaction {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0
+        &mut self.connection
     }
 }
 
 /// What can be read from: a connection, or a pool that lends one.
 pub(super) trait Reads: Send {
-    fn run_fetch(self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+    fn run_statement(self, statement: Statement) -> impl Future<Output = Result<Answer, StoreError>> + Send;
 }
 
 /// What can be written to: a transaction, or a pool for a statement that is a [`Step`] by itself.
-pub(super) trait Runs: Reads {
-    fn run_execute(self, sql: &str, values: Vec<Value>) -> impl Future<Output = Result<u64, StoreError>> + Send;
-}
+pub(super) trait Runs: Reads {}
 
 impl Reads for &mut Connection {
-    async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        Ok(self.session.fetch(sql, values).await?)
+    async fn run_statement(self, statement: Statement) -> Result<Answer, StoreError> {
+        self.run(statement).await
     }
 }
 
-impl Runs for &mut Connection {
-    async fn run_execute(self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
-        Ok(self.session.execute(sql, values).await?)
-    }
-}
+impl Runs for &mut Connection {}
 
 impl Reads for &Pool {
-    async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        debug_assert!(sql.starts_with("SELECT"), "what writes is a step of the record: {sql}");
-        let mut connection = self.acquire().await?;
-        connection.run_fetch(sql, values).await
+    async fn run_statement(self, statement: Statement) -> Result<Answer, StoreError> {
+        debug_assert!(
+            statement.sql.starts_with("SELECT"),
+            "what writes is a step of the record: {}",
+            statement.sql
+        );
+        self.acquire().await?.run(statement).await
     }
 }
 
@@ -241,19 +294,86 @@ pub(super) struct Alone<'p> {
 }
 
 impl Reads for Alone<'_> {
-    async fn run_fetch(self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+    async fn run_statement(self, statement: Statement) -> Result<Answer, StoreError> {
         reach(When::Before, self.step);
-        let rows = self.pool.acquire().await?.run_fetch(sql, values).await?;
+        let answer = self.pool.acquire().await?.run(statement).await?;
         reach(When::After, self.step);
-        Ok(rows)
+        Ok(answer)
     }
 }
 
-impl Runs for Alone<'_> {
-    async fn run_execute(self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
-        reach(When::Before, self.step);
-        let changed = self.pool.acquire().await?.run_execute(sql, values).await?;
-        reach(When::After, self.step);
-        Ok(changed)
+impl Runs for Alone<'_> {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn pool() -> (tempfile::TempDir, Pool) {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = Pool::sqlite(&dir.path().join("cordon.db")).await.unwrap();
+        (dir, pool)
+    }
+
+    #[tokio::test]
+    async fn who_writes_waits_for_its_turn_however_long_the_others_take() {
+        let (_dir, pool) = pool().await;
+        let first = pool.begin(Urgency::Rest).await.unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut others = Vec::new();
+        for (number, urgency) in [Urgency::Rest, Urgency::Rest, Urgency::Breach].into_iter().enumerate() {
+            let (pool, order) = (pool.clone(), Arc::clone(&order));
+            others.push(tokio::spawn(async move {
+                let turn = pool.begin(urgency).await.unwrap();
+                order.lock().unwrap().push(number);
+                turn.commit(Step::Note).await.unwrap();
+            }));
+            // Each is in the line before the next comes.
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(sqlite::BUSY + Duration::from_millis(500)).await;
+        assert!(order.lock().unwrap().is_empty(), "one at a time");
+        first.commit(Step::Note).await.unwrap();
+        for other in others {
+            other.await.unwrap();
+        }
+        let order = order.lock().unwrap();
+        assert_eq!(
+            *order,
+            [2, 0, 1],
+            "what is urgent first, the others in the order in which they came"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_put_off_is_done_by_the_end_and_undone_with_the_rest() {
+        let (_dir, pool) = pool().await;
+        let note = |name: &str, tx: &mut Connection| {
+            query("INSERT INTO settings (name, value) VALUES (?, '')")
+                .bind(name)
+                .later(tx);
+        };
+        let held = async || -> Vec<(String,)> {
+            let all = query_as("SELECT name FROM settings ORDER BY name");
+            all.fetch_all(&pool).await.unwrap()
+        };
+        let mut tx = pool.begin(Urgency::Rest).await.unwrap();
+        note("a", &mut tx);
+        let seen: Vec<(String,)> = query_as("SELECT name FROM settings").fetch_all(&mut *tx).await.unwrap();
+        assert_eq!(seen, [("a".to_owned(),)], "who asks sees it");
+        drop(tx);
+        assert!(held().await.is_empty());
+        let mut tx = pool.begin(Urgency::Rest).await.unwrap();
+        note("b", &mut tx);
+        tx.commit(Step::Note).await.unwrap();
+        assert_eq!(held().await, [("b".to_owned(),)]);
+        let mut tx = pool.begin(Urgency::Rest).await.unwrap();
+        note("c", &mut tx);
+        note("b", &mut tx);
+        assert!(tx.commit(Step::Note).await.is_err(), "what fails last is told too");
+        assert_eq!(held().await, [("b".to_owned(),)], "and nothing of it is left");
     }
 }

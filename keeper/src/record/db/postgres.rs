@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cordon_client::config::SecretText;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, PgConnection, PgPool, Row as _, TypeInfo, ValueRef};
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Either, Executor, PgConnection, PgPool, Row as _, TypeInfo, ValueRef,
+};
 
-use super::{APPLIED, Database, Kind, Row, Session, Value, migrate, newest};
+use super::{APPLIED, Answer, Database, Kind, Row, Session, Statement, Value, migrate, newest};
 use crate::record::StoreError;
 
 /// What the server does to a session of ours that stands still. A keeper that was stopped in the middle of a transaction must
@@ -132,12 +135,8 @@ struct Writing(sqlx::Transaction<'static, sqlx::Postgres>);
 struct Reading(PoolConnection<sqlx::Postgres>);
 
 impl Session for Writing {
-    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
-        Box::pin(in_time(fetch(&mut self.0, sql, values)))
-    }
-
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(in_time(execute(&mut self.0, sql, values)))
+    fn run(&mut self, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>> {
+        Box::pin(run(&mut self.0, statements))
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
@@ -146,12 +145,8 @@ impl Session for Writing {
 }
 
 impl Session for Reading {
-    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
-        Box::pin(in_time(fetch(&mut self.0, sql, values)))
-    }
-
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(in_time(execute(&mut self.0, sql, values)))
+    fn run(&mut self, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>> {
+        Box::pin(run(&mut self.0, statements))
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
@@ -180,30 +175,45 @@ fn numbered(sql: &str) -> String {
 
 type Bound<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
-fn bound(sql: &str, values: Vec<Value>) -> Bound<'static> {
-    values
-        .into_iter()
-        .fold(sqlx::query(AssertSqlSafe(numbered(sql))), |query, value| match value {
-            Value::Int(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Blob(bytes) => query.bind(bytes),
-            Value::Null(Kind::Int) => query.bind(None::<i64>),
-            Value::Null(Kind::Text) => query.bind(None::<String>),
-            Value::Null(Kind::Blob) => query.bind(None::<Vec<u8>>),
-        })
+fn bound(statement: Statement) -> Bound<'static> {
+    let query = sqlx::query(AssertSqlSafe(numbered(&statement.sql)));
+    statement.values.into_iter().fold(query, |query, value| match value {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Blob(bytes) => query.bind(bytes),
+        Value::Null(Kind::Int) => query.bind(None::<i64>),
+        Value::Null(Kind::Text) => query.bind(None::<String>),
+        Value::Null(Kind::Blob) => query.bind(None::<Vec<u8>>),
+    })
 }
 
-async fn fetch(connection: &mut PgConnection, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
-    let rows = bound(sql, values).fetch_all(connection).await?;
-    let Some(first) = rows.first() else {
-        return Ok(Vec::new());
-    };
-    let columns: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
-    rows.iter().map(|row| read(row, &columns)).collect()
+/// The server takes one statement at a time.
+async fn run(connection: &mut PgConnection, statements: Vec<Statement>) -> Result<Vec<Answer>, sqlx::Error> {
+    let mut answers = Vec::with_capacity(statements.len());
+    for statement in statements {
+        answers.push(in_time(run_one(connection, statement)).await?);
+    }
+    Ok(answers)
 }
 
-async fn execute(connection: &mut PgConnection, sql: &str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
-    Ok(bound(sql, values).execute(connection).await?.rows_affected())
+async fn run_one(connection: &mut PgConnection, statement: Statement) -> Result<Answer, sqlx::Error> {
+    let mut answer = Answer::default();
+    let mut columns: Option<Arc<[String]>> = None;
+    let mut stream = connection.fetch_many(bound(statement));
+    while let Some(part) = stream.try_next().await? {
+        match part {
+            Either::Left(done) => answer.changed = done.rows_affected(),
+            Either::Right(row) => {
+                let columns = columns.get_or_insert_with(|| names(&row));
+                answer.rows.push(read(&row, columns)?);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+fn names(row: &PgRow) -> Arc<[String]> {
+    row.columns().iter().map(|column| column.name().to_owned()).collect()
 }
 
 fn read(row: &PgRow, columns: &Arc<[String]>) -> Result<Row, sqlx::Error> {

@@ -3,19 +3,26 @@
 use std::marker::PhantomData;
 
 use super::value::FromRow;
-use super::{Reads, Row, Runs, Value};
+use super::{Connection, Reads, Row, Runs, Value};
 use crate::record::StoreError;
 
+/// A statement, with what is bound to it in the order of its `?`, or by number.
+#[derive(Debug, Clone)]
+pub(in crate::record) struct Statement {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+}
+
 /// A statement. No text of anybody else belongs into `sql`: what is not ours is bound.
-pub(in crate::record) fn query(sql: &str) -> Query<'_> {
-    Query {
-        sql,
+pub(in crate::record) fn query(sql: &str) -> Query {
+    Query(Statement {
+        sql: sql.to_owned(),
         values: Vec::new(),
-    }
+    })
 }
 
 /// A statement whose rows are read as tuples.
-pub(in crate::record) fn query_as<T: FromRow>(sql: &str) -> QueryAs<'_, T> {
+pub(in crate::record) fn query_as<T: FromRow>(sql: &str) -> QueryAs<T> {
     QueryAs {
         query: query(sql),
         row: PhantomData,
@@ -23,10 +30,8 @@ pub(in crate::record) fn query_as<T: FromRow>(sql: &str) -> QueryAs<'_, T> {
 }
 
 /// See [`query`].
-pub(in crate::record) struct Query<'q> {
-    sql: &'q str,
-    values: Vec<Value>,
-}
+#[must_use]
+pub(in crate::record) struct Query(Statement);
 
 /// How many rows a statement has changed.
 #[derive(Debug, Clone, Copy)]
@@ -38,18 +43,24 @@ impl Done {
     }
 }
 
-impl Query<'_> {
+impl Query {
     pub(in crate::record) fn bind(mut self, value: impl Into<Value>) -> Self {
-        self.values.push(value.into());
+        self.0.values.push(value.into());
         self
     }
 
     pub(in crate::record) async fn execute(self, on: impl Runs) -> Result<Done, StoreError> {
-        on.run_execute(self.sql, self.values).await.map(Done)
+        on.run_statement(self.0).await.map(|answer| Done(answer.changed))
+    }
+
+    /// Puts it off until something of the transaction is asked for, or it is committed: nothing waits for its answer. Many of them cost
+    /// little more than one then. That it fails is told by what it runs with.
+    pub(in crate::record) fn later(self, transaction: &mut Connection) {
+        transaction.put_off(self.0);
     }
 
     pub(in crate::record) async fn fetch_all(self, on: impl Reads) -> Result<Vec<Row>, StoreError> {
-        on.run_fetch(self.sql, self.values).await
+        on.run_statement(self.0).await.map(|answer| answer.rows)
     }
 
     pub(in crate::record) async fn fetch_optional(self, on: impl Reads) -> Result<Option<Row>, StoreError> {
@@ -58,12 +69,13 @@ impl Query<'_> {
 }
 
 /// See [`query_as`].
-pub(in crate::record) struct QueryAs<'q, T> {
-    query: Query<'q>,
+#[must_use]
+pub(in crate::record) struct QueryAs<T> {
+    query: Query,
     row: PhantomData<fn() -> T>,
 }
 
-impl<T: FromRow> QueryAs<'_, T> {
+impl<T: FromRow> QueryAs<T> {
     pub(in crate::record) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.query = self.query.bind(value);
         self
@@ -87,4 +99,32 @@ impl<T: FromRow> QueryAs<'_, T> {
             .await?
             .ok_or(StoreError::Sql(sqlx::Error::RowNotFound))
     }
+}
+
+/// Questions that are asked together: they cost little more than one.
+pub(in crate::record) trait Together {
+    /// The rows of each.
+    type Answers;
+
+    fn fetch_together(self, on: &mut Connection) -> impl Future<Output = Result<Self::Answers, StoreError>> + Send;
+}
+
+macro_rules! together {
+    ($(($($question:ident: $row:ident),+))*) => {$(
+        impl<$($row: FromRow),+> Together for ($(QueryAs<$row>,)+) {
+            type Answers = ($(Vec<$row>,)+);
+
+            async fn fetch_together(self, on: &mut Connection) -> Result<Self::Answers, StoreError> {
+                let ($($question,)+) = self;
+                let mut answers = on.run_all(vec![$($question.query.0),+]).await?;
+                Ok(($(
+                    answers.next().unwrap_or_default().rows.iter().map($row::from_row).collect::<Result<_, _>>()?,
+                )+))
+            }
+        }
+    )*};
+}
+
+together! {
+    (a: A, b: B) (a: A, b: B, c: C, d: D, e: E)
 }

@@ -4,33 +4,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Column, Row as _, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::{AssertSqlSafe, Column, Either, Executor, Row as _, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
 
-use super::{APPLIED, Database, Kind, Row, Session, Value, migrate, newest};
+use super::{APPLIED, Answer, Database, Kind, Row, Session, Statement, Value, migrate, newest};
 use crate::record::StoreError;
 use crate::record::occupy::Opening;
 
 /// How long somebody else's transaction (a command beside the keeper) is waited for.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct Sqlite {
-    pool: SqlitePool,
-    /// Whose turn it is to write. SQLite lets who waits for its lock try again now and then, so that on a slow disk one that writes
-    /// much starves the others until they give up; here they get it in the order in which they came.
-    turn: Arc<Mutex<()>>,
-}
+pub(super) struct Sqlite(SqlitePool);
 
 /// More than there are.
 const STATEMENTS: usize = 1_000;
+/// Statements that go in one text at most.
+const TOGETHER: usize = 16;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -48,12 +45,9 @@ impl Sqlite {
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY);
         let file = Self::connect(path, options, 4).await?;
-        let applied = sqlx::query_scalar(APPLIED)
-            .fetch_all(&file.pool)
-            .await
-            .unwrap_or_default();
+        let applied = sqlx::query_scalar(APPLIED).fetch_all(&file.0).await.unwrap_or_default();
         migrate(&MIGRATIONS, &applied, async |version| {
-            MIGRATIONS.run_to(version, &file.pool).await
+            MIGRATIONS.run_to(version, &file.0).await
         })
         .await?;
         Ok(file)
@@ -79,29 +73,25 @@ impl Sqlite {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Self {
-            pool,
-            turn: Arc::default(),
-        })
+        Ok(Self(pool))
     }
 }
 
 impl Database for Sqlite {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
         Box::pin(async {
-            let turn = Arc::clone(&self.turn).lock_owned().await;
             // The write lock from the start, so that the transaction cannot fail half way for want of it.
-            let tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-            Ok(Box::new(Writing { tx, turn }) as Box<dyn Session>)
+            let tx = self.0.begin_with("BEGIN IMMEDIATE").await?;
+            Ok(Box::new(Writing(tx)) as Box<dyn Session>)
         })
     }
 
     fn acquire(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
-        Box::pin(async { Ok(Box::new(Reading(self.pool.acquire().await?)) as Box<dyn Session>) })
+        Box::pin(async { Ok(Box::new(Reading(self.0.acquire().await?)) as Box<dyn Session>) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.pool.close())
+        Box::pin(self.0.close())
     }
 
     fn is_shared(&self) -> bool {
@@ -113,38 +103,23 @@ impl Database for Sqlite {
     }
 }
 
-struct Writing {
-    tx: sqlx::Transaction<'static, sqlx::Sqlite>,
-    turn: OwnedMutexGuard<()>,
-}
+struct Writing(sqlx::Transaction<'static, sqlx::Sqlite>);
 
 struct Reading(PoolConnection<sqlx::Sqlite>);
 
 impl Session for Writing {
-    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
-        Box::pin(fetch(&mut self.tx, sql, values))
-    }
-
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(execute(&mut self.tx, sql, values))
+    fn run(&mut self, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>> {
+        Box::pin(run(&mut self.0, statements))
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
-        Box::pin(async move {
-            let committed = self.tx.commit().await;
-            drop(self.turn);
-            committed
-        })
+        Box::pin(self.0.commit())
     }
 }
 
 impl Session for Reading {
-    fn fetch<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, sqlx::Error>> {
-        Box::pin(fetch(&mut self.0, sql, values))
-    }
-
-    fn execute<'a>(&'a mut self, sql: &'a str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-        Box::pin(execute(&mut self.0, sql, values))
+    fn run(&mut self, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>> {
+        Box::pin(run(&mut self.0, statements))
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
@@ -152,30 +127,100 @@ impl Session for Reading {
     }
 }
 
+/// One statement of several: every value is bound where it stands, once for each time that it is named by number.
+fn unnumbered(statement: Statement) -> Statement {
+    let Statement { sql, values } = statement;
+    let mut out = String::with_capacity(sql.len());
+    let mut bound = Vec::with_capacity(values.len());
+    let mut next = 0_usize;
+    let mut parts = sql.split('?');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let at = number.parse().map_or(next, |number: usize| number.saturating_sub(1));
+        next = at.saturating_add(1).max(next);
+        bound.push(values.get(at).cloned().unwrap_or(Value::Null(Kind::Int)));
+        out.push('?');
+        out.push_str(rest);
+    }
+    Statement {
+        sql: out,
+        values: bound,
+    }
+}
+
+/// Several statements as one text: each costs a way to the connection's thread and back, if it goes by itself.
+fn joined(statements: Vec<Statement>) -> Statement {
+    let mut all = Statement {
+        sql: String::new(),
+        values: Vec::new(),
+    };
+    for statement in statements.into_iter().map(unnumbered) {
+        if !all.sql.is_empty() {
+            all.sql.push_str(";\n");
+        }
+        all.sql.push_str(&statement.sql);
+        all.values.extend(statement.values);
+    }
+    all
+}
+
 type Bound<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
 
-fn bound(sql: &str, values: Vec<Value>) -> Bound<'static> {
-    values
-        .into_iter()
-        .fold(sqlx::query(AssertSqlSafe(sql)), |query, value| match value {
-            Value::Int(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Blob(bytes) => query.bind(bytes),
-            Value::Null(_) => query.bind(None::<i64>),
-        })
+fn bound(statement: Statement) -> Bound<'static> {
+    let query = sqlx::query(AssertSqlSafe(statement.sql));
+    statement.values.into_iter().fold(query, |query, value| match value {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Blob(bytes) => query.bind(bytes),
+        Value::Null(_) => query.bind(None::<i64>),
+    })
 }
 
-async fn fetch(connection: &mut SqliteConnection, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
-    let rows = bound(sql, values).fetch_all(connection).await?;
-    let Some(first) = rows.first() else {
-        return Ok(Vec::new());
-    };
-    let columns: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
-    rows.iter().map(|row| read(row, &columns)).collect()
+async fn run(connection: &mut SqliteConnection, mut statements: Vec<Statement>) -> Result<Vec<Answer>, sqlx::Error> {
+    let mut answers = Vec::with_capacity(statements.len());
+    while !statements.is_empty() {
+        let rest = statements.split_off(statements.len().min(TOGETHER));
+        let text = match <[Statement; 1]>::try_from(statements) {
+            Ok([statement]) => statement,
+            Err(several) => joined(several),
+        };
+        run_text(connection, text, &mut answers).await?;
+        statements = rest;
+    }
+    Ok(answers)
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
-    Ok(bound(sql, values).execute(connection).await?.rows_affected())
+/// Runs the statements of a text; adds what each of them answers.
+async fn run_text(
+    connection: &mut SqliteConnection,
+    text: Statement,
+    answers: &mut Vec<Answer>,
+) -> Result<(), sqlx::Error> {
+    let mut rows = Vec::new();
+    let mut columns: Option<Arc<[String]>> = None;
+    let mut stream = connection.fetch_many(bound(text));
+    while let Some(part) = stream.try_next().await? {
+        match part {
+            Either::Left(done) => {
+                columns = None;
+                answers.push(Answer {
+                    rows: std::mem::take(&mut rows),
+                    changed: done.rows_affected(),
+                });
+            }
+            Either::Right(row) => {
+                let columns = columns.get_or_insert_with(|| names(&row));
+                rows.push(read(&row, columns)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names(row: &SqliteRow) -> Arc<[String]> {
+    row.columns().iter().map(|column| column.name().to_owned()).collect()
 }
 
 fn read(row: &SqliteRow, columns: &Arc<[String]>) -> Result<Row, sqlx::Error> {
@@ -201,29 +246,80 @@ fn read(row: &SqliteRow, columns: &Arc<[String]>) -> Result<Row, sqlx::Error> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn who_writes_waits_for_its_turn_however_long_the_others_take() {
+    fn statement(sql: &str, values: Vec<Value>) -> Statement {
+        Statement {
+            sql: sql.to_owned(),
+            values,
+        }
+    }
+
+    fn text(text: impl Into<String>) -> Value {
+        Value::Text(text.into())
+    }
+
+    async fn file() -> (tempfile::TempDir, Sqlite) {
         let dir = tempfile::tempdir().unwrap();
-        let file = Arc::new(Sqlite::open(&dir.path().join("cordon.db")).await.unwrap());
-        let first = file.begin().await.unwrap();
-        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let mut others = Vec::new();
-        for number in 0..3 {
-            let (file, order) = (Arc::clone(&file), Arc::clone(&order));
-            others.push(tokio::spawn(async move {
-                let turn = file.begin().await.unwrap();
-                order.lock().unwrap().push(number);
-                turn.commit().await.unwrap();
-            }));
-            // Each is in the queue before the next comes.
-            tokio::task::yield_now().await;
-        }
-        tokio::time::sleep(BUSY + Duration::from_millis(500)).await;
-        assert!(order.lock().unwrap().is_empty(), "one at a time");
-        first.commit().await.unwrap();
-        for other in others {
-            other.await.unwrap();
-        }
-        assert_eq!(*order.lock().unwrap(), [0, 1, 2], "in the order in which they came");
+        let file = Sqlite::open(&dir.path().join("cordon.db")).await.unwrap();
+        (dir, file)
+    }
+
+    #[tokio::test]
+    async fn many_statements_run_in_their_order_and_each_answers_for_itself() {
+        let (_dir, file) = file().await;
+        let mut session = file.begin().await.unwrap();
+        let insert = "INSERT INTO settings (name, value) VALUES (?2, ?1 || ?1) ON CONFLICT (name) DO NOTHING";
+        let count = 2 * TOGETHER + 3;
+        let mut statements: Vec<Statement> = (0..count)
+            .map(|n| statement(insert, vec![text(n.to_string()), text(format!("n{n}"))]))
+            .collect();
+        statements.push(statement("SELECT name FROM settings", vec![]));
+        let update = "UPDATE settings SET value = ? || value WHERE name <> ?";
+        statements.push(statement(update, vec![text("+"), text("n7")]));
+        let read = "SELECT value FROM settings WHERE name = ? OR name = ? ORDER BY value";
+        statements.push(statement(read, vec![text("n34"), text("n7")]));
+        let mut answers = session.run(statements).await.unwrap();
+        let values =
+            |answer: &Answer| -> Vec<String> { answer.rows.iter().map(|row| row.try_get("value").unwrap()).collect() };
+        assert_eq!(answers.len(), count + 3);
+        assert_eq!(
+            answers.pop().as_ref().map(values),
+            Some(vec!["+3434".to_owned(), "77".to_owned()])
+        );
+        assert_eq!(
+            answers.pop().map(|answer| (answer.rows.len(), answer.changed)),
+            Some((0, count as u64 - 1))
+        );
+        assert_eq!(answers.pop().map(|answer| answer.rows.len()), Some(count));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.rows.is_empty() && answer.changed == 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn one_of_many_that_fails_fails_all() {
+        let (_dir, file) = file().await;
+        let mut session = file.begin().await.unwrap();
+        let twice = statement(
+            "INSERT INTO settings (name, value) VALUES (?, ?)",
+            vec![text("name"), text("value")],
+        );
+        let select = statement("SELECT 1", vec![]);
+        assert!(session.run(vec![twice.clone(), twice, select]).await.is_err());
+    }
+
+    #[test]
+    fn numbers_are_places_where_several_go_together() {
+        let numbered = |sql, values: &[i64]| {
+            let values = values.iter().map(|value| Value::Int(*value)).collect();
+            let Statement { sql, values } = unnumbered(statement(sql, values));
+            (sql, values)
+        };
+        let ints = |values: &[i64]| values.iter().map(|value| Value::Int(*value)).collect::<Vec<_>>();
+        let twice = numbered("a = ?2 OR ?1 IS NULL OR a = ?2", &[1, 2]);
+        assert_eq!(twice, ("a = ? OR ? IS NULL OR a = ?".to_owned(), ints(&[2, 1, 2])));
+        let plain = numbered("a = ? AND b = ?", &[1, 2]);
+        assert_eq!(plain, ("a = ? AND b = ?".to_owned(), ints(&[1, 2])));
     }
 }

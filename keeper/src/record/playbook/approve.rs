@@ -136,8 +136,7 @@ impl Store {
             .bind(&detail)
             .bind(found.run)
             .bind(&approval.step)
-            .execute(&mut *tx)
-            .await?;
+            .later(&mut tx);
         let text = format!("{}: {}: {detail}", approval.playbook, approval.step);
         incidents::entry(&mut tx, incident, &Entry::new(answer, &text)).await?;
         tx.commit(Step::Approve).await?;

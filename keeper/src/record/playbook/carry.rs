@@ -149,8 +149,7 @@ impl Desk<'_> {
         .bind(ended)
         .bind(intent)
         .bind(detail)
-        .execute(&mut *connection)
-        .await?;
+        .later(connection);
         let text = format!("{}: {key}: {}: {detail}", self.run.playbook.id, status.name());
         incidents::entry(connection, self.run.incident, &Entry::new("playbook", &text)).await?;
         Ok(())
@@ -280,7 +279,7 @@ impl Desk<'_> {
             delay_ms: 0,
             channels: route_text(&channels).or(own),
         };
-        tell(connection, &notice).await
+        tell(connection, &notice)
     }
 
     /// Asks a role.
@@ -314,8 +313,7 @@ impl Desk<'_> {
         query("UPDATE incidents SET severity = ? WHERE id = ?")
             .bind(severity.name())
             .bind(self.run.incident)
-            .execute(&mut *connection)
-            .await?;
+            .later(connection);
         let text = format!("the incident is {severity} now, it was {held}");
         self.tell(connection, key, NoticeKind::Called, (&text, Vec::new()))
             .await?;
@@ -391,8 +389,7 @@ pub(super) async fn settle(connection: &mut Connection, run: i64) -> Result<(), 
             .bind(&detail)
             .bind(run)
             .bind(&key)
-            .execute(&mut *connection)
-            .await?;
+            .later(connection);
         let text = format!("{playbook}: {key}: {}: {detail}", status.name());
         incidents::entry(connection, incident, &Entry::new("playbook", &text)).await?;
     }

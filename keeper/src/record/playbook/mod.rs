@@ -174,7 +174,7 @@ impl Store {
             let open = match load(connection, run).await? {
                 Ok(open) => open,
                 Err(incident) => {
-                    end(connection, run, false).await?;
+                    end(connection, run, false);
                     let text = "its stored definition cannot be read: it is given up";
                     incidents::entry(connection, incident, &Entry::new("playbook", text)).await?;
                     played.incidents.push(incident);
@@ -185,7 +185,7 @@ impl Store {
             let facts = facts::read(connection, open.incident, &plan.names, now_ms).await?;
             let next = advance(&open.playbook, &open.states, &facts, now_ms);
             if let Some(well) = next.end {
-                end(connection, run, well).await?;
+                end(connection, run, well);
                 let text = format!("{}: {}", open.playbook.id, if well { "done" } else { "failed" });
                 incidents::entry(connection, open.incident, &Entry::new("playbook", &text)).await?;
                 played.incidents.push(open.incident);
@@ -297,7 +297,7 @@ async fn start(connection: &mut Connection, plan: &PlayPlan, played: &mut Played
         }
     }
     if newest != seen {
-        super::settings::set(connection, SEEN, &newest.unwrap_or_default().to_string()).await?;
+        super::settings::set(connection, SEEN, &newest.unwrap_or_default().to_string());
     }
     Ok(())
 }
@@ -340,14 +340,12 @@ async fn begin(connection: &mut Connection, incident: i64, playbook: &Playbook) 
     Ok(true)
 }
 
-async fn end(connection: &mut Connection, run: i64, well: bool) -> Result<(), StoreError> {
+fn end(connection: &mut Connection, run: i64, well: bool) {
     query("UPDATE playbook_runs SET state = ?, ended_ms = ? WHERE id = ?")
         .bind(if well { "done" } else { "failed" })
         .bind(connection.now_ms())
         .bind(run)
-        .execute(connection)
-        .await?;
-    Ok(())
+        .later(connection);
 }
 
 /// Reads a run. The inner error is the incident of one whose definition is damaged.
