@@ -263,6 +263,9 @@ impl Pipeline {
         let (decisions, waiting) = self.decide(block, &reading).await?;
         let decided_at = Instant::now();
         let head_to_decision = decided_at.saturating_duration_since(seen_at);
+        if decisions.iter().any(|decision| decision.act.is_sent()) {
+            self.queue.hush();
+        }
         let record = BlockRecord {
             decisions: &decisions,
             waiting: &waiting,

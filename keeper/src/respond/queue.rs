@@ -46,11 +46,15 @@ impl Job {
     }
 }
 
+/// How long what can wait keeps still when something was decided: until that is broadcast, which takes a few milliseconds.
+const HUSH: Duration = Duration::from_millis(15);
+
 /// Jobs in order of level (strictest first) and age. Cheap to clone; clones share the jobs.
 #[derive(Debug, Clone, Default)]
 pub struct Queue {
     jobs: Arc<Mutex<Vec<Job>>>,
     wake: Arc<Notify>,
+    quiet_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Queue {
@@ -64,6 +68,20 @@ impl Queue {
             None => jobs.push(job),
         }
         self.wake.notify_one();
+    }
+
+    /// Something was decided on: until it is broadcast it is to have the node, the record and the machine for itself.
+    pub(crate) fn hush(&self) {
+        let until = Instant::now() + HUSH;
+        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    /// Waits while what was decided just now is on its way, a few milliseconds at most: to be called before each step of what can wait.
+    pub(crate) async fn calm(&self) {
+        let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until.filter(|until| *until > Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 
     /// Waits for the next job that is due and `may_begin`, and takes it out. Cancelling it loses nothing.
@@ -131,13 +149,24 @@ mod tests {
 
     use super::*;
     use cordon_core::level::Level;
-    use std::time::Duration;
+    use futures::FutureExt;
 
     fn job(id: i64, level: Level, delay: u64) -> Job {
         Job {
             due: Instant::now() + Duration::from_millis(delay),
             ..Job::now(sample(id, level), None)
         }
+    }
+
+    #[tokio::test]
+    async fn what_can_wait_keeps_still_for_a_moment_when_something_was_decided() {
+        let queue = Queue::default();
+        assert_eq!(queue.calm().now_or_never(), Some(()));
+        let begun = Instant::now();
+        queue.clone().hush();
+        queue.calm().await;
+        assert!(begun.elapsed() >= HUSH);
+        assert_eq!(queue.calm().now_or_never(), Some(()), "it is over by itself");
     }
 
     #[tokio::test]
