@@ -195,10 +195,6 @@ impl Pipeline {
             }
             // A block that was never announced is known since the head that comes after it.
             let at = heads.arrival(block.hash).unwrap_or(target.at);
-            let rivals = self.store.rivals(block).await?;
-            if !rivals.is_empty() {
-                self.revert(&rivals).await?;
-            }
             self.process(block, at, true).await?;
             self.progress.done(block.number);
             ahead = rest;
@@ -246,7 +242,12 @@ impl Pipeline {
 
     /// Reads, decides and stores one block, then hands its actions on. A block that is done is not done again.
     async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
-        if self.store.is_done(block.hash).await? {
+        let mut known = self.store.look(block).await?;
+        if is_next && !known.rivals.is_empty() {
+            self.revert(&known.rivals).await?;
+            known = self.store.look(block).await?;
+        }
+        if known.is_done {
             if is_next {
                 self.resume(self.store.advance(block).await?);
             }
@@ -255,7 +256,7 @@ impl Pipeline {
         for account in self.accounts() {
             account.note_head(block).await;
         }
-        let open = self.store.watched().await?;
+        let open = known.open;
         let requests = self.reader.watched().requests(&self.store, &open).await?;
         let scopes: BTreeSet<u8> = open.iter().map(|incident| incident.scope).collect();
         let scopes: Vec<u8> = scopes.into_iter().collect();

@@ -10,8 +10,9 @@ use cordon_core::rule::eval::Verdict;
 use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::breaches::Breach;
 use super::codec::{decode_scopes, encode_scopes};
-use super::db::{Connection, Together, query, query_as};
+use super::db::{Connection, QueryAs, Together, query, query_as};
 use super::frames::{self, Framed};
+use super::incidents::OpenIncident;
 use super::intents::{self, NewIntent};
 use super::{
     Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, refused, revert,
@@ -91,6 +92,17 @@ pub struct BlockCommit {
     pub changed: BTreeSet<i64>,
     /// Actions that had ended in another block at this height: they are open again.
     pub reopened: Vec<Intent>,
+}
+
+/// What the record knows of a block before it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Whether it is done, and part of the canonical chain.
+    pub is_done: bool,
+    /// See [`Store::rivals`].
+    pub rivals: Vec<BlockRef>,
+    /// See [`Store::watched`].
+    pub open: Vec<OpenIncident>,
 }
 
 impl Store {
@@ -232,23 +244,42 @@ impl Store {
             version: record.version,
             incident: None,
         };
-        let Some(mut intent) = intents::insert(connection, self.chain_id(), &key).await? else {
-            return Ok(None);
-        };
+        let questions = (
+            intents::insertion(&key, self.chain_id(), connection.now_ms())?,
+            incidents::held(decision.scope),
+        );
+        let (stored, held) = questions.fetch_together(connection).await?;
+        let Some((id,)) = stored.first() else { return Ok(None) };
+        let mut intent = key.stored(*id, connection.now_ms());
+        let held = held.first().map(|(id,)| *id);
         if decision.act == Act::Shadow {
             breaches::note_recorded(connection, decision.rule, &decision.witness);
             return Ok(None);
         }
         if decision.act == Act::Tell {
-            let incident = incidents::tell(connection, record, decision, names).await?;
+            let incident = incidents::tell(connection, record, (decision, held), names).await?;
             intents::attach(connection, intent.id, incident);
             breaches::note_told(connection, decision.rule, &decision.witness, incident);
             return Ok(None);
         }
-        let incident = incidents::detect(connection, record, decision, names).await?;
+        let incident = incidents::detect(connection, record, (decision, held), names).await?;
         intents::attach(connection, intent.id, incident);
         intent.incident = Some(incident);
         Ok(Some(intent))
+    }
+
+    /// What has to be known before a block is read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn look(&self, block: &BlockRef) -> Result<Look, StoreError> {
+        let questions = (is_done(block.hash), revert::rivals(block)?, incidents::watched());
+        let (done, rivals, open) = questions.fetch_together(&mut self.pool.acquire().await?).await?;
+        Ok(Look {
+            is_done: !done.is_empty(),
+            rivals: revert::rivals_of(block, rivals)?,
+            open: incidents::watched_of(open)?,
+        })
     }
 
     /// Whether the block is done and part of the canonical chain as far as the record knows.
@@ -256,10 +287,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn is_done(&self, hash: B256) -> Result<bool, StoreError> {
-        let row: Option<(i64,)> = query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1")
-            .bind(hash.to_vec())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row: Option<(i64,)> = is_done(hash).fetch_optional(&self.pool).await?;
         Ok(row.is_some())
     }
 
@@ -324,6 +352,10 @@ impl Store {
         tx.commit(Step::PruneBlocks).await?;
         Ok(done.rows_affected())
     }
+}
+
+fn is_done(hash: B256) -> QueryAs<(i64,)> {
+    query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1").bind(hash.to_vec())
 }
 
 fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, framed: Framed) -> Result<(), StoreError> {

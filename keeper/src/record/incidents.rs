@@ -5,7 +5,7 @@ use cordon_client::config::Severity;
 use cordon_core::level::Level;
 
 use super::codec::{decode_words, encode_words, int_text};
-use super::db::{Connection, query, query_as};
+use super::db::{Connection, QueryAs, query, query_as};
 use super::evidence::Line;
 use super::intents::Confirmation;
 use super::notices::tell_incident;
@@ -79,12 +79,13 @@ fn write(
 
 /// The incident of a scope that is not closed.
 pub(super) async fn of_scope(connection: &mut Connection, scope: u8) -> Result<Option<i64>, StoreError> {
-    let row: Option<(i64,)> =
-        query_as("SELECT id FROM incidents WHERE scope = ? AND state <> 'closed' ORDER BY id DESC LIMIT 1")
-            .bind(i64::from(scope))
-            .fetch_optional(connection)
-            .await?;
-    Ok(row.map(|(id,)| id))
+    Ok(held(scope).fetch_optional(connection).await?.map(|(id,)| id))
+}
+
+/// See [`of_scope`].
+pub(super) fn held(scope: u8) -> QueryAs<(i64,)> {
+    query_as("SELECT id FROM incidents WHERE scope = ? AND state <> 'closed' ORDER BY id DESC LIMIT 1")
+        .bind(i64::from(scope))
 }
 
 /// What a new incident begins with.
@@ -159,16 +160,15 @@ fn breach_text(decision: &Decision, name: &str, block: u64) -> String {
     )
 }
 
-/// The incident that a decision belongs to: that of its scope, or a new one.
+/// The incident that a decision belongs to: the one that is `held` of its scope, or a new one.
 pub(super) async fn detect(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
-    decision: &Decision,
+    (decision, held): (&Decision, Option<i64>),
     names: &Names,
 ) -> Result<i64, StoreError> {
     let name = names.rule(decision.rule);
     let breach = breach_text(decision, &name, record.block.number);
-    let held = of_scope(connection, decision.scope).await?;
     let (id, kind) = match held {
         Some(id) => (id, "breached again"),
         None => {
@@ -199,16 +199,15 @@ pub(super) async fn detect(
     Ok(id)
 }
 
-/// The incident of a breach that nothing is sent for: that of its scope, where people are called once more, or a new one.
+/// The incident of a breach that nothing is sent for: the one that is `held` of its scope, where people are called once more, or a new one.
 pub(super) async fn tell(
     connection: &mut Connection,
     record: &BlockRecord<'_>,
-    decision: &Decision,
+    (decision, held): (&Decision, Option<i64>),
     names: &Names,
 ) -> Result<i64, StoreError> {
     let (block, name) = (record.block, names.rule(decision.rule));
     let breach = breach_text(decision, &name, block.number);
-    let held = of_scope(connection, decision.scope).await?;
     let id = match held {
         Some(id) => {
             let mark = format!("incident:{id}:breached:{}:{}", decision.rule, block.hash);
@@ -398,30 +397,36 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn watched(&self) -> Result<Vec<OpenIncident>, StoreError> {
-        type Row = (i64, i64, Option<i64>, Vec<u8>, Option<i64>);
-        let rows: Vec<Row> =
-            query_as(
-                // A rule of another rulebook is none that can be evaluated: its number is another rule's now.
-                "SELECT i.id, i.scope, CASE WHEN r.version <> b.version THEN NULL ELSE i.rule END, i.witness, i.chain_incident
-                 FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash LEFT JOIN rulebook r ON r.id = 1
-                 WHERE i.state <> 'closed'",
-            )
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter()
-            .map(|(id, scope, rule, words, number)| {
-                Ok(OpenIncident {
-                    id,
-                    scope: super::small("scope", scope)?,
-                    rule: rule.map(|rule| super::small("rule index", rule)).transpose()?,
-                    witness: decode_words(&words)?,
-                    chain_incident: number
-                        .map(|number| super::uint("incident number", number))
-                        .transpose()?,
-                })
-            })
-            .collect()
+        watched_of(watched().fetch_all(&self.pool).await?)
     }
+}
+
+type WatchedRow = (i64, i64, Option<i64>, Vec<u8>, Option<i64>);
+
+/// See [`Store::watched`].
+pub(super) fn watched() -> QueryAs<WatchedRow> {
+    query_as(
+        // A rule of another rulebook is none that can be evaluated: its number is another rule's now.
+        "SELECT i.id, i.scope, CASE WHEN r.version <> b.version THEN NULL ELSE i.rule END, i.witness, i.chain_incident
+         FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash LEFT JOIN rulebook r ON r.id = 1
+         WHERE i.state <> 'closed'",
+    )
+}
+
+pub(super) fn watched_of(rows: Vec<WatchedRow>) -> Result<Vec<OpenIncident>, StoreError> {
+    rows.into_iter()
+        .map(|(id, scope, rule, words, number)| {
+            Ok(OpenIncident {
+                id,
+                scope: super::small("scope", scope)?,
+                rule: rule.map(|rule| super::small("rule index", rule)).transpose()?,
+                witness: decode_words(&words)?,
+                chain_incident: number
+                    .map(|number| super::uint("incident number", number))
+                    .transpose()?,
+            })
+        })
+        .collect()
 }
 
 /// What an incident that is not closed asks to be read at every block.

@@ -7,7 +7,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
 
 use super::codec::{decode_scopes, decode_words, encode_words, int_from_text, int_text};
-use super::db::{Connection, Row, query, query_as};
+use super::db::{Connection, QueryAs, Row, query, query_as};
 use super::incidents::{self, Entry};
 use super::{
     Intent, IntentKind, Outcome, Step, Store, StoreError, breaches, int, revert, small, transactions, uint, word,
@@ -228,49 +228,63 @@ pub(super) async fn insert(
     chain_id: u64,
     new: &NewIntent<'_>,
 ) -> Result<Option<Intent>, StoreError> {
-    let outcome = (new.kind == IntentKind::Shadow).then_some(Outcome::Recorded);
-    let decided_ms = connection.now_ms();
-    let row: Option<(i64,)> = query_as(
+    let now_ms = connection.now_ms();
+    let row = insertion(new, chain_id, now_ms)?.fetch_optional(connection).await?;
+    Ok(row.map(|(id,)| new.stored(id, now_ms)))
+}
+
+/// See [`insert`]: answers the number of one that is new.
+pub(super) fn insertion(new: &NewIntent<'_>, chain_id: u64, now_ms: i64) -> Result<QueryAs<(i64,)>, StoreError> {
+    let query = query_as(
         "INSERT INTO intents (incident, chain_id, block_hash, rule, version, kind, scope, level, duration, witness, observed, bound,
             block_number, block_time, decided_ms, outcome)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
-    )
-    .bind(new.incident)
-    .bind(int("chain id", chain_id)?)
-    .bind(new.block.hash.to_vec())
-    .bind(new.rule.map_or(-1, i64::from))
-    .bind(new.version.to_vec())
-    .bind(new.kind.name())
-    .bind(i64::from(new.scope))
-    .bind(i64::from(new.level as u8))
-    .bind(i64::from(new.duration))
-    .bind(encode_words(new.witness))
-    .bind(int_text(new.observed))
-    .bind(int_text(new.bound))
-    .bind(int("block number", new.block.number)?)
-    .bind(int("block timestamp", new.block.timestamp)?)
-    .bind(decided_ms)
-    .bind(outcome.map(Outcome::name))
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(|(id,)| Intent {
-        id,
-        incident: new.incident,
-        kind: new.kind,
-        rule: new.rule,
-        scope: new.scope,
-        level: new.level,
-        duration: new.duration,
-        witness: new.witness.to_vec(),
-        observed: new.observed,
-        bound: new.bound,
-        block_number: new.block.number,
-        block_hash: new.block.hash,
-        block_time: new.block.timestamp,
-        decided_ms,
-        outcome,
-        detail: None,
-    }))
+    );
+    Ok(query
+        .bind(new.incident)
+        .bind(int("chain id", chain_id)?)
+        .bind(new.block.hash.to_vec())
+        .bind(new.rule.map_or(-1, i64::from))
+        .bind(new.version.to_vec())
+        .bind(new.kind.name())
+        .bind(i64::from(new.scope))
+        .bind(i64::from(new.level as u8))
+        .bind(i64::from(new.duration))
+        .bind(encode_words(new.witness))
+        .bind(int_text(new.observed))
+        .bind(int_text(new.bound))
+        .bind(int("block number", new.block.number)?)
+        .bind(int("block timestamp", new.block.timestamp)?)
+        .bind(now_ms)
+        .bind(new.outcome().map(Outcome::name)))
+}
+
+impl NewIntent<'_> {
+    fn outcome(&self) -> Option<Outcome> {
+        (self.kind == IntentKind::Shadow).then_some(Outcome::Recorded)
+    }
+
+    /// It as it was stored.
+    pub(super) fn stored(&self, id: i64, decided_ms: i64) -> Intent {
+        Intent {
+            id,
+            incident: self.incident,
+            kind: self.kind,
+            rule: self.rule,
+            scope: self.scope,
+            level: self.level,
+            duration: self.duration,
+            witness: self.witness.to_vec(),
+            observed: self.observed,
+            bound: self.bound,
+            block_number: self.block.number,
+            block_hash: self.block.hash,
+            block_time: self.block.timestamp,
+            decided_ms,
+            outcome: self.outcome(),
+            detail: None,
+        }
+    }
 }
 
 /// Decisions on a rule that are looked at: those before are too long ago to matter.

@@ -49,7 +49,7 @@ use crate::turns::Urgency;
 use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use alarms::{Alarm, AlarmKind};
-pub use blocks::{BlockCommit, BlockRecord, Witnessed};
+pub use blocks::{BlockCommit, BlockRecord, Look, Witnessed};
 pub use codec::{decode_verdicts, encode_verdicts};
 pub use db::{Lease, LeaseHolder};
 pub use evidence::{Evidence, EvidenceError, Line, Link, Proof};

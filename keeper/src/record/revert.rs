@@ -19,24 +19,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn rivals(&self, block: &BlockRef) -> Result<Vec<BlockRef>, StoreError> {
-        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
-            query_as("SELECT hash, parent, timestamp FROM blocks WHERE number = ? AND hash <> ? AND canonical = 1 AND version <> ?")
-                .bind(int("block number", block.number)?)
-                .bind(block.hash.to_vec())
-                .bind(ROOT.to_vec())
-                .fetch_all(&self.pool)
-                .await?;
-        rows.into_iter()
-            .map(|(hash, parent, timestamp)| {
-                Ok(BlockRef {
-                    number: block.number,
-                    hash: word("block hash", &hash)?,
-                    parent: word("block hash", &parent)?,
-                    timestamp: uint("block timestamp", timestamp)?,
-                    base_fee: 0,
-                })
-            })
-            .collect()
+        rivals_of(block, rivals(block)?.fetch_all(&self.pool).await?)
     }
 
     /// Takes back blocks that are canonical no more, newest last: their effects on incidents are undone, actions that were
@@ -124,6 +107,32 @@ impl Store {
             .later(&mut tx);
         tx.commit(Step::Advance).await
     }
+}
+
+/// Hash, parent and timestamp of a block.
+type RivalRow = (Vec<u8>, Vec<u8>, i64);
+
+/// See [`Store::rivals`].
+pub(super) fn rivals(block: &BlockRef) -> Result<QueryAs<RivalRow>, StoreError> {
+    let query = query_as(
+        "SELECT hash, parent, timestamp FROM blocks WHERE number = ? AND hash <> ? AND canonical = 1 AND version <> ?",
+    );
+    let query = query.bind(int("block number", block.number)?).bind(block.hash.to_vec());
+    Ok(query.bind(ROOT.to_vec()))
+}
+
+pub(super) fn rivals_of(block: &BlockRef, rows: Vec<RivalRow>) -> Result<Vec<BlockRef>, StoreError> {
+    rows.into_iter()
+        .map(|(hash, parent, timestamp)| {
+            Ok(BlockRef {
+                number: block.number,
+                hash: word("block hash", &hash)?,
+                parent: word("block hash", &parent)?,
+                timestamp: uint("block timestamp", timestamp)?,
+                base_fee: 0,
+            })
+        })
+        .collect()
 }
 
 async fn go_on_with(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {

@@ -126,5 +126,5 @@ macro_rules! together {
 }
 
 together! {
-    (a: A, b: B) (a: A, b: B, c: C, d: D, e: E)
+    (a: A, b: B) (a: A, b: B, c: C) (a: A, b: B, c: C, d: D) (a: A, b: B, c: C, d: D, e: E)
 }
