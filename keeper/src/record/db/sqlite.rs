@@ -24,8 +24,10 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Sqlite(SqlitePool);
 
-/// More than there are.
-const STATEMENTS: usize = 1_000;
+/// Texts that each connection keeps prepared. Several statements that go together are one text, and what goes together varies with what a
+/// block holds: there is no end of such texts, and each keeps up to [`TOGETHER`] prepared statements of a few kilobytes. What every block
+/// and every decision runs are a few dozen and stay; what was not used for longest makes room.
+const STATEMENTS: usize = 128;
 /// Statements that go in one text at most.
 const TOGETHER: usize = 16;
 
@@ -41,7 +43,6 @@ impl Sqlite {
             // An intent must outlive a power cut: every commit reaches the disk.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            // Every statement of the record is prepared once for each connection.
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY);
         let file = Self::connect(path, options, 4).await?;
@@ -302,6 +303,23 @@ mod tests {
                 .iter()
                 .all(|answer| answer.rows.is_empty() && answer.changed == 1)
         );
+    }
+
+    #[tokio::test]
+    async fn texts_without_end_do_not_fill_the_memory() {
+        let (_dir, file) = file().await;
+        let mut connection = file.0.acquire().await.unwrap();
+        for n in 0..1_000_usize {
+            // Each of them another one.
+            let of = |bit: usize| match n >> bit & 1 {
+                0 => statement("SELECT 1", vec![]),
+                _ => statement("SELECT value FROM settings WHERE name = ?", vec![text("name")]),
+            };
+            let answers = run(&mut connection, (0..10).map(of).collect()).await.unwrap();
+            assert_eq!(answers.len(), 10);
+        }
+        let held = sqlx::Connection::cached_statements_size(&*connection);
+        assert!((64..=128).contains(&held), "{held} texts of ten statements each");
     }
 
     #[tokio::test]
