@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -23,47 +24,132 @@ const PATIENCE: u32 = 16;
 
 /// The turns. Cheap to clone; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Turns(Arc<Mutex<Line>>);
+pub(crate) struct Turns {
+    line: Arc<Mutex<Line>>,
+    /// How long a turn lasts at most if somebody waits for the next; `None` for one that lasts until it is given back.
+    most: Option<Duration>,
+}
 
-/// Who waits.
+/// Who waits, and who has the turn.
 #[derive(Debug, Default)]
 struct Line {
-    is_taken: bool,
+    held: Option<Held>,
+    /// Number of the last turn that was given.
+    last: u64,
     /// In the order in which they came.
     waiting: VecDeque<(Urgency, oneshot::Sender<Turn>)>,
     /// How often the first of them was passed over in a row.
     passed: u32,
 }
 
+/// The turn that somebody has.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    number: u64,
+    since: Instant,
+}
+
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn(Option<Turns>);
+pub(crate) struct Turn(Option<(Turns, u64)>);
 
 impl Turns {
+    /// Turns that are taken from whoever has had one for this long while others wait. Something else has to keep two from doing at once
+    /// what only one may: it still does what it had begun.
+    pub(crate) fn of_at_most(most: Duration) -> Self {
+        Self {
+            most: Some(most),
+            ..Self::default()
+        }
+    }
+
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a turn. Who gives up waiting is not waited for.
     pub(crate) async fn take(&self, urgency: Urgency) -> Turn {
-        let turn = {
+        let mut given = {
             let mut line = self.line();
-            if !line.is_taken {
-                line.is_taken = true;
-                return Turn(Some(self.clone()));
+            if line.held.is_none() {
+                return Turn(Some((self.clone(), line.hold())));
             }
-            let (give, turn) = oneshot::channel();
+            let (give, given) = oneshot::channel();
             line.waiting.push_back((urgency, give));
-            turn
+            given
         };
-        // Nobody is left out: only a turn empties the line, and each is handed on.
-        turn.await.unwrap_or(Turn(None))
+        loop {
+            tokio::select! {
+                // Nobody is left out: only a turn empties the line, and each is handed on.
+                turn = &mut given => return turn.unwrap_or(Turn(None)),
+                () = self.overdue() => self.take_away(),
+            }
+        }
+    }
+
+    /// Waits until the present turn, if it is not given back before, has lasted too long.
+    async fn overdue(&self) {
+        let over = self.line().held.zip(self.most).map(|(held, most)| held.since + most);
+        match over {
+            Some(over) => tokio::time::sleep_until(over.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hands the turn on if it has lasted too long; it may be another one by now.
+    fn take_away(&self) {
+        let overdue = {
+            let line = self.line();
+            let held = line.held.zip(self.most);
+            held.filter(|(held, most)| held.since.elapsed() >= *most)
+        };
+        if let Some((held, most)) = overdue {
+            tracing::warn!(
+                "what writes has not ended within {} ms: the next one goes on",
+                most.as_millis()
+            );
+            self.hand_on(held.number);
+        }
+    }
+
+    /// Gives the turn to the next one, if it is still this one.
+    fn hand_on(&self, mut number: u64) {
+        loop {
+            // The line is free again before anybody is woken.
+            let Some((next, give)) = self.line().next(number) else {
+                return;
+            };
+            match give.send(Turn(Some((self.clone(), next)))) {
+                Ok(()) => return,
+                // It has given up just now: this turn is over too, without a next one of its own.
+                Err(mut turn) => turn.0 = None,
+            }
+            number = next;
+        }
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.line().waiting.len()
     }
 }
 
 impl Line {
-    /// The next one, out of the line; nobody has the turn when there is none.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+    /// A new turn's number.
+    fn hold(&mut self) -> u64 {
+        self.last = self.last.wrapping_add(1);
+        self.held = Some(Held {
+            number: self.last,
+            since: Instant::now(),
+        });
+        self.last
+    }
+
+    /// Ends the turn `number`: the next one, out of the line, with the number of its turn. Nobody has the turn when there is none, and
+    /// nothing is done when it is another's already.
+    fn next(&mut self, number: u64) -> Option<(u64, oneshot::Sender<Turn>)> {
+        self.held.take_if(|held| held.number == number)?;
         // Who has given up does not count, neither as the next nor as the one who has waited longest.
         self.waiting.retain(|(_, give)| !give.is_closed());
         let urgent = (0..).zip(&self.waiting).min_by_key(|(_, (urgency, _))| *urgency);
@@ -72,23 +158,15 @@ impl Line {
             _ => 0,
         };
         self.passed = if at == 0 { 0 } else { self.passed.saturating_add(1) };
-        let next = self.waiting.remove(at);
-        self.is_taken = next.is_some();
-        next.map(|(_, give)| give)
+        let (_, give) = self.waiting.remove(at)?;
+        Some((self.hold(), give))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(turns) = self.0.take() else { return };
-        loop {
-            // The line is free again before anybody is woken.
-            let Some(next) = turns.line().next() else { return };
-            match next.send(Turn(Some(turns.clone()))) {
-                Ok(()) => return,
-                // It has given up just now: this turn is over too, without a next one of its own.
-                Err(mut turn) => turn.0 = None,
-            }
+        if let Some((turns, number)) = self.0.take() {
+            turns.hand_on(number);
         }
     }
 }
@@ -171,6 +249,27 @@ mod tests {
         drop(first);
         rest.await.unwrap();
         assert_eq!(*order.lock().unwrap(), [1]);
-        assert!(!turns.line().is_taken);
+        assert!(turns.line().held.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_has_it_for_too_long_loses_it_to_the_one_in_most_hurry() {
+        let most = Duration::from_millis(100);
+        let (turns, order) = (Turns::of_at_most(most), Order::default());
+        let begun = Instant::now();
+        let stuck = turns.take(Urgency::Rest).await;
+        let rest = waits(&turns, Urgency::Rest, 0, &order).await;
+        let breach = waits(&turns, Urgency::Breach, 1, &order).await;
+        let both = async { (breach.await, rest.await) };
+        let both = tokio::time::timeout(Duration::from_secs(10), both).await;
+        assert!(both.is_ok(), "nobody waits for ever");
+        assert!(begun.elapsed() >= most, "it had its time");
+        assert_eq!(*order.lock().unwrap(), [1, 0]);
+        // What is given back late is another's by now.
+        let other = turns.take(Urgency::Rest).await;
+        drop(stuck);
+        assert!(turns.line().held.is_some());
+        drop(other);
+        assert!(turns.line().held.is_none());
     }
 }

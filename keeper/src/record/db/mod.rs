@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cordon_client::config::SecretText;
 use futures::future::BoxFuture;
@@ -90,6 +91,10 @@ pub(super) trait Session: Send {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>>;
 }
 
+/// How long who writes into a shared database goes first while others wait: as long as the server lets one wait for the row of the lease,
+/// which keeps writers apart whoever has the turn. One whose connection hangs must not keep breaches waiting, statement by statement.
+const TURN: Duration = Duration::from_secs(5);
+
 /// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
@@ -145,9 +150,15 @@ impl Pool {
     }
 
     fn of(database: impl Database + 'static) -> Self {
+        // A file has one writer, who waits for nobody else: its lock cannot be had before the turn is over.
+        let turns = if database.is_shared() {
+            Turns::of_at_most(TURN)
+        } else {
+            Turns::default()
+        };
         Self {
             database: Arc::new(database),
-            turns: Turns::default(),
+            turns,
         }
     }
 
@@ -308,7 +319,6 @@ impl Runs for Alone<'_> {}
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use super::*;
 
@@ -346,6 +356,24 @@ mod tests {
             [2, 0, 1],
             "what is urgent first, the others in the order in which they came"
         );
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_stuck_keeps_nobody_waiting_for_ever_in_a_shared_database() {
+        let server = cordon_testkit::Postgres::start().unwrap();
+        let pool = Pool::postgres(&SecretText::new(server.url())).await.unwrap();
+        let stuck = pool.begin(Urgency::Rest).await.unwrap();
+        let next = tokio::time::timeout(TURN + Duration::from_secs(15), pool.begin(Urgency::Breach)).await;
+        let mut next = next.unwrap().unwrap();
+        query("INSERT INTO settings (name, value) VALUES ('a', '')").later(&mut next);
+        next.commit(Step::Note).await.unwrap();
+        drop(stuck);
+        pool.begin(Urgency::Rest)
+            .await
+            .unwrap()
+            .commit(Step::Note)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
