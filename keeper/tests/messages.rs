@@ -127,6 +127,7 @@ fn why_a_record_cannot_be_used() {
         Fenced { .. } => E::Fenced { held: Some(7), recorded: 8 },
         Migrate (_) => E::Migrate(sqlx::migrate::MigrateError::VersionMissing(9_999)),
         Sql (_) => E::Sql(refused()),
+        Broken { .. } => E::Broken { step: "block" },
         Foreign { .. } => E::Foreign {
             held_chain: 1,
             held: account(1),

@@ -132,6 +132,14 @@ pub enum StoreError {
     /// A statement failed.
     #[error("the record could not be read or written: {0}")]
     Sql(#[from] sqlx::Error),
+    /// A step that was broken off was to be stored.
+    #[error(
+        "the step {step} of the record is not stored: part of it failed, and it is stored as a whole or not at all; try it again"
+    )]
+    Broken {
+        /// Name of the step.
+        step: &'static str,
+    },
     /// The record belongs to another guard or chain.
     #[error(
         "the record belongs to guard {held} on chain {held_chain}, not to {wanted} on chain {wanted_chain}: use another file, or database, for each guard ([keeper] store)"

@@ -196,6 +196,8 @@ pub(super) struct Connection {
     later: Vec<Statement>,
     /// Whether it is a transaction's: what another puts off is never run.
     is_writing: bool,
+    /// Whether something of it was begun and not done: what was put off went with it.
+    is_broken: bool,
 }
 
 impl Connection {
@@ -205,6 +207,7 @@ impl Connection {
             now_ms: 0,
             later: Vec::new(),
             is_writing,
+            is_broken: false,
         }
     }
 
@@ -223,7 +226,11 @@ impl Connection {
         let mut statements = std::mem::take(&mut self.later);
         let put_off = statements.len();
         statements.extend(wanted);
-        Ok(self.session.run(statements).await?.into_iter().skip(put_off))
+        // Also for who gives up waiting: nothing of this comes back then.
+        let was_broken = std::mem::replace(&mut self.is_broken, true);
+        let answers = self.session.run(statements).await?;
+        self.is_broken = was_broken;
+        Ok(answers.into_iter().skip(put_off))
     }
 
     async fn run(&mut self, statement: Statement) -> Result<Answer, StoreError> {
@@ -244,8 +251,20 @@ impl Transaction {
     }
 
     /// Commits a step that a restart has to find either done or not begun. There is no other way to commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] when something of it was not done, whatever became of the error: a step is done as a whole. PostgreSQL answers
+    /// such a commit as if it had been one.
     pub(super) async fn commit(self, step: Step) -> Result<(), StoreError> {
-        let Connection { mut session, later, .. } = self.connection;
+        let Connection {
+            mut session,
+            later,
+            is_broken,
+            ..
+        } = self.connection;
+        if is_broken {
+            return Err(StoreError::Broken { step: step.name() });
+        }
         if !later.is_empty() {
             session.run(later).await?;
         }
@@ -320,6 +339,8 @@ impl Runs for Alone<'_> {}
 mod tests {
     use std::sync::Mutex;
 
+    use futures::FutureExt;
+
     use super::*;
 
     async fn pool() -> (tempfile::TempDir, Pool) {
@@ -374,6 +395,74 @@ mod tests {
             .commit(Step::Note)
             .await
             .unwrap();
+    }
+
+    /// One that a statement breaks off, with what was put off before it.
+    async fn half_done(pool: &Pool) -> Transaction {
+        let mut tx = pool.begin(Urgency::Rest).await.unwrap();
+        query("INSERT INTO settings (name, value) VALUES ('lost', '')").later(&mut tx);
+        let nothing: Result<Vec<(i64,)>, _> = query_as("SELECT a FROM nowhere").fetch_all(&mut *tx).await;
+        assert!(matches!(nothing, Err(StoreError::Sql(_))));
+        tx
+    }
+
+    async fn is_whole_or_nothing(pool: Pool) {
+        let error = half_done(&pool).await.commit(Step::Note).await.unwrap_err();
+        assert!(matches!(error, StoreError::Broken { .. }), "{error}");
+        let mut tx = half_done(&pool).await;
+        // What succeeds after it mends nothing.
+        let _: Result<Vec<(i64,)>, _> = query_as("SELECT 1").fetch_all(&mut *tx).await;
+        assert!(matches!(tx.commit(Step::Note).await, Err(StoreError::Broken { .. })));
+        let held: Vec<(String,)> = query_as("SELECT name FROM settings").fetch_all(&pool).await.unwrap();
+        assert!(held.is_empty());
+        pool.begin(Urgency::Rest)
+            .await
+            .unwrap()
+            .commit(Step::Note)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_broken_off_is_not_committed() {
+        let (_dir, pool) = pool().await;
+        is_whole_or_nothing(pool).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_broken_off_is_not_committed_in_a_shared_database() {
+        let server = cordon_testkit::Postgres::start().unwrap();
+        is_whole_or_nothing(Pool::postgres(&SecretText::new(server.url())).await.unwrap()).await;
+    }
+
+    /// A session that never answers what it is asked, and commits whatever it is told to.
+    struct Silent;
+
+    impl Session for Silent {
+        fn run(&mut self, _: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waited_for_is_not_committed() {
+        let turn = Turns::default().take(Urgency::Rest).await;
+        let mut tx = Transaction {
+            connection: Connection::of(Box::new(Silent), true),
+            turn,
+        };
+        query("INSERT INTO settings (name, value) VALUES ('lost', '')").later(&mut tx);
+        let asked: Option<Result<Vec<(i64,)>, _>> = query_as("SELECT 1").fetch_all(&mut *tx).now_or_never();
+        assert!(asked.is_none());
+        let committed = tx.commit(Step::Note).now_or_never();
+        assert!(
+            matches!(committed, Some(Err(StoreError::Broken { .. }))),
+            "{committed:?}"
+        );
     }
 
     #[tokio::test]
