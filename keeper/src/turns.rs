@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 /// How much hurry there is. What comes first goes first; among those of the same hurry, who came first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Urgency {
-    /// It stands between a breach and the transaction against it: the blocks, each of which waits for the one before, and the sending of
-    /// what closes something.
+    /// It stands between a breach and the transaction against it: the blocks, each of which waits for the one before, and what closes
+    /// something: its plan, its sending, its end, after which the next one for the scope begins, and the fallbacks' rungs.
     Breach,
-    /// It keeps an account from sending the next: the sending of anything else.
+    /// Others wait for it: the same of anything else that is sent, as an account sends the next one after it, and alarms, which those who
+    /// raise or clear them wait for.
     Sending,
-    /// It can wait: how actions ended, upkeep, alarms, notices, what people do, what is forgotten.
+    /// It can wait: how playbooks and notices go on, what people do, what is forgotten.
     Rest,
 }
 

@@ -5,6 +5,7 @@ use cordon_client::config::Severity;
 use super::db::{Connection, QueryAs, query, query_as};
 use super::notices::{NewNotice, alarm_topic, tell};
 use super::{NoticeKind, Step, Store, StoreError, int, uint};
+use crate::turns::Urgency;
 
 /// What an alarm is about. docs/keeper.md says what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,7 +198,7 @@ impl Store {
         text: &str,
         block_number: Option<u64>,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Sending).await?;
         let raised = raise(&mut tx, kind, subject, text, block_number).await?;
         tx.commit(Step::Alarm).await?;
         if raised {
@@ -221,7 +222,7 @@ impl Store {
         if open.is_none() {
             return Ok(false);
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Sending).await?;
         let cleared = clear(&mut tx, kind, subject).await?;
         tx.commit(Step::AlarmEnd).await?;
         if cleared {

@@ -166,7 +166,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn plan(&self, new: &NewIntent<'_>) -> Result<Option<Intent>, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(new.kind.urgency()).await?;
         let mut new = *new;
         if new.incident.is_none() {
             new.incident = incidents::of_scope(&mut tx, new.scope).await?;
@@ -182,7 +182,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn finish(&self, intent: &Intent, end: &Confirmation) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
+        // The next one for its scope begins when this one has ended.
+        let mut tx = self.begin_for(intent.kind.urgency()).await?;
         let block = end.block();
         if let Some(block) = block
             && revert::is_replaced(&mut tx, block).await?

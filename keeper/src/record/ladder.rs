@@ -7,6 +7,7 @@ use super::db::{Connection, Row, query, query_as};
 use super::incidents::{self, Entry};
 use super::{IncidentState, Intent, Outcome, Step, Store, StoreError, intents};
 use crate::decide::ladder::{Rung, RungState, RungStatus};
+use crate::turns::Urgency;
 
 /// A ladder that is being climbed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Store {
             due(&mut connection, rules, self.now_ms()).await?
         };
         if !due.is_empty() {
-            let mut tx = self.begin().await?;
+            let mut tx = self.begin_for(Urgency::Breach).await?;
             for (fallback, intent) in &due {
                 begin(&mut tx, fallback, intent).await?;
             }
@@ -71,7 +72,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn begin_rung(&self, ladder: &Ladder, rung: Rung, detail: &str) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         let new = query(
             "INSERT INTO ladder_rungs (ladder, rung, status, began_ms, detail) VALUES (?, ?, 'running', ?, ?) ON CONFLICT DO NOTHING",
         )

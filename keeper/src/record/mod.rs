@@ -13,6 +13,8 @@ mod fleet;
 mod follow;
 mod frames;
 mod ground;
+#[cfg(test)]
+mod hurry_tests;
 mod incidents;
 mod intents;
 mod ladder;

@@ -42,7 +42,7 @@ impl IntentKind {
         }
     }
 
-    /// How much hurry its sending is in. What is taken back is in none, but whatever is sent after it waits for it.
+    /// How much hurry it is in, from its plan to its end. What is taken back is in none, but whatever is sent after it waits for it.
     pub(crate) const fn urgency(self) -> Urgency {
         match self {
             Self::Trip | Self::Contain | Self::ContainSet | Self::Retry => Urgency::Breach,

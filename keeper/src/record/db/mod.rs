@@ -183,6 +183,12 @@ impl Pool {
         self.database.close().await;
     }
 
+    /// How many wait for their turn to write.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.turns.waiting()
+    }
+
     pub(super) fn is_shared(&self) -> bool {
         self.database.is_shared()
     }

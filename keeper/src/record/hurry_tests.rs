@@ -1,0 +1,193 @@
+//! What goes first into the record.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, keccak256};
+use cordon_client::config::Severity;
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use cordon_core::rule::value::Int;
+
+use super::db::query_as;
+use super::{
+    AlarmKind, BlockRecord, Confirmation, Intent, IntentKind, LadderRule, Names, NewIntent, Outcome, Step, Store,
+};
+use crate::chain::BlockRef;
+use crate::decide::ladder::Rung;
+use crate::decide::{Act, Decision, Reading};
+use crate::rules::Sightings;
+use crate::turns::Urgency;
+
+const VERSION: B256 = B256::repeat_byte(5);
+
+async fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("cordon.db"), 1, Address::repeat_byte(0x11));
+    let store = store.await.unwrap();
+    (dir, store)
+}
+
+fn block(number: u64) -> BlockRef {
+    BlockRef {
+        number,
+        hash: keccak256(number.to_be_bytes()),
+        parent: keccak256((number - 1).to_be_bytes()),
+        timestamp: 1_000_000 + number,
+        base_fee: 0,
+    }
+}
+
+/// Something that a block decides on.
+async fn tripped(store: &Store) -> Intent {
+    let decision = Decision {
+        rule: 0,
+        witness: vec![],
+        act: Act::Trip,
+        scope: 1,
+        level: Level::ReduceOnly,
+        duration: 3_600,
+        severity: Severity::P1,
+        reading: Reading {
+            verdict: Verdict::Breached,
+            reason: 0,
+            observed: Int::ZERO,
+            bound: Int::ZERO,
+        },
+    };
+    let record = BlockRecord {
+        block: &block(10),
+        version: VERSION,
+        verdicts: &[],
+        scopes: None,
+        decisions: &[decision],
+        waiting: &[],
+        events: &[],
+        stopped: &[],
+        sightings: &Sightings::default(),
+        witnessed: &[],
+        witness_limit: 3,
+        head_to_decision: None,
+        is_next: true,
+    };
+    let commit = store.commit_block(&record, &Names::default()).await.unwrap();
+    commit.intents[0].clone()
+}
+
+fn upkeep(kind: IntentKind, block: &BlockRef) -> NewIntent<'_> {
+    NewIntent {
+        kind,
+        rule: None,
+        scope: 1,
+        level: Level::Normal,
+        duration: 0,
+        witness: &[],
+        observed: Int::ZERO,
+        bound: Int::ZERO,
+        block,
+        version: VERSION,
+        incident: None,
+    }
+}
+
+fn ended() -> Confirmation {
+    Confirmation {
+        outcome: Outcome::Done,
+        detail: "done".to_owned(),
+        included: None,
+        judged_at: Some(block(10)),
+        decision_to_broadcast: None,
+        broadcast_to_contained: None,
+    }
+}
+
+async fn in_line(store: &Store, count: usize) {
+    while store.pool.waiting() < count {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Whether `work` writes before a `rival` that was there first, when both wait for the one that writes.
+async fn goes_before(store: &Store, rival: Urgency, work: impl Future) -> bool {
+    /// Whatever of this is written changes their number.
+    const WRITTEN: &str =
+        "SELECT (SELECT COUNT(*) FROM intents) + (SELECT COUNT(outcome) FROM intents) + (SELECT COUNT(*) FROM ladders)
+        + (SELECT COUNT(*) FROM ladder_rungs) + (SELECT COUNT(*) FROM alarms) + (SELECT COUNT(cleared_ms) FROM alarms)";
+    let (before,): (i64,) = query_as(WRITTEN).fetch_one(&store.pool).await.unwrap();
+    let first = store.begin().await.unwrap();
+    let rival = async {
+        let mut tx = store.begin_for(rival).await.unwrap();
+        let (now,): (i64,) = query_as(WRITTEN).fetch_one(&mut *tx).await.unwrap();
+        tx.commit(Step::Note).await.unwrap();
+        now != before
+    };
+    let work = async {
+        in_line(store, 1).await;
+        work.await;
+    };
+    let begin = async {
+        in_line(store, 2).await;
+        drop(first);
+    };
+    let (is_first, (), ()) = futures::join!(rival, work, begin);
+    let (after,): (i64,) = query_as(WRITTEN).fetch_one(&store.pool).await.unwrap();
+    assert_ne!(before, after, "it has written");
+    is_first
+}
+
+#[tokio::test]
+async fn how_something_ends_is_in_as_much_hurry_as_it_is() {
+    let (_dir, store) = store().await;
+    let trip = tripped(&store).await;
+    let finish = async |intent: &Intent| assert!(store.finish(intent, &ended()).await.unwrap());
+    assert!(goes_before(&store, Urgency::Sending, finish(&trip)).await);
+    let settle = store.plan(&upkeep(IntentKind::Settle, &block(10))).await.unwrap();
+    let settle = settle.unwrap();
+    assert!(goes_before(&store, Urgency::Rest, finish(&settle)).await);
+    let other = store.plan(&upkeep(IntentKind::Settle, &block(11))).await.unwrap();
+    let other = other.unwrap();
+    assert!(
+        !goes_before(&store, Urgency::Sending, finish(&other)).await,
+        "who comes first goes first"
+    );
+}
+
+#[tokio::test]
+async fn what_closes_is_planned_before_what_opens() {
+    let (_dir, store) = store().await;
+    let plan = async |kind, number| {
+        let stored = store.plan(&upkeep(kind, &block(number))).await.unwrap();
+        assert!(stored.is_some());
+    };
+    assert!(goes_before(&store, Urgency::Sending, plan(IntentKind::Retry, 10)).await);
+    assert!(goes_before(&store, Urgency::Rest, plan(IntentKind::Settle, 11)).await);
+    assert!(!goes_before(&store, Urgency::Sending, plan(IntentKind::Settle, 12)).await);
+}
+
+#[tokio::test]
+async fn fallbacks_are_begun_before_anything_else_is_sent() {
+    let (_dir, store) = store().await;
+    tripped(&store).await;
+    let rule = LadderRule {
+        fallback: "council".to_owned(),
+        scopes: vec![],
+        deadline_ms: 0,
+    };
+    let mut ladders = Vec::new();
+    let due = async { ladders = store.ladders(&[rule]).await.unwrap() };
+    assert!(goes_before(&store, Urgency::Sending, due).await);
+    let rung = store.begin_rung(&ladders[0], Rung::Signed, "sent");
+    assert!(goes_before(&store, Urgency::Sending, rung).await);
+}
+
+#[tokio::test]
+async fn alarms_wait_for_nothing_that_can_wait() {
+    let (_dir, store) = store().await;
+    let raise = store.raise_alarm(AlarmKind::Behind, "blocks", "late", None);
+    assert!(goes_before(&store, Urgency::Rest, raise).await);
+    let clear = store.clear_alarm(AlarmKind::Behind, "blocks");
+    assert!(goes_before(&store, Urgency::Rest, clear).await);
+    let again = store.raise_alarm(AlarmKind::Behind, "blocks", "late", None);
+    assert!(!goes_before(&store, Urgency::Sending, again).await);
+}
