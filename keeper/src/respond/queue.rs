@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::rehearsal::Rehearsal;
-use crate::record::Intent;
+use crate::record::{Intent, IntentKind};
 
 /// How long what was decided on is as good as new: a block of Arbitrum.
 pub(super) const FRESH: Duration = Duration::from_millis(250);
@@ -46,6 +46,11 @@ impl Job {
     }
 }
 
+/// Whether it only takes back.
+fn can_wait(kind: IntentKind) -> bool {
+    kind == IntentKind::Settle
+}
+
 /// How long what can wait keeps still when something was decided: until that is broadcast, which takes a few milliseconds.
 const HUSH: Duration = Duration::from_millis(15);
 
@@ -61,11 +66,16 @@ impl Queue {
     /// Adds a job unless its intent is waiting already. Of two for one intent the one stays that was tried more often: an open intent is
     /// pushed again every few blocks, also while it is carried out, and how it fails must not be forgotten by that.
     pub fn push(&self, job: Job) {
+        let is_decided = job.decided_at.is_some() && job.failures == 0 && !can_wait(job.intent.kind);
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         match jobs.iter_mut().find(|held| held.intent.id == job.intent.id) {
             Some(held) if held.failures >= job.failures => return,
             Some(held) => *held = job,
             None => jobs.push(job),
+        }
+        if is_decided {
+            // Storing it may have taken longer than the quiet that began when it was decided.
+            self.hush();
         }
         self.wake.notify_one();
     }
@@ -76,8 +86,12 @@ impl Queue {
         *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
-    /// Waits while what was decided just now is on its way, a few milliseconds at most: to be called before each step of what can wait.
-    pub(crate) async fn calm(&self) {
+    /// Waits while what was decided just now is on its way, a few milliseconds at most: to be called before each step of an action. One that
+    /// closes something waits for nothing.
+    pub(crate) async fn calm(&self, kind: IntentKind) {
+        if !can_wait(kind) {
+            return;
+        }
         let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(until) = until.filter(|until| *until > Instant::now()) {
             tokio::time::sleep_until(until.into()).await;
@@ -161,12 +175,43 @@ mod tests {
     #[tokio::test]
     async fn what_can_wait_keeps_still_for_a_moment_when_something_was_decided() {
         let queue = Queue::default();
-        assert_eq!(queue.calm().now_or_never(), Some(()));
+        let calm = || queue.calm(IntentKind::Settle);
+        assert_eq!(calm().now_or_never(), Some(()));
         let begun = Instant::now();
         queue.clone().hush();
-        queue.calm().await;
+        for kind in [
+            IntentKind::Trip,
+            IntentKind::Contain,
+            IntentKind::ContainSet,
+            IntentKind::Retry,
+        ] {
+            assert_eq!(queue.calm(kind).now_or_never(), Some(()), "it closes something");
+        }
+        calm().await;
         assert!(begun.elapsed() >= HUSH);
-        assert_eq!(queue.calm().now_or_never(), Some(()), "it is over by itself");
+        assert_eq!(calm().now_or_never(), Some(()), "it is over by itself");
+    }
+
+    #[tokio::test]
+    async fn it_is_quiet_until_what_was_decided_is_broadcast_however_long_it_took_to_store() {
+        let queue = Queue::default();
+        let of = |id, kind, decided_at| {
+            Job::now(
+                Intent {
+                    kind,
+                    ..sample(id, Level::Halted)
+                },
+                decided_at,
+            )
+        };
+        let is_calm = || queue.calm(IntentKind::Settle).now_or_never().is_some();
+        let decided_at = Instant::now();
+        queue.push(of(1, IntentKind::Settle, Some(decided_at)));
+        assert!(is_calm(), "it takes back");
+        queue.push(of(2, IntentKind::Trip, None));
+        assert!(is_calm(), "it was decided long ago");
+        queue.push(of(3, IntentKind::Trip, Some(decided_at)));
+        assert!(!is_calm());
     }
 
     #[tokio::test]

@@ -87,9 +87,7 @@ impl Responder {
                     busy.begin(&job.intent);
                     let responder = &self;
                     let work = async move {
-                        if job.intent.kind == IntentKind::Settle {
-                            responder.queue.calm().await;
-                        }
+                        responder.queue.calm(job.intent.kind).await;
                         let is_over = responder.carry_out(&mut job).await;
                         (job, is_over)
                     };

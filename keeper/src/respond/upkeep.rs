@@ -212,7 +212,7 @@ impl Upkeep {
     /// Stores and queues the call if the guard would take it now.
     async fn plan(&self, kind: IntentKind, scope: u8, data: Bytes, block: &BlockRef) -> Planned {
         // A hundred scopes may be looked at one after the other.
-        self.queue.calm().await;
+        self.queue.calm(kind).await;
         let asked = self
             .rpc
             .call(Some(self.sender), self.guard, data, None, BlockId::latest());
