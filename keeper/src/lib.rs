@@ -30,6 +30,7 @@ mod error;
 mod event;
 mod fail_point;
 mod fleet;
+mod forget;
 mod health;
 mod keeper;
 mod lookout;

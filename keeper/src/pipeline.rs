@@ -1,7 +1,6 @@
 //! From a head to stored decisions: every block in order, the newest first when there are many.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Headers, Heads,
 use crate::decide::{Act, BlockFacts, Decision, Past, Quorum, RulePolicy, RuleVerdict, Waiting, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
+use crate::forget::Forgetting;
 use crate::health::Progress;
 use crate::record::{AlarmKind, BlockCommit, BlockRecord, Intent, Names, OpenIncident, Store, StoreError};
 use crate::report::Reports;
@@ -60,11 +60,7 @@ pub(crate) struct Pipeline {
     pub(crate) names: Names,
     pub(crate) version: B256,
     pub(crate) witness_limit: u32,
-    pub(crate) keep_blocks: u64,
-    pub(crate) prune_every: u64,
-    pub(crate) retention_ms: i64,
-    /// More is to be forgotten than was at the block before.
-    pub(crate) is_pruning: AtomicBool,
+    pub(crate) forgetting: Forgetting,
     /// Whether the guard has another rulebook than the configured one, as far as people were told. `None` until it is looked at: an earlier
     /// run may have left the alarm open.
     pub(crate) is_foreign: Mutex<Option<bool>>,
@@ -206,15 +202,7 @@ impl Pipeline {
                 // The record is the truth about what is to be done, whatever became of the queue.
                 self.resume(self.store.open_intents().await?);
             }
-            if block.number.is_multiple_of(self.prune_every) {
-                self.store.prune_blocks(self.keep_blocks).await?;
-                self.is_pruning.store(true, Ordering::Relaxed);
-            }
-            if self.is_pruning.load(Ordering::Relaxed) {
-                // A part per block: what is forgotten must not delay what is decided.
-                let is_more = self.store.prune(self.retention_ms).await?;
-                self.is_pruning.store(is_more, Ordering::Relaxed);
-            }
+            self.forgetting.note_block(block.number);
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The tasks that a keeper is made of while it works.
 
 use std::future::Future;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::chain::{BlockSource, Headers, Heads};
 use crate::console::{self, Shown};
 use crate::error::KeeperError;
 use crate::fleet;
+use crate::forget::Forgetting;
 use crate::health::Progress;
 use crate::lookout::Lookout;
 use crate::notify::Desk;
@@ -306,10 +306,12 @@ impl Keeper {
             names: self.names.clone(),
             version: self.version,
             witness_limit: self.options.witness_limit,
-            keep_blocks: self.options.keep_blocks,
-            prune_every: self.options.prune_every,
-            retention_ms: i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX),
-            is_pruning: AtomicBool::new(false),
+            forgetting: Forgetting::new(
+                self.store.clone(),
+                self.options.keep_blocks,
+                self.options.prune_every,
+                self.options.retention,
+            ),
             is_foreign: Mutex::default(),
             queue: turn.queue(),
             upkeep: turn.upkeep.clone(),

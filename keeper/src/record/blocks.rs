@@ -23,6 +23,9 @@ use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
 use crate::rules::{GuardEvent, OTHER_RULEBOOK, Sightings, StoppedCall};
 use crate::turns::Urgency;
 
+/// Blocks that are forgotten in one transaction at most: it must not hold up what is decided.
+pub(crate) const BLOCKS_AT_ONCE: u64 = 500;
+
 /// A witness that was evaluated at a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witnessed {
@@ -334,7 +337,7 @@ impl Store {
         row.map(|(bytes,)| decode_scopes(&bytes)).transpose()
     }
 
-    /// Drops the verdicts of blocks more than `keep` below the checkpoint, except those that an incident was opened at.
+    /// Drops the verdicts of blocks more than `keep` below the checkpoint, except those that an incident was opened at: the oldest 500.
     /// Returns how many blocks were dropped.
     ///
     /// # Errors
@@ -342,10 +345,12 @@ impl Store {
     pub async fn prune_blocks(&self, keep: u64) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
         let done = query(
-            "DELETE FROM blocks WHERE number < (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash) - ?
-             AND hash NOT IN (SELECT opened_hash FROM incidents)",
+            "DELETE FROM blocks WHERE hash IN (
+                SELECT hash FROM blocks WHERE number < (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash) - ?
+                AND hash NOT IN (SELECT opened_hash FROM incidents) ORDER BY number LIMIT ?)",
         )
         .bind(int("block count", keep)?)
+        .bind(int("block count", BLOCKS_AT_ONCE)?)
         .execute(&mut *tx)
         .await?;
         frames::prune(&mut tx);

@@ -39,6 +39,24 @@ fn block(number: u64) -> BlockRef {
     }
 }
 
+fn empty<'a>(block: &'a BlockRef, sightings: &'a Sightings) -> BlockRecord<'a> {
+    BlockRecord {
+        block,
+        version: VERSION,
+        verdicts: &[],
+        scopes: None,
+        decisions: &[],
+        waiting: &[],
+        events: &[],
+        stopped: &[],
+        sightings,
+        witnessed: &[],
+        witness_limit: 3,
+        head_to_decision: None,
+        is_next: true,
+    }
+}
+
 /// Something that a block decides on.
 async fn tripped(store: &Store) -> Intent {
     let decision = Decision {
@@ -56,20 +74,10 @@ async fn tripped(store: &Store) -> Intent {
             bound: Int::ZERO,
         },
     };
+    let (block, sightings) = (block(10), Sightings::default());
     let record = BlockRecord {
-        block: &block(10),
-        version: VERSION,
-        verdicts: &[],
-        scopes: None,
         decisions: &[decision],
-        waiting: &[],
-        events: &[],
-        stopped: &[],
-        sightings: &Sightings::default(),
-        witnessed: &[],
-        witness_limit: 3,
-        head_to_decision: None,
-        is_next: true,
+        ..empty(&block, &sightings)
     };
     let commit = store.commit_block(&record, &Names::default()).await.unwrap();
     commit.intents[0].clone()
@@ -190,4 +198,48 @@ async fn alarms_wait_for_nothing_that_can_wait() {
     assert!(goes_before(&store, Urgency::Rest, clear).await);
     let again = store.raise_alarm(AlarmKind::Behind, "blocks", "late", None);
     assert!(!goes_before(&store, Urgency::Sending, again).await);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_forgotten_piece_by_piece() {
+    let (_dir, store) = store().await;
+    assert!(
+        store
+            .raise_alarm(AlarmKind::Behind, "blocks", "late", None)
+            .await
+            .unwrap()
+    );
+    assert!(store.clear_alarm(AlarmKind::Behind, "blocks").await.unwrap());
+    let first = store.begin().await.unwrap();
+    let prune = async { while store.prune(-1_000).await.unwrap() {} };
+    let breach = async {
+        in_line(&store, 1).await;
+        // Its turn now; and here comes a block, in the middle of it.
+        drop(first);
+        let mut tx = store.begin_for(Urgency::Breach).await.unwrap();
+        let (alarms,): (i64,) = query_as("SELECT COUNT(*) FROM alarms")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit(Step::Block).await.unwrap();
+        alarms
+    };
+    let ((), alarms) = futures::join!(prune, breach);
+    assert_eq!(alarms, 1, "the block does not wait for all of it");
+    assert!(store.alarms().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn many_blocks_are_not_forgotten_at_once() {
+    let (_dir, store) = store().await;
+    let blocks: Vec<BlockRef> = (1..=1_100).map(block).collect();
+    let sightings = Sightings::default();
+    let records: Vec<BlockRecord<'_>> = blocks.iter().map(|block| empty(block, &sightings)).collect();
+    store.commit_blocks(&records, &Names::default()).await.unwrap();
+    let mut parts = Vec::new();
+    while let count @ 1.. = store.prune_blocks(40).await.unwrap() {
+        parts.push(count);
+    }
+    assert_eq!(parts, [500, 500, 59]);
+    assert_eq!(store.window(2_000).await.unwrap().len(), 41);
 }

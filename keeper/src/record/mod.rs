@@ -51,6 +51,7 @@ use crate::turns::Urgency;
 use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use alarms::{Alarm, AlarmKind};
+pub(crate) use blocks::BLOCKS_AT_ONCE;
 pub use blocks::{BlockCommit, BlockRecord, Look, Witnessed};
 pub use codec::{decode_verdicts, encode_verdicts};
 pub use db::{Lease, LeaseHolder};

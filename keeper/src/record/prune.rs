@@ -3,8 +3,8 @@
 use super::db::query;
 use super::{Step, Store, StoreError};
 
-/// Rows of each kind that are forgotten in one transaction: it must not hold up what is decided.
-const AT_ONCE: i64 = 2_000;
+/// Rows that are forgotten in one transaction, of one kind: it must not hold up what is decided.
+const AT_ONCE: i64 = 500;
 
 /// What is forgotten, in this order: before when, and how many. The newest of a table stays where its number is what others go by, and
 /// must not be given a second time.
@@ -45,14 +45,15 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn prune(&self, age_ms: i64) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let before = tx.now_ms().saturating_sub(age_ms);
         let mut is_more = false;
         for sql in OLD {
+            // Each by itself: what is decided comes in between.
+            let mut tx = self.begin().await?;
+            let before = tx.now_ms().saturating_sub(age_ms);
             let done = query(sql).bind(before).bind(AT_ONCE).execute(&mut *tx).await?;
             is_more |= i64::try_from(done.rows_affected()).is_ok_and(|rows| rows >= AT_ONCE);
+            tx.commit(Step::PruneNotices).await?;
         }
-        tx.commit(Step::PruneNotices).await?;
         Ok(is_more)
     }
 }

@@ -299,19 +299,19 @@ async fn what_is_old_is_forgotten_in_parts_and_what_waits_is_kept(f: Fixture) {
             .map(|n| sighting("all", &format!("tx:{n}")))
             .collect()
     };
-    see(&f, 10, 0, many(0, 2_500)).await;
+    see(&f, 10, 0, many(0, 700)).await;
     let mut waiting = sighting("late", "log:1");
     waiting.finality = Finality::Finalized;
     see(&f, 11, 0, vec![waiting, sighting("all", "newest")]).await;
     let left = async || f.store.sightings(None, 10_000).await.unwrap();
     // However long it took to store them.
     assert!(!f.store.prune(3_600_000).await.unwrap());
-    assert_eq!(left().await.len(), 2_502, "nothing is old");
+    assert_eq!(left().await.len(), 702, "nothing is old");
     assert!(
         f.store.prune(-1_000).await.unwrap(),
         "there is more than is forgotten at once"
     );
-    assert_eq!(left().await.len(), 502);
+    assert_eq!(left().await.len(), 202);
     assert!(!f.store.prune(-1_000).await.unwrap());
     let keys: Vec<String> = left().await.into_iter().map(|one| one.key).collect();
     assert_eq!(
