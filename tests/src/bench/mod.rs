@@ -26,7 +26,7 @@ use eyre::OptionExt;
 pub use self::gas::{Hooks, ProgramFigures};
 pub use self::response::ResponseGas;
 pub use self::targets::Miss;
-pub use self::world::Bench;
+pub use self::world::{Bench, creation_code};
 
 /// Runs of everything that is timed.
 const RUNS: usize = 5;

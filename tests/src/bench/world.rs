@@ -63,7 +63,10 @@ pub(super) fn key(index: u32) -> eyre::Result<PrivateKeySigner> {
 }
 
 /// Creation code of one of our Solidity contracts, as forge wrote it.
-pub(super) fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
+///
+/// # Errors
+/// When the contract was not built.
+pub fn creation_code(root: &Path, contract: &str) -> eyre::Result<Bytes> {
     let path = root.join(format!("out/{contract}.sol/{contract}.json"));
     let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("{}: run forge build", path.display()))?;
     let artifact: serde_json::Value = serde_json::from_str(&text)?;

@@ -70,7 +70,7 @@ fn published(path: &str) -> Vec<u8> {
         .to_vec()
 }
 
-async fn create(world: &World, code: Vec<u8>) -> Address {
+pub(crate) async fn create(world: &World, code: Vec<u8>) -> Address {
     let tx = TransactionRequest::default()
         .with_from(key(USER).address())
         .with_deploy_code(code);

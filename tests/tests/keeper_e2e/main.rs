@@ -31,6 +31,7 @@ mod responses;
 mod rulebook;
 mod sends;
 mod start;
+mod stopped;
 mod streams;
 mod told;
 mod trouble;

@@ -262,26 +262,28 @@ impl World {
     }
 
     pub(crate) async fn send(&self, from: u32, to: Address, data: Vec<u8>) -> TransactionReceipt {
+        let tx = TransactionRequest::default().with_to(to).with_input(data);
+        let receipt = self.mined(from, tx).await;
+        assert!(receipt.status(), "a transaction of the test reverted");
+        receipt
+    }
+
+    /// The receipt of a transaction, however it ended.
+    pub(crate) async fn mined(&self, from: u32, tx: TransactionRequest) -> TransactionReceipt {
         let from = key(from).address();
         // As the chain has it: one that is remembered is wrong after a reorg.
         let nonce = self.provider.get_transaction_count(from).await.unwrap();
-        let tx = TransactionRequest::default()
-            .with_from(from)
-            .with_nonce(nonce)
-            .with_to(to)
-            .with_input(data);
+        let tx = tx.with_from(from).with_nonce(nonce);
         let hash = *self.provider.send_transaction(tx).await.unwrap().tx_hash();
         // Asked for outright: the provider's own wait looks at new heights only, and misses blocks after a reorg.
         let begun = Instant::now();
-        let receipt = loop {
+        loop {
             if let Some(receipt) = self.provider.get_transaction_receipt(hash).await.unwrap() {
-                break receipt;
+                return receipt;
             }
             assert!(begun.elapsed() < Duration::from_secs(30), "{hash} is not mined");
             tokio::time::sleep(Duration::from_millis(5)).await;
-        };
-        assert!(receipt.status(), "a transaction of the test reverted");
-        receipt
+        }
     }
 
     /// Sets a number on the board; answers the block.
