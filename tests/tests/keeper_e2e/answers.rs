@@ -164,6 +164,14 @@ async fn nothing_is_contained_by_authority_on_the_word_of_one_endpoint() {
     keeper.stop().await;
 }
 
+/// What the one incident, which is open, waits for.
+async fn waiting(keeper: &Running) -> Vec<String> {
+    let incident = keeper.incident().await;
+    assert_eq!(incident.state, IncidentState::Open, "people are told at once");
+    let lines = incident.timeline.into_iter().filter(|line| line.kind == "waiting");
+    lines.map(|line| line.text).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_protocol_waits_for_as_many_rules_as_have_to_agree() {
     let world = World::new(&PROTOCOL).await;
@@ -174,16 +182,8 @@ async fn the_whole_protocol_waits_for_as_many_rules_as_have_to_agree() {
     let bad = world.set(GAUGE, 5_000).await;
     keeper.done(bad + 4).await;
     assert_eq!(world.level(0).await, Guard::Level::Normal);
-    let incident = keeper.incident().await;
-    assert_eq!(incident.state, IncidentState::Open, "people are told at once");
-    let waiting: Vec<&str> = incident
-        .timeline
-        .iter()
-        .filter(|line| line.kind == "waiting")
-        .map(|line| line.text.as_str())
-        .collect();
     assert_eq!(
-        waiting,
+        waiting(&keeper).await,
         ["rule gauge-low is breached; protocol is not raised to ReduceOnly yet: 1 of 2 rules are breached"]
     );
     assert!(is_open(&store, AlarmKind::QuorumShort).await);
@@ -196,6 +196,60 @@ async fn the_whole_protocol_waits_for_as_many_rules_as_have_to_agree() {
     .await;
     assert_eq!(keeper.incident().await.state, IncidentState::Contained, "one incident");
     keeper.stop().await;
+}
+
+const ONE_RULE: Rules = Rules(concat!(
+    at_most!("gauge-low", "protocol", "get(0)"),
+    stop_board!("protocol", "set")
+));
+
+/// Two endpoints have to agree, of which one says something else than the other.
+async fn one_of_two_says_so(told: Guard::Verdict, endpoints: impl Fn(&World, &Liar) -> Vec<String>, gauge: u64) {
+    let world = World::new(&ONE_RULE).await;
+    let liar = Liar::start(&world, told).await;
+    let mut options = world.options();
+    options.rpc = endpoints(&world, &liar);
+    options.quorum.endpoints = 2;
+    let store = world.store().await;
+    let mut keeper = started(&world, options, store.clone(), World::signers()).await;
+    liar.lies.store(true, Ordering::SeqCst);
+    let bad = world.set(GAUGE, gauge).await;
+    until("it waits for the other endpoint", || {
+        is_open(&store, AlarmKind::QuorumShort)
+    })
+    .await;
+    keeper.done(bad + 4).await;
+    assert_eq!(
+        waiting(&keeper).await,
+        ["rule gauge-low is breached; protocol is not raised to ReduceOnly yet: 1 of 2 endpoints say so"]
+    );
+    assert!(alarmed(&store, AlarmKind::WrongAnswer).await, "one of them is wrong");
+    assert_eq!(world.level(0).await, Guard::Level::Normal);
+    assert_eq!(world.nonce(KEEPER).await, 0, "no transaction was sent");
+    // The truth is that it is breached, and both say so.
+    world.set(GAUGE, 5_000).await;
+    liar.lies.store(false, Ordering::SeqCst);
+    keeper.contained().await;
+    assert_eq!(world.level(0).await, Guard::Level::ReduceOnly);
+    until("nothing waits any more", || async {
+        !is_open(&store, AlarmKind::QuorumShort).await
+    })
+    .await;
+    assert_eq!(keeper.incident().await.state, IncidentState::Contained, "one incident");
+    keeper.stop().await;
+}
+
+/// The guard would let itself be tripped: it is the other endpoint alone that is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_protocol_waits_for_an_endpoint_that_denies_the_breach() {
+    let endpoints = |world: &World, liar: &Liar| vec![world.node.http_endpoint(), liar.proxy.url()];
+    one_of_two_says_so(Guard::Verdict::Holds, endpoints, 5_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_protocol_waits_for_an_endpoint_that_does_not_know_an_invented_breach() {
+    let endpoints = |world: &World, liar: &Liar| vec![liar.proxy.url(), world.node.http_endpoint()];
+    one_of_two_says_so(Guard::Verdict::Breached, endpoints, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
