@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use alloy::providers::Provider;
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use cordon_client::guard::ICordonGuard as Guard;
+use cordon_keeper::chain::BlockRef;
 use cordon_keeper::record::{Alarm, AlarmKind, Store};
-use cordon_keeper::{Keeper, Options};
+use cordon_keeper::{Keeper, KeeperEvent, Options};
 use cordon_node::{NodeConfig, NodeHandle};
-use cordon_testkit::{Fault, RpcProxy};
+use cordon_testkit::{Fault, FaultyRpc, RpcProxy};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -15,23 +16,32 @@ use crate::board::GAUGE;
 use crate::console::health;
 use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, Running, World, until};
 
-/// A node that has forked the world's chain, and goes on by itself.
-async fn fork_of(world: &World) -> NodeHandle {
+/// A node that has forked the world's chain, at a block or at its newest one.
+async fn forked(world: &World, at: Option<u64>, block_time: Option<Duration>) -> (NodeHandle, DynProvider) {
     let fork = cordon_node::spawn(NodeConfig {
         fork_url: Some(world.node.http_endpoint().parse().unwrap()),
-        block_time: Some(Duration::from_millis(250)),
+        fork_block_number: at,
+        block_time,
         silent: true,
         ..NodeConfig::default()
     })
     .await
     .unwrap();
-    let provider = alloy::providers::ProviderBuilder::new().connect_http(fork.http_endpoint().parse().unwrap());
+    let provider = ProviderBuilder::new()
+        .connect_http(fork.http_endpoint().parse().unwrap())
+        .erased();
     // Another state, so that no block of it is one of the chain's.
     let account = "0x00000000000000000000000000000000000000aa";
     let _: serde_json::Value = provider
         .raw_request("anvil_setBalance".into(), json!([account, "0x1"]))
         .await
         .unwrap();
+    (fork, provider)
+}
+
+/// One of the newest block, which goes on by itself.
+async fn fork_of(world: &World) -> NodeHandle {
+    let (fork, provider) = forked(world, None, Some(Duration::from_millis(250))).await;
     let height = provider.get_block_number().await.unwrap();
     until("the fork goes on", || async {
         provider.get_block_number().await.unwrap() > height + 8
@@ -165,6 +175,107 @@ async fn no_block_is_left_out_when_the_chain_replaces_more_than_is_held_in_memor
     let incident = keeper.incident().await;
     assert!(incident.timeline.iter().any(|entry| entry.kind == "reorganised"));
     keeper.stop().await;
+}
+
+/// A keeper with endpoints of one chain, which has more of it in its record than it holds in memory. The chain stands still.
+struct Long {
+    world: World,
+    keeper: Running,
+    endpoints: Vec<FaultyRpc>,
+    /// The newest blocks of the record, of which the oldest is older than what is held in memory.
+    held: Vec<BlockRef>,
+}
+
+impl Long {
+    async fn new(count: usize) -> Self {
+        let world = World::new(&GAUGE_RULE).await;
+        let mut endpoints = Vec::new();
+        for _ in 0..count {
+            endpoints.push(FaultyRpc::start(&world.node.http_endpoint()).await.unwrap());
+        }
+        let options = Options {
+            rpc: endpoints.iter().map(FaultyRpc::url).collect(),
+            ws: None,
+            // What is found out is found out on the way back from the fork.
+            compare_every: Duration::from_secs(3_600),
+            ..world.options()
+        };
+        let mut keeper = world
+            .keeper_at_head(options, world.store().await, World::signers())
+            .await;
+        world.rpc("evm_setIntervalMining", json!([0])).await;
+        world.rpc("anvil_mine", json!(["0x12c"])).await;
+        caught_up(&world, &keeper).await;
+        keeper.events = keeper.events.resubscribe();
+        let held = keeper.store.window(290).await.unwrap();
+        assert_eq!(held.len(), 290);
+        Self {
+            world,
+            keeper,
+            endpoints,
+            held,
+        }
+    }
+
+    /// The first endpoint is of another chain from now on, which has left this one beyond what is held in memory.
+    async fn is_deceived(&self, blocks: u64) -> NodeHandle {
+        let (fork, provider) = forked(&self.world, Some(self.held[0].number), None).await;
+        let mine = json!([format!("{blocks:#x}")]);
+        let _: serde_json::Value = provider.raw_request("anvil_mine".into(), mine).await.unwrap();
+        self.endpoints[0].move_to(&fork.http_endpoint());
+        fork
+    }
+
+    /// The keeper goes on with the chain, of which it has taken nothing back.
+    async fn goes_on(mut self) {
+        self.world.rpc("anvil_mine", json!(["0x2"])).await;
+        caught_up(&self.world, &self.keeper).await;
+        let newest = self.held.last().unwrap();
+        while let Ok(event) = self.keeper.events.try_recv() {
+            // That the last one is done may be told a moment after the record has it.
+            if let KeeperEvent::BlockDone { number, .. } = event {
+                assert!(number >= newest.number, "block {number} was evaluated anew");
+            }
+        }
+        for block in &self.held {
+            assert!(self.keeper.store.is_done(block.hash).await.unwrap(), "{block:?}");
+        }
+        self.keeper.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_endpoint_alone_has_nothing_taken_back_that_is_held_in_memory_no_more() {
+    let long = Long::new(2).await;
+    let second = &long.endpoints[1];
+    for method in ["eth_blockNumber", "eth_getBlockByNumber"] {
+        second.fault(method, Fault::Http(502));
+    }
+    let asked = second.count("eth_blockNumber");
+    let _fork = long.is_deceived(320).await;
+    until("the other endpoint is asked whether it says so too", || async {
+        second.count("eth_blockNumber") >= asked + 4
+    })
+    .await;
+    for block in &long.held {
+        assert!(long.keeper.store.is_done(block.hash).await.unwrap(), "{block:?}");
+    }
+    second.heal();
+    long.endpoints[0].move_to(&long.world.node.http_endpoint());
+    long.goes_on().await;
+}
+
+/// It ends below the newest block of the record: what is above its end is not replaced by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_head_of_one_that_is_outvoted_has_nothing_taken_back() {
+    let long = Long::new(3).await;
+    let _fork = long.is_deceived(280).await;
+    let asked = long.endpoints[1].count("eth_blockNumber");
+    until("the endpoints are compared", || async {
+        long.endpoints[1].count("eth_blockNumber") >= asked + 2
+    })
+    .await;
+    long.goes_on().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
