@@ -278,6 +278,34 @@ async fn the_head_of_one_that_is_outvoted_has_nothing_taken_back() {
     long.goes_on().await;
 }
 
+/// Nothing of another chain is common with the record, so that all of it would be taken back: a gateway was set up anew, say.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_of_another_chain_now_has_nothing_taken_back() {
+    let long = Long::new(1).await;
+    let only = &long.endpoints[0];
+    let other = cordon_node::spawn(NodeConfig {
+        chain_id: Some(long.world.node.chain_id() + 1),
+        silent: true,
+        ..NodeConfig::default()
+    })
+    .await
+    .unwrap();
+    let provider = ProviderBuilder::new().connect_http(other.http_endpoint().parse().unwrap());
+    let blocks = json!([format!("{:#x}", long.held.last().unwrap().number + 20)]);
+    let _: serde_json::Value = provider.raw_request("anvil_mine".into(), blocks).await.unwrap();
+    let asked = only.count("eth_chainId");
+    only.move_to(&other.http_endpoint());
+    until("it is asked which chain it is of", || async {
+        only.count("eth_chainId") >= asked + 2
+    })
+    .await;
+    for block in &long.held {
+        assert!(long.keeper.store.is_done(block.hash).await.unwrap(), "{block:?}");
+    }
+    only.move_to(&long.world.node.http_endpoint());
+    long.goes_on().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_endpoint_against_one_the_keeper_is_ill_and_trips_all_the_same() {
     let world = World::new(&GAUGE_RULE).await;
