@@ -6,7 +6,8 @@ use cordon_core::rule::error::Unknown;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
-use super::read::{ATTEMPTS, unread};
+use super::read::ATTEMPTS;
+use super::reading::unread;
 use super::{Evaluated, NativeState, ReadError, Reader, Request, scopes};
 use crate::chain::{BlockRef, CallError, RpcError};
 use crate::decide::{Reading, RuleVerdict};

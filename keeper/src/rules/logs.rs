@@ -5,8 +5,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 
-use super::read::{ATTEMPTS, ReadError, Reader};
-use super::{GuardEvent, Sightings, StoppedCall};
+use super::read::ATTEMPTS;
+use super::{GuardEvent, ReadError, Reader, Sightings, StoppedCall};
 use crate::chain::{BlockRef, Receipts, Wanted, may_lack};
 
 /// What was had of a block's logs.

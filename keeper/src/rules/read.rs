@@ -3,27 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use alloy::rpc::types::Log;
-use cordon_core::rule::error::Unknown;
-use cordon_core::rule::eval::Verdict;
-use cordon_core::rule::value::Int;
 
 use super::here::{Begun, Here};
 use super::logs::Outcomes;
+use super::reading::unread;
 use super::rulebook::Rulebook;
 use super::settled::Settled;
 use super::states::States;
-use super::{GuardEvent, Hooks, Sightings, StoppedCall, Unwatched, Watched, Watches, scopes};
+use super::{
+    BlockReading, GuardEvent, Hooks, OTHER_RULEBOOK, READ_FAILED, ReadError, Request, StoppedCall, Unwatched, Watched,
+    Watches, scopes,
+};
 use crate::chain::{BlockRef, CallError, Receipts, Rpc, RpcError};
-use crate::decide::{Reading, RuleVerdict, ScopeReading};
+use crate::decide::{RuleVerdict, ScopeReading};
 use crate::record::Witnessed;
-
-/// Reason of an `Unknown` verdict when the guard could not be asked, or gave no answer for this rule.
-pub const READ_FAILED: u8 = u8::MAX;
-
-/// Reason of an `Unknown` verdict while the guard has another rulebook than the configured one: its rule of that number is another.
-pub const OTHER_RULEBOOK: u8 = u8::MAX - 1;
 
 /// How often a call that the node refuses is tried before its rules are `Unknown`.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -32,74 +27,6 @@ pub const STOPPED_CALLS: &str = "calls that hooks stopped";
 /// Witnesses taken from the events of one block, per rule. A block that names more is an attack on the keeper's time; the
 /// rest is counted in the log, and the rule is `Unknown` for the block.
 const NEW_WITNESSES: usize = 512;
-
-/// An evaluation to be made.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Request {
-    /// Index of the rule.
-    pub rule: u16,
-    /// Witness words, as many as the rule has parameters.
-    pub witness: Vec<B256>,
-}
-
-impl Request {
-    /// Of a rule without parameters.
-    #[must_use]
-    pub fn plain(rule: u16) -> Self {
-        Self {
-            rule,
-            witness: Vec::new(),
-        }
-    }
-}
-
-/// Everything that was read of a block.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct BlockReading {
-    /// One verdict per evaluation.
-    pub verdicts: Vec<RuleVerdict>,
-    /// Scopes that are not `Normal` or have effects in force; `None` when they could not be read.
-    pub scopes: Option<Vec<ScopeReading>>,
-    /// What the guard logged.
-    pub events: Vec<GuardEvent>,
-    /// Whether the node gave the block's logs. Where it did not, nothing is known of what the guard logged.
-    pub logs_read: bool,
-    /// Why the logs may not be all that there are, or came another way.
-    pub logs_doubted: Option<String>,
-    /// Calls that the guard's hooks stopped.
-    pub stopped: Vec<StoppedCall>,
-    /// What the watches say.
-    pub sightings: Sightings,
-    /// Witnesses that were evaluated.
-    pub witnessed: Vec<Witnessed>,
-}
-
-/// Why a block was not read at all. Everything less is an `Unknown` verdict.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// No endpoint answers; the block has to be read again.
-    #[error(transparent)]
-    Unreachable(RpcError),
-    /// The node does not have the block any more (a reorg), or not yet (a node that lags).
-    #[error("the node does not know block {number} ({hash}); it will be read again if it is still canonical")]
-    Gone {
-        /// Height of the block.
-        number: u64,
-        /// Hash of the block.
-        hash: B256,
-    },
-}
-
-/// What a reason code of an `Unknown` verdict means.
-#[must_use]
-pub fn reason_text(reason: u8) -> String {
-    match (reason, Unknown::from_code(reason)) {
-        (READ_FAILED, _) => "the node or the guard gave no answer".to_owned(),
-        (OTHER_RULEBOOK, _) => "the guard has another rulebook than the one of the configuration".to_owned(),
-        (_, Some(unknown)) => unknown.to_string(),
-        (code, None) => format!("reason {code}"),
-    }
-}
 
 /// Reads blocks through one guard, or without one when its address is zero: then there are watches, and rules that the keeper evaluates.
 #[derive(Debug, Clone)]
@@ -395,19 +322,5 @@ impl Reader {
             }
         }
         Ok(None)
-    }
-}
-
-pub(super) fn unread(rule: u16) -> RuleVerdict {
-    let reading = Reading {
-        verdict: Verdict::Unknown,
-        reason: READ_FAILED,
-        observed: Int::ZERO,
-        bound: Int::ZERO,
-    };
-    RuleVerdict {
-        rule,
-        witness: Vec::new(),
-        reading,
     }
 }

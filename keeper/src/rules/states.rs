@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256, Bytes, address};
 use tokio::sync::OnceCell;
 
-use super::read::{ReadError, Reader};
+use super::{ReadError, Reader};
 use crate::chain::{BlockRef, BlockSource, CallError};
 
 /// Whoever has not the state of a block by the time that the chain is so many blocks further has it no more: nobody waits for it.
