@@ -112,19 +112,24 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let (mut told, mut missed, mut newest) = (0_u64, 0_u64, String::new());
-        while told + missed < SENT {
-            match line(&mut stream).await.as_str() {
-                "event: sighted\n" => {
-                    told += 1;
-                    newest = line(&mut stream).await;
+        let reading = async {
+            while told + missed < SENT {
+                match line(&mut stream).await.as_str() {
+                    "event: sighted\n" => {
+                        told += 1;
+                        newest = line(&mut stream).await;
+                    }
+                    "event: missed\n" => {
+                        let data = line(&mut stream).await;
+                        missed += data.trim().strip_prefix("data: ").unwrap().parse::<u64>().unwrap();
+                    }
+                    _ => {}
                 }
-                "event: missed\n" => {
-                    let data = line(&mut stream).await;
-                    missed += data.trim().strip_prefix("data: ").unwrap().parse::<u64>().unwrap();
-                }
-                _ => {}
             }
-        }
+        };
+        // A stream that has nothing more to tell is kept alive for ever.
+        let all = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        assert!(all.is_ok(), "{told} told and {missed} missed of {SENT}");
         assert_eq!(told + missed, SENT);
         assert!(
             missed > SENT / 2,
