@@ -76,10 +76,6 @@ impl Rpc {
         })
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Chain id that every endpoint must have.
     #[must_use]
     pub fn chain_id(&self) -> u64 {

@@ -56,7 +56,12 @@ pub enum Fate {
     /// One of them may be included yet, as far as can be told.
     Open,
     /// One of them is in a block, and the nonce is used as most endpoints say.
-    Ours(Box<TransactionReceipt>),
+    Ours {
+        /// Its receipt.
+        receipt: Box<TransactionReceipt>,
+        /// How many endpoints tell it so.
+        told_by: usize,
+    },
     /// Something else has used it: an endpoint says so, and as many do as say anything else. It wants this one next, the lowest of several.
     Lost(u64),
 }
@@ -72,7 +77,10 @@ impl Fate {
         if !known.is_empty() {
             // Sending the same bytes again costs nothing; believing a receipt that one endpoint made up may cost all.
             let told = most_told(known).filter(|_| is_used);
-            return told.map_or(Self::Open, |receipt| Self::Ours(Box::new(receipt)));
+            return told.map_or(Self::Open, |(receipt, told_by)| Self::Ours {
+                receipt: Box::new(receipt),
+                told_by,
+            });
         }
         let passed: Vec<u64> = lost
             .into_iter()
@@ -86,8 +94,8 @@ impl Fate {
     }
 }
 
-/// The receipt that more endpoints tell than any other: by block, and by whether the transaction had an effect.
-fn most_told(receipts: Vec<TransactionReceipt>) -> Option<TransactionReceipt> {
+/// The receipt that more endpoints tell than any other, and how many do: by block, and by whether the transaction had an effect.
+fn most_told(receipts: Vec<TransactionReceipt>) -> Option<(TransactionReceipt, usize)> {
     let same = |a: &TransactionReceipt, b: &TransactionReceipt| {
         (a.transaction_hash, a.block_hash, a.status()) == (b.transaction_hash, b.block_hash, b.status())
     };
@@ -96,7 +104,7 @@ fn most_told(receipts: Vec<TransactionReceipt>) -> Option<TransactionReceipt> {
     let is_rivalled = receipts
         .iter()
         .any(|other| !same(best, other) && told(other) == told(best));
-    (!is_rivalled).then(|| best.clone())
+    (!is_rivalled).then(|| (best.clone(), told(best)))
 }
 
 /// An endpoint that is so many blocks behind does not say what is the case now: a second of Arbitrum.
@@ -119,7 +127,8 @@ impl Rpc {
         Said::of(answers).ok_or(RpcError::NoEndpoint)
     }
 
-    /// What has become of `nonce`, with which transactions of these hashes were sent. `newest` as in [`Rpc::counts`].
+    /// What has become of `nonce`, with which transactions of these hashes were sent, as those say that answer not long after the first.
+    /// `newest` as in [`Rpc::counts`].
     ///
     /// # Errors
     /// [`RpcError`] when no endpoint answers.
@@ -135,10 +144,7 @@ impl Rpc {
             Ok((head, (count, receipts.find(|receipt| receipt.block_hash.is_some()))))
         };
         Ok(Fate::of(
-            near(
-                newest,
-                self.ask_all("eth_getTransactionReceipt", self.timeout(), look).await?,
-            ),
+            near(newest, self.ask_all("eth_getTransactionReceipt", MOST, look).await?),
             nonce,
         ))
     }
@@ -326,14 +332,17 @@ mod tests {
         .unwrap();
         let (ours, none) = (|| Some(receipt.clone()), || None);
         let fate = |answers| Fate::of(answers, 7);
-        let included = Fate::Ours(Box::new(receipt.clone()));
+        let told = |told_by| Fate::Ours {
+            receipt: Box::new(receipt.clone()),
+            told_by,
+        };
         assert_eq!(fate(vec![]), Fate::Open);
         assert_eq!(fate(vec![(7, none())]), Fate::Open);
-        assert_eq!(fate(vec![(8, ours())]), included);
+        assert_eq!(fate(vec![(8, ours())]), told(1));
         assert_eq!(fate(vec![(9, none())]), Fate::Lost(9));
         assert_eq!(
             fate(vec![(8, none()), (8, ours())]),
-            included,
+            told(1),
             "one serves receipts late"
         );
         assert_eq!(

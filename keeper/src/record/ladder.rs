@@ -101,7 +101,7 @@ impl Store {
         status: RungStatus,
         detail: &str,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         let ended = query(
             "UPDATE ladder_rungs SET status = ?, ended_ms = ?, detail = ? WHERE ladder = ? AND rung = ? AND status = 'running'",
         )
@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn call_people(&self, ladder: &Ladder, subject: &str, text: &str) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         let now_ms = tx.now_ms();
         let new = query(
             "INSERT INTO ladder_rungs (ladder, rung, status, began_ms, ended_ms, detail) VALUES (?, ?, 'done', ?, ?, ?)

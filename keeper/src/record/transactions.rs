@@ -8,6 +8,7 @@ use super::db::{Connection, Row, query};
 use super::incidents::{self, Entry};
 use super::{Intent, IntentKind, Step, Store, StoreError, TransactionRecord, int, uint, word};
 use crate::chain::BlockRef;
+use crate::turns::Urgency;
 
 /// A transaction that is about to be, or was, broadcast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn record_sent(&self, intent: &Intent, sent: &SentTransaction) -> Result<(), StoreError> {
-        let mut tx = self.begin_for(intent.kind.urgency()).await?;
+        // Of whatever kind: the account's next transaction waits for it.
+        let mut tx = self.begin_for(Urgency::Breach).await?;
         let inserted = query(
             "INSERT INTO transactions (hash, intent, sender, nonce, raw, max_fee, priority_fee, sent_ms, status)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sent') ON CONFLICT DO NOTHING",
@@ -124,7 +126,7 @@ impl Store {
         gas: u64,
         fee: u128,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(intent.kind.urgency()).await?;
         include(&mut tx, hash, block, gas, fee, "reverted")?;
         if let Some(incident) = intent.incident {
             let text = format!("the {} transaction was included and reverted", intent.kind.name());

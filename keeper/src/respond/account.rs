@@ -281,17 +281,23 @@ impl Account {
         self.rpc.fate(self.address(), nonce, hashes, self.newest()).await
     }
 
-    /// Whether a receipt is taken for what it says. That a transaction was reverted, upon which it is sent again with another nonce, is not
-    /// believed of one endpoint of several.
-    pub(super) async fn believes(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> bool {
-        if receipt.status() || self.rpc.endpoint_count() < 2 {
-            return true;
+    /// How many endpoints tell a revert, upon which a transaction is sent again with another nonce; of several, one may make it up.
+    pub(super) async fn tell_revert(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> usize {
+        if self.rpc.endpoint_count() < 2 {
+            return usize::MAX;
         }
-        let told = self
-            .rpc
+        match self.fate_of(sent).await {
+            Ok(Fate::Ours { receipt: told, told_by }) if told.block_hash == receipt.block_hash && !told.status() => {
+                told_by
+            }
+            _ => 0,
+        }
+    }
+
+    async fn fate_of(&self, sent: &SentTransaction) -> Result<Fate, RpcError> {
+        self.rpc
             .fate(sent.sender, sent.nonce, &[sent.hash], self.newest())
-            .await;
-        matches!(told, Ok(Fate::Ours(told)) if told.block_hash == receipt.block_hash && !told.status())
+            .await
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
@@ -321,7 +327,7 @@ impl Account {
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
-        let newest = self.newest();
+        let (newest, asked) = (self.newest(), Instant::now());
         let (counts, priority, fees) = futures::future::join3(
             self.rpc.counts(self.address(), newest),
             self.rpc.priority_fee(),
@@ -336,8 +342,8 @@ impl Account {
         };
         let mut held = self.armed.lock().await;
         *held = Armed {
-            // Meanwhile one of ours may have been included.
-            nonce: Some(self.nonces.at_least(counts.agreed, Instant::now())),
+            // Meanwhile one of ours may have been included, however long the answers took.
+            nonce: Some(self.nonces.at_least(counts.agreed, asked)),
             base_fee,
             priority_fee: priority.min(TIP),
         };

@@ -1,6 +1,9 @@
 //! What came of a transaction: receipt, events and read-back compared, and the end of its intent.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use alloy::primitives::Address;
 
 use super::answer::{Effects, effects};
 use super::deliver::{DeliverError, Delivered};
@@ -11,13 +14,13 @@ use crate::decide::ScopeReading;
 use crate::event::KeeperEvent;
 use crate::record::{AlarmKind, Confirmation, Intent, IntentKind, Outcome, StoreError, set_orders};
 
-/// How long to wait after so many reverts of an action. The chain moves between a rehearsal and the block, so that one or two mean little; more
-/// mean that an endpoint says what is not so, which is not paid for every few seconds.
-fn after_reverts(reverts: usize) -> Duration {
+/// How long to wait after so many reverts of an action with one key. The chain moves between a rehearsal and the block, so that one or two mean
+/// little; more mean that an endpoint says what is not so, which is not paid for all the time. What closes something is still tried.
+fn after_reverts(kind: IntentKind, reverts: usize) -> Duration {
     match reverts {
         0..3 => Duration::ZERO,
-        3..6 => Duration::from_secs(5),
-        _ => Duration::from_secs(60),
+        6.. if kind == IntentKind::Settle => Duration::from_secs(60),
+        _ => Duration::from_secs(5),
     }
 }
 
@@ -38,9 +41,18 @@ impl Responder {
                 .record_reverted(intent, delivered.sent.hash, &block, receipt.gas_used, fee)
                 .await?;
             let sent = self.store.transactions_of(intent.id).await?;
-            let reverts = sent.iter().filter(|tx| tx.status == "reverted").count();
+            let mut by_key: BTreeMap<Address, usize> = BTreeMap::new();
+            for tx in sent.iter().filter(|tx| tx.status == "reverted") {
+                let reverts = by_key.entry(tx.sender).or_default();
+                *reverts = reverts.saturating_add(1);
+            }
+            // What another key has sent in the same round is only found now: nothing was tried since.
+            let reverts = match delivered.accepted_at {
+                Some(_) => by_key.into_values().max().unwrap_or_default(),
+                None => 0,
+            };
             return Ok(Step::Later {
-                after: after_reverts(reverts),
+                after: after_reverts(intent.kind, reverts),
                 why: "the transaction was included and reverted".to_owned(),
             });
         }
@@ -205,5 +217,17 @@ fn concerned(intent: &Intent) -> Vec<u8> {
     match intent.kind {
         IntentKind::ContainSet => set_orders(&intent.witness).map(|order| order.scope).collect(),
         _ => vec![intent.scope],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reverts_again_and_again_is_tried_less_often_and_what_closes_something_still() {
+        let waits = |kind| [0, 2, 3, 5, 6, 100].map(|reverts| after_reverts(kind, reverts).as_secs());
+        assert_eq!(waits(IntentKind::Contain), [0, 0, 5, 5, 5, 5]);
+        assert_eq!(waits(IntentKind::Settle), [0, 0, 5, 5, 60, 60]);
     }
 }

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use alloy::primitives::B256;
 use tokio::sync::MutexGuard;
 
 use super::account::{Account, Draft};
@@ -34,6 +35,8 @@ pub(super) struct Delivery<'a> {
     ledger: Option<(&'a Store, &'a Intent)>,
     /// What was sent so far, by an earlier run too.
     pub(super) sent: Vec<SentTransaction>,
+    /// What of that is in the record.
+    written: BTreeSet<B256>,
     /// Whether any of it may have reached a node.
     pub(super) may_be_in: bool,
     /// Whether the bytes that are sent first are written down meanwhile, and not before.
@@ -45,6 +48,8 @@ pub(super) struct Delivery<'a> {
     /// How often in a row all that answered have refused it.
     pub(super) refused: u32,
     renewals: u32,
+    /// When a revert was told first that only one endpoint tells, and when that was looked into last.
+    pub(super) doubted: Option<(Instant, Instant)>,
     /// What was sent to fill a gap.
     pub(super) fillers: Vec<Slot>,
     /// Whether a receipt was waited for already before a nonce was let go.
@@ -91,6 +96,8 @@ impl<'a> Delivery<'a> {
             call,
             ledger: None,
             sent: Vec::new(),
+            written: BTreeSet::new(),
+            doubted: None,
             may_be_in: false,
             hurries: false,
             accepted_at: None,
@@ -107,6 +114,7 @@ impl<'a> Delivery<'a> {
     pub(super) fn recorded(mut self, store: &'a Store, intent: &'a Intent, sent: Vec<SentTransaction>) -> Self {
         self.ledger = Some((store, intent));
         self.may_be_in = !sent.is_empty();
+        self.written = sent.iter().map(|sent| sent.hash).collect();
         self.sent = sent;
         self
     }
@@ -264,9 +272,15 @@ impl<'a> Delivery<'a> {
     /// Whether what the call rests on is still so: a reorg may have taken it away.
     async fn stands(&self) -> Result<(), DeliverError> {
         match self.ledger {
-            Some((store, intent)) if intent.rests_on_a_breach() && store.ground(intent).await? == Ground::Gone => {
-                Err(DeliverError::Groundless)
-            }
+            Some((store, intent)) if intent.rests_on_a_breach() => match store.ground(intent).await {
+                Ok(Ground::Gone) => Err(DeliverError::Groundless),
+                Ok(Ground::Stands | Ground::Unjudged) => Ok(()),
+                // A record that cannot be read now is no reason to give up what is on its way.
+                Err(error) => {
+                    tracing::warn!(%error, "whether a breach still stands could not be looked up");
+                    Ok(())
+                }
+            },
             _ => Ok(()),
         }
     }
@@ -318,9 +332,14 @@ impl<'a> Delivery<'a> {
             }
             let (answer, recorded) = futures::future::join(send, self.record(sent)).await;
             recorded?;
+            self.written.insert(sent.hash);
             return Ok(answer);
         }
-        self.record(sent).await?;
+        // Once: the same bytes have one effect, whoever sends them again.
+        if !self.written.contains(&sent.hash) {
+            self.record(sent).await?;
+            self.written.insert(sent.hash);
+        }
         if !self.account.may_send() {
             return Err(DeliverError::NotOurTurn);
         }

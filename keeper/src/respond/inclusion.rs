@@ -3,10 +3,15 @@
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
+use alloy::rpc::types::TransactionReceipt;
 
 use super::deliver::{DeliverError, Delivered};
 use super::delivery::Delivery;
 use crate::chain::Fate;
+use crate::record::SentTransaction;
+
+/// How long a doubtful revert is left alone.
+const DOUBT: Duration = Duration::from_millis(250);
 
 /// Who has used a nonce.
 pub(super) enum Whose {
@@ -31,7 +36,7 @@ impl Delivery<'_> {
                 Ok(Fate::Open) => return Ok(Whose::Nobody),
                 Ok(Fate::Lost(wanted)) if is_second => return Ok(Whose::Another(wanted)),
                 Ok(Fate::Lost(_)) => {}
-                Ok(Fate::Ours(receipt)) => {
+                Ok(Fate::Ours { receipt, .. }) => {
                     let hash = receipt.transaction_hash;
                     let ours = self.sent.iter().find(|sent| sent.hash == hash);
                     let Some(sent) = ours.cloned() else {
@@ -55,8 +60,21 @@ impl Delivery<'_> {
         }
     }
 
+    /// Whether a revert is taken for one: when two endpoints tell it, or nobody has contradicted the one for a while. That is looked into a few
+    /// times a second.
+    async fn believes_revert(&mut self, sent: &SentTransaction, receipt: &TransactionReceipt) -> bool {
+        let now = Instant::now();
+        let (since, looked) = self.doubted.unwrap_or((now, now));
+        if self.doubted.is_some() && now.saturating_duration_since(looked) < DOUBT {
+            return false;
+        }
+        self.doubted = Some((since, now));
+        let told_by = self.account.tell_revert(sent, receipt).await;
+        told_by > 1 || (told_by > 0 && since.elapsed() >= self.settings.bump_after)
+    }
+
     /// Looks for a receipt for as long as `period`.
-    pub(super) async fn wait(&self, period: Duration) -> Result<Option<Delivered>, DeliverError> {
+    pub(super) async fn wait(&mut self, period: Duration) -> Result<Option<Delivered>, DeliverError> {
         let until = Instant::now() + period;
         loop {
             if let Some(delivered) = self.included().await? {
@@ -76,13 +94,19 @@ impl Delivery<'_> {
     }
 
     /// The one of the sent transactions that has a receipt.
-    pub(super) async fn included(&self) -> Result<Option<Delivered>, DeliverError> {
-        for sent in self.sent.iter().rev() {
+    pub(super) async fn included(&mut self) -> Result<Option<Delivered>, DeliverError> {
+        for at in (0..self.sent.len()).rev() {
+            let Some(sent) = self.sent.get(at).cloned() else {
+                continue;
+            };
             match self.account.rpc().receipt(sent.hash).await {
-                Ok(Some(receipt)) if receipt.block_hash.is_some() && self.account.believes(sent, &receipt).await => {
+                Ok(Some(receipt)) if receipt.block_hash.is_some() => {
+                    if !receipt.status() && !self.believes_revert(&sent, &receipt).await {
+                        continue;
+                    }
                     self.account.used(sent.nonce).await;
                     return Ok(Some(Delivered {
-                        sent: sent.clone(),
+                        sent,
                         receipt,
                         accepted_at: self.accepted_at,
                     }));

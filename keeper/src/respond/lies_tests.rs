@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::bench::{Bench, block, commit, hello};
+use super::bench::{Bench, TARGET, block, commit, hello};
 use super::deliver::DeliverError;
 use super::delivery::Delivery;
 use crate::record::{Intent, IntentKind, SentTransaction};
@@ -157,6 +157,23 @@ async fn a_revert_that_one_endpoint_invents_is_none() {
     let delivered = bench.deliver(vec![]).await.unwrap();
     assert!(delivered.receipt.status());
     assert_eq!((bench.recorded().await.len(), bench.nonce().await), (1, 1));
+}
+
+/// Or an action that was reverted would wait for as long as an endpoint is down.
+#[tokio::test]
+async fn a_revert_that_nobody_contradicts_is_believed_after_a_while() {
+    let mut bench = Bench::new(&[], true).await;
+    let silent = bench.behind_proxy(&[]).await;
+    let _first = bench.behind_proxy(&[silent.url()]).await;
+    bench.anvil.rpc("anvil_setCode", json!([TARGET, "0x60006000fd"])).await;
+    let begun = Instant::now();
+    assert!(!bench.deliver(vec![]).await.unwrap().receipt.status());
+    assert!(begun.elapsed() < bench.settings.bump_after, "both tell it");
+    silent.fault(RECEIPT, Fault::Hang);
+    let begun = Instant::now();
+    assert!(!bench.deliver(vec![]).await.unwrap().receipt.status());
+    assert!(begun.elapsed() >= bench.settings.bump_after);
+    assert!(begun.elapsed() < bench.settings.deadline / 2);
 }
 
 /// With one that has stopped the lower of two would be its count for ever.

@@ -116,7 +116,7 @@ impl Store {
         if !self.has_to_play(plan).await? {
             return Ok(Played::default());
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_for(crate::turns::Urgency::Sending).await?;
         let mut played = Played::default();
         start(&mut tx, plan, &mut played).await?;
         let runs: Vec<(i64,)> = query_as("SELECT id FROM playbook_runs WHERE state = 'running' ORDER BY id")
