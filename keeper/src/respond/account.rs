@@ -1,6 +1,5 @@
 //! A signing account with what it needs to sign at once: the next nonce as the chain has it, and fees.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,13 +8,12 @@ use alloy::consensus::TxEip1559;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy::rpc::types::TransactionReceipt;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
-use super::nonces::{Again, Nonces, Slot};
+use super::nonces::Nonces;
 use super::signer::KeySigner;
-use crate::chain::{BlockRef, CallError, Fate, Rpc, RpcError};
+use crate::chain::{BlockRef, CallError, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
 /// Most wei per gas of a priority fee that a node suggests: no node can have us pay what it likes.
@@ -65,10 +63,10 @@ impl Armed {
 pub struct Account {
     signer: KeySigner,
     rpc: Rpc,
-    armed: Arc<Mutex<Armed>>,
+    pub(super) armed: Arc<Mutex<Armed>>,
     /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
     turn: Arc<Mutex<()>>,
-    nonces: Nonces,
+    pub(super) nonces: Nonces,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// Number of the newest block that is known of.
@@ -224,80 +222,6 @@ impl Account {
     fn idle(&self) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turn.try_lock().ok()?;
         self.nonces.is_idle().then_some(turn)
-    }
-
-    /// The next nonce from `floor` on that nobody has, for one delivery.
-    pub(super) async fn take_nonce(&self, floor: u64) -> Result<(Slot, Armed), RpcError> {
-        let (next, armed) = self.armed().await?;
-        Ok((self.nonces.take(next.max(floor)), armed))
-    }
-
-    /// A nonce that was sent with before. That the chain has used it is only said when the chain has just been asked.
-    pub(super) async fn take_again(&self, nonce: u64) -> Result<(Again, Armed), RpcError> {
-        let (next, armed) = self.armed().await?;
-        match self.nonces.take_again(nonce, next) {
-            Again::Used => {
-                let armed = self.refresh().await?;
-                Ok((self.nonces.take_again(nonce, armed.nonce.unwrap_or_default()), armed))
-            }
-            again => Ok((again, armed)),
-        }
-    }
-
-    /// What the chain waits for before it can take `nonce`, and nobody brings. A node that does not answer says nothing.
-    pub(super) async fn gap(&self, nonce: u64) -> Range<u64> {
-        match self.rpc.counts(self.address(), self.newest()).await {
-            Ok(counts) => {
-                let next = self.nonces.at_least(counts.agreed, Instant::now());
-                // What filled a gap has used nonces that nobody waits for.
-                let mut armed = self.armed.lock().await;
-                armed.nonce = armed.nonce.map(|held| held.max(next));
-                self.nonces.gap(next, nonce)
-            }
-            Err(_) => nonce..nonce,
-        }
-    }
-
-    /// A nonce of a gap, to be filled; `None` when a delivery has it.
-    pub(super) fn take_missing(&self, nonce: u64) -> Option<Slot> {
-        match self.nonces.take_again(nonce, nonce) {
-            Again::Ours(slot) => Some(slot),
-            Again::Taken | Again::Used => None,
-        }
-    }
-
-    /// See [`Nonces::note_over`].
-    pub(super) fn note_over(&self, nonce: u64) {
-        self.nonces.note_over(nonce);
-    }
-
-    /// See [`Nonces::is_over`].
-    pub(super) fn is_over(&self, nonce: u64) -> bool {
-        self.nonces.is_over(nonce)
-    }
-
-    /// What has become of a nonce that transactions of these hashes were sent with.
-    pub(super) async fn fate(&self, nonce: u64, hashes: &[B256]) -> Result<Fate, RpcError> {
-        self.rpc.fate(self.address(), nonce, hashes, self.newest()).await
-    }
-
-    /// How many endpoints tell a revert, upon which a transaction is sent again with another nonce; of several, one may make it up.
-    pub(super) async fn tell_revert(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> usize {
-        if self.rpc.endpoint_count() < 2 {
-            return usize::MAX;
-        }
-        match self.fate_of(sent).await {
-            Ok(Fate::Ours { receipt: told, told_by }) if told.block_hash == receipt.block_hash && !told.status() => {
-                told_by
-            }
-            _ => 0,
-        }
-    }
-
-    async fn fate_of(&self, sent: &SentTransaction) -> Result<Fate, RpcError> {
-        self.rpc
-            .fate(sent.sender, sent.nonce, &[sent.hash], self.newest())
-            .await
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.

@@ -31,6 +31,7 @@ mod offer;
 mod pending;
 mod queue;
 mod rehearsal;
+mod reserve;
 mod responder;
 mod schedule;
 mod signer;

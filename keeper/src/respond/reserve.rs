@@ -1,0 +1,88 @@
+//! Which nonce of an account a delivery has, and what has become of one that was sent with.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use alloy::primitives::B256;
+use alloy::rpc::types::TransactionReceipt;
+
+use super::account::{Account, Armed};
+use super::nonces::{Again, Slot};
+use crate::chain::{Fate, RpcError};
+use crate::record::SentTransaction;
+
+impl Account {
+    /// The next nonce from `floor` on that nobody has, for one delivery.
+    pub(super) async fn take_nonce(&self, floor: u64) -> Result<(Slot, Armed), RpcError> {
+        let (next, armed) = self.armed().await?;
+        Ok((self.nonces.take(next.max(floor)), armed))
+    }
+
+    /// A nonce that was sent with before. That the chain has used it is only said when the chain has just been asked.
+    pub(super) async fn take_again(&self, nonce: u64) -> Result<(Again, Armed), RpcError> {
+        let (next, armed) = self.armed().await?;
+        match self.nonces.take_again(nonce, next) {
+            Again::Used => {
+                let armed = self.refresh().await?;
+                Ok((self.nonces.take_again(nonce, armed.nonce.unwrap_or_default()), armed))
+            }
+            again => Ok((again, armed)),
+        }
+    }
+
+    /// What the chain waits for before it can take `nonce`, and nobody brings. A node that does not answer says nothing.
+    pub(super) async fn gap(&self, nonce: u64) -> Range<u64> {
+        match self.rpc().counts(self.address(), self.newest()).await {
+            Ok(counts) => {
+                let next = self.nonces.at_least(counts.agreed, Instant::now());
+                // What filled a gap has used nonces that nobody waits for.
+                let mut armed = self.armed.lock().await;
+                armed.nonce = armed.nonce.map(|held| held.max(next));
+                self.nonces.gap(next, nonce)
+            }
+            Err(_) => nonce..nonce,
+        }
+    }
+
+    /// A nonce of a gap, to be filled; `None` when a delivery has it.
+    pub(super) fn take_missing(&self, nonce: u64) -> Option<Slot> {
+        match self.nonces.take_again(nonce, nonce) {
+            Again::Ours(slot) => Some(slot),
+            Again::Taken | Again::Used => None,
+        }
+    }
+
+    /// See [`Nonces::note_over`].
+    pub(super) fn note_over(&self, nonce: u64) {
+        self.nonces.note_over(nonce);
+    }
+
+    /// See [`Nonces::is_over`].
+    pub(super) fn is_over(&self, nonce: u64) -> bool {
+        self.nonces.is_over(nonce)
+    }
+
+    /// What has become of a nonce that transactions of these hashes were sent with.
+    pub(super) async fn fate(&self, nonce: u64, hashes: &[B256]) -> Result<Fate, RpcError> {
+        self.rpc().fate(self.address(), nonce, hashes, self.newest()).await
+    }
+
+    /// How many endpoints tell a revert, upon which a transaction is sent again with another nonce; of several, one may make it up.
+    pub(super) async fn tell_revert(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> usize {
+        if self.rpc().endpoint_count() < 2 {
+            return usize::MAX;
+        }
+        match self.fate_of(sent).await {
+            Ok(Fate::Ours { receipt: told, told_by }) if told.block_hash == receipt.block_hash && !told.status() => {
+                told_by
+            }
+            _ => 0,
+        }
+    }
+
+    async fn fate_of(&self, sent: &SentTransaction) -> Result<Fate, RpcError> {
+        self.rpc()
+            .fate(sent.sender, sent.nonce, &[sent.hash], self.newest())
+            .await
+    }
+}
