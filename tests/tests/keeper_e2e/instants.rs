@@ -191,6 +191,12 @@ async fn a_keeper_that_is_killed_at_random_instants_of_a_ladder_and_a_playbook_d
             runs.iter().any(|run| run.state == "done")
         })
         .await;
+        until("the fallback is over", || async {
+            let incident = scene.store.incident(1).await.unwrap().unwrap();
+            let mut lines = incident.timeline.iter();
+            lines.any(|line| line.text.contains("no more is needed"))
+        })
+        .await;
         scene.ends().await;
         assert_eq!(
             safe_nonce(&scene.world, safe).await,
