@@ -112,7 +112,7 @@ impl Account {
             return Ok(false);
         }
         // Not kept: what contains does not wait for what is signed ahead.
-        if self.idle().is_none() {
+        if !self.is_idle() {
             return Ok(false);
         }
         let (nonce, armed) = self.armed().await?;
@@ -218,17 +218,16 @@ impl Account {
         self.turn.lock().await
     }
 
-    /// Keeps others from sending until dropped, when nothing is on its way.
-    fn idle(&self) -> Option<MutexGuard<'_, ()>> {
-        let turn = self.turn.try_lock().ok()?;
-        self.nonces.is_idle().then_some(turn)
+    /// Whether nothing is on its way, nor about to be sent.
+    fn is_idle(&self) -> bool {
+        self.turn.try_lock().is_ok() && self.nonces.is_idle()
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
     pub async fn stay_armed(&self, period: Duration) {
         loop {
             tokio::time::sleep(period).await;
-            if self.nonces.is_idle()
+            if self.is_idle()
                 && let Err(error) = self.refresh().await
             {
                 tracing::warn!(account = %self.address(), %error, "nonce and fees could not be refreshed");
@@ -246,7 +245,7 @@ impl Account {
         self.newest.load(Ordering::Relaxed)
     }
 
-    /// Asks the chain for nonce and fees. Call it when nothing is in flight.
+    /// Asks the chain for nonce and fees.
     ///
     /// # Errors
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.

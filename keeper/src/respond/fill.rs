@@ -71,7 +71,7 @@ impl Account {
     /// Makes sure that a transaction with this nonce, which offered `fee`, is not included later: its action has ended in another way. Whether
     /// that is sure, since the chain has used the nonce. Nothing while another delivery has it.
     pub(super) async fn withdraw(&self, nonce: u64, fee: u128, cap: u128) -> bool {
-        if self.is_over(nonce) {
+        if self.nonces.is_over(nonce) {
             return true;
         }
         match self.take_again(nonce).await {
@@ -81,7 +81,7 @@ impl Account {
                 false
             }
             Ok((Again::Used, _)) => {
-                self.note_over(nonce);
+                self.nonces.note_over(nonce);
                 true
             }
             Ok((Again::Taken, _)) | Err(_) => false,

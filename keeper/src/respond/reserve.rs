@@ -52,16 +52,6 @@ impl Account {
         }
     }
 
-    /// See [`Nonces::note_over`].
-    pub(super) fn note_over(&self, nonce: u64) {
-        self.nonces.note_over(nonce);
-    }
-
-    /// See [`Nonces::is_over`].
-    pub(super) fn is_over(&self, nonce: u64) -> bool {
-        self.nonces.is_over(nonce)
-    }
-
     /// What has become of a nonce that transactions of these hashes were sent with.
     pub(super) async fn fate(&self, nonce: u64, hashes: &[B256]) -> Result<Fate, RpcError> {
         self.rpc().fate(self.address(), nonce, hashes, self.newest()).await
@@ -72,17 +62,13 @@ impl Account {
         if self.rpc().endpoint_count() < 2 {
             return usize::MAX;
         }
-        match self.fate_of(sent).await {
+        // It may be another keeper's.
+        let (hashes, newest) = ([sent.hash], self.newest());
+        match self.rpc().fate(sent.sender, sent.nonce, &hashes, newest).await {
             Ok(Fate::Ours { receipt: told, told_by }) if told.block_hash == receipt.block_hash && !told.status() => {
                 told_by
             }
             _ => 0,
         }
-    }
-
-    async fn fate_of(&self, sent: &SentTransaction) -> Result<Fate, RpcError> {
-        self.rpc()
-            .fate(sent.sender, sent.nonce, &[sent.hash], self.newest())
-            .await
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::account::Account;
 use super::pending::{Place, place};
 use super::responder::Responder;
 use crate::record::TransactionRecord;
@@ -19,19 +20,16 @@ impl Responder {
         loop {
             let mut tried = BTreeSet::new();
             // Anew for each: meanwhile a reorg may have opened an action again.
-            while let Some((place, fee)) = self.next_open(&tried).await {
-                let (sender, nonce) = place;
-                if let Some(account) = self.accounts.iter().find(|account| account.address() == sender) {
-                    account.withdraw(nonce, fee, self.settings.fee_cap).await;
-                }
-                tried.insert(place);
+            while let Some((account, nonce, fee)) = self.next_open(&tried).await {
+                account.withdraw(nonce, fee, self.settings.fee_cap).await;
+                tried.insert((account.address(), nonce));
             }
             let _ = tokio::time::timeout(PERIOD, self.ended.notified()).await;
         }
     }
 
-    /// A place of one of the keeper's accounts where something is still open, and was not tried, with the most that was offered there.
-    async fn next_open(&self, tried: &BTreeSet<Place>) -> Option<(Place, u128)> {
+    /// An account of the keeper's, a nonce where something of it is still open, and was not tried, and the most that was offered there.
+    async fn next_open(&self, tried: &BTreeSet<Place>) -> Option<(&Account, u64, u128)> {
         let all = match self.store.sent_for_ended_containments(SINCE).await {
             Ok(all) => all,
             Err(error) => {
@@ -39,13 +37,12 @@ impl Responder {
                 return None;
             }
         };
-        let is_open = |(sender, nonce): Place| {
-            let account = self.accounts.iter().find(|account| account.address() == sender);
-            account.is_some_and(|account| !account.is_over(nonce))
-        };
-        dearest(&all)
-            .into_iter()
-            .find(|(place, _)| !tried.contains(place) && is_open(*place))
+        let open = dearest(&all).into_iter().filter(|(place, _)| !tried.contains(place));
+        let mut ours = open.filter_map(|((sender, nonce), fee)| {
+            let account = self.accounts.iter().find(|account| account.address() == sender)?;
+            Some((account, nonce, fee))
+        });
+        ours.find(|(account, nonce, _)| !account.nonces.is_over(*nonce))
     }
 }
 
