@@ -4,23 +4,19 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, keccak256};
-use cordon_client::config::Severity;
+use alloy::primitives::Address;
 use cordon_core::level::Level;
-use cordon_core::rule::eval::Verdict;
 use cordon_core::rule::value::Int;
 
 use super::db::query_as;
+use super::samples::{VERSION, block, empty, trip};
 use super::{
     AlarmKind, BlockRecord, Confirmation, Intent, IntentKind, LadderRule, Names, NewIntent, Outcome, Step, Store,
 };
 use crate::chain::BlockRef;
 use crate::decide::ladder::Rung;
-use crate::decide::{Act, Decision, Reading};
 use crate::rules::Sightings;
 use crate::turns::Urgency;
-
-const VERSION: B256 = B256::repeat_byte(5);
 
 async fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -29,54 +25,11 @@ async fn store() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-fn block(number: u64) -> BlockRef {
-    BlockRef {
-        number,
-        hash: keccak256(number.to_be_bytes()),
-        parent: keccak256((number - 1).to_be_bytes()),
-        timestamp: 1_000_000 + number,
-        base_fee: 0,
-    }
-}
-
-fn empty<'a>(block: &'a BlockRef, sightings: &'a Sightings) -> BlockRecord<'a> {
-    BlockRecord {
-        block,
-        version: VERSION,
-        verdicts: &[],
-        scopes: None,
-        decisions: &[],
-        waiting: &[],
-        events: &[],
-        stopped: &[],
-        sightings,
-        witnessed: &[],
-        witness_limit: 3,
-        head_to_decision: None,
-        is_next: true,
-    }
-}
-
 /// Something that a block decides on.
 async fn tripped(store: &Store) -> Intent {
-    let decision = Decision {
-        rule: 0,
-        witness: vec![],
-        act: Act::Trip,
-        scope: 1,
-        level: Level::ReduceOnly,
-        duration: 3_600,
-        severity: Severity::P1,
-        reading: Reading {
-            verdict: Verdict::Breached,
-            reason: 0,
-            observed: Int::ZERO,
-            bound: Int::ZERO,
-        },
-    };
     let (block, sightings) = (block(10), Sightings::default());
     let record = BlockRecord {
-        decisions: &[decision],
+        decisions: &[trip()],
         ..empty(&block, &sightings)
     };
     let commit = store.commit_block(&record, &Names::default()).await.unwrap();

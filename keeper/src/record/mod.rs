@@ -30,6 +30,8 @@ mod prune;
 mod refused;
 mod revert;
 mod rulebook;
+#[cfg(test)]
+pub(crate) mod samples;
 mod set;
 mod settings;
 mod sightings;

@@ -8,10 +8,6 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
-use cordon_client::config::Severity;
-use cordon_core::level::Level;
-use cordon_core::rule::eval::Verdict;
-use cordon_core::rule::value::Int;
 use cordon_testkit::FaultyRpc;
 use serde_json::json;
 
@@ -19,7 +15,8 @@ use super::account::Account;
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
 use super::delivery::Delivery;
 use crate::chain::{BlockRef, Rpc};
-use crate::decide::{Act, Decision, Reading};
+use crate::decide::Decision;
+use crate::record::samples::{self, empty, trip};
 use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
 use crate::respond::common::Anvil;
 use crate::rules::Sightings;
@@ -36,9 +33,6 @@ fn signer(funded: bool) -> PrivateKeySigner {
         PrivateKeySigner::from_bytes(&B256::repeat_byte(0x42)).unwrap()
     }
 }
-
-/// The rulebook that decisions are made by.
-pub(super) const VERSION: B256 = B256::repeat_byte(5);
 
 pub(super) struct Bench {
     pub(super) anvil: Anvil,
@@ -168,50 +162,23 @@ pub(super) fn hello() -> Call {
 /// The first block, on a branch of the chain.
 pub(super) fn block(branch: u8) -> BlockRef {
     BlockRef {
-        number: 1,
         hash: B256::repeat_byte(branch),
-        parent: B256::ZERO,
-        timestamp: 1,
-        base_fee: 0,
+        ..samples::block(1)
     }
 }
 
 /// Records a block with what was decided on it.
 pub(super) async fn commit(store: &Store, block: &BlockRef, decisions: &[Decision]) -> Vec<Intent> {
+    let sightings = Sightings::default();
     let record = BlockRecord {
-        block,
-        version: VERSION,
-        verdicts: &[],
-        scopes: None,
         decisions,
-        waiting: &[],
-        events: &[],
-        stopped: &[],
-        sightings: &Sightings::default(),
-        witnessed: &[],
-        witness_limit: 1,
-        head_to_decision: None,
-        is_next: true,
+        ..empty(block, &sightings)
     };
     store.commit_block(&record, &Names::default()).await.unwrap().intents
 }
 
 /// An intent to hang transactions on.
 pub(super) async fn intent(store: &Store) -> Intent {
-    let decision = Decision {
-        rule: 0,
-        witness: vec![],
-        act: Act::Trip,
-        scope: 0,
-        level: Level::ReduceOnly,
-        duration: 60,
-        severity: Severity::P1,
-        reading: Reading {
-            verdict: Verdict::Breached,
-            reason: 0,
-            observed: Int::ZERO,
-            bound: Int::ZERO,
-        },
-    };
+    let decision = Decision { scope: 0, ..trip() };
     commit(store, &block(1), &[decision]).await.remove(0)
 }

@@ -157,6 +157,7 @@ mod tests {
     use super::*;
     use crate::alarm::Alarms;
     use crate::chain::Rpc;
+    use crate::record::samples;
     use crate::record::{Names, Outcome, Store};
     use crate::report::{Reports, RuleTexts};
     use crate::respond::bench;
@@ -186,7 +187,7 @@ mod tests {
             alarms: Alarms::new(store, events.clone()),
             events,
             reports: Reports::new(None, RuleTexts::default()),
-            version: bench::VERSION,
+            version: samples::VERSION,
             rulebook: Rulebook::default(),
         };
         (responder, dir)

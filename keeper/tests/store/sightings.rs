@@ -87,12 +87,15 @@ async fn what_is_taken_back_is_told_and_seen_again_when_its_block_returns(f: Fix
     assert_eq!(states, [("told".to_owned(), true), ("retracted".to_owned(), false)]);
 }
 
-async fn a_broken_invariant_is_told_once_for_as_long_as_it_lasts(f: Fixture) {
-    let broken = |standing, silent| Sighting {
+fn broken(standing: bool, silent: bool) -> Sighting {
+    Sighting {
         standing,
         silent,
         ..sighting("solvency", "invariant:invariant_backed")
-    };
+    }
+}
+
+async fn a_broken_invariant_is_told_once_for_as_long_as_it_lasts(f: Fixture) {
     see(&f, 10, 0, vec![broken(false, false)]).await;
     see(&f, 11, 0, vec![broken(true, false)]).await;
     assert_eq!(told(&f).await.len(), 1);
@@ -137,11 +140,6 @@ async fn a_broken_invariant_is_told_once_for_as_long_as_it_lasts(f: Fixture) {
 }
 
 async fn what_lasts_is_known_on_the_branch_that_it_was_told_on(f: Fixture) {
-    let broken = |standing, silent| Sighting {
-        standing,
-        silent,
-        ..sighting("solvency", "invariant:invariant_backed")
-    };
     see(&f, 110, 1, vec![broken(false, false)]).await;
     f.store.revert_blocks(&[block(110, 1)]).await.unwrap();
     assert_eq!(told(&f).await.len(), 2, "told, and taken back");

@@ -172,6 +172,18 @@ async fn waiting(keeper: &Running) -> Vec<String> {
     lines.map(|line| line.text).collect()
 }
 
+/// Now as many agree as have to.
+async fn enough_agree(world: &World, store: &Store, mut keeper: Running) {
+    keeper.contained().await;
+    assert_eq!(world.level(0).await, Guard::Level::ReduceOnly);
+    until("nothing waits any more", || async {
+        !is_open(store, AlarmKind::QuorumShort).await
+    })
+    .await;
+    assert_eq!(keeper.incident().await.state, IncidentState::Contained, "one incident");
+    keeper.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_protocol_waits_for_as_many_rules_as_have_to_agree() {
     let world = World::new(&PROTOCOL).await;
@@ -188,14 +200,7 @@ async fn the_whole_protocol_waits_for_as_many_rules_as_have_to_agree() {
     );
     assert!(is_open(&store, AlarmKind::QuorumShort).await);
     world.set(U256::from(2), 5_000).await;
-    keeper.contained().await;
-    assert_eq!(world.level(0).await, Guard::Level::ReduceOnly);
-    until("nothing waits any more", || async {
-        !is_open(&store, AlarmKind::QuorumShort).await
-    })
-    .await;
-    assert_eq!(keeper.incident().await.state, IncidentState::Contained, "one incident");
-    keeper.stop().await;
+    enough_agree(&world, &store, keeper).await;
 }
 
 const ONE_RULE: Rules = Rules(concat!(
@@ -229,14 +234,7 @@ async fn one_of_two_says_so(told: Guard::Verdict, endpoints: impl Fn(&World, &Li
     // The truth is that it is breached, and both say so.
     world.set(GAUGE, 5_000).await;
     liar.lies.store(false, Ordering::SeqCst);
-    keeper.contained().await;
-    assert_eq!(world.level(0).await, Guard::Level::ReduceOnly);
-    until("nothing waits any more", || async {
-        !is_open(&store, AlarmKind::QuorumShort).await
-    })
-    .await;
-    assert_eq!(keeper.incident().await.state, IncidentState::Contained, "one incident");
-    keeper.stop().await;
+    enough_agree(&world, &store, keeper).await;
 }
 
 /// The guard would let itself be tripped: it is the other endpoint alone that is waited for.

@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 use cordon_client::config::{Audience, NotifyChannel, Severity};
-use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
-use cordon_core::rule::value::Int;
 use serde_json::Value;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -19,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::mock::{Reply, Services, notify};
 use super::{Desk, channels};
 use crate::alarm::Alarms;
-use crate::chain::BlockRef;
-use crate::decide::{Act, Decision, Reading, RuleVerdict};
+use crate::decide::{Reading, RuleVerdict};
+use crate::record::samples::{block, empty, trip};
 use crate::record::{AlarmKind, BlockRecord, Confirmation, NamedContainment, Names, Outcome, Store};
 use crate::rules::Sightings;
 
@@ -74,46 +72,22 @@ impl Office {
     /// A block at which a rule is breached, or not.
     async fn block(&self, number: u64, verdict: Verdict) -> Option<crate::record::Intent> {
         let block = block(number);
+        let decisions = [trip()];
         let reading = Reading {
             verdict,
-            reason: 0,
-            observed: Int::from(90),
-            bound: Int::from(100),
+            ..decisions[0].reading
         };
         let verdicts = [RuleVerdict {
             rule: 0,
             witness: vec![],
             reading,
         }];
-        let decision = Decision {
-            rule: 0,
-            witness: vec![],
-            act: Act::Trip,
-            scope: 1,
-            level: Level::ReduceOnly,
-            duration: 3_600,
-            severity: Severity::P1,
-            reading,
-        };
-        let decisions = if verdict == Verdict::Breached {
-            vec![decision]
-        } else {
-            vec![]
-        };
+        let sightings = Sightings::default();
         let record = BlockRecord {
-            block: &block,
-            version: B256::ZERO,
             verdicts: &verdicts,
             scopes: Some(&[]),
-            decisions: &decisions,
-            waiting: &[],
-            events: &[],
-            stopped: &[],
-            sightings: &Sightings::default(),
-            witnessed: &[],
-            witness_limit: 1,
-            head_to_decision: None,
-            is_next: true,
+            decisions: if verdict == Verdict::Breached { &decisions } else { &[] },
+            ..empty(&block, &sightings)
         };
         let commit = self.store.commit_block(&record, &names()).await.unwrap();
         commit.intents.into_iter().next()
@@ -156,17 +130,6 @@ impl Office {
             .iter()
             .map(|r| text(&r.json()["facts"]["kind"]))
             .collect()
-    }
-}
-
-fn block(number: u64) -> BlockRef {
-    let hash = |n: u64| alloy::primitives::keccak256(n.to_be_bytes());
-    BlockRef {
-        number,
-        hash: hash(number),
-        parent: hash(number - 1),
-        timestamp: 1_000_000 + number,
-        base_fee: 0,
     }
 }
 
