@@ -76,8 +76,10 @@ impl Account {
         }
         match self.take_again(nonce).await {
             Ok((Again::Ours(_slot), _)) => {
-                tracing::warn!(nonce, "an action that has ended is taken out of the way of the chain");
-                self.fill(nonce, fee, cap).await;
+                // Told when it is so: one that cannot be is tried every few seconds.
+                if self.fill(nonce, fee, cap).await == Filled::Sent {
+                    tracing::warn!(nonce, "an action that has ended is taken out of the way of the chain");
+                }
                 false
             }
             Ok((Again::Used, _)) => {
