@@ -264,7 +264,7 @@ impl Pipeline {
         };
         let foreseen = self.responder.as_ref();
         let mut foreseen = foreseen.map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash));
-        let commit = self.store.commit_block(&record, &self.names).await?;
+        let (commit, landing) = self.store.write_block(&record, &self.names).await?;
         self.resume(commit.reopened.clone());
         for intent in &commit.intents {
             let rehearsal = foreseen.iter().position(|rehearsal| rehearsal.is_of(intent));
@@ -283,6 +283,9 @@ impl Pipeline {
             };
             let _ = self.events.send(event);
         }
+        // What closes something does not wait for the disk: if the power goes now, the block is judged again, and the chain is asked before
+        // anything is sent once more.
+        landing.kept().await?;
         let times = (seen_at, Some(head_to_decision));
         self.after((block, times), &reading, &decisions, &commit, &open).await;
         Ok(())

@@ -10,7 +10,7 @@ use cordon_core::rule::eval::Verdict;
 use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::breaches::Breach;
 use super::codec::{decode_scopes, encode_scopes};
-use super::db::{Connection, QueryAs, Together, query, query_as};
+use super::db::{Connection, Landing, QueryAs, Together, query, query_as};
 use super::frames::{self, Framed};
 use super::incidents::OpenIncident;
 use super::intents::{self, NewIntent};
@@ -109,13 +109,28 @@ pub struct Look {
 }
 
 impl Store {
-    /// Stores all of a block in one transaction: when this returns, the block is done; when it fails, nothing of it is.
+    /// Stores all of a block in one transaction: when this returns, the block is done; when it fails, nothing of it is, unless only the disk
+    /// has refused to keep it.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn commit_block(&self, record: &BlockRecord<'_>, names: &Names) -> Result<BlockCommit, StoreError> {
-        let mut commits = self.commit_blocks(std::slice::from_ref(record), names).await?;
-        Ok(commits.pop().unwrap_or_default())
+        let (commit, landing) = self.write_block(record, names).await?;
+        landing.kept().await?;
+        Ok(commit)
+    }
+
+    /// The same, not waiting until it outlives a power cut: then the block is judged again, from what is on the chain.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn write_block(
+        &self,
+        record: &BlockRecord<'_>,
+        names: &Names,
+    ) -> Result<(BlockCommit, Landing), StoreError> {
+        let (mut commits, landing) = self.write_blocks(std::slice::from_ref(record), names).await?;
+        Ok((commits.pop().unwrap_or_default(), landing))
     }
 
     /// Stores several blocks, in their order, in one transaction: all of them are done, or none is. For catching up, where
@@ -128,6 +143,16 @@ impl Store {
         records: &[BlockRecord<'_>],
         names: &Names,
     ) -> Result<Vec<BlockCommit>, StoreError> {
+        let (commits, landing) = self.write_blocks(records, names).await?;
+        landing.kept().await?;
+        Ok(commits)
+    }
+
+    async fn write_blocks(
+        &self,
+        records: &[BlockRecord<'_>],
+        names: &Names,
+    ) -> Result<(Vec<BlockCommit>, Landing), StoreError> {
         let mut tx = self.begin_for(Urgency::Breach).await?;
         let mut commits = Vec::with_capacity(records.len());
         let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -137,11 +162,11 @@ impl Store {
             commits.push(self.commit_one(&mut tx, record, names).await?);
         }
         let decides = commits.iter().any(|commit| !commit.intents.is_empty());
-        tx.commit(if decides { Step::Decision } else { Step::Block }).await?;
+        let landing = tx.write(if decides { Step::Decision } else { Step::Block }).await?;
         // Not before: a frame that was not stored is none.
         *self.frame.lock().unwrap_or_else(PoisonError::into_inner) = frame;
         self.news();
-        Ok(commits)
+        Ok((commits, landing))
     }
 
     async fn commit_one(

@@ -4,6 +4,7 @@
 //! Every transaction that writes is the only one that does: SQLite has one writer anyway, with PostgreSQL the row of the
 //! lease is locked first. So whatever a transaction reads stays true until it commits, on either.
 
+mod disk;
 mod lease;
 mod postgres;
 mod query;
@@ -22,6 +23,7 @@ use futures::future::BoxFuture;
 use super::{Step, StoreError};
 use crate::fail_point::{When, reach};
 use crate::turns::{Turn, Turns, Urgency};
+pub(crate) use disk::Landing;
 pub(super) use lease::LeaseState;
 pub use lease::{Lease, LeaseHolder};
 use query::Statement;
@@ -44,6 +46,32 @@ pub(super) trait Database: Debug + Send + Sync {
 
     /// Version of the newest tables that this program makes.
     fn newest_migration(&self) -> i64;
+
+    /// To be said after each commit: when it is kept. Where the server sees to all of that, it is kept already.
+    fn wrote(&self) -> Wrote {
+        Wrote {
+            landing: Landing::at_once(),
+            is_log_long: false,
+        }
+    }
+
+    /// Moves what a log holds to where it belongs, beside those who write. Whether all of it was moved.
+    fn empty_log(&self) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// Begins the log that was emptied anew: who writes next would have to wait for the disk.
+    fn begin_log(&self) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// What is to be known after a commit.
+#[derive(Debug)]
+pub(super) struct Wrote {
+    landing: Landing,
+    /// Whether the log should be emptied now.
+    is_log_long: bool,
 }
 
 /// The newest of these.
@@ -167,6 +195,7 @@ impl Pool {
         Ok(Transaction {
             connection: Connection::of(self.database.begin().await?, true),
             turn,
+            pool: self.clone(),
         })
     }
 
@@ -181,6 +210,29 @@ impl Pool {
 
     pub(super) async fn close(&self) {
         self.database.close().await;
+    }
+
+    /// To be said after each commit, when others may write.
+    fn wrote(&self) -> Landing {
+        let Wrote { landing, is_log_long } = self.database.wrote();
+        if is_log_long {
+            let pool = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = pool.empty_log().await {
+                    tracing::debug!(%error, "the record's log is not emptied now");
+                }
+            });
+        }
+        landing
+    }
+
+    /// Empties the log while nobody waits for it. SQLite would do so within a commit, which might be a decision's.
+    async fn empty_log(&self) -> Result<(), StoreError> {
+        if self.database.empty_log().await? {
+            let _turn = self.turns.take(Urgency::Rest).await;
+            self.database.begin_log().await?;
+        }
+        Ok(())
     }
 
     /// How many wait for their turn to write.
@@ -249,6 +301,7 @@ pub(super) struct Transaction {
     // Before the turn: fields are dropped in this order, and the next one must find it undone.
     connection: Connection,
     turn: Turn,
+    pool: Pool,
 }
 
 impl Transaction {
@@ -256,12 +309,21 @@ impl Transaction {
         self.connection.now_ms = now_ms;
     }
 
-    /// Commits a step that a restart has to find either done or not begun. There is no other way to commit.
+    /// Commits a step that a restart has to find either done or not begun, and waits until it outlives a power cut.
+    ///
+    /// # Errors
+    /// See [`Self::write`]; besides, when the disk refuses to keep what is written.
+    pub(super) async fn commit(self, step: Step) -> Result<(), StoreError> {
+        self.write(step).await?.kept().await
+    }
+
+    /// Commits a step that a restart has to find either done or not begun: however the process ends from here on, it is done. That it outlives a
+    /// power cut is to be waited for. There is no other way to commit.
     ///
     /// # Errors
     /// [`StoreError::Broken`] when something of it was not done, whatever became of the error: a step is done as a whole. PostgreSQL answers
     /// such a commit as if it had been one.
-    pub(super) async fn commit(self, step: Step) -> Result<(), StoreError> {
+    pub(super) async fn write(self, step: Step) -> Result<Landing, StoreError> {
         let Connection {
             mut session,
             later,
@@ -278,7 +340,7 @@ impl Transaction {
         session.commit().await?;
         drop(self.turn);
         reach(When::After, step);
-        Ok(())
+        Ok(self.pool.wrote())
     }
 }
 
@@ -334,6 +396,7 @@ impl Reads for Alone<'_> {
         reach(When::Before, self.step);
         let answer = self.pool.acquire().await?.run(statement).await?;
         reach(When::After, self.step);
+        self.pool.wrote().kept().await?;
         Ok(answer)
     }
 }
@@ -403,6 +466,29 @@ mod tests {
             .unwrap();
     }
 
+    #[tokio::test]
+    async fn the_log_of_a_file_does_not_grow_for_ever() {
+        let (dir, pool) = pool().await;
+        let log = dir.path().join("cordon.db-wal");
+        let length = || std::fs::metadata(&log).unwrap().len();
+        let text = "a page and a half".repeat(360);
+        let write = async |count: u32| {
+            for n in 0..count {
+                let mut tx = pool.begin(Urgency::Sending).await.unwrap();
+                query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+                    .bind(format!("n{}", n % 8))
+                    .bind(text.clone())
+                    .later(&mut tx);
+                tx.commit(Step::Note).await.unwrap();
+            }
+        };
+        write(160).await;
+        let first = length();
+        write(1_440).await;
+        // What is emptied is written over. SQLite itself would have let it grow to 64 MiB first, and this is ten times the first.
+        assert!(length() < 3 * first, "{first} bytes, then {}", length());
+    }
+
     /// One that a statement breaks off, with what was put off before it.
     async fn half_done(pool: &Pool) -> Transaction {
         let mut tx = pool.begin(Urgency::Rest).await.unwrap();
@@ -456,10 +542,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waited_for_is_not_committed() {
+        let (_dir, pool) = pool().await;
         let turn = Turns::default().take(Urgency::Rest).await;
         let mut tx = Transaction {
             connection: Connection::of(Box::new(Silent), true),
             turn,
+            pool,
         };
         query("INSERT INTO settings (name, value) VALUES ('lost', '')").later(&mut tx);
         let asked: Option<Result<Vec<(i64,)>, _>> = query_as("SELECT 1").fetch_all(&mut *tx).now_or_never();

@@ -13,7 +13,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Column, Either, Executor, Row as _, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
 
-use super::{APPLIED, Answer, Database, Kind, Row, Session, Statement, Value, migrate, newest};
+use super::disk::Disk;
+use super::{APPLIED, Answer, Database, Kind, Row, Session, Statement, Value, Wrote, migrate, newest};
 use crate::record::StoreError;
 use crate::record::occupy::Opening;
 
@@ -22,7 +23,17 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct Sqlite(SqlitePool);
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+    disk: Arc<Disk>,
+}
+
+/// Commits after which the log is emptied. A block's is some ten pages of 4 KiB, with a thousand rules some thirty.
+const LOG: u64 = 128;
+/// Pages at which SQLite empties the log itself, within a commit: 64 MiB, when it could not be done beside.
+const LONGEST_LOG: &str = "16384";
+/// How often in a row emptying is tried while others write.
+const TRIES: u32 = 3;
 
 /// Texts that each connection keeps prepared. Several statements that go together are one text, and what goes together varies with what a
 /// block holds: there is no end of such texts, and each keeps up to [`TOGETHER`] prepared statements of a few kilobytes. What every block
@@ -40,15 +51,19 @@ impl Sqlite {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // An intent must outlive a power cut: every commit reaches the disk.
-            .synchronous(SqliteSynchronous::Full)
+            // An intent must outlive a power cut: commits reach the disk, see `disk`.
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("wal_autocheckpoint", LONGEST_LOG)
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY);
         let file = Self::connect(path, options, 4).await?;
-        let applied = sqlx::query_scalar(APPLIED).fetch_all(&file.0).await.unwrap_or_default();
+        let applied = sqlx::query_scalar(APPLIED)
+            .fetch_all(&file.pool)
+            .await
+            .unwrap_or_default();
         migrate(&MIGRATIONS, &applied, async |version| {
-            MIGRATIONS.run_to(version, &file.0).await
+            MIGRATIONS.run_to(version, &file.pool).await
         })
         .await?;
         Ok(file)
@@ -74,7 +89,8 @@ impl Sqlite {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Self(pool))
+        let disk = Arc::new(Disk::under(path));
+        Ok(Self { pool, disk })
     }
 }
 
@@ -82,17 +98,17 @@ impl Database for Sqlite {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
         Box::pin(async {
             // The write lock from the start, so that the transaction cannot fail half way for want of it.
-            let tx = self.0.begin_with("BEGIN IMMEDIATE").await?;
+            let tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             Ok(Box::new(Writing(tx)) as Box<dyn Session>)
         })
     }
 
     fn acquire(&self) -> BoxFuture<'_, Result<Box<dyn Session>, sqlx::Error>> {
-        Box::pin(async { Ok(Box::new(Reading(self.0.acquire().await?)) as Box<dyn Session>) })
+        Box::pin(async { Ok(Box::new(Reading(self.pool.acquire().await?)) as Box<dyn Session>) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.close())
+        Box::pin(self.pool.close())
     }
 
     fn is_shared(&self) -> bool {
@@ -101,6 +117,33 @@ impl Database for Sqlite {
 
     fn newest_migration(&self) -> i64 {
         newest(&MIGRATIONS)
+    }
+
+    fn wrote(&self) -> Wrote {
+        let (number, landing) = self.disk.wrote();
+        Wrote {
+            landing,
+            is_log_long: number.is_multiple_of(LOG),
+        }
+    }
+
+    fn empty_log(&self) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+        Box::pin(async {
+            for _ in 0..TRIES {
+                let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+                let (_, held, moved): (i64, i64, i64) = sqlx::query_as(sql).fetch_one(&self.pool).await?;
+                if held == moved {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    fn begin_log(&self) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        // A page has to be written, whichever.
+        let sql = "UPDATE checkpoint SET hash = hash";
+        Box::pin(async move { sqlx::query(sql).execute(&self.pool).await.map(|_| ()) })
     }
 }
 
@@ -308,7 +351,7 @@ mod tests {
     #[tokio::test]
     async fn texts_without_end_do_not_fill_the_memory() {
         let (_dir, file) = file().await;
-        let mut connection = file.0.acquire().await.unwrap();
+        let mut connection = file.pool.acquire().await.unwrap();
         for n in 0..1_000_usize {
             // Each of them another one.
             let of = |bit: usize| match n >> bit & 1 {
