@@ -228,8 +228,10 @@ impl Pool {
 
     /// Empties the log while nobody waits for it. SQLite would do so within a commit, which might be a decision's.
     async fn empty_log(&self) -> Result<(), StoreError> {
+        self.database.empty_log().await?;
+        // What was written meanwhile is little, and nobody adds to it now.
+        let _turn = self.turns.take(Urgency::Rest).await;
         if self.database.empty_log().await? {
-            let _turn = self.turns.take(Urgency::Rest).await;
             self.database.begin_log().await?;
         }
         Ok(())
@@ -471,13 +473,13 @@ mod tests {
         let (dir, pool) = pool().await;
         let log = dir.path().join("cordon.db-wal");
         let length = || std::fs::metadata(&log).unwrap().len();
-        let text = "a page and a half".repeat(360);
+        let text = |n: u32| format!("{n:>6}").repeat(1_000);
         let write = async |count: u32| {
             for n in 0..count {
                 let mut tx = pool.begin(Urgency::Sending).await.unwrap();
                 query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
                     .bind(format!("n{}", n % 8))
-                    .bind(text.clone())
+                    .bind(text(n))
                     .later(&mut tx);
                 tx.commit(Step::Note).await.unwrap();
             }
@@ -487,6 +489,28 @@ mod tests {
         write(1_440).await;
         // What is emptied is written over. SQLite itself would have let it grow to 64 MiB first, and this is ten times the first.
         assert!(length() < 3 * first, "{first} bytes, then {}", length());
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_emptied_is_begun_anew_by_nobody_who_decides() {
+        let (dir, pool) = pool().await;
+        let log = dir.path().join("cordon.db-wal");
+        // Its header counts how often it was begun.
+        let begun = || std::fs::read(&log).unwrap()[12..16].to_vec();
+        let write = async |name: &str| {
+            let mut tx = pool.begin(Urgency::Breach).await.unwrap();
+            query("INSERT INTO settings (name, value) VALUES (?, '')")
+                .bind(name)
+                .later(&mut tx);
+            tx.commit(Step::Note).await.unwrap();
+        };
+        write("a").await;
+        let before = begun();
+        pool.empty_log().await.unwrap();
+        let after = begun();
+        assert_ne!(before, after);
+        write("b").await;
+        assert_eq!(begun(), after);
     }
 
     /// One that a statement breaks off, with what was put off before it.
