@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::db::Connection;
-use super::incidents::{self, Entry, Opening};
+use super::incidents::{self, Opening};
+use super::timeline::{self, Entry};
 use super::{BlockRecord, Names, StoreError};
 
 /// Notes what waits at a block, and what does not any more.
@@ -35,7 +36,7 @@ pub(super) async fn note(
             mark: Some(format!("waiting:{id}:{}:{}", decision.rule, waiting.why)),
             ..Entry::new("waiting", &text)
         };
-        incidents::entry(connection, id, &entry).await?;
+        timeline::entry(connection, id, &entry).await?;
         alarms::raise(
             connection,
             AlarmKind::QuorumShort,

@@ -9,11 +9,12 @@ use cordon_core::rule::value::Int;
 use super::{Open, PlayPlan, Played};
 use crate::chain::BlockRef;
 use crate::decide::playbook::StepStatus;
-use crate::record::blocks::{BlockRow, block_of};
+use crate::record::checkpoint::{BlockRow, block_of};
 use crate::record::db::{Connection, query, query_as};
-use crate::record::incidents::{self, Entry};
+use crate::record::incidents;
 use crate::record::intents::{self, NewIntent};
 use crate::record::notices::{NewNotice, incident_topic, tell};
+use crate::record::timeline::{self, Entry};
 use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text, set_words};
 
 /// Carries out steps of one run.
@@ -102,7 +103,7 @@ impl Desk<'_> {
             Act::Approve { role, text, within } => self.ask(connection, key, (role, text, *within)).await?,
             Act::Escalate { severity } => self.escalate(connection, key, *severity).await?,
             Act::Note { text } => {
-                incidents::entry(connection, self.run.incident, &Entry::new("note", text)).await?;
+                timeline::entry(connection, self.run.incident, &Entry::new("note", text)).await?;
                 Begun::done("noted")
             }
             Act::Close => self.close(connection).await?,
@@ -151,7 +152,7 @@ impl Desk<'_> {
         .bind(detail)
         .later(connection);
         let text = format!("{}: {key}: {}: {detail}", self.run.playbook.id, status.name());
-        incidents::entry(connection, self.run.incident, &Entry::new("playbook", &text)).await?;
+        timeline::entry(connection, self.run.incident, &Entry::new("playbook", &text)).await?;
         Ok(())
     }
 
@@ -391,7 +392,7 @@ pub(super) async fn settle(connection: &mut Connection, run: i64) -> Result<(), 
             .bind(&key)
             .later(connection);
         let text = format!("{playbook}: {key}: {}: {detail}", status.name());
-        incidents::entry(connection, incident, &Entry::new("playbook", &text)).await?;
+        timeline::entry(connection, incident, &Entry::new("playbook", &text)).await?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use cordon_client::config::Audience;
 use cordon_client::playbook::{Playbook, To, cacao};
 
 use super::db::{Connection, Row, query, query_as};
-use super::incidents::{self, Entry};
+use super::timeline::{self, Entry};
 use super::{Intent, Names, Step, Store, StoreError};
 use crate::decide::playbook::{Change, StepState, StepStatus, advance};
 use alloy::primitives::B256;
@@ -176,7 +176,7 @@ impl Store {
                 Err(incident) => {
                     end(connection, run, false);
                     let text = "its stored definition cannot be read: it is given up";
-                    incidents::entry(connection, incident, &Entry::new("playbook", text)).await?;
+                    timeline::entry(connection, incident, &Entry::new("playbook", text)).await?;
                     played.incidents.push(incident);
                     return Ok(());
                 }
@@ -187,7 +187,7 @@ impl Store {
             if let Some(well) = next.end {
                 end(connection, run, well);
                 let text = format!("{}: {}", open.playbook.id, if well { "done" } else { "failed" });
-                incidents::entry(connection, open.incident, &Entry::new("playbook", &text)).await?;
+                timeline::entry(connection, open.incident, &Entry::new("playbook", &text)).await?;
                 played.incidents.push(open.incident);
                 return Ok(());
             }
@@ -336,7 +336,7 @@ async fn begin(connection: &mut Connection, incident: i64, playbook: &Playbook) 
         return Ok(false);
     }
     let text = format!("{}: begun", playbook.id);
-    incidents::entry(connection, incident, &Entry::new("playbook", &text)).await?;
+    timeline::entry(connection, incident, &Entry::new("playbook", &text)).await?;
     Ok(true)
 }
 
