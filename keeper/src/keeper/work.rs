@@ -308,8 +308,8 @@ impl Keeper {
             witness_limit: self.options.witness_limit,
             forgetting: Forgetting::new(
                 self.store.clone(),
-                self.options.keep_blocks,
-                self.options.prune_every,
+                self.alarms.clone(),
+                (self.options.keep_blocks, self.options.prune_every),
                 self.options.retention,
             ),
             is_foreign: Mutex::default(),
