@@ -9,10 +9,11 @@ use cordon_core::rule::eval::Verdict;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use crate::agreement::Council;
 use crate::alarm::Alarms;
 use crate::catchup::Behind;
 use crate::chain::{BlockRef, Canonical, ChainEvent, FollowError, Headers, Heads, Rpc, Seen};
-use crate::decide::{BlockFacts, Decision, Past, Quorum, RulePolicy, Waiting, decide};
+use crate::decide::{BlockFacts, Decision, Past, RulePolicy, Waiting, decide};
 use crate::error::KeeperError;
 use crate::event::KeeperEvent;
 use crate::forget::Forgetting;
@@ -49,13 +50,9 @@ pub(crate) enum Hindrance {
 pub(crate) struct Pipeline {
     pub(crate) headers: Headers<Rpc>,
     pub(crate) store: Store,
-    /// Name of this keeper among those that share the record.
-    pub(crate) name: String,
     pub(crate) rpc: Rpc,
     pub(crate) reader: Reader,
-    /// Asks the guard for single verdicts.
-    pub(crate) asked: Reader,
-    pub(crate) quorum: Quorum,
+    pub(crate) council: Council,
     pub(crate) policies: Vec<RulePolicy>,
     pub(crate) names: Names,
     pub(crate) version: B256,

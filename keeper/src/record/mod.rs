@@ -78,7 +78,10 @@ pub(crate) use notices::alarm_topic;
 pub use notices::{Notice, NoticeKind};
 pub(crate) use occupy::Occupied;
 pub use outbox::{DeliveryEnd, Due, Subscription};
-pub use playbook::{ApproveError, Approved, OpenApproval, PlayPlan, PlaybookRun, PlaybookStep, Played};
+pub(crate) use playbook::is_of_playbook;
+pub use playbook::{
+    Answers, ApproveError, Approved, AskedStep, OpenApproval, PlayPlan, PlaybookRun, PlaybookStep, Played,
+};
 pub use set::{set_orders, set_text, set_words};
 pub(crate) use sightings::MEMPOOL;
 pub use sightings::StoredSighting;

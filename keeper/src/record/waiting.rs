@@ -6,7 +6,7 @@ use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::db::Connection;
 use super::incidents::{self, Opening};
 use super::timeline::{self, Entry};
-use super::{BlockRecord, Names, StoreError};
+use super::{BlockRecord, Names, StoreError, is_of_playbook};
 
 /// Notes what waits at a block, and what does not any more.
 pub(super) async fn note(
@@ -56,7 +56,7 @@ pub(super) async fn note(
         .collect();
     for subject in open
         .subjects(AlarmKind::QuorumShort)
-        .filter(|subject| !waiting.contains(*subject))
+        .filter(|subject| !waiting.contains(*subject) && !is_of_playbook(subject))
     {
         alarms::clear(connection, AlarmKind::QuorumShort, subject).await?;
     }
