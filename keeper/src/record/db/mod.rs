@@ -26,7 +26,7 @@ pub(super) use lease::LeaseState;
 pub use lease::{Lease, LeaseHolder};
 use query::Statement;
 pub(super) use query::{QueryAs, Together, query, query_as};
-pub(super) use value::{Kind, Row, Value};
+pub(super) use value::{FromRow, Kind, Row, Value};
 
 /// A place where a record can be kept.
 pub(super) trait Database: Debug + Send + Sync {
@@ -204,6 +204,8 @@ pub(super) struct Connection {
     is_writing: bool,
     /// Whether something of it was begun and not done: what was put off went with it.
     is_broken: bool,
+    #[cfg(test)]
+    statements: usize,
 }
 
 impl Connection {
@@ -214,12 +216,20 @@ impl Connection {
             later: Vec::new(),
             is_writing,
             is_broken: false,
+            #[cfg(test)]
+            statements: 0,
         }
     }
 
     /// The record's time: Unix milliseconds. With a shared database it is the database's, whatever this machine's clock says.
     pub(super) fn now_ms(&self) -> i64 {
         self.now_ms
+    }
+
+    /// How many statements it has run.
+    #[cfg(test)]
+    pub(super) fn statements(&self) -> usize {
+        self.statements
     }
 
     fn put_off(&mut self, statement: Statement) {
@@ -232,6 +242,10 @@ impl Connection {
         let mut statements = std::mem::take(&mut self.later);
         let put_off = statements.len();
         statements.extend(wanted);
+        #[cfg(test)]
+        {
+            self.statements = self.statements.saturating_add(statements.len());
+        }
         // Also for who gives up waiting: nothing of this comes back then.
         let was_broken = std::mem::replace(&mut self.is_broken, true);
         let answers = self.session.run(statements).await?;
