@@ -5,10 +5,17 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::record::{BLOCKS_AT_ONCE, Store, StoreError};
+use crate::alarm::Alarms;
+use crate::record::{AlarmKind, BLOCKS_AT_ONCE, Store, StoreError};
 
 /// Between two parts, so that the disk has other things to do.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two tries when it fails.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Failures in a row that people hear of: a connection that is lost once is nobody's business.
+const PATIENCE: u32 = 2;
+/// What the alarm is about when it goes on failing. The pipeline has one of its own, which the next block clears.
+const SUBJECT: &str = "pruning";
 
 /// Forgets what is old, now and then; what it is doing ends with it, between two parts.
 #[derive(Debug)]
@@ -20,16 +27,21 @@ pub(crate) struct Forgetting {
     every: u64,
     /// How long what is over is kept.
     retention_ms: i64,
+    alarms: Alarms,
+    again: Duration,
     task: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Forgetting {
-    pub(crate) fn new(store: Store, keep_blocks: u64, every: u64, retention: Duration) -> Self {
+    /// The verdicts of the last `keep_blocks` are kept, and what is over for `retention`; it is looked after every `every` blocks.
+    pub(crate) fn new(store: Store, alarms: Alarms, (keep_blocks, every): (u64, u64), retention: Duration) -> Self {
         Self {
             store,
             keep_blocks,
             every,
             retention_ms: i64::try_from(retention.as_millis()).unwrap_or(i64::MAX),
+            alarms,
+            again: AGAIN,
             task: Mutex::default(),
         }
     }
@@ -43,12 +55,27 @@ impl Forgetting {
         if task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let (store, keep, retention_ms) = (self.store.clone(), self.keep_blocks, self.retention_ms);
+        let (store, alarms, again) = (self.store.clone(), self.alarms.clone(), self.again);
+        let (keep, retention_ms) = (self.keep_blocks, self.retention_ms);
         *task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            match forget(&store, keep, retention_ms).await {
-                Ok(()) => {}
-                Err(StoreError::Fenced { .. }) => tracing::debug!("it is another keeper's turn to forget what is old"),
-                Err(error) => tracing::error!(%error, "what is old could not be forgotten; it is tried again"),
+            let mut failures = 0_u32;
+            loop {
+                match forget(&store, keep, retention_ms).await {
+                    // An earlier run may have left it open.
+                    Ok(()) => return alarms.clear(AlarmKind::Record, SUBJECT).await,
+                    Err(StoreError::Fenced { .. }) => {
+                        return tracing::debug!("it is another keeper's turn to forget what is old");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "what is old could not be forgotten; it is tried again");
+                        failures = failures.saturating_add(1);
+                        if failures >= PATIENCE {
+                            let text = format!("the record grows: what is old cannot be forgotten: {error}");
+                            alarms.raise(AlarmKind::Record, SUBJECT, &text, None).await;
+                        }
+                    }
+                }
+                tokio::time::sleep(again).await;
             }
         })));
     }
@@ -72,12 +99,45 @@ mod tests {
     use crate::record::AlarmKind;
     use alloy::primitives::Address;
 
+    async fn forgetting(dir: &tempfile::TempDir) -> (Store, Forgetting) {
+        let store = Store::open(dir.path().join("cordon.db"), 1, Address::repeat_byte(0x11));
+        let store = store.await.unwrap();
+        let alarms = Alarms::new(store.clone(), tokio::sync::broadcast::channel(16).0);
+        let forgetting = Forgetting::new(store.clone(), alarms, (10, 8), Duration::ZERO);
+        (store, forgetting)
+    }
+
+    #[tokio::test]
+    async fn people_hear_of_it_when_what_is_old_cannot_be_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, mut forgetting) = forgetting(&dir).await;
+        forgetting.again = Duration::from_millis(20);
+        let path = dir.path().join("cordon.db");
+        let file = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::raw_sql("ALTER TABLE votes RENAME TO lost")
+            .execute(&file)
+            .await
+            .unwrap();
+        forgetting.note_block(8);
+        let open = async || store.open_alarms().await.unwrap();
+        let of_pruning = (AlarmKind::Record, SUBJECT.to_owned());
+        while open().await != [of_pruning.clone()] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        sqlx::raw_sql("ALTER TABLE lost RENAME TO votes")
+            .execute(&file)
+            .await
+            .unwrap();
+        // It goes on by itself, long before the next time.
+        while !open().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     #[tokio::test]
     async fn what_is_old_is_forgotten_now_and_then_and_nobody_waits_for_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("cordon.db"), 1, Address::repeat_byte(0x11));
-        let store = store.await.unwrap();
-        let forgetting = Forgetting::new(store.clone(), 10, 8, Duration::ZERO);
+        let (store, forgetting) = forgetting(&dir).await;
         let over = async || {
             let raised = store.raise_alarm(AlarmKind::Behind, "blocks", "late", None);
             assert!(raised.await.unwrap());

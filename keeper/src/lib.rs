@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod aftermath;
 mod agreement;
 mod alarm;
 mod catchup;

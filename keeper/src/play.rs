@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::record::{PlayPlan, Store};
+use crate::agreement::Council;
+use crate::record::{PlayPlan, Played, Store, StoreError};
 use crate::report::Reports;
 use crate::respond::{Job, Queue};
 
@@ -13,9 +14,9 @@ const PERIOD: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_secs(5);
 
 /// Works for ever.
-pub(crate) async fn run(plan: PlayPlan, store: Store, queue: Queue, reports: Reports) {
+pub(crate) async fn run(plan: PlayPlan, store: Store, council: Council, (queue, reports): (Queue, Reports)) {
     loop {
-        let wait = match store.play(&plan).await {
+        let wait = match play(&plan, &store, &council).await {
             Ok(played) => {
                 for intent in played.intents {
                     queue.push(Job::now(intent, Some(Instant::now())));
@@ -33,4 +34,16 @@ pub(crate) async fn run(plan: PlayPlan, store: Store, queue: Queue, reports: Rep
         };
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Does what is due; others are asked where they have to agree.
+async fn play(plan: &PlayPlan, store: &Store, council: &Council) -> Result<Played, StoreError> {
+    let mut played = store.play(plan).await?;
+    if !played.asked.is_empty() {
+        let answers = council.answers(&played.asked).await?;
+        let more = store.play_with(plan, &answers).await?;
+        played.intents.extend(more.intents);
+        played.incidents.extend(more.incidents);
+    }
+    Ok(played)
 }

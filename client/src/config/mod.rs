@@ -12,6 +12,7 @@ mod endpoint;
 mod fallback;
 mod notify;
 mod schema;
+mod schema_list;
 mod schema_playbook;
 mod secret;
 mod secret_form;

@@ -8,7 +8,8 @@ use alloy::rpc::client::BatchRequest;
 use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
 use serde_json::{Value, json};
 
-use super::rpc::{Rpc, is_busy};
+use super::failure::is_busy;
+use super::rpc::Rpc;
 use super::{BlockRef, RpcError, aggregate};
 
 /// Requests per round trip: what providers accept.

@@ -10,6 +10,7 @@ mod contents;
 mod endpoint;
 mod error;
 mod event;
+mod failure;
 mod headers;
 mod heads;
 mod inquiry;

@@ -192,8 +192,8 @@ impl Past {
     /// Whether people queued the release of the scope when this breach stood already. They have judged it: the keeper must
     /// not tighten against them until the rule has held in between.
     #[must_use]
-    pub fn is_judged(&self, scope: u8, breach: &RuleVerdict) -> bool {
-        let since = self.standing.get(&(breach.rule, breach.witness.clone()));
+    pub fn is_judged(&self, scope: u8, rule: u16, witness: &[B256]) -> bool {
+        let since = self.standing.get(&(rule, witness.to_vec()));
         since
             .zip(self.released.get(&scope))
             .is_some_and(|(since, released)| since < released)

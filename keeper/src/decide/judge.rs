@@ -61,7 +61,7 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
             .verdicts
             .iter()
             .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached)
-            .filter(|v| !past.is_judged(policy.scope, v))
+            .filter(|v| !past.is_judged(policy.scope, v.rule, &v.witness))
             .filter(|v| !is_silent || !own.recorded.contains(&v.witness))
             .filter(|v| !is_cooling(policy, &own, &v.witness, facts))
     };

@@ -5,7 +5,7 @@ mod facts;
 mod judge;
 pub mod ladder;
 pub mod playbook;
-mod quorum;
+pub(crate) mod quorum;
 
 pub use facts::{
     Act, BlockFacts, Decision, Past, Reading, Refused, Response, RulePast, RulePolicy, RuleVerdict, ScopeReading,

@@ -59,6 +59,8 @@ pub enum Change<'a> {
         key: String,
         /// The action.
         act: &'a Act,
+        /// Whether somebody has approved, on the way to it, that the playbook goes on.
+        approved: bool,
     },
     /// A step is in a new state.
     Mark {
@@ -82,6 +84,11 @@ pub struct Advance<'a> {
     pub end: Option<bool>,
 }
 
+/// Value of a containment that is begun and waits until enough agree on it.
+pub const WAITS: i64 = -1;
+/// How long it waits, in seconds: a playbook has to come to what it does instead.
+pub const PATIENCE: u32 = 60;
+
 /// How far a list of steps, or a step with its branches, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -102,6 +109,7 @@ pub fn advance<'a>(
         states,
         facts,
         now_ms,
+        approved: false,
         changes: Vec::new(),
     };
     let flow = walk.steps(&playbook.steps, "");
@@ -119,25 +127,32 @@ struct Walk<'a, 's> {
     states: &'s BTreeMap<String, StepState>,
     facts: &'s Facts,
     now_ms: i64,
+    /// Whether somebody has approved what comes now: an approval that was given before it in its branch.
+    approved: bool,
     changes: Vec<Change<'a>>,
 }
 
 impl<'a> Walk<'a, '_> {
     fn steps(&mut self, steps: &'a [Step], rounds: &str) -> Flow {
         for step in steps {
+            let approved = self.approved;
             match self.step(step, rounds) {
                 Flow::Pending => return Flow::Pending,
                 Flow::Done => {}
-                Flow::Failed => match &step.on_failure {
-                    OnFailure::GoOn => {}
-                    OnFailure::Stop => return Flow::Failed,
-                    OnFailure::Run(handler) => {
-                        return match self.steps(handler, rounds) {
-                            Flow::Pending => Flow::Pending,
-                            Flow::Done | Flow::Failed => Flow::Failed,
-                        };
+                Flow::Failed => {
+                    // What was approved in a step that failed was not what is done instead.
+                    self.approved = approved;
+                    match &step.on_failure {
+                        OnFailure::GoOn => {}
+                        OnFailure::Stop => return Flow::Failed,
+                        OnFailure::Run(handler) => {
+                            return match self.steps(handler, rounds) {
+                                Flow::Pending => Flow::Pending,
+                                Flow::Done | Flow::Failed => Flow::Failed,
+                            };
+                        }
                     }
-                },
+                }
             }
         }
         Flow::Done
@@ -163,7 +178,15 @@ impl<'a> Walk<'a, '_> {
             },
             Does::While { condition, most, steps } => self.rounds(key, state, (condition, *most), steps, rounds),
             Does::Parallel(branches) => {
-                let flows: Vec<Flow> = branches.iter().map(|branch| self.steps(branch, rounds)).collect();
+                let before = self.approved;
+                let mut approved = before;
+                let mut flows = Vec::with_capacity(branches.len());
+                for branch in branches {
+                    self.approved = before;
+                    flows.push(self.steps(branch, rounds));
+                    approved |= self.approved;
+                }
+                self.approved = approved;
                 if flows.contains(&Flow::Pending) {
                     Flow::Pending
                 } else if flows.contains(&Flow::Failed) {
@@ -210,7 +233,8 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn act(&mut self, act: &'a Act, key: String, state: Option<StepState>) -> Flow {
-        let Some(state) = state else {
+        let waits = |state: &StepState| state.status == StepStatus::Running && state.value == WAITS;
+        let Some(state) = state.filter(|state| !waits(state)) else {
             let needs_incident = matches!(
                 act,
                 Act::Contain { .. }
@@ -222,21 +246,31 @@ impl<'a> Walk<'a, '_> {
             if needs_incident && self.facts.standing == Standing::Closed {
                 return self.mark(key, StepStatus::Skipped, 0, "the incident is over".to_owned());
             }
-            self.changes.push(Change::Begin { key, act });
+            if state.is_some_and(|state| self.is_over(&state, PATIENCE)) {
+                return self.mark(key, StepStatus::Failed, 0, "too few have agreed in time".to_owned());
+            }
+            let approved = self.approved;
+            self.changes.push(Change::Begin { key, act, approved });
             return Flow::Pending;
         };
         match state.status {
-            StepStatus::Done | StepStatus::Skipped => Flow::Done,
+            StepStatus::Done | StepStatus::Skipped => {
+                self.approved |= matches!(act, Act::Approve { .. }) && state.status == StepStatus::Done;
+                Flow::Done
+            }
             StepStatus::Failed => Flow::Failed,
             StepStatus::Running => self.running(act, key, state),
         }
     }
 
+    /// Whether so many seconds have passed since a step was begun.
+    fn is_over(&self, state: &StepState, seconds: u32) -> bool {
+        let end = state.began_ms.saturating_add(i64::from(seconds).saturating_mul(1_000));
+        self.now_ms >= end
+    }
+
     fn running(&mut self, act: &Act, key: String, state: StepState) -> Flow {
-        let over = |seconds: u32| {
-            let end = state.began_ms.saturating_add(i64::from(seconds).saturating_mul(1_000));
-            self.now_ms >= end
-        };
+        let over = |seconds: u32| self.is_over(&state, seconds);
         match act {
             Act::Wait { seconds } if over(*seconds) => {
                 self.mark(key, StepStatus::Done, 0, "the time is over".to_owned())

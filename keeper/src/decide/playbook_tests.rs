@@ -1,5 +1,5 @@
 //! Playbooks, played without a record.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
 use cordon_client::config::Severity;
@@ -58,7 +58,7 @@ fn play(
         assert_eq!(advance.end, None, "what has changes to make is not over");
         for change in advance.changes {
             let (key, status, value) = match change {
-                Change::Begin { key, act } => {
+                Change::Begin { key, act, .. } => {
                     done.push(key.clone());
                     let status = match act {
                         _ if fails.contains(&key.as_str()) => StepStatus::Failed,
@@ -224,4 +224,117 @@ fn an_approval_that_nobody_gives_fails() {
     assert_eq!(play(&plan, &mut states, &facts(), 0, &[]), (vec!["ask".into()], None));
     assert_eq!(play(&plan, &mut states, &facts(), 59_999, &[]), (vec![], None));
     assert_eq!(play(&plan, &mut states, &facts(), 60_000, &[]), (vec![], Some(false)));
+}
+
+fn ask(id: &str) -> Step {
+    act(
+        id,
+        Act::Approve {
+            role: "lead".into(),
+            text: "go?".into(),
+            within: 60,
+        },
+    )
+}
+
+fn halt(id: &str) -> Step {
+    act(
+        id,
+        Act::Contain {
+            scope: None,
+            level: Level::Halted,
+            seconds: 60,
+        },
+    )
+}
+
+fn state(status: StepStatus, value: i64) -> StepState {
+    StepState {
+        status,
+        value,
+        began_ms: 0,
+    }
+}
+
+/// What is begun now, and whether somebody has approved it.
+fn begun(playbook: &Playbook, states: &[(&str, StepStatus)]) -> Vec<(String, bool)> {
+    let states = states
+        .iter()
+        .map(|(key, status)| ((*key).to_owned(), state(*status, 1)));
+    let changes = advance(playbook, &states.collect(), &facts(), 0).changes.into_iter();
+    let begun = changes.filter_map(|change| match change {
+        Change::Begin { key, approved, .. } => Some((key, approved)),
+        Change::Mark { .. } => None,
+    });
+    begun.collect()
+}
+
+#[test]
+fn approved_is_what_comes_after_an_approval_in_its_branch() {
+    use StepStatus::{Done, Failed, Skipped};
+    let halted = |approved| vec![("halt".to_owned(), approved)];
+    let plan = playbook(vec![ask("ask"), halt("halt")]);
+    assert_eq!(begun(&plan, &[("ask", Done)]), halted(true));
+    assert_eq!(begun(&plan, &[("ask", Skipped)]), halted(false));
+    assert_eq!(begun(&playbook(vec![halt("halt"), ask("ask")]), &[]), halted(false));
+    let mut plan = playbook(vec![ask("first"), ask("ask"), note("next")]);
+    for on_failure in [OnFailure::GoOn, OnFailure::Run(vec![halt("halt")])] {
+        let goes_on = on_failure == OnFailure::GoOn;
+        plan.steps[1].on_failure = on_failure;
+        plan.steps[2] = if goes_on { halt("halt") } else { note("next") };
+        // Who refuses has not approved what is done instead; what was approved before stays so.
+        assert_eq!(begun(&plan, &[("first", Done), ("ask", Failed)]), halted(true));
+        assert_eq!(begun(&plan, &[("first", Skipped), ("ask", Failed)]), halted(false));
+    }
+    let both = |branches| Step {
+        id: "both".into(),
+        does: Does::Parallel(branches),
+        on_failure: OnFailure::Stop,
+    };
+    let apart = playbook(vec![both(vec![vec![ask("ask"), note("a")], vec![halt("halt")]])]);
+    assert_eq!(begun(&apart, &[("ask", Done), ("a", Done)]), halted(false));
+    let after = playbook(vec![both(vec![vec![ask("ask")], vec![note("a")]]), halt("halt")]);
+    assert_eq!(begun(&after, &[("ask", Done), ("a", Done)]), halted(true));
+    let mut given_up = playbook(vec![both(vec![vec![ask("ask")], vec![note("a")]]), halt("halt")]);
+    given_up.steps[0].on_failure = OnFailure::GoOn;
+    assert_eq!(begun(&given_up, &[("ask", Done), ("a", Failed)]), halted(false));
+    let branch = Step {
+        id: "if".into(),
+        does: Does::If {
+            condition: Condition::parse("verdict = Breached").unwrap(),
+            then: vec![ask("ask")],
+            otherwise: vec![],
+        },
+        on_failure: OnFailure::Stop,
+    };
+    assert_eq!(
+        begun(&playbook(vec![branch, halt("halt")]), &[("if", Done), ("ask", Done)]),
+        halted(true)
+    );
+}
+
+#[test]
+fn a_containment_that_waits_is_tried_again_until_it_fails() {
+    let plan = playbook(vec![halt("halt"), note("next")]);
+    let states: BTreeMap<String, StepState> = [("halt".to_owned(), state(StepStatus::Running, WAITS))].into();
+    let next = |facts: &Facts, now_ms| advance(&plan, &states, facts, now_ms).changes;
+    let last = i64::from(PATIENCE) * 1_000;
+    assert!(matches!(
+        next(&facts(), last - 1).as_slice(),
+        [Change::Begin { approved: false, .. }]
+    ));
+    assert!(
+        matches!(next(&facts(), last).as_slice(), [Change::Mark { status: StepStatus::Failed, text, .. }] if text.contains("too few"))
+    );
+    let over = Facts {
+        standing: Standing::Closed,
+        ..facts()
+    };
+    assert!(matches!(
+        next(&over, 0).as_slice(),
+        [Change::Mark {
+            status: StepStatus::Skipped,
+            ..
+        }]
+    ));
 }

@@ -6,7 +6,7 @@ use cordon_core::rule::eval::Verdict;
 use super::{Act, BlockFacts, Decision, Past, RulePolicy};
 
 /// Scope of the whole protocol.
-const PROTOCOL: u8 = 0;
+pub(crate) const PROTOCOL: u8 = 0;
 
 /// How many have to agree before the whole protocol is raised; at least 1 of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Default for Quorum {
 }
 
 /// Who says what about a breach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Support {
     /// Rules of the protocol's scope that are breached in the block.
     pub rules: u32,
@@ -52,6 +52,40 @@ pub struct Waiting {
 }
 
 impl Quorum {
+    /// Whether anything waits for others at all.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.rules > 1 || self.endpoints > 1 || self.keepers > 1
+    }
+
+    /// What is missing, for people, before the whole protocol may be raised; `None` when enough agree.
+    fn missing(&self, support: &Support) -> Option<String> {
+        let wanted = [
+            (support.rules, self.rules, "rules are breached"),
+            (support.endpoints, self.endpoints, "endpoints say so"),
+            (support.keepers, self.keepers, "keepers have found it"),
+        ];
+        let missing: Vec<String> = wanted
+            .iter()
+            .filter(|(has, wants, _)| has < wants)
+            .map(|(has, wants, what)| format!("{has} of {wants} {what}"))
+            .collect();
+        (!missing.is_empty()).then(|| missing.join(", "))
+    }
+
+    /// Why a playbook may not contain the whole protocol with this support of its incident's breach, for people; `None` when it may.
+    /// It contains by the keeper's own authority, and has no trip to fall back to when as many endpoints speak against it as for it.
+    #[must_use]
+    pub fn holds_back(&self, support: &Support) -> Option<String> {
+        let contradicted = (support.against >= support.endpoints).then(|| {
+            format!(
+                "{} endpoints say that the rule holds, {} that it is breached",
+                support.against, support.endpoints
+            )
+        });
+        self.missing(support).or(contradicted)
+    }
+
     /// Whether endpoints have to be asked about a decision.
     #[must_use]
     pub fn asks_endpoints(&self, decision: &Decision) -> bool {
@@ -75,18 +109,7 @@ impl Quorum {
         if !decision.act.is_sent() {
             return Ok(decision);
         }
-        let wanted = [
-            (support.rules, self.rules, "rules are breached"),
-            (support.endpoints, self.endpoints, "endpoints say so"),
-            (support.keepers, self.keepers, "keepers have found it"),
-        ];
-        let missing: Vec<String> = wanted
-            .iter()
-            .filter(|(has, wants, _)| has < wants)
-            .map(|(has, wants, what)| format!("{has} of {wants} {what}"))
-            .collect();
-        if decision.scope == PROTOCOL && !missing.is_empty() {
-            let why = missing.join(", ");
+        if let Some(why) = self.missing(support).filter(|_| decision.scope == PROTOCOL) {
             return Err(Box::new(Waiting { decision, why }));
         }
         if decision.act == Act::Contain && support.against >= support.endpoints {
@@ -106,7 +129,7 @@ pub fn protocol_breaches(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: 
         facts.verdicts.iter().any(|verdict| {
             verdict.rule == policy.index
                 && verdict.reading.verdict == Verdict::Breached
-                && !past.is_judged(policy.scope, verdict)
+                && !past.is_judged(policy.scope, verdict.rule, &verdict.witness)
         })
     };
     let count = policies

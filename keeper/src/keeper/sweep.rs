@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Keeper;
 use crate::error::KeeperError;
-use crate::record::{AlarmKind, MEMPOOL};
+use crate::record::{AlarmKind, MEMPOOL, is_of_playbook};
 use crate::respond::{KEYS, delayed_subject};
 use crate::watchdog::{CHAIN, ENDPOINTS};
 
@@ -60,6 +60,8 @@ impl Keeper {
     /// Whether somebody looks, in this run, at what the alarm is about.
     fn may_last(&self, kind: AlarmKind, subject: &str, present: &Present) -> bool {
         match kind {
+            // Who carries the playbook on clears it.
+            AlarmKind::QuorumShort if is_of_playbook(subject) => true,
             AlarmKind::RuleUnknown | AlarmKind::QuorumShort | AlarmKind::SecondOpinion => {
                 present.rules.contains(subject)
             }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Keeper;
+use crate::agreement::Council;
 use crate::catchup::Behind;
 use crate::chain::{BlockSource, Headers, Heads};
 use crate::console::{self, Shown};
@@ -191,8 +192,11 @@ impl Keeper {
             sets: self.sets.clone(),
             names: self.names.clone(),
             version: self.version,
+            quorum: self.options.quorum,
+            policies: self.policies.clone(),
         };
-        tasks.start(play::run(plan, self.store.clone(), turn.queue(), self.reports.clone()));
+        let (queue, reports) = (turn.queue(), self.reports.clone());
+        tasks.start(play::run(plan, self.store.clone(), self.council(), (queue, reports)));
         let Some(responder) = &turn.responder else { return };
         tasks.start(self.armory(responder, turn.ready.clone()).run());
         tasks.start(responder.clone().run());
@@ -293,23 +297,36 @@ impl Keeper {
         tasks.start_to_end(desk.run(tasks.stop.clone()));
     }
 
+    /// Whom others are asked by whether they agree.
+    fn council(&self) -> Council {
+        Council {
+            rpc: self.rpc.clone(),
+            reader: self.reader.clone(),
+            asked: self.asked(),
+            store: self.store.clone(),
+            alarms: self.alarms.clone(),
+            names: self.names.clone(),
+            quorum: self.options.quorum,
+            name: self.name(),
+            version: self.version,
+        }
+    }
+
     fn pipeline(&self, turn: &Turn) -> Pipeline {
         Pipeline {
             headers: Headers::of(self.rpc.clone()),
             store: self.store.clone(),
-            name: self.name(),
             rpc: self.rpc.clone(),
             reader: self.reader.clone(),
-            asked: self.asked(),
-            quorum: self.options.quorum,
+            council: self.council(),
             policies: self.policies.clone(),
             names: self.names.clone(),
             version: self.version,
             witness_limit: self.options.witness_limit,
             forgetting: Forgetting::new(
                 self.store.clone(),
-                self.options.keep_blocks,
-                self.options.prune_every,
+                self.alarms.clone(),
+                (self.options.keep_blocks, self.options.prune_every),
                 self.options.retention,
             ),
             is_foreign: Mutex::default(),

@@ -4,6 +4,7 @@
 //! What is to be told is in the record before anything is sent, and leaves it when the service has confirmed it: a crash in
 //! between tells twice rather than not at all, and pagers make one page of both by the key that each message carries.
 
+mod body;
 mod channel;
 mod deadman;
 mod desk;

@@ -3,7 +3,8 @@
 use alloy::primitives::B256;
 use cordon_client::config::{Placeholder, Template};
 
-use super::message::{Message, Origin, TITLE, actions, line, shortened, sighting, what};
+use super::body::actions;
+use super::message::{Message, Origin, TITLE, line, shortened, sighting, what};
 use crate::clock::utc_ms;
 use crate::record::{Incident, Notice};
 

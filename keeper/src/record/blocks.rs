@@ -1,4 +1,4 @@
-//! Blocks: the one transaction that makes a block done, the checkpoint, and what is taken back when blocks vanish.
+//! Blocks: the one transaction that makes a block done.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;
@@ -9,14 +9,14 @@ use cordon_core::rule::eval::Verdict;
 
 use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::breaches::Breach;
-use super::codec::{decode_scopes, encode_scopes};
-use super::db::{Connection, Landing, QueryAs, Together, query, query_as};
+use super::checkpoint::{forget_root, set_checkpoint};
+use super::codec::encode_scopes;
+use super::db::{Connection, Landing, Together, query};
 use super::frames::{self, Framed};
-use super::incidents::OpenIncident;
 use super::intents::{self, NewIntent};
 use super::{
     Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, refused, revert,
-    rulebook, sightings, stopped, uint, waiting, witnesses, word,
+    rulebook, sightings, stopped, waiting, witnesses,
 };
 use crate::chain::BlockRef;
 use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
@@ -35,20 +35,6 @@ pub struct Witnessed {
     pub words: Vec<B256>,
     /// Whether an event of the block named it.
     pub named: bool,
-}
-
-/// A stored block's hash, number, parent and timestamp.
-pub(super) type BlockRow = (Vec<u8>, i64, Vec<u8>, i64);
-
-/// The block of a row. Its base fee is not stored.
-pub(super) fn block_of((hash, number, parent, timestamp): BlockRow) -> Result<BlockRef, StoreError> {
-    Ok(BlockRef {
-        number: uint("block number", number)?,
-        hash: word("block hash", &hash)?,
-        parent: word("block hash", &parent)?,
-        timestamp: uint("block timestamp", timestamp)?,
-        base_fee: 0,
-    })
 }
 
 /// Everything that makes a block done.
@@ -95,17 +81,6 @@ pub struct BlockCommit {
     pub changed: BTreeSet<i64>,
     /// Actions that had ended in another block at this height: they are open again.
     pub reopened: Vec<Intent>,
-}
-
-/// What the record knows of a block before it is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
-    /// Whether it is done, and part of the canonical chain.
-    pub is_done: bool,
-    /// See [`Store::rivals`].
-    pub rivals: Vec<BlockRef>,
-    /// See [`Store::watched`].
-    pub open: Vec<OpenIncident>,
 }
 
 impl Store {
@@ -296,72 +271,6 @@ impl Store {
         Ok(Some(intent))
     }
 
-    /// What has to be known before a block is read.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn look(&self, block: &BlockRef) -> Result<Look, StoreError> {
-        let questions = (is_done(block.hash), revert::rivals(block)?, incidents::watched());
-        let (done, rivals, open) = questions.fetch_together(&mut self.pool.acquire().await?).await?;
-        Ok(Look {
-            is_done: !done.is_empty(),
-            rivals: revert::rivals_of(block, rivals)?,
-            open: incidents::watched_of(open)?,
-        })
-    }
-
-    /// Whether the block is done and part of the canonical chain as far as the record knows.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn is_done(&self, hash: B256) -> Result<bool, StoreError> {
-        let row: Option<(i64,)> = is_done(hash).fetch_optional(&self.pool).await?;
-        Ok(row.is_some())
-    }
-
-    /// Makes a block that is done already the checkpoint. Returns the actions that are open again, because they had ended in
-    /// another block at its height.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn advance(&self, block: &BlockRef) -> Result<Vec<Intent>, StoreError> {
-        let mut tx = self.begin_for(Urgency::Breach).await?;
-        let strangers = revert::strangers(block)?.fetch_all(&mut *tx).await?;
-        let reopened = revert::settle_height(&mut tx, block, strangers).await?;
-        set_checkpoint(&mut tx, block.hash);
-        tx.commit(Step::Advance).await?;
-        Ok(reopened)
-    }
-
-    /// The newest canonical blocks up to the checkpoint, oldest first, at most `most`. Empty before the first block.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn window(&self, most: u32) -> Result<Vec<BlockRef>, StoreError> {
-        let rows: Vec<BlockRow> = query_as(
-            // The tip first, by itself: joined, SQLite would look for it beside every block of the record.
-            "SELECT hash, number, parent, timestamp FROM blocks WHERE canonical = 1
-                AND number <= (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)
-             ORDER BY number DESC LIMIT ?",
-        )
-        .bind(i64::from(most))
-        .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter().rev().map(block_of).collect()
-    }
-
-    /// Scopes of a block that were not `Normal`; `None` when the record has no such block.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn scopes(&self, hash: B256) -> Result<Option<Vec<ScopeReading>>, StoreError> {
-        let row: Option<(Vec<u8>,)> = query_as("SELECT scopes FROM blocks WHERE hash = ?")
-            .bind(hash.to_vec())
-            .fetch_optional(&self.pool)
-            .await?;
-        row.map(|(bytes,)| decode_scopes(&bytes)).transpose()
-    }
-
     /// Drops the verdicts of blocks more than `keep` below the checkpoint, except those that an incident was opened at: the oldest 500.
     /// Returns how many blocks were dropped.
     ///
@@ -384,10 +293,6 @@ impl Store {
     }
 }
 
-fn is_done(hash: B256) -> QueryAs<(i64,)> {
-    query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1").bind(hash.to_vec())
-}
-
 fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, framed: Framed) -> Result<(), StoreError> {
     let block = record.block;
     query(
@@ -404,27 +309,6 @@ fn insert_block(connection: &mut Connection, record: &BlockRecord<'_>, framed: F
     .bind(encode_scopes(record.scopes.unwrap_or_default()))
     .later(connection);
     Ok(())
-}
-
-/// Rulebook of a block that was never evaluated.
-pub(super) const ROOT: B256 = B256::ZERO;
-
-/// Forgets the place to go on from once something follows it.
-fn forget_root(connection: &mut Connection, next: &BlockRef) -> Result<(), StoreError> {
-    let number = int("block number", next.number)?;
-    query("DELETE FROM blocks WHERE number BETWEEN ? AND ? AND version = ? AND hash <> ?")
-        .bind(number.saturating_sub(1))
-        .bind(number)
-        .bind(ROOT.to_vec())
-        .bind(next.hash.to_vec())
-        .later(connection);
-    Ok(())
-}
-
-pub(super) fn set_checkpoint(connection: &mut Connection, hash: B256) {
-    query("INSERT INTO checkpoint (id, hash) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash")
-        .bind(hash.to_vec())
-        .later(connection);
 }
 
 /// Raises the alarm of every rule that is `Unknown` now and clears that of every rule that was evaluated. A block that was taken before its turn

@@ -1,6 +1,6 @@
 //! Breaches that stand, and releases that people have queued: what tells a new breach from one that was judged.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use alloy::primitives::B256;
 use cordon_core::rule::eval::Verdict;
@@ -67,19 +67,6 @@ pub(super) fn note_told(connection: &mut Connection, rule: u16, witness: &[B256]
         .later(connection);
 }
 
-/// Witnesses of the rule's breaches that stand and were recorded, or told in an incident that is not closed: when it is, and the breach
-/// stands, that is to be told.
-pub(super) async fn recorded(connection: &mut Connection, rule: u16) -> Result<BTreeSet<Vec<B256>>, StoreError> {
-    let rows: Vec<(Vec<u8>,)> = query_as(
-        "SELECT b.words FROM breaches b LEFT JOIN incidents n ON n.id = b.incident
-         WHERE b.rule = ? AND (b.recorded = 1 OR n.state <> 'closed')",
-    )
-    .bind(i64::from(rule))
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|(words,)| decode_words(words)).collect()
-}
-
 /// The rule's breaches that stand, with the block that each was first seen in.
 pub(super) async fn since(connection: &mut Connection, rule: u16) -> Result<Vec<(Vec<B256>, i64)>, StoreError> {
     let rows: Vec<(Vec<u8>, i64)> = query_as("SELECT words, since FROM breaches WHERE rule = ?")
@@ -135,14 +122,15 @@ pub(super) fn revert(connection: &mut Connection, block: &BlockRef) -> Result<()
     Ok(())
 }
 
+/// Which judgements `j` are releases that nobody has taken back since.
+pub(super) const RELEASED: &str = "j.queued = 1 AND NOT EXISTS (SELECT 1 FROM judgements k
+    WHERE k.scope = j.scope AND (k.block > j.block OR (k.block = j.block AND k.position > j.position)))";
+
 /// Loads what stands and what was released.
 pub(super) async fn load(connection: &mut Connection, past: &mut Past) -> Result<(), StoreError> {
-    let released: Vec<(i64, i64)> = query_as(
-        "SELECT scope, block FROM judgements j WHERE queued = 1 AND NOT EXISTS (SELECT 1 FROM judgements k
-         WHERE k.scope = j.scope AND (k.block > j.block OR (k.block = j.block AND k.position > j.position)))",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let released: Vec<(i64, i64)> = query_as(&format!("SELECT scope, block FROM judgements j WHERE {RELEASED}"))
+        .fetch_all(&mut *connection)
+        .await?;
     for (scope, block) in released {
         past.released
             .insert(small("scope", scope)?, uint("block number", block)?);

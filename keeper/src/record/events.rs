@@ -5,8 +5,9 @@ use cordon_core::level::Level;
 
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, query, query_as};
-use super::incidents::{self, Entry};
+use super::incidents;
 use super::notices::{forget_containment, tell_incident};
+use super::timeline::{self, Entry};
 use super::{IncidentState, Names, NoticeKind, StoreError, breaches, int, owner, transactions};
 use crate::chain::BlockRef;
 use crate::decide::ScopeReading;
@@ -35,7 +36,7 @@ pub(super) async fn apply(
         tx: Some(event.tx),
         mark: Some(format!("{}:{}", block.hash, event.log_index)),
     };
-    if !incidents::entry(connection, id, &entry).await? {
+    if !timeline::entry(connection, id, &entry).await? {
         return Ok(None);
     }
     match &event.kind {
@@ -116,7 +117,7 @@ pub(super) async fn stepped_down(
         names.scope(reading.scope),
         reading.level.name()
     );
-    incidents::entry(
+    timeline::entry(
         connection,
         id,
         &Entry {

@@ -6,76 +6,15 @@ use cordon_core::level::Level;
 
 use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, QueryAs, query, query_as};
-use super::evidence::Line;
 use super::intents::Confirmation;
 use super::notices::tell_incident;
+use super::timeline::{Entry, entries, entry};
 use super::{
-    BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int,
+    BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int, past,
     route_text,
 };
-use super::{intents, linked};
 use crate::chain::BlockRef;
 use crate::decide::Decision;
-
-/// A line for a timeline.
-pub(super) struct Entry<'a> {
-    pub(super) kind: &'a str,
-    pub(super) text: &'a str,
-    pub(super) block: Option<&'a BlockRef>,
-    pub(super) tx: Option<B256>,
-    /// What makes the line appear once.
-    pub(super) mark: Option<String>,
-}
-
-impl<'a> Entry<'a> {
-    pub(super) fn new(kind: &'a str, text: &'a str) -> Self {
-        Self {
-            kind,
-            text,
-            block: None,
-            tx: None,
-            mark: None,
-        }
-    }
-}
-
-/// Adds a line to the timeline of an incident. `false` when its mark is there already.
-pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &Entry<'_>) -> Result<bool, StoreError> {
-    let mut end = linked::end(connection, incident, entry.mark.as_deref()).await?;
-    if end.is_marked {
-        return Ok(false);
-    }
-    write(connection, &mut end, incident, entry)?;
-    Ok(true)
-}
-
-/// Adds lines without marks to the timeline of an incident.
-async fn entries(connection: &mut Connection, incident: i64, entries: &[Entry<'_>]) -> Result<(), StoreError> {
-    let mut end = linked::end(connection, incident, None).await?;
-    for entry in entries {
-        write(connection, &mut end, incident, entry)?;
-    }
-    Ok(())
-}
-
-fn write(
-    connection: &mut Connection,
-    end: &mut linked::End,
-    incident: i64,
-    entry: &Entry<'_>,
-) -> Result<(), StoreError> {
-    let line = Line {
-        incident,
-        at_ms: connection.now_ms(),
-        block_number: entry.block.map(|block| block.number),
-        block_hash: entry.block.map(|block| block.hash),
-        block_time: entry.block.map(|block| block.timestamp),
-        kind: entry.kind.to_owned(),
-        text: entry.text.to_owned(),
-        tx: entry.tx,
-    };
-    linked::append(connection, end, &line, entry.mark.as_deref())
-}
 
 /// The incident of a scope that is not closed.
 pub(super) async fn of_scope(connection: &mut Connection, scope: u8) -> Result<Option<i64>, StoreError> {
@@ -182,7 +121,7 @@ pub(super) async fn detect(
             .bind(id)
             .later(connection);
     }
-    if held.is_some() && intents::was_refused(connection, id, decision.rule).await? {
+    if held.is_some() && past::was_refused(connection, id, decision.rule).await? {
         // It is tried again and again, and was told once.
         return Ok(id);
     }

@@ -4,7 +4,7 @@ use cordon_core::level::Level;
 
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, Row, query, query_as};
-use super::incidents::{self, Entry};
+use super::timeline::{self, Entry};
 use super::{IncidentState, Intent, Outcome, Step, Store, StoreError, intents};
 use crate::decide::ladder::{Rung, RungState, RungStatus};
 use crate::turns::Urgency;
@@ -174,7 +174,7 @@ impl Store {
                     ladder.fallback
                 )
             };
-            incidents::entry(&mut tx, ladder.incident, &Entry::new("fallback", &text)).await?;
+            timeline::entry(&mut tx, ladder.incident, &Entry::new("fallback", &text)).await?;
         }
         tx.commit(Step::LadderEnd).await?;
         self.news();
@@ -195,7 +195,7 @@ async fn line(
         rung.name(),
         status.name()
     );
-    incidents::entry(connection, ladder.incident, &Entry::new("fallback", &text)).await?;
+    timeline::entry(connection, ladder.incident, &Entry::new("fallback", &text)).await?;
     Ok(())
 }
 
@@ -277,7 +277,7 @@ async fn begin(connection: &mut Connection, fallback: &str, intent: &Intent) -> 
             }
         };
         let text = format!("fallback {fallback}: begun: {why}");
-        incidents::entry(connection, incident, &Entry::new("fallback", &text)).await?;
+        timeline::entry(connection, incident, &Entry::new("fallback", &text)).await?;
     }
     Ok(())
 }

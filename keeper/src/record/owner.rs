@@ -3,8 +3,9 @@
 use cordon_client::config::Severity;
 
 use super::db::{Connection, query, query_as};
-use super::incidents::{self, Entry, Opening};
+use super::incidents::{self, Opening};
 use super::notices::{forget_containment, tell_incident};
+use super::timeline::{self, Entry};
 use super::{Names, NoticeKind, StoreError, int};
 use crate::chain::BlockRef;
 use crate::rules::{GuardEvent, GuardEventKind as Kind};
@@ -124,6 +125,6 @@ pub(super) async fn go_on(connection: &mut Connection, id: i64, block: &BlockRef
         block: Some(block),
         ..Entry::new("reopened", &text)
     };
-    incidents::entry(connection, id, &entry).await?;
+    timeline::entry(connection, id, &entry).await?;
     Ok(())
 }

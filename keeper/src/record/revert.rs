@@ -3,11 +3,11 @@
 
 use alloy::primitives::B256;
 
-use super::blocks::{BlockRow, ROOT, block_of, set_checkpoint};
+use super::checkpoint::{BlockRow, ROOT, block_of, set_checkpoint};
 use super::codec::{encode_scopes, encode_verdicts};
 use super::db::{Connection, QueryAs, query, query_as};
-use super::incidents::{Entry, entry};
 use super::notices::{forget_containment, tell_incident};
+use super::timeline::{Entry, entry};
 use super::{Intent, NoticeKind, Step, Store, StoreError, breaches, int, intents, sightings, uint, word};
 use crate::chain::BlockRef;
 use crate::turns::Urgency;

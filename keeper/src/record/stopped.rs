@@ -5,8 +5,8 @@ use cordon_client::config::Severity;
 
 use super::codec::{encode_words, int_text};
 use super::db::{Connection, query_as};
-use super::incidents::{self, Entry};
 use super::notices::tell_incident;
+use super::timeline::{self, Entry};
 use super::{IncidentState, Names, NoticeKind, StoreError, int};
 use crate::chain::BlockRef;
 use crate::rules::StoppedCall;
@@ -52,7 +52,7 @@ pub(super) async fn note(
         mark: Some(mark),
         ..Entry::new(KIND, &text)
     };
-    incidents::entry(connection, id, &entry).await?;
+    timeline::entry(connection, id, &entry).await?;
     Ok(Some(id))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes};
 
 use super::db::{Connection, Row, query};
-use super::incidents::{self, Entry};
+use super::timeline::{self, Entry};
 use super::{Intent, IntentKind, Step, Store, StoreError, TransactionRecord, int, uint, word};
 use crate::chain::BlockRef;
 use crate::turns::Urgency;
@@ -69,7 +69,7 @@ impl Store {
                 intent.kind.name(),
                 sent.nonce
             );
-            incidents::entry(
+            timeline::entry(
                 &mut tx,
                 incident,
                 &Entry {
@@ -135,7 +135,7 @@ impl Store {
                 block: Some(block),
                 ..Entry::new("transaction reverted", &text)
             };
-            incidents::entry(&mut tx, incident, &entry).await?;
+            timeline::entry(&mut tx, incident, &entry).await?;
         }
         tx.commit(Step::Reverted).await
     }

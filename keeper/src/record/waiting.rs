@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::alarms::{self, AlarmKind, OpenAlarms};
 use super::db::Connection;
-use super::incidents::{self, Entry, Opening};
-use super::{BlockRecord, Names, StoreError};
+use super::incidents::{self, Opening};
+use super::timeline::{self, Entry};
+use super::{BlockRecord, Names, StoreError, is_of_playbook};
 
 /// Notes what waits at a block, and what does not any more.
 pub(super) async fn note(
@@ -35,7 +36,7 @@ pub(super) async fn note(
             mark: Some(format!("waiting:{id}:{}:{}", decision.rule, waiting.why)),
             ..Entry::new("waiting", &text)
         };
-        incidents::entry(connection, id, &entry).await?;
+        timeline::entry(connection, id, &entry).await?;
         alarms::raise(
             connection,
             AlarmKind::QuorumShort,
@@ -55,7 +56,7 @@ pub(super) async fn note(
         .collect();
     for subject in open
         .subjects(AlarmKind::QuorumShort)
-        .filter(|subject| !waiting.contains(*subject))
+        .filter(|subject| !waiting.contains(*subject) && !is_of_playbook(subject))
     {
         alarms::clear(connection, AlarmKind::QuorumShort, subject).await?;
     }

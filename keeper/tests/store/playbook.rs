@@ -11,8 +11,10 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rulebook::{Order, set_name};
 use cordon_keeper::decide::playbook::StepStatus;
+use cordon_keeper::decide::{Quorum, Response, RulePolicy, Support};
 use cordon_keeper::record::{
-    ApproveError, Confirmation, IntentKind, NoticeKind, Outcome, PlayPlan, Played, Store, Subscription, set_orders,
+    AlarmKind, Answers, ApproveError, Confirmation, IntentKind, NoticeKind, Outcome, PlayPlan, Played, Store,
+    Subscription, set_orders,
 };
 
 use crate::fixture::{Block, Fixture, block, done, names, sent, trip, verdict};
@@ -74,6 +76,24 @@ fn plan(steps: &str) -> PlayPlan {
         }],
         names: names(),
         version: B256::repeat_byte(5),
+        quorum: Quorum::default(),
+        policies: vec![policy(0, 1), policy(1, 0)],
+    }
+}
+
+fn policy(index: u16, scope: u8) -> RulePolicy {
+    RulePolicy {
+        index,
+        id: format!("rule-{index}"),
+        scope,
+        level: Level::ReduceOnly,
+        duration: 3_600,
+        severity: Severity::P1,
+        robust: true,
+        shadow: false,
+        response: Response::Trip,
+        cooldown: 10,
+        maintenance: Vec::new(),
     }
 }
 
@@ -355,6 +375,136 @@ async fn an_incident_that_is_contained_is_not_closed_by_hand(store: Fixture) {
     assert_ne!(store.store.incident(id).await.unwrap().unwrap().state.name(), "closed");
 }
 
+const HALT: &str = r#"{ id = "halt", do = "contain", scope = "protocol", level = "Halted", for = "5 minutes" }"#;
+
+fn wants(steps: &str, quorum: Quorum) -> PlayPlan {
+    PlayPlan { quorum, ..plan(steps) }
+}
+
+const TWO_ENDPOINTS: Quorum = Quorum {
+    rules: 1,
+    endpoints: 2,
+    keepers: 1,
+};
+
+/// What is planned when so many endpoints agree.
+async fn planned(store: &Store, plan: &PlayPlan, endpoints: u32) -> Vec<(IntentKind, u8)> {
+    let mut played = store.play(plan).await.unwrap();
+    let answered = played.asked.iter().map(|step| {
+        let support = Support {
+            rules: 0,
+            endpoints,
+            against: 0,
+            keepers: 1,
+        };
+        ((step.run, step.step.clone()), support)
+    });
+    let answers: Answers = answered.collect();
+    played
+        .intents
+        .extend(store.play_with(plan, &answers).await.unwrap().intents);
+    let kinds = played.intents.iter().map(|intent| (intent.kind, intent.scope));
+    kinds.collect()
+}
+
+async fn short(store: &Store) -> Vec<String> {
+    let open = store.open_alarms().await.unwrap();
+    let short = open.into_iter().filter(|(kind, _)| *kind == AlarmKind::QuorumShort);
+    short.map(|(_, subject)| subject).collect()
+}
+
+async fn the_whole_protocol_waits_for_a_quorum(store: Fixture) {
+    let plan = wants(HALT, TWO_ENDPOINTS);
+    let id = incident(&store).await;
+    let asked = store.store.play(&plan).await.unwrap();
+    assert!(asked.intents.is_empty(), "nobody has agreed yet");
+    assert_eq!(asked.asked[0].breach, Some((0, trip(0).witness)));
+    assert_eq!(asked.asked[0].block.number, 10);
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    assert_eq!(short(&store.store).await, ["playbook play"]);
+    let runs = store.store.playbook_runs(id).await.unwrap();
+    assert_eq!(runs[0].steps[0].status, StepStatus::Running);
+    assert_eq!(
+        runs[0].steps[0].detail,
+        "waits until enough agree: 1 of 2 endpoints say so"
+    );
+    // What the rules say at the next block is nothing of the playbook's, nor is it told twice that it waits.
+    let verdicts = [verdict(0, Verdict::Breached)];
+    let content = Block {
+        verdicts: &verdicts,
+        ..Block::default()
+    };
+    store.commit(&block(11, 0), content).await.unwrap();
+    let again = store.reopen().await;
+    assert_eq!(planned(&again, &plan, 1).await, []);
+    assert_eq!(short(&again).await, ["playbook play"]);
+    let lines = again.incident(id).await.unwrap().unwrap().timeline;
+    assert_eq!(lines.iter().filter(|line| line.text.contains("waits until")).count(), 1);
+    assert_eq!(planned(&again, &plan, 2).await, [(IntentKind::Contain, 0)]);
+    assert!(short(&again).await.is_empty());
+    let intent = again
+        .open_intents()
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|held| held.scope == 0);
+    again
+        .finish(&intent.unwrap(), &done(block(11, 0), B256::repeat_byte(7)))
+        .await
+        .unwrap();
+    again.play(&plan).await.unwrap();
+    let (steps, state) = states(&again, id).await;
+    assert_eq!((steps[0].1, state.as_str()), (StepStatus::Done, "done"));
+}
+
+async fn a_set_with_the_whole_protocol_in_it_waits_too(store: Fixture) {
+    let plan = wants(r#"{ do = "contain-set", set = "halt-all" }"#, TWO_ENDPOINTS);
+    incident(&store).await;
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    assert_eq!(planned(&store.store, &plan, 2).await, [(IntentKind::ContainSet, 1)]);
+}
+
+async fn one_market_waits_for_nobody(store: Fixture) {
+    let one = r#"{ do = "contain", level = "Halted", for = "5 minutes" }"#;
+    incident(&store).await;
+    let played = store.store.play(&wants(one, TWO_ENDPOINTS)).await.unwrap();
+    assert_eq!((played.intents.len(), played.asked.len()), (1, 0));
+}
+
+async fn what_somebody_has_approved_waits_for_nobody(store: Fixture) {
+    let ask = r#"{ id = "go", do = "approve", role = "commander", text = "Halt it?", within = "1 hour" }"#;
+    let plan = wants(&format!("{ask}, {HALT}"), TWO_ENDPOINTS);
+    let id = incident(&store).await;
+    store.store.play(&plan).await.unwrap();
+    store.store.approve(&people(), (id, "go"), "ada", true).await.unwrap();
+    let played = store.store.play(&plan).await.unwrap();
+    assert_eq!((played.intents.len(), played.asked.len()), (1, 0));
+}
+
+async fn rules_are_counted_that_are_breached_now(store: Fixture) {
+    let quorum = Quorum {
+        rules: 2,
+        ..Quorum::default()
+    };
+    let plan = wants(HALT, quorum);
+    incident(&store).await;
+    assert_eq!(planned(&store.store, &plan, 1).await, [], "one rule of two");
+    let commit = async |number, first, second| {
+        let verdicts = [verdict(0, first), verdict(1, second)];
+        let content = Block {
+            verdicts: &verdicts,
+            ..Block::default()
+        };
+        store.commit(&block(number, 0), content).await.unwrap();
+    };
+    commit(11, Verdict::Holds, Verdict::Breached).await;
+    let asked = store.store.play(&plan).await.unwrap().asked;
+    assert_eq!(asked[0].breach, None, "the incident's own breach is over");
+    assert_eq!(planned(&store.store, &plan, 1).await, [], "the other one of two");
+    commit(12, Verdict::Breached, Verdict::Breached).await;
+    assert_eq!(planned(&store.store, &plan, 1).await, [(IntentKind::Contain, 0)]);
+}
+
 async fn old_incidents_start_nothing(store: Fixture) {
     let id = incident(&store).await;
     store.store.play(&PlayPlan::default()).await.unwrap();
@@ -374,6 +524,11 @@ on_both! {
     what_is_worse_starts_the_playbooks_of_what_is_worse
     an_incident_that_is_contained_is_not_closed_by_hand
     old_incidents_start_nothing
+    the_whole_protocol_waits_for_a_quorum
+    a_set_with_the_whole_protocol_in_it_waits_too
+    one_market_waits_for_nobody
+    what_somebody_has_approved_waits_for_nobody
+    rules_are_counted_that_are_breached_now
 }
 
 /// Two keepers of a fleet: only the one that has the turn may go on.

@@ -6,7 +6,7 @@ use cordon_client::playbook::{Act, Does};
 use super::{Open, load};
 use crate::decide::playbook::StepStatus;
 use crate::record::db::{Connection, query, query_as};
-use crate::record::incidents::{self, Entry};
+use crate::record::timeline::{self, Entry};
 use crate::record::{Step, Store, StoreError};
 
 /// Something that people are asked.
@@ -138,7 +138,7 @@ impl Store {
             .bind(&approval.step)
             .later(&mut tx);
         let text = format!("{}: {}: {detail}", approval.playbook, approval.step);
-        incidents::entry(&mut tx, incident, &Entry::new(answer, &text)).await?;
+        timeline::entry(&mut tx, incident, &Entry::new(answer, &text)).await?;
         tx.commit(Step::Approve).await?;
         self.news();
         Ok(Approved {

@@ -6,14 +6,17 @@ use cordon_client::playbook::Act;
 use cordon_core::level::Level;
 use cordon_core::rule::value::Int;
 
+use super::quorum::{self, Agreed, Answers};
 use super::{Open, PlayPlan, Played};
 use crate::chain::BlockRef;
-use crate::decide::playbook::StepStatus;
-use crate::record::blocks::{BlockRow, block_of};
+use crate::decide::playbook::{StepStatus, WAITS};
+use crate::decide::quorum::PROTOCOL;
+use crate::record::checkpoint::{BlockRow, block_of};
 use crate::record::db::{Connection, query, query_as};
-use crate::record::incidents::{self, Entry};
+use crate::record::incidents;
 use crate::record::intents::{self, NewIntent};
 use crate::record::notices::{NewNotice, incident_topic, tell};
+use crate::record::timeline::{self, Entry};
 use crate::record::{IncidentState, IntentKind, NoticeKind, Outcome, StoreError, dossier, route_text, set_words};
 
 /// Carries out steps of one run.
@@ -21,6 +24,8 @@ pub(super) struct Desk<'a> {
     pub(super) chain_id: u64,
     pub(super) plan: &'a PlayPlan,
     pub(super) run: &'a Open,
+    /// What others say of steps that were asked about.
+    pub(super) answers: &'a Answers,
 }
 
 /// An action of the keeper that a step wants.
@@ -30,6 +35,8 @@ struct Wanted<'a> {
     level: Level,
     seconds: u32,
     witness: &'a [B256],
+    /// Whether it raises the whole protocol, and nobody has approved that.
+    needs_quorum: bool,
     detail: String,
 }
 
@@ -39,7 +46,9 @@ enum Begun {
     Running { intent: Option<i64>, detail: String },
     /// It is over.
     Over { status: StepStatus, detail: String },
-    /// It cannot be begun at this block.
+    /// It waits until enough agree.
+    Short { why: String },
+    /// It cannot be begun now.
     NotNow,
 }
 
@@ -60,23 +69,25 @@ impl Begun {
 }
 
 impl Desk<'_> {
-    /// Begins a step. `false` when it has to wait for another block.
+    /// Begins a step, which somebody has `approved` or not. `false` when it has to wait for another block, or for others.
     pub(super) async fn begin(
         &self,
         connection: &mut Connection,
-        key: &str,
-        act: &Act,
+        (key, act, approved): (&str, &Act, bool),
         played: &mut Played,
     ) -> Result<bool, StoreError> {
+        let step = (key, approved);
         let begun = match act {
             Act::Contain { scope, level, seconds } => {
                 let wanted = (IntentKind::Contain, *level, *seconds);
-                self.intend(connection, scope.as_deref(), wanted, played).await?
+                self.intend(connection, step, (scope.as_deref(), wanted), played)
+                    .await?
             }
-            Act::ContainSet { set } => self.contain_set(connection, set, played).await?,
+            Act::ContainSet { set } => self.contain_set(connection, step, set, played).await?,
             Act::Retry { scope } => {
                 let wanted = (IntentKind::Retry, Level::Normal, 0);
-                self.intend(connection, scope.as_deref(), wanted, played).await?
+                self.intend(connection, step, (scope.as_deref(), wanted), played)
+                    .await?
             }
             Act::Notify { to, text } => {
                 self.tell(connection, key, NoticeKind::Told, (text, self.plan.route(to)))
@@ -102,17 +113,25 @@ impl Desk<'_> {
             Act::Approve { role, text, within } => self.ask(connection, key, (role, text, *within)).await?,
             Act::Escalate { severity } => self.escalate(connection, key, *severity).await?,
             Act::Note { text } => {
-                incidents::entry(connection, self.run.incident, &Entry::new("note", text)).await?;
+                timeline::entry(connection, self.run.incident, &Entry::new("note", text)).await?;
                 Begun::done("noted")
             }
             Act::Close => self.close(connection).await?,
         };
-        let (status, intent, detail) = match begun {
+        let (status, value, intent, detail) = match begun {
             Begun::NotNow => return Ok(false),
-            Begun::Running { intent, detail } => (StepStatus::Running, intent, detail),
-            Begun::Over { status, detail } => (status, None, detail),
+            // It is known to wait, and said to be.
+            Begun::Short { .. } if self.run.states.contains_key(key) => return Ok(false),
+            Begun::Short { why } => (
+                StepStatus::Running,
+                WAITS,
+                None,
+                format!("waits until enough agree: {why}"),
+            ),
+            Begun::Running { intent, detail } => (StepStatus::Running, 0, intent, detail),
+            Begun::Over { status, detail } => (status, 0, None, detail),
         };
-        self.write(connection, (key, status, 0, &detail), intent).await?;
+        self.write(connection, (key, status, value, &detail), intent).await?;
         Ok(true)
     }
 
@@ -139,7 +158,8 @@ impl Desk<'_> {
         query(
             "INSERT INTO playbook_steps (run, step, status, value, began_ms, ended_ms, intent, detail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (run, step) DO UPDATE SET
-                status = excluded.status, value = excluded.value, ended_ms = excluded.ended_ms, detail = excluded.detail",
+                status = excluded.status, value = excluded.value, ended_ms = excluded.ended_ms,
+                intent = COALESCE(excluded.intent, playbook_steps.intent), detail = excluded.detail",
         )
         .bind(self.run.id)
         .bind(key)
@@ -151,7 +171,7 @@ impl Desk<'_> {
         .bind(detail)
         .later(connection);
         let text = format!("{}: {key}: {}: {detail}", self.run.playbook.id, status.name());
-        incidents::entry(connection, self.run.incident, &Entry::new("playbook", &text)).await?;
+        timeline::entry(connection, self.run.incident, &Entry::new("playbook", &text)).await?;
         Ok(())
     }
 
@@ -159,8 +179,8 @@ impl Desk<'_> {
     async fn intend(
         &self,
         connection: &mut Connection,
-        scope: Option<&str>,
-        (kind, level, seconds): (IntentKind, Level, u32),
+        (key, approved): (&str, bool),
+        (scope, (kind, level, seconds)): (Option<&str>, (IntentKind, Level, u32)),
         played: &mut Played,
     ) -> Result<Begun, StoreError> {
         let scope = match scope {
@@ -190,15 +210,17 @@ impl Desk<'_> {
             level,
             seconds,
             witness: &[],
+            needs_quorum: kind == IntentKind::Contain && scope == PROTOCOL && !approved,
             detail,
         };
-        self.store(connection, wanted, played).await
+        self.store(connection, key, wanted, played).await
     }
 
     /// Plans the containment of a set.
     async fn contain_set(
         &self,
         connection: &mut Connection,
+        (key, approved): (&str, bool),
         set: &str,
         played: &mut Played,
     ) -> Result<Begun, StoreError> {
@@ -214,21 +236,36 @@ impl Desk<'_> {
             level: first.level,
             seconds: first.duration,
             witness: &set_words(held),
+            needs_quorum: held.orders.iter().any(|order| order.scope == PROTOCOL) && !approved,
             detail: format!("what the set {set} names shall be contained"),
         };
-        self.store(connection, wanted, played).await
+        self.store(connection, key, wanted, played).await
     }
 
     /// Stores an action of the keeper.
     async fn store(
         &self,
         connection: &mut Connection,
+        key: &str,
         wanted: Wanted<'_>,
         played: &mut Played,
     ) -> Result<Begun, StoreError> {
         let Some(block) = newest(connection).await? else {
             return Ok(Begun::NotNow);
         };
+        if wanted.needs_quorum && self.plan.quorum.is_wanted() {
+            match quorum::judge(connection, (self.plan, self.run, key), &block, self.answers).await? {
+                Agreed::Yes => {}
+                Agreed::Ask(asked) => {
+                    played.asked.push(asked);
+                    return Ok(Begun::NotNow);
+                }
+                Agreed::Short(why) => {
+                    quorum::alarm(connection, (self.run, key), &block, &why).await?;
+                    return Ok(Begun::Short { why });
+                }
+            }
+        }
         let new = NewIntent {
             kind: wanted.kind,
             rule: None,
@@ -391,7 +428,7 @@ pub(super) async fn settle(connection: &mut Connection, run: i64) -> Result<(), 
             .bind(&key)
             .later(connection);
         let text = format!("{playbook}: {key}: {}: {detail}", status.name());
-        incidents::entry(connection, incident, &Entry::new("playbook", &text)).await?;
+        timeline::entry(connection, incident, &Entry::new("playbook", &text)).await?;
     }
     Ok(())
 }

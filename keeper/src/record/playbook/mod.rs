@@ -6,6 +6,7 @@
 mod approve;
 mod carry;
 mod facts;
+mod quorum;
 
 use std::collections::BTreeMap;
 
@@ -14,12 +15,15 @@ use cordon_client::config::Audience;
 use cordon_client::playbook::{Playbook, To, cacao};
 
 use super::db::{Connection, Row, query, query_as};
-use super::incidents::{self, Entry};
+use super::timeline::{self, Entry};
 use super::{Intent, Names, Step, Store, StoreError};
 use crate::decide::playbook::{Change, StepState, StepStatus, advance};
+use crate::decide::{Quorum, RulePolicy};
 use alloy::primitives::B256;
 
 pub use approve::{ApproveError, Approved, OpenApproval};
+pub(crate) use quorum::is_of_playbook;
+pub use quorum::{Answers, AskedStep};
 
 /// Changes of a run that are made in one transaction at most: more are made in the next.
 const AT_ONCE: usize = 500;
@@ -39,6 +43,10 @@ pub struct PlayPlan {
     pub names: Names,
     /// Code hash of the rulebook.
     pub version: B256,
+    /// Who has to agree before a playbook contains the whole protocol by itself.
+    pub quorum: Quorum,
+    /// The rules, of which enough may have to be breached for that.
+    pub policies: Vec<RulePolicy>,
 }
 
 impl PlayPlan {
@@ -97,6 +105,8 @@ pub struct Played {
     pub intents: Vec<Intent>,
     /// Incidents whose story goes on.
     pub incidents: Vec<i64>,
+    /// Steps that go on when others were asked about them: play again with the [`Answers`].
+    pub asked: Vec<AskedStep>,
 }
 
 /// A run that is not over, as it is read from the record.
@@ -113,6 +123,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; then nothing was done.
     pub async fn play(&self, plan: &PlayPlan) -> Result<Played, StoreError> {
+        self.play_with(plan, &Answers::new()).await
+    }
+
+    /// The same, with what others say of the steps that were asked about.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; then nothing was done.
+    pub async fn play_with(&self, plan: &PlayPlan, answers: &Answers) -> Result<Played, StoreError> {
         if !self.has_to_play(plan).await? {
             return Ok(Played::default());
         }
@@ -123,8 +141,9 @@ impl Store {
             .fetch_all(&mut *tx)
             .await?;
         for (run,) in runs {
-            self.go_on(&mut tx, plan, run, &mut played).await?;
+            self.go_on(&mut tx, (plan, answers), run, &mut played).await?;
         }
+        quorum::clear(&mut tx).await?;
         tx.commit(Step::Playbook).await?;
         if !played.incidents.is_empty() {
             self.news();
@@ -162,13 +181,13 @@ impl Store {
     async fn go_on(
         &self,
         connection: &mut Connection,
-        plan: &PlayPlan,
+        (plan, answers): (&PlayPlan, &Answers),
         run: i64,
         played: &mut Played,
     ) -> Result<(), StoreError> {
         carry::settle(connection, run).await?;
         let mut made = 0;
-        // Steps that have to wait for another block: asking again now would not help.
+        // Steps that have to wait for another block, or for others: asking again now would not help.
         let mut blocked: Vec<String> = Vec::new();
         while made < AT_ONCE {
             let open = match load(connection, run).await? {
@@ -176,7 +195,7 @@ impl Store {
                 Err(incident) => {
                     end(connection, run, false);
                     let text = "its stored definition cannot be read: it is given up";
-                    incidents::entry(connection, incident, &Entry::new("playbook", text)).await?;
+                    timeline::entry(connection, incident, &Entry::new("playbook", text)).await?;
                     played.incidents.push(incident);
                     return Ok(());
                 }
@@ -187,7 +206,7 @@ impl Store {
             if let Some(well) = next.end {
                 end(connection, run, well);
                 let text = format!("{}: {}", open.playbook.id, if well { "done" } else { "failed" });
-                incidents::entry(connection, open.incident, &Entry::new("playbook", &text)).await?;
+                timeline::entry(connection, open.incident, &Entry::new("playbook", &text)).await?;
                 played.incidents.push(open.incident);
                 return Ok(());
             }
@@ -197,11 +216,12 @@ impl Store {
                     chain_id: self.chain_id(),
                     plan,
                     run: &open,
+                    answers,
                 };
                 match change {
                     Change::Begin { key, .. } if blocked.contains(&key) => continue,
-                    Change::Begin { key, act } => {
-                        if !desk.begin(connection, &key, act, played).await? {
+                    Change::Begin { key, act, approved } => {
+                        if !desk.begin(connection, (&key, act, approved), played).await? {
                             blocked.push(key);
                             continue;
                         }
@@ -336,7 +356,7 @@ async fn begin(connection: &mut Connection, incident: i64, playbook: &Playbook) 
         return Ok(false);
     }
     let text = format!("{}: begun", playbook.id);
-    incidents::entry(connection, incident, &Entry::new("playbook", &text)).await?;
+    timeline::entry(connection, incident, &Entry::new("playbook", &text)).await?;
     Ok(true)
 }
 

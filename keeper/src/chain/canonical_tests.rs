@@ -1,0 +1,182 @@
+//! Chains that grow, fork, roll back and lie, followed without a node.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use super::*;
+use alloy::primitives::keccak256;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// A chain that can be extended, reorganised and rolled back; every block that ever was stays known by hash, as on a
+/// real node, unless the chain was rolled back.
+#[derive(Default)]
+struct Chain {
+    canonical: Vec<BlockRef>,
+    known: HashMap<B256, BlockRef>,
+    salt: u64,
+}
+
+impl Chain {
+    fn extend(&mut self, count: u64) {
+        for _ in 0..count {
+            self.salt += 1;
+            let parent = self.canonical.last().map_or(B256::ZERO, |b| b.hash);
+            let number = self.canonical.len() as u64;
+            let hash = keccak256([parent.as_slice(), &self.salt.to_be_bytes()].concat());
+            let block = BlockRef {
+                number,
+                hash,
+                parent,
+                timestamp: 1_000 + number / 4,
+                base_fee: 0,
+            };
+            self.known.insert(hash, block);
+            self.canonical.push(block);
+        }
+    }
+
+    fn reorg(&mut self, depth: usize, count: u64) {
+        let keep = self.canonical.len().saturating_sub(depth).max(1);
+        self.canonical.truncate(keep);
+        self.extend(count);
+    }
+
+    fn head(&self) -> BlockRef {
+        *self.canonical.last().unwrap()
+    }
+}
+
+impl BlockSource for Chain {
+    async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self.known.get(&hash).copied())
+    }
+    async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self.canonical.get(number as usize).copied())
+    }
+    async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {
+        // An endpoint that leaves some out, and one that has been asked for others.
+        let every_third = |block: &&BlockRef| numbers.contains(&block.number) && !block.number.is_multiple_of(3);
+        self.canonical.iter().filter(every_third).copied().collect()
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Feeds `head` until the follower is content, applying the events to `model`.
+fn follow(follower: &mut Canonical, chain: &Chain, head: BlockRef, model: &mut Vec<BlockRef>) {
+    for _ in 0..1_000 {
+        let Some(event) = block_on(follower.advance(head, chain)).unwrap() else {
+            return;
+        };
+        for old in event.reverted().iter().rev() {
+            assert_eq!(model.pop().as_ref(), Some(old), "reverted blocks are the newest ones");
+        }
+        for new in event.committed() {
+            if let Some(last) = model.last() {
+                assert_eq!(new.parent, last.hash, "no gap");
+            }
+            model.push(*new);
+        }
+    }
+    unreachable!("the follower does not come to rest");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn follows_any_history(ops in prop::collection::vec((0u8..4, 0usize..12, 1u64..9), 1..40)) {
+        let mut chain = Chain::default();
+        chain.extend(1);
+        let mut follower = Canonical::new(64, []);
+        let mut model = Vec::new();
+        follow(&mut follower, &chain, chain.head(), &mut model);
+        for (op, depth, count) in ops {
+            let before = chain.head();
+            match op {
+                0 => chain.extend(count),
+                1 => chain.reorg(depth, count),
+                2 => chain.reorg(depth, 0),
+                _ => chain.extend(1),
+            }
+            // A late announcement of what was the head before must not matter.
+            follow(&mut follower, &chain, before, &mut model);
+            follow(&mut follower, &chain, chain.head(), &mut model);
+            prop_assert_eq!(&model, &chain.canonical);
+        }
+    }
+
+    #[test]
+    fn events_invert(old in 0usize..5, new in 0usize..5) {
+        let mut chain = Chain::default();
+        chain.extend(10);
+        let event = ChainEvent::Reorged { old: chain.canonical[..old].to_vec(), new: chain.canonical[old..old + new].to_vec() };
+        let twice = event.clone().into_inverted().into_inverted();
+        prop_assert_eq!(&twice, &event);
+        let inverted = event.clone().into_inverted();
+        prop_assert_eq!(event.committed(), inverted.reverted());
+        prop_assert_eq!(event.reverted(), inverted.committed());
+    }
+}
+
+#[test]
+fn long_gap_is_filled_in_steps_without_a_hole() {
+    let mut chain = Chain::default();
+    chain.extend(1);
+    let mut follower = Canonical::new(64, []);
+    let mut model = Vec::new();
+    follow(&mut follower, &chain, chain.head(), &mut model);
+    chain.extend(3 * STEP + 17);
+    follow(&mut follower, &chain, chain.head(), &mut model);
+    assert_eq!(model, chain.canonical);
+    assert_eq!(follower.blocks().count(), 64);
+}
+
+#[test]
+fn a_fork_deeper_than_the_window_is_said_and_changes_nothing() {
+    let mut chain = Chain::default();
+    chain.extend(20);
+    let mut follower = Canonical::new(4, chain.canonical.iter().copied());
+    let held: Vec<BlockRef> = follower.blocks().copied().collect();
+    chain.reorg(10, 12);
+    let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
+    assert!(matches!(error, FollowError::Deeper { oldest: 16 }), "{error}");
+    assert!(follower.blocks().eq(&held));
+    // With the blocks that are common it goes on where they end.
+    let mut rejoined = Canonical::new(4, chain.canonical[..10].iter().copied());
+    let event = block_on(rejoined.advance(chain.head(), &chain)).unwrap().unwrap();
+    assert_eq!(event.committed(), &chain.canonical[10..]);
+    assert!(event.reverted().is_empty());
+}
+
+#[test]
+fn a_lying_node_is_an_error_and_changes_nothing() {
+    let mut chain = Chain::default();
+    chain.extend(5);
+    let mut follower = Canonical::new(64, chain.canonical.iter().copied());
+    let tip = *follower.tip().unwrap();
+    chain.extend(3);
+    let wanted = chain.canonical[6].hash;
+    let liar = chain.canonical[2];
+    chain.known.insert(wanted, liar);
+    let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
+    assert!(matches!(error, FollowError::WrongBlock { .. }), "{error}");
+    chain.known.remove(&wanted);
+    let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
+    assert!(matches!(error, FollowError::MissingParent { number: 7, .. }), "{error}");
+    assert_eq!(follower.tip(), Some(&tip));
+}
+
+#[test]
+fn restored_window_is_linked() {
+    let mut chain = Chain::default();
+    chain.extend(10);
+    let mut blocks = chain.canonical.clone();
+    blocks.remove(4);
+    let follower = Canonical::new(64, blocks);
+    assert_eq!(follower.blocks().next().map(|b| b.number), Some(5));
+}
