@@ -99,6 +99,32 @@ fn breach_text(decision: &Decision, name: &str, block: u64) -> String {
     )
 }
 
+/// What was found raised before it was known why (the newest block is looked at first, or the record was lost) began with the first breach that
+/// the blocks before it turn out to hold.
+fn found_cause(
+    connection: &mut Connection,
+    incident: i64,
+    (decision, name): (&Decision, &str),
+    block: &BlockRef,
+) -> Result<(), StoreError> {
+    let number = int("block number", block.number)?;
+    query(
+        "UPDATE incidents SET rule = ?, rule_name = ?, witness = ?, observed = ?, bound = ?, first_bad_block = ?, first_bad_time = ?
+         WHERE id = ? AND rule IS NULL AND opened_block > ?",
+    )
+    .bind(i64::from(decision.rule))
+    .bind(name)
+    .bind(encode_words(&decision.witness))
+    .bind(int_text(decision.reading.observed))
+    .bind(int_text(decision.reading.bound))
+    .bind(number)
+    .bind(int("block timestamp", block.timestamp)?)
+    .bind(incident)
+    .bind(number)
+    .later(connection);
+    Ok(())
+}
+
 /// The incident that a decision belongs to: the one that is `held` of its scope, or a new one.
 pub(super) async fn detect(
     connection: &mut Connection,
@@ -120,6 +146,9 @@ pub(super) async fn detect(
             .bind(micros(latency))
             .bind(id)
             .later(connection);
+    }
+    if held.is_some() {
+        found_cause(connection, id, (decision, &name), record.block)?;
     }
     if held.is_some() && past::was_refused(connection, id, decision.rule).await? {
         // It is tried again and again, and was told once.

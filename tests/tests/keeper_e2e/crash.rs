@@ -113,6 +113,66 @@ async fn a_transaction_sent_before_the_kill_is_found_and_not_sent_again() {
     assert_eq!(store.incidents().await.unwrap()[0].state, IncidentState::Contained);
 }
 
+/// The power goes when what contains is on its way, and takes all that the record has of the incident; so many blocks later it is back.
+async fn power_cut(blocks: u64) {
+    let world = World::new(&GAUGE_RULE).await;
+    let store = world.store().await;
+    let mut process = Process::start(&world, &[]);
+    watching(&world, &store).await;
+    process.kill();
+    // The last one closes the log into the file.
+    store.close().await;
+    let file = world.dir.path().join("cordon.db");
+    let kept = file.with_extension("kept");
+    std::fs::copy(&file, &kept).unwrap();
+
+    let mut process = Process::start(&world, &[]);
+    let bad = world.set(GAUGE, 5_000).await;
+    until("it is contained", || async {
+        world.level(1).await == ICordonGuard::Level::ReduceOnly
+    })
+    .await;
+    process.kill();
+    let raised = world.status(1).await;
+    for left in ["db-wal", "db-shm"] {
+        let _ = std::fs::remove_file(file.with_extension(left));
+    }
+    std::fs::rename(&kept, &file).unwrap();
+    let height = world.height().await;
+    world.reach(height + blocks).await;
+
+    let _process = Process::start(&world, &[]);
+    let store = world.store().await;
+    until("the incident is in the record", || async {
+        let incidents = store.incidents().await.unwrap();
+        incidents
+            .iter()
+            .any(|incident| incident.state == IncidentState::Contained)
+    })
+    .await;
+    until("the missed blocks are evaluated", || async {
+        let window = store.window(1).await.unwrap();
+        window.last().is_some_and(|block| block.number > height + blocks)
+    })
+    .await;
+    assert!(store.open_intents().await.unwrap().is_empty(), "nothing is left to do");
+    assert_eq!(world.nonce(KEEPER).await, 1, "once");
+    assert_eq!(world.status(1).await.expiresAt, raised.expiresAt);
+    let incidents = store.incidents().await.unwrap();
+    assert_eq!(incidents.len(), 1);
+    assert_eq!(incidents[0].first_bad_block, bad);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_power_cut_takes_from_the_record_is_not_done_twice() {
+    power_cut(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_power_cut_took_from_the_record_long_ago_is_not_done_twice() {
+    power_cut(24).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_that_passed_meanwhile_are_evaluated() {
     let world = World::new(&GAUGE_RULE).await;
