@@ -188,6 +188,12 @@ struct Long {
 
 impl Long {
     async fn new(count: usize) -> Self {
+        // What is found out is found out on the way back from the fork.
+        Self::compared(count, Duration::from_secs(3_600)).await
+    }
+
+    /// The same with endpoints that are compared so often.
+    async fn compared(count: usize, compare_every: Duration) -> Self {
         let world = World::new(&GAUGE_RULE).await;
         let mut endpoints = Vec::new();
         for _ in 0..count {
@@ -196,8 +202,7 @@ impl Long {
         let options = Options {
             rpc: endpoints.iter().map(FaultyRpc::url).collect(),
             ws: None,
-            // What is found out is found out on the way back from the fork.
-            compare_every: Duration::from_secs(3_600),
+            compare_every,
             ..world.options()
         };
         let mut keeper = world
@@ -262,6 +267,32 @@ async fn one_endpoint_alone_has_nothing_taken_back_that_is_held_in_memory_no_mor
     }
     second.heal();
     long.endpoints[0].move_to(&long.world.node.http_endpoint());
+    long.goes_on().await;
+}
+
+/// The other one comes back while the fork still stands: nobody can say which is right, but the chain of the record is the one that both had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_in_which_one_alone_was_followed_before_has_nothing_taken_back() {
+    let long = Long::compared(2, Duration::from_millis(300)).await;
+    let second = &long.endpoints[1];
+    for method in ["eth_blockNumber", "eth_getBlockByNumber"] {
+        second.fault(method, Fault::Http(502));
+    }
+    let _fork = long.is_deceived(320).await;
+    let asked = second.count("eth_blockNumber");
+    until(
+        "the fork alone is believed, and the record is not taken back for it",
+        || async { second.count("eth_blockNumber") >= asked + 4 },
+    )
+    .await;
+    second.heal();
+    let is_told = || async {
+        let alarms = disagreements(&long.keeper.store).await;
+        let mut open = alarms.iter().filter(|alarm| alarm.cleared_ms.is_none());
+        open.any(|alarm| alarm.subject == "chain")
+    };
+    until("people are told of the split", is_told).await;
+    // The fork is further: with its blocks it would be caught up as well, and those of the record would not be done.
     long.goes_on().await;
 }
 
