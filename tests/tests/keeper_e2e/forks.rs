@@ -30,13 +30,17 @@ async fn forked(world: &World, at: Option<u64>, block_time: Option<Duration>) ->
     let provider = ProviderBuilder::new()
         .connect_http(fork.http_endpoint().parse().unwrap())
         .erased();
-    // Another state, so that no block of it is one of the chain's.
+    is_another(&provider).await;
+    (fork, provider)
+}
+
+/// Another state from now on, so that no block that comes is one of the chain that was.
+pub(crate) async fn is_another(provider: &DynProvider) {
     let account = "0x00000000000000000000000000000000000000aa";
     let _: serde_json::Value = provider
         .raw_request("anvil_setBalance".into(), json!([account, "0x1"]))
         .await
         .unwrap();
-    (fork, provider)
 }
 
 /// One of the newest block, which goes on by itself.
@@ -174,6 +178,35 @@ async fn no_block_is_left_out_when_the_chain_replaces_more_than_is_held_in_memor
     assert_eq!(world.nonce(KEEPER).await, 1, "one trip on the chain that stays");
     let incident = keeper.incident().await;
     assert!(incident.timeline.iter().any(|entry| entry.kind == "reorganised"));
+    keeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_from_below_the_beginning_of_the_record_is_followed_from_there() {
+    let world = World::new(&GAUGE_RULE).await;
+    world.rpc("evm_setIntervalMining", json!([0])).await;
+    let snapshot = world.rpc("evm_snapshot", json!([])).await;
+    world.rpc("anvil_mine", json!(["0x5"])).await;
+    let keeper = world
+        .keeper_at_head(world.options(), world.store().await, World::signers())
+        .await;
+    world.rpc("anvil_mine", json!(["0x3"])).await;
+    caught_up(&world, &keeper).await;
+    let replaced = keeper.store.window(100).await.unwrap();
+    let first = replaced[0].number;
+    assert_eq!(first + 3, world.height().await, "nothing older is in the record");
+    world.rpc("evm_revert", json!([snapshot])).await;
+    is_another(&world.provider).await;
+    world.rpc("anvil_mine", json!(["0xa"])).await;
+    caught_up(&world, &keeper).await;
+    for block in &replaced {
+        assert!(!keeper.store.is_done(block.hash).await.unwrap(), "{block:?}");
+    }
+    for number in first..=world.height().await {
+        let block = world.provider.get_block_by_number(number.into()).await.unwrap();
+        let hash = block.unwrap().header.hash;
+        assert!(keeper.store.is_done(hash).await.unwrap(), "block {number}");
+    }
     keeper.stop().await;
 }
 
