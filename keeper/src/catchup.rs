@@ -17,24 +17,42 @@ const READ_AHEAD: usize = 8;
 const MANY: u64 = 100;
 /// With fewer than this it has caught up.
 const FEW: u64 = 8;
-/// How long it may be behind: what a downtime of hours takes to be caught up with is nobody's business.
-const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Since when the keeper has been behind.
-#[derive(Debug, Default)]
-pub(crate) struct Behind(Mutex<Option<Instant>>);
+/// Whether the keeper is behind, and since when.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    /// How long it may be: what a downtime of hours takes to be caught up with is nobody's business.
+    patience: Duration,
+    since: Mutex<Option<Instant>>,
+}
 
 impl Behind {
+    /// Of a keeper that may be behind for so long.
+    pub(crate) fn longer_than(patience: Duration) -> Self {
+        Self {
+            patience,
+            since: Mutex::default(),
+        }
+    }
+
+    /// What people are told when so many blocks are waiting.
+    pub(crate) fn text(&self, waiting: u64) -> String {
+        format!(
+            "{waiting} blocks are waiting to be evaluated, and the keeper has not caught up for {} s; the newest is evaluated first",
+            self.patience.as_secs()
+        )
+    }
+
     /// Notes how many blocks are waiting; whether people should hear of it.
     pub(crate) fn note(&self, waiting: u64, now: Instant) -> bool {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting <= FEW {
             *since = None;
         }
         if waiting <= MANY {
             return false;
         }
-        now.saturating_duration_since(*since.get_or_insert(now)) >= PATIENCE
+        now.saturating_duration_since(*since.get_or_insert(now)) >= self.patience
     }
 }
 
@@ -113,7 +131,7 @@ mod tests {
 
     #[test]
     fn only_who_does_not_catch_up_within_a_minute_is_behind() {
-        let (behind, start) = (Behind::default(), Instant::now());
+        let (behind, start) = (Behind::longer_than(Duration::from_secs(60)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         // A downtime: many blocks wait, and are caught up with.
         assert!(!behind.note(100_000, at(0)));

@@ -64,6 +64,8 @@ pub struct Options {
     pub prune_every: u64,
     /// A chain without a new block for so long is one that is not seen any more.
     pub stale_head: Duration,
+    /// A keeper that has not caught up for so long, and has many blocks waiting, tells people.
+    pub behind_after: Duration,
     /// How long the turn of a keeper lasts that shares its record with others, unless it renews it: what a dead one is replaced
     /// within.
     pub term: Duration,
@@ -106,6 +108,7 @@ impl Options {
             retention: Duration::from_secs(90 * 24 * 60 * 60),
             prune_every: 10_000,
             stale_head: Duration::from_secs(60),
+            behind_after: Duration::from_secs(60),
             term: Duration::from_secs(4),
             fallbacks: Vec::new(),
             playbooks: Vec::new(),

@@ -171,9 +171,7 @@ impl Pipeline {
                 self.progress.done(newest.block.number);
             }
             if self.behind.note(lag, Instant::now()) {
-                let text = format!(
-                    "{lag} blocks are waiting to be evaluated, and have been for more than a minute; the newest is evaluated first"
-                );
+                let text = self.behind.text(lag);
                 self.alarms
                     .raise(AlarmKind::Behind, "blocks", &text, Some(block.number))
                     .await;

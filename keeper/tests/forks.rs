@@ -242,6 +242,39 @@ async fn a_split_begins_on_the_side_that_was_followed_whoever_was_asked_last() {
     );
 }
 
+/// While one of two is silent the other is followed, wherever it goes: a chain may reorganise. But when the first comes back and differs, its
+/// word is not the younger one: at height 23 both had its block.
+#[tokio::test]
+async fn a_split_begins_with_what_both_had_though_one_alone_was_followed_since() {
+    let (chain, fork) = diverged().await;
+    let first = FaultyRpc::start(&chain.http()).await.unwrap();
+    let second = FaultyRpc::start(&chain.http()).await.unwrap();
+    let rpc = rpc(&[first.url(), second.url()]);
+    assert_eq!(rpc.compare(PAUSE).await.unwrap().standing, Standing::Together);
+    for method in ["eth_blockNumber", "eth_getBlockByNumber", "eth_chainId"] {
+        first.fault(method, Fault::Http(502));
+    }
+    second.move_to(&fork.http());
+    let comparison = rpc.compare(PAUSE).await.unwrap();
+    assert_eq!((comparison.standing, comparison.good.len()), (Standing::Together, 1));
+    assert_eq!(rpc.latest().await.unwrap().number, 29, "the only one that answers");
+    first.heal();
+    // One that has failed rests for a moment.
+    let begun = Instant::now();
+    while rpc.split().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "no split");
+        rpc.compare(PAUSE).await.unwrap();
+    }
+    assert_eq!(rpc.latest().await.unwrap().number, 25, "the chain that both had");
+    // There it stays.
+    rpc.compare(PAUSE).await.unwrap();
+    assert_eq!(rpc.latest().await.unwrap().number, 25);
+    // What has changed for both is no split: the chain was reorganised.
+    first.move_to(&fork.http());
+    assert_eq!(rpc.compare(PAUSE).await.unwrap().standing, Standing::Together);
+    assert_eq!((rpc.split(), rpc.latest().await.unwrap().number), (None, 29));
+}
+
 #[tokio::test]
 async fn a_subscription_to_a_chain_that_is_not_followed_is_left_for_polling() {
     let (chain, fork) = diverged().await;

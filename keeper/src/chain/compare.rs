@@ -1,7 +1,6 @@
 //! Comparing the endpoints with each other, and following the most: those that differ are not asked any more, until they have the same blocks
 //! again. Where neither side has the most the keeper stays on its own, and [`Rpc::split`] says why.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use tokio::sync::watch;
 
 use super::RpcError;
 use super::endpoint::Endpoint;
-use super::opinions::{Comparison, DEPTH, Opinion, Standing, believed, common_height, compare};
+use super::opinions::{Comparison, DEPTH, Opinion, Standing, believed, common_height, compare, is_common, side_from};
 use super::rpc::Rpc;
 
 /// How long no endpoint of the side of a split that is followed may answer before the other side is.
@@ -26,6 +25,9 @@ pub(super) struct Agreement {
     split: Mutex<Option<String>>,
     /// A block of the chain that is followed.
     followed: watch::Sender<Option<(u64, B256)>>,
+    /// The newest block that more than half of all endpoints had when they were compared: what one alone is followed to while the others are
+    /// silent is no part of it.
+    common: Mutex<Option<(u64, B256)>>,
     /// Whether nobody differs, lags, or is silent.
     unanimous: AtomicBool,
     /// What each endpoint had at the height that was compared last, when it had anything.
@@ -39,6 +41,7 @@ impl Default for Agreement {
         Self {
             split: Mutex::default(),
             followed: watch::Sender::new(None),
+            common: Mutex::default(),
             unanimous: AtomicBool::new(false),
             seen: Mutex::default(),
             silent: Mutex::default(),
@@ -92,7 +95,7 @@ impl Rpc {
         }
         let is_news = matches!(looked.0.standing, Standing::Split(_)) && self.split().is_none();
         let side = if is_news {
-            self.side_of_followed(&looked.1).await
+            self.side_of_before(&looked.1).await
         } else {
             None
         };
@@ -100,20 +103,22 @@ impl Rpc {
         Some(looked.0)
     }
 
-    /// The block that those have at the height that is compared who also have the block that was agreed on last: the side that the keeper
-    /// is on, whoever has answered it in the meantime. `None` when both sides have it, or none.
-    async fn side_of_followed(&self, opinions: &[Opinion]) -> Option<B256> {
-        let (number, followed) = (*self.agreement().followed.borrow())?;
-        let asks = self
-            .all_endpoints()
-            .zip(opinions)
-            .map(|(endpoint, opinion)| async move {
-                let hash = opinion.hash?;
-                let held = self.hash_at(endpoint, number).await.ok()?;
-                (held == Some(followed)).then_some(hash)
-            });
-        let sides: BTreeSet<B256> = futures::future::join_all(asks).await.into_iter().flatten().collect();
-        sides.first().copied().filter(|_| sides.len() == 1)
+    /// The side of a split, by what it has at the height that is compared, that goes on with what was before it. That is the block that most
+    /// endpoints have had: one that was followed alone, while the others were silent, may have left that chain. Where both sides have it,
+    /// or none, it is the one that the keeper is on, whoever has answered it in the meantime.
+    async fn side_of_before(&self, opinions: &[Opinion]) -> Option<B256> {
+        let common = *self.agreement().common.lock().unwrap_or_else(PoisonError::into_inner);
+        let followed = *self.agreement().followed.borrow();
+        for (number, block) in common.into_iter().chain(followed) {
+            let asks = self.all_endpoints().map(|endpoint| self.hash_at(endpoint, number));
+            let held = futures::future::join_all(asks).await.into_iter();
+            let held: Vec<Option<B256>> = held.map(|held| held.ok().flatten()).collect();
+            let side = side_from(block, opinions, &held);
+            if side.is_some() {
+                return side;
+            }
+        }
+        None
     }
 
     /// What all endpoints say now, each asked by itself and at the same time.
@@ -205,6 +210,10 @@ impl Rpc {
         self.take_sides(opinions, split.is_some(), side);
         let unanimous = comparison.standing == Standing::Together && comparison.good.len() == opinions.len();
         self.agreement().unanimous.store(unanimous, Ordering::Relaxed);
+        if let Some(common) = comparison.agreed.filter(|agreed| is_common(opinions, *agreed)) {
+            let common = Some((comparison.number, common));
+            *self.agreement().common.lock().unwrap_or_else(PoisonError::into_inner) = common;
+        }
         let asked = self.asked_first().and_then(|at| opinions.get(at)?.hash);
         *self.agreement().split.lock().unwrap_or_else(PoisonError::into_inner) = split;
         if let Some(hash) = comparison.agreed.or(asked) {
@@ -336,6 +345,21 @@ mod tests {
         long_silence(&rpc);
         assert!(matches!(look(&rpc, &[Some(1), Some(2)]), Standing::Split(_)));
         assert_eq!(followed(&rpc), Some((7, B256::repeat_byte(2))));
+    }
+
+    #[test]
+    fn what_one_alone_says_is_followed_and_is_not_common() {
+        let rpc = rpc(2);
+        let common = || *rpc.agreement().common.lock().unwrap();
+        let (both, alone) = (B256::repeat_byte(5), B256::repeat_byte(6));
+        assert_eq!(look(&rpc, &[Some(5), Some(5)]), Standing::Together);
+        assert_eq!((followed(&rpc), common()), (Some((7, both)), Some((7, both))));
+        assert_eq!(look(&rpc, &[None, Some(6)]), Standing::Together);
+        assert_eq!((followed(&rpc), common()), (Some((7, alone)), Some((7, both))));
+        assert!(matches!(look(&rpc, &[Some(5), Some(6)]), Standing::Split(_)));
+        assert_eq!(common(), Some((7, both)));
+        assert_eq!(look(&rpc, &[Some(6), Some(6)]), Standing::Together);
+        assert_eq!(common(), Some((7, alone)), "the chain was reorganised");
     }
 
     #[test]

@@ -92,8 +92,21 @@ pub(super) fn believed(opinions: &[Opinion], was_split: bool) -> Option<B256> {
     let agreed = majority(&votes(true))
         .filter(|hash| trusted.contains(hash))
         .or_else(|| majority(&trusted))?;
-    let has = opinions.iter().filter(|opinion| opinion.hash == Some(agreed)).count();
-    (!was_split || has.saturating_mul(2) > opinions.len()).then_some(agreed)
+    (!was_split || is_common(opinions, agreed)).then_some(agreed)
+}
+
+/// Whether more than half of all endpoints, answering or not, have this block at the height that is compared.
+pub(super) fn is_common(opinions: &[Opinion], block: B256) -> bool {
+    let has = opinions.iter().filter(|opinion| opinion.hash == Some(block)).count();
+    has.saturating_mul(2) > opinions.len()
+}
+
+/// What those say who hold `block`, which is an older one: the side of a split that goes on from there. `held` is what each endpoint has at
+/// its height. `None` when several sides have it, or none that says anything.
+pub(super) fn side_from(block: B256, opinions: &[Opinion], held: &[Option<B256>]) -> Option<B256> {
+    let holders = opinions.iter().zip(held).filter(|(_, held)| **held == Some(block));
+    let sides: BTreeSet<B256> = holders.filter_map(|(opinion, _)| opinion.hash).collect();
+    sides.first().copied().filter(|_| sides.len() == 1)
 }
 
 /// How the endpoints stand, when this block is believed, and what they stood like at the look before.
@@ -296,6 +309,45 @@ mod tests {
         assert_eq!(compare(7, &[a.clone(), liar.clone(), colluder], None).agreed, a.hash);
         let comparison = compare(7, &[a.clone(), down(&liar)], None);
         assert!(matches!(&comparison.standing, Standing::Outvoted(text) if text.contains("has not answered")));
+    }
+
+    #[test]
+    fn what_most_of_those_say_that_answer_is_not_yet_common() {
+        let (has, other, down) = (
+            opinion("a", Ok(9), Some(1)),
+            opinion("b", Ok(9), Some(2)),
+            opinion("c", Err("down"), None),
+        );
+        let one = B256::repeat_byte(1);
+        for (opinions, common) in [
+            (vec![has.clone(), has.clone()], true),
+            (vec![has.clone(), down.clone()], false),
+            (vec![has.clone(), has.clone(), down.clone()], true),
+            (vec![has.clone(), other.clone(), down.clone()], false),
+            (vec![has.clone(), has, other, down], false),
+        ] {
+            assert_eq!(is_common(&opinions, one), common, "{opinions:?}");
+        }
+    }
+
+    #[test]
+    fn the_side_that_goes_on_from_a_block_is_that_of_those_who_hold_it() {
+        let [one, two] = [1, 2].map(B256::repeat_byte);
+        let opinions = [1, 2, 1].map(|said| opinion("of two sides", Ok(9), Some(said)));
+        let block = B256::repeat_byte(7);
+        let (holds, differs) = (Some(block), Some(B256::repeat_byte(8)));
+        for (held, side) in [
+            ([holds, differs, holds], Some(one)),
+            ([holds, differs, None], Some(one)),
+            ([None, holds, differs], Some(two)),
+            ([holds, holds, None], None),
+            ([differs, None, None], None),
+        ] {
+            assert_eq!(side_from(block, &opinions, &held), side, "{held:?}");
+        }
+        // Who holds it and says nothing of the newer one is of no side.
+        let silent = [opinion("silent", Ok(9), None)];
+        assert_eq!(side_from(block, &silent, &[holds]), None);
     }
 
     #[test]

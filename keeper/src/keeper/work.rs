@@ -337,7 +337,7 @@ impl Keeper {
             events: self.events.clone(),
             reports: self.reports.clone(),
             progress: turn.progress.clone(),
-            behind: Behind::default(),
+            behind: Behind::longer_than(self.options.behind_after),
         }
     }
 

@@ -72,6 +72,23 @@ async fn what_was_told_of_a_rule_is_told_anew_of_the_next_of_its_number(f: Fixtu
     assert_eq!(recorded(f.store.past(&[0], VERSION).await.unwrap()), 0);
 }
 
+/// As one of an older version, which did not note by whose numbers its breaches go: they are those of the rulebook that is found there first.
+async fn a_record_that_names_no_rulebook_goes_by_the_first_and_tells_nothing_again(f: Fixture) {
+    let breached = [verdict(0, Verdict::Breached)];
+    f.commit(&block(10, 0), of(&breached, &[tell()])).await.unwrap();
+    f.tamper("DELETE FROM rulebook").await;
+    let recorded = |past: cordon_keeper::decide::Past| past.rules.get(&0).map_or(0, |own| own.recorded.len());
+    let store = f.reopen().await;
+    store.adopt(VERSION).await.unwrap();
+    assert_eq!(recorded(store.past(&[0], VERSION).await.unwrap()), 1, "it was told");
+    // From then on it is known, and those of another one are forgotten.
+    let store = f.reopen().await;
+    store.adopt(NEXT).await.unwrap();
+    assert_eq!(recorded(store.past(&[0], NEXT).await.unwrap()), 0);
+    store.adopt(VERSION).await.unwrap();
+    assert_eq!(recorded(store.past(&[0], VERSION).await.unwrap()), 0);
+}
+
 async fn what_a_rule_of_its_number_says_does_not_end_an_incident(f: Fixture) {
     let (breached, holds) = ([verdict(0, Verdict::Breached)], [verdict(0, Verdict::Holds)]);
     let decisions = [trip(0)];
@@ -94,5 +111,6 @@ async fn what_a_rule_of_its_number_says_does_not_end_an_incident(f: Fixture) {
 
 on_both! {
     what_was_told_of_a_rule_is_told_anew_of_the_next_of_its_number
+    a_record_that_names_no_rulebook_goes_by_the_first_and_tells_nothing_again
     what_a_rule_of_its_number_says_does_not_end_an_incident
 }

@@ -8,6 +8,7 @@ use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::GAUGE;
+use crate::forks::is_another;
 use crate::process::{Process, watching};
 use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
 
@@ -171,6 +172,43 @@ async fn what_a_power_cut_takes_from_the_record_is_not_done_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_power_cut_took_from_the_record_long_ago_is_not_done_twice() {
     power_cut(24).await;
+}
+
+/// A fork that is deeper than what is held in memory is taken back 64 blocks at a time: others that share the record wait for each part.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_is_killed_between_two_parts_of_a_deep_fork_takes_back_the_rest() {
+    let world = World::new(&GAUGE_RULE).await;
+    let store = world.store().await;
+    let keeper = world
+        .keeper_at_head(world.options(), store.clone(), World::signers())
+        .await;
+    world.rpc("evm_setIntervalMining", json!([0])).await;
+    let snapshot = world.rpc("evm_snapshot", json!([])).await;
+    let from = world.height().await + 1;
+    let tip = async || store.window(1).await.unwrap()[0].number;
+    world.rpc("anvil_mine", json!(["0x12c"])).await;
+    let top = world.height().await;
+    until("all blocks are done", || async { tip().await == top }).await;
+    keeper.stop().await;
+    let replaced = store.window(300).await.unwrap();
+    assert_eq!(replaced[0].number, from);
+    world.rpc("evm_revert", json!([snapshot])).await;
+    is_another(&world.provider).await;
+    world.rpc("anvil_mine", json!(["0x140"])).await;
+
+    let mut process = Process::start(&world, &[("CORDON_FAIL_POINT", "after-revert")]);
+    until("something is taken back", || async { tip().await < top }).await;
+    assert_eq!(tip().await, top - 64);
+    assert_eq!(process.kill().signal(), Some(9), "SIGKILL");
+    let _process = Process::start(&world, &[]);
+    let height = world.height().await;
+    until("the other chain is done", || async { tip().await == height }).await;
+    for block in replaced {
+        assert!(!store.is_done(block.hash).await.unwrap(), "{block:?}");
+    }
+    let window = store.window(400).await.unwrap();
+    assert!(window.windows(2).all(|pair| pair[1].parent == pair[0].hash), "no gap");
+    assert!(window[0].number < from && height == top + 20, "from before the fork");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,13 +30,17 @@ async fn forked(world: &World, at: Option<u64>, block_time: Option<Duration>) ->
     let provider = ProviderBuilder::new()
         .connect_http(fork.http_endpoint().parse().unwrap())
         .erased();
-    // Another state, so that no block of it is one of the chain's.
+    is_another(&provider).await;
+    (fork, provider)
+}
+
+/// Another state from now on, so that no block that comes is one of the chain that was.
+pub(crate) async fn is_another(provider: &DynProvider) {
     let account = "0x00000000000000000000000000000000000000aa";
     let _: serde_json::Value = provider
         .raw_request("anvil_setBalance".into(), json!([account, "0x1"]))
         .await
         .unwrap();
-    (fork, provider)
 }
 
 /// One of the newest block, which goes on by itself.
@@ -177,6 +181,35 @@ async fn no_block_is_left_out_when_the_chain_replaces_more_than_is_held_in_memor
     keeper.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_from_below_the_beginning_of_the_record_is_followed_from_there() {
+    let world = World::new(&GAUGE_RULE).await;
+    world.rpc("evm_setIntervalMining", json!([0])).await;
+    let snapshot = world.rpc("evm_snapshot", json!([])).await;
+    world.rpc("anvil_mine", json!(["0x5"])).await;
+    let keeper = world
+        .keeper_at_head(world.options(), world.store().await, World::signers())
+        .await;
+    world.rpc("anvil_mine", json!(["0x3"])).await;
+    caught_up(&world, &keeper).await;
+    let replaced = keeper.store.window(100).await.unwrap();
+    let first = replaced[0].number;
+    assert_eq!(first + 3, world.height().await, "nothing older is in the record");
+    world.rpc("evm_revert", json!([snapshot])).await;
+    is_another(&world.provider).await;
+    world.rpc("anvil_mine", json!(["0xa"])).await;
+    caught_up(&world, &keeper).await;
+    for block in &replaced {
+        assert!(!keeper.store.is_done(block.hash).await.unwrap(), "{block:?}");
+    }
+    for number in first..=world.height().await {
+        let block = world.provider.get_block_by_number(number.into()).await.unwrap();
+        let hash = block.unwrap().header.hash;
+        assert!(keeper.store.is_done(hash).await.unwrap(), "block {number}");
+    }
+    keeper.stop().await;
+}
+
 /// A keeper with endpoints of one chain, which has more of it in its record than it holds in memory. The chain stands still.
 struct Long {
     world: World,
@@ -188,6 +221,12 @@ struct Long {
 
 impl Long {
     async fn new(count: usize) -> Self {
+        // What is found out is found out on the way back from the fork.
+        Self::compared(count, Duration::from_secs(3_600)).await
+    }
+
+    /// The same with endpoints that are compared so often.
+    async fn compared(count: usize, compare_every: Duration) -> Self {
         let world = World::new(&GAUGE_RULE).await;
         let mut endpoints = Vec::new();
         for _ in 0..count {
@@ -196,8 +235,7 @@ impl Long {
         let options = Options {
             rpc: endpoints.iter().map(FaultyRpc::url).collect(),
             ws: None,
-            // What is found out is found out on the way back from the fork.
-            compare_every: Duration::from_secs(3_600),
+            compare_every,
             ..world.options()
         };
         let mut keeper = world
@@ -262,6 +300,32 @@ async fn one_endpoint_alone_has_nothing_taken_back_that_is_held_in_memory_no_mor
     }
     second.heal();
     long.endpoints[0].move_to(&long.world.node.http_endpoint());
+    long.goes_on().await;
+}
+
+/// The other one comes back while the fork still stands: nobody can say which is right, but the chain of the record is the one that both had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_in_which_one_alone_was_followed_before_has_nothing_taken_back() {
+    let long = Long::compared(2, Duration::from_millis(300)).await;
+    let second = &long.endpoints[1];
+    for method in ["eth_blockNumber", "eth_getBlockByNumber"] {
+        second.fault(method, Fault::Http(502));
+    }
+    let _fork = long.is_deceived(320).await;
+    let asked = second.count("eth_blockNumber");
+    until(
+        "the fork alone is believed, and the record is not taken back for it",
+        || async { second.count("eth_blockNumber") >= asked + 4 },
+    )
+    .await;
+    second.heal();
+    let is_told = || async {
+        let alarms = disagreements(&long.keeper.store).await;
+        let mut open = alarms.iter().filter(|alarm| alarm.cleared_ms.is_none());
+        open.any(|alarm| alarm.subject == "chain")
+    };
+    until("people are told of the split", is_told).await;
+    // The fork is further: with its blocks it would be caught up as well, and those of the record would not be done.
     long.goes_on().await;
 }
 

@@ -3,11 +3,13 @@
 //!
 //! Prints Markdown. The keeper runs as a process of its own, so that its memory is its own; the chain is a stock anvil (for rules on
 //! the state `cordon node`, which runs guards), the receiver of its webhooks is here. Usage: `bench-keeper ANVIL [ROW...]`, or
-//! `bench-keeper soak SECONDS [--check]` for a keeper with a guard on our own node: with `--check` growth is an error.
+//! `bench-keeper soak SECONDS [--check]` for a keeper with a guard on our own node: with `--check` growth is an error, and a keeper that
+//! is much slower than a plain reader beside it.
 
 mod chain;
 mod child;
 mod hook;
+mod peer;
 mod proxy;
 mod rows;
 mod soak;
@@ -35,6 +37,9 @@ async fn main() -> eyre::Result<()> {
     }
     if first == soak::WORD {
         return soak::keep(args.next().ok_or_eyre("the child needs its configuration")?).await;
+    }
+    if first == peer::WORD {
+        return peer::read(args.next().ok_or_eyre("the reader needs its configuration")?).await;
     }
     if first == "soak" {
         let seconds = args.next().ok_or_eyre("usage: bench-keeper soak SECONDS [--check]")?;

@@ -26,6 +26,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::resident_mib;
+use crate::peer::{Beside, Latencies, PlainReader};
 
 /// First argument of a process that is a keeper with a guard.
 pub(crate) const WORD: &str = "guarding-keeper";
@@ -164,17 +165,20 @@ struct Sample {
 #[derive(Debug, Default)]
 struct Course {
     samples: Vec<Sample>,
+    /// Every latency after [`WARM`].
+    latencies: Vec<f64>,
     blocks: u64,
     missed: u64,
 }
 
-/// The row: a soak of so many seconds. `checks` makes growth an error.
+/// The row: a soak of so many seconds. `checks` makes growth an error, and a keeper that is much slower than a plain reader.
 pub(crate) async fn soak(seconds: u64, checks: bool) -> eyre::Result<String> {
     let world = World::new().await?;
     let mut keeper = Guarding::start(&world.config)?;
     let output = keeper.0.stdout.take().ok_or_eyre("no output")?;
     let begun = Instant::now();
     let reader = std::thread::spawn(move || read(BufReader::new(output), begun));
+    let mut peer = PlainReader::start(&world.config, WARM)?;
     let mut turn = 0_u64;
     while begun.elapsed() < Duration::from_secs(seconds) {
         if let Some(status) = keeper.0.try_wait()? {
@@ -184,11 +188,13 @@ pub(crate) async fn soak(seconds: u64, checks: bool) -> eyre::Result<String> {
         turn += 1;
         tokio::time::sleep(Duration::from_secs(1) / u32::try_from(TOUCHES)?).await;
     }
+    let plain = peer.told()?;
     drop(keeper);
-    let course = reader
+    let mut course = reader
         .join()
         .map_err(|_| eyre::eyre!("what the keeper says could not be read"))?;
     let (first, last) = course.ends()?;
+    let beside = Beside::of(&Latencies::of(std::mem::take(&mut course.latencies)), &plain)?;
     let most = course.samples.iter().map(|sample| sample.mib).fold(0.0, f64::max);
     if checks {
         ensure!(course.missed == 0, "{} blocks were not evaluated", course.missed);
@@ -198,9 +204,10 @@ pub(crate) async fn soak(seconds: u64, checks: bool) -> eyre::Result<String> {
             first.mib,
             last.mib
         );
+        beside.check()?;
     }
     Ok(format!(
-        "| soak: {RULES} rules over {CONTRACTS} contracts, a block every {} ms, {seconds} s | head to done p50 {:.1} -> {:.1} ms, p99 {:.1} -> {:.1} ms; memory {:.1} -> {:.1} MiB, {most:.1} at most; {} of {} blocks missed |",
+        "| soak: {RULES} rules over {CONTRACTS} contracts, a block every {} ms, {seconds} s | head to done p50 {:.1} -> {:.1} ms, p99 {:.1} -> {:.1} ms, {beside}; memory {:.1} -> {:.1} MiB, {most:.1} at most; {} of {} blocks missed |",
         BLOCK_TIME.as_millis(),
         first.p50,
         last.p50,
@@ -254,6 +261,12 @@ fn read(lines: impl BufRead, begun: Instant) -> Course {
             p99: number("p99"),
             mib: number("mib"),
         };
+        if sample.at > WARM {
+            let all = said.get("ms").and_then(Value::as_array);
+            course
+                .latencies
+                .extend(all.into_iter().flatten().filter_map(Value::as_f64));
+        }
         if course.samples.len().is_multiple_of(12) {
             eprintln!(
                 "{:>5} s: p50 {:.1} ms, p99 {:.1} ms, {:.1} MiB",
@@ -310,19 +323,17 @@ pub(crate) async fn keep(path: String) -> eyre::Result<()> {
     let mut tick = tokio::time::interval(SAMPLE);
     tick.tick().await;
     let mut done = BTreeSet::new();
-    let mut latencies: Vec<Duration> = Vec::new();
+    let mut latencies: Vec<f64> = Vec::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {
-                latencies.sort_unstable();
-                println!("{}", say(&latencies, &done)?);
-                latencies.clear();
+                println!("{}", say(std::mem::take(&mut latencies), &done)?);
             }
             event = events.recv() => match event {
                 Ok(KeeperEvent::BlockDone { number, hash, .. }) => {
                     done.insert(number);
                     let arrived = arrivals.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
-                    latencies.extend(arrived.map(|at| at.elapsed()));
+                    latencies.extend(arrived.map(|at| at.elapsed().as_secs_f64() * 1e3));
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(lost)) => bail!("{lost} events were lost"),
@@ -332,19 +343,17 @@ pub(crate) async fn keep(path: String) -> eyre::Result<()> {
     }
 }
 
-fn say(latencies: &[Duration], done: &BTreeSet<u64>) -> eyre::Result<Value> {
-    let at = |share: usize| {
-        let index = (latencies.len() * share).div_ceil(100).saturating_sub(1);
-        latencies.get(index).map(|latency| latency.as_secs_f64() * 1e3)
-    };
+fn say(all: Vec<f64>, done: &BTreeSet<u64>) -> eyre::Result<Value> {
+    let latencies = Latencies::of(all.clone());
     let span = match (done.first(), done.last()) {
         (Some(first), Some(last)) => last - first + 1,
         _ => 0,
     };
     let blocks = u64::try_from(done.len())?;
     Ok(json!({
-        "p50": at(50),
-        "p99": at(99),
+        "p50": latencies.share(50),
+        "p99": latencies.share(99),
+        "ms": all,
         "mib": resident_mib(std::process::id())?,
         "blocks": span,
         "missed": span - blocks,
