@@ -107,6 +107,15 @@ mod tests {
         (store, forgetting)
     }
 
+    async fn until(is_so: impl AsyncFn() -> bool) {
+        let looking = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap();
+    }
+
     #[tokio::test]
     async fn people_hear_of_it_when_what_is_old_cannot_be_forgotten() {
         let dir = tempfile::tempdir().unwrap();
@@ -121,17 +130,13 @@ mod tests {
         forgetting.note_block(8);
         let open = async || store.open_alarms().await.unwrap();
         let of_pruning = (AlarmKind::Record, SUBJECT.to_owned());
-        while open().await != [of_pruning.clone()] {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(async || open().await == [of_pruning.clone()]).await;
         sqlx::raw_sql("ALTER TABLE lost RENAME TO votes")
             .execute(&file)
             .await
             .unwrap();
         // It goes on by itself, long before the next time.
-        while !open().await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(async || open().await.is_empty()).await;
     }
 
     #[tokio::test]
@@ -152,18 +157,16 @@ mod tests {
             assert_eq!(is_begun(), round > 0, "it is not time yet");
             assert_eq!(store.alarms().await.unwrap().len(), 1);
             forgetting.note_block(8 * round + 8);
-            while !store.alarms().await.unwrap().is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            while forgetting
-                .task
-                .lock()
-                .unwrap()
-                .as_ref()
-                .is_some_and(|task| !task.is_finished())
-            {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            until(async || store.alarms().await.unwrap().is_empty()).await;
+            let is_finished = || {
+                forgetting
+                    .task
+                    .lock()
+                    .unwrap()
+                    .as_ref()
+                    .is_none_or(|task| task.is_finished())
+            };
+            until(async || is_finished()).await;
         }
     }
 }
