@@ -89,7 +89,7 @@ async fn a_log_that_was_emptied_is_begun_anew_by_nobody_who_decides() {
     let (dir, pool) = pool().await;
     let log = dir.path().join("cordon.db-wal");
     // Its header counts how often it was begun.
-    let begun = || std::fs::read(&log).unwrap()[12..16].to_vec();
+    let begun = || std::fs::read(&log).unwrap().get(12..16).map(<[u8]>::to_vec);
     let write = async |name: &str| {
         let mut tx = pool.begin(Urgency::Breach).await.unwrap();
         query("INSERT INTO settings (name, value) VALUES (?, '')")
