@@ -65,16 +65,21 @@ pub(super) async fn follow_verdicts(
     record: &BlockRecord<'_>,
     names: &Names,
 ) -> Result<(), StoreError> {
-    // The block that an incident was opened at is kept for as long as the incident.
+    let number = int("block number", record.block.number)?;
+    // The block that an incident was opened at is kept for as long as the incident. Of a hundred that are contained, and whose levels are what
+    // they were, each block would hear nothing new.
     let rows = query(
         "SELECT i.id, i.state, i.scope, i.rule, i.witness, i.first_bad_block, i.opened_block, i.contained_block, i.ended_block, i.level,
             b.version AS version, CASE WHEN i.state = 'open'
                 THEN (SELECT COUNT(*) FROM intents n WHERE n.incident = i.id AND n.outcome IS NULL) ELSE 0 END AS under_way
-         FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'",
+         FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'
+            AND (i.state = 'open' OR i.first_bad_block > ?
+                OR ? NOT LIKE '%,' || CAST(i.scope AS TEXT) || ':' || CAST(i.level AS TEXT) || ',%')",
     )
+    .bind(number)
+    .bind(as_they_were(record.scopes))
     .fetch_all(&mut *connection)
     .await?;
-    let number = int("block number", record.block.number)?;
     for row in rows {
         let held = Held::of(&row, record.version)?;
         let verdict = record
@@ -97,6 +102,15 @@ pub(super) async fn follow_verdicts(
         }
     }
     Ok(())
+}
+
+/// The scopes and their levels, as the question for incidents that have something to hear compares them: `,scope:level,scope:level,`.
+fn as_they_were(scopes: Option<&[ScopeReading]>) -> String {
+    let mut text = ",".to_owned();
+    for reading in scopes.unwrap_or_default() {
+        text.push_str(&format!("{}:{},", reading.scope, reading.level as u8));
+    }
+    text
 }
 
 /// Nothing was raised for the incident yet, as far as is known.
