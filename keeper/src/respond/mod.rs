@@ -22,6 +22,8 @@ mod inclusion;
 mod keys;
 mod ladder;
 #[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod lies_tests;
 #[cfg(test)]
 mod nonce_tests;
