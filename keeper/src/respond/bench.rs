@@ -10,16 +10,21 @@ use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_testkit::FaultyRpc;
 use serde_json::json;
+use tokio::sync::broadcast;
 
 use super::account::Account;
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
 use super::delivery::Delivery;
+use super::queue::Queue;
+use super::responder::{GasPlan, Responder};
+use crate::alarm::Alarms;
 use crate::chain::{BlockRef, Rpc};
 use crate::decide::Decision;
 use crate::record::samples::{self, empty, trip};
 use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
+use crate::report::{Reports, RuleTexts};
 use crate::respond::common::Anvil;
-use crate::rules::Sightings;
+use crate::rules::{Rulebook, Sightings};
 
 pub(super) const TARGET: Address = Address::repeat_byte(0x77);
 
@@ -66,6 +71,20 @@ impl Bench {
             intent,
             settings,
             _dir: dir,
+        }
+    }
+
+    /// A second key that owns something.
+    pub(super) fn another(&self) -> Account {
+        let key = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+        Account::new(key.parse::<PrivateKeySigner>().unwrap(), self.account.rpc().clone())
+    }
+
+    /// What carries actions out with these accounts.
+    pub(super) fn responder(&self, accounts: Vec<Account>) -> Responder {
+        Responder {
+            settings: self.settings,
+            ..responder(self.account.rpc().clone(), TARGET, accounts, self.store.clone())
         }
     }
 
@@ -147,6 +166,27 @@ impl Bench {
             .await
             .unwrap()
             .agreed
+    }
+}
+
+/// A responder with a record that tells nobody.
+pub(super) fn responder(rpc: Rpc, guard: Address, accounts: Vec<Account>, store: Store) -> Responder {
+    let events = broadcast::channel(16).0;
+    Responder {
+        rpc,
+        guard,
+        accounts,
+        settings: DeliverSettings::default(),
+        gas: GasPlan::default(),
+        names: Names::default(),
+        store: store.clone(),
+        queue: Queue::default(),
+        ended: std::sync::Arc::default(),
+        alarms: Alarms::new(store, events.clone()),
+        events,
+        reports: Reports::new(None, RuleTexts::default()),
+        version: samples::VERSION,
+        rulebook: Rulebook::default(),
     }
 }
 

@@ -32,6 +32,9 @@ mod observer;
 mod offer;
 mod pending;
 mod queue;
+mod race;
+#[cfg(test)]
+mod race_tests;
 mod rehearsal;
 mod reserve;
 mod responder;
