@@ -140,6 +140,12 @@ impl Rpc {
         ))
     }
 
+    /// Whether an endpoint that is asked alone has not come near block `newest` yet. One that does not answer has not.
+    pub(crate) async fn is_behind(&self, newest: u64) -> bool {
+        let asked = self.ask("eth_blockNumber", |p| async move { p.get_block_number().await });
+        asked.await.map_or(true, |head| !is_near(newest, head))
+    }
+
     /// Base fee of the latest block, in wei per gas. `newest` as in [`Rpc::counts`].
     ///
     /// # Errors
@@ -206,10 +212,13 @@ impl Rpc {
 
 /// What those say that have come near block `newest`, of answers with the block that they have come to; all when none has.
 fn near<T>(newest: u64, answers: Vec<(u64, T)>) -> Vec<T> {
-    let is_near = |head: u64| head.saturating_add(BEHIND) >= newest;
-    let any = answers.iter().any(|(head, _)| is_near(*head));
-    let kept = answers.into_iter().filter(|(head, _)| !any || is_near(*head));
+    let any = answers.iter().any(|(head, _)| is_near(newest, *head));
+    let kept = answers.into_iter().filter(|(head, _)| !any || is_near(newest, *head));
     kept.map(|(_, answer)| answer).collect()
+}
+
+fn is_near(newest: u64, head: u64) -> bool {
+    head.saturating_add(BEHIND) >= newest
 }
 
 #[cfg(test)]

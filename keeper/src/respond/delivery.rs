@@ -39,6 +39,8 @@ pub(super) struct Delivery<'a> {
     written: BTreeSet<B256>,
     /// Whether any of it may have reached a node.
     pub(super) may_be_in: bool,
+    /// Whether it was tried before, by this run or another.
+    pub(super) is_again: bool,
     /// Whether the bytes that are sent first are written down meanwhile, and not before.
     hurries: bool,
     pub(super) accepted_at: Option<Instant>,
@@ -48,7 +50,7 @@ pub(super) struct Delivery<'a> {
     /// How often in a row all that answered have refused it.
     pub(super) refused: u32,
     renewals: u32,
-    /// When a revert was told first that only one endpoint tells, and when that was looked into last.
+    /// When a receipt was told first that only one endpoint tells, and when that was looked into last.
     pub(super) doubted: Option<(Instant, Instant)>,
     /// What is still to be heard of these bytes, which an endpoint has taken.
     pub(super) rest: (B256, Rest),
@@ -103,6 +105,7 @@ impl<'a> Delivery<'a> {
             written: BTreeSet::new(),
             doubted: None,
             may_be_in: false,
+            is_again: false,
             hurries: false,
             accepted_at: None,
             begun: now,
@@ -128,6 +131,7 @@ impl<'a> Delivery<'a> {
     /// The same, when something may have been sent that was not written down: another run, or another try, was broken off.
     pub(super) fn again(mut self) -> Self {
         self.may_be_in = true;
+        self.is_again = true;
         self
     }
 

@@ -39,6 +39,7 @@ mod rehearsal;
 mod reserve;
 mod responder;
 mod schedule;
+mod second;
 mod signer;
 mod upkeep;
 mod verdict;

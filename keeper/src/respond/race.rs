@@ -102,7 +102,7 @@ impl Responder {
             let receipt = self.rpc.receipt(tx.hash).await?;
             if let (Some(receipt), Some(account)) = (receipt, self.first())
                 && receipt.block_hash.is_some()
-                && (receipt.status() || account.tell_revert(tx, &receipt).await > 0)
+                && account.told_by(tx, &receipt).await > 0
             {
                 return Ok(Some(Delivered {
                     sent: tx.clone(),
