@@ -1,8 +1,10 @@
 //! What an action is sent with: the keeper's keys one after the other, after what another keeper of the fleet has signed for it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use alloy::primitives::Address;
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
 
 use super::account::Account;
 use super::answer::effects;
@@ -34,14 +36,17 @@ impl Responder {
         Ok(delivered)
     }
 
-    /// Lets every key send the call, each a moment after the one before, until one has got through. The others stop.
+    /// Lets the keys send the call one after the other until one has got through. The next begins when the one before has failed, or no endpoint
+    /// has taken it within a block, or it is not in one two blocks after that: one to be included in, one to be told. The others stop.
     pub(super) async fn race(
         &self,
         job: &Job,
         call: &Call,
         sent: &[SentTransaction],
     ) -> Result<Delivered, DeliverError> {
+        let taken = Notify::new();
         let on_accepted = |sent: &SentTransaction, at: Instant| {
+            taken.notify_one();
             let event = KeeperEvent::Broadcast {
                 intent: job.intent.id,
                 kind: job.intent.kind,
@@ -50,50 +55,72 @@ impl Responder {
             };
             let _ = self.events.send(event);
         };
-        let mut wait = Duration::ZERO;
-        let mut runs = FuturesUnordered::new();
-        for account in &self.accounts {
-            let sent: Vec<_> = sent
-                .iter()
-                .filter(|tx| tx.sender == account.address())
-                .cloned()
-                .collect();
-            let mut delivery =
-                Delivery::unrecorded(account, &self.settings, call).recorded(&self.store, &job.intent, sent);
-            // The others are given up as soon as one is through.
-            if wait.is_zero() {
-                delivery = delivery.in_a_hurry();
-            }
-            if !job.is_fresh() {
-                delivery = delivery.again();
-            }
-            runs.push(async move {
-                // Even a sleep of nothing lasts until the timer's next tick, a millisecond.
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
-                (account.address(), delivery.run(on_accepted).await)
-            });
-            wait = wait.saturating_add(self.settings.hedge);
-        }
+        let hedge = self.settings.hedge;
+        let mut waiting = self.accounts.iter();
+        let mut begun: Vec<&Account> = waiting.next().into_iter().collect();
+        let mut runs: FuturesUnordered<_> = begun
+            .iter()
+            .copied()
+            // The others are given up as soon as one is through: they are in no hurry.
+            .map(|account| self.send_with(account, (job, call, sent), true, &on_accepted))
+            .collect();
+        let mut due = Instant::now() + hedge;
         let mut last = None;
-        while let Some((winner, result)) = runs.next().await {
-            let is_through = matches!(&result, Ok(delivered) if delivered.receipt.status());
-            last = Some(match (last, result) {
-                // That one key cannot send matters less than what became of another's transaction.
-                (Some(held @ Ok(_)), Err(_)) => held,
-                (_, result) => result,
-            });
-            if is_through {
-                drop(runs);
-                for account in self.accounts.iter().filter(|account| account.address() != winner) {
-                    // What it has sent may still take its nonce.
-                    account.disarm().await;
+        loop {
+            tokio::select! {
+                biased;
+                Some((winner, result)) = runs.next() => {
+                    let is_through = matches!(&result, Ok(delivered) if delivered.receipt.status());
+                    last = Some(match (last, result) {
+                        // That one key cannot send matters less than what became of another's transaction.
+                        (Some(held @ Ok(_)), Err(_)) => held,
+                        (_, result) => result,
+                    });
+                    if is_through {
+                        drop(runs);
+                        for account in begun.into_iter().filter(|account| account.address() != winner) {
+                            // What it has sent may still take its nonce.
+                            account.disarm().await;
+                        }
+                        break;
+                    }
+                    due = Instant::now();
                 }
-                break;
+                () = taken.notified(), if waiting.len() > 0 => due = Instant::now() + hedge.saturating_mul(2),
+                () = tokio::time::sleep_until(due.into()), if waiting.len() > 0 => {
+                    if let Some(account) = waiting.next() {
+                        begun.push(account);
+                        runs.push(self.send_with(account, (job, call, sent), false, &on_accepted));
+                    }
+                    due = Instant::now() + hedge;
+                }
+                else => break,
             }
         }
         last.unwrap_or(Err(DeliverError::NotOurTurn))
+    }
+
+    /// Sends the call with one key until it is in a block; answers whose it is, too.
+    async fn send_with(
+        &self,
+        account: &Account,
+        (job, call, sent): (&Job, &Call, &[SentTransaction]),
+        hurries: bool,
+        on_accepted: impl Fn(&SentTransaction, Instant),
+    ) -> (Address, Result<Delivered, DeliverError>) {
+        let own = sent.iter().filter(|tx| tx.sender == account.address());
+        let mut delivery = Delivery::unrecorded(account, &self.settings, call).recorded(
+            &self.store,
+            &job.intent,
+            own.cloned().collect(),
+        );
+        if hurries {
+            delivery = delivery.in_a_hurry();
+        }
+        if !job.is_fresh() {
+            delivery = delivery.again();
+        }
+        (account.address(), delivery.run(on_accepted).await)
     }
 
     /// The one of these that is in a block.
