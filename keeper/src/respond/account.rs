@@ -8,7 +8,7 @@ use alloy::consensus::TxEip1559;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use super::deliver::Call;
 use super::nonces::Nonces;
@@ -64,8 +64,6 @@ pub struct Account {
     signer: KeySigner,
     rpc: Rpc,
     pub(super) armed: Arc<Mutex<Armed>>,
-    /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
-    turn: Arc<Mutex<()>>,
     pub(super) nonces: Nonces,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
@@ -96,7 +94,6 @@ impl Account {
             signer: signer.into(),
             rpc,
             armed: Arc::default(),
-            turn: Arc::default(),
             nonces: Nonces::default(),
             ready: Arc::default(),
             newest: Arc::default(),
@@ -213,14 +210,9 @@ impl Account {
         &self.rpc
     }
 
-    /// Waits until it is the caller's turn to send, and keeps others from sending until dropped.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
     /// Whether nothing is on its way, nor about to be sent.
     fn is_idle(&self) -> bool {
-        self.turn.try_lock().is_ok() && self.nonces.is_idle()
+        self.nonces.is_idle()
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.

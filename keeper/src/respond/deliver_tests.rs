@@ -221,12 +221,12 @@ async fn what_was_prepared_is_what_gets_sent() {
     }
     let (hello, another) = (ready(b"hello").await.unwrap(), ready(b"another").await.unwrap());
     assert_eq!((hello.nonce, another.nonce), (0, 0));
-    let turn = account.turn().await;
+    let (taken, _) = account.take_nonce(0).await.unwrap();
     assert!(
         !account.prepare(&call(b"third")).await.unwrap(),
         "not while one is on its way"
     );
-    drop(turn);
+    drop(taken);
 
     let delivered = bench.deliver(Vec::new()).await.unwrap();
     assert_eq!(delivered.sent.hash, hello.hash, "the very bytes");
