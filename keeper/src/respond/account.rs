@@ -11,8 +11,10 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use tokio::sync::Mutex;
 
 use super::deliver::Call;
+use super::missing::Missing;
 use super::nonces::Nonces;
 use super::signer::KeySigner;
+use crate::alarm::Alarms;
 use crate::chain::{BlockRef, CallError, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
@@ -73,6 +75,8 @@ pub struct Account {
     pub(super) held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
+    /// Who tells people of a nonce that nobody fills.
+    pub(super) missing: Missing,
 }
 
 /// What a transaction does, and its limits.
@@ -99,6 +103,7 @@ impl Account {
             newest: Arc::default(),
             held: Arc::default(),
             turns: None,
+            missing: Missing::default(),
         }
     }
 
@@ -180,6 +185,15 @@ impl Account {
         self
     }
 
+    /// The same, telling people of a nonce that is missing and that nobody fills.
+    #[must_use]
+    pub(crate) fn telling(mut self, alarms: Alarms) -> Self {
+        if self.needs_hand() {
+            self.missing = Missing::by(alarms);
+        }
+        self
+    }
+
     /// Whether it may send now.
     pub(super) fn may_send(&self) -> bool {
         self.turns.as_ref().is_none_or(Store::may_act)
@@ -192,7 +206,7 @@ impl Account {
     }
 
     /// Whether a person confirms each signature.
-    pub(super) fn needs_hand(&self) -> bool {
+    pub(crate) fn needs_hand(&self) -> bool {
         self.signer.needs_hand()
     }
 
@@ -283,6 +297,8 @@ impl Account {
         let mut armed = self.armed.lock().await;
         // What was disarmed meanwhile is asked for.
         armed.nonce = armed.nonce.map(|held| held.max(nonce.saturating_add(1)));
+        drop(armed);
+        self.missing.clear(self.address()).await;
     }
 
     /// Blocks were taken back, and transactions of ours may have been in them: the chain is asked next time.

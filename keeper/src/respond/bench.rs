@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use alloy::network::TransactionBuilder;
+use alloy::network::{Ethereum, TransactionBuilder};
 use alloy::primitives::{Address, B256, Bytes, U256};
-use alloy::providers::{Provider, ProviderBuilder};
+use alloy::providers::{PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_testkit::FaultyRpc;
@@ -29,7 +29,7 @@ use crate::rules::{Rulebook, Sightings};
 pub(super) const TARGET: Address = Address::repeat_byte(0x77);
 
 /// The first account of anvil's default mnemonic, and another that owns nothing.
-fn signer(funded: bool) -> PrivateKeySigner {
+pub(super) fn signer(funded: bool) -> PrivateKeySigner {
     if funded {
         "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
             .parse()
@@ -142,21 +142,22 @@ impl Bench {
         self.store.transactions_of(self.intent.id).await.unwrap()
     }
 
-    /// Sends something else from the same key, as a stranger with a copy of it would.
+    /// Sends something else from the same key, as a stranger with a copy of it would; it waits until it is in a block.
     pub(super) async fn foreign(&self) {
+        self.send_foreign().await.get_receipt().await.unwrap();
+    }
+
+    /// The same, with the next nonce of the chain, without waiting.
+    pub(super) async fn send_foreign(&self) -> PendingTransactionBuilder<Ethereum> {
         let provider = ProviderBuilder::new()
             .wallet(signer(true))
             .connect_http(self.anvil.http().parse().unwrap());
+        let nonce = provider.get_transaction_count(signer(true).address()).await.unwrap();
         let tx = TransactionRequest::default()
             .with_to(Address::repeat_byte(1))
-            .with_value(U256::from(1));
-        provider
-            .send_transaction(tx)
-            .await
-            .unwrap()
-            .get_receipt()
-            .await
-            .unwrap();
+            .with_value(U256::from(1))
+            .with_nonce(nonce);
+        provider.send_transaction(tx).await.unwrap()
     }
 
     pub(super) async fn nonce(&self) -> u64 {

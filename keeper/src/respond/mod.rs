@@ -25,6 +25,7 @@ mod ladder;
 mod late_tests;
 #[cfg(test)]
 mod lies_tests;
+mod missing;
 #[cfg(test)]
 mod nonce_tests;
 mod nonces;

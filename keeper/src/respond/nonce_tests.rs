@@ -10,11 +10,11 @@ use cordon_testkit::{Fault, FaultyRpc};
 use serde_json::json;
 
 use super::account::Account;
-use super::bench::{Bench, TARGET};
+use super::bench::{Bench, TARGET, signer};
 use super::deliver::Call;
 use super::delivery::Delivery;
-use super::signer::{KeySigner, RemoteSigner};
-use crate::record::SentTransaction;
+use super::signer::{KeySigner, RemoteSigner, by_hand};
+use crate::record::{AlarmKind, SentTransaction};
 
 #[tokio::test]
 async fn a_nonce_that_a_stranger_used_is_asked_for_again() {
@@ -203,4 +203,37 @@ async fn an_action_does_not_wait_for_the_signature_of_another() {
     assert!(bench.deliver(vec![]).await.is_err());
     service.heal();
     assert_eq!(bench.deliver_mined().await.sent.nonce, 2);
+}
+
+/// The keeper asks nobody to confirm a transaction that does nothing; all that the account sends waits for it.
+#[tokio::test]
+async fn people_hear_of_a_missing_nonce_that_a_person_has_to_fill() {
+    let mut bench = Bench::new(&["--no-mining"], true).await;
+    let responder = bench.responder(vec![]);
+    let account = Account::new(by_hand(signer(true)).await, bench.account.rpc().clone());
+    bench.account = account.telling(responder.alarms.clone());
+    let open = async || bench.store.open_alarms().await.unwrap();
+    let lost = bench.account.take_nonce(0).await.unwrap().0;
+    lost.note_sent();
+    let fill = async {
+        bench.queued().await;
+        assert_eq!(open().await, [], "it is on its way");
+        drop(lost);
+        while open().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let subject = bench.account.address().to_string();
+        assert_eq!(open().await, [(AlarmKind::NonceMissing, subject)]);
+        let _ = bench.send_foreign().await;
+        loop {
+            bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let delivered = tokio::select! {
+        delivered = bench.deliver(vec![]) => delivered.unwrap(),
+        () = fill => unreachable!("it mines for ever"),
+    };
+    assert_eq!(delivered.sent.nonce, 1);
+    assert_eq!(open().await, [], "nothing is missing any more");
 }

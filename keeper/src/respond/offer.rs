@@ -105,6 +105,11 @@ impl Delivery<'_> {
             self.account.disarm().await;
             return false;
         }
+        if missing > 0 && self.account.needs_hand() {
+            let (missing, patience) = (&self.account.missing, self.settings.bump_after);
+            missing.tell(self.account.address(), &gap, patience).await;
+            return true;
+        }
         for nonce in gap {
             if self.is_over() {
                 break;

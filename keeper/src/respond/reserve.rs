@@ -38,6 +38,10 @@ impl Account {
                 // What filled a gap has used nonces that nobody waits for.
                 let mut armed = self.armed.lock().await;
                 armed.nonce = armed.nonce.map(|held| held.max(next));
+                drop(armed);
+                if next >= nonce {
+                    self.missing.clear(self.address()).await;
+                }
                 self.nonces.gap(next, nonce)
             }
             Err(_) => nonce..nonce,

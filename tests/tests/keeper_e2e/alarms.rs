@@ -197,8 +197,9 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// A new kind needs a test that raises it.
 #[test]
 fn every_kind_of_alarm_is_in_a_test() {
-    /// Raised by a minute of lag: tried where the lag is counted, in the keeper's `catchup`.
-    const ELSEWHERE: [AlarmKind; 1] = [AlarmKind::Behind];
+    /// Raised by a minute of lag: tried where the lag is counted, in the keeper's `catchup`; and with a key that a person confirms: tried where
+    /// nonces are, in its `respond`.
+    const ELSEWHERE: [AlarmKind; 2] = [AlarmKind::Behind, AlarmKind::NonceMissing];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     for folder in ["tests/tests", "cli/tests", "keeper/tests"] {
