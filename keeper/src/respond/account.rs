@@ -67,6 +67,8 @@ pub struct Account {
     rpc: Rpc,
     pub(super) armed: Arc<Mutex<Armed>>,
     pub(super) nonces: Nonces,
+    /// How often the nonce at hand was given up: what was asked for before that must not bring it back.
+    disarms: Arc<AtomicU64>,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// Number of the newest block that is known of.
@@ -99,6 +101,7 @@ impl Account {
             rpc,
             armed: Arc::default(),
             nonces: Nonces::default(),
+            disarms: Arc::default(),
             ready: Arc::default(),
             newest: Arc::default(),
             held: Arc::default(),
@@ -257,6 +260,7 @@ impl Account {
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
         let (newest, asked) = (self.newest(), Instant::now());
+        let disarms = self.disarms.load(Ordering::Relaxed);
         let (counts, priority, fees) = futures::future::join3(
             self.rpc.counts(self.address(), newest),
             self.rpc.priority_fee(),
@@ -269,14 +273,19 @@ impl Account {
             Err(RpcError::Refused { .. }) => 0,
             Err(error) => return Err(error),
         };
-        let mut held = self.armed.lock().await;
-        *held = Armed {
+        let fresh = Armed {
             // Meanwhile one of ours may have been included, however long the answers took.
             nonce: Some(self.nonces.at_least(counts.agreed, asked)),
             base_fee,
             priority_fee: priority.min(TIP),
         };
-        Ok(*held)
+        let mut held = self.armed.lock().await;
+        *held = Armed {
+            // Or the nonce given up: whoever needs it next asks again.
+            nonce: fresh.nonce.filter(|_| self.disarms.load(Ordering::Relaxed) == disarms),
+            ..fresh
+        };
+        Ok(fresh)
     }
 
     /// What the next transaction would be signed with, asked for when it is not at hand.
@@ -310,7 +319,9 @@ impl Account {
 
     /// The nonce at hand may be wrong: the chain is asked next time.
     pub(super) async fn disarm(&self) {
-        self.armed.lock().await.nonce = None;
+        let mut armed = self.armed.lock().await;
+        self.disarms.fetch_add(1, Ordering::Relaxed);
+        armed.nonce = None;
     }
 
     /// The signature of a hash. The error is a sentence without secrets.

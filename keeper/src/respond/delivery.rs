@@ -356,7 +356,7 @@ impl<'a> Delivery<'a> {
             if !self.account.may_send() {
                 return Err(DeliverError::NotOurTurn);
             }
-            let (answer, recorded) = futures::future::join(send, self.record(sent)).await;
+            let (answer, recorded) = futures::future::join(send, self.record_whatever_comes(sent)).await;
             recorded?;
             self.written.insert(sent.hash);
             return Ok(answer);
@@ -370,6 +370,21 @@ impl<'a> Delivery<'a> {
             return Err(DeliverError::NotOurTurn);
         }
         Ok(send.await)
+    }
+
+    /// Records bytes that are being sent, also when the delivery is given up meanwhile: another key may get through, and these may still be
+    /// included.
+    async fn record_whatever_comes(&self, sent: &SentTransaction) -> Result<(), StoreError> {
+        let Some((store, intent)) = self.ledger else {
+            return Ok(());
+        };
+        let (held, of, bytes) = (store.clone(), intent.clone(), sent.clone());
+        let writing = tokio::spawn(async move { held.record_sent(&of, &bytes).await });
+        match writing.await {
+            Ok(written) => written,
+            // The task has died.
+            Err(_) => self.record(sent).await,
+        }
     }
 
     async fn record(&self, sent: &SentTransaction) -> Result<(), StoreError> {
