@@ -66,6 +66,8 @@ pub(crate) struct Pipeline {
     pub(crate) upkeep: Option<Upkeep>,
     /// `None` in a keeper that only watches.
     pub(crate) responder: Option<Responder>,
+    /// The heartbeat's account, if it has one of its own.
+    pub(crate) heartbeat: Option<Account>,
     pub(crate) alarms: Alarms,
     pub(crate) events: broadcast::Sender<KeeperEvent>,
     pub(crate) reports: Reports,
@@ -202,9 +204,10 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The keeper's accounts; none in one that only watches.
-    fn accounts(&self) -> &[Account] {
-        self.responder.as_ref().map_or(&[], |responder| &responder.accounts)
+    /// The keeper's accounts, that of the heartbeat too; none in one that only watches.
+    fn accounts(&self) -> impl Iterator<Item = &Account> {
+        let acting = self.responder.iter().flat_map(|responder| &responder.accounts);
+        acting.chain(&self.heartbeat)
     }
 
     /// Takes blocks back; what was carried out in them is to be done again.

@@ -163,17 +163,26 @@ impl Rpc {
 
     /// Every endpoint that is believed by itself, with its name.
     pub(crate) fn each(&self) -> Vec<(String, Self)> {
-        let alone = |endpoint: &Arc<Endpoint>| Self {
+        self.endpoints
+            .iter()
+            .filter(|endpoint| !endpoint.is_outvoted())
+            .map(|endpoint| (endpoint.name().to_owned(), self.alone_with(endpoint)))
+            .collect()
+    }
+
+    /// Those that are asked, each by itself: in a split one side alone.
+    pub(crate) fn apart(&self) -> Vec<Self> {
+        let asked = self.in_turn().filter_map(|at| self.endpoints.get(at));
+        asked.map(|endpoint| self.alone_with(endpoint)).collect()
+    }
+
+    fn alone_with(&self, endpoint: &Arc<Endpoint>) -> Self {
+        Self {
             endpoints: Arc::new(vec![Arc::clone(endpoint)]),
             current: Arc::default(),
             alone: true,
             ..self.clone()
-        };
-        self.endpoints
-            .iter()
-            .filter(|endpoint| !endpoint.is_outvoted())
-            .map(|endpoint| (endpoint.name().to_owned(), alone(endpoint)))
-            .collect()
+        }
     }
 
     /// Asks this endpoint first from now on, and in a split those that are on its side.

@@ -47,9 +47,14 @@ impl Keeper {
         let version = compiled.code_hash();
         check_guard(&rpc, options.guard, version).await?;
         let policies = policy::policies(compiled, &options);
+        let (events, _) = broadcast::channel(EVENTS);
+        let alarms = Alarms::new(store.clone(), events.clone());
         let accounts: Vec<Account> = std::iter::once(signers.keeper)
             .chain(signers.more)
-            .map(|signer| Account::new(signer, rpc.clone()).only_in_turn(store.clone()))
+            .map(|signer| {
+                let account = Account::new(signer, rpc.clone()).only_in_turn(store.clone());
+                account.telling(alarms.clone())
+            })
             .collect();
         for (position, account) in accounts.iter().enumerate() {
             let others = accounts.iter().skip(position.saturating_add(1));
@@ -74,8 +79,6 @@ impl Keeper {
             let role = contains.as_ref().map(|_| Guard::Role::Keeper);
             check_account(&rpc, options.guard, account.address(), role).await?;
         }
-        let (events, _) = broadcast::channel(EVENTS);
-        let alarms = Alarms::new(store.clone(), events.clone());
         let heartbeat = match signers.heartbeat {
             Some(signer) => {
                 let account = Account::new(signer, rpc.clone()).only_in_turn(store.clone());

@@ -16,6 +16,8 @@ struct Present {
     containments: BTreeSet<String>,
     endpoints: BTreeSet<String>,
     channels: BTreeSet<String>,
+    /// Accounts whose transactions a person confirms.
+    by_hand: BTreeSet<String>,
     signed: BTreeSet<String>,
     /// Subjects of actions that are not carried out yet.
     open: BTreeSet<String>,
@@ -46,6 +48,13 @@ impl Keeper {
             containments: self.names.containments.iter().map(|call| call.id.clone()).collect(),
             endpoints: self.rpc.endpoint_names().into_iter().collect(),
             channels: self.channels.iter().map(|channel| channel.id().to_owned()).collect(),
+            by_hand: self
+                .responder
+                .iter()
+                .flat_map(|responder| &responder.accounts)
+                .filter(|account| account.needs_hand())
+                .map(|account| account.address().to_string())
+                .collect(),
             signed: self
                 .options
                 .fallbacks
@@ -78,6 +87,7 @@ impl Keeper {
                     || (present.endpoints.len() > 1 && [ENDPOINTS, CHAIN].contains(&subject))
             }
             AlarmKind::NotifyFailed => present.channels.contains(subject),
+            AlarmKind::NonceMissing => present.by_hand.contains(subject),
             AlarmKind::FallbackNotReady => present.signed.contains(subject),
             AlarmKind::WatchUnknown => subject != MEMPOOL || !self.options.watches.pending_watches().is_empty(),
             AlarmKind::Streams => self.streams > 0,

@@ -339,6 +339,7 @@ impl Keeper {
             queue: turn.queue(),
             upkeep: turn.upkeep.clone(),
             responder: turn.responder.clone(),
+            heartbeat: self.heartbeat.as_ref().map(|heartbeat| heartbeat.account.clone()),
             alarms: self.alarms.clone(),
             events: self.events.clone(),
             reports: self.reports.clone(),

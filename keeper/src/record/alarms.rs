@@ -62,11 +62,13 @@ pub enum AlarmKind {
     Evaluation,
     /// The guard's streams could not be observed.
     Streams,
+    /// A nonce is missing before what an account sends, and nobody fills it.
+    NonceMissing,
 }
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Blind,
         Self::Polling,
         Self::RuleUnknown,
@@ -93,6 +95,7 @@ impl AlarmKind {
         Self::NotContained,
         Self::Evaluation,
         Self::Streams,
+        Self::NonceMissing,
     ];
 
     /// The kind of that name.
@@ -131,6 +134,7 @@ impl AlarmKind {
             Self::NotContained => "not-contained",
             Self::Evaluation => "evaluation",
             Self::Streams => "streams",
+            Self::NonceMissing => "nonce-missing",
         }
     }
 
@@ -160,6 +164,7 @@ impl AlarmKind {
             | Self::FallbackNotReady
             | Self::RulebookChanged
             | Self::Streams
+            | Self::NonceMissing
             | Self::Heartbeat => Severity::P2,
             Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint => Severity::P3,
             Self::Polling => Severity::P4,

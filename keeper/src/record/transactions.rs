@@ -141,6 +141,14 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Keeps everybody from writing until the answer is dropped.
+    pub(crate) async fn hold_up(&self) -> Result<impl Sized + use<>, StoreError> {
+        self.begin_for(Urgency::Breach).await
+    }
+}
+
 /// Notes that an event of a block comes from this transaction, if it is one of ours whose end nobody has noted: its intent may
 /// have been given up before it was included.
 pub(super) fn seen(connection: &mut Connection, hash: B256, block: &BlockRef) -> Result<(), StoreError> {

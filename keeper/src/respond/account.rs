@@ -8,11 +8,13 @@ use alloy::consensus::TxEip1559;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use super::deliver::Call;
+use super::missing::Missing;
 use super::nonces::Nonces;
 use super::signer::KeySigner;
+use crate::alarm::Alarms;
 use crate::chain::{BlockRef, CallError, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
@@ -64,9 +66,9 @@ pub struct Account {
     signer: KeySigner,
     rpc: Rpc,
     pub(super) armed: Arc<Mutex<Armed>>,
-    /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
-    turn: Arc<Mutex<()>>,
     pub(super) nonces: Nonces,
+    /// How often the nonce at hand was given up: what was asked for before that must not bring it back.
+    disarms: Arc<AtomicU64>,
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// Number of the newest block that is known of.
@@ -75,6 +77,8 @@ pub struct Account {
     pub(super) held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
     turns: Option<Store>,
+    /// Who tells people of a nonce that nobody fills.
+    pub(super) missing: Missing,
 }
 
 /// What a transaction does, and its limits.
@@ -96,12 +100,13 @@ impl Account {
             signer: signer.into(),
             rpc,
             armed: Arc::default(),
-            turn: Arc::default(),
             nonces: Nonces::default(),
+            disarms: Arc::default(),
             ready: Arc::default(),
             newest: Arc::default(),
             held: Arc::default(),
             turns: None,
+            missing: Missing::default(),
         }
     }
 
@@ -183,6 +188,15 @@ impl Account {
         self
     }
 
+    /// The same, telling people of a nonce that is missing and that nobody fills.
+    #[must_use]
+    pub(crate) fn telling(mut self, alarms: Alarms) -> Self {
+        if self.needs_hand() {
+            self.missing = Missing::by(alarms);
+        }
+        self
+    }
+
     /// Whether it may send now.
     pub(super) fn may_send(&self) -> bool {
         self.turns.as_ref().is_none_or(Store::may_act)
@@ -195,7 +209,7 @@ impl Account {
     }
 
     /// Whether a person confirms each signature.
-    pub(super) fn needs_hand(&self) -> bool {
+    pub(crate) fn needs_hand(&self) -> bool {
         self.signer.needs_hand()
     }
 
@@ -213,14 +227,9 @@ impl Account {
         &self.rpc
     }
 
-    /// Waits until it is the caller's turn to send, and keeps others from sending until dropped.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
     /// Whether nothing is on its way, nor about to be sent.
     fn is_idle(&self) -> bool {
-        self.turn.try_lock().is_ok() && self.nonces.is_idle()
+        self.nonces.is_idle()
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.
@@ -251,6 +260,7 @@ impl Account {
     /// See [`RpcError`]. A node without `eth_maxPriorityFeePerGas` counts as one that suggests nothing.
     pub async fn refresh(&self) -> Result<Armed, RpcError> {
         let (newest, asked) = (self.newest(), Instant::now());
+        let disarms = self.disarms.load(Ordering::Relaxed);
         let (counts, priority, fees) = futures::future::join3(
             self.rpc.counts(self.address(), newest),
             self.rpc.priority_fee(),
@@ -263,14 +273,19 @@ impl Account {
             Err(RpcError::Refused { .. }) => 0,
             Err(error) => return Err(error),
         };
-        let mut held = self.armed.lock().await;
-        *held = Armed {
+        let fresh = Armed {
             // Meanwhile one of ours may have been included, however long the answers took.
             nonce: Some(self.nonces.at_least(counts.agreed, asked)),
             base_fee,
             priority_fee: priority.min(TIP),
         };
-        Ok(*held)
+        let mut held = self.armed.lock().await;
+        *held = Armed {
+            // Or the nonce given up: whoever needs it next asks again.
+            nonce: fresh.nonce.filter(|_| self.disarms.load(Ordering::Relaxed) == disarms),
+            ..fresh
+        };
+        Ok(fresh)
     }
 
     /// What the next transaction would be signed with, asked for when it is not at hand.
@@ -291,6 +306,8 @@ impl Account {
         let mut armed = self.armed.lock().await;
         // What was disarmed meanwhile is asked for.
         armed.nonce = armed.nonce.map(|held| held.max(nonce.saturating_add(1)));
+        drop(armed);
+        self.missing.clear(self.address()).await;
     }
 
     /// Blocks were taken back, and transactions of ours may have been in them: the chain is asked next time.
@@ -302,7 +319,9 @@ impl Account {
 
     /// The nonce at hand may be wrong: the chain is asked next time.
     pub(super) async fn disarm(&self) {
-        self.armed.lock().await.nonce = None;
+        let mut armed = self.armed.lock().await;
+        self.disarms.fetch_add(1, Ordering::Relaxed);
+        armed.nonce = None;
     }
 
     /// The signature of a hash. The error is a sentence without secrets.

@@ -3,28 +3,33 @@
 
 use std::time::{Duration, Instant};
 
-use alloy::network::TransactionBuilder;
+use alloy::network::{Ethereum, TransactionBuilder};
 use alloy::primitives::{Address, B256, Bytes, U256};
-use alloy::providers::{Provider, ProviderBuilder};
+use alloy::providers::{PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
 use cordon_testkit::FaultyRpc;
 use serde_json::json;
+use tokio::sync::broadcast;
 
 use super::account::Account;
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
 use super::delivery::Delivery;
+use super::queue::Queue;
+use super::responder::{GasPlan, Responder};
+use crate::alarm::Alarms;
 use crate::chain::{BlockRef, Rpc};
 use crate::decide::Decision;
 use crate::record::samples::{self, empty, trip};
 use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
+use crate::report::{Reports, RuleTexts};
 use crate::respond::common::Anvil;
-use crate::rules::Sightings;
+use crate::rules::{Rulebook, Sightings};
 
 pub(super) const TARGET: Address = Address::repeat_byte(0x77);
 
 /// The first account of anvil's default mnemonic, and another that owns nothing.
-fn signer(funded: bool) -> PrivateKeySigner {
+pub(super) fn signer(funded: bool) -> PrivateKeySigner {
     if funded {
         "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
             .parse()
@@ -66,6 +71,20 @@ impl Bench {
             intent,
             settings,
             _dir: dir,
+        }
+    }
+
+    /// A second key that owns something.
+    pub(super) fn another(&self) -> Account {
+        let key = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+        Account::new(key.parse::<PrivateKeySigner>().unwrap(), self.account.rpc().clone())
+    }
+
+    /// What carries actions out with these accounts.
+    pub(super) fn responder(&self, accounts: Vec<Account>) -> Responder {
+        Responder {
+            settings: self.settings,
+            ..responder(self.account.rpc().clone(), TARGET, accounts, self.store.clone())
         }
     }
 
@@ -123,21 +142,22 @@ impl Bench {
         self.store.transactions_of(self.intent.id).await.unwrap()
     }
 
-    /// Sends something else from the same key, as a stranger with a copy of it would.
+    /// Sends something else from the same key, as a stranger with a copy of it would; it waits until it is in a block.
     pub(super) async fn foreign(&self) {
+        self.send_foreign().await.get_receipt().await.unwrap();
+    }
+
+    /// The same, with the next nonce of the chain, without waiting.
+    pub(super) async fn send_foreign(&self) -> PendingTransactionBuilder<Ethereum> {
         let provider = ProviderBuilder::new()
             .wallet(signer(true))
             .connect_http(self.anvil.http().parse().unwrap());
+        let nonce = provider.get_transaction_count(signer(true).address()).await.unwrap();
         let tx = TransactionRequest::default()
             .with_to(Address::repeat_byte(1))
-            .with_value(U256::from(1));
-        provider
-            .send_transaction(tx)
-            .await
-            .unwrap()
-            .get_receipt()
-            .await
-            .unwrap();
+            .with_value(U256::from(1))
+            .with_nonce(nonce);
+        provider.send_transaction(tx).await.unwrap()
     }
 
     pub(super) async fn nonce(&self) -> u64 {
@@ -147,6 +167,27 @@ impl Bench {
             .await
             .unwrap()
             .agreed
+    }
+}
+
+/// A responder with a record that tells nobody.
+pub(super) fn responder(rpc: Rpc, guard: Address, accounts: Vec<Account>, store: Store) -> Responder {
+    let events = broadcast::channel(16).0;
+    Responder {
+        rpc,
+        guard,
+        accounts,
+        settings: DeliverSettings::default(),
+        gas: GasPlan::default(),
+        names: Names::default(),
+        store: store.clone(),
+        queue: Queue::default(),
+        ended: std::sync::Arc::default(),
+        alarms: Alarms::new(store, events.clone()),
+        events,
+        reports: Reports::new(None, RuleTexts::default()),
+        version: samples::VERSION,
+        rulebook: Rulebook::default(),
     }
 }
 

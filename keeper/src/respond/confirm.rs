@@ -78,6 +78,20 @@ impl Responder {
                 });
             }
         };
+        if let Some(why) = self.denied(intent, delivered, (outcome, &block)).await {
+            for account in self
+                .accounts
+                .iter()
+                .filter(|held| held.address() == delivered.sent.sender)
+            {
+                // What was said to be in a block may not be.
+                account.note_reverted().await;
+            }
+            return Ok(Step::Later {
+                after: FIRST_RETRY,
+                why,
+            });
+        }
         let included = Some((delivered.sent.hash, block, receipt.gas_used, fee));
         let accepted = delivered.accepted_at;
         Ok(Step::Finished(Box::new(Confirmation {
@@ -93,7 +107,7 @@ impl Responder {
     }
 
     /// What an included transaction means; the error says what does not fit together.
-    fn judge(
+    pub(super) fn judge(
         &self,
         intent: &Intent,
         effects: Effects,
@@ -213,7 +227,7 @@ impl Responder {
 }
 
 /// The scopes that an intent concerns.
-fn concerned(intent: &Intent) -> Vec<u8> {
+pub(super) fn concerned(intent: &Intent) -> Vec<u8> {
     match intent.kind {
         IntentKind::ContainSet => set_orders(&intent.witness).map(|order| order.scope).collect(),
         _ => vec![intent.scope],

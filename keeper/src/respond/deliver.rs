@@ -20,7 +20,8 @@ pub struct DeliverSettings {
     pub bump_after: Duration,
     /// How long to try in all.
     pub deadline: Duration,
-    /// With several keys, how long each waits for the one before it to get through: a block of Arbitrum.
+    /// With several keys, how long each waits until an endpoint has taken the transaction of the one before it, and twice that for it to get
+    /// through: a block of Arbitrum.
     pub hedge: Duration,
     /// Most wei per gas ever offered.
     pub fee_cap: u128,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use alloy::primitives::{B256, Bytes};
+use cordon_testkit::Fault;
 use serde_json::json;
 
 use super::account::Draft;
@@ -221,12 +222,12 @@ async fn what_was_prepared_is_what_gets_sent() {
     }
     let (hello, another) = (ready(b"hello").await.unwrap(), ready(b"another").await.unwrap());
     assert_eq!((hello.nonce, another.nonce), (0, 0));
-    let turn = account.turn().await;
+    let (taken, _) = account.take_nonce(0).await.unwrap();
     assert!(
         !account.prepare(&call(b"third")).await.unwrap(),
         "not while one is on its way"
     );
-    drop(turn);
+    drop(taken);
 
     let delivered = bench.deliver(Vec::new()).await.unwrap();
     assert_eq!(delivered.sent.hash, hello.hash, "the very bytes");
@@ -235,4 +236,39 @@ async fn what_was_prepared_is_what_gets_sent() {
     assert_eq!(ready(b"another").await, None, "its nonce is used");
     assert!(account.prepare(&call(b"another")).await.unwrap());
     assert_eq!(ready(b"another").await.unwrap().nonce, 1);
+}
+
+/// Another key may get through while the first bytes are written down, and these may still be included.
+#[tokio::test]
+async fn what_was_sent_in_a_hurry_is_written_down_although_the_delivery_is_given_up() {
+    let bench = Bench::new(&["--no-mining"], true).await;
+    bench.account.refresh().await.unwrap();
+    let held_up = bench.store.hold_up().await.unwrap();
+    tokio::select! {
+        ended = bench.deliver(vec![]) => panic!("nothing is mined: {ended:?}"),
+        () = async {
+            while bench.anvil.rpc("txpool_status", json!([])).await["pending"] != "0x1" {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    drop(held_up);
+    bench.sent().await;
+    assert_eq!(bench.recorded().await[0].sender, bench.account.address());
+}
+
+/// It was asked for before that.
+#[tokio::test]
+async fn a_nonce_that_was_given_up_while_it_was_asked_for_stays_given_up() {
+    let mut bench = Bench::new(&[], true).await;
+    let slow = bench.behind_proxy(&[]).await;
+    slow.fault("eth_getTransactionCount", Fault::Slow(Duration::from_millis(300)));
+    let (refreshed, ()) = tokio::join!(bench.account.refresh(), async {
+        while slow.count("eth_getTransactionCount") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.account.disarm().await;
+    });
+    assert_eq!(refreshed.unwrap().nonce, Some(0));
+    assert_eq!(bench.account.next_nonce().await, None);
 }

@@ -10,17 +10,16 @@
 //! twice, and to give up may leave it undone. So a nonce is let go only for an endpoint that has used it and knows of none of ours.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
-use tokio::sync::MutexGuard;
 
 use super::account::{Account, Draft};
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
 use super::heed::Heed;
 use super::inclusion::Whose;
 use super::nonces::{Again, Slot};
-use crate::chain::NotSent;
+use crate::chain::{NotSent, Rest};
 use crate::record::{Ground, Intent, SentTransaction, Store, StoreError};
 
 /// Nonces that something else may use before it must be somebody else who uses our key.
@@ -39,6 +38,8 @@ pub(super) struct Delivery<'a> {
     written: BTreeSet<B256>,
     /// Whether any of it may have reached a node.
     pub(super) may_be_in: bool,
+    /// Whether it was tried before, by this run or another.
+    pub(super) is_again: bool,
     /// Whether the bytes that are sent first are written down meanwhile, and not before.
     hurries: bool,
     pub(super) accepted_at: Option<Instant>,
@@ -48,8 +49,12 @@ pub(super) struct Delivery<'a> {
     /// How often in a row all that answered have refused it.
     pub(super) refused: u32,
     renewals: u32,
-    /// When a revert was told first that only one endpoint tells, and when that was looked into last.
+    /// When a receipt was told first that only one endpoint tells, and when that was looked into last.
     pub(super) doubted: Option<(Instant, Instant)>,
+    /// What is still to be heard of these bytes, which an endpoint has taken.
+    pub(super) rest: (B256, Rest),
+    /// When it last took an endpoint's word for it that another has taken in vain what was sent.
+    pub(super) hearkened_at: Option<Instant>,
     /// What was sent to fill a gap.
     pub(super) fillers: Vec<Slot>,
     /// Whether a receipt was waited for already before a nonce was let go.
@@ -57,19 +62,19 @@ pub(super) struct Delivery<'a> {
 }
 
 /// What a call is sent with.
-struct Hold<'a> {
-    /// Keeps others from the nonce.
-    _slot: Slot,
+struct Hold {
+    /// Keeps others from the nonce, and from sending with a later one before something is sent with it.
+    slot: Slot,
     draft: Draft,
-    /// Keeps others from sending with a later nonce before this one is sent.
-    turn: Option<MutexGuard<'a, ()>>,
+    /// Whether nothing was sent with it.
+    is_new: bool,
 }
 
 /// What a delivery goes on with.
-enum Next<'a> {
+enum Next {
     /// It is in a block.
     In(Box<Delivered>),
-    With(Box<Hold<'a>>),
+    With(Box<Hold>),
     /// What has become of this nonce is not known yet, or another delivery has it.
     Wait(u64),
 }
@@ -99,12 +104,15 @@ impl<'a> Delivery<'a> {
             written: BTreeSet::new(),
             doubted: None,
             may_be_in: false,
+            is_again: false,
             hurries: false,
             accepted_at: None,
             begun: now,
             looked_at: now,
             refused: 0,
             renewals: 0,
+            rest: Default::default(),
+            hearkened_at: None,
             fillers: Vec::new(),
             has_waited: false,
         }
@@ -122,6 +130,7 @@ impl<'a> Delivery<'a> {
     /// The same, when something may have been sent that was not written down: another run, or another try, was broken off.
     pub(super) fn again(mut self) -> Self {
         self.may_be_in = true;
+        self.is_again = true;
         self
     }
 
@@ -172,16 +181,25 @@ impl<'a> Delivery<'a> {
     /// Sends once, looks for a receipt, and considers what to send next.
     async fn round(
         &mut self,
-        hold: &mut Hold<'a>,
+        hold: &mut Hold,
         on_accepted: &impl Fn(&SentTransaction, Instant),
     ) -> Result<Round, DeliverError> {
+        let is_new = std::mem::take(&mut hold.is_new);
+        if is_new && self.account.needs_hand() {
+            // A person is asked for one after the other.
+            self.in_order(&hold.slot, self.settings.deadline).await;
+        }
         let current = self.signed(&mut hold.draft).await?;
-        let (answer, at) = self.send(&current, hold.turn.take()).await?;
+        if is_new {
+            self.in_order(&hold.slot, self.settings.bump_after).await;
+        }
+        let (answer, at) = self.send(&current, &hold.slot).await?;
         if answer.is_ok() && self.accepted_at.is_none() {
             self.accepted_at = Some(at);
             on_accepted(&current, at);
         }
-        let heed = self.heed(answer, &hold.draft).await?;
+        let answer = answer.map(|rest| self.hear(current.hash, rest));
+        let mut heed = self.heed(answer, &hold.draft).await?;
         if matches!(heed, Heed::Fill) && !self.close_gap(&hold.draft).await {
             return Ok(Round::Far);
         }
@@ -192,8 +210,12 @@ impl<'a> Delivery<'a> {
             Heed::Fill => self.settings.rebroadcast / 4,
             Heed::Used | Heed::Draft(_) => self.settings.poll,
         };
-        if let Some(delivered) = self.wait(period).await? {
+        let (delivered, late) = self.listen(period).await?;
+        if let Some(delivered) = delivered {
             return Ok(Round::In(Box::new(delivered)));
+        }
+        if let (Heed::Wait, Some(verdict)) = (&heed, late) {
+            heed = self.heed_late(verdict, &hold.draft).await;
         }
         if self.is_over() {
             return Err(self.late(&hold.draft).await);
@@ -224,7 +246,7 @@ impl<'a> Delivery<'a> {
 
     /// The first nonce from `floor` on that the call was sent with and that nothing else has used; a new one when there is none. While another
     /// delivery sends with it, one of the two will be included, and it is not known which: so it waits.
-    async fn next(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+    async fn next(&mut self, floor: u64) -> Result<Next, DeliverError> {
         loop {
             if let Some(delivered) = self.included().await? {
                 return Ok(Next::In(Box::new(delivered)));
@@ -236,15 +258,15 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    async fn held(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+    async fn held(&mut self, floor: u64) -> Result<Next, DeliverError> {
         let nonces: BTreeSet<u64> = self.sent.iter().map(|sent| sent.nonce).collect();
         for nonce in nonces.range(floor..).copied() {
             match self.account.take_again(nonce).await? {
                 (Again::Ours(slot), armed) => {
                     return Ok(Next::With(Box::new(Hold {
                         draft: self.draft(slot.nonce, &armed),
-                        _slot: slot,
-                        turn: None,
+                        slot,
+                        is_new: false,
                     })));
                 }
                 (Again::Taken, _) => return Ok(Next::Wait(nonce)),
@@ -259,14 +281,18 @@ impl<'a> Delivery<'a> {
     }
 
     /// A nonce that nothing was sent with.
-    async fn fresh(&self, floor: u64) -> Result<Next<'a>, DeliverError> {
-        let turn = Some(self.account.turn().await);
+    async fn fresh(&self, floor: u64) -> Result<Next, DeliverError> {
         let (slot, armed) = self.account.take_nonce(floor).await?;
         Ok(Next::With(Box::new(Hold {
             draft: self.draft(slot.nonce, &armed),
-            _slot: slot,
-            turn,
+            slot,
+            is_new: true,
         })))
+    }
+
+    /// Waits until what has a lower nonce was sent, so that they reach a node in their order. Not for ever: who signs that may hang.
+    async fn in_order(&self, slot: &Slot, most: Duration) {
+        let _ = tokio::time::timeout(most, self.account.nonces.in_order(slot.nonce)).await;
     }
 
     /// Whether what the call rests on is still so: a reorg may have taken it away.
@@ -314,23 +340,23 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Sends the bytes and records them. `turn` ends when a node has answered: who comes after it may send then. Where others may take over at
+    /// Sends the bytes and records them. Who comes after `slot` may send when a node has answered. Where others may take over at
     /// any time, the record's transaction says that it is still our turn before anything is sent.
     async fn send(
         &mut self,
         sent: &SentTransaction,
-        turn: Option<MutexGuard<'_, ()>>,
-    ) -> Result<(Result<(), NotSent>, Instant), DeliverError> {
+        slot: &Slot,
+    ) -> Result<(Result<Rest, NotSent>, Instant), DeliverError> {
         let send = async {
             let answer = (self.account.rpc().send_raw(&sent.raw).await, Instant::now());
-            drop(turn);
+            slot.note_sent();
             answer
         };
         if self.hurries && self.sent.len() < 2 && self.ledger.is_none_or(|(store, _)| !store.is_shared()) {
             if !self.account.may_send() {
                 return Err(DeliverError::NotOurTurn);
             }
-            let (answer, recorded) = futures::future::join(send, self.record(sent)).await;
+            let (answer, recorded) = futures::future::join(send, self.record_whatever_comes(sent)).await;
             recorded?;
             self.written.insert(sent.hash);
             return Ok(answer);
@@ -344,6 +370,21 @@ impl<'a> Delivery<'a> {
             return Err(DeliverError::NotOurTurn);
         }
         Ok(send.await)
+    }
+
+    /// Records bytes that are being sent, also when the delivery is given up meanwhile: another key may get through, and these may still be
+    /// included.
+    async fn record_whatever_comes(&self, sent: &SentTransaction) -> Result<(), StoreError> {
+        let Some((store, intent)) = self.ledger else {
+            return Ok(());
+        };
+        let (held, of, bytes) = (store.clone(), intent.clone(), sent.clone());
+        let writing = tokio::spawn(async move { held.record_sent(&of, &bytes).await });
+        match writing.await {
+            Ok(written) => written,
+            // The task has died.
+            Err(_) => self.record(sent).await,
+        }
     }
 
     async fn record(&self, sent: &SentTransaction) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::delivery::Delivery;
 use crate::chain::Fate;
 use crate::record::SentTransaction;
 
-/// How long a doubtful revert is left alone.
+/// How long a doubtful receipt is left alone.
 const DOUBT: Duration = Duration::from_millis(250);
 
 /// Who has used a nonce.
@@ -60,17 +60,21 @@ impl Delivery<'_> {
         }
     }
 
-    /// Whether a revert is taken for one: when two endpoints tell it, or nobody has contradicted the one for a while. That is looked into a few
-    /// times a second.
-    async fn believes_revert(&mut self, sent: &SentTransaction, receipt: &TransactionReceipt) -> bool {
+    /// Whether a receipt is believed. The first word of a success is, whoever says it: what it has brought about is read back from others before
+    /// the action ends. A revert is, when two endpoints tell it, or nobody has contradicted the one for a while; and so is a success once an
+    /// action is tried again: the word may have been a lie the first time. That is looked into a few times a second.
+    async fn believes(&mut self, sent: &SentTransaction, receipt: &TransactionReceipt) -> bool {
+        if receipt.status() && !self.is_again {
+            return true;
+        }
         let now = Instant::now();
         let (since, looked) = self.doubted.unwrap_or((now, now));
         if self.doubted.is_some() && now.saturating_duration_since(looked) < DOUBT {
             return false;
         }
         self.doubted = Some((since, now));
-        let told_by = self.account.tell_revert(sent, receipt).await;
-        told_by > 1 || (told_by > 0 && since.elapsed() >= self.settings.bump_after)
+        let told_by = self.account.told_by(sent, receipt).await;
+        told_by > 1 || (told_by > 0 && (receipt.status() || since.elapsed() >= self.settings.bump_after))
     }
 
     /// Looks for a receipt for as long as `period`.
@@ -101,7 +105,7 @@ impl Delivery<'_> {
             };
             match self.account.rpc().receipt(sent.hash).await {
                 Ok(Some(receipt)) if receipt.block_hash.is_some() => {
-                    if !receipt.status() && !self.believes_revert(&sent, &receipt).await {
+                    if !self.believes(&sent, &receipt).await {
                         continue;
                     }
                     self.account.used(sent.nonce).await;

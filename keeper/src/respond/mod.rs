@@ -22,7 +22,10 @@ mod inclusion;
 mod keys;
 mod ladder;
 #[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod lies_tests;
+mod missing;
 #[cfg(test)]
 mod nonce_tests;
 mod nonces;
@@ -30,10 +33,14 @@ mod observer;
 mod offer;
 mod pending;
 mod queue;
+mod race;
+#[cfg(test)]
+mod race_tests;
 mod rehearsal;
 mod reserve;
 mod responder;
 mod schedule;
+mod second;
 mod signer;
 mod upkeep;
 mod verdict;

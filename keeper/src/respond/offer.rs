@@ -83,6 +83,12 @@ impl Delivery<'_> {
         })
     }
 
+    /// Whether the account does not hold what the transaction may cost at most.
+    pub(super) fn is_beyond_its_means(&self, draft: &Draft) -> bool {
+        let most = U256::from(draft.max_fee).saturating_mul(U256::from(draft.gas));
+        self.account.balance().is_some_and(|held| held < most)
+    }
+
     /// Fills what is missing before the call's nonce: a delivery before it was given up, or a reorg took transactions of ours back. `false`
     /// when too much is.
     pub(super) async fn close_gap(&mut self, draft: &Draft) -> bool {
@@ -98,6 +104,11 @@ impl Delivery<'_> {
             );
             self.account.disarm().await;
             return false;
+        }
+        if missing > 0 && self.account.needs_hand() {
+            let (missing, patience) = (&self.account.missing, self.settings.bump_after);
+            missing.tell(self.account.address(), &gap, patience).await;
+            return true;
         }
         for nonce in gap {
             if self.is_over() {

@@ -38,6 +38,10 @@ impl Account {
                 // What filled a gap has used nonces that nobody waits for.
                 let mut armed = self.armed.lock().await;
                 armed.nonce = armed.nonce.map(|held| held.max(next));
+                drop(armed);
+                if next >= nonce {
+                    self.missing.clear(self.address()).await;
+                }
                 self.nonces.gap(next, nonce)
             }
             Err(_) => nonce..nonce,
@@ -57,17 +61,17 @@ impl Account {
         self.rpc().fate(self.address(), nonce, hashes, self.newest()).await
     }
 
-    /// How many endpoints tell a revert, upon which a transaction is sent again with another nonce; of several, one may make it up.
-    pub(super) async fn tell_revert(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> usize {
+    /// How many endpoints tell a receipt so; of several, one may make it up.
+    pub(super) async fn told_by(&self, sent: &SentTransaction, receipt: &TransactionReceipt) -> usize {
         if self.rpc().endpoint_count() < 2 {
             return usize::MAX;
         }
         // It may be another keeper's.
         let (hashes, newest) = ([sent.hash], self.newest());
+        let is_same =
+            |told: &TransactionReceipt| (told.block_hash, told.status()) == (receipt.block_hash, receipt.status());
         match self.rpc().fate(sent.sender, sent.nonce, &hashes, newest).await {
-            Ok(Fate::Ours { receipt: told, told_by }) if told.block_hash == receipt.block_hash && !told.status() => {
-                told_by
-            }
+            Ok(Fate::Ours { receipt: told, told_by }) if is_same(&told) => told_by,
             _ => 0,
         }
     }

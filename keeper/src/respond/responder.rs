@@ -1,18 +1,15 @@
 //! An intent carried out, from the keeper's accounts.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256};
 use cordon_client::guard::ICordonGuard as Guard;
-use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, broadcast};
 
 use super::account::Account;
-use super::answer::effects;
-use super::deliver::{Call, DeliverSettings, Delivered};
-use super::delivery::Delivery;
+use super::deliver::DeliverSettings;
 use super::queue::{Job, Queue};
 use super::rehearsal::Deed;
 use crate::alarm::Alarms;
@@ -198,124 +195,9 @@ impl Responder {
         })
     }
 
-    /// Of several of our transactions that are in blocks, the one that raised the level: the others found it raised.
-    async fn effective(&self, intent: &Intent, delivered: Delivered) -> Result<Delivered, super::DeliverError> {
-        let raised = |held: &Delivered| effects(&held.receipt, self.guard, intent.scope).raised;
-        if self.accounts.len() < 2 || raised(&delivered) {
-            return Ok(delivered);
-        }
-        for tx in self.store.transactions_of(intent.id).await? {
-            if let Some(other) = self.included(&[tx.into()]).await?
-                && raised(&other)
-            {
-                return Ok(other);
-            }
-        }
-        Ok(delivered)
-    }
-
-    /// Lets every key send the call, each a moment after the one before, until one has got through. The others stop.
-    async fn race(&self, job: &Job, call: &Call, sent: &[SentTransaction]) -> Result<Delivered, super::DeliverError> {
-        let on_accepted = |sent: &SentTransaction, at: Instant| {
-            let event = KeeperEvent::Broadcast {
-                intent: job.intent.id,
-                kind: job.intent.kind,
-                tx: sent.hash,
-                decision_to_broadcast: job.decided_at.map(|decided| at.saturating_duration_since(decided)),
-            };
-            let _ = self.events.send(event);
-        };
-        let mut wait = Duration::ZERO;
-        let mut runs = FuturesUnordered::new();
-        for account in &self.accounts {
-            let sent: Vec<_> = sent
-                .iter()
-                .filter(|tx| tx.sender == account.address())
-                .cloned()
-                .collect();
-            let mut delivery =
-                Delivery::unrecorded(account, &self.settings, call).recorded(&self.store, &job.intent, sent);
-            // The others are given up as soon as one is through.
-            if wait.is_zero() {
-                delivery = delivery.in_a_hurry();
-            }
-            if !job.is_fresh() {
-                delivery = delivery.again();
-            }
-            runs.push(async move {
-                // Even a sleep of nothing lasts until the timer's next tick, a millisecond.
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
-                (account.address(), delivery.run(on_accepted).await)
-            });
-            wait = wait.saturating_add(self.settings.hedge);
-        }
-        let mut last = None;
-        while let Some((winner, result)) = runs.next().await {
-            let is_through = matches!(&result, Ok(delivered) if delivered.receipt.status());
-            last = Some(match (last, result) {
-                // That one key cannot send matters less than what became of another's transaction.
-                (Some(held @ Ok(_)), Err(_)) => held,
-                (_, result) => result,
-            });
-            if is_through {
-                drop(runs);
-                for account in self.accounts.iter().filter(|account| account.address() != winner) {
-                    // What it has sent may still take its nonce.
-                    account.disarm().await;
-                }
-                break;
-            }
-        }
-        last.unwrap_or(Err(super::DeliverError::NotOurTurn))
-    }
-
     /// The account that reads and simulations are made for.
     pub(super) fn first(&self) -> Option<&Account> {
         self.accounts.first()
-    }
-
-    /// The one of these that is in a block.
-    async fn included(&self, sent: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
-        for tx in sent {
-            let receipt = self.rpc.receipt(tx.hash).await?;
-            if let (Some(receipt), Some(account)) = (receipt, self.first())
-                && receipt.block_hash.is_some()
-                && (receipt.status() || account.tell_revert(tx, &receipt).await > 0)
-            {
-                return Ok(Some(Delivered {
-                    sent: tx.clone(),
-                    receipt,
-                    accepted_at: None,
-                }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Sends what another keeper has signed for the intent once more and gives it as long as a transaction gets before it is
-    /// replaced: the same bytes have one effect, whoever sends them.
-    async fn carry_on(&self, others: &[SentTransaction]) -> Result<Option<Delivered>, super::DeliverError> {
-        if others.is_empty() {
-            return Ok(None);
-        }
-        if !self.first().is_some_and(Account::may_send) {
-            return Err(super::DeliverError::NotOurTurn);
-        }
-        for tx in others {
-            if let Err(error) = self.rpc.send_raw(&tx.raw).await {
-                tracing::info!(tx = %tx.hash, %error, "a transaction of another keeper is not taken again");
-            }
-        }
-        let until = Instant::now() + self.settings.bump_after;
-        while Instant::now() < until {
-            if let Some(delivered) = self.included(others).await? {
-                return Ok(Some(delivered));
-            }
-            tokio::time::sleep(self.settings.poll).await;
-        }
-        Ok(None)
     }
 
     /// The scope and the protocol's scope at a block.

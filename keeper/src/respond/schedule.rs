@@ -155,41 +155,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::alarm::Alarms;
     use crate::chain::Rpc;
-    use crate::record::samples;
-    use crate::record::{Names, Outcome, Store};
-    use crate::report::{Reports, RuleTexts};
+    use crate::record::{Outcome, Store};
     use crate::respond::bench;
-    use crate::respond::deliver::DeliverSettings;
-    use crate::respond::queue::{Queue, sample};
-    use crate::respond::responder::GasPlan;
-    use crate::rules::Rulebook;
+    use crate::respond::queue::sample;
     use alloy::primitives::Address;
     use cordon_core::level::Level;
-    use tokio::sync::broadcast;
 
     /// A responder with a record, and with nobody to ask.
     async fn alone() -> (Responder, tempfile::TempDir) {
         let (dir, guard) = (tempfile::tempdir().unwrap(), Address::repeat_byte(0x11));
         let store = Store::open(dir.path().join("cordon.db"), 1, guard).await.unwrap();
-        let events = broadcast::channel(16).0;
-        let responder = Responder {
-            rpc: Rpc::new(&["http://127.0.0.1:1"], 1, Duration::from_secs(1)).unwrap(),
-            guard,
-            accounts: Vec::new(),
-            settings: DeliverSettings::default(),
-            gas: GasPlan::default(),
-            names: Names::default(),
-            store: store.clone(),
-            queue: Queue::default(),
-            ended: std::sync::Arc::default(),
-            alarms: Alarms::new(store, events.clone()),
-            events,
-            reports: Reports::new(None, RuleTexts::default()),
-            version: samples::VERSION,
-            rulebook: Rulebook::default(),
-        };
+        let rpc = Rpc::new(&["http://127.0.0.1:1"], 1, Duration::from_secs(1)).unwrap();
+        let responder = bench::responder(rpc, guard, Vec::new(), store);
         (responder, dir)
     }
 

@@ -1,5 +1,8 @@
 //! Containments that have ended in another way than by what was sent for them: that must not be included later, when the scope may be open again,
 //! since the guard would raise it without a reason. Trips and settlements the guard judges itself.
+//!
+//! Of accounts of this keeper alone: in a fleet nobody can outbid what a keeper has signed that is gone, and it does so itself when it has a turn
+//! again. Until then its containment may come late, within the bounds of its role.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

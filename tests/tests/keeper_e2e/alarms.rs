@@ -221,6 +221,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// A new kind needs a test that raises it.
 #[test]
 fn every_kind_of_alarm_is_in_a_test() {
+    /// Raised with a key that a person confirms: tried where nonces are, in the keeper's `respond`.
+    const ELSEWHERE: [AlarmKind; 1] = [AlarmKind::NonceMissing];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     for folder in ["tests/tests", "cli/tests", "keeper/tests"] {
@@ -234,6 +236,7 @@ fn every_kind_of_alarm_is_in_a_test() {
         .collect();
     let missing: Vec<AlarmKind> = AlarmKind::ALL
         .into_iter()
+        .filter(|kind| !ELSEWHERE.contains(kind))
         .filter(|kind| {
             let name = kind.name();
             // By variant, by name, or as people read it.

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alloy::primitives::{B256, hex};
+use alloy::eips::BlockId;
+use alloy::primitives::{Address, B256, Bloom, hex};
+use alloy::providers::Provider;
 use alloy::sol_types::{SolCall, SolEvent};
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_keeper::record::{AlarmKind, Outcome, Store};
 use cordon_keeper::{KeeperEvent, Options};
-use cordon_testkit::{Fault, RpcProxy};
+use cordon_testkit::{Fault, FaultyRpc, RpcProxy};
 use serde_json::{Value, json};
 
 use crate::board::GAUGE;
-use crate::world::{GAUGE_RULE, KEEPER, Running, World, until};
+use crate::world::{GAUGE_RULE, KEEPER, Running, World, key, until};
 
 /// A keeper whose only endpoint does this to a request while it lies, from the breach on.
 struct Doubted {
@@ -143,4 +145,85 @@ async fn a_transaction_without_the_guards_event_has_not_contained() {
     let intents = doubted.store.intents().await.unwrap();
     assert_eq!(intents[0].outcome, Some(Outcome::AlreadyHeld), "somebody has raised it");
     doubted.keeper.stop().await;
+}
+
+const SEND: &str = "eth_sendRawTransaction";
+
+/// The answer to a request for a receipt: the transaction has raised the market's level in a block that there is.
+fn made_up(body: &str, guard: Address, block: (u64, B256)) -> Fault {
+    let request: Value = serde_json::from_str(body).unwrap_or_default();
+    let (number, hash, tx) = (format!("{:#x}", block.0), block.1, &request["params"][0]);
+    let raised = Guard::LevelRaised {
+        scope: 1,
+        incident: 1,
+        by: key(KEEPER).address(),
+        from: Guard::Level::Normal,
+        to: Guard::Level::ReduceOnly,
+        expiresAt: u64::MAX,
+    };
+    let data = raised.encode_log_data();
+    Fault::Answer(json!({
+        "transactionHash": tx, "transactionIndex": "0x0", "blockHash": hash, "blockNumber": number,
+        "from": key(KEEPER).address(), "to": guard, "cumulativeGasUsed": "0x1", "gasUsed": "0x1",
+        "effectiveGasPrice": "0x1", "contractAddress": null, "status": "0x1", "type": "0x2",
+        "logsBloom": Bloom::ZERO,
+        "logs": [{
+            "address": guard, "topics": data.topics(), "data": data.data, "blockHash": hash, "blockNumber": number,
+            "transactionHash": tx, "transactionIndex": "0x0", "logIndex": "0x0", "removed": false,
+        }],
+    }))
+}
+
+/// The endpoint that is asked first takes the transaction, passes it on to nobody, and makes up all that is to be seen of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_containment_that_one_endpoint_makes_up_is_none_where_another_is_asked() {
+    let world = World::new(&GAUGE_RULE).await;
+    let held = Guard::ScopeStatus {
+        level: Guard::Level::ReduceOnly,
+        expiresAt: u64::MAX,
+        ..world.status(1).await
+    };
+    let held = json!(hex::encode_prefixed(Guard::scopeStatusCall::abi_encode_returns(&held)));
+    let block = world.provider.get_block(BlockId::latest()).await.unwrap().unwrap();
+    let (guard, block) = (world.guard, (block.header.number, block.header.hash));
+    let lies = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&lies);
+    let lie = move |_: usize, body: &str| match now.load(Ordering::SeqCst) {
+        true if body.contains(SEND) => Fault::Answer(json!(B256::repeat_byte(7))),
+        true if body.contains("eth_getTransactionReceipt") => made_up(body, guard, block),
+        true if reads_back(body) => Fault::Answer(held.clone()),
+        _ => Fault::None,
+    };
+    let liar = RpcProxy::start(&world.node.http_endpoint(), lie).await.unwrap();
+    let honest = FaultyRpc::start(&world.node.http_endpoint()).await.unwrap();
+    let options = Options {
+        rpc: vec![liar.url(), honest.url()],
+        ..world.options()
+    };
+    let store = world.store().await;
+    let mut keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
+    lies.store(true, Ordering::SeqCst);
+    // For now what it is sent does not arrive there either.
+    honest.fault(SEND, Fault::Cut);
+    world.set(GAUGE, 5_000).await;
+    let outcomes = async || -> Vec<_> {
+        let intents = store.intents().await.unwrap();
+        intents.into_iter().map(|intent| intent.outcome).collect()
+    };
+    until("it is tried again, or thought to be done", || async {
+        honest.count(SEND) > 3 || outcomes().await.iter().any(Option::is_some)
+    })
+    .await;
+    assert_eq!(outcomes().await, [None], "nothing was contained");
+    assert_eq!(world.nonce(KEEPER).await, 0);
+    honest.heal();
+    until("the guard has raised the level", || async {
+        world.level(1).await == Guard::Level::ReduceOnly
+    })
+    .await;
+    lies.store(false, Ordering::SeqCst);
+    keeper.contained().await;
+    assert_eq!(outcomes().await, [Some(Outcome::Done)]);
+    assert_eq!(world.nonce(KEEPER).await, 1, "once");
+    keeper.stop().await;
 }

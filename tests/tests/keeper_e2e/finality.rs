@@ -1,14 +1,17 @@
 //! Rules that are evaluated on the newest block that the chain calls safe or final, on a chain whose tags lag.
 
+use std::time::Duration;
+
 use alloy::primitives::U256;
 use cordon_client::guard::ICordonGuard;
 use cordon_core::rule::eval::Verdict;
+use cordon_keeper::Options;
 use cordon_keeper::record::{IncidentState, Store};
 use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::GAUGE;
-use crate::world::{KEEPER, Rules, Running, World, at_most, stop_board, until};
+use crate::world::{HEARTBEAT, KEEPER, Rules, Running, World, at_most, stop_board, until};
 
 /// How far `safe` lags behind the head; `finalized` lags twice as far.
 const LAG: u64 = 8;
@@ -198,5 +201,29 @@ async fn what_has_become_safe_during_a_downtime_is_evaluated_block_by_block() {
     assert_eq!(verdict(&store, bad + 1, 0).await, Verdict::Holds);
     let incidents = store.incidents().await.unwrap();
     assert_eq!((incidents.len(), incidents[0].opened_block), (1, bad));
+    keeper.stop().await;
+}
+
+/// The heartbeat's account hears of reorgs too: its next transaction would wait for one that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_that_a_reorg_has_taken_back_is_followed_by_one_with_its_nonce() {
+    let world = lagging().await;
+    let options = Options {
+        heartbeat: Duration::from_secs(6),
+        ..world.options()
+    };
+    let keeper = world.keeper_with(options, world.store().await, World::signers()).await;
+    let keeper = keeper.unwrap();
+    until("the first heartbeat", || async { world.nonce(HEARTBEAT).await == 1 }).await;
+    followed(&keeper.store, world.height().await).await;
+    reorg(&world, 1).await;
+    mine(&world, 1).await;
+    assert_eq!(world.nonce(HEARTBEAT).await, 0, "it is gone");
+    let guard = ICordonGuard::new(world.guard, &world.provider);
+    until("the next heartbeat", || async {
+        guard.lastHeartbeat().call().await.unwrap() != 0
+    })
+    .await;
+    assert_eq!(world.nonce(HEARTBEAT).await, 1, "nothing was missing before it");
     keeper.stop().await;
 }

@@ -256,4 +256,4 @@ fn not_built(place: &Secret) -> KeyError {
 
 #[cfg(test)]
 #[path = "held_tests.rs"]
-mod tests;
+pub(in crate::respond) mod tests;

@@ -80,6 +80,19 @@ async fn found(manner: Manner, configured: Option<Address>) -> (Result<HeldKey, 
     (HeldKey::found_by(place(configured), find).await, looks)
 }
 
+/// A key that a person confirms, who always does.
+pub(in crate::respond) async fn by_hand(key: PrivateKeySigner) -> KeySigner {
+    let find: Finder = Arc::new(move || {
+        let device = Device {
+            key: key.clone(),
+            manner: Manner::Signs,
+            signed: AtomicU32::new(0),
+        };
+        async move { Ok(Arc::new(device) as Arc<dyn Holder>) }.boxed()
+    });
+    KeySigner::Held(HeldKey::found_by(place(None), find).await.unwrap())
+}
+
 #[tokio::test]
 async fn a_signature_is_put_into_the_form_that_the_chain_takes() {
     let (held, _) = found(Manner::Signs, None).await;

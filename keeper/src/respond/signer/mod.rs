@@ -28,6 +28,8 @@ use alloy::signers::local::PrivateKeySigner;
 use cordon_client::config::{Secret, SecretError};
 
 pub use held::HeldKey;
+#[cfg(test)]
+pub(super) use held::tests::by_hand;
 pub use service::RemoteSigner;
 
 /// Why a configured key cannot be used.
