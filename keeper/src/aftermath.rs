@@ -1,4 +1,4 @@
-//! What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
+//! What a block that is done brings with it, for people, for upkeep, and for whoever listens.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -10,6 +10,9 @@ use crate::event::KeeperEvent;
 use crate::pipeline::{Pipeline, REMIND_EVERY};
 use crate::record::{AlarmKind, BlockCommit, OpenIncident};
 use crate::rules::{BlockReading, CHECK_EVERY, GuardEventKind, Reader};
+
+/// What the record's alarm is about when its disk refuses to keep what is written.
+const DISK: &str = "disk";
 
 impl Pipeline {
     /// What follows from a block that is done: alarms, upkeep, reports. Nothing here is needed for safety.
@@ -66,6 +69,18 @@ impl Pipeline {
             None if block.number.is_multiple_of(REMIND_EVERY) => {
                 self.alarms.clear(AlarmKind::LogsIncomplete, "logs").await;
             }
+            None => {}
+        }
+        match self.store.fault() {
+            Some(why) => {
+                let text = format!(
+                    "the disk does not keep what the record has written: {why}; it would be lost with the power"
+                );
+                self.alarms
+                    .raise(AlarmKind::Record, DISK, &text, Some(block.number))
+                    .await;
+            }
+            None if block.number.is_multiple_of(REMIND_EVERY) => self.alarms.clear(AlarmKind::Record, DISK).await,
             None => {}
         }
         self.note_rulebook(block).await;

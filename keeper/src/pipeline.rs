@@ -283,7 +283,7 @@ impl Pipeline {
         }
         // What closes something does not wait for the disk: if the power goes now, the block is judged again, and the chain is asked before
         // anything is sent once more.
-        landing.kept().await?;
+        landing.kept().await;
         let times = (seen_at, Some(head_to_decision));
         self.after((block, times), &reading, &decisions, &commit, &open).await;
         Ok(())

@@ -127,7 +127,6 @@ fn why_a_record_cannot_be_used() {
         Fenced { .. } => E::Fenced { held: Some(7), recorded: 8 },
         Migrate (_) => E::Migrate(sqlx::migrate::MigrateError::VersionMissing(9_999)),
         Sql (_) => E::Sql(refused()),
-        Disk (_) => E::Disk(Error::new(ErrorKind::StorageFull, "No space left on device")),
         Broken { .. } => E::Broken { step: "block" },
         Foreign { .. } => E::Foreign {
             held_chain: 1,

@@ -84,14 +84,13 @@ pub struct BlockCommit {
 }
 
 impl Store {
-    /// Stores all of a block in one transaction: when this returns, the block is done; when it fails, nothing of it is, unless only the disk
-    /// has refused to keep it.
+    /// Stores all of a block in one transaction: when this returns, the block is done; when it fails, nothing of it is.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn commit_block(&self, record: &BlockRecord<'_>, names: &Names) -> Result<BlockCommit, StoreError> {
         let (commit, landing) = self.write_block(record, names).await?;
-        landing.kept().await?;
+        landing.kept().await;
         Ok(commit)
     }
 
@@ -119,7 +118,7 @@ impl Store {
         names: &Names,
     ) -> Result<Vec<BlockCommit>, StoreError> {
         let (commits, landing) = self.write_blocks(records, names).await?;
-        landing.kept().await?;
+        landing.kept().await;
         Ok(commits)
     }
 

@@ -65,9 +65,6 @@ pub enum StoreError {
     /// A statement failed.
     #[error("the record could not be read or written: {0}")]
     Sql(#[from] sqlx::Error),
-    /// What is written may be lost with the power.
-    #[error("the disk does not keep what the record has written: {0}; it would be lost with the power")]
-    Disk(std::io::Error),
     /// A step that was broken off was to be stored.
     #[error(
         "the step {step} of the record is not stored: part of it failed, and it is stored as a whole or not at all; try it again"

@@ -223,6 +223,13 @@ impl Store {
         }
     }
 
+    /// Why something of what is written may be lost with the power: the disk has refused to keep it. `None` when nothing is, and of a database
+    /// that sees to that itself.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.pool.fault()
+    }
+
     /// Closes the database when its last user is done.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -8,12 +8,10 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use tokio::sync::Mutex;
-
-use crate::record::StoreError;
 
 /// The disk under a file's log.
 #[derive(Debug)]
@@ -23,6 +21,8 @@ pub(super) struct Disk {
     written: AtomicU64,
     /// How many of them the disk has been told to keep.
     kept: Mutex<u64>,
+    /// Why it may not have kept some of them. It says so once: told again it keeps silent, whatever became of what it had refused.
+    fault: StdMutex<Option<String>>,
 }
 
 /// What became of a commit: it is written, and lost with the power until it is [kept](Landing::kept).
@@ -42,6 +42,7 @@ impl Disk {
             log: log.into(),
             written: AtomicU64::new(0),
             kept: Mutex::new(0),
+            fault: StdMutex::default(),
         }
     }
 
@@ -52,17 +53,41 @@ impl Disk {
         (number, Landing { awaited })
     }
 
-    async fn keep(&self, number: u64) -> io::Result<()> {
+    async fn keep(&self, number: u64) {
         // Those who come while the disk is being told wait for the next telling: theirs may have been written after it began.
         let mut kept = self.kept.lock().await;
         if *kept >= number {
-            return Ok(());
+            return;
         }
         let up_to = self.written.load(Ordering::Acquire);
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || tell(&log)).await??;
+        let told = tokio::task::spawn_blocking(move || tell(&log)).await;
+        if let Err(error) = told.map_err(io::Error::from).flatten() {
+            self.refused(&error);
+        }
         *kept = up_to;
-        Ok(())
+    }
+
+    /// Notes that the disk has refused to keep something.
+    pub(super) fn refused(&self, error: &dyn std::error::Error) {
+        tracing::error!(%error, "the disk does not keep what the record has written");
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+
+    /// Notes that all of the log was moved into the file, and kept there: what the disk had refused was written once more.
+    pub(super) fn moved(&self) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Why something of what is written may be lost with the power.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log.
+    #[cfg(test)]
+    pub(super) fn log(&self) -> &Path {
+        &self.log
     }
 }
 
@@ -82,14 +107,11 @@ impl Landing {
         Self { awaited: None }
     }
 
-    /// Waits until the commit outlives a power cut.
-    ///
-    /// # Errors
-    /// When the disk refuses: the commit is done, and may be lost with the power.
-    pub(crate) async fn kept(self) -> Result<(), StoreError> {
-        match self.awaited {
-            Some((disk, number)) => disk.keep(number).await.map_err(StoreError::Disk),
-            None => Ok(()),
+    /// Waits until the commit outlives a power cut, or the disk refuses that: then it is done all the same, and people are told what
+    /// the power might take.
+    pub(crate) async fn kept(self) {
+        if let Some((disk, number)) = self.awaited {
+            disk.keep(number).await;
         }
     }
 }
@@ -112,12 +134,13 @@ mod tests {
         let (_, first) = disk.wrote();
         let (number, second) = disk.wrote();
         assert_eq!(number, 2);
-        first.kept().await.unwrap();
+        first.kept().await;
         assert_eq!(*disk.kept.lock().await, 2);
         // Nothing is left to be told: a log that cannot be told is not noticed any more.
         std::fs::remove_file(dir.path().join("a.db-wal")).unwrap();
         std::fs::create_dir(dir.path().join("a.db-wal")).unwrap();
-        second.kept().await.unwrap();
+        second.kept().await;
+        assert_eq!(disk.fault(), None);
     }
 
     #[tokio::test]
@@ -129,26 +152,25 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         drop(telling);
-        waits.await.unwrap().unwrap();
+        waits.await.unwrap();
         let (_, late) = disk.wrote();
         assert_eq!(*disk.kept.lock().await, 1);
-        late.kept().await.unwrap();
+        late.kept().await;
         assert_eq!(*disk.kept.lock().await, 2);
     }
 
     #[tokio::test]
-    async fn a_disk_that_refuses_is_heard_and_asked_again() {
+    async fn what_a_disk_has_refused_is_known_until_it_is_written_once_more() {
         let (dir, disk) = disk("a.db");
         // A log that is no file: it can be opened by nobody.
         let log = dir.path().join("a.db-wal");
         std::os::unix::fs::symlink(&log, &log).unwrap();
-        let (_, landing) = disk.wrote();
-        let error = landing.kept().await.unwrap_err();
-        assert!(matches!(error, StoreError::Disk(_)), "{error}");
-        assert_eq!(*disk.kept.lock().await, 0);
+        disk.wrote().1.kept().await;
+        assert!(disk.fault().is_some());
         std::fs::remove_file(&log).unwrap();
-        let (_, landing) = disk.wrote();
-        landing.kept().await.unwrap();
-        assert_eq!(*disk.kept.lock().await, 2);
+        disk.wrote().1.kept().await;
+        assert!(disk.fault().is_some(), "that it takes what comes next says nothing");
+        disk.moved();
+        assert_eq!(disk.fault(), None);
     }
 }

@@ -87,7 +87,10 @@ impl Sqlite {
                 path: path.to_owned(),
                 source,
             })?;
-        let disk = Arc::new(Disk::under(path));
+        // SQLite follows links: its log is beside the file that they lead to.
+        let disk = Arc::new(Disk::under(
+            &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+        ));
         Ok(Self { pool, disk })
     }
 }
@@ -121,16 +124,30 @@ impl Database for Sqlite {
         let (number, landing) = self.disk.wrote();
         Wrote {
             landing,
-            is_log_long: number.is_multiple_of(LOG),
+            is_log_long: number.is_multiple_of(LOG) || self.disk.fault().is_some(),
         }
     }
 
     fn empty_log(&self) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
         Box::pin(async {
             let sql = "PRAGMA wal_checkpoint(PASSIVE)";
-            let (_, held, moved): (i64, i64, i64) = sqlx::query_as(sql).fetch_one(&self.pool).await?;
-            Ok(held == moved)
+            let moving = sqlx::query_as(sql).fetch_one(&self.pool).await;
+            // -1 of -1 when somebody else is doing it.
+            let (busy, held, moved): (i64, i64, i64) = moving.inspect_err(|error| {
+                if matches!(error, sqlx::Error::Database(_)) {
+                    self.disk.refused(error);
+                }
+            })?;
+            let is_all = busy == 0 && held >= 0 && held == moved;
+            if is_all {
+                self.disk.moved();
+            }
+            Ok(is_all)
         })
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.disk.fault()
     }
 
     fn begin_log(&self) -> BoxFuture<'_, Result<(), sqlx::Error>> {
@@ -305,6 +322,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = Sqlite::open(&dir.path().join("cordon.db")).await.unwrap();
         (dir, file)
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_file_behind_a_link_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, place) = (dir.path().join("cordon.db"), dir.path().join("disk"));
+        std::fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink(place.join("real.db"), &link).unwrap();
+        let file = Sqlite::open(&link).await.unwrap();
+        assert_eq!(
+            file.disk.log(),
+            std::fs::canonicalize(place).unwrap().join("real.db-wal")
+        );
+        assert!(file.disk.log().exists());
     }
 
     #[tokio::test]
