@@ -67,6 +67,8 @@ pub struct Account {
     rpc: Rpc,
     pub(super) armed: Arc<Mutex<Armed>>,
     pub(super) nonces: Nonces,
+    /// Held while a nonce is taken: who comes first has the lower one.
+    pub(super) taking: Arc<Mutex<()>>,
     /// How often the nonce at hand was given up: what was asked for before that must not bring it back.
     disarms: Arc<AtomicU64>,
     /// Calls that were signed ahead.
@@ -101,6 +103,7 @@ impl Account {
             rpc,
             armed: Arc::default(),
             nonces: Nonces::default(),
+            taking: Arc::default(),
             disarms: Arc::default(),
             ready: Arc::default(),
             newest: Arc::default(),
