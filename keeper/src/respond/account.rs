@@ -8,7 +8,7 @@ use alloy::consensus::TxEip1559;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::deliver::Call;
 use super::missing::Missing;
@@ -66,9 +66,9 @@ pub struct Account {
     signer: KeySigner,
     rpc: Rpc,
     pub(super) armed: Arc<Mutex<Armed>>,
+    /// Held until a node has answered to a transaction, so that they reach it in the order of their nonces.
+    turn: Arc<Mutex<()>>,
     pub(super) nonces: Nonces,
-    /// Held while a nonce is taken: who comes first has the lower one.
-    pub(super) taking: Arc<Mutex<()>>,
     /// How often the nonce at hand was given up: what was asked for before that must not bring it back.
     disarms: Arc<AtomicU64>,
     /// Calls that were signed ahead.
@@ -102,8 +102,8 @@ impl Account {
             signer: signer.into(),
             rpc,
             armed: Arc::default(),
+            turn: Arc::default(),
             nonces: Nonces::default(),
-            taking: Arc::default(),
             disarms: Arc::default(),
             ready: Arc::default(),
             newest: Arc::default(),
@@ -230,9 +230,14 @@ impl Account {
         &self.rpc
     }
 
+    /// Waits until it is the caller's turn to send, and keeps others from sending until dropped.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// Whether nothing is on its way, nor about to be sent.
     fn is_idle(&self) -> bool {
-        self.nonces.is_idle()
+        self.turn.try_lock().is_ok() && self.nonces.is_idle()
     }
 
     /// Asks the chain for nonce and fees again and again, unless a transaction is on its way.

@@ -222,12 +222,12 @@ async fn what_was_prepared_is_what_gets_sent() {
     }
     let (hello, another) = (ready(b"hello").await.unwrap(), ready(b"another").await.unwrap());
     assert_eq!((hello.nonce, another.nonce), (0, 0));
-    let (taken, _) = account.take_nonce(0).await.unwrap();
+    let turn = account.turn().await;
     assert!(
         !account.prepare(&call(b"third")).await.unwrap(),
         "not while one is on its way"
     );
-    drop(taken);
+    drop(turn);
 
     let delivered = bench.deliver(Vec::new()).await.unwrap();
     assert_eq!(delivered.sent.hash, hello.hash, "the very bytes");

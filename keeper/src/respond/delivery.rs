@@ -10,9 +10,10 @@
 //! twice, and to give up may leave it undone. So a nonce is let go only for an endpoint that has used it and knows of none of ours.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alloy::primitives::B256;
+use tokio::sync::MutexGuard;
 
 use super::account::{Account, Draft};
 use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
@@ -62,19 +63,19 @@ pub(super) struct Delivery<'a> {
 }
 
 /// What a call is sent with.
-struct Hold {
-    /// Keeps others from the nonce, and from sending with a later one before something is sent with it.
-    slot: Slot,
+struct Hold<'a> {
+    /// Keeps others from the nonce.
+    _slot: Slot,
     draft: Draft,
-    /// Whether nothing was sent with it.
-    is_new: bool,
+    /// Keeps others from sending with a later nonce before this one is sent.
+    turn: Option<MutexGuard<'a, ()>>,
 }
 
 /// What a delivery goes on with.
-enum Next {
+enum Next<'a> {
     /// It is in a block.
     In(Box<Delivered>),
-    With(Box<Hold>),
+    With(Box<Hold<'a>>),
     /// What has become of this nonce is not known yet, or another delivery has it.
     Wait(u64),
 }
@@ -181,19 +182,11 @@ impl<'a> Delivery<'a> {
     /// Sends once, looks for a receipt, and considers what to send next.
     async fn round(
         &mut self,
-        hold: &mut Hold,
+        hold: &mut Hold<'a>,
         on_accepted: &impl Fn(&SentTransaction, Instant),
     ) -> Result<Round, DeliverError> {
-        let is_new = std::mem::take(&mut hold.is_new);
-        if is_new && self.account.needs_hand() {
-            // A person is asked for one after the other.
-            self.in_order(&hold.slot, self.settings.deadline).await;
-        }
         let current = self.signed(&mut hold.draft).await?;
-        if is_new {
-            self.in_order(&hold.slot, self.settings.bump_after).await;
-        }
-        let (answer, at) = self.send(&current, &hold.slot).await?;
+        let (answer, at) = self.send(&current, hold.turn.take()).await?;
         if answer.is_ok() && self.accepted_at.is_none() {
             self.accepted_at = Some(at);
             on_accepted(&current, at);
@@ -246,7 +239,7 @@ impl<'a> Delivery<'a> {
 
     /// The first nonce from `floor` on that the call was sent with and that nothing else has used; a new one when there is none. While another
     /// delivery sends with it, one of the two will be included, and it is not known which: so it waits.
-    async fn next(&mut self, floor: u64) -> Result<Next, DeliverError> {
+    async fn next(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
         loop {
             if let Some(delivered) = self.included().await? {
                 return Ok(Next::In(Box::new(delivered)));
@@ -258,15 +251,15 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    async fn held(&mut self, floor: u64) -> Result<Next, DeliverError> {
+    async fn held(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
         let nonces: BTreeSet<u64> = self.sent.iter().map(|sent| sent.nonce).collect();
         for nonce in nonces.range(floor..).copied() {
             match self.account.take_again(nonce).await? {
                 (Again::Ours(slot), armed) => {
                     return Ok(Next::With(Box::new(Hold {
                         draft: self.draft(slot.nonce, &armed),
-                        slot,
-                        is_new: false,
+                        _slot: slot,
+                        turn: None,
                     })));
                 }
                 (Again::Taken, _) => return Ok(Next::Wait(nonce)),
@@ -281,18 +274,14 @@ impl<'a> Delivery<'a> {
     }
 
     /// A nonce that nothing was sent with.
-    async fn fresh(&self, floor: u64) -> Result<Next, DeliverError> {
+    async fn fresh(&self, floor: u64) -> Result<Next<'a>, DeliverError> {
+        let turn = Some(self.account.turn().await);
         let (slot, armed) = self.account.take_nonce(floor).await?;
         Ok(Next::With(Box::new(Hold {
             draft: self.draft(slot.nonce, &armed),
-            slot,
-            is_new: true,
+            _slot: slot,
+            turn,
         })))
-    }
-
-    /// Waits until what has a lower nonce was sent, so that they reach a node in their order. Not for ever: who signs that may hang.
-    async fn in_order(&self, slot: &Slot, most: Duration) {
-        let _ = tokio::time::timeout(most, self.account.nonces.in_order(slot.nonce)).await;
     }
 
     /// Whether what the call rests on is still so: a reorg may have taken it away.
@@ -340,16 +329,16 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Sends the bytes and records them. Who comes after `slot` may send when a node has answered. Where others may take over at
+    /// Sends the bytes and records them. `turn` ends when a node has answered: who comes after it may send then. Where others may take over at
     /// any time, the record's transaction says that it is still our turn before anything is sent.
     async fn send(
         &mut self,
         sent: &SentTransaction,
-        slot: &Slot,
+        turn: Option<MutexGuard<'_, ()>>,
     ) -> Result<(Result<Rest, NotSent>, Instant), DeliverError> {
         let send = async {
             let answer = (self.account.rpc().send_raw(&sent.raw).await, Instant::now());
-            slot.note_sent();
+            drop(turn);
             answer
         };
         if self.hurries && self.sent.len() < 2 && self.ledger.is_none_or(|(store, _)| !store.is_shared()) {

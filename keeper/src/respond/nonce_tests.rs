@@ -1,19 +1,16 @@
 //! Nonces against a real anvil: an action has one until the chain has used it, and nothing waits for one that never comes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alloy::primitives::{B256, Bytes};
-use cordon_client::config::SecretText;
-use cordon_testkit::{Fault, FaultyRpc};
 use serde_json::json;
 
 use super::account::Account;
 use super::bench::{Bench, TARGET, signer};
 use super::deliver::Call;
 use super::delivery::Delivery;
-use super::signer::{KeySigner, RemoteSigner, by_hand};
+use super::signer::by_hand;
 use crate::record::{AlarmKind, SentTransaction};
 
 #[tokio::test]
@@ -175,36 +172,6 @@ async fn what_was_sent_for_an_action_that_has_ended_is_taken_out_of_the_way() {
     assert_eq!(bench.nonce().await, 1);
 }
 
-/// A service may take seconds to sign: two actions of one account are signed at the same time, and sent one after the other.
-#[tokio::test]
-async fn an_action_does_not_wait_for_the_signature_of_another() {
-    const SIGN: &str = "eth_signTransaction";
-    let mut bench = Bench::new(&["--no-mining"], true).await;
-    // Its node signs for its own accounts.
-    let service = FaultyRpc::start(&bench.anvil.http()).await.unwrap();
-    let signer = RemoteSigner::new(SecretText::new(service.url()), bench.account.address()).unwrap();
-    bench.account = Account::new(KeySigner::Remote(signer), bench.account.rpc().clone());
-    service.fault(SIGN, Fault::Slow(Duration::from_millis(500)));
-    let mine = async {
-        while service.count(SIGN) < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert_eq!(bench.anvil.rpc("txpool_status", json!([])).await["pending"], "0x0");
-        while bench.anvil.rpc("txpool_status", json!([])).await["pending"] != "0x2" {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        bench.anvil.rpc("anvil_mine", json!(["0x1"])).await;
-    };
-    let (first, second, ()) = tokio::join!(bench.deliver(vec![]), bench.deliver(vec![]), mine);
-    let nonces = BTreeSet::from([first.unwrap().sent.nonce, second.unwrap().sent.nonce]);
-    assert_eq!(nonces, BTreeSet::from([0, 1]));
-    // One that is not signed gives its nonce back.
-    service.fault(SIGN, Fault::Error(-32_000, "not today"));
-    assert!(bench.deliver(vec![]).await.is_err());
-    service.heal();
-    assert_eq!(bench.deliver_mined().await.sent.nonce, 2);
-}
-
 /// The keeper asks nobody to confirm a transaction that does nothing; all that the account sends waits for it.
 #[tokio::test]
 async fn people_hear_of_a_missing_nonce_that_a_person_has_to_fill() {
@@ -214,7 +181,6 @@ async fn people_hear_of_a_missing_nonce_that_a_person_has_to_fill() {
     bench.account = account.telling(responder.alarms.clone());
     let open = async || bench.store.open_alarms().await.unwrap();
     let lost = bench.account.take_nonce(0).await.unwrap().0;
-    lost.note_sent();
     let fill = async {
         bench.queued().await;
         assert_eq!(open().await, [], "it is on its way");

@@ -6,8 +6,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 /// How long an inclusion of our own counts against endpoints that have not heard of it.
 const REMEMBERED: Duration = Duration::from_secs(2);
 
@@ -15,8 +13,6 @@ const REMEMBERED: Duration = Duration::from_secs(2);
 struct State {
     /// Nonces of the transactions that are on their way.
     flying: BTreeSet<u64>,
-    /// Those of them with which nothing was sent yet: it is being signed.
-    unsent: BTreeSet<u64>,
     /// Transactions that the account has at least, as one that was included told, and when it did.
     least: Option<(u64, Instant)>,
     /// Those with which nothing that has ended can be included any more.
@@ -25,11 +21,7 @@ struct State {
 
 /// The nonces of one account. Cheap to clone; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Nonces {
-    state: Arc<Mutex<State>>,
-    /// Told when something was sent, or given up.
-    moved: Arc<Notify>,
-}
+pub(super) struct Nonces(Arc<Mutex<State>>);
 
 /// A nonce that belongs to one delivery until this is dropped.
 #[derive(Debug)]
@@ -38,18 +30,8 @@ pub(super) struct Slot {
     nonces: Nonces,
 }
 
-impl Slot {
-    /// A node has answered to what was sent with it: what has a later nonce may follow.
-    pub(super) fn note_sent(&self) {
-        if self.nonces.state().unsent.remove(&self.nonce) {
-            self.nonces.moved.notify_waiters();
-        }
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.note_sent();
         self.nonces.state().flying.remove(&self.nonce);
     }
 }
@@ -67,7 +49,7 @@ pub(super) enum Again {
 
 impl Nonces {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, state: &mut State, nonce: u64) -> Slot {
@@ -88,20 +70,7 @@ impl Nonces {
     pub(super) fn take(&self, next: u64) -> Slot {
         let mut state = self.state();
         let free = (next..=u64::MAX).find(|nonce| !state.flying.contains(nonce));
-        let slot = self.slot(&mut state, free.unwrap_or(next));
-        state.unsent.insert(slot.nonce);
-        slot
-    }
-
-    /// Waits until everything with a lower nonce was sent, or given up: they are to reach a node in their order.
-    pub(super) async fn in_order(&self, nonce: u64) {
-        loop {
-            let moved = self.moved.notified();
-            if self.state().unsent.range(..nonce).next().is_none() {
-                return;
-            }
-            moved.await;
-        }
+        self.slot(&mut state, free.unwrap_or(next))
     }
 
     /// A nonce that was sent with before, on a chain that wants `next`.
@@ -161,8 +130,6 @@ impl Nonces {
 mod tests {
     #![allow(clippy::panic)]
 
-    use futures::FutureExt;
-
     use super::*;
 
     fn ours(again: Again) -> Slot {
@@ -189,22 +156,6 @@ mod tests {
         drop(again);
         assert!(matches!(nonces.take_again(6, 7), Again::Used));
         assert!(nonces.is_idle());
-    }
-
-    #[test]
-    fn what_has_a_later_nonce_is_sent_when_what_is_before_it_was_or_is_given_up() {
-        let nonces = Nonces::default();
-        let (first, second, third) = (nonces.take(5), nonces.take(5), nonces.take(5));
-        let may_send = |slot: &Slot| nonces.in_order(slot.nonce).now_or_never().is_some();
-        assert!(may_send(&first) && !may_send(&second) && !may_send(&third));
-        first.note_sent();
-        assert!(may_send(&second) && !may_send(&third));
-        drop(second);
-        assert!(may_send(&third));
-        drop(first);
-        // What is sent once more is nobody's hindrance: it was sent before.
-        let again = ours(nonces.take_again(5, 5));
-        assert!(may_send(&third) && may_send(&again));
     }
 
     #[test]

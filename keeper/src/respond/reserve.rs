@@ -14,7 +14,6 @@ use crate::record::SentTransaction;
 impl Account {
     /// The next nonce from `floor` on that nobody has, for one delivery.
     pub(super) async fn take_nonce(&self, floor: u64) -> Result<(Slot, Armed), RpcError> {
-        let _taking = self.taking.lock().await;
         let (next, armed) = self.armed().await?;
         Ok((self.nonces.take(next.max(floor)), armed))
     }
