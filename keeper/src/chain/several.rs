@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, Bytes};
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::transports::TransportResult;
@@ -18,6 +18,15 @@ use super::rpc::Rpc;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long most are waited for when one has answered: the fastest alone must not decide.
 const MOST: Duration = Duration::from_millis(500);
+
+/// What endpoints said to a transaction that none of them took.
+#[derive(Debug)]
+pub struct NotSent {
+    /// The words of those that refused it.
+    pub refusals: Vec<String>,
+    /// Why another could not be asked, or did not answer: the transaction may have arrived there all the same.
+    pub silent: Option<RpcError>,
+}
 
 /// A figure as several endpoints say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,6 +217,63 @@ impl Rpc {
             }
         }
     }
+
+    /// Sends signed bytes to every endpoint that is believed at once; the first that accepts them decides. The others get them all the same,
+    /// also when nobody waits for the answer any more.
+    ///
+    /// # Errors
+    /// [`NotSent`] when none accepts: the transaction may have arrived all the same where one is silent.
+    pub async fn send_raw(&self, raw: &Bytes) -> Result<(), NotSent> {
+        const METHOD: &str = "eth_sendRawTransaction";
+        let mut sends: FuturesUnordered<_> = (0_usize..)
+            .zip(self.all_endpoints())
+            .filter(|(_, endpoint)| !endpoint.is_outvoted())
+            .map(|(at, _)| {
+                let (rpc, raw) = (self.clone(), raw.clone());
+                // A task of its own: it ends by itself at the deadline.
+                tokio::spawn(async move {
+                    let Some(endpoint) = rpc.all_endpoints().nth(at) else {
+                        return Err(RpcError::NoEndpoint);
+                    };
+                    rpc.verify_endpoint(endpoint).await?;
+                    let provider = endpoint.provider();
+                    let send = async move { provider.send_raw_transaction(&raw).await.map(drop) };
+                    rpc.bounded(METHOD, endpoint, send).await
+                })
+            })
+            .collect();
+        let mut failure = NotSent {
+            refusals: Vec::new(),
+            silent: None,
+        };
+        let mut until = None;
+        loop {
+            let next = match until {
+                None => sends.next().await,
+                Some(until) => match tokio::time::timeout_at(until, sends.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        failure.silent.get_or_insert_with(|| RpcError::Unreachable {
+                            method: METHOD,
+                            reason: "an endpoint has not answered yet".to_owned(),
+                        });
+                        return Err(failure);
+                    }
+                },
+            };
+            match next {
+                Some(Ok(Ok(()))) => return Ok(()),
+                Some(Ok(Err(RpcError::Refused { message, .. }))) => {
+                    failure.refusals.push(message);
+                    until.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
+                }
+                Some(Ok(Err(error))) => failure.silent = Some(error),
+                // A task that has died says nothing.
+                Some(Err(_)) => {}
+                None => return Err(failure),
+            }
+        }
+    }
 }
 
 /// What those say that have come near block `newest`, of answers with the block that they have come to; all when none has.
@@ -220,6 +286,18 @@ fn near<T>(newest: u64, answers: Vec<(u64, T)>) -> Vec<T> {
 fn is_near(newest: u64, head: u64) -> bool {
     head.saturating_add(BEHIND) >= newest
 }
+
+impl std::fmt::Display for NotSent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.refusals.first(), &self.silent) {
+            (Some(words), _) => f.write_str(words),
+            (None, Some(error)) => error.fmt(f),
+            (None, None) => RpcError::NoEndpoint.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NotSent {}
 
 #[cfg(test)]
 mod tests {

@@ -84,8 +84,10 @@ impl Responder {
                 .iter()
                 .filter(|held| held.address() == delivered.sent.sender)
             {
-                // What was said to be in a block may not be.
-                account.note_reverted().await;
+                // What was said to be in a block may not be. Where the nonces agree that it is, what else was said of it is in doubt.
+                if account.told_by(&delivered.sent, receipt).await == 0 {
+                    account.note_reverted().await;
+                }
             }
             return Ok(Step::Later {
                 after: FIRST_RETRY,

@@ -20,7 +20,7 @@ use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
 use super::heed::Heed;
 use super::inclusion::Whose;
 use super::nonces::{Again, Slot};
-use crate::chain::{NotSent, Rest};
+use crate::chain::NotSent;
 use crate::record::{Ground, Intent, SentTransaction, Store, StoreError};
 
 /// Nonces that something else may use before it must be somebody else who uses our key.
@@ -52,10 +52,6 @@ pub(super) struct Delivery<'a> {
     renewals: u32,
     /// When a receipt was told first that only one endpoint tells, and when that was looked into last.
     pub(super) doubted: Option<(Instant, Instant)>,
-    /// What is still to be heard of these bytes, which an endpoint has taken.
-    pub(super) rest: (B256, Rest),
-    /// When it last took an endpoint's word for it that another has taken in vain what was sent.
-    pub(super) hearkened_at: Option<Instant>,
     /// What was sent to fill a gap.
     pub(super) fillers: Vec<Slot>,
     /// Whether a receipt was waited for already before a nonce was let go.
@@ -112,8 +108,6 @@ impl<'a> Delivery<'a> {
             looked_at: now,
             refused: 0,
             renewals: 0,
-            rest: Default::default(),
-            hearkened_at: None,
             fillers: Vec::new(),
             has_waited: false,
         }
@@ -191,8 +185,7 @@ impl<'a> Delivery<'a> {
             self.accepted_at = Some(at);
             on_accepted(&current, at);
         }
-        let answer = answer.map(|rest| self.hear(current.hash, rest));
-        let mut heed = self.heed(answer, &hold.draft).await?;
+        let heed = self.heed(answer, &hold.draft).await?;
         if matches!(heed, Heed::Fill) && !self.close_gap(&hold.draft).await {
             return Ok(Round::Far);
         }
@@ -203,12 +196,8 @@ impl<'a> Delivery<'a> {
             Heed::Fill => self.settings.rebroadcast / 4,
             Heed::Used | Heed::Draft(_) => self.settings.poll,
         };
-        let (delivered, late) = self.listen(period).await?;
-        if let Some(delivered) = delivered {
+        if let Some(delivered) = self.wait(period).await? {
             return Ok(Round::In(Box::new(delivered)));
-        }
-        if let (Heed::Wait, Some(verdict)) = (&heed, late) {
-            heed = self.heed_late(verdict, &hold.draft).await;
         }
         if self.is_over() {
             return Err(self.late(&hold.draft).await);
@@ -335,7 +324,7 @@ impl<'a> Delivery<'a> {
         &mut self,
         sent: &SentTransaction,
         turn: Option<MutexGuard<'_, ()>>,
-    ) -> Result<(Result<Rest, NotSent>, Instant), DeliverError> {
+    ) -> Result<(Result<(), NotSent>, Instant), DeliverError> {
         let send = async {
             let answer = (self.account.rpc().send_raw(&sent.raw).await, Instant::now());
             drop(turn);

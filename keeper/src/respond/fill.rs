@@ -39,41 +39,33 @@ impl Account {
             max_fee: bumped(fee).max(self.max_fee().await).min(cap),
             priority_fee: bumped(self.priority_fee().await).min(cap).min(MOST_TIP),
         };
-        let mut is_taken = false;
         for _ in 0..RAISES {
             if !self.may_send() {
-                break;
+                return Filled::Not;
             }
             let signed = match self.sign(&draft).await {
                 Ok(signed) => signed,
                 Err(error) => {
                     tracing::warn!(%error, nonce, "a nonce cannot be filled");
-                    break;
+                    return Filled::Not;
                 }
             };
-            let refusals = match self.rpc().send_raw(&signed.raw).await {
-                // One that takes everything may pass nothing on: another says whether it has to offer more.
-                Ok(rest) => {
-                    is_taken = true;
-                    rest.refusals().await
-                }
-                Err(refused) => refused.refusals,
+            let Err(refused) = self.rpc().send_raw(&signed.raw).await else {
+                return Filled::Sent;
             };
-            match judge_all(&refusals) {
-                Some((Verdict::Underpriced, _)) => {}
+            match judge_all(&refused.refusals) {
                 Some((Verdict::Known, _)) => return Filled::Sent,
-                Some((Verdict::NonceUsed, _)) if !is_taken => return Filled::Used,
-                told => {
-                    if let Some((_, words)) = told.filter(|_| !is_taken) {
-                        tracing::info!(words, nonce, "a nonce was not filled");
-                    }
-                    break;
+                Some((Verdict::NonceUsed, _)) => return Filled::Used,
+                Some((Verdict::Underpriced, _)) => {}
+                _ => {
+                    tracing::info!(%refused, nonce, "a nonce was not filled");
+                    return Filled::Not;
                 }
             }
             draft.max_fee = bumped(draft.max_fee).min(cap);
             draft.priority_fee = bumped(draft.priority_fee).min(draft.max_fee).min(MOST_TIP);
         }
-        if is_taken { Filled::Sent } else { Filled::Not }
+        Filled::Not
     }
 
     /// Makes sure that a transaction with this nonce, which offered `fee`, is not included later: its action has ended in another way. Whether

@@ -22,8 +22,6 @@ mod inclusion;
 mod keys;
 mod ladder;
 #[cfg(test)]
-mod late_tests;
-#[cfg(test)]
 mod lies_tests;
 mod missing;
 #[cfg(test)]

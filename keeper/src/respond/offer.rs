@@ -83,12 +83,6 @@ impl Delivery<'_> {
         })
     }
 
-    /// Whether the account does not hold what the transaction may cost at most.
-    pub(super) fn is_beyond_its_means(&self, draft: &Draft) -> bool {
-        let most = U256::from(draft.max_fee).saturating_mul(U256::from(draft.gas));
-        self.account.balance().is_some_and(|held| held < most)
-    }
-
     /// Fills what is missing before the call's nonce: a delivery before it was given up, or a reorg took transactions of ours back. `false`
     /// when too much is.
     pub(super) async fn close_gap(&mut self, draft: &Draft) -> bool {

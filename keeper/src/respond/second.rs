@@ -67,7 +67,8 @@ impl Responder {
         (agreed, denial)
     }
 
-    /// What one endpoint says of it; the error says what is otherwise there. `None` when it does not answer, or is far behind.
+    /// What one endpoint says of it; the error says what is otherwise there. `None` when it does not answer, is far behind, or has no receipt of
+    /// what it reads back.
     async fn word_of(
         &self,
         rpc: Rpc,
@@ -78,19 +79,24 @@ impl Responder {
         let (hash, number) = (delivered.sent.hash, block.number);
         let told = rpc.receipt(hash).await.ok()?;
         let is_same = told.filter(|told| told.status() && told.block_hash == Some(block.hash));
+        if is_same.is_none() && rpc.is_behind(self.first()?.newest()).await {
+            return None;
+        }
+        let asker = Self { rpc, ..self.clone() };
+        let mut scopes = Vec::new();
+        for scope in concerned(intent) {
+            scopes.extend(asker.readings(scope, block.hash.into()).await.ok()?);
+        }
         let Some(receipt) = is_same else {
-            if rpc.is_behind(self.first()?.newest()).await {
+            let same = self.judge(intent, effects(&delivered.receipt, self.guard, intent.scope), &scopes, block);
+            if same.is_ok_and(|(same, _)| same == outcome) {
+                // It keeps no receipts, or is late with them: what the transaction was for is so where it is said to be included.
                 return None;
             }
             return Some(Err(format!(
                 "one endpoint says that transaction {hash} succeeded in block {number}, and another does not know of it"
             )));
         };
-        let asker = Self { rpc, ..self.clone() };
-        let mut scopes = Vec::new();
-        for scope in concerned(intent) {
-            scopes.extend(asker.readings(scope, block.hash.into()).await.ok()?);
-        }
         let judged = self.judge(intent, effects(&receipt, self.guard, intent.scope), &scopes, block);
         Some(match judged {
             Ok((same, _)) if same == outcome => Ok(()),
