@@ -88,7 +88,12 @@ impl Responder {
             scopes.extend(asker.readings(scope, block.hash.into()).await.ok()?);
         }
         let Some(receipt) = is_same else {
-            let same = self.judge(intent, effects(&delivered.receipt, self.guard, intent.scope), &scopes, block);
+            let same = self.judge(
+                intent,
+                effects(&delivered.receipt, self.guard, intent.scope),
+                &scopes,
+                block,
+            );
             if same.is_ok_and(|(same, _)| same == outcome) {
                 // It keeps no receipts, or is late with them: what the transaction was for is so where it is said to be included.
                 return None;

@@ -227,3 +227,32 @@ async fn a_containment_that_one_endpoint_makes_up_is_none_where_another_is_asked
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
     keeper.stop().await;
 }
+
+/// An endpoint that follows the chain and knows of no receipts: pruned, without an index, or late with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_containment_is_confirmed_where_another_endpoint_has_no_receipts() {
+    let world = World::new(&GAUGE_RULE).await;
+    let bare = move |_: usize, body: &str| match body.contains("eth_getTransactionReceipt") {
+        true => Fault::Answer(Value::Null),
+        false => Fault::None,
+    };
+    let bare = RpcProxy::start(&world.node.http_endpoint(), bare).await.unwrap();
+    let options = Options {
+        rpc: vec![world.node.http_endpoint(), bare.url()],
+        ..world.options()
+    };
+    let store = world.store().await;
+    let mut keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
+    world.set(GAUGE, 5_000).await;
+    keeper.contained().await;
+    let outcomes: Vec<_> = store
+        .intents()
+        .await
+        .unwrap()
+        .iter()
+        .map(|intent| intent.outcome)
+        .collect();
+    assert_eq!(outcomes, [Some(Outcome::Done)]);
+    assert_eq!(world.nonce(KEEPER).await, 1, "once");
+    keeper.stop().await;
+}
