@@ -21,6 +21,7 @@ mod readers;
 mod requests;
 mod rpc;
 mod several;
+mod sides;
 mod sources;
 mod websocket;
 mod words;

@@ -1,9 +1,12 @@
 //! The peer of a keeper's latencies: a plain reader of the same chain. Beside the keeper, in a process of its own, it follows the heads over
 //! the same WebSocket, and at some of them makes once the reads that no keeper can do without: all rules by the guard in one call, and the
-//! block's receipts, both by the block's hash and at the same time. It decides and stores nothing. What the machine, the node and the load
-//! of the day cost both of them stands on both sides of the ratio, so that a bound on it holds anywhere, and on any day.
+//! block's receipts, both by the block's hash and at the same time. Then it writes as much as the commit of a block to a file beside the
+//! keeper's record, and waits until the disk has it: the keeper is done with a block no sooner. It decides nothing. What the machine, its
+//! disk, the node and the load of the day cost both of them stands on both sides of the ratio, so that a bound on it holds anywhere, and on
+//! any day.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +19,21 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder, WsConnect};
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::SolCall;
 use cordon_client::Config;
+use cordon_client::config::StorePlace;
 use cordon_client::guard::ICordonGuard as Guard;
 use eyre::{OptionExt, WrapErr, bail, ensure};
+use tokio::sync::broadcast::error::RecvError;
 
 /// First argument of a process that is a plain reader.
 pub(crate) const WORD: &str = "plain-reader";
 
 /// It reads at every so many heads: enough for a median, and hardly more work for the node.
 const EVERY: u64 = 4;
+
+/// What a block's commit writes to the log of the keeper's record: some ten pages.
+const COMMIT: usize = 40 * 1_024;
+/// Commits after which the log of a record is written from its beginning again.
+const LOG: usize = 128;
 
 /// A plain reader that runs; it dies with this value.
 #[derive(Debug)]
@@ -55,7 +65,7 @@ impl PlainReader {
         Ok(Self { process, told })
     }
 
-    /// How long it took from a head to all that it reads of its block, so far. An error when it runs no more.
+    /// How long it took from a head to all that it reads of its block, and to what it writes then, so far. An error when it runs no more.
     pub(crate) fn told(&mut self) -> eyre::Result<Latencies> {
         if let Some(status) = self.process.try_wait()? {
             bail!("the plain reader ended with {status}");
@@ -88,6 +98,10 @@ impl Latencies {
         let index = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
         self.0.get(index).copied()
     }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// A share of the latencies of both, in milliseconds.
@@ -110,6 +124,10 @@ pub(crate) struct Beside {
     p50: Pair,
     /// What nine of ten do not exceed.
     p90: Pair,
+    /// How many blocks the plain reader has measured.
+    read: usize,
+    /// How many it should have, by what the keeper has.
+    due: usize,
 }
 
 impl Beside {
@@ -125,16 +143,30 @@ impl Beside {
         let pair = |percent| {
             let pair = keeper.share(percent).zip(peer.share(percent));
             let pair = pair.map(|(keeper, peer)| Pair { keeper, peer });
-            pair.ok_or_eyre("too short: no block was measured, of the keeper or of the plain reader")
+            pair.ok_or_else(|| {
+                let (keeper, peer) = (keeper.count(), peer.count());
+                eyre::eyre!(
+                    "too little to compare: {keeper} blocks were measured of the keeper, {peer} of the plain reader"
+                )
+            })
         };
         Ok(Self {
             p50: pair(50)?,
             p90: pair(90)?,
+            read: peer.count(),
+            due: keeper.count() / usize::try_from(EVERY)?,
         })
     }
 
-    /// Fails when the keeper takes much longer than a reader that has to ask the same.
+    /// Fails when the keeper takes much longer than a reader that has to ask the same, or when that has read too little to tell: a stall, or a
+    /// read that fails, costs it some blocks, but not half of them.
     pub(crate) fn check(&self) -> eyre::Result<()> {
+        ensure!(
+            self.read * 2 >= self.due,
+            "the plain reader has measured only {} of some {} blocks that it should have read: too few to compare the keeper with",
+            self.read,
+            self.due
+        );
         for (what, pair, most) in [("p50", self.p50, Self::MOST_P50), ("p90", self.p90, Self::MOST_P90)] {
             ensure!(
                 pair.keeper <= Self::FLOOR || pair.ratio() <= most,
@@ -182,15 +214,72 @@ pub(crate) async fn read(path: String) -> eyre::Result<()> {
     let request = TransactionRequest::default()
         .with_to(guard)
         .with_input(call.abi_encode());
+    let mut log = Log::beside(&config)?;
     let mut heads = ws.subscribe_blocks().await?;
     loop {
-        let head = heads.recv().await.ok().ok_or_eyre("the heads ended")?;
+        let Some(head) = heard(heads.recv().await)? else {
+            continue;
+        };
         let arrived = Instant::now();
-        if head.number % EVERY == 0 {
-            let verdicts = read_once(&reads, &request, head.hash).await?;
-            ensure!(verdicts == usize::from(rules), "{verdicts} verdicts for {rules} rules");
+        if head.number % EVERY == 0 && is_read(head.number, read_once(&reads, &request, head.hash).await, rules)? {
+            log = tokio::task::spawn_blocking(move || log.commit().map(|()| log)).await??;
             println!("{}", arrived.elapsed().as_secs_f64() * 1e3);
         }
+    }
+}
+
+/// A head, or that some are lost; an error when no more come. Who stands still for some seconds loses a few: those were not measured, and the
+/// others are.
+pub(crate) fn heard<H>(head: Result<H, RecvError>) -> eyre::Result<Option<H>> {
+    match head {
+        Ok(head) => Ok(Some(head)),
+        Err(RecvError::Lagged(_)) => Ok(None),
+        Err(RecvError::Closed) => bail!("the heads ended"),
+    }
+}
+
+/// Whether this block was read, with so many verdicts. A read that fails is said and left out; an answer to something else is an error.
+fn is_read(number: u64, verdicts: eyre::Result<usize>, rules: u16) -> eyre::Result<bool> {
+    match verdicts {
+        Ok(verdicts) => {
+            ensure!(verdicts == usize::from(rules), "{verdicts} verdicts for {rules} rules");
+            Ok(true)
+        }
+        Err(error) => {
+            eprintln!("the plain reader could not read block {number}: {error:#}");
+            Ok(false)
+        }
+    }
+}
+
+/// What stands for the log of a record: as long, beside it, and on the same disk.
+#[derive(Debug)]
+struct Log {
+    file: File,
+    commits: usize,
+}
+
+impl Log {
+    /// In the folder of this configuration's record.
+    fn beside(config: &Config) -> eyre::Result<Self> {
+        let section = config.keeper.as_ref().ok_or_eyre("the configuration has no keeper")?;
+        let StorePlace::File(record) = &section.store else {
+            bail!("the record is no file");
+        };
+        let file = File::create(record.with_extension("plain-reader"))?;
+        Ok(Self { file, commits: 0 })
+    }
+
+    /// Writes as much as a block's commit, and waits until the disk has it.
+    fn commit(&mut self) -> std::io::Result<()> {
+        if self.commits.is_multiple_of(LOG) {
+            self.file.rewind()?;
+        }
+        self.commits = self.commits.wrapping_add(1);
+        // Other bytes than the last time: a file system may leave out what is there already.
+        let pages = self.commits.to_le_bytes().repeat(COMMIT / size_of::<usize>());
+        self.file.write_all(&pages)?;
+        self.file.sync_data()
     }
 }
 
@@ -206,7 +295,7 @@ async fn read_once(reads: &DynProvider, request: &TransactionRequest, hash: B256
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
 
@@ -232,6 +321,64 @@ mod tests {
             beside(&[], &peer).is_err() && beside(&peer, &[]).is_err(),
             "nothing was measured"
         );
+    }
+
+    #[test]
+    fn a_reader_that_has_missed_half_of_its_blocks_is_no_measure() {
+        let checked = |read| beside(&[4.0; 401], &vec![4.0; read]).and_then(|beside| beside.check());
+        assert!(checked(100).is_ok() && checked(50).is_ok());
+        let error = checked(49).unwrap_err().to_string();
+        assert!(error.contains("only 49 of some 100 blocks"), "{error}");
+        let error = checked(0).unwrap_err().to_string();
+        assert!(
+            error.contains("401 blocks were measured of the keeper, 0 of the plain reader"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stall_costs_the_reader_some_heads_and_no_more() {
+        let (sender, mut heads) = tokio::sync::broadcast::channel(2);
+        for number in 1..=5 {
+            sender.send(number).unwrap();
+        }
+        let mut all = Vec::new();
+        while all.last() != Some(&5) {
+            all.extend(heard(heads.recv().await).unwrap());
+        }
+        assert_eq!(all, [4, 5]);
+        drop(sender);
+        let error = heard(heads.recv().await).unwrap_err();
+        assert!(error.to_string().contains("the heads ended"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_read_is_left_out_and_a_wrong_answer_is_not() {
+        assert!(is_read(4, Ok(200), 200).unwrap());
+        assert!(!is_read(4, Err(eyre::eyre!("connection reset")), 200).unwrap());
+        let error = is_read(4, Ok(3), 200).unwrap_err().to_string();
+        assert!(error.contains("3 verdicts for 200 rules"), "{error}");
+    }
+
+    #[test]
+    fn a_log_grows_by_each_commit_until_it_is_begun_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = Log {
+            file: File::create(&path).unwrap(),
+            commits: 0,
+        };
+        let written = |log: &mut Log| {
+            log.commit().unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        assert_eq!(written(&mut log).len(), COMMIT);
+        let two = written(&mut log);
+        assert_eq!(two.len(), 2 * COMMIT);
+        log.commits = LOG;
+        let again = written(&mut log);
+        assert_eq!(again.len(), 2 * COMMIT);
+        assert!(two[..COMMIT] != again[..COMMIT] && two[COMMIT..] == again[COMMIT..]);
     }
 
     #[test]

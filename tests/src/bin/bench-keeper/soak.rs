@@ -26,7 +26,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::resident_mib;
-use crate::peer::{Beside, Latencies, PlainReader};
+use crate::peer::{Beside, Latencies, PlainReader, heard};
 
 /// First argument of a process that is a keeper with a guard.
 pub(crate) const WORD: &str = "guarding-keeper";
@@ -368,7 +368,9 @@ async fn follow(url: String, arrivals: Arrivals) -> eyre::Result<()> {
         .await?;
     let mut heads = provider.subscribe_blocks().await?;
     loop {
-        let head = heads.recv().await.ok().ok_or_eyre("the heads ended")?;
+        let Some(head) = heard(heads.recv().await)? else {
+            continue;
+        };
         let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.insert(head.hash, Instant::now());
     }
