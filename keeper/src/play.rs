@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::agreement::Council;
-use crate::record::{PlayPlan, Played, Store, StoreError};
+use crate::record::{Answers, AskedStep, PlayPlan, Store, StoreError};
 use crate::report::Reports;
 use crate::respond::{Job, Queue};
 
@@ -13,37 +13,50 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// Refusals of the record in a row after which waiting gets longer.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// Works for ever.
-pub(crate) async fn run(plan: PlayPlan, store: Store, council: Council, (queue, reports): (Queue, Reports)) {
-    loop {
-        let wait = match play(&plan, &store, &council).await {
-            Ok(played) => {
-                for intent in played.intents {
-                    queue.push(Job::now(intent, Some(Instant::now())));
-                }
-                let changed: BTreeSet<i64> = played.incidents.into_iter().collect();
-                for incident in changed {
-                    reports.write(&store, incident).await;
-                }
-                PERIOD
-            }
-            Err(error) => {
-                tracing::error!(%error, "playbooks could not be carried on; it is tried again");
-                SLOW
-            }
-        };
-        tokio::time::sleep(wait).await;
-    }
+/// What playbooks are carried out with, and by whom.
+pub(crate) struct Player {
+    pub(crate) plan: PlayPlan,
+    pub(crate) store: Store,
+    pub(crate) council: Council,
+    pub(crate) queue: Queue,
+    pub(crate) reports: Reports,
 }
 
-/// Does what is due; others are asked where they have to agree.
-async fn play(plan: &PlayPlan, store: &Store, council: &Council) -> Result<Played, StoreError> {
-    let mut played = store.play(plan).await?;
-    if !played.asked.is_empty() {
-        let answers = council.answers(&played.asked).await?;
-        let more = store.play_with(plan, &answers).await?;
-        played.intents.extend(more.intents);
-        played.incidents.extend(more.incidents);
+impl Player {
+    /// Works for ever.
+    pub(crate) async fn run(self) {
+        loop {
+            let wait = match self.turn().await {
+                Ok(()) => PERIOD,
+                Err(error) => {
+                    tracing::error!(%error, "playbooks could not be carried on; it is tried again");
+                    SLOW
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
     }
-    Ok(played)
+
+    /// Does what is due. What waits for nobody goes first; then others are asked where they have to agree.
+    async fn turn(&self) -> Result<(), StoreError> {
+        let asked = self.play(&Answers::new()).await?;
+        if !asked.is_empty() {
+            let answers = self.council.answers(&asked).await?;
+            self.play(&answers).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due with these answers, and hands it on. Answers the steps that others have to be asked about.
+    async fn play(&self, answers: &Answers) -> Result<Vec<AskedStep>, StoreError> {
+        let played = self.store.play_with(&self.plan, answers).await?;
+        for intent in played.intents {
+            self.queue.push(Job::now(intent, Some(Instant::now())));
+        }
+        let changed: BTreeSet<i64> = played.incidents.into_iter().collect();
+        for incident in changed {
+            self.reports.write(&self.store, incident).await;
+        }
+        Ok(played.asked)
+    }
 }

@@ -20,7 +20,7 @@ use crate::health::Progress;
 use crate::lookout::Lookout;
 use crate::notify::Desk;
 use crate::pipeline::Pipeline;
-use crate::play;
+use crate::play::Player;
 use crate::record::{AlarmKind, PlayPlan};
 use crate::respond::{Account, Armory, Climber, Job, KeyWatch, Observer, Queue, Readiness, Responder, Upkeep};
 use crate::watchdog::{first_look, watch_chains, watch_endpoints, watch_health, watch_link, watch_record};
@@ -195,8 +195,14 @@ impl Keeper {
             quorum: self.options.quorum,
             policies: self.policies.clone(),
         };
-        let (queue, reports) = (turn.queue(), self.reports.clone());
-        tasks.start(play::run(plan, self.store.clone(), self.council(), (queue, reports)));
+        let player = Player {
+            plan,
+            store: self.store.clone(),
+            council: self.council(),
+            queue: turn.queue(),
+            reports: self.reports.clone(),
+        };
+        tasks.start(player.run());
         let Some(responder) = &turn.responder else { return };
         tasks.start(self.armory(responder, turn.ready.clone()).run());
         tasks.start(responder.clone().run());

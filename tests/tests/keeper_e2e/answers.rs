@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use alloy::primitives::{U256, hex};
 use alloy::sol_types::SolCall;
+use cordon_client::Config;
 use cordon_client::config::SecretText;
 use cordon_client::guard::ICordonGuard as Guard;
 use cordon_keeper::record::{AlarmKind, IncidentState, Outcome, Store};
@@ -248,6 +249,49 @@ async fn the_whole_protocol_waits_for_an_endpoint_that_denies_the_breach() {
 async fn the_whole_protocol_waits_for_an_endpoint_that_does_not_know_an_invented_breach() {
     let endpoints = |world: &World, liar: &Liar| vec![liar.proxy.url(), world.node.http_endpoint()];
     one_of_two_says_so(Guard::Verdict::Breached, endpoints, 1).await;
+}
+
+/// What starts by itself at the incident of a market waits as a rule of the protocol would.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_contains_the_whole_protocol_when_the_other_endpoint_says_so_too() {
+    const ALL: &str = r#"
+[[playbook]]
+id = "all"
+rules = ["gauge-low"]
+step = [{ do = "contain", scope = "protocol", level = "ReduceOnly", for = "10 minutes" }]
+"#;
+    let mut world = World::new(&GAUGE_RULE).await;
+    let path = world.dir.path().join("cordon.toml");
+    let text = std::fs::read_to_string(&path).unwrap() + ALL;
+    std::fs::write(&path, text).unwrap();
+    world.config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    let liar = Liar::start(&world, Guard::Verdict::Holds).await;
+    let mut options = world.options();
+    options.rpc = vec![world.node.http_endpoint(), liar.proxy.url()];
+    options.quorum.endpoints = 2;
+    let store = world.store().await;
+    let keeper = started(&world, options, store.clone(), World::signers()).await;
+    liar.lies.store(true, Ordering::SeqCst);
+    world.set(GAUGE, 5_000).await;
+    until("it waits for the other endpoint", || {
+        is_open(&store, AlarmKind::QuorumShort)
+    })
+    .await;
+    until("the market waits for nobody", || async {
+        world.level(1).await == Guard::Level::ReduceOnly
+    })
+    .await;
+    assert_eq!(world.level(0).await, Guard::Level::Normal);
+    liar.lies.store(false, Ordering::SeqCst);
+    until("both say so", || async {
+        world.level(0).await == Guard::Level::ReduceOnly
+    })
+    .await;
+    until("nothing waits any more", || async {
+        !is_open(&store, AlarmKind::QuorumShort).await
+    })
+    .await;
+    keeper.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
