@@ -61,6 +61,8 @@ pub enum Change<'a> {
         act: &'a Act,
         /// Whether somebody has approved, on the way to it, that the playbook goes on.
         approved: bool,
+        /// Whether it has waited for others for as long as it may: when too few agree now, it has failed.
+        is_last: bool,
     },
     /// A step is in a new state.
     Mark {
@@ -86,7 +88,8 @@ pub struct Advance<'a> {
 
 /// Value of a containment that is begun and waits until enough agree on it.
 pub const WAITS: i64 = -1;
-/// How long it waits, in seconds: a playbook has to come to what it does instead.
+/// How long it waits, in seconds: a playbook has to come to what it does instead. Then others are asked for the last time, as nobody may have
+/// asked them meanwhile.
 pub const PATIENCE: u32 = 60;
 
 /// How far a list of steps, or a step with its branches, is.
@@ -246,11 +249,12 @@ impl<'a> Walk<'a, '_> {
             if needs_incident && self.facts.standing == Standing::Closed {
                 return self.mark(key, StepStatus::Skipped, 0, "the incident is over".to_owned());
             }
-            if state.is_some_and(|state| self.is_over(&state, PATIENCE)) {
-                return self.mark(key, StepStatus::Failed, 0, "too few have agreed in time".to_owned());
-            }
-            let approved = self.approved;
-            self.changes.push(Change::Begin { key, act, approved });
+            self.changes.push(Change::Begin {
+                key,
+                act,
+                approved: self.approved,
+                is_last: state.is_some_and(|state| self.is_over(&state, PATIENCE)),
+            });
             return Flow::Pending;
         };
         match state.status {

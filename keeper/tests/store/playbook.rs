@@ -11,7 +11,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_core::rulebook::{Order, set_name};
 use cordon_keeper::decide::playbook::StepStatus;
-use cordon_keeper::decide::{Quorum, Response, RulePolicy, Support};
+use cordon_keeper::decide::{Decision, Quorum, Response, RulePolicy, Support};
 use cordon_keeper::record::{
     AlarmKind, Answers, ApproveError, Confirmation, IntentKind, NoticeKind, Outcome, PlayPlan, Played, Store,
     Subscription, set_orders,
@@ -381,6 +381,9 @@ fn wants(steps: &str, quorum: Quorum) -> PlayPlan {
     PlayPlan { quorum, ..plan(steps) }
 }
 
+/// As if all steps had been begun an hour before.
+const LONG_AGO: &str = "UPDATE playbook_steps SET began_ms = began_ms - 3600000";
+
 const TWO_ENDPOINTS: Quorum = Quorum {
     rules: 1,
     endpoints: 2,
@@ -421,7 +424,7 @@ async fn the_whole_protocol_waits_for_a_quorum(store: Fixture) {
     assert_eq!(asked.asked[0].breach, Some((0, trip(0).witness)));
     assert_eq!(asked.asked[0].block.number, 10);
     assert_eq!(planned(&store.store, &plan, 1).await, []);
-    assert_eq!(short(&store.store).await, ["playbook play"]);
+    assert_eq!(short(&store.store).await, ["playbook play at incident 1"]);
     let runs = store.store.playbook_runs(id).await.unwrap();
     assert_eq!(runs[0].steps[0].status, StepStatus::Running);
     assert_eq!(
@@ -437,7 +440,7 @@ async fn the_whole_protocol_waits_for_a_quorum(store: Fixture) {
     store.commit(&block(11, 0), content).await.unwrap();
     let again = store.reopen().await;
     assert_eq!(planned(&again, &plan, 1).await, []);
-    assert_eq!(short(&again).await, ["playbook play"]);
+    assert_eq!(short(&again).await, ["playbook play at incident 1"]);
     let lines = again.incident(id).await.unwrap().unwrap().timeline;
     assert_eq!(lines.iter().filter(|line| line.text.contains("waits until")).count(), 1);
     assert_eq!(planned(&again, &plan, 2).await, [(IntentKind::Contain, 0)]);
@@ -502,7 +505,67 @@ async fn rules_are_counted_that_are_breached_now(store: Fixture) {
     assert_eq!(asked[0].breach, None, "the incident's own breach is over");
     assert_eq!(planned(&store.store, &plan, 1).await, [], "the other one of two");
     commit(12, Verdict::Breached, Verdict::Breached).await;
-    assert_eq!(planned(&store.store, &plan, 1).await, [(IntentKind::Contain, 0)]);
+    let mut telling = plan.clone();
+    telling.policies[1].level = Level::Normal;
+    assert_eq!(
+        planned(&store.store, &telling, 1).await,
+        [],
+        "one of two raises nothing"
+    );
+    telling.policies[1].level = Level::Halted;
+    telling.policies[0].level = Level::Normal;
+    assert_eq!(
+        planned(&store.store, &telling, 1).await,
+        [(IntentKind::Contain, 0)],
+        "the playbook is the answer to what only tells"
+    );
+}
+
+/// A keeper that was down for as long as a step may wait: what came meanwhile counts.
+async fn who_has_waited_long_enough_is_answered_once_more(store: Fixture) {
+    let plan = wants(HALT, TWO_ENDPOINTS);
+    let id = incident(&store).await;
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    store.tamper(LONG_AGO).await;
+    let asked = store.store.play(&plan).await.unwrap().asked;
+    assert_eq!(asked.len(), 1, "nothing has failed without a question");
+    assert_eq!(planned(&store.store, &plan, 2).await, [(IntentKind::Contain, 0)]);
+    assert_eq!(states(&store.store, id).await.1, "running");
+}
+
+async fn who_has_waited_in_vain_has_failed(store: Fixture) {
+    let plan = wants(HALT, TWO_ENDPOINTS);
+    let id = incident(&store).await;
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    store.tamper(LONG_AGO).await;
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    let (steps, state) = states(&store.store, id).await;
+    assert_eq!((steps[0].1, state.as_str()), (StepStatus::Failed, "failed"));
+    let run = store.store.playbook_runs(id).await.unwrap().pop().unwrap();
+    assert_eq!(
+        run.steps[0].detail,
+        "too few have agreed in time: 1 of 2 endpoints say so"
+    );
+    assert!(short(&store.store).await.is_empty());
+}
+
+async fn each_incident_that_waits_is_told(store: Fixture) {
+    let plan = wants(HALT, TWO_ENDPOINTS);
+    let decisions = [0, 1].map(|scope| Decision {
+        scope,
+        ..trip(scope.into())
+    });
+    let content = Block {
+        decisions: &decisions,
+        ..Block::default()
+    };
+    store.commit(&block(10, 0), content).await.unwrap();
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    let told = ["playbook play at incident 1", "playbook play at incident 2"];
+    assert_eq!(short(&store.store).await, told);
+    store.tamper("UPDATE incidents SET state = 'closed' WHERE id = 1").await;
+    assert_eq!(planned(&store.store, &plan, 1).await, []);
+    assert_eq!(short(&store.store).await, told[1..]);
 }
 
 async fn old_incidents_start_nothing(store: Fixture) {
@@ -529,6 +592,9 @@ on_both! {
     one_market_waits_for_nobody
     what_somebody_has_approved_waits_for_nobody
     rules_are_counted_that_are_breached_now
+    who_has_waited_long_enough_is_answered_once_more
+    who_has_waited_in_vain_has_failed
+    each_incident_that_waits_is_told
 }
 
 /// Two keepers of a fleet: only the one that has the turn may go on.

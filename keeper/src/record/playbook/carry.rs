@@ -69,11 +69,12 @@ impl Begun {
 }
 
 impl Desk<'_> {
-    /// Begins a step, which somebody has `approved` or not. `false` when it has to wait for another block, or for others.
+    /// Begins a step, which somebody has `approved` or not, and for which others are asked for the last time or not. `false` when it has to
+    /// wait for another block, or for others.
     pub(super) async fn begin(
         &self,
         connection: &mut Connection,
-        (key, act, approved): (&str, &Act, bool),
+        ((key, approved, is_last), act): ((&str, bool, bool), &Act),
         played: &mut Played,
     ) -> Result<bool, StoreError> {
         let step = (key, approved);
@@ -120,6 +121,10 @@ impl Desk<'_> {
         };
         let (status, value, intent, detail) = match begun {
             Begun::NotNow => return Ok(false),
+            Begun::Short { why } if is_last => {
+                let detail = format!("too few have agreed in time: {why}");
+                (StepStatus::Failed, 0, None, detail)
+            }
             // It is known to wait, and said to be.
             Begun::Short { .. } if self.run.states.contains_key(key) => return Ok(false),
             Begun::Short { why } => (

@@ -220,8 +220,14 @@ impl Store {
                 };
                 match change {
                     Change::Begin { key, .. } if blocked.contains(&key) => continue,
-                    Change::Begin { key, act, approved } => {
-                        if !desk.begin(connection, (&key, act, approved), played).await? {
+                    Change::Begin {
+                        key,
+                        act,
+                        approved,
+                        is_last,
+                    } => {
+                        let step = (key.as_str(), approved, is_last);
+                        if !desk.begin(connection, (step, act), played).await? {
                             blocked.push(key);
                             continue;
                         }

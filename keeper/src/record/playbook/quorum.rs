@@ -13,10 +13,11 @@ use crate::decide::{Past, Support};
 use crate::record::alarms::{self, AlarmKind};
 use crate::record::codec::decode_words;
 use crate::record::db::{Connection, query_as};
-use crate::record::{StoreError, breaches, incidents, small};
+use crate::record::{OpenIncident, StoreError, breaches, incidents, small};
 
-/// What alarms about playbooks that wait are about begins with this; no rule has such a name.
+/// What alarms about playbooks that wait are about: this, the playbook's name, [`AT`] and the incident's number. No rule has such a name.
 const SUBJECT: &str = "playbook ";
+const AT: &str = " at incident ";
 
 /// Whether an alarm `quorum-short` is about a playbook.
 pub(crate) fn is_of_playbook(subject: &str) -> bool {
@@ -88,21 +89,22 @@ pub(super) async fn alarm(
         "playbook {name} does not contain the whole protocol yet (step {key} of incident {}): {why}",
         run.incident
     );
-    let subject = format!("{SUBJECT}{name}");
+    let subject = format!("{SUBJECT}{name}{AT}{}", run.incident);
     alarms::raise(connection, AlarmKind::QuorumShort, &subject, &text, Some(block.number)).await?;
     Ok(())
 }
 
-/// Clears the alarms of playbooks of which no step waits any more.
+/// Clears the alarms of playbooks of which no step waits any more at their incident.
 pub(super) async fn clear(connection: &mut Connection) -> Result<(), StoreError> {
     let over: Vec<(String,)> = query_as(
         "SELECT a.subject FROM alarms a WHERE a.kind = ? AND a.cleared_ms IS NULL AND a.subject LIKE ? || '%'
-         AND a.subject NOT IN (SELECT ? || r.playbook FROM playbook_steps s JOIN playbook_runs r ON r.id = s.run
+         AND a.subject NOT IN (SELECT ? || r.playbook || ? || CAST(r.incident AS TEXT) FROM playbook_steps s JOIN playbook_runs r ON r.id = s.run
             WHERE r.state = 'running' AND s.status = ? AND s.value = ?)",
     )
     .bind(AlarmKind::QuorumShort.name())
     .bind(SUBJECT)
     .bind(SUBJECT)
+    .bind(AT)
     .bind(StepStatus::Running.name())
     .bind(WAITS)
     .fetch_all(&mut *connection)
@@ -115,8 +117,7 @@ pub(super) async fn clear(connection: &mut Connection) -> Result<(), StoreError>
 
 /// The breach that an incident is about, if it stands: with the witness that opened it, or with another.
 async fn breach(connection: &mut Connection, incident: i64) -> Result<Option<(u16, Vec<B256>)>, StoreError> {
-    let watched = incidents::watched_of(incidents::watched().fetch_all(&mut *connection).await?)?;
-    let Some(held) = watched.into_iter().find(|held| held.id == incident) else {
+    let Some(held) = watched(connection, incident).await? else {
         return Ok(None);
     };
     let Some(rule) = held.rule else { return Ok(None) };
@@ -126,7 +127,14 @@ async fn breach(connection: &mut Connection, incident: i64) -> Result<Option<(u1
     Ok((at < standing.len()).then(|| (rule, standing.swap_remove(at).0)))
 }
 
-/// Rules of the whole protocol, and of the incident's scope, whose breaches stand and that nobody has judged.
+/// The incident, if it is not closed.
+async fn watched(connection: &mut Connection, incident: i64) -> Result<Option<OpenIncident>, StoreError> {
+    let watched = incidents::watched_of(incidents::watched().fetch_all(connection).await?)?;
+    Ok(watched.into_iter().find(|held| held.id == incident))
+}
+
+/// Rules of the whole protocol, and of the incident's scope, that raise a level, whose breaches stand and that nobody has judged. The rule that the
+/// incident is about counts too where it only tells: the playbook is its answer.
 async fn rules(
     connection: &mut Connection,
     plan: &PlayPlan,
@@ -138,6 +146,7 @@ async fn rules(
         .fetch_one(&mut *connection)
         .await?;
     let scopes = [PROTOCOL, small("scope", scope)?];
+    let own = watched(connection, incident).await?.and_then(|held| held.rule);
     let mut past = Past::default();
     breaches::load(connection, &mut past).await?;
     let standing: Vec<(i64, Vec<u8>)> = breaches::standing().fetch_all(connection).await?;
@@ -147,8 +156,12 @@ async fn rules(
         let Some(policy) = plan.policies.iter().find(|policy| policy.index == rule) else {
             continue;
         };
-        let acts = scopes.contains(&policy.scope) && !policy.is_shadow_at(block.timestamp);
-        if acts && !past.is_judged(policy.scope, rule, &decode_words(&words)?) {
+        let is_silent = match own == Some(rule) {
+            true => policy.is_shadow_at(block.timestamp),
+            false => policy.is_silent_at(block.timestamp),
+        };
+        let counts = scopes.contains(&policy.scope) && !is_silent;
+        if counts && !past.is_judged(policy.scope, rule, &decode_words(&words)?) {
             found.insert(rule);
         }
     }
