@@ -12,9 +12,8 @@ use tokio::sync::watch;
 
 use super::RpcError;
 use super::endpoint::Endpoint;
-use super::opinions::{Comparison, DEPTH, Opinion, Standing, believed, common_height, compare, is_common};
+use super::opinions::{Comparison, DEPTH, Opinion, Standing, believed, common_height, compare, is_common, side_from};
 use super::rpc::Rpc;
-use super::sides::{keeps_up, side_from};
 
 /// How long no endpoint of the side of a split that is followed may answer before the other side is.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -106,17 +105,15 @@ impl Rpc {
 
     /// The side of a split, by what it has at the height that is compared, that goes on with what was before it. That is the block that most
     /// endpoints have had: one that was followed alone, while the others were silent, may have left that chain. Where both sides have it,
-    /// or none, or nobody of its side keeps up (a node that was restarted holds what a reorg has replaced since), it is the one that the keeper
-    /// is on, whoever has answered it in the meantime.
+    /// or none, it is the one that the keeper is on, whoever has answered it in the meantime.
     async fn side_of_before(&self, opinions: &[Opinion]) -> Option<B256> {
         let common = *self.agreement().common.lock().unwrap_or_else(PoisonError::into_inner);
         let followed = *self.agreement().followed.borrow();
-        let known = [common.map(|block| (block, true)), followed.map(|block| (block, false))];
-        for ((number, block), must_keep_up) in known.into_iter().flatten() {
+        for (number, block) in common.into_iter().chain(followed) {
             let asks = self.all_endpoints().map(|endpoint| self.hash_at(endpoint, number));
             let held = futures::future::join_all(asks).await.into_iter();
             let held: Vec<Option<B256>> = held.map(|held| held.ok().flatten()).collect();
-            let side = side_from(block, opinions, &held).filter(|side| !must_keep_up || keeps_up(*side, opinions));
+            let side = side_from(block, opinions, &held);
             if side.is_some() {
                 return side;
             }

@@ -21,7 +21,6 @@ mod readers;
 mod requests;
 mod rpc;
 mod several;
-mod sides;
 mod sources;
 mod websocket;
 mod words;

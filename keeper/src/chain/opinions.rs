@@ -9,7 +9,7 @@ use alloy::primitives::B256;
 /// Blocks below the newest that most have: endpoints are not equally fast, and the newest blocks of a chain may still change.
 pub(super) const DEPTH: u64 = 2;
 /// An endpoint that is more blocks behind the others than this lags.
-pub(super) const LAG: u64 = 8;
+const LAG: u64 = 8;
 
 /// What one endpoint says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,14 @@ pub(super) fn is_common(opinions: &[Opinion], block: B256) -> bool {
     has.saturating_mul(2) > opinions.len()
 }
 
+/// What those say who hold `block`, which is an older one: the side of a split that goes on from there. `held` is what each endpoint has at
+/// its height. `None` when several sides have it, or none that says anything.
+pub(super) fn side_from(block: B256, opinions: &[Opinion], held: &[Option<B256>]) -> Option<B256> {
+    let holders = opinions.iter().zip(held).filter(|(_, held)| **held == Some(block));
+    let sides: BTreeSet<B256> = holders.filter_map(|(opinion, _)| opinion.hash).collect();
+    sides.first().copied().filter(|_| sides.len() == 1)
+}
+
 /// How the endpoints stand, when this block is believed, and what they stood like at the look before.
 fn standing(number: u64, opinions: &[Opinion], agreed: Option<B256>, before: Option<&str>) -> Standing {
     let told = |opinion: &Opinion| match opinion.hash {
@@ -184,13 +192,13 @@ pub fn compare(number: u64, opinions: &[Opinion], before: Option<&str>) -> Compa
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
     use proptest::prelude::*;
 
-    pub(in crate::chain) fn opinion(endpoint: &str, height: Result<u64, &str>, hash: Option<u8>) -> Opinion {
+    fn opinion(endpoint: &str, height: Result<u64, &str>, hash: Option<u8>) -> Opinion {
         Opinion {
             endpoint: endpoint.to_owned(),
             height: height.map_err(str::to_owned),
@@ -320,6 +328,26 @@ pub(super) mod tests {
         ] {
             assert_eq!(is_common(&opinions, one), common, "{opinions:?}");
         }
+    }
+
+    #[test]
+    fn the_side_that_goes_on_from_a_block_is_that_of_those_who_hold_it() {
+        let [one, two] = [1, 2].map(B256::repeat_byte);
+        let opinions = [1, 2, 1].map(|said| opinion("of two sides", Ok(9), Some(said)));
+        let block = B256::repeat_byte(7);
+        let (holds, differs) = (Some(block), Some(B256::repeat_byte(8)));
+        for (held, side) in [
+            ([holds, differs, holds], Some(one)),
+            ([holds, differs, None], Some(one)),
+            ([None, holds, differs], Some(two)),
+            ([holds, holds, None], None),
+            ([differs, None, None], None),
+        ] {
+            assert_eq!(side_from(block, &opinions, &held), side, "{held:?}");
+        }
+        // Who holds it and says nothing of the newer one is of no side.
+        let silent = [opinion("silent", Ok(9), None)];
+        assert_eq!(side_from(block, &silent, &[holds]), None);
     }
 
     #[test]
