@@ -19,6 +19,7 @@ mod open;
 mod outbox;
 mod past;
 mod playbook;
+mod playbook_quorum;
 mod quorum;
 mod reorgs;
 mod route;
