@@ -14,7 +14,7 @@ use cordon_testkit::{Fault, FaultyRpc, RpcProxy};
 use serde_json::{Value, json};
 
 use crate::board::GAUGE;
-use crate::world::{GAUGE_RULE, KEEPER, Running, World, key, until};
+use crate::world::{GAUGE_RULE, KEEPER, Running, World, key, outcomes, until};
 
 /// A keeper whose only endpoint does this to a request while it lies, from the breach on.
 struct Doubted {
@@ -68,8 +68,7 @@ impl Doubted {
             alarms.iter().filter(of).any(|alarm| alarm.text.contains(why))
         })
         .await;
-        let intents = self.store.intents().await.unwrap();
-        assert_eq!(intents.iter().map(|intent| intent.outcome).collect::<Vec<_>>(), [None]);
+        assert_eq!(outcomes(&self.store).await, [None]);
         while let Ok(event) = self.keeper.events.try_recv() {
             assert!(!matches!(event, KeeperEvent::Contained { .. }), "{event:?}");
         }
@@ -206,15 +205,11 @@ async fn a_containment_that_one_endpoint_makes_up_is_none_where_another_is_asked
     // For now what it is sent does not arrive there either.
     honest.fault(SEND, Fault::Cut);
     world.set(GAUGE, 5_000).await;
-    let outcomes = async || -> Vec<_> {
-        let intents = store.intents().await.unwrap();
-        intents.into_iter().map(|intent| intent.outcome).collect()
-    };
     until("it is tried again, or thought to be done", || async {
-        honest.count(SEND) > 3 || outcomes().await.iter().any(Option::is_some)
+        honest.count(SEND) > 3 || outcomes(&store).await.iter().any(Option::is_some)
     })
     .await;
-    assert_eq!(outcomes().await, [None], "nothing was contained");
+    assert_eq!(outcomes(&store).await, [None], "nothing was contained");
     assert_eq!(world.nonce(KEEPER).await, 0);
     honest.heal();
     until("the guard has raised the level", || async {
@@ -223,7 +218,7 @@ async fn a_containment_that_one_endpoint_makes_up_is_none_where_another_is_asked
     .await;
     lies.store(false, Ordering::SeqCst);
     keeper.contained().await;
-    assert_eq!(outcomes().await, [Some(Outcome::Done)]);
+    assert_eq!(outcomes(&store).await, [Some(Outcome::Done)]);
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
     keeper.stop().await;
 }
@@ -245,14 +240,7 @@ async fn a_containment_is_confirmed_where_another_endpoint_has_no_receipts() {
     let mut keeper = world.keeper_at_head(options, store.clone(), World::signers()).await;
     world.set(GAUGE, 5_000).await;
     keeper.contained().await;
-    let outcomes: Vec<_> = store
-        .intents()
-        .await
-        .unwrap()
-        .iter()
-        .map(|intent| intent.outcome)
-        .collect();
-    assert_eq!(outcomes, [Some(Outcome::Done)]);
+    assert_eq!(outcomes(&store).await, [Some(Outcome::Done)]);
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
     keeper.stop().await;
 }

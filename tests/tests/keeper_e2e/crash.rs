@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::board::GAUGE;
 use crate::forks::is_another;
 use crate::process::{Process, watching};
-use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, until};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, outcomes, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_once() {
@@ -58,11 +58,7 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
             .is_some_and(|block| block.number >= height + 4)
     })
     .await;
-    let intents = store.intents().await.unwrap();
-    assert_eq!(
-        intents.iter().map(|intent| intent.outcome).collect::<Vec<_>>(),
-        [Some(Outcome::Done)]
-    );
+    assert_eq!(outcomes(&store).await, [Some(Outcome::Done)]);
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
     let incidents = store.incidents().await.unwrap();
     assert_eq!(incidents.len(), 1);

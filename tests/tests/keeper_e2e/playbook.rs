@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::GAUGE;
-use crate::world::{GAUGE_RULE, World, until};
+use crate::world::{GAUGE_RULE, World, outcomes, until};
 
 pub(crate) const PLAYBOOK: &str = r#"
 [roles]
@@ -100,14 +100,7 @@ async fn a_person_approves_and_the_keeper_contains_more() {
     let states: Vec<&str> = steps.iter().map(|step| step["status"].as_str().unwrap()).collect();
     assert_eq!(states, ["done"; 4], "{runs}");
     assert_eq!(steps[1]["by"], "ada");
-    let outcomes: Vec<_> = store
-        .intents()
-        .await
-        .unwrap()
-        .iter()
-        .map(|intent| intent.outcome)
-        .collect();
-    assert_eq!(outcomes, [Some(Outcome::Done), Some(Outcome::Done)]);
+    assert_eq!(outcomes(&store).await, [Some(Outcome::Done), Some(Outcome::Done)]);
     stop.cancel();
     task.await.unwrap().unwrap();
 }

@@ -14,7 +14,7 @@ use cordon_client::build::Artifacts;
 use cordon_client::deploy::{GuardOptions, deploy_guard};
 use cordon_client::guard::ICordonGuard;
 use cordon_client::{CompiledConfig, Config};
-use cordon_keeper::record::{Incident, Store};
+use cordon_keeper::record::{Incident, Outcome, Store};
 use cordon_keeper::{Keeper, KeeperError, KeeperEvent, Options, Signers};
 use cordon_node::{NodeConfig, NodeHandle};
 use tokio::sync::broadcast;
@@ -413,6 +413,12 @@ impl Running {
             .unwrap()
             .unwrap();
     }
+}
+
+/// How all actions of a record have ended, the first one first; `None` of those that have not.
+pub(crate) async fn outcomes(store: &Store) -> Vec<Option<Outcome>> {
+    let intents = store.intents().await.unwrap();
+    intents.into_iter().map(|intent| intent.outcome).collect()
 }
 
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
