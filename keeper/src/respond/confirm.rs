@@ -79,15 +79,12 @@ impl Responder {
             }
         };
         if let Some(why) = self.denied(intent, delivered, (outcome, &block)).await {
-            for account in self
-                .accounts
-                .iter()
-                .filter(|held| held.address() == delivered.sent.sender)
+            let mut accounts = self.accounts.iter();
+            // What was said to be in a block may not be. Where the nonces agree that it is, what else was said of it is in doubt.
+            if let Some(account) = accounts.find(|held| held.address() == delivered.sent.sender)
+                && account.told_by(&delivered.sent, receipt).await == 0
             {
-                // What was said to be in a block may not be. Where the nonces agree that it is, what else was said of it is in doubt.
-                if account.told_by(&delivered.sent, receipt).await == 0 {
-                    account.note_reverted().await;
-                }
+                account.note_reverted().await;
             }
             return Ok(Step::Later {
                 after: FIRST_RETRY,
