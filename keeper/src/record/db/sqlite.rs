@@ -67,6 +67,12 @@ impl Sqlite {
         Ok(file)
     }
 
+    /// Lets the disk have refused something.
+    #[cfg(test)]
+    pub(super) fn refused_by_the_disk(&self) {
+        self.disk.refused(&std::io::Error::other("no"));
+    }
+
     /// Opens a file that is there, to read what it holds.
     pub(super) async fn look_into(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()

@@ -13,6 +13,12 @@ async fn pool() -> (tempfile::TempDir, Pool) {
     (dir, pool)
 }
 
+/// Nothing stands in the way of who writes next.
+async fn can_write(pool: &Pool) {
+    let tx = pool.begin(Urgency::Rest).await.unwrap();
+    tx.commit(Step::Note).await.unwrap();
+}
+
 #[tokio::test]
 async fn who_writes_waits_for_its_turn_however_long_the_others_take() {
     let (_dir, pool) = pool().await;
@@ -53,12 +59,7 @@ async fn a_writer_that_is_stuck_keeps_nobody_waiting_for_ever_in_a_shared_databa
     query("INSERT INTO settings (name, value) VALUES ('a', '')").later(&mut next);
     next.commit(Step::Note).await.unwrap();
     drop(stuck);
-    pool.begin(Urgency::Rest)
-        .await
-        .unwrap()
-        .commit(Step::Note)
-        .await
-        .unwrap();
+    can_write(&pool).await;
 }
 
 #[tokio::test]
@@ -106,6 +107,22 @@ async fn a_log_that_was_emptied_is_begun_anew_by_nobody_who_decides() {
     assert_eq!(begun(), after);
 }
 
+#[tokio::test]
+async fn what_the_disk_has_refused_is_written_once_more_with_the_next_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = sqlite::Sqlite::open(&dir.path().join("cordon.db")).await.unwrap();
+    file.refused_by_the_disk();
+    let pool = Pool::of(file);
+    assert!(pool.fault().is_some());
+    can_write(&pool).await;
+    let mended = async {
+        while pool.fault().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), mended).await.unwrap();
+}
+
 /// One that a statement breaks off, with what was put off before it.
 async fn half_done(pool: &Pool) -> Transaction {
     let mut tx = pool.begin(Urgency::Rest).await.unwrap();
@@ -124,12 +141,7 @@ async fn is_whole_or_nothing(pool: Pool) {
     assert!(matches!(tx.commit(Step::Note).await, Err(StoreError::Broken { .. })));
     let held: Vec<(String,)> = query_as("SELECT name FROM settings").fetch_all(&pool).await.unwrap();
     assert!(held.is_empty());
-    pool.begin(Urgency::Rest)
-        .await
-        .unwrap()
-        .commit(Step::Note)
-        .await
-        .unwrap();
+    can_write(&pool).await;
 }
 
 #[tokio::test]
