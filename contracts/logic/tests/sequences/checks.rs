@@ -34,13 +34,15 @@ impl Held {
     }
 }
 
-/// Seconds, per scope, in which it was closed by itself or with the whole protocol, and in which it was not.
+/// Seconds, per scope, in which it was closed by itself or with the whole protocol, and in which it was not; what the governor did about it.
 #[derive(Default)]
 pub struct Clock {
     closed: [u64; 3],
     open: [u64; 3],
     /// The governor has moved a ceiling, or taken a scope out of the rulebook: the count is void.
     pub void: bool,
+    /// The governor has written off what a target that does not obey has left closed.
+    pub given_up: bool,
 }
 
 impl Scene {

@@ -44,10 +44,10 @@ fn play(operations: &[Op], dead: bool) -> Scene {
         scene.step(&mut clock, op);
         scene.check(&clock);
     }
-    // What others have closed stays closed, and what cannot be read is nobody's to open.
-    let other = |op: &Op| matches!(op, Op::Hand(..) | Op::Mood(Mood::Blind));
-    let touched = dead || operations.iter().any(other);
     scene.recover(&mut clock, dead);
+    // What others have closed or the governor has given up stays closed, and what cannot be read is nobody's to open.
+    let other = |op: &Op| matches!(op, Op::Hand(..) | Op::Mood(Mood::Blind));
+    let touched = dead || clock.given_up || operations.iter().any(other);
     let (closed, paused) = (scene.market.closed.get(), scene.market.paused.get());
     assert!(
         touched || !(closed || paused),

@@ -335,7 +335,11 @@ fn call_back(storage: &Storage, seen: &Rc<RefCell<Storage>>, now: u64, books: &[
             // Some ask first for what the caller lacks anyhow.
             let locked = matches!(
                 error,
-                Errors::Locked(_) | Errors::NotGovernor(_) | Errors::MissingRole(_) | Errors::NotAnnounced(_)
+                Errors::Locked(_)
+                    | Errors::NotGovernor(_)
+                    | Errors::MissingRole(_)
+                    | Errors::NotAnnounced(_)
+                    | Errors::AnnouncementPending(_)
             );
             assert!(locked, "call {number} answers {error:?}");
         }

@@ -1,7 +1,7 @@
 //! One step: what is asked of the guard, and what may come of it by the reference.
 
 use crate::checks::{is_formal, Clock, Held, SCOPES};
-use crate::ops::{Act, Op};
+use crate::ops::{Act, Mood, Op};
 use crate::reference::{self, Actor, REPAY};
 use crate::scene::{set, Errors, Scene};
 use alloy_primitives::{keccak256, Address, B256};
@@ -391,7 +391,8 @@ impl Scene {
                 clock.void |= self.scopes() < SCOPES;
                 assert_eq!(self.guard.host.code_hash(&self.guard.rulebook().0), self.books[which].2);
             }
-            Act::WriteOff(_) => {}
+            // What a target does not undo now, nobody asks of it again.
+            Act::WriteOff(_) => clock.given_up |= !matches!(self.market.mood.get(), Mood::Obeys | Mood::Reenters),
         }
     }
 }
