@@ -34,9 +34,9 @@ steps! {
     Migration = "migration",
     /// The record is made that of a guard.
     Claim = "claim",
-    /// A block is done, and nothing was decided in it.
+    /// A block is done, and nothing was decided in it that is not stored already.
     Block = "block",
-    /// A block is done, with what was decided in it.
+    /// What was decided in a block is stored, before the block is done or with it.
     Decision = "decision",
     /// A block that was done before becomes the checkpoint.
     Advance = "advance",

@@ -20,7 +20,7 @@ use crate::forget::Forgetting;
 use crate::health::Progress;
 use crate::record::{AlarmKind, BlockRecord, Intent, Names, Store, StoreError};
 use crate::report::Reports;
-use crate::respond::{Account, Job, Queue, Responder, Upkeep};
+use crate::respond::{Account, Job, Queue, Rehearsal, Responder, Upkeep};
 use crate::rules::{BlockReading, ReadError, Reader};
 use crate::watchdog::RECORD;
 
@@ -262,31 +262,49 @@ impl Pipeline {
         };
         let foreseen = self.responder.as_ref();
         let mut foreseen = foreseen.map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash));
-        let (commit, landing) = self.store.write_block(&record, &self.names).await?;
-        self.resume(commit.reopened.clone());
-        for intent in &commit.intents {
-            let rehearsal = foreseen.iter().position(|rehearsal| rehearsal.is_of(intent));
-            self.queue.push(Job {
-                rehearsal: rehearsal.map(|at| foreseen.swap_remove(at)),
-                ..Job::now(intent.clone(), Some(decided_at))
-            });
-            let event = KeeperEvent::Decided {
-                intent: intent.id,
-                incident: intent.incident,
-                rule: intent.rule.map_or_else(String::new, |rule| self.names.rule(rule)),
-                scope: intent.scope,
-                level: intent.level,
-                block: block.number,
-                head_to_decision,
-            };
-            let _ = self.events.send(event);
+        if decisions.iter().any(|decision| decision.act.is_sent()) {
+            let first = self.store.write_decisions(&record, &self.names).await?;
+            self.carry_out(first, &mut foreseen, (decided_at, head_to_decision));
         }
+        let (mut commit, landing) = self.store.write_block(&record, &self.names).await?;
+        self.resume(std::mem::take(&mut commit.reopened));
+        self.carry_out(
+            std::mem::take(&mut commit.intents),
+            &mut foreseen,
+            (decided_at, head_to_decision),
+        );
         // What closes something does not wait for the disk: if the power goes now, the block is judged again, and the chain is asked before
         // anything is sent once more.
         landing.kept().await;
         let times = (seen_at, Some(head_to_decision));
         self.after((block, times), &reading, &decisions, &commit, &open).await;
         Ok(())
+    }
+
+    /// Hands on what was decided on a block and is stored, each with its rehearsal if one has begun.
+    fn carry_out(
+        &self,
+        intents: Vec<Intent>,
+        foreseen: &mut Vec<Rehearsal>,
+        (decided_at, head_to_decision): (Instant, Duration),
+    ) {
+        for intent in intents {
+            let rehearsal = foreseen.iter().position(|rehearsal| rehearsal.is_of(&intent));
+            let event = KeeperEvent::Decided {
+                intent: intent.id,
+                incident: intent.incident,
+                rule: intent.rule.map_or_else(String::new, |rule| self.names.rule(rule)),
+                scope: intent.scope,
+                level: intent.level,
+                block: intent.block_number,
+                head_to_decision,
+            };
+            self.queue.push(Job {
+                rehearsal: rehearsal.map(|at| foreseen.swap_remove(at)),
+                ..Job::now(intent, Some(decided_at))
+            });
+            let _ = self.events.send(event);
+        }
     }
 
     /// What is stored of a block in which nothing was decided.

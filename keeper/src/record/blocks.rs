@@ -13,13 +13,12 @@ use super::checkpoint::{forget_root, set_checkpoint};
 use super::codec::encode_scopes;
 use super::db::{Connection, Landing, Together, query};
 use super::frames::{self, Framed};
-use super::intents::{self, NewIntent};
 use super::{
-    Intent, IntentKind, Names, Step, Store, StoreError, breaches, events, follow, incidents, int, refused, revert,
-    rulebook, sightings, stopped, waiting, witnesses,
+    Intent, Names, Step, Store, StoreError, breaches, events, follow, int, refused, revert, rulebook, sightings,
+    stopped, waiting, witnesses,
 };
 use crate::chain::BlockRef;
-use crate::decide::{Act, Decision, RuleVerdict, ScopeReading, Waiting};
+use crate::decide::{Decision, RuleVerdict, ScopeReading, Waiting};
 use crate::rules::{GuardEvent, OTHER_RULEBOOK, Sightings, StoppedCall};
 use crate::turns::Urgency;
 
@@ -219,55 +218,6 @@ impl Store {
             forget_root(connection, record.block)?;
         }
         Ok(commit)
-    }
-
-    async fn commit_decision(
-        &self,
-        connection: &mut Connection,
-        record: &BlockRecord<'_>,
-        decision: &Decision,
-        names: &Names,
-    ) -> Result<Option<Intent>, StoreError> {
-        let kind = match decision.act {
-            Act::Trip => IntentKind::Trip,
-            Act::Contain => IntentKind::Contain,
-            Act::Shadow | Act::Tell => IntentKind::Shadow,
-        };
-        let key = NewIntent {
-            kind,
-            rule: Some(decision.rule),
-            scope: decision.scope,
-            level: decision.level,
-            duration: decision.duration,
-            witness: &decision.witness,
-            observed: decision.reading.observed,
-            bound: decision.reading.bound,
-            block: record.block,
-            version: record.version,
-            incident: None,
-        };
-        let questions = (
-            intents::insertion(&key, self.chain_id(), connection.now_ms())?,
-            incidents::held(decision.scope),
-        );
-        let (stored, held) = questions.fetch_together(connection).await?;
-        let Some((id,)) = stored.first() else { return Ok(None) };
-        let mut intent = key.stored(*id, connection.now_ms());
-        let held = held.first().map(|(id,)| *id);
-        if decision.act == Act::Shadow {
-            breaches::note_recorded(connection, decision.rule, &decision.witness);
-            return Ok(None);
-        }
-        if decision.act == Act::Tell {
-            let incident = incidents::tell(connection, record, (decision, held), names).await?;
-            intents::attach(connection, intent.id, incident);
-            breaches::note_told(connection, decision.rule, &decision.witness, incident);
-            return Ok(None);
-        }
-        let incident = incidents::detect(connection, record, (decision, held), names).await?;
-        intents::attach(connection, intent.id, incident);
-        intent.incident = Some(incident);
-        Ok(Some(intent))
     }
 
     /// Drops the verdicts of blocks more than `keep` below the checkpoint, except those that an incident was opened at: the oldest 500.

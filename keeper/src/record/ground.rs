@@ -9,7 +9,7 @@ use super::{Intent, Store, StoreError, int};
 pub enum Ground {
     /// Its block is where it was, or its breach stands on the chain that has replaced it.
     Stands,
-    /// Its block was reorganised away, and what has replaced it is not evaluated yet.
+    /// Its block is not done yet, as the process has ended in between; or was reorganised away, and what has replaced it is not done yet.
     Unjudged,
     /// Its block was reorganised away, and its breach with it.
     Gone,

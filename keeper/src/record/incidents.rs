@@ -8,11 +8,8 @@ use super::codec::{decode_words, encode_words, int_text};
 use super::db::{Connection, QueryAs, query, query_as};
 use super::intents::Confirmation;
 use super::notices::tell_incident;
-use super::timeline::{Entry, entries, entry};
-use super::{
-    BlockRecord, IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int, past,
-    route_text,
-};
+use super::timeline::{Entry, entry};
+use super::{IncidentState, Intent, IntentKind, Names, NoticeKind, Outcome, Step, Store, StoreError, int, route_text};
 use crate::chain::BlockRef;
 use crate::decide::Decision;
 
@@ -56,142 +53,58 @@ impl<'a> Opening<'a> {
 }
 
 pub(super) async fn open(connection: &mut Connection, opening: &Opening<'_>) -> Result<i64, StoreError> {
+    let (id,) = insertion(opening, connection.now_ms())?
+        .fetch_one(&mut *connection)
+        .await?;
+    tell_opened(connection, id, opening)?;
+    Ok(id)
+}
+
+/// Answers the number of a new incident.
+pub(super) fn insertion(opening: &Opening<'_>, now_ms: i64) -> Result<QueryAs<(i64,)>, StoreError> {
     let decision = opening.decision.as_ref();
     let number = int("block number", opening.block.number)?;
     let time = int("block timestamp", opening.block.timestamp)?;
-    let (id,): (i64,) = query_as(
+    let query = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
             opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, channels)
          VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-    )
-    .bind(i64::from(opening.scope))
-    .bind(&opening.scope_name)
-    .bind(opening.severity.name())
-    .bind(decision.map(|(decision, _)| i64::from(decision.rule)))
-    .bind(decision.map(|(_, name)| name.as_str()))
-    .bind(decision.map_or_else(Vec::new, |(decision, _)| encode_words(&decision.witness)))
-    .bind(decision.map(|(decision, _)| int_text(decision.reading.observed)))
-    .bind(decision.map(|(decision, _)| int_text(decision.reading.bound)))
-    .bind(connection.now_ms())
-    .bind(number)
-    .bind(opening.block.hash.to_vec())
-    .bind(time)
-    .bind(number)
-    .bind(time)
-    .bind(route_text(opening.channels))
-    .fetch_one(&mut *connection)
-    .await?;
-    let text = match decision {
+    );
+    Ok(query
+        .bind(i64::from(opening.scope))
+        .bind(&opening.scope_name)
+        .bind(opening.severity.name())
+        .bind(decision.map(|(decision, _)| i64::from(decision.rule)))
+        .bind(decision.map(|(_, name)| name.as_str()))
+        .bind(decision.map_or_else(Vec::new, |(decision, _)| encode_words(&decision.witness)))
+        .bind(decision.map(|(decision, _)| int_text(decision.reading.observed)))
+        .bind(decision.map(|(decision, _)| int_text(decision.reading.bound)))
+        .bind(now_ms)
+        .bind(number)
+        .bind(opening.block.hash.to_vec())
+        .bind(time)
+        .bind(number)
+        .bind(time)
+        .bind(route_text(opening.channels)))
+}
+
+/// Tells people of a new incident.
+pub(super) fn tell_opened(connection: &mut Connection, id: i64, opening: &Opening<'_>) -> Result<(), StoreError> {
+    let text = match &opening.decision {
         Some((decision, name)) => breach_text(decision, name, opening.block.number),
         None => opening.why.clone().unwrap_or_default(),
     };
     let mark = (format!("incident:{id}:opened"), 0);
     let block = Some(opening.block.number);
-    tell_incident(connection, id, NoticeKind::Opened, &text, block, mark)?;
-    Ok(id)
+    tell_incident(connection, id, NoticeKind::Opened, &text, block, mark)
 }
 
-fn breach_text(decision: &Decision, name: &str, block: u64) -> String {
+pub(super) fn breach_text(decision: &Decision, name: &str, block: u64) -> String {
     format!(
         "rule {name} breached at block {block}: observed {}, bound {}",
         int_text(decision.reading.observed),
         int_text(decision.reading.bound)
     )
-}
-
-/// What was found raised before it was known why (the newest block is looked at first, or the record was lost) began with the first breach that
-/// the blocks before it turn out to hold.
-fn found_cause(
-    connection: &mut Connection,
-    incident: i64,
-    (decision, name): (&Decision, &str),
-    block: &BlockRef,
-) -> Result<(), StoreError> {
-    let number = int("block number", block.number)?;
-    query(
-        "UPDATE incidents SET rule = ?, rule_name = ?, witness = ?, observed = ?, bound = ?, first_bad_block = ?, first_bad_time = ?
-         WHERE id = ? AND rule IS NULL AND opened_block > ?",
-    )
-    .bind(i64::from(decision.rule))
-    .bind(name)
-    .bind(encode_words(&decision.witness))
-    .bind(int_text(decision.reading.observed))
-    .bind(int_text(decision.reading.bound))
-    .bind(number)
-    .bind(int("block timestamp", block.timestamp)?)
-    .bind(incident)
-    .bind(number)
-    .later(connection);
-    Ok(())
-}
-
-/// The incident that a decision belongs to: the one that is `held` of its scope, or a new one.
-pub(super) async fn detect(
-    connection: &mut Connection,
-    record: &BlockRecord<'_>,
-    (decision, held): (&Decision, Option<i64>),
-    names: &Names,
-) -> Result<i64, StoreError> {
-    let name = names.rule(decision.rule);
-    let breach = breach_text(decision, &name, record.block.number);
-    let (id, kind) = match held {
-        Some(id) => (id, "breached again"),
-        None => {
-            let opening = Opening::of(record.block, decision, names);
-            (open(connection, &opening).await?, "detected")
-        }
-    };
-    if let Some(latency) = record.head_to_decision {
-        query("UPDATE incidents SET head_to_decision = COALESCE(head_to_decision, ?) WHERE id = ?")
-            .bind(micros(latency))
-            .bind(id)
-            .later(connection);
-    }
-    if held.is_some() {
-        found_cause(connection, id, (decision, &name), record.block)?;
-    }
-    if held.is_some() && past::was_refused(connection, id, decision.rule).await? {
-        // It is tried again and again, and was told once.
-        return Ok(id);
-    }
-    let decided = format!(
-        "decided to raise {} to {}",
-        names.scope(decision.scope),
-        decision.level.name()
-    );
-    let lines = [Entry::new(kind, &breach), Entry::new("decided", &decided)].map(|line| Entry {
-        block: Some(record.block),
-        ..line
-    });
-    entries(connection, id, &lines).await?;
-    Ok(id)
-}
-
-/// The incident of a breach that nothing is sent for: the one that is `held` of its scope, where people are called once more, or a new one.
-pub(super) async fn tell(
-    connection: &mut Connection,
-    record: &BlockRecord<'_>,
-    (decision, held): (&Decision, Option<i64>),
-    names: &Names,
-) -> Result<i64, StoreError> {
-    let (block, name) = (record.block, names.rule(decision.rule));
-    let breach = breach_text(decision, &name, block.number);
-    let id = match held {
-        Some(id) => {
-            let mark = format!("incident:{id}:breached:{}:{}", decision.rule, block.hash);
-            let told = (mark, 0);
-            tell_incident(connection, id, NoticeKind::Called, &breach, Some(block.number), told)?;
-            id
-        }
-        None => open(connection, &Opening::of(block, decision, names)).await?,
-    };
-    let text = format!("{breach}; it raises no level: people have to act");
-    let line = Entry {
-        block: Some(block),
-        ..Entry::new(if held.is_some() { "breached" } else { "detected" }, &text)
-    };
-    entry(connection, id, &line).await?;
-    Ok(id)
 }
 
 pub(super) fn micros(duration: std::time::Duration) -> i64 {

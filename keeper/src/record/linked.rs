@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, B256};
 
-use super::db::{Connection, Reads, Row, query, query_as};
+use super::db::{Connection, QueryAs, Reads, Row, query, query_as};
 use super::evidence::{Bound, Chain, Evidence, EvidenceError, Line, Link, Proof};
 use super::{Store, StoreError, int, uint, word};
 
@@ -19,6 +19,40 @@ pub(super) struct End {
     incident: i64,
     /// Linked lines of the incident.
     lines: u64,
+}
+
+impl End {
+    /// The end of the chain for an incident that has no lines yet; `last` is its last link.
+    pub(super) fn of_new(store: &Store, last: B256, incident: i64) -> Self {
+        Self {
+            is_marked: false,
+            before: last,
+            chain_id: store.chain_id(),
+            guard: store.guard(),
+            incident,
+            lines: 0,
+        }
+    }
+
+    pub(super) fn incident(&self) -> i64 {
+        self.incident
+    }
+
+    /// The last link.
+    pub(super) fn last(&self) -> B256 {
+        self.before
+    }
+}
+
+/// The last link of the chain; no row before the first.
+pub(super) fn last() -> QueryAs<(Vec<u8>,)> {
+    query_as("SELECT link FROM evidence_head WHERE id = 1")
+}
+
+/// The link that [`last`] has answered.
+pub(super) fn last_of(rows: Vec<(Vec<u8>,)>) -> Result<B256, StoreError> {
+    let link = rows.into_iter().next();
+    link.map_or(Ok(B256::ZERO), |(link,)| word("link", &link))
 }
 
 /// Where the chain, and the incident's own lines in it, end. With a mark, whether there is a line that has it.

@@ -8,6 +8,7 @@ mod breaches;
 mod checkpoint;
 mod codec;
 mod db;
+mod decisions;
 mod dossier;
 mod error;
 mod events;

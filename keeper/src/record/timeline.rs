@@ -35,31 +35,14 @@ pub(super) async fn entry(connection: &mut Connection, incident: i64, entry: &En
     if end.is_marked {
         return Ok(false);
     }
-    write(connection, &mut end, incident, entry)?;
+    append(connection, &mut end, entry)?;
     Ok(true)
 }
 
-/// Adds lines without marks to the timeline of an incident.
-pub(super) async fn entries(
-    connection: &mut Connection,
-    incident: i64,
-    entries: &[Entry<'_>],
-) -> Result<(), StoreError> {
-    let mut end = linked::end(connection, incident, None).await?;
-    for entry in entries {
-        write(connection, &mut end, incident, entry)?;
-    }
-    Ok(())
-}
-
-fn write(
-    connection: &mut Connection,
-    end: &mut linked::End,
-    incident: i64,
-    entry: &Entry<'_>,
-) -> Result<(), StoreError> {
+/// Adds a line at the end of its incident's timeline, whatever its mark.
+pub(super) fn append(connection: &mut Connection, end: &mut linked::End, entry: &Entry<'_>) -> Result<(), StoreError> {
     let line = Line {
-        incident,
+        incident: end.incident(),
         at_ms: connection.now_ms(),
         block_number: entry.block.map(|block| block.number),
         block_hash: entry.block.map(|block| block.hash),

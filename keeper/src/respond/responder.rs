@@ -181,7 +181,7 @@ impl Responder {
             Ground::Unjudged => Some(Step::Later {
                 after: FIRST_RETRY,
                 why: format!(
-                    "block {}, in which the breach was found, was reorganised away; what has replaced it is being judged",
+                    "block {}, in which the breach was found, or what has replaced it in a reorganisation, is being judged",
                     intent.block_number
                 ),
             }),

@@ -11,6 +11,7 @@
 mod fixture;
 
 mod blocks;
+mod decisions;
 mod evidence;
 mod fleet;
 mod incidents;
