@@ -260,8 +260,11 @@ impl Pipeline {
             is_next,
             ..self.record(block, &reading)
         };
-        let foreseen = self.responder.as_ref();
-        let mut foreseen = foreseen.map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash));
+        let scopes = reading.scopes.as_deref();
+        let mut foreseen = self
+            .responder
+            .as_ref()
+            .map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash, scopes));
         if decisions.iter().any(|decision| decision.act.is_sent()) {
             let first = self.store.write_decisions(&record, &self.names).await?;
             self.carry_out(first, &mut foreseen, (decided_at, head_to_decision));
