@@ -30,13 +30,10 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
     assert_eq!(process.kill().signal(), Some(9), "SIGKILL");
     assert_eq!(world.nonce(KEEPER).await, 0, "nothing was sent");
     assert_eq!(world.level(1).await, ICordonGuard::Level::Normal);
-    assert_eq!(store.open_intents().await.unwrap().len(), 1, "but it was decided");
-    assert!(
-        store
-            .is_done(store.open_intents().await.unwrap()[0].block_hash)
-            .await
-            .unwrap()
-    );
+    let decided = store.open_intents().await.unwrap();
+    assert_eq!(decided.len(), 1, "but it was decided");
+    let at = decided[0].block_hash;
+    assert!(!store.is_done(at).await.unwrap(), "before the rest of its block");
 
     // The fail point stays on: it strikes decisions, not what is resumed.
     let _process = Process::start(&world, &[("CORDON_FAIL_POINT", "after-decision")]);
@@ -58,6 +55,7 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
             .is_some_and(|block| block.number >= height + 4)
     })
     .await;
+    assert!(store.is_done(at).await.unwrap());
     assert_eq!(outcomes(&store).await, [Some(Outcome::Done)]);
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
     let incidents = store.incidents().await.unwrap();
