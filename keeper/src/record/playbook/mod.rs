@@ -6,6 +6,7 @@
 mod approve;
 mod carry;
 mod facts;
+mod people;
 mod quorum;
 
 use std::collections::BTreeMap;
