@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn scopes(&self, hash: B256) -> Result<Option<Vec<ScopeReading>>, StoreError> {
-        let row: Option<(Vec<u8>,)> = query_as("SELECT scopes FROM blocks WHERE hash = ?")
+        let row: Option<(Vec<u8>,)> = query_as("SELECT scopes FROM blocks WHERE hash = ? AND length(verdicts) > 0")
             .bind(hash.to_vec())
             .fetch_optional(&self.pool)
             .await?;
@@ -105,6 +105,9 @@ impl Store {
 fn is_done(hash: B256) -> QueryAs<(i64,)> {
     query_as("SELECT 1 FROM blocks WHERE hash = ? AND canonical = 1").bind(hash.to_vec())
 }
+
+/// Verdicts of a block that is not done, but for what was decided on it: no list of them, not even an empty one. In SQL `length(verdicts) = 0`.
+pub(super) const UNDONE: &[u8] = &[];
 
 /// Rulebook of a block that was never evaluated.
 pub(super) const ROOT: B256 = B256::ZERO;

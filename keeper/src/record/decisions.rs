@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use alloy::primitives::B256;
 
-use super::codec::{encode_scopes, encode_verdicts, encode_words, int_text};
+use super::checkpoint::UNDONE;
+use super::codec::{encode_scopes, encode_words, int_text};
 use super::db::{Connection, QueryAs, Together, query, query_as};
 use super::incidents::{self, Opening};
 use super::intents::{self, NewIntent};
@@ -21,14 +22,19 @@ use crate::turns::Urgency;
 
 impl Store {
     /// Stores what is to be sent on a block before the block itself, as far as nothing else of the block bears on it: it waits for the rest no
-    /// longer then, of which there is much where many incidents end. The block is not done by that. Storing it stores them too, once.
+    /// longer then, of which there is much where many incidents end. The block is not done by that. Storing it stores them too, once. Nothing
+    /// is stored of a block out of its turn, which might not be done for long if the process ends now; and nothing into a record that several
+    /// share, where what is sent is stored once more before it is, after the block.
     ///
     /// Returns the actions to be carried out, which outlive the process but not yet a power cut. Should the process end before the block is
-    /// done, they are looked at again once it is.
+    /// done, they wait until it is.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn write_decisions(&self, record: &BlockRecord<'_>, names: &Names) -> Result<Vec<Intent>, StoreError> {
+        if self.is_shared() || !record.is_next {
+            return Ok(Vec::new());
+        }
         let independent: Vec<&Decision> = record
             .decisions
             .iter()
@@ -67,8 +73,9 @@ impl Store {
             return Ok(intents);
         }
         insert_undone(&mut tx, record)?;
-        // The block's own landing comes after this one.
-        let _ = tx.write(Step::Decision).await?;
+        let landing = tx.write(Step::Decision).await?;
+        // The block may be long, and a disk that is told of this now has it before.
+        tokio::spawn(landing.kept());
         self.news();
         Ok(intents)
     }
@@ -295,7 +302,7 @@ fn insert_undone(connection: &mut Connection, record: &BlockRecord<'_>) -> Resul
     .bind(block.parent.to_vec())
     .bind(int("block timestamp", block.timestamp)?)
     .bind(record.version.to_vec())
-    .bind(encode_verdicts(&[]))
+    .bind(UNDONE.to_vec())
     .bind(encode_scopes(&[]))
     .later(connection);
     Ok(())

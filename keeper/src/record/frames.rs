@@ -132,7 +132,8 @@ impl Store {
     pub async fn verdicts(&self, hash: B256) -> Result<Option<Vec<RuleVerdict>>, StoreError> {
         type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
         let row: Option<Row> = super::db::query_as(
-            "SELECT b.verdicts, b.frame, f.verdicts FROM blocks b LEFT JOIN frames f ON f.digest = b.frame WHERE b.hash = ?",
+            "SELECT b.verdicts, b.frame, f.verdicts FROM blocks b LEFT JOIN frames f ON f.digest = b.frame
+             WHERE b.hash = ? AND length(b.verdicts) > 0",
         )
         .bind(hash.to_vec())
         .fetch_optional(&self.pool)

@@ -98,7 +98,7 @@ impl Decided {
 /// The newest decisions on each of the rules, and all that are open, newest first.
 fn decided(rules: &[u16], version: B256) -> QueryAs<Decided> {
     const COLUMNS: &str = "id, rule, kind, outcome, block_number, block_time, effect_time, witness, scope,
-        CASE WHEN outcome = 'refused' THEN (SELECT b.scopes FROM blocks b WHERE b.hash = intents.block_hash) END AS scopes";
+        CASE WHEN outcome = 'refused' THEN (SELECT b.scopes FROM blocks b WHERE b.hash = intents.block_hash AND length(b.verdicts) > 0) END AS scopes";
     const WHICH: &str = "version = ? AND kind IN ('trip', 'contain', 'shadow')";
     let mut sql = format!("SELECT {COLUMNS} FROM intents WHERE outcome IS NULL AND {WHICH}");
     for (at, _) in rules.iter().enumerate() {

@@ -147,11 +147,11 @@ async fn go_on_with(connection: &mut Connection, first: &BlockRef) -> Result<(),
     Ok(())
 }
 
-/// Whether the record holds another block to be canonical at this height, so that this one is not.
+/// Whether the record holds another block to be canonical at this height, or is about to, so that this one is not.
 pub(super) async fn is_replaced(connection: &mut Connection, block: &BlockRef) -> Result<bool, StoreError> {
     let (own, other): (i64, i64) = query_as(
         "SELECT COUNT(*) FILTER (WHERE hash = ?1), COUNT(*) FILTER (WHERE hash <> ?1)
-         FROM blocks WHERE number = ?2 AND canonical = 1 AND version <> ?3",
+         FROM blocks WHERE number = ?2 AND (canonical = 1 OR length(verdicts) = 0) AND version <> ?3",
     )
     .bind(block.hash.to_vec())
     .bind(int("block number", block.number)?)
@@ -194,7 +194,8 @@ pub(super) async fn settle_height(
 fn insert_root(connection: &mut Connection, first: &BlockRef) -> Result<(), StoreError> {
     query(
         "INSERT INTO blocks (hash, number, parent, timestamp, canonical, version, verdicts, scopes) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
-         ON CONFLICT (hash) DO UPDATE SET canonical = 1",
+         ON CONFLICT (hash) DO UPDATE SET canonical = 1,
+            version = CASE WHEN length(blocks.verdicts) = 0 THEN excluded.version ELSE blocks.version END",
     )
     .bind(first.parent.to_vec())
     .bind(int("block number", first.number.saturating_sub(1))?)

@@ -1,6 +1,7 @@
 //! An action tried out before it is sent: what the chain would make of it now. For a fresh decision the asking begins while the
 //! record is being written, so that it costs no time of its own.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use alloy::eips::BlockId;
@@ -19,6 +20,9 @@ use super::responder::{FIRST_RETRY, Responder, Step, abi_level, end};
 use crate::chain::{BlockRef, CallError, Rpc, RpcError};
 use crate::decide::{Act, Decision, ScopeReading, held};
 use crate::record::{Confirmation, Intent, IntentKind, Outcome};
+
+/// How soon a node answers that is on the same machine, or in the same network.
+const NEAR: Duration = Duration::from_millis(2);
 
 /// What is to be done about a scope: an intent without its place in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,20 +172,29 @@ impl Responder {
     }
 
     /// Simulates the call on the newest block, and reads the scope there unless it is the `known` one: four requests fewer, while the node and
-    /// the machine are busy with what was decided.
+    /// the machine are busy with what was decided. A node that is far away is asked without waiting for what the newest is.
     async fn ask_since(
         &self,
         scope: u8,
         call: &Call,
         (block, scopes): (B256, Vec<ScopeReading>),
     ) -> Result<Rehearsed, RpcError> {
-        let (simulated, newest) = join(self.simulate(call), self.rpc.latest()).await;
-        let newest = newest?;
-        let scopes = if newest.hash == block {
-            Ok(scopes)
-        } else {
-            self.readings(scope, BlockId::latest()).await
+        let readings = || self.readings(scope, BlockId::latest());
+        let read = async {
+            let mut newest = pin!(self.rpc.latest());
+            match tokio::time::timeout(NEAR, &mut newest).await {
+                Ok(newest) => match newest? {
+                    newest if newest.hash == block => Ok((newest, Ok(scopes))),
+                    newest => Ok((newest, readings().await)),
+                },
+                Err(_) => {
+                    let (newest, scopes) = join(newest, readings()).await;
+                    Ok((newest?, scopes))
+                }
+            }
         };
+        let (simulated, read) = join(self.simulate(call), read).await;
+        let (newest, scopes) = read?;
         Ok(Rehearsed {
             scopes,
             simulated,

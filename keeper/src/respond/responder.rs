@@ -61,6 +61,10 @@ pub(super) enum Step {
         after: Duration,
         why: String,
     },
+    /// What it rests on is not judged yet. That it takes long is told by whoever judges.
+    Unjudged {
+        why: String,
+    },
 }
 
 /// Carries out intents.
@@ -178,8 +182,7 @@ impl Responder {
         }
         Ok(match self.store.ground(intent).await? {
             Ground::Stands => None,
-            Ground::Unjudged => Some(Step::Later {
-                after: FIRST_RETRY,
+            Ground::Unjudged => Some(Step::Unjudged {
                 why: format!(
                     "block {}, in which the breach was found, or what has replaced it in a reorganisation, is being judged",
                     intent.block_number

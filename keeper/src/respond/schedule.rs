@@ -118,6 +118,11 @@ impl Responder {
                 self.alarms.clear(AlarmKind::ActionDelayed, &subject).await;
                 return true;
             }
+            Ok(Step::Unjudged { why }) => {
+                tracing::info!(intent = job.intent.id, "{} waits: {why}", self.title(&job.intent));
+                job.due = Instant::now() + FIRST_RETRY;
+                return false;
+            }
             Ok(Step::Later { after, why }) => (after, why),
             Err(error) => (FIRST_RETRY, error.to_string()),
         };

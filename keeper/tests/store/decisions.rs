@@ -1,14 +1,19 @@
 //! What is sent on a block is stored before the rest of it, and the record is the same in the end.
 
+use std::collections::HashSet;
+
 use alloy::primitives::{Address, B256};
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::chain::BlockRef;
 use cordon_keeper::decide::{Act, Decision};
-use cordon_keeper::record::{BlockRecord, Ground, Incident, Intent, IntentKind};
+use cordon_keeper::record::{
+    BlockRecord, Confirmation, Ground, Incident, IncidentState, Intent, IntentKind, NoticeKind, Outcome,
+};
 use cordon_keeper::rules::{GuardEvent, GuardEventKind, Sightings};
 
 use crate::fixture::*;
+use crate::playbook::plan;
 
 /// The guard has raised the whole protocol.
 fn elsewhere() -> GuardEvent {
@@ -50,6 +55,17 @@ impl Fixture {
         self.store.write_decisions(&record, &names()).await.unwrap()
     }
 
+    /// Nobody has changed the evidence, or linked it wrongly.
+    async fn is_sound(&self) -> bool {
+        self.store.verify_evidence(None).await.unwrap().is_ok()
+    }
+
+    /// Kinds and texts of all notices.
+    async fn notices(&self) -> HashSet<(NoticeKind, String)> {
+        let notices = self.store.notices(100).await.unwrap().into_iter();
+        notices.map(|notice| (notice.kind, notice.text)).collect()
+    }
+
     /// What the record tells of its incidents, but for numbers and for when it was written.
     async fn told(&self) -> Vec<Incident> {
         let mut all = self.store.incidents().await.unwrap();
@@ -62,7 +78,9 @@ impl Fixture {
     }
 }
 
-async fn is_stored_before_its_block(fixture: Fixture) {
+#[tokio::test]
+async fn is_stored_before_its_block() {
+    let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let (verdicts, decisions, events) = ([verdict(0, Verdict::Breached)], [trip(0)], [elsewhere()]);
     let content = Block {
@@ -92,9 +110,13 @@ async fn is_stored_before_its_block(fixture: Fixture) {
     at_once.begun().await;
     at_once.commit(&at, content).await.unwrap();
     assert_eq!(fixture.told().await, at_once.told().await);
+    assert_eq!(fixture.notices().await, at_once.notices().await);
+    assert!(fixture.is_sound().await);
 }
 
-async fn waits_for_what_bears_on_it(fixture: Fixture) {
+#[tokio::test]
+async fn waits_for_what_bears_on_it() {
+    let fixture = Fixture::sqlite().await;
     let decisions = [trip(0)];
     let alone = Block {
         decisions: &decisions,
@@ -146,7 +168,9 @@ async fn waits_for_what_bears_on_it(fixture: Fixture) {
     assert_eq!(fixture.first(&next, alone).await, none, "its incident is open");
 }
 
-async fn waits_for_what_was_replaced_at_its_height(fixture: Fixture) {
+#[tokio::test]
+async fn waits_for_what_was_replaced_at_its_height() {
+    let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let decisions = [trip(0)];
     let content = Block {
@@ -168,7 +192,9 @@ async fn waits_for_what_was_replaced_at_its_height(fixture: Fixture) {
     assert_eq!((commit.reopened.len(), commit.intents.len()), (1, 1));
 }
 
-async fn leaves_no_ground_behind(fixture: Fixture) {
+#[tokio::test]
+async fn leaves_no_ground_behind() {
+    let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let (verdicts, decisions) = ([verdict(0, Verdict::Breached)], [contain(1, 0)]);
     let content = Block {
@@ -197,7 +223,47 @@ async fn leaves_no_ground_behind(fixture: Fixture) {
     assert_eq!(ground().await, Ground::Stands, "it is back");
 }
 
-async fn stores_one_per_scope(fixture: Fixture) {
+// Before the block is done, a rule that it finds breached looks like one that holds.
+#[tokio::test]
+async fn starts_no_playbook_yet() {
+    let fixture = Fixture::sqlite().await;
+    let plan = plan(r#"    { id = "say", do = "note", text = "seen" }"#);
+    let kinds = async || {
+        let incidents = fixture.store.incidents().await.unwrap();
+        let lines = incidents.iter().flat_map(|incident| &incident.timeline);
+        lines.filter(|line| line.kind == "note").count()
+    };
+    fixture.begun().await;
+    let decisions = [trip(0)];
+    let content = Block {
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let at = block(101, 1);
+    assert_eq!(fixture.first(&at, content).await.len(), 1);
+    fixture.store.play(&plan).await.unwrap();
+    assert_eq!(kinds().await, 0);
+    fixture.commit(&at, content).await.unwrap();
+    fixture.store.play(&plan).await.unwrap();
+    assert_eq!(kinds().await, 1);
+
+    // One whose block vanishes before it is done starts them when what has replaced it is.
+    let decisions = [contain(0, 1)];
+    let content = Block {
+        decisions: &decisions,
+        ..Block::default()
+    };
+    assert_eq!(fixture.first(&block(102, 1), content).await.len(), 1);
+    fixture.store.play(&plan).await.unwrap();
+    assert_eq!(kinds().await, 1);
+    fixture.commit(&block(102, 2), Block::default()).await.unwrap();
+    fixture.store.play(&plan).await.unwrap();
+    assert_eq!(kinds().await, 2);
+}
+
+#[tokio::test]
+async fn stores_one_per_scope() {
+    let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let decisions = [trip(0), contain(1, 1), contain(0, 1)];
     let content = Block {
@@ -216,12 +282,83 @@ async fn stores_one_per_scope(fixture: Fixture) {
     assert_eq!(commit.intents.len(), 1);
     assert_eq!(commit.intents[0].incident, first[0].incident);
     assert_eq!(fixture.store.incidents().await.unwrap().len(), 2);
+    assert!(fixture.is_sound().await);
 }
 
-on_both! {
-    is_stored_before_its_block
-    waits_for_what_bears_on_it
-    waits_for_what_was_replaced_at_its_height
-    leaves_no_ground_behind
-    stores_one_per_scope
+#[tokio::test]
+async fn is_stored_once_also_when_its_incident_is_over() {
+    let fixture = Fixture::sqlite().await;
+    fixture.begun().await;
+    let decisions = [trip(0)];
+    let content = Block {
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let at = block(101, 1);
+    let intent = fixture.first(&at, content).await.remove(0);
+    fixture.tamper("UPDATE incidents SET state = 'closed'").await;
+    assert!(fixture.first(&at, content).await.is_empty());
+    assert_eq!(
+        fixture.store.incidents().await.unwrap().len(),
+        1,
+        "nor is another incident opened"
+    );
+    assert_eq!(fixture.store.intents().await.unwrap(), [intent]);
+}
+
+/// The action may have ended by the time that the rest of its block is stored.
+#[tokio::test]
+async fn may_have_ended_before_its_block_is_done() {
+    let fixture = Fixture::sqlite().await;
+    fixture.begun().await;
+    let (verdicts, decisions) = ([verdict(0, Verdict::Breached)], [trip(0)]);
+    let content = Block {
+        verdicts: &verdicts,
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let at = block(101, 1);
+    let intent = fixture.first(&at, content).await.remove(0);
+    let elsewhere = Confirmation {
+        outcome: Outcome::AlreadyHeld,
+        included: None,
+        judged_at: Some(block(101, 2)),
+        ..done(at, B256::repeat_byte(0xaa))
+    };
+    assert!(
+        !fixture.store.finish(&intent, &elsewhere).await.unwrap(),
+        "on another block at that height"
+    );
+    let end = done(block(102, 1), B256::repeat_byte(0xaa));
+    assert!(fixture.store.finish(&intent, &end).await.unwrap());
+    // The second time the record is asked what was decided before, and nothing is decided.
+    let content = Block {
+        decisions: &[],
+        ..content
+    };
+    assert!(fixture.commit(&at, content).await.unwrap().intents.is_empty());
+    let incidents = fixture.told().await;
+    assert_eq!((incidents.len(), incidents[0].state), (1, IncidentState::Contained));
+    assert!(fixture.is_sound().await);
+}
+
+// A keeper that ends now might be at that block long after. What several share is sent when it is stored once more, after the block.
+#[tokio::test]
+async fn is_not_stored_first_out_of_turn_nor_where_nothing_is_gained() {
+    let (file, server) = (Fixture::sqlite().await, Fixture::postgres().await);
+    let decisions = [trip(0)];
+    let content = Block {
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let (at, none) = (block(101, 1), Sightings::default());
+    for (fixture, is_next, stored) in [(&file, false, 0), (&file, true, 1), (&server, true, 0)] {
+        fixture.begun().await;
+        let record = BlockRecord {
+            is_next,
+            ..record(&at, content, &none)
+        };
+        let first = fixture.store.write_decisions(&record, &names()).await.unwrap();
+        assert_eq!(first.len(), stored, "in its turn: {is_next}");
+    }
 }

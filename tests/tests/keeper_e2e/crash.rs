@@ -3,21 +3,37 @@
 use std::os::unix::process::ExitStatusExt;
 
 use cordon_client::guard::ICordonGuard;
-use cordon_keeper::record::{IncidentState, Outcome};
+use cordon_keeper::record::{AlarmKind, IncidentState, Outcome};
 use cordon_node::NodeConfig;
 use serde_json::json;
 
 use crate::board::GAUGE;
 use crate::forks::is_another;
 use crate::process::{Process, watching};
-use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, outcomes, until};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, Rules, World, at_most, outcomes, stop_board, until};
+
+const CONTAINED: Rules = Rules(concat!(
+    at_most!("gauge-low", "market", "get(0)", r#"respond = "contain""#),
+    stop_board!()
+));
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_once() {
-    let world = World::new(&GAUGE_RULE).await;
+    survives(&GAUGE_RULE).await;
+}
+
+// The guard judges no breach then: the block has to be judged first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_to_contain_survives_a_crash_before_its_transaction_and_is_carried_out_once() {
+    survives(&CONTAINED).await;
+}
+
+async fn survives(rules: &Rules) {
+    let world = World::new(rules).await;
     let store = world.store().await;
     let mut process = Process::start(&world, &[("CORDON_FAIL_POINT", "after-decision")]);
     watching(&world, &store).await;
+    until("the heartbeat is there", || async { world.nonce(HEARTBEAT).await == 1 }).await;
     let bad = world.set(GAUGE, 5_000).await;
     until("it is decided", || async {
         !store.open_intents().await.unwrap().is_empty()
@@ -58,6 +74,9 @@ async fn a_decision_survives_a_crash_before_its_transaction_and_is_carried_out_o
     assert!(store.is_done(at).await.unwrap());
     assert_eq!(outcomes(&store).await, [Some(Outcome::Done)]);
     assert_eq!(world.nonce(KEEPER).await, 1, "once");
+    let delayed = AlarmKind::ActionDelayed.name();
+    let alarms = store.alarms().await.unwrap();
+    assert!(!alarms.iter().any(|alarm| alarm.kind == delayed), "{alarms:?}");
     let incidents = store.incidents().await.unwrap();
     assert_eq!(incidents.len(), 1);
     assert_eq!(

@@ -300,13 +300,20 @@ fn status(row: &Row) -> Result<StepStatus, StoreError> {
     })
 }
 
-/// The highest incident whose playbooks were started, and the highest of all.
+/// The highest incident whose playbooks were started, and the highest whose can be: what a block says besides what was decided on it is known
+/// when it is done, and a playbook that begins before may take a rule for one that holds.
 async fn incidents_seen(connection: &mut Connection) -> Result<(Option<i64>, Option<i64>), StoreError> {
-    let (seen, newest): (Option<String>, Option<i64>) =
-        query_as("SELECT (SELECT value FROM settings WHERE name = ?), (SELECT MAX(id) FROM incidents)")
-            .bind(SEEN)
-            .fetch_one(connection)
-            .await?;
+    let (seen, newest): (Option<String>, Option<i64>) = query_as(
+        "SELECT s.value, (SELECT MAX(id) FROM incidents WHERE id < COALESCE(
+            (SELECT MIN(i.id) FROM incidents i JOIN blocks b ON b.hash = i.opened_hash
+             WHERE i.id > COALESCE(CAST(s.value AS BIGINT), -1) AND b.canonical = 0
+                AND b.number > (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)), ?))
+         FROM (SELECT (SELECT value FROM settings WHERE name = ?) AS value) AS s",
+    )
+    .bind(i64::MAX)
+    .bind(SEEN)
+    .fetch_one(connection)
+    .await?;
     Ok((seen.and_then(|seen| seen.parse().ok()), newest))
 }
 
@@ -314,8 +321,9 @@ async fn incidents_seen(connection: &mut Connection) -> Result<(Option<i64>, Opt
 async fn start(connection: &mut Connection, plan: &PlayPlan, played: &mut Played) -> Result<(), StoreError> {
     let (seen, newest) = incidents_seen(connection).await?;
     let rows: Vec<(i64,)> =
-        query_as("SELECT id FROM incidents WHERE id > ?1 AND (?1 >= 0 OR state <> 'closed') ORDER BY id")
+        query_as("SELECT id FROM incidents WHERE id > ?1 AND id <= ?2 AND (?1 >= 0 OR state <> 'closed') ORDER BY id")
             .bind(seen.unwrap_or(-1))
+            .bind(newest.unwrap_or_default())
             .fetch_all(&mut *connection)
             .await?;
     for (incident,) in rows {
