@@ -1,4 +1,4 @@
-//! Blocks: the one transaction that makes a block done.
+//! Blocks: the one transaction that makes a block done. What is sent may be stored before it, see `decisions`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;

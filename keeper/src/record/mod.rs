@@ -1,5 +1,5 @@
-//! The record: SQLite in WAL mode, or PostgreSQL for several keepers of a guard. A block is done only when all its verdicts and intended actions are stored, in one
-//! transaction; every action has a key that lets it happen once; incidents carry all that their report needs.
+//! The record: SQLite in WAL mode, or PostgreSQL for several keepers of a guard. A block is done only when all of it is stored, in one
+//! transaction, but for what is to be sent, which may be stored before; every action has a key that lets it happen once; incidents carry all that their report needs.
 
 mod acknowledge;
 mod alarms;
