@@ -161,9 +161,12 @@ mod tests {
 
     use super::*;
     use crate::chain::Rpc;
-    use crate::record::{Outcome, Store};
+    use crate::decide::{Act, Decision};
+    use crate::record::samples::{block, empty, trip};
+    use crate::record::{BlockRecord, Names, Outcome, Store};
     use crate::respond::bench;
     use crate::respond::queue::sample;
+    use crate::rules::Sightings;
     use alloy::primitives::Address;
     use cordon_core::level::Level;
 
@@ -181,6 +184,29 @@ mod tests {
         let alarms = responder.store.alarms().await.unwrap().into_iter();
         let open = alarms.filter(|alarm| alarm.kind == AlarmKind::ActionDelayed.name() && alarm.cleared_ms.is_none());
         open.map(|alarm| (alarm.subject, alarm.text)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_rests_on_a_block_that_is_not_done_waits_and_has_not_failed() {
+        let (responder, _dir) = alone().await;
+        let (first, at, none) = (block(10), block(11), Sightings::default());
+        let (store, names) = (&responder.store, Names::default());
+        store.commit_block(&empty(&first, &none), &names).await.unwrap();
+        let decisions = [Decision {
+            act: Act::Contain,
+            ..trip()
+        }];
+        let record = BlockRecord {
+            decisions: &decisions,
+            ..empty(&at, &none)
+        };
+        let intent = store.write_decisions(&record, &names).await.unwrap().remove(0);
+        let mut job = Job::now(intent, None);
+        for _ in 0..=PATIENCE {
+            assert!(!responder.carry_out(&mut job).await);
+            assert!(job.due <= Instant::now() + FIRST_RETRY);
+        }
+        assert_eq!((job.failures, told(&responder).await), (0, Vec::new()));
     }
 
     #[tokio::test]
