@@ -36,6 +36,14 @@ fn contain(scope: u8, rule: u16) -> Decision {
     }
 }
 
+/// A block in which nothing else is.
+fn deciding(decisions: &[Decision]) -> Block<'_> {
+    Block {
+        decisions,
+        ..Block::default()
+    }
+}
+
 impl Fixture {
     /// The record goes by a rulebook, and block 100 is done.
     async fn begun(&self) {
@@ -118,10 +126,7 @@ async fn is_stored_before_its_block() {
 async fn waits_for_what_bears_on_it() {
     let fixture = Fixture::sqlite().await;
     let decisions = [trip(0)];
-    let alone = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let alone = deciding(&decisions);
     let none: Vec<Intent> = Vec::new();
     assert_eq!(
         fixture.first(&block(100, 1), alone).await,
@@ -173,20 +178,14 @@ async fn waits_for_what_was_replaced_at_its_height() {
     let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let decisions = [trip(0)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     let intent = fixture.first(&block(101, 1), content).await.remove(0);
     fixture.commit(&block(101, 1), content).await.unwrap();
     let end = done(block(102, 1), B256::repeat_byte(0xaa));
     assert!(fixture.store.finish(&intent, &end).await.unwrap());
     // The block that it ended in was never walked.
     let decisions = [contain(0, 1)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     assert!(fixture.first(&block(102, 2), content).await.is_empty());
     let commit = fixture.commit(&block(102, 2), content).await.unwrap();
     assert_eq!((commit.reopened.len(), commit.intents.len()), (1, 1));
@@ -235,10 +234,7 @@ async fn starts_no_playbook_yet() {
     };
     fixture.begun().await;
     let decisions = [trip(0)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     let at = block(101, 1);
     assert_eq!(fixture.first(&at, content).await.len(), 1);
     fixture.store.play(&plan).await.unwrap();
@@ -249,10 +245,7 @@ async fn starts_no_playbook_yet() {
 
     // One whose block vanishes before it is done starts them when what has replaced it is.
     let decisions = [contain(0, 1)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     assert_eq!(fixture.first(&block(102, 1), content).await.len(), 1);
     fixture.store.play(&plan).await.unwrap();
     assert_eq!(kinds().await, 1);
@@ -266,10 +259,7 @@ async fn stores_one_per_scope() {
     let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let decisions = [trip(0), contain(1, 1), contain(0, 1)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     let at = block(101, 1);
     let first = fixture.first(&at, content).await;
     let of: Vec<(u8, Option<u16>)> = first.iter().map(|intent| (intent.scope, intent.rule)).collect();
@@ -290,10 +280,7 @@ async fn is_stored_once_also_when_its_incident_is_over() {
     let fixture = Fixture::sqlite().await;
     fixture.begun().await;
     let decisions = [trip(0)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     let at = block(101, 1);
     let intent = fixture.first(&at, content).await.remove(0);
     fixture.tamper("UPDATE incidents SET state = 'closed'").await;
@@ -347,10 +334,7 @@ async fn may_have_ended_before_its_block_is_done() {
 async fn is_not_stored_first_out_of_turn_nor_where_nothing_is_gained() {
     let (file, server) = (Fixture::sqlite().await, Fixture::postgres().await);
     let decisions = [trip(0)];
-    let content = Block {
-        decisions: &decisions,
-        ..Block::default()
-    };
+    let content = deciding(&decisions);
     let (at, none) = (block(101, 1), Sightings::default());
     for (fixture, is_next, stored) in [(&file, false, 0), (&file, true, 1), (&server, true, 0)] {
         fixture.begun().await;
@@ -361,4 +345,40 @@ async fn is_not_stored_first_out_of_turn_nor_where_nothing_is_gained() {
         let first = fixture.store.write_decisions(&record, &names()).await.unwrap();
         assert_eq!(first.len(), stored, "in its turn: {is_next}");
     }
+}
+
+// At which level the guard has refused is known from the block's scopes.
+#[tokio::test]
+async fn is_refused_at_a_level_that_is_not_known_before_its_block_is_done() {
+    let fixture = Fixture::sqlite().await;
+    let verdicts = [verdict(0, Verdict::Breached)];
+    let standing = Block {
+        verdicts: &verdicts,
+        ..Block::default()
+    };
+    fixture.commit(&block(100, 1), standing).await.unwrap();
+    let (at, decisions) = (block(101, 1), [trip(0)]);
+    let intent = fixture.first(&at, deciding(&decisions)).await.remove(0);
+    let end = Confirmation {
+        outcome: Outcome::Refused,
+        included: None,
+        judged_at: Some(at),
+        ..done(at, B256::ZERO)
+    };
+    assert!(fixture.store.finish(&intent, &end).await.unwrap());
+    let level = async || {
+        let past = fixture.store.past(&[0], VERSION).await.unwrap();
+        past.rules[&0]
+            .refused
+            .values()
+            .map(|refused| refused.level)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(level().await, [None]);
+    let content = Block {
+        scopes: Some(&[]),
+        ..standing
+    };
+    fixture.commit(&at, content).await.unwrap();
+    assert_eq!(level().await, [Some(Level::Normal)]);
 }

@@ -372,7 +372,37 @@ async fn what_was_sent_for_containments_that_have_ended_is_found_again(f: Fixtur
     assert!(found().await.is_empty(), "too long ago");
 }
 
+/// Something else had raised the scope as far already, so that its level says nothing new of the incident.
+async fn an_older_block_that_is_bad_is_the_first_whatever_its_level(f: Fixture) {
+    let (verdicts, decisions) = ([verdict(0, Verdict::Breached)], [trip(0)]);
+    let held = [ScopeReading {
+        scope: 1,
+        level: Level::ReduceOnly,
+        expires_at: 2_000_000,
+        ..ScopeReading::default()
+    }];
+    let bad = Block {
+        verdicts: &verdicts,
+        scopes: Some(&held),
+        ..Block::default()
+    };
+    let newest = Block {
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..bad
+    };
+    f.ahead_with(&block(20, 0), newest).await;
+    let intent = f.store.open_intents().await.unwrap().remove(0);
+    let end = done(block(21, 0), B256::repeat_byte(0xaa));
+    assert!(f.store.finish(&intent, &end).await.unwrap());
+    f.commit(&block(15, 0), bad).await.unwrap();
+    let incidents = f.store.incidents().await.unwrap();
+    assert_eq!((incidents.len(), incidents[0].state), (1, IncidentState::Contained));
+    assert_eq!(incidents[0].first_bad_block, 15);
+}
+
 on_both! {
+    an_older_block_that_is_bad_is_the_first_whatever_its_level
     what_was_sent_for_containments_that_have_ended_is_found_again
     a_breach_that_raises_no_level_is_an_incident_until_it_holds
     an_incident_goes_from_detection_to_close
