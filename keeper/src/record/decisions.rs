@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use alloy::primitives::B256;
-
 use super::checkpoint::UNDONE;
 use super::codec::{encode_scopes, encode_words, int_text};
-use super::db::{Connection, QueryAs, Together, query, query_as};
+use super::db::{Both, Connection, QueryAs, Together, query, query_as};
 use super::incidents::{self, Opening};
 use super::intents::{self, NewIntent};
 use super::linked::{self, End};
@@ -35,76 +33,86 @@ impl Store {
         if self.is_shared() || !record.is_next {
             return Ok(Vec::new());
         }
-        let independent: Vec<&Decision> = record
+        let mut scopes = BTreeSet::new();
+        let mut independent: Vec<&Decision> = record
             .decisions
             .iter()
-            .filter(|it| is_independent(it, record))
+            .filter(|it| is_independent(it, record) && scopes.insert(it.scope))
             .collect();
-        if independent.is_empty() {
-            return Ok(Vec::new());
+        match self.try_to_write(record, &independent, names).await? {
+            Early::Stored(intents) => Ok(intents),
+            Early::Never => Ok(Vec::new()),
+            Early::Occupied(scopes) => {
+                // What such an incident goes on with depends on what else the block says of it. The others need not wait for that.
+                independent.retain(|decision| !scopes.contains(&i64::from(decision.scope)));
+                Ok(match self.try_to_write(record, &independent, names).await? {
+                    Early::Stored(intents) => intents,
+                    Early::Occupied(_) | Early::Never => Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// Asks what has to hold and stores the decisions, each on a scope of its own, in one way to the database: should it not hold, all of it is
+    /// undone.
+    async fn try_to_write(
+        &self,
+        record: &BlockRecord<'_>,
+        decisions: &[&Decision],
+        names: &Names,
+    ) -> Result<Early, StoreError> {
+        if decisions.is_empty() {
+            return Ok(Early::Never);
         }
         let mut tx = self.begin_for(Urgency::Breach).await?;
+        let now_ms = tx.now_ms();
         let questions = (
             rulebook::current(),
             revert::strangers(record.block)?,
             occupied(),
             linked::last(),
         );
-        let (rulebook, strangers, occupied, last) = questions.fetch_together(&mut tx).await?;
-        if rulebook::version_of(rulebook)? != Some(record.version) || !strangers.is_empty() {
-            return Ok(Vec::new());
+        let new: Vec<_> = decisions
+            .iter()
+            .map(|it| (intent_of(record, it), Opening::of(record.block, it, names)))
+            .collect();
+        let mut insertions = Vec::with_capacity(new.len().saturating_mul(2));
+        for (intent, opening) in &new {
+            insertions.push(intents::insertion(intent, self.chain_id(), now_ms)?);
+            insertions.push(incidents::insertion(opening, now_ms)?);
         }
-        // What such an incident goes on with depends on what else the block says of it.
-        let mut occupied: BTreeSet<i64> = occupied.into_iter().map(|(scope,)| scope).collect();
+        let ((rulebook, strangers, occupied, last), ids) = Both(questions, insertions).fetch_together(&mut tx).await?;
+        if rulebook::version_of(rulebook)? != Some(record.version) || !strangers.is_empty() {
+            return Ok(Early::Never);
+        }
+        let occupied: BTreeSet<i64> = occupied.into_iter().map(|(scope,)| scope).collect();
+        if decisions.iter().any(|it| occupied.contains(&i64::from(it.scope))) {
+            return Ok(Early::Occupied(occupied));
+        }
         let mut last = linked::last_of(last)?;
-        let mut intents = Vec::with_capacity(independent.len());
-        for decision in independent {
-            if !occupied.insert(i64::from(decision.scope)) {
-                continue;
-            }
-            let Some((intent, end)) = self.open_decided(&mut tx, record, (decision, last), names).await? else {
-                // Its incident is over already. The block sees to the others too.
-                return Ok(Vec::new());
+        let mut intents = Vec::with_capacity(new.len());
+        for ((decision, (new, opening)), ids) in decisions.iter().zip(&new).zip(ids.chunks(2)) {
+            let [Some((id,)), Some((incident,))] =
+                [ids.first(), ids.last()].map(|rows| rows.and_then(|rows| rows.first()))
+            else {
+                // It was stored before, and its incident is over already. The block sees to the others too.
+                return Ok(Early::Never);
             };
+            let mut intent = new.stored(*id, now_ms);
+            intent.incident = Some(*incident);
+            intents::attach(&mut tx, *id, *incident);
+            incidents::tell_opened(&mut tx, *incident, opening)?;
+            let mut end = End::of_new(self, last, *incident);
+            note_decided(&mut tx, &mut end, record, (decision, "detected"), names)?;
             last = end.last();
             intents.push(intent);
-        }
-        if intents.is_empty() {
-            return Ok(intents);
         }
         insert_undone(&mut tx, record)?;
         let landing = tx.write(Step::Decision).await?;
         // The block may be long, and a disk that is told of this now has it before.
         tokio::spawn(landing.kept());
         self.news();
-        Ok(intents)
-    }
-
-    /// Stores a decision, and opens its incident; `last` is the last link of the evidence. `None` when it was stored before: the incident is one
-    /// too many then.
-    async fn open_decided(
-        &self,
-        connection: &mut Connection,
-        record: &BlockRecord<'_>,
-        (decision, last): (&Decision, B256),
-        names: &Names,
-    ) -> Result<Option<(Intent, End)>, StoreError> {
-        let (new, opening) = (intent_of(record, decision), Opening::of(record.block, decision, names));
-        let questions = (
-            intents::insertion(&new, self.chain_id(), connection.now_ms())?,
-            incidents::insertion(&opening, connection.now_ms())?,
-        );
-        let (stored, opened) = questions.fetch_together(connection).await?;
-        let (Some((id,)), Some((incident,))) = (stored.first(), opened.first()) else {
-            return Ok(None);
-        };
-        let mut intent = new.stored(*id, connection.now_ms());
-        intent.incident = Some(*incident);
-        intents::attach(connection, *id, *incident);
-        incidents::tell_opened(connection, *incident, &opening)?;
-        let mut end = End::of_new(self, last, *incident);
-        note_decided(connection, &mut end, record, (decision, "detected"), names)?;
-        Ok(Some((intent, end)))
+        Ok(Early::Stored(intents))
     }
 
     /// Stores a decision with its block. `None` when it was stored before, or nothing is to be sent.
@@ -284,7 +292,17 @@ fn is_independent(decision: &Decision, record: &BlockRecord<'_>) -> bool {
             .any(|event| event.scope() == Some(decision.scope) || concerns(&event.kind))
 }
 
-/// Scopes that have an incident that is not closed.
+/// What became of decisions that were to be stored before their block.
+enum Early {
+    /// They are stored.
+    Stored(Vec<Intent>),
+    /// Nothing is: some of these scopes have an incident already.
+    Occupied(BTreeSet<i64>),
+    /// Nothing is, and what stands in the way will not go.
+    Never,
+}
+
+/// Scopes that have an incident that is not closed. To be asked before one is opened.
 fn occupied() -> QueryAs<(i64,)> {
     query_as("SELECT scope FROM incidents WHERE state <> 'closed'")
 }

@@ -27,7 +27,7 @@ pub(crate) use disk::Landing;
 pub(super) use lease::LeaseState;
 pub use lease::{Lease, LeaseHolder};
 use query::Statement;
-pub(super) use query::{QueryAs, Together, query, query_as};
+pub(super) use query::{Both, QueryAs, Together, query, query_as};
 pub(super) use transaction::{Connection, Transaction};
 pub(super) use value::{FromRow, Kind, Row, Value};
 
@@ -121,8 +121,8 @@ pub(super) trait Session: Send {
     /// Runs statements one after the other; answers what each of them answers.
     fn run(&mut self, statements: Vec<Statement>) -> BoxFuture<'_, Result<Vec<Answer>, sqlx::Error>>;
 
-    /// Makes what was done last.
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>>;
+    /// Runs these last, and makes what was done last.
+    fn commit(self: Box<Self>, last: Vec<Statement>) -> BoxFuture<'static, Result<(), sqlx::Error>>;
 }
 
 /// How long who writes into a shared database goes first while others wait: as long as the server lets one wait for the row of the lease,

@@ -139,8 +139,11 @@ impl Session for Writing {
         Box::pin(run(&mut self.0, statements))
     }
 
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
-        Box::pin(in_time(self.0.commit()))
+    fn commit(mut self: Box<Self>, last: Vec<Statement>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            run(&mut self.0, last).await?;
+            in_time(self.0.commit()).await
+        })
     }
 }
 
@@ -149,7 +152,7 @@ impl Session for Reading {
         Box::pin(run(&mut self.0, statements))
     }
 
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+    fn commit(self: Box<Self>, _last: Vec<Statement>) -> BoxFuture<'static, Result<(), sqlx::Error>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::value::FromRow;
-use super::{Connection, Reads, Row, Runs, Value};
+use super::{Answer, Connection, Reads, Row, Runs, Value};
 use crate::record::StoreError;
 
 /// A statement, with what is bound to it in the order of its `?`, or by number.
@@ -102,24 +102,78 @@ impl<T: FromRow> QueryAs<T> {
 }
 
 /// Questions that are asked together: they cost little more than one.
-pub(in crate::record) trait Together {
+pub(in crate::record) trait Together: Send + Sized {
     /// The rows of each.
-    type Answers;
+    type Answers: Send;
 
-    fn fetch_together(self, on: &mut Connection) -> impl Future<Output = Result<Self::Answers, StoreError>> + Send;
+    /// The statements, and how what they answer is read, in their order.
+    fn ask(
+        self,
+    ) -> (
+        Vec<Statement>,
+        impl FnOnce(&mut Coming) -> Result<Self::Answers, StoreError> + Send,
+    );
+
+    fn fetch_together(self, on: &mut Connection) -> impl Future<Output = Result<Self::Answers, StoreError>> + Send {
+        async move {
+            let (statements, read) = self.ask();
+            read(&mut on.run_all(statements).await?)
+        }
+    }
+}
+
+/// Answers that were not read yet.
+pub(in crate::record) type Coming = std::iter::Skip<std::vec::IntoIter<Answer>>;
+
+fn rows<T: FromRow>(coming: &mut Coming) -> Result<Vec<T>, StoreError> {
+    let answer = coming.next().unwrap_or_default();
+    answer.rows.iter().map(T::from_row).collect()
+}
+
+impl<T: FromRow + Send> Together for Vec<QueryAs<T>> {
+    type Answers = Vec<Vec<T>>;
+
+    fn ask(
+        self,
+    ) -> (
+        Vec<Statement>,
+        impl FnOnce(&mut Coming) -> Result<Self::Answers, StoreError> + Send,
+    ) {
+        let count = self.len();
+        let statements = self.into_iter().map(|question| question.query.0).collect();
+        (statements, move |coming: &mut Coming| {
+            (0..count).map(|_| rows(coming)).collect()
+        })
+    }
+}
+
+/// Two sets of questions as one.
+pub(in crate::record) struct Both<A, B>(pub(in crate::record) A, pub(in crate::record) B);
+
+impl<A: Together, B: Together> Together for Both<A, B> {
+    type Answers = (A::Answers, B::Answers);
+
+    fn ask(
+        self,
+    ) -> (
+        Vec<Statement>,
+        impl FnOnce(&mut Coming) -> Result<Self::Answers, StoreError> + Send,
+    ) {
+        let ((mut statements, first), (others, second)) = (self.0.ask(), self.1.ask());
+        statements.extend(others);
+        (statements, |coming: &mut Coming| Ok((first(coming)?, second(coming)?)))
+    }
 }
 
 macro_rules! together {
     ($(($($question:ident: $row:ident),+))*) => {$(
-        impl<$($row: FromRow),+> Together for ($(QueryAs<$row>,)+) {
+        impl<$($row: FromRow + Send),+> Together for ($(QueryAs<$row>,)+) {
             type Answers = ($(Vec<$row>,)+);
 
-            async fn fetch_together(self, on: &mut Connection) -> Result<Self::Answers, StoreError> {
+            fn ask(self) -> (Vec<Statement>, impl FnOnce(&mut Coming) -> Result<Self::Answers, StoreError> + Send) {
                 let ($($question,)+) = self;
-                let mut answers = on.run_all(vec![$($question.query.0),+]).await?;
-                Ok(($(
-                    answers.next().unwrap_or_default().rows.iter().map($row::from_row).collect::<Result<_, _>>()?,
-                )+))
+                let statements = vec![$($question.query.0),+];
+                (statements, |coming: &mut Coming| Ok(($(rows::<$row>(coming)?,)+)))
             }
         }
     )*};

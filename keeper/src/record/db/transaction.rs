@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::query::Statement;
+use super::query::{Coming, Statement};
 use super::{Answer, Landing, Pool, Session};
 use crate::fail_point::{When, reach};
 use crate::record::{Step, StoreError};
@@ -52,10 +52,7 @@ impl Connection {
     }
 
     /// Runs what was put off, and then these.
-    pub(super) async fn run_all(
-        &mut self,
-        wanted: Vec<Statement>,
-    ) -> Result<impl Iterator<Item = Answer> + use<>, StoreError> {
+    pub(super) async fn run_all(&mut self, wanted: Vec<Statement>) -> Result<Coming, StoreError> {
         let mut statements = std::mem::take(&mut self.later);
         let put_off = statements.len();
         statements.extend(wanted);
@@ -105,7 +102,7 @@ impl Transaction {
     /// such a commit as if it had been one.
     pub(in crate::record) async fn write(self, step: Step) -> Result<Landing, StoreError> {
         let Connection {
-            mut session,
+            session,
             later,
             is_broken,
             ..
@@ -113,11 +110,8 @@ impl Transaction {
         if is_broken {
             return Err(StoreError::Broken { step: step.name() });
         }
-        if !later.is_empty() {
-            session.run(later).await?;
-        }
         reach(When::Before, step);
-        session.commit().await?;
+        session.commit(later).await?;
         drop(self.turn);
         reach(When::After, step);
         Ok(self.pool.wrote())

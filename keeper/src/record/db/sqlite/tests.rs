@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::statements::{TOGETHER, parts, unnumbered};
 use super::*;
+use crate::record::db::Value;
 
 fn statement(sql: &str, values: Vec<Value>) -> Statement {
     Statement {
@@ -96,6 +98,69 @@ async fn one_of_many_that_fails_fails_all() {
     );
     let select = statement("SELECT 1", vec![]);
     assert!(session.run(vec![twice.clone(), twice, select]).await.is_err());
+}
+
+/// Names of the settings, as another connection sees them.
+async fn names(file: &Sqlite) -> Vec<String> {
+    let mut session = file.acquire().await.unwrap();
+    let select = statement("SELECT name FROM settings ORDER BY name", vec![]);
+    let answers = session.run(vec![select]).await.unwrap();
+    let rows = answers.iter().flat_map(|answer| &answer.rows);
+    rows.map(|row| row.try_get("name").unwrap()).collect()
+}
+
+fn insertion(name: &str) -> Statement {
+    let sql = "INSERT INTO settings (name, value) VALUES (?, '')";
+    statement(sql, vec![text(name)])
+}
+
+#[tokio::test]
+async fn who_is_dropped_leaves_nothing_and_who_writes_next_does_not_wait_for_the_lock() {
+    let (_dir, file) = file().await;
+    // One that failed, one that was only begun, one that nobody waited for, each with and without something done before.
+    for done in [vec![], vec![insertion("done")]] {
+        for (next, polls) in [
+            (vec![insertion("a"), insertion("a")], None),
+            (vec![], None),
+            (vec![insertion("b"); 40], Some(2)),
+        ] {
+            let mut session = file.begin().await.unwrap();
+            session.run(done.clone()).await.unwrap();
+            let mut running = session.run(next);
+            match polls {
+                None => drop((&mut running).await),
+                Some(polls) => {
+                    for _ in 0..polls {
+                        if futures::poll!(&mut running).is_ready() {
+                            break;
+                        }
+                    }
+                }
+            }
+            drop(running);
+            drop(session);
+            let begun = std::time::Instant::now();
+            let mut session = file.begin().await.unwrap();
+            session.run(vec![statement("SELECT 1", vec![])]).await.unwrap();
+            session.commit(vec![]).await.unwrap();
+            assert!(begun.elapsed() < BUSY / 2, "{:?}", begun.elapsed());
+            assert_eq!(names(&file).await, Vec::<String>::new());
+        }
+    }
+    let session = file.begin().await.unwrap();
+    session.commit(vec![insertion("kept")]).await.unwrap();
+    assert_eq!(names(&file).await, ["kept"]);
+}
+
+#[tokio::test]
+async fn who_has_failed_does_nothing_more() {
+    let (_dir, file) = file().await;
+    let mut session = file.begin().await.unwrap();
+    assert!(session.run(vec![insertion("a"), insertion("a")]).await.is_err());
+    // SQLite undoes some of what fails itself: this would be done by itself then.
+    assert!(session.run(vec![insertion("b")]).await.is_err());
+    assert!(session.commit(vec![]).await.is_err());
+    assert!(names(&file).await.is_empty());
 }
 
 #[test]
