@@ -83,6 +83,20 @@ impl Turn {
     }
 }
 
+/// Asks what the account's next transaction needs. Endpoints that do not answer keep nobody from being told that they do not, and of all that
+/// waits to be told.
+async fn take_up(account: &Account) {
+    const PATIENCE: Duration = Duration::from_millis(1_500);
+    let why = match tokio::time::timeout(PATIENCE, account.refresh()).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    // What an earlier turn knew is not to be used.
+    account.disarm().await;
+    tracing::warn!(account = %account.address(), why, "nonce and fees are not known yet; who sends asks again");
+}
+
 impl Keeper {
     /// Does the keeper's work until `stop` is cancelled.
     pub(crate) async fn work(&self, stop: &CancellationToken) -> Result<(), KeeperError> {
@@ -110,9 +124,7 @@ impl Keeper {
         });
         let queue = responder.as_ref().map(|held| held.queue.clone()).unwrap_or_default();
         let accounts = responder.as_ref().map(|held| held.accounts.clone()).unwrap_or_default();
-        for account in &accounts {
-            account.refresh().await?;
-        }
+        futures::future::join_all(accounts.iter().map(take_up)).await;
         for intent in self.store.open_intents().await? {
             tracing::warn!(
                 intent = intent.id,

@@ -326,7 +326,7 @@ impl Account {
     }
 
     /// The nonce at hand may be wrong: the chain is asked next time.
-    pub(super) async fn disarm(&self) {
+    pub(crate) async fn disarm(&self) {
         let mut armed = self.armed.lock().await;
         self.disarms.fetch_add(1, Ordering::Relaxed);
         armed.nonce = None;

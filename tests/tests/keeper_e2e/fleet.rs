@@ -178,6 +178,37 @@ async fn a_keeper_whose_endpoint_is_half_open_gives_its_turn_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_takes_over_and_sees_no_chain_says_so_and_tells_what_was_not_told() {
+    let mut fleet = Fleet::new([0, 0, 0]).await;
+    let first = fleet.holder().await.unwrap();
+    // Nobody hears of the incident before its keeper dies.
+    fleet.inbox.fail(u32::MAX);
+    fleet.world.set(GAUGE, 5_000).await;
+    until("it is decided", || async {
+        !fleet.store.intents().await.unwrap().is_empty()
+    })
+    .await;
+    fleet.keepers[first].kill();
+    for chain in &fleet.chains {
+        chain.cut();
+    }
+    fleet.inbox.fail(0);
+    until("people are told of the incident", || async { pages(&fleet.inbox) == 1 }).await;
+    until("people are told that nobody sees anything", || async {
+        let told = fleet.inbox.messages();
+        told.iter()
+            .any(|message| message["key"].as_str().is_some_and(|key| key.contains("blind")))
+    })
+    .await;
+    for chain in &fleet.chains {
+        chain.repair();
+    }
+    fleet.contained().await;
+    fleet.follows_from(fleet.world.height().await).await;
+    fleet.nothing_missing_nothing_twice().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_keeper_is_replaced_within_seconds_and_what_it_began_is_ended_once() {
     let mut fleet = Fleet::new([0, 30_000, -30_000]).await;
     let first = fleet.holder().await.unwrap();

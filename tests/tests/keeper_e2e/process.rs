@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use alloy::consensus::Transaction as _;
 use alloy::primitives::{U256, hex};
 use alloy::providers::Provider;
-use alloy::rpc::types::Filter;
-use alloy::sol_types::SolEvent;
+use alloy::rpc::types::{Filter, Transaction};
+use alloy::sol_types::{SolCall, SolEvent};
 use cordon_client::Config;
 use cordon_client::guard::ICordonGuard;
 use cordon_keeper::notify;
@@ -122,12 +123,19 @@ pub(crate) fn pages(inbox: &Inbox) -> usize {
 /// to do.
 pub(crate) async fn nothing_missing_nothing_twice(world: &World, store: &Store, inbox: &Inbox) {
     assert_eq!(world.get(STOPPED).await, U256::from(1));
+    // A second containment at the same level is another event: it lasts longer.
+    let raises = [
+        ICordonGuard::LevelRaised::SIGNATURE_HASH,
+        ICordonGuard::LevelExtended::SIGNATURE_HASH,
+    ];
     let filter = Filter::new()
         .address(world.guard)
-        .event_signature(ICordonGuard::LevelRaised::SIGNATURE_HASH)
+        .event_signature(raises.to_vec())
         .from_block(0);
-    let raised = world.provider.get_logs(&filter).await.unwrap().len();
-    assert_eq!(raised, 1, "raised once");
+    let raised = world.provider.get_logs(&filter).await.unwrap();
+    assert_eq!(raised.len(), 1, "raised once: {raised:#?}");
+    let sent = containments(world).await;
+    assert!(sent.len() <= 1, "sent once at most, by whichever key: {sent:#?}");
     let incidents = store.incidents().await.unwrap();
     assert_eq!(incidents.len(), 1, "one incident: {incidents:#?}");
     assert_eq!(incidents[0].state, IncidentState::Contained);
@@ -144,6 +152,20 @@ pub(crate) async fn nothing_missing_nothing_twice(world: &World, store: &Store, 
             "no gap"
         );
     }
+}
+
+/// Transactions that were included and raise a level of the guard, or tried to.
+async fn containments(world: &World) -> Vec<Transaction> {
+    let raises = [ICordonGuard::tripCall::SELECTOR, ICordonGuard::containCall::SELECTOR];
+    let mut found = Vec::new();
+    for number in 0..=world.height().await {
+        let block = world.provider.get_block(number.into()).full().await.unwrap().unwrap();
+        found.extend(block.transactions.into_transactions().filter(|tx| {
+            let selector = tx.input().get(..4);
+            tx.to() == Some(world.guard) && raises.iter().any(|raise| selector == Some(raise.as_slice()))
+        }));
+    }
+    found
 }
 
 /// A child that is killed with this value.
