@@ -157,11 +157,6 @@ impl Pipeline {
         if !event.reverted().is_empty() {
             tracing::warn!(blocks = event.reverted().len(), "blocks were reorganised away");
             self.revert(event.reverted()).await?;
-            if event.committed().is_empty()
-                && let Some(first) = event.reverted().first()
-            {
-                self.progress.done(first.number.saturating_sub(1));
-            }
         }
         let mut ahead = event.committed();
         let mut position = 0_usize;

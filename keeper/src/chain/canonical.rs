@@ -110,8 +110,8 @@ impl Canonical {
     /// Moves one step towards `head` and says what changed; `None` when there is nothing to do.
     ///
     /// A gap longer than a few hundred blocks takes several steps: call again with the same head until `None` comes back.
-    /// A head that lies in the window is either a late announcement (ignored) or a chain that was rolled back; the node is
-    /// asked which.
+    /// Only another block at their height takes blocks back. That a chain ends earlier takes none: whoever says so may just be behind, and one
+    /// that was rolled back is found out by the next block that it has instead.
     ///
     /// # Errors
     /// See [`FollowError`]; the window is unchanged then.
@@ -133,15 +133,12 @@ impl Canonical {
         }
         let mut target = head;
         if head.number <= tip.number {
-            // Announcements may be late: only what the node holds at the tip's height now tells a rollback from a straggler.
+            // Announcements may be late: what counts is what the node holds at the tip's height now.
             match source.by_number(tip.number).await? {
                 Some(now) if now.hash == tip.hash => return Ok(None),
                 Some(now) => target = now,
-                None => {
-                    if let Some(position) = self.position(head.hash) {
-                        return Ok(self.rewind(position.saturating_add(1), Vec::new()));
-                    }
-                }
+                None if self.position(head.hash).is_some() => return Ok(None),
+                None => {}
             }
         } else if head.number > tip.number.saturating_add(STEP)
             && let Some(step) = source.by_number(tip.number.saturating_add(STEP)).await?
@@ -194,20 +191,19 @@ impl Canonical {
             child = parent;
         };
         walked.reverse();
-        Ok(self.rewind(keep, walked))
+        Ok(Some(self.splice(keep, walked)))
     }
 
-    /// Keeps the first `keep` blocks of the window, appends `new`, and reports the difference.
-    fn rewind(&mut self, keep: usize, new: Vec<BlockRef>) -> Option<ChainEvent> {
+    /// Keeps the first `keep` blocks of the window, appends `new`, of which there is at least one, and reports the difference.
+    fn splice(&mut self, keep: usize, new: Vec<BlockRef>) -> ChainEvent {
         let old: Vec<BlockRef> = self.window.drain(keep.min(self.window.len())..).collect();
         for block in &new {
             self.push(*block);
         }
-        match (old.is_empty(), new.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(ChainEvent::Committed { new }),
-            (false, true) => Some(ChainEvent::Reverted { old }),
-            (false, false) => Some(ChainEvent::Reorged { old, new }),
+        if old.is_empty() {
+            ChainEvent::Committed { new }
+        } else {
+            ChainEvent::Reorged { old, new }
         }
     }
 

@@ -60,6 +60,31 @@ impl BlockSource for Chain {
     }
 }
 
+/// The same chain as one has it who is behind: nothing of what is newer, by number or by hash.
+struct Late<'a> {
+    chain: &'a Chain,
+    length: usize,
+}
+
+impl Late<'_> {
+    fn head(&self) -> BlockRef {
+        self.chain.canonical[self.length - 1]
+    }
+
+    fn has(&self, block: &BlockRef) -> bool {
+        self.chain.canonical[..self.length].contains(block)
+    }
+}
+
+impl BlockSource for Late<'_> {
+    async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self.chain.by_hash(hash).await?.filter(|block| self.has(block)))
+    }
+    async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self.chain.by_number(number).await?.filter(|block| self.has(block)))
+    }
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -68,7 +93,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Feeds `head` until the follower is content, applying the events to `model`.
-fn follow(follower: &mut Canonical, chain: &Chain, head: BlockRef, model: &mut Vec<BlockRef>) {
+fn follow(follower: &mut Canonical, chain: &impl BlockSource, head: BlockRef, model: &mut Vec<BlockRef>) {
     for _ in 0..1_000 {
         let Some(event) = block_on(follower.advance(head, chain)).unwrap() else {
             return;
@@ -92,7 +117,7 @@ proptest! {
     fn follows_any_history(ops in prop::collection::vec((0u8..4, 0usize..12, 1u64..9), 1..40)) {
         let mut chain = Chain::default();
         chain.extend(1);
-        let mut follower = Canonical::new(64, []);
+        let mut follower = Canonical::new(512, []);
         let mut model = Vec::new();
         follow(&mut follower, &chain, chain.head(), &mut model);
         for (op, depth, count) in ops {
@@ -106,8 +131,22 @@ proptest! {
             // A late announcement of what was the head before must not matter.
             follow(&mut follower, &chain, before, &mut model);
             follow(&mut follower, &chain, chain.head(), &mut model);
-            prop_assert_eq!(&model, &chain.canonical);
+            // A chain that was rolled back has no other blocks yet: what it had stays until it has.
+            if op == 2 {
+                prop_assert!(model.starts_with(&chain.canonical));
+            } else {
+                prop_assert_eq!(&model, &chain.canonical);
+            }
+            // Nor does anybody who is behind.
+            let held = model.clone();
+            let late = Late { chain: &chain, length: chain.canonical.len().saturating_sub(depth).max(1) };
+            follow(&mut follower, &late, late.head(), &mut model);
+            prop_assert_eq!(&model, &held);
         }
+        // The next block of the chain is another one than what it had there.
+        chain.extend(1);
+        follow(&mut follower, &chain, chain.head(), &mut model);
+        prop_assert_eq!(&model, &chain.canonical);
     }
 
     #[test]
