@@ -129,6 +129,29 @@ async fn every_endpoint_gets_the_bytes_and_the_most_hopeful_word_counts() {
     );
 }
 
+#[tokio::test]
+async fn a_block_that_was_not_asked_for_is_no_answer() {
+    let (anvil, liar, alone) = behind_proxy().await;
+    anvil.rpc("anvil_mine", json!(["0x2"])).await;
+    let other = anvil.rpc("eth_getBlockByNumber", json!(["0x1", false])).await;
+    for method in ["eth_getBlockByNumber", "eth_getBlockByHash"] {
+        liar.fault(method, Fault::Answer(other.clone()));
+    }
+    let both = Rpc::new(&[liar.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let second = both.by_number(2).await.unwrap().unwrap();
+    assert_eq!(second.number, 2);
+    assert_eq!(alone.by_number(1).await.unwrap().unwrap().hash, second.parent);
+    for error in [
+        alone.by_number(2).await.unwrap_err(),
+        alone.by_hash(second.hash).await.unwrap_err(),
+    ] {
+        assert!(
+            error.is_unreachable() && error.to_string().contains("another block"),
+            "{error}"
+        );
+    }
+}
+
 /// Behind a load balancer the next answer may be that of a node that is a block behind: its chain ends earlier, and is no other.
 #[tokio::test]
 async fn an_endpoint_that_is_only_behind_takes_no_block_back() {

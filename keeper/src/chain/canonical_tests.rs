@@ -210,6 +210,73 @@ fn a_lying_node_is_an_error_and_changes_nothing() {
     assert_eq!(follower.tip(), Some(&tip));
 }
 
+/// One message is enough for any height: it is never more than a window that is asked for, and a number that is not one above its parent's is
+/// nobody's.
+#[test]
+fn a_height_that_is_made_up_is_an_error_and_asks_for_nothing() {
+    /// Counts the heights that are asked for at once.
+    struct Counting(Chain, std::sync::atomic::AtomicU64);
+    impl BlockSource for Counting {
+        async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+            self.0.by_hash(hash).await
+        }
+        async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+            self.0.by_number(number).await
+        }
+        async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {
+            let asked = numbers.end - numbers.start;
+            self.1.fetch_max(asked, std::sync::atomic::Ordering::SeqCst);
+            self.0.by_numbers(numbers).await
+        }
+    }
+    let mut chain = Chain::default();
+    chain.extend(200);
+    let (made_up, tip, below) = (B256::repeat_byte(7), chain.canonical[19], chain.canonical[10]);
+    let mut follower = Canonical::new(64, chain.canonical[..20].iter().copied());
+    let source = Counting(chain, 0.into());
+    let mut told = |number, parent| {
+        let (hash, timestamp) = (made_up, 1_000);
+        let head = BlockRef {
+            number,
+            hash,
+            parent,
+            timestamp,
+            base_fee: 0,
+        };
+        let error = block_on(follower.advance(head, &source)).unwrap_err();
+        assert_eq!(follower.tip(), Some(&tip));
+        error
+    };
+    for number in [u64::MAX, 1 << 62, 1_000_000_000, 10_000_000, 10_000] {
+        // Far above what there is: the way there begins with blocks that nobody has.
+        assert!(matches!(told(number, made_up), FollowError::Unknown { number: n, .. } if n == number));
+        let error = told(number, tip.hash);
+        assert!(
+            matches!(error, FollowError::WrongHeight { expected: 20, .. }),
+            "{error}"
+        );
+    }
+    let error = told(30, below.hash);
+    assert!(
+        matches!(error, FollowError::WrongHeight { expected: 11, .. }),
+        "{error}"
+    );
+    assert!(matches!(told(270, made_up), FollowError::MissingParent { .. }));
+    // The first block of all is asked for.
+    let nothing = block_on(Canonical::new(64, []).advance(BlockRef { hash: made_up, ..tip }, &source));
+    assert!(matches!(nothing, Err(FollowError::Unknown { .. })));
+    let other = block_on(Canonical::new(64, []).advance(
+        BlockRef {
+            number: u64::MAX,
+            ..tip
+        },
+        &source,
+    ));
+    assert!(matches!(other, Err(FollowError::WrongHeight { expected: 19, .. })));
+    let most = source.1.into_inner();
+    assert!((200..=STEP).contains(&most), "{most} at once");
+}
+
 #[test]
 fn restored_window_is_linked() {
     let mut chain = Chain::default();

@@ -4,7 +4,7 @@ use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
-use alloy::transports::TransportError;
+use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
 
 use super::rpc::Rpc;
 use super::{BlockRef, BlockSource, CallError, RpcError};
@@ -159,11 +159,23 @@ impl Rpc {
     }
 }
 
+/// The answer of one that was asked for a certain block, when it is that: any other is as good as none.
+fn only<T>(block: Option<T>, is_it: impl FnOnce(&T) -> bool) -> TransportResult<Option<T>> {
+    match block {
+        Some(block) if !is_it(&block) => Err(TransportErrorKind::custom_str(
+            "it answers with another block than it was asked for",
+        )),
+        block => Ok(block),
+    }
+}
+
 impl BlockSource for Rpc {
     async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
         let block = self
             .ask("eth_getBlockByHash", |p| async move {
-                p.get_block_by_hash(hash).hashes().await
+                only(p.get_block_by_hash(hash).hashes().await?, |block| {
+                    block.header.hash == hash
+                })
             })
             .await?;
         Ok(block.map(|block| self.block(&block.header)))
@@ -173,7 +185,9 @@ impl BlockSource for Rpc {
         let tag = BlockNumberOrTag::Number(number);
         let block = self
             .ask("eth_getBlockByNumber", |p| async move {
-                p.get_block_by_number(tag).hashes().await
+                only(p.get_block_by_number(tag).hashes().await?, |block| {
+                    block.header.number == number
+                })
             })
             .await?;
         Ok(block.map(|block| self.block(&block.header)))
