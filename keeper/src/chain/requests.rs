@@ -159,6 +159,20 @@ impl Rpc {
     }
 }
 
+impl Rpc {
+    /// The block with this hash, as the endpoint says that is asked first.
+    async fn of_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+        let block = self
+            .ask("eth_getBlockByHash", |p| async move {
+                only(p.get_block_by_hash(hash).hashes().await?, |block| {
+                    block.header.hash == hash
+                })
+            })
+            .await?;
+        Ok(block.map(|block| self.block(&block.header)))
+    }
+}
+
 /// The answer of one that was asked for a certain block, when it is that: any other is as good as none.
 fn only<T>(block: Option<T>, is_it: impl FnOnce(&T) -> bool) -> TransportResult<Option<T>> {
     match block {
@@ -171,14 +185,17 @@ fn only<T>(block: Option<T>, is_it: impl FnOnce(&T) -> bool) -> TransportResult<
 
 impl BlockSource for Rpc {
     async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
-        let block = self
-            .ask("eth_getBlockByHash", |p| async move {
-                only(p.get_block_by_hash(hash).hashes().await?, |block| {
-                    block.header.hash == hash
-                })
-            })
-            .await?;
-        Ok(block.map(|block| self.block(&block.header)))
+        let found = self.of_hash(hash).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // One that is behind does not have what the others have.
+        for other in self.apart().into_iter().skip(1) {
+            if let Ok(Some(block)) = other.of_hash(hash).await {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
     }
 
     async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
