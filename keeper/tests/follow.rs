@@ -39,6 +39,7 @@ fn settings() -> HeadSettings {
         poll: Duration::from_millis(50),
         watch: Duration::from_millis(200),
         reconnect_max: Duration::from_millis(400),
+        ..HeadSettings::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cordon_keeper::record::NoticeKind;
+use cordon_keeper::record::{AlarmKind, NoticeKind};
 use cordon_testkit::{Fault, FaultyRpc, RpcProxy, WsProxy};
 use serde_json::{Value, json};
 
@@ -78,6 +78,27 @@ fn nobodys() -> String {
     format!("0x{}", "5a".repeat(32))
 }
 
+impl Watching {
+    async fn until_polling(&self, wanted: bool) {
+        let begun = Instant::now();
+        loop {
+            let alarms = self.store.alarms().await.unwrap();
+            let open = |alarm: &&cordon_keeper::record::Alarm| {
+                alarm.kind == AlarmKind::Polling.name() && alarm.cleared_ms.is_none()
+            };
+            let open = alarms.iter().find(open);
+            if open.is_some() == wanted {
+                assert!(open.is_none_or(|alarm| alarm.text.contains("do not have")), "{open:?}");
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{alarms:#?}");
+            // There is something to announce.
+            self.anvil.rpc("anvil_mine", json!(["0x1"])).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_height_that_a_subscription_makes_up_stops_nothing() {
     let anvil = Anvil::start(&[]).await;
@@ -110,6 +131,25 @@ async fn a_height_that_a_subscription_makes_up_stops_nothing() {
             .iter()
             .all(|notice| notice.kind == NoticeKind::Seen)
     );
+}
+
+#[tokio::test]
+async fn a_subscription_that_announces_what_is_not_there_is_left_for_polling_until_it_is() {
+    let anvil = Anvil::start(&[]).await;
+    let (ws, lie) = lying(&anvil).await;
+    let http = anvil.http();
+    let watching = Watching::through(anvil, http, ws.url(), STORED).await;
+    // On top of the newest block each time.
+    *lie.lock().unwrap() = vec![("hash", nobodys())];
+    watching.put(BOX, 1, 201).await;
+    let begun = Instant::now();
+    assert_eq!(watching.sightings("stored").await.len(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    watching.until_polling(true).await;
+    watching.put(BOX, 1, 202).await;
+    assert_eq!(watching.sightings("stored").await.len(), 2);
+    lie.lock().unwrap().clear();
+    watching.until_polling(false).await;
 }
 
 #[tokio::test]
