@@ -21,6 +21,7 @@
 
 mod aftermath;
 mod agreement;
+mod ahead;
 mod alarm;
 mod catchup;
 pub mod chain;

@@ -27,7 +27,7 @@ use crate::watchdog::RECORD;
 /// Blocks that are kept in memory to recognise a reorg.
 pub(crate) const WINDOW: u32 = 256;
 /// With more blocks than this to catch up on, the newest is evaluated first, and again every [`PROBE_EVERY`] blocks.
-const PROBE_LAG: u64 = 8;
+pub(crate) const PROBE_LAG: u64 = 8;
 pub(crate) const PROBE_EVERY: usize = 32;
 const RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
@@ -84,13 +84,16 @@ impl Pipeline {
         while let Some(Some(seen)) = stop.run_until_cancelled(heads.next()).await {
             self.progress.begin();
             let mut target = seen;
-            let mut wait = RETRY;
+            let (mut wait, mut done) = (RETRY, self.progress.height());
             let work = async {
                 while let Err(hindrance) = self.follow(&mut chain, target, &heads).await {
                     self.report(&hindrance, target.block.number).await;
                     if matches!(&hindrance, Hindrance::Follow(FollowError::WrongBlock { .. })) {
                         self.headers.forget();
                     }
+                    // Only what gets nowhere is tried less and less often.
+                    let before = std::mem::replace(&mut done, self.progress.height());
+                    wait = if before == done { wait } else { RETRY };
                     tokio::time::sleep(wait).await;
                     wait = wait.saturating_mul(2).min(LAST_RETRY);
                     // The record knows what is done; the rest is walked again from there, to the newest head.
@@ -143,6 +146,16 @@ impl Pipeline {
 
     /// Follows the chain to `target`.
     async fn follow(&self, chain: &mut Canonical, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
+        let Err(hindrance) = self.follow_to(chain, target, heads).await else {
+            return Ok(());
+        };
+        if hindrance.is_ahead() {
+            self.follow_without(&hindrance, chain, target, heads).await?;
+        }
+        Err(hindrance)
+    }
+
+    pub(crate) async fn follow_to(&self, chain: &mut Canonical, target: Seen, heads: &Heads) -> Result<(), Hindrance> {
         loop {
             match chain.advance(target.block, &self.headers).await {
                 Ok(Some(event)) => self.apply(&event, target, heads).await?,
@@ -157,11 +170,6 @@ impl Pipeline {
         if !event.reverted().is_empty() {
             tracing::warn!(blocks = event.reverted().len(), "blocks were reorganised away");
             self.revert(event.reverted()).await?;
-            if event.committed().is_empty()
-                && let Some(first) = event.reverted().first()
-            {
-                self.progress.done(first.number.saturating_sub(1));
-            }
         }
         let mut ahead = event.committed();
         let mut position = 0_usize;
@@ -169,8 +177,7 @@ impl Pipeline {
             let newest = heads.newest().unwrap_or(target);
             let lag = newest.block.number.saturating_sub(block.number);
             if lag > PROBE_LAG && position.is_multiple_of(PROBE_EVERY) {
-                self.process(&newest.block, newest.at, false).await?;
-                self.progress.done(newest.block.number);
+                self.probe(newest, block).await;
             }
             if self.behind.note(lag, Instant::now()) {
                 let text = self.behind.text(lag);
@@ -227,7 +234,7 @@ impl Pipeline {
     }
 
     /// Reads, decides and stores one block, then hands its actions on. A block that is done is not done again.
-    async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
+    pub(crate) async fn process(&self, block: &BlockRef, seen_at: Instant, is_next: bool) -> Result<(), Hindrance> {
         let mut known = self.store.look(block).await?;
         if is_next && !known.rivals.is_empty() {
             self.revert(&known.rivals).await?;

@@ -39,6 +39,7 @@ fn settings() -> HeadSettings {
         poll: Duration::from_millis(50),
         watch: Duration::from_millis(200),
         reconnect_max: Duration::from_millis(400),
+        ..HeadSettings::default()
     }
 }
 
@@ -156,13 +157,17 @@ async fn reorgs_and_rollbacks_come_as_events() {
     let canonical = follower.rpc.by_number(8).await.unwrap().unwrap();
     assert_eq!(follower.model.iter().find(|b| b.number == 8), Some(&canonical));
 
+    // A chain that was rolled back shows by the first block that it has instead.
     let snapshot = anvil.rpc("evm_snapshot", serde_json::json!([])).await;
-    let before = follower.head().await;
     anvil.rpc("anvil_mine", serde_json::json!(["0x3"])).await;
     follower.until(follower.head().await).await;
     anvil.rpc("evm_revert", serde_json::json!([snapshot])).await;
-    follower.until(before).await;
-    assert_eq!(follower.reverted, 1);
+    let far = serde_json::json!([4_000_000_000_u64]);
+    anvil.rpc("evm_setNextBlockTimestamp", far).await;
+    anvil.rpc("anvil_mine", serde_json::json!(["0x1"])).await;
+    follower.until(follower.head().await).await;
+    assert_eq!((follower.reorged, follower.reverted), (2, 0));
+    assert_eq!(follower.model.last().unwrap().number, 12);
 }
 
 #[tokio::test]

@@ -286,6 +286,7 @@ async fn a_subscription_to_a_chain_that_is_not_followed_is_left_for_polling() {
         poll: Duration::from_millis(50),
         watch: Duration::from_millis(200),
         reconnect_max: Duration::from_millis(400),
+        ..HeadSettings::default()
     };
     let heads = Heads::start(rpc.clone(), Some(fork.ws()), settings, stop);
     let begun = Instant::now();

@@ -12,11 +12,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, hex};
-use cordon_keeper::chain::{CallError, Rpc, RpcError};
+use cordon_keeper::chain::{BlockSource, CallError, Canonical, Rpc, RpcError};
 use serde_json::json;
 
 use common::Anvil;
-use cordon_testkit::{Fault, FaultyRpc};
+use cordon_testkit::{Fault, FaultyRpc, RpcProxy};
 
 const TIMEOUT: Duration = Duration::from_millis(700);
 const SENDER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
@@ -127,4 +127,70 @@ async fn every_endpoint_gets_the_bytes_and_the_most_hopeful_word_counts() {
         again.silent.is_some() && hung.elapsed() < TIMEOUT,
         "a refusal does not wait for who hangs: {again:?}"
     );
+}
+
+#[tokio::test]
+async fn a_block_that_was_not_asked_for_is_no_answer() {
+    let (anvil, liar, alone) = behind_proxy().await;
+    anvil.rpc("anvil_mine", json!(["0x2"])).await;
+    let other = anvil.rpc("eth_getBlockByNumber", json!(["0x1", false])).await;
+    for method in ["eth_getBlockByNumber", "eth_getBlockByHash"] {
+        liar.fault(method, Fault::Answer(other.clone()));
+    }
+    let both = Rpc::new(&[liar.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let second = both.by_number(2).await.unwrap().unwrap();
+    assert_eq!(second.number, 2);
+    assert_eq!(alone.by_number(1).await.unwrap().unwrap().hash, second.parent);
+    for error in [
+        alone.by_number(2).await.unwrap_err(),
+        alone.by_hash(second.hash).await.unwrap_err(),
+    ] {
+        assert!(
+            error.is_unreachable() && error.to_string().contains("another block"),
+            "{error}"
+        );
+    }
+}
+
+/// Behind a load balancer the next answer may be that of a node that is a block behind: its chain ends earlier, and is no other.
+#[tokio::test]
+async fn an_endpoint_that_is_only_behind_takes_no_block_back() {
+    let (anvil, good, _) = behind_proxy().await;
+    let behind = RpcProxy::start(&anvil.http(), |_, _| Fault::Stale(3)).await.unwrap();
+    anvil.rpc("anvil_mine", json!(["0xa"])).await;
+    let rpc = Rpc::new(&[good.url(), behind.url()], anvil.chain_id(), TIMEOUT).unwrap();
+    let mut followed = Canonical::new(256, []);
+    for number in 0..=10 {
+        let block = rpc.by_number(number).await.unwrap().unwrap();
+        followed.advance(block, &rpc).await.unwrap();
+    }
+    // One bad moment of the first, and the other is asked from then on.
+    good.fault("eth_getBlockByNumber", Fault::Http(502));
+    let late = rpc.latest().await.unwrap();
+    good.heal();
+    assert_eq!((late.number, rpc.by_number(10).await.unwrap()), (7, None));
+    assert_eq!(followed.advance(late, &rpc).await.unwrap(), None);
+    assert_eq!(followed.tip().unwrap().number, 10);
+    // The chain goes on, and the laggard comes to where the keeper is.
+    anvil.rpc("anvil_mine", json!(["0x4"])).await;
+    let event = followed
+        .advance(rpc.latest().await.unwrap(), &rpc)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((event.reverted().len(), event.committed().len()), (0, 1));
+    // What it has in the place of blocks takes them back, also when its chain ends earlier than theirs.
+    let newest = anvil.rpc("eth_getBlockByNumber", json!(["latest", false])).await;
+    let newest = newest["hash"].as_str().unwrap().parse().unwrap();
+    let ahead = Rpc::new(&[anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    let newest = ahead.by_hash(newest).await.unwrap().unwrap();
+    followed.advance(newest, &ahead).await.unwrap();
+    assert_eq!(followed.tip().unwrap().number, 14);
+    anvil.rpc("anvil_reorg", json!([6, []])).await;
+    let event = followed
+        .advance(rpc.latest().await.unwrap(), &rpc)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((event.reverted().len(), event.committed().len()), (6, 3));
 }

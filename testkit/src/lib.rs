@@ -4,6 +4,7 @@
 mod dice;
 mod faulty_rpc;
 mod inbox;
+mod laggard;
 mod link;
 mod postgres;
 mod programs;

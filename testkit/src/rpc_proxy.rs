@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::laggard;
+
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -37,7 +39,7 @@ pub enum Fault {
     Truncated,
     /// Another answer than the endpoint's.
     Answer(Value),
-    /// The answer to the same question asked so many blocks ago: `latest` becomes that block.
+    /// The answer of an endpoint that is so many blocks behind: it has nothing of the newer ones.
     Stale(u64),
     /// The answer of another endpoint (`http://host:port`): this one has become one of another chain.
     Elsewhere(String),
@@ -142,7 +144,7 @@ async fn respond(stream: &mut TcpStream, status: u16, body: &[u8]) -> Option<()>
     stream.write_all(body).await.ok()
 }
 
-async fn forward(upstream: &str, body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) async fn forward(upstream: &str, body: &[u8]) -> Option<Vec<u8>> {
     let mut up = TcpStream::connect(upstream).await.ok()?;
     let head = format!(
         "POST / HTTP/1.1\r\nhost: {upstream}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -167,14 +169,6 @@ fn answers(request: &Value, part: &Value) -> Vec<u8> {
         None => one(request),
     };
     all.to_string().into_bytes()
-}
-
-/// The request with a block of `ago` blocks ago for `latest`.
-async fn aged(upstream: &str, text: &str, ago: u64) -> Option<String> {
-    let question = br#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
-    let answer: Value = serde_json::from_slice(&forward(upstream, question).await?).ok()?;
-    let head = u64::from_str_radix(answer.get("result")?.as_str()?.trim_start_matches("0x"), 16).ok()?;
-    Some(text.replace("\"latest\"", &format!("\"{:#x}\"", head.saturating_sub(ago))))
 }
 
 async fn serve(
@@ -221,9 +215,8 @@ async fn serve(
                 respond(&mut stream, 200, answer.get(..answer.len() / 2)?).await?;
             }
             Fault::Stale(ago) => {
-                let older = aged(&upstream, &text, ago).await?;
-                let answer = forward(&upstream, older.as_bytes()).await?;
-                respond(&mut stream, 200, &answer).await?;
+                let answer = laggard::answer(&upstream, &request, ago).await?;
+                respond(&mut stream, 200, answer.to_string().as_bytes()).await?;
             }
             Fault::Elsewhere(other) => {
                 let answer = forward(place(&other), &body).await?;

@@ -14,6 +14,8 @@ use super::{BlockRef, RpcError, aggregate};
 
 /// Requests per round trip: what providers accept.
 const PER_BATCH: usize = 100;
+/// Headers that are asked for at once, however many are wanted.
+const MOST_HEADERS: usize = 256;
 
 /// Something that is asked of the state of a block.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,13 +190,13 @@ impl Rpc {
         })
     }
 
-    /// Headers of these heights that the node has, in one round trip per hundred.
+    /// Headers of the first of these heights that the node has, in one round trip per hundred.
     ///
     /// # Errors
     /// See [`RpcError`].
     pub(super) async fn headers(&self, numbers: std::ops::Range<u64>) -> Result<Vec<BlockRef>, RpcError> {
         const METHOD: &str = "eth_getBlockByNumber";
-        let numbers: Vec<u64> = numbers.collect();
+        let numbers: Vec<u64> = numbers.take(MOST_HEADERS).collect();
         let parts = numbers.chunks(PER_BATCH).map(|part| {
             self.ask(METHOD, move |provider| async move {
                 let client = provider.client();

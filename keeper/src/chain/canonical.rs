@@ -50,6 +50,26 @@ pub enum FollowError {
         /// Height that was answered.
         got_number: u64,
     },
+    /// A block was announced that nobody has, or that lies far above all that they have.
+    #[error(
+        "block {number} ({hash}) was announced, and the endpoints have not come to it; it will be tried again with the next head"
+    )]
+    Unknown {
+        /// Height that was announced.
+        number: u64,
+        /// Hash that was announced.
+        hash: B256,
+    },
+    /// A block is not at the height where it has to be.
+    #[error("block {hash} is said to be number {number}, which has to be {expected}: do not trust who says so")]
+    WrongHeight {
+        /// Hash of the block.
+        hash: B256,
+        /// Height that it is said to have.
+        number: u64,
+        /// Height that was asked for, or the one above its parent.
+        expected: u64,
+    },
     /// The head is of a chain that none of the blocks that are held belongs to: they were replaced, and perhaps older ones too.
     #[error("a fork goes back beyond block {oldest}, the oldest that is held in memory: the record has to say how far")]
     Deeper {
@@ -68,7 +88,7 @@ pub enum FollowError {
 
 /// A gap of more blocks than this is asked for at once.
 const FEW: u64 = 4;
-/// Steps by which a long gap is filled: the headers of one step are held in memory.
+/// Steps by which a long gap is filled: the headers of one step are held in memory, and no more is asked for at once whatever height is announced.
 const STEP: u64 = 256;
 
 /// A window of the newest canonical blocks, ascending and linked by parent hash.
@@ -110,8 +130,8 @@ impl Canonical {
     /// Moves one step towards `head` and says what changed; `None` when there is nothing to do.
     ///
     /// A gap longer than a few hundred blocks takes several steps: call again with the same head until `None` comes back.
-    /// A head that lies in the window is either a late announcement (ignored) or a chain that was rolled back; the node is
-    /// asked which.
+    /// Only another block at their height takes blocks back. That a chain ends earlier takes none: whoever says so may just be behind, and one
+    /// that was rolled back is found out by the next block that it has instead.
     ///
     /// # Errors
     /// See [`FollowError`]; the window is unchanged then.
@@ -120,7 +140,14 @@ impl Canonical {
         head: BlockRef,
         source: &S,
     ) -> Result<Option<ChainEvent>, FollowError> {
+        let unknown = FollowError::Unknown {
+            number: head.number,
+            hash: head.hash,
+        };
         let Some(tip) = self.tip().copied() else {
+            // There is nothing yet that it could be known by.
+            let held = source.by_hash(head.hash).await?.ok_or(unknown)?;
+            has_height(&head, held.number)?;
             self.push(head);
             return Ok(Some(ChainEvent::Committed { new: vec![head] }));
         };
@@ -128,25 +155,22 @@ impl Canonical {
             return Ok(None);
         }
         if head.parent == tip.hash {
+            has_height(&head, tip.number.saturating_add(1))?;
             self.push(head);
             return Ok(Some(ChainEvent::Committed { new: vec![head] }));
         }
         let mut target = head;
         if head.number <= tip.number {
-            // Announcements may be late: only what the node holds at the tip's height now tells a rollback from a straggler.
-            match source.by_number(tip.number).await? {
+            // Announcements may be late: what counts is what the node holds at the tip's height now.
+            match at(source, tip.number).await? {
                 Some(now) if now.hash == tip.hash => return Ok(None),
                 Some(now) => target = now,
-                None => {
-                    if let Some(position) = self.position(head.hash) {
-                        return Ok(self.rewind(position.saturating_add(1), Vec::new()));
-                    }
-                }
+                None if self.find(head.hash).is_some() => return Ok(None),
+                None => {}
             }
-        } else if head.number > tip.number.saturating_add(STEP)
-            && let Some(step) = source.by_number(tip.number.saturating_add(STEP)).await?
-        {
-            target = step;
+        } else if head.number > tip.number.saturating_add(STEP) {
+            // Whoever announces a height may have made it up: the walk goes only as far as there are blocks.
+            target = at(source, tip.number.saturating_add(STEP)).await?.ok_or(unknown)?;
         }
         self.connect(target, source).await
     }
@@ -168,7 +192,8 @@ impl Canonical {
         let mut walked = vec![target];
         let mut child = target;
         let keep = loop {
-            if let Some(position) = self.position(child.parent) {
+            if let Some((position, parent)) = self.find(child.parent) {
+                has_height(&child, parent.number.saturating_add(1))?;
                 break position.saturating_add(1);
             }
             if child.number <= oldest {
@@ -194,26 +219,25 @@ impl Canonical {
             child = parent;
         };
         walked.reverse();
-        Ok(self.rewind(keep, walked))
+        Ok(Some(self.splice(keep, walked)))
     }
 
-    /// Keeps the first `keep` blocks of the window, appends `new`, and reports the difference.
-    fn rewind(&mut self, keep: usize, new: Vec<BlockRef>) -> Option<ChainEvent> {
+    /// Keeps the first `keep` blocks of the window, appends `new`, of which there is at least one, and reports the difference.
+    fn splice(&mut self, keep: usize, new: Vec<BlockRef>) -> ChainEvent {
         let old: Vec<BlockRef> = self.window.drain(keep.min(self.window.len())..).collect();
         for block in &new {
             self.push(*block);
         }
-        match (old.is_empty(), new.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(ChainEvent::Committed { new }),
-            (false, true) => Some(ChainEvent::Reverted { old }),
-            (false, false) => Some(ChainEvent::Reorged { old, new }),
+        if old.is_empty() {
+            ChainEvent::Committed { new }
+        } else {
+            ChainEvent::Reorged { old, new }
         }
     }
 
-    fn position(&self, hash: B256) -> Option<usize> {
+    fn find(&self, hash: B256) -> Option<(usize, &BlockRef)> {
         // Parents are nearly always at the end.
-        self.window.iter().rposition(|block| block.hash == hash)
+        self.window.iter().enumerate().rfind(|(_, block)| block.hash == hash)
     }
 
     fn push(&mut self, block: BlockRef) {
@@ -222,6 +246,24 @@ impl Canonical {
         }
         self.window.push_back(block);
     }
+}
+
+fn has_height(block: &BlockRef, expected: u64) -> Result<(), FollowError> {
+    if block.number == expected {
+        return Ok(());
+    }
+    Err(FollowError::WrongHeight {
+        hash: block.hash,
+        number: block.number,
+        expected,
+    })
+}
+
+/// The block that the source has at this height.
+async fn at<S: BlockSource>(source: &S, number: u64) -> Result<Option<BlockRef>, FollowError> {
+    let block = source.by_number(number).await?;
+    block.map_or(Ok(()), |block| has_height(&block, number))?;
+    Ok(block)
 }
 
 #[cfg(test)]

@@ -60,6 +60,31 @@ impl BlockSource for Chain {
     }
 }
 
+/// The same chain as one has it who is behind: nothing of what is newer, by number or by hash.
+struct Late<'a> {
+    chain: &'a Chain,
+    length: usize,
+}
+
+impl Late<'_> {
+    fn head(&self) -> BlockRef {
+        self.chain.canonical[self.length - 1]
+    }
+
+    fn has(&self, block: &BlockRef) -> bool {
+        self.chain.canonical[..self.length].contains(block)
+    }
+}
+
+impl BlockSource for Late<'_> {
+    async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self.chain.by_hash(hash).await?.filter(|block| self.has(block)))
+    }
+    async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self.chain.by_number(number).await?.filter(|block| self.has(block)))
+    }
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -68,7 +93,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Feeds `head` until the follower is content, applying the events to `model`.
-fn follow(follower: &mut Canonical, chain: &Chain, head: BlockRef, model: &mut Vec<BlockRef>) {
+fn follow(follower: &mut Canonical, chain: &impl BlockSource, head: BlockRef, model: &mut Vec<BlockRef>) {
     for _ in 0..1_000 {
         let Some(event) = block_on(follower.advance(head, chain)).unwrap() else {
             return;
@@ -92,7 +117,7 @@ proptest! {
     fn follows_any_history(ops in prop::collection::vec((0u8..4, 0usize..12, 1u64..9), 1..40)) {
         let mut chain = Chain::default();
         chain.extend(1);
-        let mut follower = Canonical::new(64, []);
+        let mut follower = Canonical::new(512, []);
         let mut model = Vec::new();
         follow(&mut follower, &chain, chain.head(), &mut model);
         for (op, depth, count) in ops {
@@ -106,8 +131,22 @@ proptest! {
             // A late announcement of what was the head before must not matter.
             follow(&mut follower, &chain, before, &mut model);
             follow(&mut follower, &chain, chain.head(), &mut model);
-            prop_assert_eq!(&model, &chain.canonical);
+            // A chain that was rolled back has no other blocks yet: what it had stays until it has.
+            if op == 2 {
+                prop_assert!(model.starts_with(&chain.canonical));
+            } else {
+                prop_assert_eq!(&model, &chain.canonical);
+            }
+            // Nor does anybody who is behind.
+            let held = model.clone();
+            let late = Late { chain: &chain, length: chain.canonical.len().saturating_sub(depth).max(1) };
+            follow(&mut follower, &late, late.head(), &mut model);
+            prop_assert_eq!(&model, &held);
         }
+        // The next block of the chain is another one than what it had there.
+        chain.extend(1);
+        follow(&mut follower, &chain, chain.head(), &mut model);
+        prop_assert_eq!(&model, &chain.canonical);
     }
 
     #[test]
@@ -169,6 +208,73 @@ fn a_lying_node_is_an_error_and_changes_nothing() {
     let error = block_on(follower.advance(chain.head(), &chain)).unwrap_err();
     assert!(matches!(error, FollowError::MissingParent { number: 7, .. }), "{error}");
     assert_eq!(follower.tip(), Some(&tip));
+}
+
+/// One message is enough for any height: it is never more than a window that is asked for, and a number that is not one above its parent's is
+/// nobody's.
+#[test]
+fn a_height_that_is_made_up_is_an_error_and_asks_for_nothing() {
+    /// Counts the heights that are asked for at once.
+    struct Counting(Chain, std::sync::atomic::AtomicU64);
+    impl BlockSource for Counting {
+        async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+            self.0.by_hash(hash).await
+        }
+        async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+            self.0.by_number(number).await
+        }
+        async fn by_numbers(&self, numbers: std::ops::Range<u64>) -> Vec<BlockRef> {
+            let asked = numbers.end - numbers.start;
+            self.1.fetch_max(asked, std::sync::atomic::Ordering::SeqCst);
+            self.0.by_numbers(numbers).await
+        }
+    }
+    let mut chain = Chain::default();
+    chain.extend(200);
+    let (made_up, tip, below) = (B256::repeat_byte(7), chain.canonical[19], chain.canonical[10]);
+    let mut follower = Canonical::new(64, chain.canonical[..20].iter().copied());
+    let source = Counting(chain, 0.into());
+    let mut told = |number, parent| {
+        let (hash, timestamp) = (made_up, 1_000);
+        let head = BlockRef {
+            number,
+            hash,
+            parent,
+            timestamp,
+            base_fee: 0,
+        };
+        let error = block_on(follower.advance(head, &source)).unwrap_err();
+        assert_eq!(follower.tip(), Some(&tip));
+        error
+    };
+    for number in [u64::MAX, 1 << 62, 1_000_000_000, 10_000_000, 10_000] {
+        // Far above what there is: the way there begins with blocks that nobody has.
+        assert!(matches!(told(number, made_up), FollowError::Unknown { number: n, .. } if n == number));
+        let error = told(number, tip.hash);
+        assert!(
+            matches!(error, FollowError::WrongHeight { expected: 20, .. }),
+            "{error}"
+        );
+    }
+    let error = told(30, below.hash);
+    assert!(
+        matches!(error, FollowError::WrongHeight { expected: 11, .. }),
+        "{error}"
+    );
+    assert!(matches!(told(270, made_up), FollowError::MissingParent { .. }));
+    // The first block of all is asked for.
+    let nothing = block_on(Canonical::new(64, []).advance(BlockRef { hash: made_up, ..tip }, &source));
+    assert!(matches!(nothing, Err(FollowError::Unknown { .. })));
+    let other = block_on(Canonical::new(64, []).advance(
+        BlockRef {
+            number: u64::MAX,
+            ..tip
+        },
+        &source,
+    ));
+    assert!(matches!(other, Err(FollowError::WrongHeight { expected: 19, .. })));
+    let most = source.1.into_inner();
+    assert!((200..=STEP).contains(&most), "{most} at once");
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub enum ChainEvent {
         /// The blocks that took their place.
         new: Vec<BlockRef>,
     },
-    /// Blocks at the tip vanished and none took their place (a node that was rolled back).
+    /// Blocks were taken from the tip and none took their place: the inverse of `Committed`. Following a chain never says so, because an
+    /// endpoint that has come less far looks the same.
     Reverted {
         /// The blocks that are canonical no more.
         old: Vec<BlockRef>,

@@ -67,6 +67,8 @@ pub struct HeadSettings {
     pub watch: Duration,
     /// Longest wait between attempts to subscribe again.
     pub reconnect_max: Duration,
+    /// How long the endpoints may take to have a head that the subscription has announced.
+    pub known_within: Duration,
 }
 
 impl Default for HeadSettings {
@@ -75,6 +77,7 @@ impl Default for HeadSettings {
             poll: Duration::from_millis(200),
             watch: Duration::from_secs(2),
             reconnect_max: Duration::from_secs(5),
+            known_within: Duration::from_secs(5),
         }
     }
 }
@@ -104,10 +107,12 @@ pub(super) struct Shared {
     link: watch::Sender<Link>,
     /// Height that the subscription has announced last.
     pub(super) announced: AtomicU64,
+    /// Height that the last poll has found.
+    pub(super) polled: AtomicU64,
     /// Counts announcements, so that a poll can tell that it was overtaken.
     pub(super) generation: AtomicU64,
     pub(super) subscribed: AtomicBool,
-    /// Tells the subscription that it is dead although nobody told it.
+    /// Tells the subscription that it is dead, or far behind, although nobody told it.
     pub(super) silent: Notify,
 }
 
@@ -123,6 +128,7 @@ impl Heads {
             arrivals: Arc::clone(&arrivals),
             link,
             announced: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             subscribed: AtomicBool::new(false),
             silent: Notify::new(),
@@ -200,7 +206,9 @@ impl Shared {
     pub(super) fn publish(&self, block: BlockRef, via: Via) {
         let at = Instant::now();
         self.heads.send_if_modified(|held| {
-            if held.is_some_and(|seen| seen.block.hash == block.hash) {
+            // Somebody may have announced it with another number.
+            let place = |block: &BlockRef| (block.hash, block.number, block.parent);
+            if held.is_some_and(|seen| place(&seen.block) == place(&block)) {
                 return false;
             }
             let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,6 +272,7 @@ mod tests {
             arrivals,
             link,
             announced: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             subscribed: AtomicBool::new(false),
             silent: Notify::new(),

@@ -4,7 +4,7 @@ use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log, TransactionReceipt, TransactionRequest};
-use alloy::transports::TransportError;
+use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
 
 use super::rpc::Rpc;
 use super::{BlockRef, BlockSource, CallError, RpcError};
@@ -159,21 +159,52 @@ impl Rpc {
     }
 }
 
-impl BlockSource for Rpc {
-    async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+impl Rpc {
+    /// The block with this hash, as the endpoint says that is asked first.
+    async fn of_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
         let block = self
             .ask("eth_getBlockByHash", |p| async move {
-                p.get_block_by_hash(hash).hashes().await
+                only(p.get_block_by_hash(hash).hashes().await?, |block| {
+                    block.header.hash == hash
+                })
             })
             .await?;
         Ok(block.map(|block| self.block(&block.header)))
+    }
+}
+
+/// The answer of one that was asked for a certain block, when it is that: any other is as good as none.
+fn only<T>(block: Option<T>, is_it: impl FnOnce(&T) -> bool) -> TransportResult<Option<T>> {
+    match block {
+        Some(block) if !is_it(&block) => Err(TransportErrorKind::custom_str(
+            "it answers with another block than it was asked for",
+        )),
+        block => Ok(block),
+    }
+}
+
+impl BlockSource for Rpc {
+    async fn by_hash(&self, hash: B256) -> Result<Option<BlockRef>, RpcError> {
+        let found = self.of_hash(hash).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // One that is behind does not have what the others have.
+        for other in self.apart().into_iter().skip(1) {
+            if let Ok(Some(block)) = other.of_hash(hash).await {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
     }
 
     async fn by_number(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
         let tag = BlockNumberOrTag::Number(number);
         let block = self
             .ask("eth_getBlockByNumber", |p| async move {
-                p.get_block_by_number(tag).hashes().await
+                only(p.get_block_by_number(tag).hashes().await?, |block| {
+                    block.header.number == number
+                })
             })
             .await?;
         Ok(block.map(|block| self.block(&block.header)))

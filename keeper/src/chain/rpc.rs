@@ -193,6 +193,15 @@ impl Rpc {
         }
     }
 
+    /// Asks another endpoint first from now on, if there is one that is believed: the one that was has said what cannot be.
+    pub(crate) fn pass_over(&self) {
+        let next = self.in_turn().nth(1);
+        if let Some((index, endpoint)) = next.and_then(|index| Some((index, self.endpoints.get(index)?))) {
+            self.current.store(index, Ordering::Relaxed);
+            tracing::warn!(endpoint = %endpoint.name(), "the RPC endpoint that was asked first says what cannot be: another one is");
+        }
+    }
+
     pub(super) async fn verify_endpoint(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
         if endpoint.is_verified() {
             return Ok(());

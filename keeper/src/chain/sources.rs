@@ -5,18 +5,38 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use alloy::providers::{Provider, ProviderBuilder, WsConnect};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
-use super::Rpc;
 use super::heads::{HeadSettings, Shared, Via};
-use super::websocket::{CONNECT_TIMEOUT, until_elsewhere, without};
+use super::websocket::{CONNECT_TIMEOUT, until_elsewhere, until_known, until_unknown, without};
+use super::{BlockRef, Rpc};
 
 const FIRST_RECONNECT: Duration = Duration::from_millis(200);
+/// A subscription that is more blocks than this behind the poll is of no use.
+const LATE: u64 = 8;
+
+/// How the subscription does, poll by poll.
+#[derive(Debug, Default)]
+struct Pace {
+    /// The generation at which it was first seen to lag behind the poll.
+    lagging: Option<u64>,
+    is_late: bool,
+}
+
+impl Pace {
+    /// Notes by how many blocks it is behind a poll, and how many announcements there were; whether it only looks alive: behind at two polls
+    /// in a row, and not one announcement between them, or far behind whatever it announces.
+    fn note(&mut self, behind: u64, generation: u64) -> bool {
+        let lagging = self.lagging.replace(generation).filter(|_| behind > 0);
+        self.lagging = self.lagging.filter(|_| behind > 0);
+        let was_late = std::mem::replace(&mut self.is_late, behind > LATE);
+        lagging == Some(generation) || (was_late && self.is_late)
+    }
+}
 
 /// Polls, slowly while the subscription works, and tells one that has fallen silent.
 pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
-    // The generation at which the subscription was first seen to lag behind the poll.
-    let mut lagging: Option<u64> = None;
+    let mut pace = Pace::default();
     let mut failures = 0_u32;
     loop {
         let before = shared.generation.load(Ordering::Acquire);
@@ -27,18 +47,19 @@ pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shar
                     link.poll_error = None;
                     link.quiet = false;
                 });
-                // An announcement that came meanwhile is newer than this answer.
-                if shared.generation.load(Ordering::Acquire) == before {
+                shared.polled.store(block.number, Ordering::Release);
+                let now = shared.generation.load(Ordering::Acquire);
+                let behind = block.number.saturating_sub(shared.announced.load(Ordering::Acquire));
+                // An announcement that came meanwhile is newer than this answer, unless it is of an older block.
+                if now == before || behind > 0 {
                     shared.publish(block, Via::Poll);
                 }
                 if shared.subscribed.load(Ordering::Acquire) {
-                    // Behind at two polls and not one announcement between them: it only looks alive.
-                    let now = shared.generation.load(Ordering::Acquire);
-                    let lags = block.number > shared.announced.load(Ordering::Acquire);
-                    if lags && lagging == Some(now) {
+                    if pace.note(behind, now) {
                         shared.silent.notify_one();
                     }
-                    lagging = lags.then_some(now);
+                } else {
+                    pace = Pace::default();
                 }
             }
             Err(error) => {
@@ -72,9 +93,11 @@ pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shar
 /// Subscribes, and again whenever the subscription has ended.
 pub(super) async fn subscribe_loop(url: String, rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
     let mut backoff = FIRST_RECONNECT;
+    // Whether it has announced what is not there.
+    let mut is_doubted = false;
     loop {
         let started = Instant::now();
-        let reason = subscribe_once(&url, &rpc, &shared).await;
+        let reason = subscribe_once(&url, &rpc, settings, &shared, &mut is_doubted).await;
         if shared.subscribed.swap(false, Ordering::AcqRel) {
             tracing::warn!(%reason, "the head subscription ended; polling until it is back");
         }
@@ -90,8 +113,15 @@ pub(super) async fn subscribe_loop(url: String, rpc: Rpc, settings: HeadSettings
     }
 }
 
-/// Subscribes and forwards heads until the connection is of no more use; says why.
-async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
+/// Subscribes and forwards heads until the connection is of no more use; says why. One that is doubted is listened to, and its heads are not
+/// followed before the endpoints have one of them.
+async fn subscribe_once(
+    url: &str,
+    rpc: &Rpc,
+    settings: HeadSettings,
+    shared: &Shared,
+    is_doubted: &mut bool,
+) -> String {
     // One attempt per connection: alloy's own reconnect would hide the gap from us.
     let connect = WsConnect::new(url).with_max_retries(1);
     let chain_id = rpc.chain_id();
@@ -115,31 +145,89 @@ async fn subscribe_once(url: &str, rpc: &Rpc, shared: &Shared) -> String {
         }
         Ok(Ok((provider, _, height, subscription))) => (provider, height, subscription),
     };
-    shared.announced.store(height, Ordering::Release);
-    shared.subscribed.store(true, Ordering::Release);
-    shared.set_link(|link| {
-        link.subscribed = true;
-        link.subscription_error = None;
-    });
+    // What it claims to have come to is not what it is held to.
+    let height = rpc.latest().await.map_or(height, |block| block.number.min(height));
+    if !*is_doubted {
+        shared.begin(height);
+    }
+    let (tell, told) = watch::channel(None);
     let elsewhere = until_elsewhere(&provider, rpc.followed());
-    tokio::pin!(elsewhere);
+    let known = until_known(rpc, told.clone(), settings.known_within);
+    let unknown = until_unknown(rpc, told, settings.known_within);
+    tokio::pin!(elsewhere, known, unknown);
     loop {
         let received = tokio::select! {
             received = subscription.recv() => received,
-            () = shared.silent.notified() => break "the subscription has fallen silent while the chain went on".to_owned(),
+            () = shared.silent.notified() => break "the subscription has fallen silent, or far behind, while the chain went on".to_owned(),
             () = &mut elsewhere => break "the WebSocket endpoint has other blocks than the endpoints in [chain] rpc".to_owned(),
+            () = &mut known, if *is_doubted => {
+                *is_doubted = false;
+                shared.begin(shared.polled.load(Ordering::Acquire));
+                continue;
+            }
+            () = &mut unknown, if !*is_doubted => {
+                *is_doubted = true;
+                break "the WebSocket endpoint announces blocks that the endpoints in [chain] rpc do not have".to_owned();
+            }
         };
         match received {
             Ok(header) => {
-                let block = rpc.block(&header);
-                shared.announced.store(block.number, Ordering::Release);
-                shared.generation.fetch_add(1, Ordering::AcqRel);
-                shared.set_link(|link| link.quiet = false);
-                shared.publish(block, Via::Subscription);
+                tell.send_replace(Some(BlockRef::from(&header)));
+                if !*is_doubted {
+                    shared.announce(rpc.block(&header));
+                }
             }
             // Only the newest head matters; the walk by parent hash fills what was dropped.
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => break "the WebSocket connection was closed".to_owned(),
         }
+    }
+}
+
+impl Shared {
+    /// The subscription is up; the chain has come to this height.
+    fn begin(&self, height: u64) {
+        self.announced.store(height, Ordering::Release);
+        self.subscribed.store(true, Ordering::Release);
+        self.set_link(|link| {
+            link.subscribed = true;
+            link.subscription_error = None;
+        });
+    }
+
+    /// The subscription has announced a head.
+    fn announce(&self, block: BlockRef) {
+        self.announced.store(block.number, Ordering::Release);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.set_link(|link| link.quiet = false);
+        // Old ones must not stand in the way of what the poll has found.
+        if block.number.saturating_add(LATE) >= self.polled.load(Ordering::Acquire) {
+            self.publish(block, Via::Subscription);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_that_is_dead_or_far_behind_is_told_from_one_that_is_a_moment_late() {
+        let noted = |polls: &[(u64, u64)]| -> Vec<bool> {
+            let mut pace = Pace::default();
+            polls
+                .iter()
+                .map(|(behind, generation)| pace.note(*behind, *generation))
+                .collect()
+        };
+        assert_eq!(noted(&[(1, 5), (1, 5), (1, 5)]), [false, true, true], "silent");
+        assert_eq!(
+            noted(&[(1, 5), (1, 6), (1, 7)]),
+            [false; 3],
+            "late each time, and alive"
+        );
+        assert_eq!(noted(&[(1, 5), (0, 5), (1, 5)]), [false; 3]);
+        assert_eq!(noted(&[(9, 5), (9, 6), (8, 7)]), [false, true, false], "far behind");
+        assert_eq!(noted(&[(9, 5), (0, 6), (9, 7)]), [false; 3]);
     }
 }

@@ -1,10 +1,12 @@
-//! WebSocket endpoints: whether one works, and whether it is of the chain that is followed.
+//! WebSocket endpoints: whether one works, and whether it is of the chain that is followed, and announces what is there.
 
 use std::time::Duration;
 
 use alloy::primitives::B256;
 use alloy::providers::{Provider, ProviderBuilder, WsConnect};
 use tokio::sync::watch;
+
+use super::{BlockRef, BlockSource, Rpc};
 
 /// How long a connection, or an answer, may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +59,75 @@ pub(super) async fn until_elsewhere(provider: &impl Provider, mut followed: watc
         }
         if followed.changed().await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What the endpoints say of a head that was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// They have it.
+    Known,
+    /// They have another block at its height: it was made up, or a reorg has taken it.
+    Other,
+    /// They have nothing at its height, or it at another one.
+    Unknown,
+    /// None of them answers.
+    None,
+}
+
+async fn word(rpc: &Rpc, head: &BlockRef) -> Word {
+    match rpc.by_hash(head.hash).await {
+        Ok(Some(block)) if (block.number, block.parent) == (head.number, head.parent) => Word::Known,
+        Ok(Some(_)) => Word::Unknown,
+        Ok(None) => match rpc.by_number(head.number).await {
+            Ok(Some(_)) => Word::Other,
+            Ok(None) => Word::Unknown,
+            Err(_) => Word::None,
+        },
+        Err(_) => Word::None,
+    }
+}
+
+/// The next head that was announced. There is none any more when this does not end.
+async fn next(announced: &mut watch::Receiver<Option<BlockRef>>) -> BlockRef {
+    loop {
+        if announced.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if let Some(head) = *announced.borrow_and_update() {
+            return head;
+        }
+    }
+}
+
+/// Ends when a head was announced that the endpoints do not come to within `patience`; where they have another block instead, which a reorg may
+/// have left behind, when that is so twice in a row.
+pub(super) async fn until_unknown(rpc: &Rpc, mut announced: watch::Receiver<Option<BlockRef>>, patience: Duration) {
+    let mut before = Word::Known;
+    loop {
+        let head = next(&mut announced).await;
+        tokio::time::sleep(patience).await;
+        let now = word(rpc, &head).await;
+        match (before, now) {
+            (_, Word::Unknown) | (Word::Other, Word::Other) => return,
+            (_, Word::None) => {}
+            _ => before = now,
+        }
+    }
+}
+
+/// Ends when a head was announced that the endpoints come to within `patience`.
+pub(super) async fn until_known(rpc: &Rpc, mut announced: watch::Receiver<Option<BlockRef>>, patience: Duration) {
+    /// How often they are asked for one head.
+    const ATTEMPTS: u32 = 10;
+    loop {
+        let head = next(&mut announced).await;
+        for _ in 0..ATTEMPTS {
+            tokio::time::sleep(patience / ATTEMPTS).await;
+            if word(rpc, &head).await == Word::Known {
+                return;
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::chain::{BlockRef, BlockSource, CallError};
 const FAR: u64 = 16;
 /// Blocks that are remembered: those that are read ahead, and those that tags stand at.
 const REMEMBERED: usize = 64;
-/// How long it counts that a state is not to be had: another endpoint may come back.
+/// How long it counts that a state is not to be had, as another endpoint may come back; and which block is the newest, as somebody may have made it up.
 const COUNTS_FOR: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node that refuses is given, for all questions about one block together.
@@ -30,8 +30,9 @@ pub(super) struct States(Arc<Mutex<Found>>);
 
 #[derive(Debug, Default)]
 struct Found {
-    /// Height of the highest block that was read.
+    /// Height of the highest block that was read lately, and since when.
     newest: u64,
+    since: Option<Instant>,
     /// Whether the block far below it that was looked for last had no state: those around it have none either.
     are_gone: bool,
     blocks: VecDeque<Looked>,
@@ -62,9 +63,15 @@ impl States {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A block of this height is there.
+    /// A block of this height is there. Its height is the word of whoever has it: a higher one counts for a moment, not for good.
     pub(super) fn note(&self, number: u64) {
-        self.with(|found| found.newest = found.newest.max(number));
+        let now = Instant::now();
+        self.with(|found| {
+            let counts = |since: Instant| now.saturating_duration_since(since) < COUNTS_FOR;
+            if number >= found.newest || !found.since.is_some_and(counts) {
+                (found.newest, found.since) = (number, Some(now));
+            }
+        });
     }
 
     /// Whether the block is so far below the newest that nothing about it is waited for.
@@ -216,6 +223,17 @@ mod tests {
         assert!(!states.is_doubted(&block(61)));
         look(&states, 98, false);
         assert!(states.is_gone(&block(98)) && !states.is_doubted(&block(61)));
+    }
+
+    #[test]
+    fn a_height_that_was_made_up_does_not_make_all_blocks_old_for_good() {
+        let states = States::default();
+        states.note(1 << 62);
+        states.note(100);
+        assert!(states.is_far(&block(100)));
+        states.with(|found| found.since = found.since.and_then(|since| since.checked_sub(COUNTS_FOR)));
+        states.note(101);
+        assert!(!states.is_far(&block(100)) && states.is_far(&block(85)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod boxes;
 mod common;
 mod found;
 mod rules;
+mod sources;
 mod told;
 
 use std::time::{Duration, Instant};

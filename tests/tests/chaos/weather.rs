@@ -22,7 +22,7 @@ const STORM: u8 = 1;
 const NO_STATE: u8 = 2;
 
 /// What requests meet in a storm; how many of 100 do, and which method it is about when it is about one.
-const FAULTS: [(&str, u64, Option<&str>); 13] = [
+const FAULTS: [(&str, u64, Option<&str>); 14] = [
     ("slow", 6, None),
     ("cut", 4, None),
     ("cut after", 3, None),
@@ -35,6 +35,7 @@ const FAULTS: [(&str, u64, Option<&str>); 13] = [
     ("error", 2, None),
     ("no logs", 5, Some("eth_getLogs")),
     ("stale head", 5, Some("eth_getBlockByNumber")),
+    ("unknown block", 5, Some("eth_getBlockByHash")),
     ("empty call", 4, Some("eth_call")),
 ];
 
@@ -124,7 +125,7 @@ impl Weather {
             Some("hang") => Fault::Hang,
             Some("error") => Fault::Error(-32_603, "internal error"),
             Some("no logs") => Fault::Answer(json!([])),
-            Some("stale head") => Fault::Stale(dice.between(1, 20)),
+            Some("stale head" | "unknown block") => Fault::Stale(dice.between(1, 20)),
             Some("empty call") => Fault::Answer(json!("0x")),
             Some(other) => panic!("{other} is no fault of a request"),
             None => Fault::None,
