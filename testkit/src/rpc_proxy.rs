@@ -35,6 +35,8 @@ pub enum Fault {
     Page,
     /// Half of the answer.
     Truncated,
+    /// The answer with a list that lacks its last half: well-formed, and nothing says so.
+    Shorter,
     /// Another answer than the endpoint's.
     Answer(Value),
     /// The answer to the same question asked so many blocks ago: `latest` becomes that block.
@@ -169,6 +171,21 @@ fn answers(request: &Value, part: &Value) -> Vec<u8> {
     all.to_string().into_bytes()
 }
 
+/// An answer whose list lacks its last half, or that of each of a batch.
+fn shorter(answer: &[u8]) -> Option<Vec<u8>> {
+    let mut answer: Value = serde_json::from_slice(answer).ok()?;
+    let cut = |answer: &mut Value| {
+        if let Some(list) = answer.get_mut("result").and_then(Value::as_array_mut) {
+            list.truncate(list.len() / 2);
+        }
+    };
+    match answer.as_array_mut() {
+        Some(batch) => batch.iter_mut().for_each(cut),
+        None => cut(&mut answer),
+    }
+    Some(answer.to_string().into_bytes())
+}
+
 /// The request with a block of `ago` blocks ago for `latest`.
 async fn aged(upstream: &str, text: &str, ago: u64) -> Option<String> {
     let question = br#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
@@ -219,6 +236,10 @@ async fn serve(
             Fault::Truncated => {
                 let answer = forward(&upstream, &body).await?;
                 respond(&mut stream, 200, answer.get(..answer.len() / 2)?).await?;
+            }
+            Fault::Shorter => {
+                let answer = forward(&upstream, &body).await?;
+                respond(&mut stream, 200, &shorter(&answer)?).await?;
             }
             Fault::Stale(ago) => {
                 let older = aged(&upstream, &text, ago).await?;

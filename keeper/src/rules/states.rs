@@ -18,7 +18,8 @@ const FAR: u64 = 16;
 const REMEMBERED: usize = 64;
 /// How long it counts that a state is not to be had: another endpoint may come back.
 const COUNTS_FOR: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(50);
+/// What a node is given before the same is asked once more.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node that refuses is given, for all questions about one block together.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// Nobody's address: a call to it does nothing, wherever there is a state at all.
