@@ -130,6 +130,11 @@ impl Receipts {
         self.contested
     }
 
+    /// They themselves.
+    pub(super) fn all(&self) -> &[Value] {
+        &self.all
+    }
+
     fn judge(all: Vec<Value>, seal: &Seal) -> Trust {
         let Some(by_receipt) = all.iter().map(logs_of).collect::<Option<Vec<Vec<Log>>>>() else {
             return Trust::Untrue;
@@ -290,7 +295,7 @@ mod tests {
         let Trust::Proven(proven) = judge(&all) else {
             panic!("they are those of the header")
         };
-        assert_eq!((proven.logs().len(), proven.all.len()), (3, 4));
+        assert_eq!((proven.logs().len(), proven.all().len()), (3, 4));
         let changed = |change: &dyn Fn(&mut Vec<Value>)| {
             let mut all = all.clone();
             change(&mut all);

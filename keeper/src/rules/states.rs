@@ -10,7 +10,7 @@ use alloy::primitives::{Address, B256, Bytes, address};
 use tokio::sync::OnceCell;
 
 use super::{ReadError, Reader};
-use crate::chain::{BlockRef, BlockSource, CallError};
+use crate::chain::{BlockRef, BlockSource, CallError, Rpc};
 
 /// Whoever has not the state of a block by the time that the chain is so many blocks further has it no more: nobody waits for it.
 const FAR: u64 = 16;
@@ -148,7 +148,7 @@ impl Reader {
             Ok(_) | Err(CallError::Reverted(_)) => true,
             Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
             Err(error) => {
-                self.known_or_gone(block).await?;
+                known_or_gone(&self.rpc, block).await?;
                 tracing::warn!(block = block.number, %error, "the state of a block is not to be had: nothing is evaluated there");
                 false
             }
@@ -162,22 +162,26 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Gone`] when nobody knows the block.
     pub(super) async fn pause_or_gone(&self, block: &BlockRef, attempt: u32) -> Result<(), ReadError> {
-        self.known_or_gone(block).await?;
+        known_or_gone(&self.rpc, block).await?;
         if !self.states.is_far(block) {
             tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
         }
         Ok(())
     }
+}
 
-    async fn known_or_gone(&self, block: &BlockRef) -> Result<(), ReadError> {
-        match self.rpc.by_hash(block.hash).await {
-            Ok(None) => Err(ReadError::Gone {
-                number: block.number,
-                hash: block.hash,
-            }),
-            Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
-            _ => Ok(()),
-        }
+/// Whether the endpoints have the block at all.
+///
+/// # Errors
+/// [`ReadError`] when they have not, or do not answer.
+pub(super) async fn known_or_gone(rpc: &Rpc, block: &BlockRef) -> Result<(), ReadError> {
+    match rpc.by_hash(block.hash).await {
+        Ok(None) => Err(ReadError::Gone {
+            number: block.number,
+            hash: block.hash,
+        }),
+        Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a block contains: its logs, its receipts and its transactions, and endpoints that leave some of them out.
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, U256, hex};
 use alloy::sol_types::SolError;
 use cordon_client::guard::ICordonGuard;
@@ -258,6 +260,51 @@ async fn a_log_that_the_header_excludes_is_not_believed() {
     }
     proxy.fault("eth_getLogs", Fault::Shorter);
     assert_eq!(found(&rpc, &watches, &block).await, (5, None));
+}
+
+/// Transactions that one endpoint refuses, does not know yet, or lists in part come from another, or a moment later.
+#[tokio::test]
+async fn transactions_that_one_endpoint_refuses_come_from_another() {
+    let (anvil, proxy, rpc) = behind_proxy().await;
+    let block = one_failure(&anvil, &rpc).await;
+    let watch = "[[watch]]\nid = \"failed\"\non = \"transaction\"\nstatus = \"failure\"\n";
+    let text = format!("[chain]\nid = 31337\nrpc = [\"{}\"]\n{watch}", anvil.http());
+    let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
+    let watches = Watches::new(&config.watches, &[]);
+    let unwatched = async |rpc: &Rpc| {
+        let reader = Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(watches.clone());
+        let sightings = reader.read(&block, &[], &[]).await.unwrap().sightings;
+        assert_eq!(sightings.found.len() + sightings.unwatched.len(), 1);
+        sightings.unwatched.len()
+    };
+    assert_eq!(unwatched(&rpc).await, 0);
+    let mut short = anvil.rpc("eth_getBlockByHash", json!([block.hash, true])).await;
+    short["transactions"] = json!([]);
+    let both = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
+    for (method, fault) in [
+        ("eth_getBlockReceipts", Fault::Error(-32_000, "header not found")),
+        ("eth_getBlockReceipts", Fault::Answer(json!(null))),
+        ("eth_getBlockReceipts", Fault::Shorter),
+        ("eth_getBlockByHash", Fault::Answer(short)),
+    ] {
+        proxy.fault(method, fault.clone());
+        both.latest().await.unwrap();
+        assert_eq!(unwatched(&both).await, 0, "{method} {fault:?}");
+        assert_eq!(unwatched(&rpc).await, 1, "{method} {fault:?}: nobody else can tell");
+        // It is asked more than once.
+        let before = proxy.count(method);
+        let later = async {
+            while proxy.count(method) == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            proxy.heal();
+        };
+        assert_eq!(
+            tokio::join!(unwatched(&rpc), later).0,
+            0,
+            "{method} {fault:?}: a moment later"
+        );
+    }
 }
 
 /// A short answer of receipts is no block in which nothing failed.
