@@ -94,12 +94,8 @@ impl Pipeline {
                     // Only what gets nowhere is tried less and less often.
                     let before = std::mem::replace(&mut done, self.progress.height());
                     wait = if before == done { wait } else { RETRY };
-                    tokio::time::sleep(wait).await;
-                    wait = wait.saturating_mul(2).min(LAST_RETRY);
                     // The record knows what is done; the rest is walked again from there, to the newest head.
-                    if let Ok(window) = self.store.window(WINDOW).await {
-                        chain = Canonical::new(WINDOW as usize, window);
-                    }
+                    chain = self.done_so_far(&mut wait, target.block.number).await;
                     target = heads.newest().unwrap_or(target);
                 }
             };
@@ -111,6 +107,19 @@ impl Pipeline {
             self.alarms.clear(AlarmKind::Record, RECORD).await;
         }
         Ok(())
+    }
+
+    /// The blocks that are done, once the record gives them. What was walked to before the failure is never followed on: some of it is
+    /// not done.
+    async fn done_so_far(&self, wait: &mut Duration, number: u64) -> Canonical {
+        loop {
+            tokio::time::sleep(*wait).await;
+            *wait = wait.saturating_mul(2).min(LAST_RETRY);
+            match self.store.window(WINDOW).await {
+                Ok(window) => return Canonical::new(WINDOW as usize, window),
+                Err(error) => self.report(&error.into(), number).await,
+            }
+        }
     }
 
     async fn report(&self, hindrance: &Hindrance, number: u64) {

@@ -122,6 +122,15 @@ impl Postgres {
         }
     }
 
+    /// Carries out statements in the schema, beside whoever uses it.
+    ///
+    /// # Errors
+    /// [`PostgresError`] when the server refuses them.
+    pub fn execute(&self, statements: &str) -> Result<(), PostgresError> {
+        let programs = Home::open()?.programs;
+        self.sql(&programs, &format!("SET search_path TO {}; {statements}", self.schema))
+    }
+
     /// URL of the schema, through the port of the server itself.
     #[must_use]
     pub fn url(&self) -> String {

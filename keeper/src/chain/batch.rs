@@ -8,6 +8,7 @@ use alloy::rpc::client::BatchRequest;
 use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
 use serde_json::{Value, json};
 
+use super::bloom::Seal;
 use super::failure::is_busy;
 use super::rpc::Rpc;
 use super::{BlockRef, RpcError, aggregate};
@@ -213,11 +214,8 @@ impl Rpc {
                     let Some(block) = header.as_ref().and_then(BlockRef::from_json) else {
                         continue;
                     };
-                    let bloom = header
-                        .as_ref()
-                        .and_then(|header| header.get("logsBloom")?.as_str()?.parse().ok());
-                    if let Some(bloom) = bloom {
-                        self.blooms().note(block.hash, bloom);
+                    if let Some(seal) = header.as_ref().and_then(Seal::from_json) {
+                        self.seals().note(block.hash, seal);
                     }
                     blocks.push(block);
                 }

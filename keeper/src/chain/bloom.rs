@@ -1,35 +1,60 @@
-//! What headers say of their block's logs: a bloom filter over emitters and topics. An endpoint that leaves logs out is told by it
-//! from one that has none.
+//! What headers say of what their block's transactions left: a bloom filter over emitters and topics of the logs, by which it is certain that
+//! some are not there, and the root of the receipts, by which it is certain what there is.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use alloy::primitives::{Address, B256, Bloom, BloomInput, U256};
-use alloy::providers::Provider;
+use alloy::primitives::{Address, B256, Bloom, BloomInput};
 use alloy::rpc::types::Log;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::RpcError;
-use super::inspect::{RECEIPTS, Receipts};
 use super::rpc::Rpc;
 
-/// Filters that are remembered: more than blocks that are caught up on together; 256 bytes each.
+/// Headers that are remembered: more than blocks that are caught up on together; 288 bytes each.
 const MOST: usize = 4_096;
 
-/// The filters of headers that came by, by hash of the block.
+/// What a header says of its block's receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// The filter over emitters and topics.
+    pub bloom: Bloom,
+    /// The root of the receipts; zero when the header has none.
+    pub receipts: B256,
+}
+
+impl Seal {
+    /// From the header as a node answers it; `None` when it has no filter.
+    pub(super) fn from_json(header: &Value) -> Option<Self> {
+        let text = |field: &str| header.get(field).and_then(Value::as_str);
+        Some(Self {
+            bloom: text("logsBloom")?.parse().ok()?,
+            receipts: text("receiptsRoot")
+                .and_then(|root| root.parse().ok())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Whether the block can hold this log. `false` is certain.
+    #[must_use]
+    pub fn may_hold(&self, log: &Log) -> bool {
+        self.bloom.contains_raw_log(log.address(), log.topics())
+    }
+}
+
+/// The seals of headers that came by, by hash of the block.
 #[derive(Debug, Default)]
-pub(super) struct Blooms(Mutex<Known>);
+pub(super) struct Seals(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    by_hash: HashMap<B256, Bloom>,
+    by_hash: HashMap<B256, Seal>,
     order: VecDeque<B256>,
 }
 
-impl Blooms {
-    pub(super) fn note(&self, block: B256, bloom: Bloom) {
+impl Seals {
+    pub(super) fn note(&self, block: B256, seal: Seal) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.by_hash.insert(block, bloom).is_none() {
+        if known.by_hash.insert(block, seal).is_none() {
             known.order.push_back(block);
         }
         while known.order.len() > MOST {
@@ -39,7 +64,7 @@ impl Blooms {
         }
     }
 
-    fn get(&self, block: B256) -> Option<Bloom> {
+    fn get(&self, block: B256) -> Option<Seal> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.by_hash.get(&block).copied()
     }
@@ -63,7 +88,7 @@ pub fn may_lack(bloom: &Bloom, wanted: &[Wanted], logs: &[Log]) -> bool {
 }
 
 /// The filter that a block with these logs has.
-fn bloom_of(logs: &[Log]) -> Bloom {
+pub(super) fn bloom_of(logs: &[Log]) -> Bloom {
     let mut bloom = Bloom::default();
     for log in logs {
         bloom.accrue_raw_log(log.address(), log.topics());
@@ -72,69 +97,11 @@ fn bloom_of(logs: &[Log]) -> Bloom {
 }
 
 impl Rpc {
-    /// What the header of a block says of its logs; `None` when that header has not come by lately.
+    /// What the header of a block says of its receipts; `None` when that header has not come by lately.
     #[must_use]
-    pub fn bloom(&self, block: B256) -> Option<Bloom> {
-        self.blooms().get(block)
+    pub fn seal(&self, block: B256) -> Option<Seal> {
+        self.seals().get(block)
     }
-
-    /// All logs of a block, from the receipts of the first endpoint whose receipts have the logs that the header speaks of.
-    /// `None` when no endpoint's have.
-    ///
-    /// # Errors
-    /// The last endpoint's, when none answers.
-    pub async fn proven_logs(&self, block: B256, bloom: &Bloom) -> Result<Option<Vec<Log>>, RpcError> {
-        let (mut last, mut answered) = (RpcError::NoEndpoint, false);
-        for endpoint in self.endpoints() {
-            let asked = async {
-                self.verify_endpoint(endpoint).await?;
-                let provider = endpoint.provider();
-                let by_hash = json!([{ "blockHash": block }]);
-                let request = async move {
-                    provider
-                        .raw_request::<_, Option<Vec<Value>>>(RECEIPTS.into(), by_hash)
-                        .await
-                };
-                self.bounded(RECEIPTS, endpoint, request).await
-            };
-            match asked.await {
-                Ok(receipts) => {
-                    answered = true;
-                    if let Some(logs) = receipts.and_then(|receipts| Receipts(receipts).logs(bloom)) {
-                        return Ok(Some(logs));
-                    }
-                }
-                Err(error) => last = error,
-            }
-        }
-        if answered { Ok(None) } else { Err(last) }
-    }
-}
-
-impl Receipts {
-    /// All logs, when they are those that the block's header speaks of, without a gap in their numbers or in the transactions'. `None`
-    /// when they are not, or one of them is none. Only a last log that equals another in emitter and topics could be left out unseen.
-    #[must_use]
-    pub fn logs(&self, bloom: &Bloom) -> Option<Vec<Log>> {
-        let number = |value: &Value, field: &str| value.get(field)?.as_str()?.parse::<U256>().ok();
-        let is_in_turn = |(at, receipt): (u64, &Value)| number(receipt, "transactionIndex") == Some(U256::from(at));
-        let logs = logs_of(&self.0).filter(|logs| bloom_of(logs) == *bloom)?;
-        let mut numbered = (0..).zip(&logs);
-        let is_whole =
-            (0..).zip(&self.0).all(is_in_turn) && numbered.all(|(at, log): (u64, &Log)| log.log_index == Some(at));
-        is_whole.then_some(logs)
-    }
-}
-
-/// The logs of receipts; `None` when one of them is none.
-fn logs_of(receipts: &[Value]) -> Option<Vec<Log>> {
-    let mut logs = Vec::new();
-    for receipt in receipts {
-        for log in receipt.get("logs")?.as_array()? {
-            logs.push(serde_json::from_value(log.clone()).ok()?);
-        }
-    }
-    Some(logs)
 }
 
 #[cfg(test)]
@@ -174,36 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn receipts_with_a_gap_are_not_all_of_them() {
-        let log = |at: u64| {
-            json!({ "address": Address::repeat_byte(1), "topics": [B256::repeat_byte(2)], "data": "0x", "logIndex": format!("{at:#x}"),
-                "blockHash": B256::ZERO, "blockNumber": "0x1", "transactionHash": B256::ZERO, "transactionIndex": "0x0", "removed": false })
+    fn headers_are_forgotten_in_turn() {
+        let seals = Seals::default();
+        let seal = Seal {
+            bloom: Bloom::default(),
+            receipts: B256::ZERO,
         };
-        let receipt = |at: u64, logs: &[u64]| {
-            let logs: Vec<Value> = logs.iter().copied().map(log).collect();
-            json!({ "transactionIndex": format!("{at:#x}"), "logs": logs })
-        };
-        let all = Receipts(vec![receipt(0, &[0]), receipt(1, &[]), receipt(2, &[1, 2])]);
-        // The same filter, whichever of them is left out.
-        let bloom = bloom_of(&logs_of(&all.0).unwrap_or_default());
-        assert_eq!(all.logs(&bloom).map(|logs| logs.len()), Some(3));
-        assert_eq!(all.logs(&Bloom::default()), None);
-        for cut in [
-            vec![receipt(0, &[0]), receipt(2, &[1, 2])],
-            vec![receipt(0, &[0]), receipt(1, &[]), receipt(2, &[2])],
-            vec![receipt(0, &[]), receipt(1, &[]), receipt(2, &[1, 2])],
-        ] {
-            assert_eq!(Receipts(cut).logs(&bloom), None);
-        }
-    }
-
-    #[test]
-    fn filters_are_forgotten_in_turn() {
-        let blooms = Blooms::default();
         let hash = |number: usize| B256::left_padding_from(&number.to_be_bytes());
         for number in 0..=MOST {
-            blooms.note(hash(number), Bloom::default());
+            seals.note(hash(number), seal);
         }
-        assert!(blooms.get(hash(0)).is_none() && blooms.get(hash(1)).is_some() && blooms.get(hash(MOST)).is_some());
+        assert!(seals.get(hash(0)).is_none() && seals.get(hash(1)).is_some() && seals.get(hash(MOST)).is_some());
     }
 }

@@ -8,6 +8,7 @@ use alloy::providers::Provider;
 use serde_json::{Value, json};
 
 use super::RpcError;
+use super::batch::refused;
 use super::rpc::Rpc;
 
 /// A transaction as its sender wrote it.
@@ -65,37 +66,47 @@ fn parsed<T: std::str::FromStr>(value: &Value, field: &str) -> Option<T> {
 }
 
 impl Rpc {
-    /// All transactions of a block with how they ended: two requests, whatever their number.
+    /// All transactions of a block with how they ended: two requests, whatever their number. What one endpoint refuses, or leaves out, is asked
+    /// of the others.
     ///
     /// # Errors
-    /// See [`RpcError`]. An answer in which transactions and receipts do not match is [`RpcError::Refused`]: a receipt that
-    /// is missing must not pass for a success.
+    /// See [`Rpc::receipts`]; [`RpcError::Refused`] when nobody has the transactions of these receipts: one that is missing must not pass for
+    /// one that was not there.
     pub async fn transactions(&self, block: B256) -> Result<Vec<BlockTransaction>, RpcError> {
+        let listed = self.listed(block, |_| true);
+        let (listed, receipts) = futures::future::try_join(listed, self.receipts(block)).await?;
+        if let Some(transactions) = joined(&listed, receipts.all()) {
+            return Ok(transactions);
+        }
+        let are_all = |listed: &[Value]| joined(listed, receipts.all()).is_some();
+        let listed = self.listed(block, are_all).await?;
+        joined(&listed, receipts.all()).ok_or(RpcError::Untrue { block })
+    }
+
+    /// The transactions of a block that one endpoint lists.
+    async fn listed(&self, block: B256, are_all: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>, RpcError> {
         const BLOCK: &str = "eth_getBlockByHash";
-        const RECEIPTS: &str = "eth_getBlockReceipts";
-        let (full, receipts) = futures::future::try_join(
-            self.ask(BLOCK, |p| async move {
-                p.raw_request::<_, Value>(BLOCK.into(), json!([block, true])).await
-            }),
-            self.ask(RECEIPTS, |p| async move {
-                let by_hash = json!([{ "blockHash": block }]);
-                p.raw_request::<_, Option<Vec<Value>>>(RECEIPTS.into(), by_hash).await
-            }),
-        )
-        .await?;
-        let refused = |method, message: &str| RpcError::Refused {
-            method,
-            code: 0,
-            message: format!("block {block}: {message}"),
-        };
-        let listed = full.get("transactions").and_then(Value::as_array);
-        let listed = listed.ok_or_else(|| refused(BLOCK, "the node does not know it"))?;
-        let receipts = receipts.ok_or_else(|| refused(RECEIPTS, "the node does not know it"))?;
-        joined(listed, &receipts).ok_or_else(|| refused(RECEIPTS, "transactions and receipts do not match"))
+        // Whoever has the header may still refuse its transactions: that is no silence.
+        let are_all = &are_all;
+        self.ask_past_refusals("eth_getBlockByHash with transactions", |p| async move {
+            let mut full: Value = p.raw_request(BLOCK.into(), json!([block, true])).await?;
+            match full.get_mut("transactions").map(Value::take) {
+                Some(Value::Array(listed)) if are_all(&listed) => Ok(listed),
+                Some(Value::Array(_)) => Err(refused(&format!(
+                    "block {block}: transactions and receipts do not match"
+                ))),
+                _ => Err(refused(&format!("the node does not know block {block}"))),
+            }
+        })
+        .await
     }
 }
 
+/// `None` when there are more or others of the one than of the other.
 fn joined(listed: &[Value], receipts: &[Value]) -> Option<Vec<BlockTransaction>> {
+    if listed.len() != receipts.len() {
+        return None;
+    }
     let ends: HashMap<B256, &Value> = receipts
         .iter()
         .filter_map(|receipt| Some((parsed(receipt, "transactionHash")?, receipt)))
@@ -132,5 +143,7 @@ mod tests {
         assert_eq!(found[1].gas_used, U256::from(21_000));
         assert_eq!(joined(&listed, &[receipt(1, "0x1")]), None);
         assert_eq!(joined(&listed, &[]), None);
+        // Nor is one that was left out of the block.
+        assert_eq!(joined(&listed[..1], &[receipt(1, "0x1"), receipt(2, "0x0")]), None);
     }
 }

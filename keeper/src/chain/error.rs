@@ -1,6 +1,6 @@
 //! Why a read or a send failed.
 
-use alloy::primitives::Bytes;
+use alloy::primitives::{B256, Bytes};
 
 /// Why a read or a send failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,14 @@ pub enum RpcError {
         code: i64,
         /// Message of the answer.
         message: String,
+    },
+    /// What was answered is not what the block's header speaks of.
+    #[error(
+        "the receipts that were answered for block {block} are not those that its header speaks of: do not trust this endpoint"
+    )]
+    Untrue {
+        /// Hash of the block.
+        block: B256,
     },
     /// The endpoint belongs to another chain.
     #[error(
@@ -55,6 +63,18 @@ impl RpcError {
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether the node has no such method: asking again is no use.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: -32_601 | -32_004,
+                ..
+            }
+        )
     }
 }
 

@@ -4,52 +4,14 @@ use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 
 use super::batch::refused;
 use super::rpc::Rpc;
-use super::{CallError, RpcError};
-
-/// A transaction that was included and failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedTransaction {
-    /// Its hash.
-    pub hash: B256,
-    /// Its sender.
-    pub from: Address,
-    /// The contract that it called; `None` for a creation.
-    pub to: Option<Address>,
-}
-
-/// How the transactions of a block ended.
-#[derive(Debug, Clone)]
-pub struct Receipts(pub(super) Vec<Value>);
-
-impl Receipts {
-    /// The transactions that failed, in their order.
-    #[must_use]
-    pub fn failed(&self) -> Vec<FailedTransaction> {
-        self.0.iter().filter_map(failed).collect()
-    }
-}
-
-/// What asks for [`Receipts`].
-pub(super) const RECEIPTS: &str = "eth_getBlockReceipts";
+use super::{CallError, FailedTransaction, RpcError};
 
 impl Rpc {
-    /// All receipts of a block, in one request.
-    ///
-    /// # Errors
-    /// See [`RpcError`]; a node that does not know the block is [`RpcError::Refused`].
-    pub async fn receipts(&self, block: B256) -> Result<Receipts, RpcError> {
-        let asked = self.ask_past_refusals(RECEIPTS, |p| async move {
-            let by_hash = json!([{ "blockHash": block }]);
-            let receipts: Option<Vec<Value>> = p.raw_request(RECEIPTS.into(), by_hash).await?;
-            receipts.ok_or_else(|| refused(&format!("the node does not know block {block}")))
-        });
-        asked.await.map(Receipts)
-    }
-
     /// Logs that match a filter, from the first endpoint that gives any answer but a refusal.
     ///
     /// # Errors
@@ -69,6 +31,22 @@ impl Rpc {
             }
         }
         Err(last)
+    }
+
+    /// Logs that match a filter, as the endpoints that are asked answer each by itself, until two of them agree on how many there are.
+    pub(crate) async fn logs_of_each(&self, filter: &Filter) -> Vec<Vec<Log>> {
+        let apart = self.apart();
+        let mut asked: FuturesUnordered<_> = apart.iter().map(|rpc| rpc.logs(filter)).collect();
+        let mut told: Vec<Vec<Log>> = Vec::new();
+        while let Some(answer) = asked.next().await {
+            let Ok(logs) = answer else { continue };
+            let is_told = told.iter().any(|other| other.len() == logs.len());
+            told.push(logs);
+            if is_told {
+                break;
+            }
+        }
+        told
     }
 
     /// What a failed transaction's calls to `callee` reverted with, outermost first: from its trace where the node gives
@@ -121,17 +99,6 @@ impl Rpc {
     }
 }
 
-fn failed(receipt: &Value) -> Option<FailedTransaction> {
-    if receipt.get("status")?.as_str()? != "0x0" {
-        return None;
-    }
-    Some(FailedTransaction {
-        hash: parsed(receipt, "transactionHash")?,
-        from: parsed(receipt, "from")?,
-        to: parsed(receipt, "to"),
-    })
-}
-
 fn parsed<T: std::str::FromStr>(value: &Value, field: &str) -> Option<T> {
     value.get(field)?.as_str()?.parse().ok()
 }
@@ -166,22 +133,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn only_failed_transactions_are_taken_whatever_their_type() {
-        let receipt = |status: &str, kind: &str| {
-            json!({ "status": status, "type": kind, "transactionHash": B256::repeat_byte(1), "from": Address::repeat_byte(2),
-                "to": Address::repeat_byte(3) })
-        };
-        // 0x6a is Arbitrum's internal transaction, of which there is one in every block.
-        assert_eq!(failed(&receipt("0x1", "0x6a")), None);
-        let found = failed(&receipt("0x0", "0x6a")).unwrap();
-        assert_eq!(
-            (found.from, found.to),
-            (Address::repeat_byte(2), Some(Address::repeat_byte(3)))
-        );
-        assert_eq!(failed(&json!({ "status": "0x0" })), None);
-    }
 
     #[test]
     fn a_revert_is_found_however_deep_the_call_was() {

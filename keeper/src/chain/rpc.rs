@@ -10,7 +10,7 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::Header;
 use alloy::transports::{TransportError, TransportResult};
 
-use super::bloom::Blooms;
+use super::bloom::{Seal, Seals};
 use super::compare::Agreement;
 use super::endpoint::Endpoint;
 use super::failure::{describe, is_limit, wait_named_in};
@@ -32,7 +32,7 @@ const ALWAYS_ANSWERED: [&str; 7] = [
 pub struct Rpc {
     endpoints: Arc<Vec<Arc<Endpoint>>>,
     current: Arc<AtomicUsize>,
-    blooms: Arc<Blooms>,
+    seals: Arc<Seals>,
     agreement: Arc<Agreement>,
     chain_id: u64,
     timeout: Duration,
@@ -80,7 +80,7 @@ impl Rpc {
         Ok(Self {
             endpoints: Arc::new(endpoints),
             current: Arc::new(AtomicUsize::new(0)),
-            blooms: Arc::default(),
+            seals: Arc::default(),
             agreement: Arc::default(),
             chain_id,
             timeout,
@@ -151,13 +151,17 @@ impl Rpc {
         })
     }
 
-    pub(super) fn blooms(&self) -> &Blooms {
-        &self.blooms
+    pub(super) fn seals(&self) -> &Seals {
+        &self.seals
     }
 
-    /// A header as the keeper uses it; what it says of its logs is remembered.
+    /// A header as the keeper uses it; what it says of its block's receipts is remembered.
     pub(super) fn block(&self, header: &Header) -> BlockRef {
-        self.blooms.note(header.hash, header.logs_bloom);
+        let seal = Seal {
+            bloom: header.logs_bloom,
+            receipts: header.receipts_root,
+        };
+        self.seals.note(header.hash, seal);
         BlockRef::from(header)
     }
 

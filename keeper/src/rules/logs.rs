@@ -6,8 +6,9 @@ use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 
 use super::read::ATTEMPTS;
+use super::states::PAUSE;
 use super::{GuardEvent, ReadError, Reader, Sightings, StoppedCall};
-use crate::chain::{BlockRef, Receipts, Wanted, may_lack};
+use crate::chain::{BlockRef, Receipts, RpcError, Seal, Wanted, may_lack};
 
 /// What was had of a block's logs.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Logs {
     pub(super) doubt: Option<String>,
 }
 
-/// How long receipts are waited for before the logs are asked for beside them.
+/// How long receipts are waited for before the logs are asked for beside them, where the header says that nothing is missed meanwhile.
 const RECEIPTS: Duration = Duration::from_millis(100);
 
 /// What came of a block's transactions.
@@ -30,76 +31,42 @@ pub(super) struct Outcomes {
 }
 
 impl Reader {
-    /// The logs of the block that matter.
-    pub(super) async fn logs(&self, block: &BlockRef) -> Result<Logs, ReadError> {
-        let wanted = self.wanted_logs();
-        if wanted.is_empty() {
-            return Ok(Logs {
-                wanted: Some(Vec::new()),
-                doubt: None,
-            });
-        }
-        let filter = filter(block, &wanted);
-        for attempt in 1..=ATTEMPTS {
-            match self.rpc.logs(&filter).await {
-                Ok(logs) => return Ok(self.all_of(block, &wanted, logs).await),
-                Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
-                Err(error) => {
-                    // What one endpoint refuses, another may give.
-                    if let Ok(logs) = self.rpc.logs_elsewhere(&filter).await {
-                        return Ok(self.all_of(block, &wanted, logs).await);
-                    }
-                    tracing::warn!(block = block.number, attempt, %error, "the logs of a block could not be read");
-                    self.pause_or_gone(block, attempt).await?;
-                }
-            }
-        }
-        tracing::error!(
-            block = block.number,
-            "the logs of a block could not be read; rules on accounts are Unknown there"
-        );
-        Ok(Logs::default())
-    }
-
-    /// The logs that matter, from receipts which have all that the block's header speaks of; `None` when these have not, or the header has
-    /// not come by.
-    fn received(&self, block: &BlockRef, receipts: &Receipts) -> Option<Logs> {
-        let mut logs = receipts.logs(&self.rpc.bloom(block.hash)?)?;
-        let wanted = self.wanted_logs();
-        logs.retain(|log| is_wanted(&wanted, log));
-        Some(Logs {
-            wanted: Some(logs),
-            doubt: None,
-        })
-    }
-
-    /// What the block logged, what watches make of it, and the calls that hooks stopped. Where its receipts are asked for anyway, for the sake
-    /// of those calls, they are asked for the logs too.
+    /// What the block logged, what watches make of it, and the calls that hooks stopped. Where the header says that something that is wanted
+    /// may be there, the logs are those of the receipts, which it proves; so they are where the receipts are asked for anyway, for the
+    /// sake of those calls.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub(super) async fn outcomes(&self, block: &BlockRef) -> Result<Outcomes, ReadError> {
-        let mut asked = Box::pin(self.rpc.receipts(block.hash));
+        let wanted = self.wanted_logs();
+        let seal = self.rpc.seal(block.hash);
+        let may_be = seal.is_some_and(|seal| may_lack(&seal.bloom, &wanted, &[]));
+        let mut asked = Box::pin(self.receipts(block, if may_be { ATTEMPTS } else { 1 }));
         let early = match self.hooks.are_any() {
+            _ if may_be => Some(asked.as_mut().await),
             true => tokio::time::timeout(RECEIPTS, &mut asked).await.ok(),
             false => None,
         };
-        let given = early.as_ref().and_then(|receipts| receipts.as_ref().ok());
-        let received = given.and_then(|receipts| self.received(block, receipts));
         let looked = async {
-            let logs = match received {
-                Some(logs) => logs,
-                None => self.logs(block).await?,
+            let logs = match &early {
+                Some(Ok(receipts)) => received(block, &wanted, receipts),
+                Some(Err(why)) if may_be => self.unproven(block, &wanted, seal.as_ref(), why).await?,
+                _ => self.logs(block, &wanted, seal.as_ref()).await?,
             };
             let sightings = self.watches().look(&self.rpc, block, logs.wanted.as_deref()).await?;
             Ok::<_, ReadError>((logs, sightings))
         };
         let stopped = async {
-            match early {
-                _ if !self.hooks.are_any() => Ok(Vec::new()),
-                Some(receipts) => self.stopped(block, receipts).await,
-                None => self.stopped(block, asked.await).await,
-            }
+            let late;
+            let receipts = match &early {
+                _ if !self.hooks.are_any() => return Ok(Vec::new()),
+                Some(receipts) => receipts,
+                None => {
+                    late = asked.await;
+                    &late
+                }
+            };
+            self.stopped(block, receipts.as_ref()).await
         };
         let (looked, stopped) = futures::future::join(looked, stopped).await;
         let (logs, mut sightings) = looked?;
@@ -114,6 +81,124 @@ impl Reader {
         })
     }
 
+    /// The receipts of a block, asked for so many times.
+    async fn receipts(&self, block: &BlockRef, attempts: u32) -> Result<Receipts, RpcError> {
+        let mut attempt = 1;
+        loop {
+            match self.rpc.receipts(block.hash).await {
+                Err(error) if attempt < attempts && !error.is_unsupported() => {
+                    tracing::warn!(block = block.number, attempt, %error, "the receipts of a block could not be read");
+                    if !self.states.is_far(block) {
+                        tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
+                    }
+                    attempt = attempt.saturating_add(1);
+                }
+                told => return told,
+            }
+        }
+    }
+
+    /// The logs that matter of a block whose header says that there are none, or has not come by.
+    async fn logs(&self, block: &BlockRef, wanted: &[Wanted], seal: Option<&Seal>) -> Result<Logs, ReadError> {
+        if wanted.is_empty() {
+            return Ok(Logs {
+                wanted: Some(Vec::new()),
+                doubt: None,
+            });
+        }
+        let Some(answer) = self.answered(block, &filter(block, wanted)).await? else {
+            return Ok(Logs::default());
+        };
+        let own = Own::of(block, wanted, None, answer);
+        if seal.is_none() || (own.logs.is_empty() && own.others == 0) {
+            return Ok(own.told(block));
+        }
+        // The header or the answer is not true: the receipts tell.
+        let said = own.logs.len().saturating_add(own.others);
+        Ok(match self.receipts(block, ATTEMPTS).await {
+            Ok(receipts) => {
+                let logs = received(block, wanted, &receipts);
+                let is_same = logs.wanted.as_ref().is_some_and(|all| all.len() == said) && own.others == 0;
+                let doubt = if is_same {
+                    logs.doubt
+                } else {
+                    Some(made_up(block, said))
+                };
+                Logs { doubt, ..logs }
+            }
+            Err(_) => Logs {
+                wanted: Some(Vec::new()),
+                doubt: Some(made_up(block, said)),
+            },
+        })
+    }
+
+    /// The logs that matter, by the word of the endpoints: where there are several, of the one that has the most of them.
+    async fn unproven(
+        &self,
+        block: &BlockRef,
+        wanted: &[Wanted],
+        seal: Option<&Seal>,
+        why: &RpcError,
+    ) -> Result<Logs, ReadError> {
+        let filter = filter(block, wanted);
+        let mut told: Vec<Vec<Log>> = Vec::new();
+        if self.rpc.endpoint_count() > 1 {
+            told.extend(self.rpc.logs_of_each(&filter).await);
+        }
+        if told.is_empty() {
+            let Some(answer) = self.answered(block, &filter).await? else {
+                return Ok(Logs::default());
+            };
+            told.push(answer);
+        }
+        let told = told.into_iter().map(|logs| Own::of(block, wanted, seal, logs));
+        let mut told: Vec<Own> = told.collect();
+        told.sort_by_key(|own| std::cmp::Reverse(own.logs.len()));
+        let counts: Vec<usize> = told.iter().map(|own| own.logs.len()).collect();
+        let differ = counts.first() != counts.last();
+        let Some(most) = told.into_iter().next() else {
+            return Ok(Logs::default());
+        };
+        let lacks = seal.is_some_and(|seal| may_lack(&seal.bloom, wanted, &most.logs));
+        let mut logs = most.told(block);
+        if differ {
+            logs.doubt = Some(format!(
+                "the endpoints answer {counts:?} logs of block {} that were asked for, and no receipts tell who is right ({why}): the most were taken",
+                block.number
+            ));
+        } else if matches!(why, RpcError::Untrue { .. }) || (lacks && why.is_unreachable()) {
+            logs.doubt = Some(format!(
+                "nobody can tell whether these are all logs of block {} that were asked for: {why}",
+                block.number
+            ));
+        }
+        Ok(logs)
+    }
+
+    /// What an endpoint answers; `None` when all refuse.
+    async fn answered(&self, block: &BlockRef, filter: &Filter) -> Result<Option<Vec<Log>>, ReadError> {
+        for attempt in 1..=ATTEMPTS {
+            match self.rpc.logs(filter).await {
+                Ok(logs) => return Ok(Some(logs)),
+                Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
+                Err(error) => {
+                    // What one endpoint refuses, another may give.
+                    if let Ok(logs) = self.rpc.logs_elsewhere(filter).await {
+                        return Ok(Some(logs));
+                    }
+                    tracing::warn!(block = block.number, attempt, %error, "the logs of a block could not be read");
+                    self.pause_or_gone(block, attempt).await?;
+                }
+            }
+        }
+        tracing::error!(
+            block = block.number,
+            "the logs of a block could not be read; rules on accounts are Unknown there"
+        );
+        Ok(None)
+    }
+
     /// Emitters and first topics of all that is looked for.
     fn wanted_logs(&self) -> Vec<Wanted> {
         let mut wanted: Vec<Wanted> = Vec::new();
@@ -125,50 +210,55 @@ impl Reader {
         wanted.extend(self.watches().logs_wanted());
         wanted
     }
+}
 
-    /// The answer, or what receipts say where the header's filter does not go with the answer: an endpoint may leave logs out
-    /// and say nothing of it.
-    async fn all_of(&self, block: &BlockRef, wanted: &[Wanted], logs: Vec<Log>) -> Logs {
-        let plain = |logs, doubt| Logs {
-            wanted: Some(logs),
-            doubt,
-        };
-        let Some(bloom) = self
-            .rpc
-            .bloom(block.hash)
-            .filter(|bloom| may_lack(bloom, wanted, &logs))
-        else {
-            return plain(logs, None);
-        };
-        // A filter may say yes where there is nothing: the receipts tell.
-        match self.rpc.proven_logs(block.hash, &bloom).await {
-            Ok(Some(all)) => {
-                let proven: Vec<Log> = all.into_iter().filter(|log| is_wanted(wanted, log)).collect();
-                if proven.len() <= logs.len() {
-                    return plain(logs, None);
-                }
-                let doubt = format!(
-                    "an endpoint answered {} of the {} logs of block {} that were asked for; the others were taken from its receipts",
-                    logs.len(),
-                    proven.len(),
-                    block.number
-                );
-                plain(proven, Some(doubt))
-            }
-            Ok(None) => {
-                let doubt = format!(
-                    "the header of block {} speaks of logs that are neither in the endpoint's answer nor in any endpoint's receipts",
-                    block.number
-                );
-                plain(logs, Some(doubt))
-            }
-            // Without receipts it cannot be told: on a busy chain many filters say yes.
-            Err(error) => {
-                tracing::debug!(block = block.number, %error, "the logs of a block could not be compared with its receipts");
-                plain(logs, None)
-            }
+/// The logs that matter of all that the block has.
+fn received(block: &BlockRef, wanted: &[Wanted], receipts: &Receipts) -> Logs {
+    let all = receipts.logs().iter().filter(|log| is_wanted(wanted, log));
+    let doubt = receipts.are_contested().then(|| {
+        let number = block.number;
+        format!("an endpoint answered receipts of block {number} that are not those that its header speaks of; another one's were taken")
+    });
+    Logs {
+        wanted: Some(all.cloned().collect()),
+        doubt,
+    }
+}
+
+/// What of an answer is wanted.
+struct Own {
+    /// Logs that the block may hold.
+    logs: Vec<Log>,
+    /// How many it cannot hold: another block is named, or the header says that there is none like it.
+    others: usize,
+}
+
+impl Own {
+    fn of(block: &BlockRef, wanted: &[Wanted], seal: Option<&Seal>, mut answer: Vec<Log>) -> Self {
+        answer.retain(|log| is_wanted(wanted, log));
+        let count = answer.len();
+        answer.retain(|log| {
+            log.block_hash.is_none_or(|named| named == block.hash) && seal.is_none_or(|seal| seal.may_hold(log))
+        });
+        Self {
+            others: count.saturating_sub(answer.len()),
+            logs: answer,
         }
     }
+
+    fn told(self, block: &BlockRef) -> Logs {
+        Logs {
+            doubt: (self.others > 0).then(|| made_up(block, self.others)),
+            wanted: Some(self.logs),
+        }
+    }
+}
+
+fn made_up(block: &BlockRef, count: usize) -> String {
+    format!(
+        "an endpoint answered {count} logs of block {} that its header does not speak of; only those were taken that receipts have",
+        block.number
+    )
 }
 
 fn is_wanted(wanted: &[Wanted], log: &Log) -> bool {

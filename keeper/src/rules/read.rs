@@ -235,11 +235,11 @@ impl Reader {
     pub(super) async fn stopped(
         &self,
         block: &BlockRef,
-        receipts: Result<Receipts, RpcError>,
+        receipts: Result<&Receipts, &RpcError>,
     ) -> Result<Vec<StoppedCall>, Unwatched> {
         let looked = match receipts {
-            Ok(receipts) => self.hooks.stopped(&self.rpc, self.guard, block, &receipts).await,
-            Err(error) => Err(error),
+            Ok(receipts) => self.hooks.stopped(&self.rpc, self.guard, block, receipts).await,
+            Err(error) => Err(error.clone()),
         };
         looked.map_err(|error| {
             tracing::warn!(block = block.number, %error, "calls that the hooks stopped could not be looked for");

@@ -10,7 +10,7 @@ use alloy::primitives::{Address, B256, Bytes, address};
 use tokio::sync::OnceCell;
 
 use super::{ReadError, Reader};
-use crate::chain::{BlockRef, BlockSource, CallError};
+use crate::chain::{BlockRef, BlockSource, CallError, Rpc};
 
 /// Whoever has not the state of a block by the time that the chain is so many blocks further has it no more: nobody waits for it.
 const FAR: u64 = 16;
@@ -18,7 +18,8 @@ const FAR: u64 = 16;
 const REMEMBERED: usize = 64;
 /// How long it counts that a state is not to be had, as another endpoint may come back; and which block is the newest, as somebody may have made it up.
 const COUNTS_FOR: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(50);
+/// What a node is given before the same is asked once more.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node that refuses is given, for all questions about one block together.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// Nobody's address: a call to it does nothing, wherever there is a state at all.
@@ -154,7 +155,7 @@ impl Reader {
             Ok(_) | Err(CallError::Reverted(_)) => true,
             Err(CallError::Rpc(error)) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
             Err(error) => {
-                self.known_or_gone(block).await?;
+                known_or_gone(&self.rpc, block).await?;
                 tracing::warn!(block = block.number, %error, "the state of a block is not to be had: nothing is evaluated there");
                 false
             }
@@ -168,22 +169,26 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Gone`] when nobody knows the block.
     pub(super) async fn pause_or_gone(&self, block: &BlockRef, attempt: u32) -> Result<(), ReadError> {
-        self.known_or_gone(block).await?;
+        known_or_gone(&self.rpc, block).await?;
         if !self.states.is_far(block) {
             tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
         }
         Ok(())
     }
+}
 
-    async fn known_or_gone(&self, block: &BlockRef) -> Result<(), ReadError> {
-        match self.rpc.by_hash(block.hash).await {
-            Ok(None) => Err(ReadError::Gone {
-                number: block.number,
-                hash: block.hash,
-            }),
-            Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
-            _ => Ok(()),
-        }
+/// Whether the endpoints have the block at all.
+///
+/// # Errors
+/// [`ReadError`] when they have not, or do not answer.
+pub(super) async fn known_or_gone(rpc: &Rpc, block: &BlockRef) -> Result<(), ReadError> {
+    match rpc.by_hash(block.hash).await {
+        Ok(None) => Err(ReadError::Gone {
+            number: block.number,
+            hash: block.hash,
+        }),
+        Err(error) if error.is_unreachable() => Err(ReadError::Unreachable(error)),
+        _ => Ok(()),
     }
 }
 

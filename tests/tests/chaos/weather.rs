@@ -22,7 +22,7 @@ const STORM: u8 = 1;
 const NO_STATE: u8 = 2;
 
 /// What requests meet in a storm; how many of 100 do, and which method it is about when it is about one.
-const FAULTS: [(&str, u64, Option<&str>); 14] = [
+const FAULTS: [(&str, u64, Option<&str>); 16] = [
     ("slow", 6, None),
     ("cut", 4, None),
     ("cut after", 3, None),
@@ -34,6 +34,8 @@ const FAULTS: [(&str, u64, Option<&str>); 14] = [
     ("hang", 1, None),
     ("error", 2, None),
     ("no logs", 5, Some("eth_getLogs")),
+    ("some logs", 5, Some("eth_getLogs")),
+    ("some receipts", 15, Some("eth_getBlockReceipts")),
     ("stale head", 5, Some("eth_getBlockByNumber")),
     ("unknown block", 5, Some("eth_getBlockByHash")),
     ("empty call", 4, Some("eth_call")),
@@ -125,6 +127,7 @@ impl Weather {
             Some("hang") => Fault::Hang,
             Some("error") => Fault::Error(-32_603, "internal error"),
             Some("no logs") => Fault::Answer(json!([])),
+            Some("some logs" | "some receipts") => Fault::Shorter,
             Some("stale head" | "unknown block") => Fault::Stale(dice.between(1, 20)),
             Some("empty call") => Fault::Answer(json!("0x")),
             Some(other) => panic!("{other} is no fault of a request"),

@@ -31,6 +31,8 @@ const EMPTY_LOGS: u8 = 2;
 const NO_TRANSACTIONS: u8 = 3;
 /// It says that the rule is breached.
 const LIES: u8 = 4;
+/// It answers neither logs nor receipts.
+const EMPTY_BLOCKS: u8 = 5;
 
 impl Ill {
     async fn start(world: &World) -> Self {
@@ -48,7 +50,8 @@ impl Ill {
         let now = Arc::clone(&fault);
         let plan = move |_: usize, body: &str| match now.load(Ordering::SeqCst) {
             NO_LOGS if body.contains("eth_getLogs") => Fault::Error(-32_000, "logs are pruned"),
-            EMPTY_LOGS if body.contains("eth_getLogs") => Fault::Answer(json!([])),
+            EMPTY_LOGS | EMPTY_BLOCKS if body.contains("eth_getLogs") => Fault::Answer(json!([])),
+            EMPTY_BLOCKS if body.contains("eth_getBlockReceipts") => Fault::Answer(json!([])),
             NO_TRANSACTIONS if body.contains("eth_sendRawTransaction") => Fault::Error(-32_000, "the pool is closed"),
             LIES if body.contains(&evaluates) => Fault::Answer(json!(lie)),
             _ => Fault::None,
@@ -108,28 +111,29 @@ async fn logs_that_are_refused_or_left_out_are_alarmed() {
     raised(&store, AlarmKind::EventsUnread, "the node refuses the logs of block").await;
     ill.fails(0);
     over(&store, AlarmKind::EventsUnread).await;
-    // The header of the block speaks of the guard's event all the same.
+    // The header of the block speaks of the guard's event all the same, and its receipts have it.
     ill.fails(EMPTY_LOGS);
-    let call = Guard::containCall {
+    let contain = |level| Guard::containCall {
         scope: 1,
-        level: Guard::Level::ReduceOnly,
+        level,
         duration: 600,
         evidence: Default::default(),
     };
-    world.send(GUARDIAN, world.guard, call.abi_encode()).await;
-    raised(
-        &store,
-        AlarmKind::LogsIncomplete,
-        "the others were taken from its receipts",
-    )
-    .await;
-    // What was left out was not missed.
+    let raise = contain(Guard::Level::ReduceOnly).abi_encode();
+    world.send(GUARDIAN, world.guard, raise).await;
     until("the record has the event", || async {
         let incidents = store.incidents().await.unwrap();
         let mut entries = incidents.iter().flat_map(|incident| &incident.timeline);
         entries.any(|entry| entry.kind == "level raised")
     })
     .await;
+    assert!(open(&store, AlarmKind::LogsIncomplete).await.is_empty());
+    // Where they lack it too, nobody knows.
+    ill.fails(EMPTY_BLOCKS);
+    let raise = contain(Guard::Level::Halted).abi_encode();
+    world.send(GUARDIAN, world.guard, raise).await;
+    let part = "nobody can tell whether these are all logs";
+    raised(&store, AlarmKind::LogsIncomplete, part).await;
     ill.fails(0);
     over(&store, AlarmKind::LogsIncomplete).await;
     keeper.stop().await;

@@ -8,7 +8,7 @@ use cordon_client::config::SecretText;
 use cordon_keeper::record::Store;
 use cordon_keeper::{Keeper, KeeperError, notify};
 use cordon_testkit::{Inbox, Link, Postgres};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,8 @@ use crate::world::{GAUGE_RULE, World, until};
 
 struct Lonely {
     world: World,
-    _database: Postgres,
+    store: Store,
+    database: Postgres,
     link: Link,
     inbox: Inbox,
     console: SocketAddr,
@@ -36,7 +37,7 @@ impl Lonely {
             .await
             .unwrap_or_else(|e| panic!("{e}"));
         let inbox = Inbox::start().await.unwrap();
-        let mut keeper = Keeper::new(world.options(), &world.compiled, store, World::signers())
+        let mut keeper = Keeper::new(world.options(), &world.compiled, store.clone(), World::signers())
             .await
             .unwrap_or_else(|e| panic!("{e}"))
             .with_channels(webhook(&world, &inbox));
@@ -46,7 +47,8 @@ impl Lonely {
         until("it is well", || async { health(console).await.1.contains("\"well\"") }).await;
         Self {
             world,
-            _database: database,
+            store,
+            database,
             link,
             inbox,
             console,
@@ -93,8 +95,37 @@ impl Lonely {
         })
         .await;
         assert_eq!(self.told("resolve").len(), 1);
+        assert!(self.skipped_nothing().await > 40);
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
+    }
+}
+
+impl Lonely {
+    /// Every block has its verdicts, those too that came while nothing could be stored. Answers how many there are.
+    async fn skipped_nothing(&self) -> usize {
+        let height = self.world.height().await;
+        until("the blocks of now are evaluated", || async {
+            self.store
+                .window(1)
+                .await
+                .unwrap()
+                .last()
+                .is_some_and(|tip| tip.number >= height)
+        })
+        .await;
+        let window = self.store.window(2_000).await.unwrap();
+        for pair in window.windows(2) {
+            assert_eq!(
+                (pair[1].number, pair[1].parent),
+                (pair[0].number + 1, pair[0].hash),
+                "no block is missing"
+            );
+        }
+        for block in &window {
+            assert!(self.store.verdicts(block.hash).await.unwrap().is_some(), "{block:?}");
+        }
+        window.len()
     }
 }
 
@@ -122,4 +153,34 @@ async fn a_database_that_does_not_answer_is_told_past_the_record() {
     keeper.link.cut();
     keeper.is_told().await;
     keeper.ends().await;
+}
+
+/// The next block must not be taken for the one that follows on a block of which nothing could be stored, when what is stored could not even be
+/// read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_met_a_record_that_failed_twice_is_not_skipped() {
+    let keeper = Lonely::new().await;
+    keeper.world.rpc("evm_setIntervalMining", json!([0])).await;
+    keeper.skipped_nothing().await;
+    let missing = |is_missing: bool| {
+        let (from, to) = if is_missing {
+            ("blocks", "gone")
+        } else {
+            ("gone", "blocks")
+        };
+        keeper
+            .database
+            .execute(&format!("ALTER TABLE {from} RENAME TO {to}"))
+            .unwrap();
+    };
+    missing(true);
+    keeper.world.rpc("anvil_mine", json!([])).await;
+    until("it is told", || async { !keeper.told("trigger").is_empty() }).await;
+    // The second failure is told to nobody: twenty times as long as it takes to read the record again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    missing(false);
+    keeper.world.rpc("anvil_mine", json!([])).await;
+    keeper.skipped_nothing().await;
+    keeper.stop.cancel();
+    keeper.task.await.unwrap().unwrap();
 }

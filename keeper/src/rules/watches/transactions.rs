@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::condition::{Question, judge};
 use super::{Sighting, Sightings, Subject, listed, object, settle, shown};
-use crate::chain::{BlockRef, Rpc, RpcError, Transaction};
+use crate::chain::{BlockRef, BlockTransaction, Rpc, RpcError, Transaction};
 use crate::rules::ReadError;
+use crate::rules::read::ATTEMPTS;
+use crate::rules::states::{PAUSE, known_or_gone};
 
 /// Transactions that are looked for.
 #[derive(Debug, Clone)]
@@ -99,9 +101,8 @@ pub(super) async fn look(watches: &[TransactionWatch], rpc: &Rpc, block: &BlockR
     if watches.is_empty() {
         return Ok(Sightings::default());
     }
-    let transactions = match rpc.transactions(block.hash).await {
+    let transactions = match contents(rpc, block).await? {
         Ok(transactions) => transactions,
-        Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
         Err(error) => return Ok(refused(watches, &error)),
     };
     let mut questions = Vec::new();
@@ -118,6 +119,29 @@ pub(super) async fn look(watches: &[TransactionWatch], rpc: &Rpc, block: &BlockR
     }
     let judged = judge(rpc, block, &questions).await.map_err(ReadError::Unreachable)?;
     Ok(settle(candidates.into_iter().zip(judged).collect()))
+}
+
+/// The transactions of a block, or why nobody gives them after a few attempts.
+async fn contents(rpc: &Rpc, block: &BlockRef) -> Result<Result<Vec<BlockTransaction>, RpcError>, ReadError> {
+    let mut attempt = 1;
+    loop {
+        match rpc.transactions(block.hash).await {
+            Ok(transactions) => return Ok(Ok(transactions)),
+            Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
+            Err(error) => {
+                if error.is_unsupported() {
+                    return Ok(Err(error));
+                }
+                known_or_gone(rpc, block).await?;
+                if attempt >= ATTEMPTS {
+                    return Ok(Err(error));
+                }
+                tracing::warn!(block = block.number, attempt, %error, "the transactions of a block could not be read");
+                tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
+                attempt = attempt.saturating_add(1);
+            }
+        }
+    }
 }
 
 fn refused(watches: &[TransactionWatch], error: &RpcError) -> Sightings {

@@ -8,16 +8,16 @@
     missing_docs
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod contents;
 
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, U256, hex};
+use alloy::primitives::Address;
 use alloy::providers::{Provider, ProviderBuilder};
-use alloy::sol_types::SolError;
-use cordon_client::guard::ICordonGuard;
-use cordon_keeper::chain::{BlockRef, Rpc, RpcError, Standing};
-use cordon_keeper::rules::{Hooks, ReadError, Reader, STOPPED_CALLS, Watched, Watches, look_pending};
+use cordon_keeper::chain::{Rpc, RpcError, Standing};
+use cordon_keeper::rules::{ReadError, Reader, Watched, Watches, look_pending};
 use serde_json::json;
 
 use common::Anvil;
@@ -248,192 +248,6 @@ async fn all_of<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>) -> V
         all.push(task.await.unwrap());
     }
     all
-}
-
-/// openzeppelin-monitor: receipts one by one, for every transaction and monitor. Here it is one request per block, none
-/// where nobody calls the hooks, and a failed transaction of an unknown type is no error.
-#[tokio::test]
-async fn receipts_are_read_at_once_and_only_where_hooks_are_called() {
-    let (_anvil, proxy, rpc) = behind_proxy().await;
-    let block = rpc.latest().await.unwrap();
-    Reader::new(rpc.clone(), GUARD, Watched::default())
-        .read(&block, &[], &[])
-        .await
-        .unwrap();
-    assert_eq!(proxy.count("eth_getBlockReceipts"), 0);
-    proxy.fault(
-        "eth_getBlockReceipts",
-        Fault::Answer(json!([
-            { "type": "0x6a", "status": "0x1", "transactionHash": block.hash, "from": GUARD, "to": GUARD },
-            { "type": "0x2", "status": "0x0", "transactionHash": block.hash, "from": GUARD, "to": GUARD },
-        ])),
-    );
-    let data = SolError::abi_encode(&ICordonGuard::RuleBreached {
-        rule: 0,
-        observedNegative: false,
-        observed: U256::from(90),
-        boundNegative: false,
-        bound: U256::from(100),
-    });
-    let output = hex::encode_prefixed(&data);
-    let trace = json!({ "to": Address::repeat_byte(0x77), "error": "reverted", "calls": [
-        { "to": GUARD, "error": "execution reverted", "output": output }
-    ] });
-    proxy.fault("debug_traceTransaction", Fault::Answer(trace));
-    let hooks = Hooks {
-        callers: vec![Address::repeat_byte(0x77)],
-        scopes: vec![1],
-    };
-    let reader = Reader::new(rpc, GUARD, Watched::default()).with_hooks(hooks);
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert_eq!((reading.stopped.len(), proxy.count("eth_getBlockReceipts")), (1, 1));
-    assert_eq!((reading.stopped[0].rule, reading.stopped[0].scope), (0, 1));
-    // A public endpoint without traces: the call is made again on the block before.
-    proxy.fault("debug_traceTransaction", Fault::Error(-32_601, "method not found"));
-    proxy.fault(
-        "eth_getTransactionByHash",
-        Fault::Answer(json!({ "input": "0x01", "value": "0x0", "gas": "0x5208" })),
-    );
-    proxy.fault("eth_call", Fault::Error(3, "execution reverted"));
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert!(
-        reading.stopped.is_empty(),
-        "a revert without the guard's words proves nothing"
-    );
-    assert!(reading.sightings.unwatched.is_empty(), "but it was looked at");
-    // And one that gives no receipts at all keeps no block waiting; that nobody has looked is said.
-    for fault in [Fault::Http(500), Fault::Error(-32_601, "method not found")] {
-        proxy.fault("eth_getBlockReceipts", fault);
-        let reading = reader.read(&block, &[], &[]).await.unwrap();
-        assert!(reading.stopped.is_empty());
-        let unwatched: Vec<&str> = reading.sightings.unwatched.iter().map(|u| u.watch.as_str()).collect();
-        assert_eq!(unwatched, [STOPPED_CALLS]);
-    }
-}
-
-/// openzeppelin-monitor: receipts were fetched one by one, for each monitor and transaction.
-#[tokio::test]
-async fn a_block_is_fetched_once_however_many_watches_look_at_it() {
-    let (anvil, proxy, rpc) = behind_proxy().await;
-    let call = |id: &str, selector: &str| {
-        format!(
-            "[[watch]]\nid = \"{id}\"\non = \"call\"\nfunction = \"function {selector}(uint256 a)\"\nstatus = \"any\"\n"
-        )
-    };
-    let event = |id: &str, name: &str| {
-        format!("[[watch]]\nid = \"{id}\"\non = \"event\"\nevent = \"event {name}(uint256 a)\"\n")
-    };
-    let text = format!(
-        "[chain]\nid = 31337\nrpc = [\"{}\"]\n{}{}{}{}{}",
-        anvil.http(),
-        call("a", "f"),
-        call("b", "g"),
-        call("c", "h"),
-        event("d", "E"),
-        event("e", "F")
-    );
-    let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
-    let user = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
-    anvil.rpc("evm_setAutomine", json!([false])).await;
-    for _ in 0..5 {
-        let tx = json!({ "from": user, "to": user, "value": "0x1" });
-        anvil.rpc("eth_sendTransaction", json!([tx])).await;
-    }
-    anvil.rpc("evm_mine", json!([])).await;
-    let block = rpc.latest().await.unwrap();
-    let reader = Reader::new(rpc, Address::ZERO, Watched::default()).with_watches(Watches::new(&config.watches, &[]));
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert!(reading.sightings.found.is_empty() && reading.sightings.unwatched.is_empty());
-    let asked = [
-        "eth_getLogs",
-        "eth_getBlockReceipts",
-        "eth_getBlockByHash",
-        "eth_getTransactionReceipt",
-    ];
-    assert_eq!(asked.map(|method| proxy.count(method)), [1, 1, 1, 0]);
-}
-
-/// The newest block has two logs of the emitter that the configuration watches.
-async fn two_logs(anvil: &Anvil, rpc: &Rpc) -> (BlockRef, cordon_client::Config) {
-    let emitter = Address::repeat_byte(0x55);
-    // log1(0, 0, topic) with topic = keccak256("E(uint256)"), twice, so that half of an answer can be left out.
-    let topic = alloy::primitives::keccak256("E(uint256)");
-    let mut code = Vec::new();
-    for _ in 0..2 {
-        code.push(0x7f);
-        code.extend(topic);
-        code.extend([0x60, 0x20, 0x5f, 0xa1]);
-    }
-    anvil
-        .rpc("anvil_setCode", json!([emitter, hex::encode_prefixed(&code)]))
-        .await;
-    let tx = json!({ "from": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "to": emitter });
-    anvil.send(tx).await;
-    let text = format!(
-        "[chain]\nid = 31337\nrpc = [\"{}\"]\n[[watch]]\nid = \"e\"\non = \"event\"\nevent = \"event E(uint256 a)\"\nat = \"{emitter}\"\n",
-        anvil.http()
-    );
-    let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
-    (rpc.latest().await.unwrap(), config)
-}
-
-/// Who has to know which calls failed asks for all receipts, and these have the logs.
-#[tokio::test]
-async fn logs_are_taken_from_receipts_that_are_asked_for_anyway() {
-    let (anvil, proxy, rpc) = behind_proxy().await;
-    let (block, config) = two_logs(&anvil, &rpc).await;
-    let hooks = Hooks {
-        callers: vec![Address::repeat_byte(1)],
-        scopes: vec![0],
-    };
-    let reader = Reader::new(rpc, Address::ZERO, Watched::default())
-        .with_hooks(hooks)
-        .with_watches(Watches::new(&config.watches, &[]));
-    let asked = || ["eth_getLogs", "eth_getBlockReceipts"].map(|method| proxy.count(method));
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert_eq!((reading.sightings.found.len(), reading.logs_doubted), (2, None));
-    assert_eq!(asked(), [0, 1]);
-    // Receipts that lack what the header speaks of are not believed, and neither is an endpoint that has none.
-    for fault in [Fault::Answer(json!([])), Fault::Error(-32_601, "no such method")] {
-        proxy.heal();
-        proxy.fault("eth_getBlockReceipts", fault);
-        let before = asked()[0];
-        let reading = reader.read(&block, &[], &[]).await.unwrap();
-        assert_eq!((reading.sightings.found.len(), asked()[0]), (2, before + 1));
-    }
-}
-
-/// An answer without logs is no failure, and looks like a block in which nothing happened. The header knows better.
-#[tokio::test]
-async fn logs_that_an_endpoint_leaves_out_are_taken_from_receipts() {
-    let (anvil, proxy, rpc) = behind_proxy().await;
-    let (block, config) = two_logs(&anvil, &rpc).await;
-    let reader =
-        Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(Watches::new(&config.watches, &[]));
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert_eq!((reading.sightings.found.len(), reading.logs_doubted), (2, None));
-    assert_eq!(
-        proxy.count("eth_getBlockReceipts"),
-        0,
-        "an answer that fits costs nothing"
-    );
-    proxy.fault("eth_getLogs", Fault::Answer(json!([])));
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert_eq!(reading.sightings.found.len(), 2);
-    assert!(reading.logs_doubted.unwrap().contains("answered 0 of the 2 logs"));
-    // Receipts that lack them too prove nothing, and it is told.
-    proxy.fault("eth_getBlockReceipts", Fault::Answer(json!([])));
-    let reading = reader.read(&block, &[], &[]).await.unwrap();
-    assert!(reading.logs_doubted.unwrap().contains("in any endpoint's receipts"));
-    // Another endpoint has them.
-    let both = Rpc::new(&[proxy.url(), anvil.http()], anvil.chain_id(), TIMEOUT).unwrap();
-    let block = both.latest().await.unwrap();
-    let reading = Reader::new(both, Address::ZERO, Watched::default())
-        .with_watches(Watches::new(&config.watches, &[]))
-        .read(&block, &[], &[])
-        .await
-        .unwrap();
-    assert_eq!(reading.sightings.found.len(), 2);
 }
 
 /// The HTTP library is built without TLS unless it is asked for, and then refuses every public endpoint.
