@@ -104,10 +104,8 @@ pub enum DeliverError {
         /// How long was waited.
         seconds: u64,
     },
-    /// A reorg has taken away what it was decided on.
-    #[error(
-        "it is not sent again: the block in which the breach was found was reorganised away, and the breach with it"
-    )]
+    /// A reorg has taken away what it was decided on, or the rule was found to hold since.
+    #[error("it is not sent again before it is looked at: the breach that it answers is found no more")]
     Groundless,
     /// It was not included in time.
     #[error(

@@ -273,11 +273,11 @@ impl<'a> Delivery<'a> {
         })))
     }
 
-    /// Whether what the call rests on is still so: a reorg may have taken it away.
+    /// Whether what the call rests on is still so: a reorg may have taken it away, or the rule may hold again.
     async fn stands(&self) -> Result<(), DeliverError> {
         match self.ledger {
             Some((store, intent)) if intent.rests_on_a_breach() => match store.ground(intent).await {
-                Ok(Ground::Gone) => Err(DeliverError::Groundless),
+                Ok(Ground::Gone | Ground::Held | Ground::Replaced) => Err(DeliverError::Groundless),
                 Ok(Ground::Stands | Ground::Unjudged) => Ok(()),
                 // A record that cannot be read now is no reason to give up what is on its way.
                 Err(error) => {
