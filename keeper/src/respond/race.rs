@@ -72,7 +72,10 @@ impl Responder {
                 Some((winner, result)) = runs.next() => {
                     let is_through = matches!(&result, Ok(delivered) if delivered.receipt.status());
                     // No other key is to send what may be needless.
-                    let is_doubtful = matches!(&result, Err(DeliverError::Groundless));
+                    let is_doubtful = matches!(
+                        &result,
+                        Err(DeliverError::Groundless | DeliverError::Overtaken { .. })
+                    );
                     last = Some(match (last, result) {
                         // That one key cannot send matters less than what became of another's transaction.
                         (Some(held @ Ok(_)), Err(_)) => held,
