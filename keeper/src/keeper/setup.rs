@@ -1,6 +1,7 @@
 //! A keeper set up, with every check that can be made beforehand.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use alloy::primitives::Address;
 use cordon_client::CompiledConfig;
@@ -112,12 +113,14 @@ impl Keeper {
             names: names.clone(),
             store: store.clone(),
             queue: Queue::default(),
-            ended: std::sync::Arc::default(),
+            ended: Arc::default(),
             alarms: alarms.clone(),
             events: events.clone(),
             reports: reports.clone(),
             version,
             rulebook: reader.rulebook().clone(),
+            reader: reader.clone(),
+            policies: Arc::new(policies.clone()),
         };
         Ok(Self {
             options,

@@ -6,7 +6,7 @@ use cordon_core::rule::eval::Verdict;
 
 use super::codec::decode_words;
 use super::db::{Connection, Row, query, query_as};
-use super::incidents::{self, close};
+use super::incidents::{self, RULEBOOK, close};
 use super::{BlockRecord, IncidentState, Names, StoreError, int, owner};
 use crate::decide::ScopeReading;
 
@@ -68,14 +68,14 @@ pub(super) async fn follow_verdicts(
     let number = int("block number", record.block.number)?;
     // The block that an incident was opened at is kept for as long as the incident. Of a hundred that are contained, and whose levels are what
     // they were, each block would hear nothing new.
-    let rows = query(
+    let rows = query(&format!(
         "SELECT i.id, i.state, i.scope, i.rule, i.witness, i.first_bad_block, i.opened_block, i.contained_block, i.ended_block, i.level,
-            b.version AS version, CASE WHEN i.state = 'open'
+            {RULEBOOK} AS version, CASE WHEN i.state = 'open'
                 THEN (SELECT COUNT(*) FROM intents n WHERE n.incident = i.id AND n.outcome IS NULL) ELSE 0 END AS under_way
          FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash WHERE i.state <> 'closed'
             AND (i.state = 'open' OR i.first_bad_block > ?
                 OR ? NOT LIKE '%,' || CAST(i.scope AS TEXT) || ':' || CAST(i.level AS TEXT) || ',%')",
-    )
+    ))
     .bind(number)
     .bind(as_they_were(record.scopes))
     .fetch_all(&mut *connection)

@@ -136,7 +136,8 @@ async fn fallbacks_are_begun_before_anything_else_is_sent() {
         deadline_ms: 0,
     };
     let mut ladders = Vec::new();
-    let due = async { ladders = store.ladders(&[rule]).await.unwrap() };
+    let due = store.due_ladders(&[rule]).await.unwrap();
+    let due = async { ladders = store.ladders(&due).await.unwrap() };
     assert!(goes_before(&store, Urgency::Sending, due).await);
     let rung = store.begin_rung(&ladders[0], Rung::Signed, "sent");
     assert!(goes_before(&store, Urgency::Sending, rung).await);

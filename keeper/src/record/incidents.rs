@@ -282,16 +282,22 @@ impl Store {
     }
 }
 
+/// Code hash of the rulebook that the rule of an incident `i` has its number in, where `b` is the block that it was opened at: the one that it was
+/// decided by there, if anything was. The block may be evaluated once more by another one, should the process end before it is done.
+pub(super) const RULEBOOK: &str =
+    "COALESCE((SELECT n.version FROM intents n WHERE n.incident = i.id AND n.rule + 0 = i.rule
+    AND n.block_hash = i.opened_hash ORDER BY n.id + 0 LIMIT 1), b.version)";
+
 type WatchedRow = (i64, i64, Option<i64>, Vec<u8>, Option<i64>);
 
 /// See [`Store::watched`].
 pub(super) fn watched() -> QueryAs<WatchedRow> {
-    query_as(
-        // A rule of another rulebook is none that can be evaluated: its number is another rule's now.
-        "SELECT i.id, i.scope, CASE WHEN r.version <> b.version THEN NULL ELSE i.rule END, i.witness, i.chain_incident
+    // A rule of another rulebook is none that can be evaluated: its number is another rule's now.
+    query_as(&format!(
+        "SELECT i.id, i.scope, CASE WHEN r.version <> {RULEBOOK} THEN NULL ELSE i.rule END, i.witness, i.chain_incident
          FROM incidents i LEFT JOIN blocks b ON b.hash = i.opened_hash LEFT JOIN rulebook r ON r.id = 1
-         WHERE i.state <> 'closed'",
-    )
+         WHERE i.state <> 'closed'"
+    ))
 }
 
 pub(super) fn watched_of(rows: Vec<WatchedRow>) -> Result<Vec<OpenIncident>, StoreError> {

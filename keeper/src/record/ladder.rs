@@ -1,11 +1,15 @@
 //! Fallback ladders in the record: begun once, each rung once, whatever crashes in between.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use cordon_core::level::Level;
 
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, Row, query, query_as};
-use super::timeline::{self, Entry};
-use super::{IncidentState, Intent, Outcome, Step, Store, StoreError, intents};
+use super::timeline::{self, Entry as Line};
+use super::{Ground, IncidentState, Intent, Outcome, Step, Store, StoreError, intents};
 use crate::decide::ladder::{Rung, RungState, RungStatus};
 use crate::turns::Urgency;
 
@@ -22,7 +26,7 @@ pub struct Ladder {
     pub intent: Intent,
     /// The rungs that were begun, in order.
     pub rungs: Vec<RungState>,
-    /// Whether the incident is contained, or over.
+    /// Whether the incident is contained as the action wants, or over; or the action is, without an effect.
     pub held: bool,
 }
 
@@ -38,19 +42,34 @@ pub struct LadderRule {
 }
 
 impl Store {
-    /// Begins the ladders that are due: of incidents whose newest action was refused for good, or is not carried out in time.
-    /// Answers the ladders that are not at their end.
+    /// Actions that are refused for good, or not carried out in time, with the fallbacks that are due for each; of each incident the strictest
+    /// first. Not those whose level is held, nor those whose breach was found no more.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn ladders(&self, rules: &[LadderRule]) -> Result<Vec<Ladder>, StoreError> {
-        let due = {
+    pub async fn due_ladders(&self, rules: &[LadderRule]) -> Result<Vec<(String, Intent)>, StoreError> {
+        let mut due = {
             let mut connection = self.pool.acquire().await?;
             due(&mut connection, rules, self.now_ms()).await?
         };
+        let mut grounds: BTreeMap<i64, Ground> = BTreeMap::new();
+        for (_, intent) in due.iter().filter(|(_, intent)| intent.rule.is_some()) {
+            if let Entry::Vacant(place) = grounds.entry(intent.id) {
+                place.insert(self.ground(intent).await?);
+            }
+        }
+        due.retain(|(_, intent)| grounds.get(&intent.id).is_none_or(|ground| *ground == Ground::Stands));
+        Ok(due)
+    }
+
+    /// Begins these ladders: of each incident and fallback the first. Answers the ladders that are not at their end.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn ladders(&self, due: &[(String, Intent)]) -> Result<Vec<Ladder>, StoreError> {
         if !due.is_empty() {
             let mut tx = self.begin_for(Urgency::Breach).await?;
-            for (fallback, intent) in &due {
+            for (fallback, intent) in due {
                 begin(&mut tx, fallback, intent).await?;
             }
             tx.commit(Step::Ladder).await?;
@@ -174,7 +193,7 @@ impl Store {
                     ladder.fallback
                 )
             };
-            timeline::entry(&mut tx, ladder.incident, &Entry::new("fallback", &text)).await?;
+            timeline::entry(&mut tx, ladder.incident, &Line::new("fallback", &text)).await?;
         }
         tx.commit(Step::LadderEnd).await?;
         self.news();
@@ -195,51 +214,75 @@ async fn line(
         rung.name(),
         status.name()
     );
-    timeline::entry(connection, ladder.incident, &Entry::new("fallback", &text)).await?;
+    timeline::entry(connection, ladder.incident, &Line::new("fallback", &text)).await?;
     Ok(())
 }
 
-/// Incidents that are not contained as their newest action wants, with the fallbacks that are due for it.
+/// Actions of incidents that are not contained as they want, with the fallbacks that are due for each; the strictest first.
 async fn due(
     connection: &mut Connection,
     rules: &[LadderRule],
     now_ms: i64,
 ) -> Result<Vec<(String, Intent)>, StoreError> {
-    let newest: Vec<(i64,)> = query_as(
-        "SELECT MAX(i.id) FROM intents i JOIN incidents n ON n.id = i.incident
-         WHERE n.state <> 'closed' AND i.kind IN ('trip', 'contain', 'contain-set') GROUP BY n.id",
+    // Few incidents are open: they come first. An action that was refused is over with the next one for the same, and calls for a fallback once.
+    // Another action for the incident says nothing of it: a lesser one may have been carried out.
+    let wanting: Vec<(i64,)> = query_as(
+        "SELECT i.id FROM incidents n CROSS JOIN intents i
+         WHERE i.incident = n.id AND n.state <> 'closed' AND i.kind IN ('trip', 'contain', 'contain-set') AND (i.outcome IS NULL OR (i.outcome = ?
+            AND NOT EXISTS (SELECT 1 FROM ladders l WHERE l.intent = i.id AND l.state = 'held')
+            AND NOT EXISTS (SELECT 1 FROM intents o WHERE o.incident = i.incident AND o.id > i.id AND o.rule = i.rule
+                AND o.scope = i.scope AND o.witness = i.witness AND o.kind IN ('trip', 'contain', 'contain-set')
+                AND (i.rule >= 0 OR o.kind = i.kind))))",
     )
+    .bind(Outcome::Refused.name())
     .fetch_all(&mut *connection)
     .await?;
     let mut due = Vec::new();
-    for (id,) in newest {
+    for (id,) in wanting {
         let Some(intent) = intents::one(connection, id).await? else {
             continue;
         };
         let Some(incident) = intent.incident else { continue };
-        let refused = intent.outcome == Some(Outcome::Refused);
-        if (intent.outcome.is_some() && !refused) || is_held(connection, incident, intent.level).await? {
+        if is_held(connection, incident, intent.level).await? {
             continue;
         }
+        let refused = intent.outcome.is_some();
         for rule in rules {
             let is_late = now_ms.saturating_sub(intent.decided_ms) >= rule.deadline_ms;
             let is_its = rule.scopes.is_empty() || rule.scopes.contains(&intent.scope);
-            if is_its && (refused || is_late) && !is_climbed(connection, incident, &rule.fallback).await? {
+            if is_its && (refused || is_late) && !is_climbed(connection, &rule.fallback, &intent).await? {
                 due.push((rule.fallback.clone(), intent.clone()));
             }
         }
     }
+    due.sort_by_key(|(_, intent)| (Reverse(intent.level.rank()), intent.id));
     Ok(due)
 }
 
-async fn is_climbed(connection: &mut Connection, incident: i64, fallback: &str) -> Result<bool, StoreError> {
-    let row: Option<(i64,)> =
-        query_as("SELECT id FROM ladders WHERE incident = ? AND fallback = ? AND state <> 'held'")
-            .bind(incident)
-            .bind(fallback)
-            .fetch_optional(connection)
-            .await?;
-    Ok(row.is_some())
+/// The ladder of a fallback for an incident that is not at its end, and the level that it is climbed for.
+async fn climbed(
+    connection: &mut Connection,
+    incident: i64,
+    fallback: &str,
+) -> Result<Option<(i64, Level)>, StoreError> {
+    let row: Option<(i64, i64)> = query_as(
+        "SELECT l.id, i.level FROM ladders l JOIN intents i ON i.id = l.intent
+         WHERE l.incident = ? AND l.fallback = ? AND l.state <> 'held'",
+    )
+    .bind(incident)
+    .bind(fallback)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|(id, level)| Ok((id, intents::level(level)?))).transpose()
+}
+
+/// Whether the fallback is tried already for what an action wants, or for more.
+async fn is_climbed(connection: &mut Connection, fallback: &str, intent: &Intent) -> Result<bool, StoreError> {
+    let Some(incident) = intent.incident else {
+        return Ok(true);
+    };
+    let climbed = climbed(connection, incident, fallback).await?;
+    Ok(climbed.is_some_and(|(_, level)| level.rank() >= intent.level.rank()))
 }
 
 /// Whether the incident is over, or the guard holds at least this level for it.
@@ -259,6 +302,17 @@ async fn is_held(connection: &mut Connection, incident: i64, wanted: Level) -> R
 async fn begin(connection: &mut Connection, fallback: &str, intent: &Intent) -> Result<(), StoreError> {
     let Some(incident) = intent.incident else { return Ok(()) };
     let now_ms = connection.now_ms();
+    if let Some((lesser, level)) = climbed(connection, incident, fallback).await?
+        && level.rank() < intent.level.rank()
+    {
+        query("UPDATE ladders SET state = 'held', ended_ms = ? WHERE id = ?")
+            .bind(now_ms)
+            .bind(lesser)
+            .execute(&mut *connection)
+            .await?;
+        let text = format!("fallback {fallback}: begun anew: {} is wanted", intent.level.name());
+        timeline::entry(connection, incident, &Line::new("fallback", &text)).await?;
+    }
     let new = query(
         "INSERT INTO ladders (incident, fallback, intent, state, began_ms) VALUES (?, ?, ?, 'climbing', ?) ON CONFLICT DO NOTHING",
     )
@@ -277,9 +331,14 @@ async fn begin(connection: &mut Connection, fallback: &str, intent: &Intent) -> 
             }
         };
         let text = format!("fallback {fallback}: begun: {why}");
-        timeline::entry(connection, incident, &Entry::new("fallback", &text)).await?;
+        timeline::entry(connection, incident, &Line::new("fallback", &text)).await?;
     }
     Ok(())
+}
+
+/// Whether an action has ended because there was no reason for it any more.
+fn is_needless(intent: &Intent) -> bool {
+    matches!(intent.outcome, Some(Outcome::HoldsAgain | Outcome::Recorded))
 }
 
 async fn ladder(connection: &mut Connection, row: &Row) -> Result<Ladder, StoreError> {
@@ -296,7 +355,7 @@ async fn ladder(connection: &mut Connection, row: &Row) -> Result<Ladder, StoreE
         id,
         incident,
         fallback: row.try_get("fallback")?,
-        held: is_held(connection, incident, intent.level).await?,
+        held: is_needless(&intent) || is_held(connection, incident, intent.level).await?,
         intent,
         rungs,
     })

@@ -24,7 +24,7 @@ use crate::record::samples::{self, empty, trip};
 use crate::record::{BlockRecord, Intent, Names, SentTransaction, Store, TransactionRecord};
 use crate::report::{Reports, RuleTexts};
 use crate::respond::common::Anvil;
-use crate::rules::{Rulebook, Sightings};
+use crate::rules::{Reader, Rulebook, Sightings, Watched};
 
 pub(super) const TARGET: Address = Address::repeat_byte(0x77);
 
@@ -174,6 +174,7 @@ impl Bench {
 pub(super) fn responder(rpc: Rpc, guard: Address, accounts: Vec<Account>, store: Store) -> Responder {
     let events = broadcast::channel(16).0;
     Responder {
+        reader: Reader::new(rpc.clone(), guard, Watched::default()),
         rpc,
         guard,
         accounts,
@@ -188,6 +189,7 @@ pub(super) fn responder(rpc: Rpc, guard: Address, accounts: Vec<Account>, store:
         reports: Reports::new(None, RuleTexts::default()),
         version: samples::VERSION,
         rulebook: Rulebook::default(),
+        policies: std::sync::Arc::default(),
     }
 }
 

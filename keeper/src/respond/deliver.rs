@@ -92,6 +92,16 @@ pub enum DeliverError {
         /// The nonce.
         nonce: u64,
     },
+    /// Something that is not in the record has used the nonce that an action of an earlier run was sent with.
+    #[error(
+        "nonce {nonce} of {account} was used by a transaction that is not in the record: it may have done what is wanted, which is looked at before anything else is sent"
+    )]
+    Overtaken {
+        /// Sender.
+        account: Address,
+        /// The nonce.
+        nonce: u64,
+    },
     /// Another action of the keeper is sent with the nonce that this one was sent with, or the nonce is used and the endpoints do not say by what.
     #[error(
         "nonce {nonce} of {account}, with which it was sent before, is in use, and what has become of it was not found within {seconds} s"
@@ -104,10 +114,8 @@ pub enum DeliverError {
         /// How long was waited.
         seconds: u64,
     },
-    /// A reorg has taken away what it was decided on.
-    #[error(
-        "it is not sent again: the block in which the breach was found was reorganised away, and the breach with it"
-    )]
+    /// A reorg has taken away what it was decided on, or the rule was found to hold since.
+    #[error("it is not sent again before it is looked at: the breach that it answers is found no more")]
     Groundless,
     /// It was not included in time.
     #[error(

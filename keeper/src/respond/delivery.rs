@@ -161,6 +161,7 @@ impl<'a> Delivery<'a> {
             next = match round {
                 Round::In(delivered) => return Ok(*delivered),
                 Round::Lost(_) | Round::Far if self.renewals >= RENEWALS => return Err(self.taken(nonce)),
+                Round::Lost(_) if self.is_overtaken(nonce) => return Err(self.overtaken(nonce)),
                 Round::Lost(wanted) => {
                     self.renewals = self.renewals.saturating_add(1);
                     self.next(wanted).await?
@@ -252,11 +253,16 @@ impl<'a> Delivery<'a> {
                     })));
                 }
                 (Again::Taken, _) => return Ok(Next::Wait(nonce)),
-                (Again::Used, _) => match self.whose(nonce).await? {
-                    Whose::Ours(delivered) => return Ok(Next::In(delivered)),
-                    Whose::Nobody => return Ok(Next::Wait(nonce)),
-                    Whose::Another(_) => {}
-                },
+                (Again::Used, _) => {
+                    // It was waited for then.
+                    self.has_waited |= self.account.nonces.is_lost(nonce);
+                    match self.whose(nonce).await? {
+                        Whose::Ours(delivered) => return Ok(Next::In(delivered)),
+                        Whose::Nobody => return Ok(Next::Wait(nonce)),
+                        Whose::Another(_) if self.is_overtaken(nonce) => return Err(self.overtaken(nonce)),
+                        Whose::Another(_) => {}
+                    }
+                }
             }
         }
         self.fresh(floor).await
@@ -273,11 +279,11 @@ impl<'a> Delivery<'a> {
         })))
     }
 
-    /// Whether what the call rests on is still so: a reorg may have taken it away.
+    /// Whether what the call rests on is still so: a reorg may have taken it away, or the rule may hold again.
     async fn stands(&self) -> Result<(), DeliverError> {
         match self.ledger {
             Some((store, intent)) if intent.rests_on_a_breach() => match store.ground(intent).await {
-                Ok(Ground::Gone) => Err(DeliverError::Groundless),
+                Ok(Ground::Gone | Ground::Held | Ground::Replaced) => Err(DeliverError::Groundless),
                 Ok(Ground::Stands | Ground::Unjudged) => Ok(()),
                 // A record that cannot be read now is no reason to give up what is on its way.
                 Err(error) => {
@@ -291,6 +297,19 @@ impl<'a> Delivery<'a> {
 
     pub(super) fn is_over(&self) -> bool {
         self.begun.elapsed() >= self.settings.deadline
+    }
+
+    /// Whether what has used a nonce may be an earlier run's, which has sent it for the same action and has ended before it was written down.
+    /// Then it is to be seen what has come of that before anything is sent with another nonce. Once: whoever is asked next has seen it.
+    fn is_overtaken(&self, nonce: u64) -> bool {
+        self.is_again && self.ledger.is_some() && self.account.nonces.note_lost(nonce)
+    }
+
+    fn overtaken(&self, nonce: u64) -> DeliverError {
+        DeliverError::Overtaken {
+            account: self.account.address(),
+            nonce,
+        }
     }
 
     fn taken(&self, nonce: u64) -> DeliverError {

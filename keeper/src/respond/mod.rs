@@ -34,6 +34,7 @@ mod queue;
 mod race;
 #[cfg(test)]
 mod race_tests;
+mod reason;
 mod rehearsal;
 mod reserve;
 mod responder;

@@ -7,8 +7,8 @@ use alloy::primitives::{B256, Bytes};
 use serde_json::json;
 
 use super::account::Account;
-use super::bench::{Bench, TARGET, signer};
-use super::deliver::Call;
+use super::bench::{Bench, TARGET, hello, signer};
+use super::deliver::{Call, DeliverError, Delivered};
 use super::delivery::Delivery;
 use super::signer::by_hand;
 use crate::record::{AlarmKind, SentTransaction};
@@ -21,6 +21,43 @@ async fn a_nonce_that_a_stranger_used_is_asked_for_again() {
     let delivered = bench.deliver(vec![]).await.unwrap();
     assert_eq!(delivered.sent.nonce, 1);
     assert!(delivered.receipt.status());
+}
+
+/// What has used it may be what an earlier run has sent for the same, and did not live to write down.
+#[tokio::test]
+async fn what_has_used_the_nonce_of_an_earlier_run_is_looked_at_before_another_is_used() {
+    let bench = Bench::new(&[], true).await;
+    let call = hello();
+    let again = async |sent: Vec<SentTransaction>| {
+        let delivery = Delivery::unrecorded(&bench.account, &bench.settings, &call)
+            .recorded(&bench.store, &bench.intent, sent)
+            .in_a_hurry()
+            .again();
+        delivery.run(|_, _| {}).await
+    };
+    let is_overtaken = |ended: Result<Delivered, DeliverError>, of: u64| match ended {
+        Err(DeliverError::Overtaken { nonce, .. }) => assert_eq!(nonce, of),
+        other => panic!("{other:?}"),
+    };
+    // The restart has signed with the nonce that it was told just before.
+    bench.account.refresh().await.unwrap();
+    bench.foreign().await;
+    is_overtaken(again(vec![]).await, 0);
+    assert_eq!(bench.nonce().await, 1, "nothing else is sent");
+    // Whoever looks now sees what it has done. Where that was nothing, the action goes on.
+    let recorded = async || {
+        let all = bench.recorded().await.into_iter();
+        all.map(SentTransaction::from).collect::<Vec<_>>()
+    };
+    let delivered = again(recorded().await).await.unwrap();
+    assert_eq!(delivered.sent.nonce, 1);
+
+    // One more restart, which knows nothing of that.
+    bench.account.note_reverted().await;
+    let lost: Vec<_> = recorded().await.into_iter().filter(|sent| sent.nonce == 0).collect();
+    is_overtaken(again(lost.clone()).await, 0);
+    assert_eq!(bench.nonce().await, 2);
+    assert_eq!(again(lost).await.unwrap().sent.nonce, 2);
 }
 
 #[tokio::test]

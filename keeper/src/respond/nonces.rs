@@ -17,6 +17,8 @@ struct State {
     least: Option<(u64, Instant)>,
     /// Those with which nothing that has ended can be included any more.
     over: BTreeSet<u64>,
+    /// Those that were sent with in vain: something else has used them.
+    lost: BTreeSet<u64>,
 }
 
 /// The nonces of one account. Cheap to clone; clones share them.
@@ -109,11 +111,22 @@ impl Nonces {
         self.state().over.contains(&nonce)
     }
 
+    /// Something else has used this nonce than what it was sent with for an action. Answers whether that is news.
+    pub(super) fn note_lost(&self, nonce: u64) -> bool {
+        self.state().lost.insert(nonce)
+    }
+
+    /// Whether that was found before.
+    pub(super) fn is_lost(&self, nonce: u64) -> bool {
+        self.state().lost.contains(&nonce)
+    }
+
     /// Blocks were taken back: what was included may not be any more.
     pub(super) fn forget_used(&self) {
         let mut state = self.state();
         state.least = None;
         state.over.clear();
+        state.lost.clear();
     }
 
     /// What endpoints say that the chain wants next, corrected by what was seen included just before `now`.

@@ -71,12 +71,17 @@ impl Responder {
                 biased;
                 Some((winner, result)) = runs.next() => {
                     let is_through = matches!(&result, Ok(delivered) if delivered.receipt.status());
+                    // No other key is to send what may be needless.
+                    let is_doubtful = matches!(
+                        &result,
+                        Err(DeliverError::Groundless | DeliverError::Overtaken { .. })
+                    );
                     last = Some(match (last, result) {
                         // That one key cannot send matters less than what became of another's transaction.
                         (Some(held @ Ok(_)), Err(_)) => held,
                         (_, result) => result,
                     });
-                    if is_through {
+                    if is_through || is_doubtful {
                         drop(runs);
                         for account in begun.into_iter().filter(|account| account.address() != winner) {
                             // What it has sent may still take its nonce.

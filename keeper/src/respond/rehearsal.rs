@@ -99,9 +99,17 @@ impl Deed {
     }
 }
 
+/// What has come of a rehearsal.
+pub(super) enum Rehearsed {
+    /// It would take effect on this block, the newest.
+    Works(BlockRef),
+    /// There is nothing to send, or not yet.
+    Over(Step),
+}
+
 /// What the chain answered.
 #[derive(Debug)]
-pub(super) struct Rehearsed {
+struct Answered {
     scopes: Result<Vec<ScopeReading>, CallError>,
     simulated: Result<Bytes, CallError>,
     newest: BlockRef,
@@ -112,7 +120,7 @@ pub(super) struct Rehearsed {
 pub struct Rehearsal {
     deed: Deed,
     begun: Instant,
-    answers: JoinHandle<Result<Rehearsed, RpcError>>,
+    answers: JoinHandle<Result<Answered, RpcError>>,
 }
 
 impl Rehearsal {
@@ -122,7 +130,7 @@ impl Rehearsal {
     }
 
     /// What was answered; `None` when it failed or is too long ago to be relied on.
-    async fn answers(self) -> Option<Rehearsed> {
+    async fn answers(self) -> Option<Answered> {
         if self.begun.elapsed() > FRESH {
             return None;
         }
@@ -178,7 +186,7 @@ impl Responder {
         scope: u8,
         call: &Call,
         (block, scopes): (B256, Vec<ScopeReading>),
-    ) -> Result<Rehearsed, RpcError> {
+    ) -> Result<Answered, RpcError> {
         let readings = || self.readings(scope, BlockId::latest());
         let read = async {
             let mut newest = pin!(self.rpc.latest());
@@ -195,7 +203,7 @@ impl Responder {
         };
         let (simulated, read) = join(self.simulate(call), read).await;
         let (newest, scopes) = read?;
-        Ok(Rehearsed {
+        Ok(Answered {
             scopes,
             simulated,
             newest,
@@ -211,34 +219,34 @@ impl Responder {
     }
 
     /// Reads the scope and simulates the call on the newest block.
-    async fn ask(&self, scope: u8, call: &Call) -> Result<Rehearsed, RpcError> {
+    async fn ask(&self, scope: u8, call: &Call) -> Result<Answered, RpcError> {
         let latest = BlockId::latest();
         let (scopes, simulated, newest) =
             join3(self.readings(scope, latest), self.simulate(call), self.rpc.latest()).await;
-        Ok(Rehearsed {
+        Ok(Answered {
             scopes,
             simulated,
             newest: newest?,
         })
     }
 
-    /// Judges what a rehearsal answered, or asks now: a step when there is nothing to send.
+    /// Judges what a rehearsal answered, or asks now.
     pub(super) async fn rehearse(
         &self,
         intent: &Intent,
         call: &Call,
         begun: Option<Rehearsal>,
-    ) -> Result<Option<Step>, DeliverError> {
+    ) -> Result<Rehearsed, DeliverError> {
         let answered = match begun {
             Some(rehearsal) => rehearsal.answers().await,
             None => None,
         };
-        let Rehearsed {
+        let Answered {
             scopes,
             simulated,
             newest,
         } = match answered {
-            Some(rehearsed) => rehearsed,
+            Some(answered) => answered,
             None => self.ask(intent.scope, call).await?,
         };
         let raises = matches!(intent.kind, IntentKind::Trip | IntentKind::Contain);
@@ -252,12 +260,13 @@ impl Responder {
                 self.names.scope(intent.scope),
                 self.state(scopes, intent.scope)
             );
-            return Ok(Some(Step::Finished(judged(Outcome::AlreadyHeld, &text, newest))));
+            let end = judged(Outcome::AlreadyHeld, &text, newest);
+            return Ok(Rehearsed::Over(Step::Finished(end)));
         }
         match simulated {
-            Ok(_) => Ok(None),
+            Ok(_) => Ok(Rehearsed::Works(newest)),
             Err(CallError::Rpc(error)) if error.is_unreachable() => Err(error.into()),
-            Err(CallError::Rpc(error)) => Ok(Some(Step::Later {
+            Err(CallError::Rpc(error)) => Ok(Rehearsed::Over(Step::Later {
                 after: FIRST_RETRY,
                 why: error.to_string(),
             })),
@@ -267,11 +276,11 @@ impl Responder {
                     Refusal::Retry | Refusal::NotBefore(_) => false,
                 };
                 if ends && self.another_would(call).await {
-                    return Ok(None);
+                    return Ok(Rehearsed::Works(newest));
                 }
                 if ends && newest.number < intent.block_number {
                     // A gateway, one of whose nodes has the block that it was decided on, has asked another.
-                    return Ok(Some(Step::Later {
+                    return Ok(Rehearsed::Over(Step::Later {
                         after: FIRST_RETRY,
                         why: format!(
                             "the node answers for block {}, and it was decided on block {}",
@@ -279,7 +288,7 @@ impl Responder {
                         ),
                     }));
                 }
-                Ok(Some(self.refused(intent, &data, newest)))
+                Ok(Rehearsed::Over(self.refused(intent, &data, newest)))
             }
         }
     }
@@ -342,7 +351,7 @@ fn is_held(intent: &Intent, scopes: &[ScopeReading], block: &BlockRef) -> bool {
 }
 
 /// What was found on the state of `block`, and is worth nothing without it.
-fn judged(outcome: Outcome, detail: &str, block: BlockRef) -> Box<Confirmation> {
+pub(super) fn judged(outcome: Outcome, detail: &str, block: BlockRef) -> Box<Confirmation> {
     Box::new(Confirmation {
         judged_at: Some(block),
         ..end(outcome, detail)

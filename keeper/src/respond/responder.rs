@@ -11,17 +11,15 @@ use tokio::sync::{Notify, broadcast};
 use super::account::Account;
 use super::deliver::DeliverSettings;
 use super::queue::{Job, Queue};
-use super::rehearsal::Deed;
+use super::rehearsal::{Deed, Rehearsed};
 use crate::alarm::Alarms;
 use crate::chain::{CallError, Rpc};
 use crate::clock::utc;
-use crate::decide::ScopeReading;
+use crate::decide::{RulePolicy, ScopeReading};
 use crate::event::KeeperEvent;
-use crate::record::{
-    Confirmation, Ground, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text,
-};
+use crate::record::{Confirmation, Intent, IntentKind, Names, Outcome, SentTransaction, Store, StoreError, set_text};
 use crate::report::Reports;
-use crate::rules::{Rulebook, scope_at};
+use crate::rules::{Reader, Rulebook, scope_at};
 
 /// Gas limits of the keeper's transactions.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +85,9 @@ pub struct Responder {
     /// Code hash of the rulebook that rules have their numbers in.
     pub(crate) version: B256,
     pub(crate) rulebook: Rulebook,
+    /// Evaluates the rule of what is sent late.
+    pub(crate) reader: Reader,
+    pub(crate) policies: Arc<Vec<RulePolicy>>,
 }
 
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -135,7 +136,8 @@ impl Responder {
         if let Some(why) = self.misplaced(job).await? {
             return Ok(Step::Finished(Box::new(end(Outcome::HoldsAgain, &why))));
         }
-        if let Some(step) = self.groundless(job).await? {
+        let is_late = !job.is_fresh();
+        if is_late && let Some(step) = self.unfounded(intent).await? {
             return Ok(step);
         }
         let is_ours = |tx: &SentTransaction| self.accounts.iter().any(|account| account.address() == tx.sender);
@@ -145,8 +147,14 @@ impl Responder {
         {
             return self.confirm(job, &delivered).await;
         }
-        if let Some(step) = self.rehearse(intent, &call, rehearsal).await? {
-            return Ok(step);
+        match self.rehearse(intent, &call, rehearsal).await? {
+            Rehearsed::Over(step) => return Ok(step),
+            Rehearsed::Works(newest) if !is_late => {
+                if let Some(step) = self.is_of_the_past(intent, &newest).await? {
+                    return Ok(step);
+                }
+            }
+            Rehearsed::Works(_) => {}
         }
         let delivered = self.race(job, &call, &sent).await?;
         let delivered = self.effective(intent, delivered).await?;
@@ -171,31 +179,6 @@ impl Responder {
         Ok(Some(
             "not sent: it was decided by another rulebook, in which the rule may have another number".to_owned(),
         ))
-    }
-
-    /// What to do about a containment whose block was reorganised away: the guard judges no breach when it contains, so there has to be one on
-    /// the chain that has replaced it. `None` when there is, or the block is where it was.
-    async fn groundless(&self, job: &Job) -> Result<Option<Step>, StoreError> {
-        let intent = &job.intent;
-        if job.is_fresh() || !intent.rests_on_a_breach() {
-            return Ok(None);
-        }
-        Ok(match self.store.ground(intent).await? {
-            Ground::Stands => None,
-            Ground::Unjudged => Some(Step::Unjudged {
-                why: format!(
-                    "block {}, in which the breach was found, or what has replaced it in a reorganisation, is being judged",
-                    intent.block_number
-                ),
-            }),
-            Ground::Gone => Some(Step::Finished(Box::new(end(
-                Outcome::HoldsAgain,
-                &format!(
-                    "not sent: block {}, in which the breach was found, was reorganised away, and the chain that has replaced it has none",
-                    intent.block_number
-                ),
-            )))),
-        })
     }
 
     /// The account that reads and simulations are made for.

@@ -130,6 +130,14 @@ impl Reader {
         }
     }
 
+    /// Whether the guard itself says that it has the configured rulebook at a block, whatever was known before.
+    pub(crate) async fn is_own_at(&self, block: &BlockRef) -> bool {
+        match self.rulebook.wanted.filter(|_| self.has_guard()) {
+            Some(wanted) => ask(&self.rpc, self.guard, block.hash).await == Ok(wanted),
+            None => true,
+        }
+    }
+
     /// Whether the guard has the configured rulebook at the block. It is asked only where that does not follow from what is known. `None` when
     /// it gives no answer: nobody can say what its verdicts mean.
     ///

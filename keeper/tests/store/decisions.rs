@@ -222,6 +222,42 @@ async fn leaves_no_ground_behind() {
     assert_eq!(ground().await, Ground::Stands, "it is back");
 }
 
+/// The block is evaluated by another rulebook after the restart.
+#[tokio::test]
+async fn keeps_the_rulebook_that_it_was_decided_by() {
+    const NEXT: B256 = B256::repeat_byte(6);
+    let fixture = Fixture::sqlite().await;
+    fixture.begun().await;
+    let (verdicts, decisions) = ([verdict(0, Verdict::Breached)], [trip(0)]);
+    let content = Block {
+        verdicts: &verdicts,
+        decisions: &decisions,
+        ..Block::default()
+    };
+    let at = block(101, 1);
+    let intent = fixture.first(&at, content).await.remove(0);
+    let rule = async || fixture.store.watched().await.unwrap()[0].rule;
+    assert_eq!(rule().await, Some(0));
+    fixture.store.adopt(NEXT).await.unwrap();
+    let other = Block {
+        decisions: &[],
+        scopes: Some(&[]),
+        ..content
+    };
+    fixture.commit_under(NEXT, &at, other).await.unwrap();
+    assert_eq!(rule().await, None, "its number is another rule's");
+    let end = Confirmation {
+        outcome: Outcome::HoldsAgain,
+        included: None,
+        ..done(at, B256::ZERO)
+    };
+    assert!(fixture.store.finish(&intent, &end).await.unwrap());
+    fixture.commit_under(NEXT, &block(102, 1), other).await.unwrap();
+    let incident = fixture.store.incidents().await.unwrap().remove(0);
+    let last = incident.timeline.last().unwrap();
+    assert!(last.text.starts_with("another rulebook was adopted"), "{}", last.text);
+}
+
 // Before the block is done, a rule that it finds breached looks like one that holds.
 #[tokio::test]
 async fn starts_no_playbook_yet() {

@@ -1,10 +1,13 @@
 //! Fallback ladders in the record: begun when they are due, each rung once, whatever crashes in between.
 
 use alloy::primitives::B256;
+use cordon_core::level::Level;
+use cordon_core::rule::eval::Verdict;
+use cordon_keeper::decide::Decision;
 use cordon_keeper::decide::ladder::{Rung, RungStatus};
-use cordon_keeper::record::{AlarmKind, Confirmation, LadderRule, Outcome, Store};
+use cordon_keeper::record::{AlarmKind, Confirmation, Intent, Ladder, LadderRule, Outcome, Store};
 
-use crate::fixture::{Block, Fixture, block, done, sent, trip};
+use crate::fixture::{Block, Fixture, block, done, sent, trip, verdict};
 
 fn rule(fallback: &str, scopes: &[u8], deadline_ms: i64) -> LadderRule {
     LadderRule {
@@ -12,6 +15,12 @@ fn rule(fallback: &str, scopes: &[u8], deadline_ms: i64) -> LadderRule {
         scopes: scopes.to_vec(),
         deadline_ms,
     }
+}
+
+/// Begins what is due, and answers what is climbed.
+async fn begun(store: &Store, rules: &[LadderRule]) -> Vec<Ladder> {
+    let due = store.due_ladders(rules).await.unwrap();
+    store.ladders(&due).await.unwrap()
 }
 
 async fn decided(f: &Fixture) {
@@ -34,22 +43,16 @@ async fn open_alarms(store: &Store) -> usize {
 async fn a_ladder_is_begun_when_it_is_due_and_each_rung_once(f: Fixture) {
     decided(&f).await;
     let later = [rule("council", &[], 3_600_000)];
-    assert!(
-        f.store.ladders(&later).await.unwrap().is_empty(),
-        "the keeper still has time"
-    );
+    assert!(begun(&f.store, &later).await.is_empty(), "the keeper still has time");
     let others = [rule("council", &[7], 0)];
-    assert!(
-        f.store.ladders(&others).await.unwrap().is_empty(),
-        "it is for another scope"
-    );
+    assert!(begun(&f.store, &others).await.is_empty(), "it is for another scope");
     let rules = [rule("council", &[1], 0)];
-    let ladders = f.store.ladders(&rules).await.unwrap();
+    let ladders = begun(&f.store, &rules).await;
     assert_eq!((ladders.len(), ladders[0].held, ladders[0].rungs.len()), (1, false, 0));
     assert!(f.store.begin_rung(&ladders[0], Rung::Signed, "tried").await.unwrap());
 
     let again = f.reopen().await;
-    let ladders = again.ladders(&rules).await.unwrap();
+    let ladders = begun(&again, &rules).await;
     assert_eq!(ladders.len(), 1, "one for the incident");
     assert_eq!(ladders[0].rungs[0].status, RungStatus::Running);
     assert!(
@@ -69,7 +72,7 @@ async fn a_ladder_is_begun_when_it_is_due_and_each_rung_once(f: Fixture) {
     }
     assert_eq!(open_alarms(&again).await, 1);
     again.end_ladder(&ladders[0], "weth", false).await.unwrap();
-    let ladders = again.ladders(&rules).await.unwrap();
+    let ladders = begun(&again, &rules).await;
     let states: Vec<_> = ladders[0].rungs.iter().map(|rung| (rung.rung, rung.status)).collect();
     assert_eq!(
         states,
@@ -83,11 +86,11 @@ async fn a_ladder_is_begun_when_it_is_due_and_each_rung_once(f: Fixture) {
         .finish(&intent, &done(block(11, 0), B256::repeat_byte(7)))
         .await
         .unwrap();
-    let ladders = again.ladders(&rules).await.unwrap();
+    let ladders = begun(&again, &rules).await;
     assert!(ladders[0].held);
     again.end_ladder(&ladders[0], "weth", true).await.unwrap();
     assert_eq!(open_alarms(&again).await, 0);
-    assert!(again.ladders(&rules).await.unwrap().is_empty());
+    assert!(begun(&again, &rules).await.is_empty());
     let lines = again.incidents().await.unwrap().remove(0).timeline;
     let lines: Vec<String> = lines
         .into_iter()
@@ -118,7 +121,7 @@ async fn what_the_guard_refuses_for_good_waits_for_no_deadline(f: Fixture) {
         broadcast_to_contained: None,
     };
     f.store.finish(&intent, &refused).await.unwrap();
-    let ladders = f.store.ladders(&[rule("council", &[], 3_600_000)]).await.unwrap();
+    let ladders = begun(&f.store, &[rule("council", &[], 3_600_000)]).await;
     assert_eq!(ladders.len(), 1);
     let timeline = f.store.incidents().await.unwrap().remove(0).timeline;
     assert!(
@@ -136,10 +139,139 @@ async fn what_is_carried_out_needs_no_ladder(f: Fixture) {
         .finish(&intent, &done(block(11, 0), B256::repeat_byte(7)))
         .await
         .unwrap();
-    assert!(f.store.ladders(&[rule("council", &[], 0)]).await.unwrap().is_empty());
+    assert!(begun(&f.store, &[rule("council", &[], 0)]).await.is_empty());
+}
+
+/// A breach of two rules of one scope in one block, of which the first is to be halted.
+async fn both_decided(f: &Fixture) -> [Intent; 2] {
+    let (halt, verdicts) = (Level::Halted, [0, 1].map(|rule| verdict(rule, Verdict::Breached)));
+    let decisions = [Decision { level: halt, ..trip(0) }, trip(1)];
+    let content = Block {
+        decisions: &decisions,
+        verdicts: &verdicts,
+        ..Block::default()
+    };
+    let commit = f.commit(&block(10, 0), content).await.unwrap();
+    commit.intents.try_into().unwrap()
+}
+
+fn ended(outcome: Outcome) -> Confirmation {
+    Confirmation {
+        outcome,
+        detail: "it is so".into(),
+        included: None,
+        judged_at: None,
+        decision_to_broadcast: None,
+        broadcast_to_contained: None,
+    }
+}
+
+async fn a_lesser_action_that_is_carried_out_does_not_hide_a_stricter_one(f: Fixture) {
+    let [halt, lesser] = both_decided(&f).await;
+    assert!(halt.id < lesser.id);
+    f.store.record_sent(&lesser, &sent(7)).await.unwrap();
+    let end = done(block(11, 0), B256::repeat_byte(7));
+    f.store.finish(&lesser, &end).await.unwrap();
+    let rules = [rule("council", &[], 0)];
+    let climbed = begun(&f.store, &rules).await;
+    assert_eq!((climbed.len(), climbed[0].held), (1, false));
+    assert_eq!(
+        (climbed[0].intent.id, climbed[0].intent.level),
+        (halt.id, Level::Halted)
+    );
+}
+
+async fn of_several_that_are_late_the_strictest_is_what_is_wanted(f: Fixture) {
+    let [halt, lesser] = both_decided(&f).await;
+    let rules = [rule("council", &[], 0)];
+    let climbed = begun(&f.store, &rules).await;
+    assert_eq!((climbed.len(), climbed[0].intent.id), (1, halt.id));
+    f.store.record_sent(&lesser, &sent(7)).await.unwrap();
+    let end = done(block(11, 0), B256::repeat_byte(7));
+    f.store.finish(&lesser, &end).await.unwrap();
+    assert!(!begun(&f.store, &rules).await[0].held, "it is to be halted");
+    f.store.finish(&halt, &ended(Outcome::HoldsAgain)).await.unwrap();
+    assert!(begun(&f.store, &rules).await[0].held, "not any more");
+}
+
+async fn what_is_stricter_begins_a_ladder_anew(f: Fixture) {
+    let [halt, lesser] = both_decided(&f).await;
+    let due = [("council".to_owned(), lesser.clone())];
+    let climbed = f.store.ladders(&due).await.unwrap();
+    assert_eq!(climbed[0].intent.id, lesser.id);
+    f.store.begin_rung(&climbed[0], Rung::Proposal, "tried").await.unwrap();
+    let rules = [rule("council", &[], 0)];
+    for _ in 0..2 {
+        let climbed = begun(&f.store, &rules).await;
+        assert_eq!((climbed.len(), climbed[0].intent.id), (1, halt.id));
+        assert!(climbed[0].rungs.is_empty());
+    }
+}
+
+async fn what_was_refused_calls_for_a_fallback_while_it_is_wanted_and_once(f: Fixture) {
+    let [halt, lesser] = both_decided(&f).await;
+    for intent in [&halt, &lesser] {
+        f.store.finish(intent, &ended(Outcome::Refused)).await.unwrap();
+    }
+    let never = [rule("council", &[], 3_600_000)];
+    let climbed = begun(&f.store, &never).await;
+    assert_eq!((climbed.len(), climbed[0].intent.id), (1, halt.id));
+    f.store.end_ladder(&climbed[0], "weth", true).await.unwrap();
+    let climbed = begun(&f.store, &never).await;
+    assert_eq!(
+        (climbed.len(), climbed[0].intent.id),
+        (1, lesser.id),
+        "the other's turn"
+    );
+    f.store.end_ladder(&climbed[0], "weth", true).await.unwrap();
+    assert!(begun(&f.store, &never).await.is_empty());
+
+    // Tried again, it is a new failure, and what was refused before is history.
+    let decisions = [Decision {
+        level: Level::Halted,
+        ..trip(0)
+    }];
+    let verdicts = [0, 1].map(|rule| verdict(rule, Verdict::Breached));
+    let content = Block {
+        decisions: &decisions,
+        verdicts: &verdicts,
+        ..Block::default()
+    };
+    let again = f.commit(&block(11, 0), content).await.unwrap().intents.remove(0);
+    assert!(begun(&f.store, &never).await.is_empty());
+    f.store.finish(&again, &ended(Outcome::Refused)).await.unwrap();
+    let climbed = begun(&f.store, &never).await;
+    assert_eq!((climbed.len(), climbed[0].intent.id), (1, again.id));
+}
+
+async fn nobody_is_asked_for_what_holds_again(f: Fixture) {
+    let [halt, lesser] = both_decided(&f).await;
+    f.store.finish(&halt, &ended(Outcome::Refused)).await.unwrap();
+    let rules = [rule("council", &[], 0)];
+    let at = async |number, verdicts: [Verdict; 2]| {
+        let verdicts = [0, 1].map(|rule| verdict(rule, verdicts[usize::from(rule)]));
+        let content = Block {
+            verdicts: &verdicts,
+            scopes: Some(&[]),
+            ..Block::default()
+        };
+        f.commit(&block(number, 0), content).await.unwrap();
+        let due = f.store.due_ladders(&rules).await.unwrap();
+        due.iter().map(|(_, intent)| intent.id).collect::<Vec<_>>()
+    };
+    let (breached, holds, unknown) = (Verdict::Breached, Verdict::Holds, Verdict::Unknown);
+    assert_eq!(at(11, [unknown, breached]).await, [halt.id, lesser.id]);
+    assert_eq!(at(12, [holds, breached]).await, [lesser.id]);
+    assert_eq!(at(13, [unknown, unknown]).await, [lesser.id]);
+    assert!(at(14, [unknown, holds]).await.is_empty());
 }
 
 on_both! {
+    a_lesser_action_that_is_carried_out_does_not_hide_a_stricter_one
+    of_several_that_are_late_the_strictest_is_what_is_wanted
+    what_is_stricter_begins_a_ladder_anew
+    what_was_refused_calls_for_a_fallback_while_it_is_wanted_and_once
+    nobody_is_asked_for_what_holds_again
     a_ladder_is_begun_when_it_is_due_and_each_rung_once
     what_the_guard_refuses_for_good_waits_for_no_deadline
     what_is_carried_out_needs_no_ladder

@@ -364,7 +364,30 @@ async fn what_is_left_of_a_decision_whose_block_vanished_is_what_the_other_branc
     assert_eq!(ground().await, Ground::Gone);
 }
 
+async fn what_is_left_of_a_decision_is_what_later_blocks_say(f: Fixture) {
+    let intent = f.breach().await;
+    let at = async |version: B256, number: u64, found: Verdict| {
+        let content = Block {
+            verdicts: &[verdict(0, found)],
+            scopes: Some(&[]),
+            ..Block::default()
+        };
+        f.commit_under(version, &block(number, 1), content).await.unwrap();
+        f.store.ground(&intent).await.unwrap()
+    };
+    let unknown = Verdict::Unknown;
+    assert_eq!(at(VERSION, 101, unknown).await, Ground::Stands, "it may last");
+    assert_eq!(at(VERSION, 102, Verdict::Holds).await, Ground::Held);
+    assert_eq!(at(VERSION, 103, unknown).await, Ground::Held);
+    assert_eq!(at(VERSION, 104, BREACHED).await, Ground::Stands, "it is back");
+    let next = B256::repeat_byte(6);
+    f.store.adopt(next).await.unwrap();
+    assert_eq!(f.store.ground(&intent).await.unwrap(), Ground::Unjudged);
+    assert_eq!(at(next, 105, BREACHED).await, Ground::Replaced, "by another rule");
+}
+
 on_both! {
+    what_is_left_of_a_decision_is_what_later_blocks_say
     what_is_left_of_a_decision_whose_block_vanished_is_what_the_other_branch_says
     an_incident_that_was_closed_on_a_branch_goes_on_when_our_transaction_lands_there
     what_somebody_else_raises_after_the_close_is_an_incident_of_its_own

@@ -21,6 +21,7 @@ mod instants;
 mod keys;
 mod kills;
 mod ladder;
+mod late;
 mod openapi;
 mod playbook;
 mod process;

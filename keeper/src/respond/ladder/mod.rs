@@ -17,9 +17,10 @@ use futures::future::join_all;
 
 use super::account::Account;
 use super::armory::Readiness;
+use super::reason::Reason;
 use super::responder::Responder;
 use crate::decide::ladder::{Move, Rung, RungStatus, climb};
-use crate::record::{AlarmKind, Ladder, LadderRule, StoreError};
+use crate::record::{AlarmKind, Intent, Ladder, LadderRule, StoreError};
 use service::SafeClient;
 
 /// How often it is looked whether a ladder is due.
@@ -108,6 +109,15 @@ impl SafeFallback {
     }
 }
 
+/// Whether a fallback is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Called {
+    Yes,
+    /// Nobody can say before a block is judged.
+    NotYet,
+    No,
+}
+
 /// Climbs ladders. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Climber {
@@ -136,8 +146,7 @@ impl Climber {
         let rules = self.rules();
         loop {
             tokio::time::sleep(PERIOD).await;
-            let store = &self.responder.store;
-            match store.ladders(&rules).await {
+            match self.ladders(&rules).await {
                 Ok(ladders) => {
                     let steps = ladders.iter().map(|ladder| self.step(ladder));
                     for result in join_all(steps).await {
@@ -148,6 +157,30 @@ impl Climber {
                 }
                 Err(StoreError::Fenced { .. }) => {}
                 Err(error) => tracing::error!(%error, "fallbacks could not be looked at"),
+            }
+        }
+    }
+
+    /// Begins what is due and called for still, and answers what is climbed.
+    async fn ladders(&self, rules: &[LadderRule]) -> Result<Vec<Ladder>, StoreError> {
+        let store = &self.responder.store;
+        let due = store.due_ladders(rules).await?;
+        let asks = due.iter().map(|(_, intent)| self.is_called_for(intent));
+        let called = join_all(asks).await;
+        let due = due.into_iter().zip(called).filter(|(_, called)| *called == Called::Yes);
+        let due: Vec<_> = due.map(|(due, _)| due).collect();
+        store.ladders(&due).await
+    }
+
+    /// Whether what is wanted still is. When nobody can be asked, it is: people have to know.
+    async fn is_called_for(&self, intent: &Intent) -> Called {
+        match self.responder.reason(intent).await {
+            Ok(Reason::Stands) => Called::Yes,
+            Ok(Reason::Unjudged(_)) => Called::NotYet,
+            Ok(Reason::Gone(_)) => Called::No,
+            Err(error) => {
+                tracing::warn!(intent = intent.id, %error, "whether a fallback is called for could not be looked up");
+                Called::Yes
             }
         }
     }
@@ -197,6 +230,15 @@ impl Climber {
             patience_ms,
             store.now_ms(),
         );
+        if let Move::Begin(rung) | Move::CarryOn(rung) = next {
+            // What the owners have signed contains whatever the guard would say of the breach.
+            match self.is_called_for(&ladder.intent).await {
+                Called::Yes => {}
+                Called::NotYet if rung == Rung::Page => {}
+                Called::NotYet => return Ok(()),
+                Called::No => return store.end_ladder(ladder, &subject, true).await,
+            }
+        }
         match next {
             Move::Wait => Ok(()),
             Move::Held => store.end_ladder(ladder, &subject, true).await,

@@ -1,0 +1,209 @@
+//! Whether there still is a reason for an action that was decided on a while ago. The guard judges the breach when it is tripped, and asks for
+//! none when it contains: so the keeper judges it again before it contains late, whatever has delayed it.
+
+use std::time::Duration;
+
+use cordon_core::rule::eval::Verdict;
+use futures::future::join_all;
+
+use super::deliver::DeliverError;
+use super::rehearsal::judged;
+use super::responder::{Responder, Step, end};
+use crate::chain::{BlockRef, RpcError};
+use crate::decide::{RulePolicy, RuleVerdict};
+use crate::record::{Confirmation, Ground, Intent, IntentKind, Outcome};
+use crate::rules::{ReadError, Request};
+
+/// How long a verdict is waited for: what is breached must not stay open because nobody gives one.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long each endpoint is waited for that is to say what its newest block is.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// What is left of the reason for an action.
+#[derive(Debug)]
+pub(super) enum Reason {
+    /// It stands, as far as is known.
+    Stands,
+    /// Nobody can say yet: the sentence why.
+    Unjudged(String),
+    /// There is none any more: how the action ends.
+    Gone(Box<Confirmation>),
+}
+
+impl Responder {
+    /// What is to be done about an action that is late: `None` when it is to be carried out.
+    pub(super) async fn unfounded(&self, intent: &Intent) -> Result<Option<Step>, DeliverError> {
+        if !intent.rests_on_a_breach() {
+            let silenced = self.silenced_trip(intent).await?;
+            return Ok(silenced.map(|end| Step::Finished(Box::new(end))));
+        }
+        Ok(match self.reason(intent).await? {
+            Reason::Stands => None,
+            Reason::Unjudged(why) => Some(Step::Unjudged { why }),
+            Reason::Gone(end) => Some(Step::Finished(end)),
+        })
+    }
+
+    /// The same for one that was decided on just now: on a block that is not the newest by far, while the keeper catches up.
+    pub(super) async fn is_of_the_past(
+        &self,
+        intent: &Intent,
+        newest: &BlockRef,
+    ) -> Result<Option<Step>, DeliverError> {
+        match intent.rests_on_a_breach() && newest.number > intent.block_number.saturating_add(1) {
+            true => self.unfounded(intent).await,
+            false => Ok(None),
+        }
+    }
+
+    /// What is left of the reason for an action that answers a breach: what the record says, and what the newest block does.
+    pub(super) async fn reason(&self, intent: &Intent) -> Result<Reason, DeliverError> {
+        let Some(rule) = intent.rule else {
+            return Ok(Reason::Stands);
+        };
+        let ground = self.store.ground(intent).await?;
+        let number = intent.block_number;
+        match ground {
+            Ground::Unjudged => {
+                return Ok(Reason::Unjudged(format!(
+                    "block {number}, in which the breach was found, or what has replaced it in a reorganisation, or has come after it by another rulebook, is being judged"
+                )));
+            }
+            Ground::Gone => {
+                return Ok(gone(&format!(
+                    "not sent: block {number}, in which the breach was found, was reorganised away, and the chain that has replaced it has none"
+                )));
+            }
+            Ground::Replaced if self.rulebook.is_own() == Some(true) => {
+                return Ok(gone(
+                    "not sent: another rulebook was adopted since it was decided: what that finds breached is decided anew",
+                ));
+            }
+            Ground::Replaced => {
+                return Ok(Reason::Unjudged(
+                    "it was decided by another rulebook, and the guard does not have the present one".to_owned(),
+                ));
+            }
+            Ground::Stands | Ground::Held => {}
+        }
+        let newest = self.newest().await?;
+        if let Some(end) = self.silenced(intent, &newest) {
+            return Ok(Reason::Gone(Box::new(end)));
+        }
+        match self.verdict_now(rule, intent, &newest).await {
+            Verdict::Holds if self.store.has_landed(intent).await? => Ok(Reason::Stands),
+            Verdict::Holds => {
+                let text = format!(
+                    "not sent: rule {} holds again at block {}",
+                    self.names.rule(rule),
+                    newest.number
+                );
+                Ok(Reason::Gone(judged(Outcome::HoldsAgain, &text, newest)))
+            }
+            Verdict::Unknown if ground == Ground::Held => Ok(Reason::Unjudged(format!(
+                "rule {} was found to hold since block {number}, and cannot be evaluated now",
+                self.names.rule(rule)
+            ))),
+            Verdict::Breached | Verdict::Unknown => Ok(Reason::Stands),
+        }
+    }
+
+    /// How an action ends whose rule is in shadow or in maintenance by now, so that nothing is sent for it; `None` when it is not.
+    fn silenced(&self, intent: &Intent, newest: &BlockRef) -> Option<Confirmation> {
+        let policy = self.policy(intent)?;
+        let which = match policy.shadow {
+            true => "shadow",
+            false if policy.is_shadow_at(newest.timestamp) => "maintenance",
+            false => return None,
+        };
+        let text = format!(
+            "not sent: rule {} is in {which} by now, and is only recorded",
+            policy.id
+        );
+        Some(end(Outcome::Recorded, &text))
+    }
+
+    /// The same for one whose breach the guard judges itself.
+    async fn silenced_trip(&self, intent: &Intent) -> Result<Option<Confirmation>, DeliverError> {
+        let may_be = |policy: &RulePolicy| policy.shadow || !policy.maintenance.is_empty();
+        if intent.kind != IntentKind::Trip || !self.policy(intent).is_some_and(may_be) {
+            return Ok(None);
+        }
+        Ok(self.silenced(intent, &self.rpc.latest().await?))
+    }
+
+    fn policy(&self, intent: &Intent) -> Option<&RulePolicy> {
+        let rule = intent.rule?;
+        self.policies.iter().find(|policy| policy.index == rule)
+    }
+
+    /// The newest block, as most endpoints say; of two, the lower: one that speaks of blocks that are not there must not keep the keeper from
+    /// containing.
+    async fn newest(&self) -> Result<BlockRef, RpcError> {
+        if self.rpc.endpoint_count() < 2 {
+            return self.rpc.latest().await;
+        }
+        let asks = self.rpc.each().into_iter().map(|(_, rpc)| async move {
+            let told = tokio::time::timeout(SHORT, rpc.latest()).await;
+            told.ok().and_then(Result::ok)
+        });
+        let mut told: Vec<BlockRef> = join_all(asks).await.into_iter().flatten().collect();
+        told.sort_unstable_by_key(|block| block.number);
+        match told.get(told.len().saturating_sub(1) / 2) {
+            Some(block) => Ok(*block),
+            None => self.rpc.latest().await,
+        }
+    }
+
+    /// What the action's rule is found to be at the newest block. That it holds counts only when no endpoint sees it otherwise, the block is a
+    /// later one than that of the decision, and the number is still the rule's. `Unknown` whenever nobody can say.
+    async fn verdict_now(&self, rule: u16, intent: &Intent, newest: &BlockRef) -> Verdict {
+        if newest.number <= intent.block_number || self.rpc.split().is_some() || self.rulebook.foreign().is_some() {
+            return Verdict::Unknown;
+        }
+        let request = Request {
+            rule,
+            witness: intent.witness.clone(),
+        };
+        let asked = self.reader.verdicts(newest, std::slice::from_ref(&request));
+        let told = tokio::time::timeout(PATIENCE, asked).await;
+        let told = told.ok().and_then(Result::ok);
+        match told.as_deref().and_then(<[RuleVerdict]>::first) {
+            Some(told) if told.reading.verdict != Verdict::Holds => told.reading.verdict,
+            Some(_) if !self.reader.is_own_at(newest).await => Verdict::Unknown,
+            Some(_) if self.is_seen_breached(&request, newest).await => Verdict::Breached,
+            Some(_) => Verdict::Holds,
+            None => Verdict::Unknown,
+        }
+    }
+
+    /// Whether an endpoint finds that the rule is breached: at the same block, or, where it has another one, at its own newest. One that has
+    /// not come so far says nothing.
+    async fn is_seen_breached(&self, request: &Request, newest: &BlockRef) -> bool {
+        if self.rpc.endpoint_count() < 2 {
+            return false;
+        }
+        // A rule that waits for finality is about an older block.
+        let at = self.reader.block_of(request.rule, newest);
+        let asks = self.rpc.each().into_iter().map(|(_, rpc)| {
+            let reader = self.reader.clone().through(rpc.clone());
+            let look = async move {
+                let request = std::slice::from_ref(request);
+                let told = match reader.evaluate(&at, request).await {
+                    Err(ReadError::Gone { .. }) => {
+                        let own = rpc.latest().await.ok().filter(|own| own.number >= newest.number)?;
+                        reader.evaluate(&own, request).await
+                    }
+                    told => told,
+                };
+                Some(told.ok()?.first()?.reading.verdict)
+            };
+            async move { tokio::time::timeout(PATIENCE, look).await.ok().flatten() }
+        });
+        join_all(asks).await.contains(&Some(Verdict::Breached))
+    }
+}
+
+fn gone(why: &str) -> Reason {
+    Reason::Gone(Box::new(end(Outcome::HoldsAgain, why)))
+}
