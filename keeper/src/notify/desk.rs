@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cordon_client::config::Severity;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::message::{Event, event};
 use super::plan::REFUSALS;
-use super::{Channel, Fate, Message, Origin, SendError, digest, fate, retry_after, test_message};
+use super::{
+    Channel, Fate, Message, Origin, SendError, Together, digest, fate, joined, next, retry_after, test_message,
+};
 use crate::alarm::Alarms;
 use crate::clock::now_ms;
 use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreError, Subscription};
@@ -64,7 +68,7 @@ impl Desk {
             async move {
                 let [open, close] = messages;
                 let mut result = channel.send(open).await;
-                if result.is_ok() && !channel.groups() {
+                if result.is_ok() && channel.together() != Together::All {
                     result = channel.send(close).await;
                 }
                 (channel.id().to_owned(), result)
@@ -131,8 +135,8 @@ impl Desk {
 struct Clerk {
     desk: Desk,
     channel: Channel,
-    /// When the messages of the last minute went out.
-    sent: VecDeque<Instant>,
+    /// When the messages of the last minute went out, and whether they were as urgent as can be.
+    sent: VecDeque<(Instant, bool)>,
     /// Whether people were told that the channel does not work.
     alarmed: bool,
 }
@@ -168,11 +172,11 @@ impl Clerk {
             let next = self.desk.store.next_due(self.channel.id()).await?;
             return Ok(next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE)));
         }
-        let batch = self.sort(due).await?;
+        let batch = next(self.end_needless(due).await?, self.channel.together());
         if batch.is_empty() {
             return Ok(Duration::ZERO);
         }
-        if let Some(wait) = self.limited() {
+        if let Some(wait) = self.limited(&batch) {
             return Ok(wait);
         }
         let message = self.compose(&batch).await?;
@@ -187,17 +191,13 @@ impl Clerk {
         Ok(Duration::ZERO)
     }
 
-    /// Ends what needs no telling and picks what goes into one message.
-    async fn sort(&self, due: Vec<Due>) -> Result<Vec<Due>, StoreError> {
-        let mut batch: Vec<Due> = Vec::new();
+    /// Ends what needs no telling; answers the rest.
+    async fn end_needless(&self, due: Vec<Due>) -> Result<Vec<Due>, StoreError> {
+        let mut left = Vec::with_capacity(due.len());
         for due in due {
             let end = match fate(&due, !self.channel.after().is_zero()) {
                 Fate::Tell => {
-                    let closes = !batch.is_empty() && !self.channel.groups();
-                    if closes {
-                        break;
-                    }
-                    batch.push(due);
+                    left.push(due);
                     continue;
                 }
                 Fate::Needless => DeliveryEnd::Needless,
@@ -208,17 +208,31 @@ impl Clerk {
                 .end_delivery(self.channel.id(), due.notice.id, end)
                 .await?;
         }
-        Ok(batch)
+        Ok(left)
     }
 
-    /// How long the channel has to be left alone because it was told much.
-    fn limited(&mut self) -> Option<Duration> {
-        while self.sent.front().is_some_and(|at| at.elapsed() >= MINUTE) {
+    /// How long the channel has to be left alone because it was told much. What is most severe is held back by its like alone, and a quarter
+    /// is kept for it, so that the service takes it, too.
+    fn limited(&mut self, batch: &[Due]) -> Option<Duration> {
+        while self.sent.front().is_some_and(|(at, _)| at.elapsed() >= MINUTE) {
             self.sent.pop_front();
         }
-        let is_full = self.sent.len() >= usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
-        let oldest = self.sent.front().filter(|_| is_full)?;
-        Some(MINUTE.saturating_sub(oldest.elapsed()).max(Duration::from_millis(1)))
+        let is_urgent = is_urgent(batch);
+        let limit = usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
+        let most = if is_urgent {
+            limit
+        } else {
+            limit.saturating_sub(limit / 4)
+        };
+        let counted: Vec<Instant> = self
+            .sent
+            .iter()
+            .filter(|(_, urgent)| *urgent || !is_urgent)
+            .map(|(at, _)| *at)
+            .collect();
+        // The one that has to be a minute ago before there is room.
+        let last = counted.get(counted.len().checked_sub(most)?)?;
+        Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
     }
 
     async fn compose(&self, batch: &[Due]) -> Result<Message, StoreError> {
@@ -227,14 +241,23 @@ impl Clerk {
             notices.push((due.notice.clone(), self.desk.incident(&due.notice).await?));
         }
         let origin = &self.desk.origin;
-        Ok(match (batch, notices.as_slice()) {
-            ([due], [(notice, incident)]) => self.channel.write(origin, notice, incident.as_ref(), due.told > 0),
-            _ => digest(origin, &notices),
+        if self.channel.together() == Together::All && batch.len() > 1 {
+            return Ok(digest(origin, &notices));
+        }
+        // In the words of the worst that opens the page.
+        let order = |(_, due): &(usize, &Due)| (event(&due.notice) != Event::Trigger, due.notice.severity);
+        let at = batch.iter().enumerate().min_by_key(order).map_or(0, |(at, _)| at);
+        let is_repeat = batch.get(at).is_some_and(|due| due.told > 0);
+        let (notice, incident) = notices.remove(at);
+        let message = self.channel.write(origin, &notice, incident.as_ref(), is_repeat);
+        Ok(match notices.as_slice() {
+            [] => message,
+            others => joined(message, others),
         })
     }
 
     async fn delivered(&mut self, batch: &[Due]) -> Result<(), StoreError> {
-        self.sent.push_back(Instant::now());
+        self.sent.push_back((Instant::now(), is_urgent(batch)));
         let again = |due: &Due| {
             let asks = due.notice.kind.calls() && !due.acknowledged && !due.over;
             let repeat = self.channel.repeat().filter(|_| asks)?;
@@ -285,4 +308,9 @@ impl Clerk {
         }
         Ok(())
     }
+}
+
+/// Whether the worst waits in it, or behind it.
+fn is_urgent(batch: &[Due]) -> bool {
+    batch.iter().any(|due| due.worst == Severity::P1)
 }

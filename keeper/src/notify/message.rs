@@ -117,7 +117,35 @@ pub fn message(
     }
 }
 
-/// Writes one message of several notices, for a channel that would drown in them.
+/// Adds to the message of one notice what else there is to tell of its topic.
+#[must_use]
+pub fn joined(message: Message, others: &[(Notice, Option<Incident>)]) -> Message {
+    let severities = others.iter().map(|(notice, _)| notice.severity);
+    let severity = severities.chain([message.severity]).min().unwrap_or(message.severity);
+    let more = format!(" (and {} more)", others.len());
+    let title = shortened(&message.title, TITLE.saturating_sub(more.chars().count()));
+    Message {
+        severity,
+        title: title + &more,
+        body: format!("{}also:\n{}", message.body, list(others)),
+        ..message
+    }
+}
+
+/// The first of the notices with their times and titles, a line each, and how many are left.
+fn list(notices: &[(Notice, Option<Incident>)]) -> String {
+    let mut text = String::new();
+    for (notice, incident) in notices.iter().take(NAMED) {
+        let _ = writeln!(text, "{} - {}", utc_ms(notice.at_ms), title(notice, incident.as_ref()));
+    }
+    let left = notices.len().saturating_sub(NAMED);
+    if left > 0 {
+        let _ = writeln!(text, "and {left} more; all of them are in the record");
+    }
+    text
+}
+
+/// Writes one message of several notices, which begin with the worst, for a channel that would drown in them.
 #[must_use]
 pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Message {
     let severity = notices
@@ -125,14 +153,6 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
         .map(|(notice, _)| notice.severity)
         .min()
         .unwrap_or(Severity::P5);
-    let mut body = String::new();
-    for (notice, incident) in notices.iter().take(NAMED) {
-        let _ = writeln!(body, "{} - {}", utc_ms(notice.at_ms), title(notice, incident.as_ref()));
-    }
-    let left = notices.len().saturating_sub(NAMED);
-    if left > 0 {
-        let _ = writeln!(body, "and {left} more; all of them are in the record");
-    }
     let ids: Vec<String> = notices.iter().map(|(notice, _)| notice.id.to_string()).collect();
     Message {
         key: key(origin, "digest"),
@@ -140,7 +160,7 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
         event: Event::Trigger,
         severity,
         title: format!("[{}] {} things happened", severity.name(), notices.len()),
-        body,
+        body: list(notices),
         facts: json!({ "notices": ids }),
         at_ms: notices.iter().map(|(notice, _)| notice.at_ms).max().unwrap_or_default(),
     }
@@ -184,7 +204,8 @@ fn key(origin: &Origin, topic: &str) -> String {
     key + &topic.replace(':', "-")
 }
 
-fn event(notice: &Notice) -> Event {
+/// What a notice means for the page of its topic.
+pub(super) fn event(notice: &Notice) -> Event {
     match notice.kind {
         _ if notice.ends => Event::Resolve,
         NoticeKind::Opened

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::SendError;
+use super::message::{Event, event};
 use crate::record::Due;
 
 /// What is done with a notice now.
@@ -34,6 +35,35 @@ pub fn fate(due: &Due, is_escalation: bool) -> Fate {
         Fate::Tell
     } else {
         Fate::Needless
+    }
+}
+
+/// What a channel takes in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Together {
+    /// Whatever is due: people read a list.
+    All,
+    /// What opens or keeps up the page of one topic: a second message would wake nobody.
+    Page,
+    /// Each by itself; of a topic only what is told again.
+    Repeats,
+}
+
+/// Of what is to be told, what goes into the next message: the first, with what may go with it.
+#[must_use]
+pub fn next(due: Vec<Due>, together: Together) -> Vec<Due> {
+    let Some(first) = due.first() else {
+        return due;
+    };
+    let opens = |due: &Due| matches!(event(&due.notice), Event::Trigger | Event::Update);
+    let topic = first.notice.topic.clone();
+    let of_topic = |due: &Due| due.notice.topic == topic;
+    match together {
+        Together::All => due,
+        // Never beyond what closes the page or says that somebody cares.
+        Together::Page if opens(first) => due.into_iter().filter(of_topic).take_while(opens).collect(),
+        Together::Repeats if first.told > 0 => due.into_iter().filter(|due| of_topic(due) && due.told > 0).collect(),
+        Together::Page | Together::Repeats => due.into_iter().take(1).collect(),
     }
 }
 
@@ -82,6 +112,7 @@ mod tests {
             acknowledged,
             over,
             topic_told,
+            worst: Severity::P1,
         }
     }
 

@@ -1,7 +1,9 @@
 //! The outbox: which notice is on its way through which channel, and how that ended. It outlives the process, so that what
 //! was to be told is told, at least once.
 
-use super::db::{Connection, query, query_as};
+use cordon_client::config::Severity;
+
+use super::db::{Connection, Row, query, query_as};
 use super::notices::{COLUMNS, notice};
 use super::{Notice, Step, Store, StoreError, settings};
 
@@ -46,6 +48,8 @@ pub struct Due {
     pub over: bool,
     /// The channel was told that this topic is open, so that it has to hear of its end.
     pub topic_told: bool,
+    /// The worst that is due of its topic from this one on: it would wait with this one.
+    pub worst: Severity,
 }
 
 /// Whom the notices go to.
@@ -136,19 +140,27 @@ impl Store {
         Ok(dropped)
     }
 
-    /// What is due on a channel, oldest first.
+    /// What is due on a channel, the worst first, and of one topic in the order in which it happened. Of what is as severe, what was never
+    /// told comes before repetitions; what watches have found, which anybody on the chain can cause, comes last, incidents first.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn due(&self, channel: &str) -> Result<Vec<Due>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS}, d.attempts, d.told,
+            "SELECT {COLUMNS}, d.attempts, d.told, f.worst,
                 EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic) AS acknowledged,
                 EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1) AS is_over,
                 EXISTS (SELECT 1 FROM deliveries t JOIN notices o ON o.id = t.notice
                         WHERE t.channel = d.channel AND o.topic = n.topic AND o.id < n.id AND t.told > 0) AS topic_told
-             FROM deliveries d JOIN notices n ON n.id = d.notice
-             WHERE d.channel = ? AND d.outcome IS NULL AND d.due_ms <= ? ORDER BY n.id LIMIT ?"
+             FROM (SELECT * FROM (
+                SELECT d.notice, MIN(n.severity) OVER (PARTITION BY n.topic ORDER BY n.id DESC) AS worst,
+                    CASE WHEN d.told > 0 THEN 1 ELSE 0 END AS again,
+                    CASE WHEN n.topic LIKE 'incident:%' THEN 0 WHEN n.topic LIKE 'watch:%' THEN 2 ELSE 1 END AS cause
+                FROM deliveries d JOIN notices n ON n.id = d.notice
+                WHERE d.channel = ?1 AND d.outcome IS NULL AND d.due_ms <= ?2
+             ) w ORDER BY worst, again, cause, notice LIMIT ?3) f
+             JOIN notices n ON n.id = f.notice JOIN deliveries d ON d.notice = f.notice AND d.channel = ?1
+             ORDER BY f.worst, f.again, f.cause, f.notice"
         );
         query(&sql)
             .bind(channel)
@@ -157,16 +169,7 @@ impl Store {
             .fetch_all(&self.pool)
             .await?
             .iter()
-            .map(|row| {
-                Ok(Due {
-                    notice: notice(row)?,
-                    attempts: super::small("attempts", row.try_get("attempts")?)?,
-                    told: super::small("deliveries", row.try_get("told")?)?,
-                    acknowledged: row.try_get("acknowledged")?,
-                    over: row.try_get("is_over")?,
-                    topic_told: row.try_get("topic_told")?,
-                })
-            })
+            .map(due)
             .collect()
     }
 
@@ -200,6 +203,18 @@ impl Store {
             .bind(tx.now_ms().saturating_add(again.unwrap_or_default()))
             .bind(again.is_some())
             .later(&mut tx);
+            if again.is_some() {
+                // Of one topic all is told again together: each by itself it would use up what the channel may be told.
+                query(
+                    "UPDATE deliveries SET due_ms = (
+                        SELECT MIN(d.due_ms) FROM notices n JOIN deliveries d ON d.notice = n.id AND d.channel = ?2
+                        WHERE n.topic = (SELECT topic FROM notices WHERE id = ?1) AND d.outcome IS NULL AND d.told > 0
+                     ) WHERE notice = ?1 AND channel = ?2 AND told = 1",
+                )
+                .bind(notice)
+                .bind(channel)
+                .later(&mut tx);
+            }
         }
         tx.commit(Step::Told).await
     }
@@ -257,6 +272,19 @@ impl Store {
             .await?;
         super::uint("deliveries", waiting.saturating_add(on_their_way))
     }
+}
+
+fn due(row: &Row) -> Result<Due, StoreError> {
+    let worst: String = row.try_get("worst")?;
+    Ok(Due {
+        notice: notice(row)?,
+        attempts: super::small("attempts", row.try_get("attempts")?)?,
+        told: super::small("deliveries", row.try_get("told")?)?,
+        acknowledged: row.try_get("acknowledged")?,
+        over: row.try_get("is_over")?,
+        topic_told: row.try_get("topic_told")?,
+        worst: super::dossier::severity_from(&worst)?,
+    })
 }
 
 /// Until when a channel that has failed is left alone: what waits for it has its error. Long past, or 0, when it has not.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::Address;
-use cordon_client::config::{Audience, NotifyChannel, Severity};
+use cordon_client::config::{Audience, Finality, NotifyChannel, Severity};
 use cordon_core::rule::eval::Verdict;
 use serde_json::Value;
 use sqlx::ConnectOptions;
@@ -20,8 +20,9 @@ use crate::alarm::Alarms;
 use crate::decide::{Reading, RuleVerdict};
 use crate::record::samples::{block, empty, trip};
 use crate::record::{AlarmKind, BlockRecord, Confirmation, NamedContainment, Names, Outcome, Store};
-use crate::rules::Sightings;
+use crate::rules::{Sighting, Sightings};
 
+mod crowds;
 mod lines;
 
 const GUARD: Address = Address::repeat_byte(0x11);
@@ -93,6 +94,30 @@ impl Office {
         commit.intents.into_iter().next()
     }
 
+    /// A block in which the watch `whales` sees these.
+    async fn sees(&self, number: u64, severity: Severity, keys: &[&str]) {
+        let block = block(number);
+        let found = keys.iter().map(|key| sighting(severity, key)).collect();
+        let sightings = Sightings {
+            found,
+            unwatched: Vec::new(),
+        };
+        self.store
+            .commit_block(&empty(&block, &sightings), &names())
+            .await
+            .unwrap();
+    }
+
+    /// As many rules that cannot be evaluated: an alarm of severity P2 for each.
+    async fn unknown(&self, rules: usize) {
+        for rule in 0..rules {
+            let rule = format!("rule-{rule}");
+            self.alarms()
+                .raise(AlarmKind::RuleUnknown, &rule, "no answer", None)
+                .await;
+        }
+    }
+
     async fn until(&self, what: &str, check: impl Fn(&[super::mock::Request]) -> bool) {
         let begun = Instant::now();
         while !check(&self.services.requests()) {
@@ -130,6 +155,22 @@ impl Office {
             .iter()
             .map(|r| text(&r.json()["facts"]["kind"]))
             .collect()
+    }
+}
+
+fn sighting(severity: Severity, key: &str) -> Sighting {
+    Sighting {
+        watch: "whales".into(),
+        key: key.to_owned(),
+        severity,
+        finality: Finality::Latest,
+        cooldown: 0,
+        standing: false,
+        silent: false,
+        tx: None,
+        text: format!("saw {key}"),
+        facts: Value::Null,
+        channels: vec![],
     }
 }
 
