@@ -1,5 +1,6 @@
 //! What becomes of a notice that is due on a channel. Pure, so that it can be tried in every case.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::SendError;
@@ -49,26 +50,38 @@ pub enum Together {
     Repeats,
 }
 
-/// Of what is to be told, what goes into the next message: the first, with what may go with it.
+/// Of what is to be told, what goes into the next message: the first, with what may go with it. What is in `alone`, or was refused before,
+/// goes by itself.
 #[must_use]
-pub fn next(due: Vec<Due>, together: Together) -> Vec<Due> {
+pub fn next(mut due: Vec<Due>, together: Together, alone: &BTreeSet<i64>) -> Vec<Due> {
+    let is_alone = |due: &Due| due.refusals > 0 || alone.contains(&due.notice.id);
     let Some(first) = due.first() else {
         return due;
     };
+    if is_alone(first) {
+        due.truncate(1);
+        return due;
+    }
     let opens = |due: &Due| matches!(event(&due.notice), Event::Trigger | Event::Update);
     let topic = first.notice.topic.clone();
     let of_topic = |due: &Due| due.notice.topic == topic;
     match together {
-        Together::All => due,
+        Together::All => due.into_iter().filter(|due| !is_alone(due)).collect(),
         // Never beyond what closes the page or says that somebody cares.
-        Together::Page if opens(first) => due.into_iter().filter(of_topic).take_while(opens).collect(),
-        Together::Repeats if first.told > 0 => due.into_iter().filter(|due| of_topic(due) && due.told > 0).collect(),
+        Together::Page if opens(first) => {
+            let of_topic = due.into_iter().filter(of_topic);
+            of_topic.take_while(|due| opens(due) && !is_alone(due)).collect()
+        }
+        Together::Repeats if first.told > 0 => due
+            .into_iter()
+            .filter(|due| of_topic(due) && due.told > 0 && !is_alone(due))
+            .collect(),
         Together::Page | Together::Repeats => due.into_iter().take(1).collect(),
     }
 }
 
-/// Refusals after which a notice is given up: a quarter of an hour in which a key can be put right.
-pub(super) const REFUSALS: u32 = 6;
+/// Refusals after which a notice is given up unless it is open: a quarter of an hour in which a key can be put right.
+pub(super) const REFUSALS: u32 = 7;
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(60);
 const LAST_REFUSED: Duration = Duration::from_secs(600);
@@ -108,6 +121,7 @@ mod tests {
                 facts: None,
             },
             attempts: 0,
+            refusals: 0,
             told,
             acknowledged,
             over,
@@ -147,7 +161,9 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         let refused = SendError::Refused(String::new());
         let waits: Vec<u64> = (1..=REFUSALS).map(|n| retry_after(&refused, n).as_secs()).collect();
-        assert_eq!(waits, [1, 4, 16, 64, 256, 600]);
+        assert_eq!(waits, [1, 4, 16, 64, 256, 600, 600]);
+        let given_up: u64 = waits.iter().take(waits.len() - 1).sum();
+        assert!((900..1_000).contains(&given_up), "a quarter of an hour: {given_up} s");
         let busy = SendError::Busy {
             wait: Duration::from_secs(17),
             why: String::new(),

@@ -1,7 +1,7 @@
 //! From the record to people: once per event, whatever dies in between, and louder until somebody cares.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::rules::{Sighting, Sightings};
 
 mod crowds;
 mod lines;
+mod refusals;
 
 const GUARD: Address = Address::repeat_byte(0x11);
 
@@ -106,6 +107,23 @@ impl Office {
             .commit_block(&empty(&block, &sightings), &names())
             .await
             .unwrap();
+    }
+
+    /// Changes the record behind its back.
+    async fn tamper(&self, sql: &'static str) {
+        let file = SqliteConnectOptions::new().filename(self.path().join("cordon.db"));
+        let mut other = file.connect().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut other).await.unwrap();
+    }
+
+    /// How each delivery through a channel ended, by the text of its notice; what is on its way has not.
+    async fn ends(&self, channel: &str) -> BTreeMap<String, Option<String>> {
+        let file = SqliteConnectOptions::new().filename(self.path().join("cordon.db"));
+        let mut other = file.connect().await.unwrap();
+        let sql = "SELECT n.text, d.outcome FROM deliveries d JOIN notices n ON n.id = d.notice WHERE d.channel = ?";
+        let rows: Vec<(String, Option<String>)> =
+            sqlx::query_as(sql).bind(channel).fetch_all(&mut other).await.unwrap();
+        rows.into_iter().collect()
     }
 
     /// As many rules that cannot be evaluated: an alarm of severity P2 for each.
