@@ -255,6 +255,10 @@ impl Clerk {
         let is_repeat = batch.get(at).is_some_and(|due| due.told > 0);
         let (notice, incident) = notices.remove(at);
         let message = self.channel.write(origin, &notice, incident.as_ref(), is_repeat);
+        let message = match self.channel.together() {
+            Together::All => message,
+            Together::Page | Together::Repeats => message.on_pages(&self.desk.store.pages(&notice).await?),
+        };
         Ok(match notices.as_slice() {
             [] => message,
             others => joined(message, others),

@@ -70,8 +70,10 @@ impl Origin {
 /// A message, the same for every attempt to deliver it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// What the page of a pager is known by: the same for all messages of a topic.
+    /// What its topic is known by: the same for all messages of it.
     pub key: String,
+    /// What the pages of a pager are known by that it is about: one, but for an end.
+    pub pages: Vec<String>,
     /// What this message is known by, so that a receiver can tell a second delivery.
     pub id: String,
     /// What it means for the page.
@@ -106,6 +108,7 @@ pub fn message(
         Audience::Management => management(origin, notice, incident),
     };
     Message {
+        pages: vec![key(origin, &notice.topic)],
         key: key(origin, &notice.topic),
         id: format!("{}-{}", key(origin, "notice"), notice.id),
         event: event(notice),
@@ -114,6 +117,22 @@ pub fn message(
         body,
         facts: facts(origin, notice, incident),
         at_ms: notice.at_ms,
+    }
+}
+
+impl Message {
+    /// The same about these pages of its topic, as the record counts them.
+    #[must_use]
+    pub fn on_pages(self, pages: &[i64]) -> Self {
+        // A dot is in no id, so that no other topic has such a key.
+        let name = |page: &i64| match page {
+            0 => self.key.clone(),
+            page => format!("{}.{page}", self.key),
+        };
+        Self {
+            pages: pages.iter().map(name).collect(),
+            ..self
+        }
     }
 }
 
@@ -155,6 +174,7 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
         .unwrap_or(Severity::P5);
     let ids: Vec<String> = notices.iter().map(|(notice, _)| notice.id.to_string()).collect();
     Message {
+        pages: vec![key(origin, "digest")],
         key: key(origin, "digest"),
         id: format!("{}-{}", key(origin, "notices"), ids.join("-")),
         event: Event::Trigger,
@@ -171,6 +191,7 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
 pub fn test_message(origin: &Origin, at_ms: i64) -> [Message; 2] {
     let key = key(origin, &format!("test:{at_ms}"));
     let make = |event, title: &str, body: &str| Message {
+        pages: vec![key.clone()],
         key: key.clone(),
         id: format!("{key}-{}", Event::name(event)),
         event,

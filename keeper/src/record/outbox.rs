@@ -4,8 +4,8 @@
 use cordon_client::config::Severity;
 
 use super::db::{Connection, Row, query, query_as};
-use super::notices::{COLUMNS, notice};
-use super::{Notice, NoticeKind, Step, Store, StoreError, settings};
+use super::notices::{COLUMNS, calling, notice};
+use super::{Notice, Step, Store, StoreError, settings};
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub struct Due {
     pub refusals: u32,
     /// How often it was told here before.
     pub told: u32,
-    /// Somebody takes care of its topic.
+    /// Somebody takes care of it: of its topic, or of what there was of that then.
     pub acknowledged: bool,
     /// A later notice ended its topic.
     pub over: bool,
@@ -169,7 +169,8 @@ impl Store {
     pub async fn due(&self, channel: &str) -> Result<Vec<Due>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS}, d.attempts, d.refusals, d.told, f.worst,
-                EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic) AS acknowledged,
+                (EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic) OR EXISTS (SELECT 1 FROM notices k
+                    WHERE k.topic = n.topic AND k.id > n.id AND k.kind = 'acknowledged')) AS acknowledged,
                 EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1) AS is_over,
                 EXISTS (SELECT 1 FROM deliveries t JOIN notices o ON o.id = t.notice
                         WHERE t.channel = d.channel AND o.topic = n.topic AND o.id < n.id AND t.told > 0) AS topic_told
@@ -343,14 +344,12 @@ fn due(row: &Row) -> Result<Due, StoreError> {
 
 /// Ends what could not be told through a channel for a day, but for what [`Due::is_open`].
 fn expire(connection: &mut Connection, channel: &str) {
-    let calls = NoticeKind::ALL.into_iter().filter(|kind| kind.calls());
-    let calls: Vec<String> = calls.map(|kind| format!("'{}'", kind.name())).collect();
     let sql = format!(
         "UPDATE deliveries SET outcome = 'expired' WHERE channel = ?1 AND outcome IS NULL AND told = 0 AND EXISTS (
             SELECT 1 FROM notices n WHERE n.id = deliveries.notice AND n.at_ms < ?2
             AND (n.kind NOT IN ({}) OR n.topic LIKE 'watch:%'
                 OR EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1)))",
-        calls.join(", ")
+        calling()
     );
     let before = connection.now_ms().saturating_sub(EXPIRY_MS);
     query(&sql).bind(channel).bind(before).later(connection);

@@ -24,6 +24,7 @@ use crate::rules::{Sighting, Sightings};
 
 mod crowds;
 mod lines;
+mod pages;
 mod refusals;
 
 const GUARD: Address = Address::repeat_byte(0x11);
