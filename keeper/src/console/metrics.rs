@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Shown;
 use crate::event::KeeperEvent;
 use crate::health::Health;
+use crate::notify::DeadMan;
 use crate::record::StoreError;
 
 /// One label and its value.
@@ -269,6 +270,13 @@ fn acting(registry: &mut Registry, shown: &Shown) {
         "heartbeat_age_milliseconds",
         "Time since the guard took the last heartbeat of this process",
         age.and_then(|age| u64::try_from(age.as_millis()).ok()),
+    );
+    let answered = shown.dead_man.as_ref().and_then(DeadMan::age);
+    gauge(
+        registry,
+        "heartbeat_url_age_milliseconds",
+        "Time since the dead-man's switch answered last in this process",
+        answered.and_then(|age| u64::try_from(age.as_millis()).ok()),
     );
 }
 

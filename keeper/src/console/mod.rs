@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, broadcast};
 use crate::chain::Heads;
 use crate::event::KeeperEvent;
 use crate::health::Progress;
+use crate::notify::DeadMan;
 use crate::record::{Names, Store};
 use crate::respond::{Account, Heartbeat, Readiness};
 use crate::rules::Reader;
@@ -65,6 +66,8 @@ pub(crate) struct Shown {
     pub(crate) accounts: Vec<Account>,
     /// Who sends heartbeats; `None` without a key for it.
     pub(crate) heartbeat: Option<Heartbeat>,
+    /// The dead-man's switch that somebody else runs.
+    pub(crate) dead_man: Option<DeadMan>,
     at_once: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -93,6 +96,7 @@ impl Shown {
             keys: Readiness::default(),
             accounts: Vec::new(),
             heartbeat: None,
+            dead_man: None,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }

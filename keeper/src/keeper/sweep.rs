@@ -92,6 +92,7 @@ impl Keeper {
             AlarmKind::WatchUnknown => subject != MEMPOOL || !self.options.watches.pending_watches().is_empty(),
             AlarmKind::Streams => self.streams > 0,
             AlarmKind::Heartbeat => self.heartbeat.is_some(),
+            AlarmKind::HeartbeatUrl => self.dead_man.is_some(),
             AlarmKind::Polling => self.options.ws.is_some(),
             AlarmKind::Evaluation => self.reader.here().is_some(),
             AlarmKind::NotContained | AlarmKind::ActionRefused => self.responder.is_some(),

@@ -305,10 +305,12 @@ impl Keeper {
             shown.keys = turn.keys.clone();
             shown.accounts = turn.accounts();
             shown.heartbeat = self.heartbeat.clone();
+            shown.dead_man = self.dead_man.clone();
             tasks.start(console::serve(listener, Arc::new(shown)));
         }
         if let Some(switch) = self.dead_man.clone() {
-            tasks.start(async move { switch.run(move || progress.health(&heads)).await });
+            let alarms = self.alarms.clone();
+            tasks.start(async move { switch.run(alarms, move || progress.health(&heads)).await });
         }
         // Without channels too: a channel that is added later is not told of what happened before it.
         let desk = Desk::new(self.channels.clone(), self.store.clone(), self.alarms.clone());

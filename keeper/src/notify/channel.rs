@@ -7,6 +7,7 @@ use cordon_client::config::{Audience, Credential, NotifyChannel, SecretError, Se
 
 use super::http::Http;
 use super::message::{Message, Origin, message};
+use super::plan::Together;
 use super::service::{Email, Service};
 use super::template::templated;
 use crate::record::{Incident, Notice, Subscription};
@@ -181,13 +182,14 @@ impl Channel {
         }
     }
 
-    /// Whether several notices may go out as one message. A pager and a machine want each by itself.
+    /// What goes out in one message.
     #[must_use]
-    pub fn groups(&self) -> bool {
-        !matches!(
-            self.service,
-            Service::PagerDuty { .. } | Service::Opsgenie { .. } | Service::Webhook { .. }
-        )
+    pub fn together(&self) -> Together {
+        match self.service {
+            Service::PagerDuty { .. } | Service::Opsgenie { .. } => Together::Page,
+            Service::Webhook { .. } => Together::Repeats,
+            _ => Together::All,
+        }
     }
 
     /// Whether it is told what is so bad and names no channel.

@@ -1,16 +1,23 @@
 //! The dead-man's switch that somebody else runs: a URL that is asked every minute, and only while the keeper sees the chain
 //! and keeps up with it. When it falls silent, the other side alarms.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cordon_client::config::SecretText;
 
 use super::http::Http;
+use crate::alarm::Alarms;
 use crate::health::Health;
+use crate::record::AlarmKind;
 
 const PERIOD: Duration = Duration::from_secs(60);
 /// After a failure, or while the keeper is not healthy.
 const SOON: Duration = Duration::from_secs(5);
+/// Failures in a row after which people hear of it: the other side may never have been armed, and then stays silent for ever.
+const PATIENCE: u32 = 5;
+/// What the alarm is about.
+const SUBJECT: &str = "heartbeat_url";
 
 /// Asks a URL for as long as all is well.
 #[derive(Debug, Clone)]
@@ -18,6 +25,8 @@ pub struct DeadMan {
     url: SecretText,
     http: Http,
     period: Duration,
+    /// When it answered last.
+    answered: Arc<Mutex<Option<Instant>>>,
 }
 
 impl DeadMan {
@@ -28,6 +37,7 @@ impl DeadMan {
             url,
             http: Http::new(),
             period: PERIOD,
+            answered: Arc::default(),
         }
     }
 
@@ -48,14 +58,42 @@ impl DeadMan {
         self
     }
 
+    /// Time since it answered last; `None` before the first time.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let at = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.elapsed())
+    }
+
     /// Runs for ever. What is blind must not look alive, so that nothing is asked unless `health` is well.
-    pub async fn run(self, health: impl Fn() -> Health) {
+    pub async fn run(self, alarms: Alarms, health: impl Fn() -> Health) {
+        let mut failures: u32 = 0;
+        // An earlier run may have raised it.
+        let mut alarmed = true;
         loop {
             let wait = match health() {
                 Health::Well => match self.http.get(&self.url).await {
-                    Ok(()) => self.period,
+                    Ok(()) => {
+                        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                        if failures > 0 {
+                            tracing::info!(failures, "the dead-man's switch answers again");
+                        }
+                        if alarmed {
+                            alarms.clear(AlarmKind::HeartbeatUrl, SUBJECT).await;
+                        }
+                        (failures, alarmed) = (0, false);
+                        self.period
+                    }
                     Err(reason) => {
-                        tracing::error!(%reason, "the dead-man's switch could not be reached");
+                        failures = failures.saturating_add(1);
+                        if failures == 1 {
+                            tracing::error!(%reason, "the dead-man's switch could not be reached");
+                        }
+                        // Again and again: the record may have refused it.
+                        if failures.is_multiple_of(PATIENCE) {
+                            alarmed = true;
+                            let text = format!("the dead-man's switch at `heartbeat_url` does not answer: {reason}");
+                            alarms.raise(AlarmKind::HeartbeatUrl, SUBJECT, &text, None).await;
+                        }
                         SOON.min(self.period)
                     }
                 },
@@ -73,9 +111,49 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
+    use alloy::primitives::Address;
     use cordon_testkit::Inbox;
+    use tokio::sync::broadcast;
 
     use super::*;
+    use crate::record::Store;
+
+    /// Alarms of a record of its own, which is kept as long as the folder.
+    async fn alarms() -> (Alarms, Store, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("cordon.db"), 1, Address::ZERO)
+            .await
+            .unwrap();
+        (Alarms::new(store.clone(), broadcast::channel(8).0), store, dir)
+    }
+
+    #[tokio::test]
+    async fn people_hear_of_a_switch_that_never_answers_once_and_when_it_does() {
+        let inbox = Inbox::start().await.unwrap();
+        inbox.fail(u32::MAX);
+        let (alarms, store, _dir) = alarms().await;
+        let switch = DeadMan::new(SecretText::new(inbox.url())).every(Duration::from_millis(10));
+        let task = tokio::spawn(switch.clone().run(alarms, || Health::Well));
+        let begun = Instant::now();
+        while store.open_alarms().await.unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody hears of it");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let raised = store.alarms().await.unwrap();
+        assert!(
+            matches!(raised.as_slice(), [one] if one.kind == "heartbeat-url" && one.text.contains("status 502")),
+            "{raised:?}"
+        );
+        assert_eq!(switch.age(), None);
+        inbox.fail(0);
+        while !store.open_alarms().await.unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not over");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(switch.age().is_some());
+        task.abort();
+    }
 
     /// A switch that asks every 100 ms, and what it takes for its health.
     async fn switch() -> (Inbox, Arc<Mutex<Health>>, tokio::task::JoinHandle<()>) {
@@ -83,7 +161,11 @@ mod tests {
         let health = Arc::new(Mutex::new(Health::Starting));
         let held = Arc::clone(&health);
         let switch = DeadMan::new(SecretText::new(inbox.url())).every(Duration::from_millis(100));
-        let task = tokio::spawn(switch.run(move || held.lock().unwrap().clone()));
+        let (alarms, _, dir) = alarms().await;
+        let task = tokio::spawn(async move {
+            let _dir = dir;
+            switch.run(alarms, move || held.lock().unwrap().clone()).await;
+        });
         (inbox, health, task)
     }
 
@@ -113,7 +195,8 @@ mod tests {
         let inbox = Inbox::start().await.unwrap();
         inbox.fail(1);
         let begun = Instant::now();
-        let task = tokio::spawn(DeadMan::new(SecretText::new(inbox.url())).run(|| Health::Well));
+        let (alarms, _, _dir) = alarms().await;
+        let task = tokio::spawn(DeadMan::new(SecretText::new(inbox.url())).run(alarms, || Health::Well));
         while inbox.received().is_empty() {
             assert!(begun.elapsed() < Duration::from_secs(20), "never made good");
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,15 +1,19 @@
 //! The desk: puts new notices on their way and works off every channel by itself, so that one which hangs delays no other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cordon_client::config::Severity;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::message::{Event, event};
 use super::plan::REFUSALS;
-use super::{Channel, Fate, Message, Origin, SendError, digest, fate, retry_after, test_message};
+use super::{
+    Channel, Fate, Message, Origin, SendError, Together, digest, fate, joined, next, retry_after, test_message,
+};
 use crate::alarm::Alarms;
 use crate::clock::now_ms;
 use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreError, Subscription};
@@ -18,8 +22,6 @@ use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreE
 const LOOK: Duration = Duration::from_secs(1);
 /// A channel with nothing to do looks again after this.
 const IDLE: Duration = Duration::from_secs(30);
-/// A notice that could not be delivered for so long is history.
-const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Failures after which people hear, through the other channels, that this one does not work.
 const PATIENCE: u32 = 3;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -64,7 +66,7 @@ impl Desk {
             async move {
                 let [open, close] = messages;
                 let mut result = channel.send(open).await;
-                if result.is_ok() && !channel.groups() {
+                if result.is_ok() && channel.together() != Together::All {
                     result = channel.send(close).await;
                 }
                 (channel.id().to_owned(), result)
@@ -131,8 +133,10 @@ impl Desk {
 struct Clerk {
     desk: Desk,
     channel: Channel,
-    /// When the messages of the last minute went out.
-    sent: VecDeque<Instant>,
+    /// When the messages of the last minute went out, and whether they were as urgent as can be.
+    sent: VecDeque<(Instant, bool)>,
+    /// What was refused together with others: it is told by itself, so that nothing is lost for what is in another.
+    alone: BTreeSet<i64>,
     /// Whether people were told that the channel does not work.
     alarmed: bool,
 }
@@ -143,6 +147,7 @@ impl Clerk {
             desk,
             channel,
             sent: VecDeque::new(),
+            alone: BTreeSet::new(),
             // An earlier run may have raised it.
             alarmed: true,
         }
@@ -168,11 +173,12 @@ impl Clerk {
             let next = self.desk.store.next_due(self.channel.id()).await?;
             return Ok(next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE)));
         }
-        let batch = self.sort(due).await?;
+        let due = self.end_needless(due).await?;
+        let batch = next(due, self.channel.together(), &self.alone);
         if batch.is_empty() {
             return Ok(Duration::ZERO);
         }
-        if let Some(wait) = self.limited() {
+        if let Some(wait) = self.limited(&batch) {
             return Ok(wait);
         }
         let message = self.compose(&batch).await?;
@@ -187,38 +193,51 @@ impl Clerk {
         Ok(Duration::ZERO)
     }
 
-    /// Ends what needs no telling and picks what goes into one message.
-    async fn sort(&self, due: Vec<Due>) -> Result<Vec<Due>, StoreError> {
-        let mut batch: Vec<Due> = Vec::new();
+    /// Ends what needs no telling; answers the rest.
+    async fn end_needless(&mut self, due: Vec<Due>) -> Result<Vec<Due>, StoreError> {
+        let mut left = Vec::with_capacity(due.len());
         for due in due {
             let end = match fate(&due, !self.channel.after().is_zero()) {
                 Fate::Tell => {
-                    let closes = !batch.is_empty() && !self.channel.groups();
-                    if closes {
-                        break;
-                    }
-                    batch.push(due);
+                    left.push(due);
                     continue;
                 }
                 Fate::Needless => DeliveryEnd::Needless,
                 Fate::Told => DeliveryEnd::Sent,
             };
-            self.desk
-                .store
-                .end_delivery(self.channel.id(), due.notice.id, end)
-                .await?;
+            self.end(&due, end).await?;
         }
-        Ok(batch)
+        Ok(left)
     }
 
-    /// How long the channel has to be left alone because it was told much.
-    fn limited(&mut self) -> Option<Duration> {
-        while self.sent.front().is_some_and(|at| at.elapsed() >= MINUTE) {
+    async fn end(&mut self, due: &Due, end: DeliveryEnd) -> Result<(), StoreError> {
+        self.alone.remove(&due.notice.id);
+        let id = self.channel.id();
+        self.desk.store.end_delivery(id, due.notice.id, end).await
+    }
+
+    /// How long the channel has to be left alone because it was told much. What is most severe is held back by its like alone, and a quarter
+    /// is kept for it, so that the service takes it, too.
+    fn limited(&mut self, batch: &[Due]) -> Option<Duration> {
+        while self.sent.front().is_some_and(|(at, _)| at.elapsed() >= MINUTE) {
             self.sent.pop_front();
         }
-        let is_full = self.sent.len() >= usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
-        let oldest = self.sent.front().filter(|_| is_full)?;
-        Some(MINUTE.saturating_sub(oldest.elapsed()).max(Duration::from_millis(1)))
+        let is_urgent = is_urgent(batch);
+        let limit = usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
+        let most = if is_urgent {
+            limit
+        } else {
+            limit.saturating_sub(limit / 4)
+        };
+        let counted: Vec<Instant> = self
+            .sent
+            .iter()
+            .filter(|(_, urgent)| *urgent || !is_urgent)
+            .map(|(at, _)| *at)
+            .collect();
+        // The one that has to be a minute ago before there is room.
+        let last = counted.get(counted.len().checked_sub(most)?)?;
+        Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
     }
 
     async fn compose(&self, batch: &[Due]) -> Result<Message, StoreError> {
@@ -227,14 +246,27 @@ impl Clerk {
             notices.push((due.notice.clone(), self.desk.incident(&due.notice).await?));
         }
         let origin = &self.desk.origin;
-        Ok(match (batch, notices.as_slice()) {
-            ([due], [(notice, incident)]) => self.channel.write(origin, notice, incident.as_ref(), due.told > 0),
-            _ => digest(origin, &notices),
+        if self.channel.together() == Together::All && batch.len() > 1 {
+            return Ok(digest(origin, &notices));
+        }
+        // In the words of the worst that opens the page.
+        let order = |(_, due): &(usize, &Due)| (event(&due.notice) != Event::Trigger, due.notice.severity);
+        let at = batch.iter().enumerate().min_by_key(order).map_or(0, |(at, _)| at);
+        let is_repeat = batch.get(at).is_some_and(|due| due.told > 0);
+        let (notice, incident) = notices.remove(at);
+        let message = self.channel.write(origin, &notice, incident.as_ref(), is_repeat);
+        let message = match self.channel.together() {
+            Together::All => message,
+            Together::Page | Together::Repeats => message.on_pages(&self.desk.store.pages(&notice).await?),
+        };
+        Ok(match notices.as_slice() {
+            [] => message,
+            others => joined(message, others),
         })
     }
 
     async fn delivered(&mut self, batch: &[Due]) -> Result<(), StoreError> {
-        self.sent.push_back(Instant::now());
+        self.sent.push_back((Instant::now(), is_urgent(batch)));
         let again = |due: &Due| {
             let asks = due.notice.kind.calls() && !due.acknowledged && !due.over;
             let repeat = self.channel.repeat().filter(|_| asks)?;
@@ -242,7 +274,10 @@ impl Clerk {
         };
         let told: Vec<(i64, Option<i64>)> = batch.iter().map(|due| (due.notice.id, again(due))).collect();
         self.desk.store.told(self.channel.id(), &told).await?;
-        if self.alarmed {
+        for due in batch {
+            self.alone.remove(&due.notice.id);
+        }
+        if self.alarmed && !self.desk.store.is_refusing(self.channel.id()).await? {
             self.alarmed = false;
             self.desk.alarms.clear(AlarmKind::NotifyFailed, self.channel.id()).await;
         }
@@ -250,39 +285,64 @@ impl Clerk {
     }
 
     async fn failed(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
-        let id = self.channel.id();
-        let failures = batch
-            .iter()
-            .map(|due| due.attempts)
-            .max()
-            .unwrap_or_default()
-            .saturating_add(1);
-        tracing::error!(channel = id, failures, %error, "people could not be told");
-        let is_refused = matches!(error, SendError::Refused(_));
-        let mut tried = Vec::new();
-        for due in batch {
-            let old = self.desk.store.now_ms().saturating_sub(due.notice.at_ms) > EXPIRY_MS;
-            if is_refused && due.attempts.saturating_add(1) >= REFUSALS {
-                self.desk
-                    .store
-                    .end_delivery(id, due.notice.id, DeliveryEnd::Refused)
-                    .await?;
-            } else if old && due.told == 0 {
-                self.desk
-                    .store
-                    .end_delivery(id, due.notice.id, DeliveryEnd::Expired)
-                    .await?;
-            } else {
-                tried.push(due.notice.id);
+        match (error, batch) {
+            (SendError::Refused(_), [due]) => self.refused(due, error).await,
+            (SendError::Refused(_), _) => {
+                self.sent.push_back((Instant::now(), is_urgent(batch)));
+                tracing::error!(channel = self.channel.id(), notices = batch.len(), %error, "refused together: each goes by itself");
+                self.alone.extend(batch.iter().map(|due| due.notice.id));
+                Ok(())
             }
+            _ => self.not_reached(batch, error).await,
         }
-        let wait = i64::try_from(retry_after(error, failures).as_millis()).unwrap_or(i64::MAX);
+    }
+
+    /// One notice by itself was refused. It waits, and nothing else does but its end.
+    async fn refused(&mut self, due: &Due, error: &SendError) -> Result<(), StoreError> {
+        // A service that refuses all is not asked more often than one that takes it.
+        self.sent.push_back((Instant::now(), due.worst == Severity::P1));
+        let (topic, refusals) = (&due.notice.topic, due.refusals.saturating_add(1));
+        tracing::error!(channel = self.channel.id(), topic, refusals, %error, "people could not be told");
+        if refusals >= REFUSALS && !due.is_open() {
+            self.end(due, DeliveryEnd::Refused).await?;
+        } else {
+            let wait = millis(retry_after(error, refusals));
+            let id = self.channel.id();
+            self.desk.store.refused(id, due.notice.id, wait).await?;
+        }
+        self.alarm(&format!("of {topic} "), error).await;
+        Ok(())
+    }
+
+    /// The service does not answer, or wants to be left alone: all waits.
+    async fn not_reached(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
+        let attempts = batch.iter().map(|due| due.attempts).max();
+        let failures = attempts.unwrap_or_default().saturating_add(1);
+        let id = self.channel.id();
+        tracing::error!(channel = id, failures, %error, "people could not be told");
+        let tried: Vec<i64> = batch.iter().map(|due| due.notice.id).collect();
+        let wait = millis(retry_after(error, failures));
         self.desk.store.not_told(id, &tried, &error.to_string(), wait).await?;
-        if is_refused || failures >= PATIENCE {
-            self.alarmed = true;
-            let text = format!("people could not be told through `{id}`: {error}");
-            self.desk.alarms.raise(AlarmKind::NotifyFailed, id, &text, None).await;
+        if failures >= PATIENCE {
+            self.alarm("", error).await;
         }
         Ok(())
     }
+
+    /// Has people told, through the other channels, that this one does not work.
+    async fn alarm(&mut self, of: &str, error: &SendError) {
+        self.alarmed = true;
+        let id = self.channel.id();
+        let text = format!("people could not be told {of}through `{id}`: {error}");
+        self.desk.alarms.raise(AlarmKind::NotifyFailed, id, &text, None).await;
+    }
+}
+
+fn millis(wait: Duration) -> i64 {
+    i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether the worst waits in it, or behind it.
+fn is_urgent(batch: &[Due]) -> bool {
+    batch.iter().any(|due| due.worst == Severity::P1)
 }

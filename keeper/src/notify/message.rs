@@ -70,8 +70,10 @@ impl Origin {
 /// A message, the same for every attempt to deliver it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// What the page of a pager is known by: the same for all messages of a topic.
+    /// What its topic is known by: the same for all messages of it.
     pub key: String,
+    /// What the pages of a pager are known by that it is about: one, but for an end.
+    pub pages: Vec<String>,
     /// What this message is known by, so that a receiver can tell a second delivery.
     pub id: String,
     /// What it means for the page.
@@ -106,6 +108,7 @@ pub fn message(
         Audience::Management => management(origin, notice, incident),
     };
     Message {
+        pages: vec![key(origin, &notice.topic)],
         key: key(origin, &notice.topic),
         id: format!("{}-{}", key(origin, "notice"), notice.id),
         event: event(notice),
@@ -117,7 +120,51 @@ pub fn message(
     }
 }
 
-/// Writes one message of several notices, for a channel that would drown in them.
+impl Message {
+    /// The same about these pages of its topic, as the record counts them.
+    #[must_use]
+    pub fn on_pages(self, pages: &[i64]) -> Self {
+        // A dot is in no id, so that no other topic has such a key.
+        let name = |page: &i64| match page {
+            0 => self.key.clone(),
+            page => format!("{}.{page}", self.key),
+        };
+        Self {
+            pages: pages.iter().map(name).collect(),
+            ..self
+        }
+    }
+}
+
+/// Adds to the message of one notice what else there is to tell of its topic.
+#[must_use]
+pub fn joined(message: Message, others: &[(Notice, Option<Incident>)]) -> Message {
+    let severities = others.iter().map(|(notice, _)| notice.severity);
+    let severity = severities.chain([message.severity]).min().unwrap_or(message.severity);
+    let more = format!(" (and {} more)", others.len());
+    let title = shortened(&message.title, TITLE.saturating_sub(more.chars().count()));
+    Message {
+        severity,
+        title: title + &more,
+        body: format!("{}also:\n{}", message.body, list(others)),
+        ..message
+    }
+}
+
+/// The first of the notices with their times and titles, a line each, and how many are left.
+fn list(notices: &[(Notice, Option<Incident>)]) -> String {
+    let mut text = String::new();
+    for (notice, incident) in notices.iter().take(NAMED) {
+        let _ = writeln!(text, "{} - {}", utc_ms(notice.at_ms), title(notice, incident.as_ref()));
+    }
+    let left = notices.len().saturating_sub(NAMED);
+    if left > 0 {
+        let _ = writeln!(text, "and {left} more; all of them are in the record");
+    }
+    text
+}
+
+/// Writes one message of several notices, which begin with the worst, for a channel that would drown in them.
 #[must_use]
 pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Message {
     let severity = notices
@@ -125,22 +172,15 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
         .map(|(notice, _)| notice.severity)
         .min()
         .unwrap_or(Severity::P5);
-    let mut body = String::new();
-    for (notice, incident) in notices.iter().take(NAMED) {
-        let _ = writeln!(body, "{} - {}", utc_ms(notice.at_ms), title(notice, incident.as_ref()));
-    }
-    let left = notices.len().saturating_sub(NAMED);
-    if left > 0 {
-        let _ = writeln!(body, "and {left} more; all of them are in the record");
-    }
     let ids: Vec<String> = notices.iter().map(|(notice, _)| notice.id.to_string()).collect();
     Message {
+        pages: vec![key(origin, "digest")],
         key: key(origin, "digest"),
         id: format!("{}-{}", key(origin, "notices"), ids.join("-")),
         event: Event::Trigger,
         severity,
         title: format!("[{}] {} things happened", severity.name(), notices.len()),
-        body,
+        body: list(notices),
         facts: json!({ "notices": ids }),
         at_ms: notices.iter().map(|(notice, _)| notice.at_ms).max().unwrap_or_default(),
     }
@@ -151,6 +191,7 @@ pub fn digest(origin: &Origin, notices: &[(Notice, Option<Incident>)]) -> Messag
 pub fn test_message(origin: &Origin, at_ms: i64) -> [Message; 2] {
     let key = key(origin, &format!("test:{at_ms}"));
     let make = |event, title: &str, body: &str| Message {
+        pages: vec![key.clone()],
         key: key.clone(),
         id: format!("{key}-{}", Event::name(event)),
         event,
@@ -184,7 +225,8 @@ fn key(origin: &Origin, topic: &str) -> String {
     key + &topic.replace(':', "-")
 }
 
-fn event(notice: &Notice) -> Event {
+/// What a notice means for the page of its topic.
+pub(super) fn event(notice: &Notice) -> Event {
     match notice.kind {
         _ if notice.ends => Event::Resolve,
         NoticeKind::Opened

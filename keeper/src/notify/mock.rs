@@ -55,6 +55,8 @@ pub(super) struct Services {
     requests: Arc<Mutex<Vec<Request>>>,
     script: Arc<Mutex<VecDeque<Reply>>>,
     fallback: Arc<Mutex<Reply>>,
+    /// What is refused wherever it stands.
+    poison: Arc<Mutex<Option<&'static str>>>,
     _task: Arc<tokio::task::JoinHandle<()>>,
 }
 
@@ -73,11 +75,12 @@ impl Services {
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let script: Arc<Mutex<VecDeque<Reply>>> = Arc::default();
         let fallback = Arc::new(Mutex::new(Reply::Properly));
-        let (log, plan, other) = (requests.clone(), script.clone(), fallback.clone());
+        let poison: Arc<Mutex<Option<&'static str>>> = Arc::default();
+        let (log, plan, other, bad) = (requests.clone(), script.clone(), fallback.clone(), poison.clone());
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (log, plan, other) = (log.clone(), plan.clone(), other.clone());
-                tokio::spawn(async move { serve(socket, &log, &plan, &other).await });
+                let (log, plan, other, bad) = (log.clone(), plan.clone(), other.clone(), bad.clone());
+                tokio::spawn(async move { serve(socket, &log, &plan, (&other, &bad)).await });
             }
         });
         Self {
@@ -85,6 +88,7 @@ impl Services {
             requests,
             script,
             fallback,
+            poison,
             _task: Arc::new(task),
         }
     }
@@ -98,6 +102,11 @@ impl Services {
         *self.fallback.lock().unwrap() = reply;
     }
 
+    /// What has this in it is refused.
+    pub(super) fn refuse(&self, word: Option<&'static str>) {
+        *self.poison.lock().unwrap() = word;
+    }
+
     pub(super) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
@@ -107,14 +116,21 @@ impl Services {
     }
 }
 
-async fn serve(socket: TcpStream, log: &Mutex<Vec<Request>>, script: &Mutex<VecDeque<Reply>>, fallback: &Mutex<Reply>) {
+async fn serve(
+    socket: TcpStream,
+    log: &Mutex<Vec<Request>>,
+    script: &Mutex<VecDeque<Reply>>,
+    (fallback, poison): (&Mutex<Reply>, &Mutex<Option<&'static str>>),
+) {
     let mut socket = BufReader::new(socket);
     while let Some(request) = read(&mut socket).await {
-        let reply = script
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or_else(|| fallback.lock().unwrap().clone());
+        let is_bad = poison.lock().unwrap().is_some_and(|word| request.body.contains(word));
+        let reply = if is_bad {
+            Reply::With(400, None, "it looks like spam")
+        } else {
+            let next = script.lock().unwrap().pop_front();
+            next.unwrap_or_else(|| fallback.lock().unwrap().clone())
+        };
         log.lock().unwrap().push(request.clone());
         let (status, header, body) = match reply {
             Reply::Properly => {

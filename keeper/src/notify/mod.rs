@@ -27,5 +27,5 @@ pub use channel::{Channel, ChannelError, SendError, channels};
 pub use deadman::DeadMan;
 pub use desk::Desk;
 pub use direct::Direct;
-pub use message::{Event, Message, Origin, digest, message, test_message};
-pub use plan::{Fate, fate, retry_after};
+pub use message::{Event, Message, Origin, digest, joined, message, test_message};
+pub use plan::{Fate, Together, fate, next, retry_after};

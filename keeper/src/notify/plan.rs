@@ -1,8 +1,10 @@
 //! What becomes of a notice that is due on a channel. Pure, so that it can be tried in every case.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::SendError;
+use super::message::{Event, event};
 use crate::record::Due;
 
 /// What is done with a notice now.
@@ -37,8 +39,49 @@ pub fn fate(due: &Due, is_escalation: bool) -> Fate {
     }
 }
 
-/// Refusals after which a notice is given up: a quarter of an hour in which a key can be put right.
-pub(super) const REFUSALS: u32 = 6;
+/// What a channel takes in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Together {
+    /// Whatever is due: people read a list.
+    All,
+    /// What opens or keeps up the page of one topic: a second message would wake nobody.
+    Page,
+    /// Each by itself; of a topic only what is told again.
+    Repeats,
+}
+
+/// Of what is to be told, what goes into the next message: the first, with what may go with it. What is in `alone`, or was refused before,
+/// goes by itself.
+#[must_use]
+pub fn next(mut due: Vec<Due>, together: Together, alone: &BTreeSet<i64>) -> Vec<Due> {
+    let is_alone = |due: &Due| due.refusals > 0 || alone.contains(&due.notice.id);
+    let Some(first) = due.first() else {
+        return due;
+    };
+    if is_alone(first) {
+        due.truncate(1);
+        return due;
+    }
+    let opens = |due: &Due| matches!(event(&due.notice), Event::Trigger | Event::Update);
+    let topic = first.notice.topic.clone();
+    let of_topic = |due: &Due| due.notice.topic == topic;
+    match together {
+        Together::All => due.into_iter().filter(|due| !is_alone(due)).collect(),
+        // Never beyond what closes the page or says that somebody cares.
+        Together::Page if opens(first) => {
+            let of_topic = due.into_iter().filter(of_topic);
+            of_topic.take_while(|due| opens(due) && !is_alone(due)).collect()
+        }
+        Together::Repeats if first.told > 0 => due
+            .into_iter()
+            .filter(|due| of_topic(due) && due.told > 0 && !is_alone(due))
+            .collect(),
+        Together::Page | Together::Repeats => due.into_iter().take(1).collect(),
+    }
+}
+
+/// Refusals after which a notice is given up unless it is open: a quarter of an hour in which a key can be put right.
+pub(super) const REFUSALS: u32 = 7;
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(60);
 const LAST_REFUSED: Duration = Duration::from_secs(600);
@@ -78,10 +121,12 @@ mod tests {
                 facts: None,
             },
             attempts: 0,
+            refusals: 0,
             told,
             acknowledged,
             over,
             topic_told,
+            worst: Severity::P1,
         }
     }
 
@@ -116,7 +161,9 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         let refused = SendError::Refused(String::new());
         let waits: Vec<u64> = (1..=REFUSALS).map(|n| retry_after(&refused, n).as_secs()).collect();
-        assert_eq!(waits, [1, 4, 16, 64, 256, 600]);
+        assert_eq!(waits, [1, 4, 16, 64, 256, 600, 600]);
+        let given_up: u64 = waits.iter().take(waits.len() - 1).sum();
+        assert!((900..1_000).contains(&given_up), "a quarter of an hour: {given_up} s");
         let busy = SendError::Busy {
             wait: Duration::from_secs(17),
             why: String::new(),

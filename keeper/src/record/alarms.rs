@@ -64,11 +64,13 @@ pub enum AlarmKind {
     Streams,
     /// A nonce is missing before what an account sends, and nobody fills it.
     NonceMissing,
+    /// The dead-man's switch that somebody else runs does not answer.
+    HeartbeatUrl,
 }
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Blind,
         Self::Polling,
         Self::RuleUnknown,
@@ -96,6 +98,7 @@ impl AlarmKind {
         Self::Evaluation,
         Self::Streams,
         Self::NonceMissing,
+        Self::HeartbeatUrl,
     ];
 
     /// The kind of that name.
@@ -135,6 +138,7 @@ impl AlarmKind {
             Self::Evaluation => "evaluation",
             Self::Streams => "streams",
             Self::NonceMissing => "nonce-missing",
+            Self::HeartbeatUrl => "heartbeat-url",
         }
     }
 
@@ -166,7 +170,7 @@ impl AlarmKind {
             | Self::Streams
             | Self::NonceMissing
             | Self::Heartbeat => Severity::P2,
-            Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint => Severity::P3,
+            Self::NotifyFailed | Self::ConfigChanged | Self::Endpoint | Self::HeartbeatUrl => Severity::P3,
             Self::Polling => Severity::P4,
         }
     }

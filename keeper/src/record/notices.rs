@@ -2,7 +2,7 @@
 
 use cordon_client::config::Severity;
 
-use super::db::{Connection, Row, query};
+use super::db::{Connection, Row, query, query_as};
 use super::{AlarmKind, Store, StoreError, int};
 
 /// What a notice says happened.
@@ -236,6 +236,32 @@ pub(super) fn forget_containment(connection: &mut Connection, id: i64) {
 }
 
 impl Store {
+    /// The pages that a pager has of the notice's topic, as far as the notice is about them. The first of a topic is 0; what calls people after
+    /// an acknowledgement begins another one, known by the number of the acknowledgement. An end is of all since the end before it, what
+    /// only goes on of the newest that was begun.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn pages(&self, notice: &Notice) -> Result<Vec<i64>, StoreError> {
+        let goes_on = !(notice.ends || notice.kind.calls() || notice.kind == NoticeKind::Acknowledged);
+        let sql = format!(
+            "SELECT k.id FROM notices k WHERE k.topic = ?1 AND k.kind = 'acknowledged' AND k.id < ?2
+             AND k.id > COALESCE((SELECT MAX(id) FROM notices WHERE topic = ?1 AND ends = 1 AND id < ?2), 0)
+             AND (?3 = 0 OR EXISTS (SELECT 1 FROM notices c
+                  WHERE c.topic = ?1 AND c.id > k.id AND c.id < ?2 AND c.kind IN ({}))) ORDER BY k.id",
+            calling()
+        );
+        let rows: Vec<(i64,)> = query_as(&sql)
+            .bind(&notice.topic)
+            .bind(notice.id)
+            .bind(goes_on)
+            .fetch_all(&self.pool)
+            .await?;
+        let pages: Vec<i64> = [0].into_iter().chain(rows.into_iter().map(|(id,)| id)).collect();
+        let newest = pages.last().copied().unwrap_or_default();
+        Ok(if notice.ends { pages } else { vec![newest] })
+    }
+
     /// The newest notices, newest first, at most `most`.
     ///
     /// # Errors
@@ -250,6 +276,13 @@ impl Store {
             .map(notice)
             .collect()
     }
+}
+
+/// Names of the kinds that call people, for a list in SQL.
+pub(super) fn calling() -> String {
+    let calls = NoticeKind::ALL.into_iter().filter(|kind| kind.calls());
+    let names: Vec<String> = calls.map(|kind| format!("'{}'", kind.name())).collect();
+    names.join(", ")
 }
 
 pub(super) const COLUMNS: &str =

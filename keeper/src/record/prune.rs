@@ -9,8 +9,13 @@ const AT_ONCE: i64 = 500;
 /// What is forgotten, in this order: before when, and how many. The newest of a table stays where its number is what others go by, and
 /// must not be given a second time.
 const OLD: [&str; 7] = [
+    // What is acknowledged of what is not over is kept: the keys of pages go by it, and so by the end before it.
     "DELETE FROM notices WHERE id IN (
         SELECT id FROM notices n WHERE at_ms < ?1 AND id < (SELECT MAX(id) FROM notices)
+        AND NOT (n.kind = 'acknowledged' AND NOT EXISTS (SELECT 1 FROM notices l WHERE l.topic = n.topic AND l.id > n.id
+            AND (l.ends = 1 OR (l.kind = 'acknowledged' AND l.topic LIKE 'watch:%'))))
+        AND NOT (n.ends = 1 AND EXISTS (SELECT 1 FROM notices k
+            WHERE k.topic = n.topic AND k.id < n.id AND k.kind = 'acknowledged'))
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notice = n.id AND d.outcome IS NULL) ORDER BY id LIMIT ?2)",
     "DELETE FROM sightings WHERE id IN (
         SELECT id FROM sightings WHERE at_ms < ?1 AND id < (SELECT MAX(id) FROM sightings)

@@ -117,6 +117,74 @@ async fn what_comes_while_a_channel_fails_waits_behind_the_rest(f: Fixture) {
     }
 }
 
+async fn the_worst_is_due_first_and_of_one_topic_what_came_first(f: Fixture) {
+    let channels = [channel("chat", &["P1", "P2", "P3", "P4"])];
+    let raise = async |kind, subject: &str| f.store.raise_alarm(kind, subject, "", None).await.unwrap();
+    raise(AlarmKind::Polling, "heads").await;
+    raise(AlarmKind::Behind, "blocks").await;
+    f.store.fan_out(&channels).await.unwrap();
+    let due = async || -> Vec<(String, bool)> {
+        let due = f.store.due("chat").await.unwrap();
+        due.into_iter()
+            .map(|due| (format!("{} {}", due.notice.topic, due.notice.subject), due.told > 0))
+            .collect()
+    };
+    let told: Vec<i64> = f
+        .store
+        .due("chat")
+        .await
+        .unwrap()
+        .iter()
+        .map(|due| due.notice.id)
+        .collect();
+    let told: Vec<(i64, Option<i64>)> = told.into_iter().map(|id| (id, Some(0))).collect();
+    f.store.told("chat", &told).await.unwrap();
+    for subject in ["light", "grave"] {
+        let severity = if subject == "light" { "P4" } else { "P1" };
+        f.tamper(&format!(
+            "INSERT INTO notices (topic, kind, severity, subject, text, ends, at_ms, due_ms)
+             VALUES ('watch:whales', 'seen', '{severity}', '{subject}', '', 0, 0, 0)"
+        ))
+        .await;
+    }
+    raise(AlarmKind::Evaluation, "price").await;
+    raise(AlarmKind::Blind, "heads").await;
+    breach(&f).await;
+    f.store.fan_out(&channels).await.unwrap();
+    let wanted = [
+        ("incident:1 weth", false),
+        ("alarm:blind heads", false),
+        ("watch:whales light", false),
+        ("watch:whales grave", false),
+        ("alarm:evaluation price", false),
+        ("alarm:behind blocks", true),
+        ("alarm:polling heads", true),
+    ];
+    assert_eq!(due().await, wanted.map(|(what, told)| (what.to_owned(), told)));
+}
+
+async fn what_is_told_again_of_a_topic_is_told_together(f: Fixture) {
+    let channels = [channel("hook", &["P2"])];
+    let mut first = None;
+    for (rule, again) in [("price", 600_000), ("solvent", 3_600_000)] {
+        f.store
+            .raise_alarm(AlarmKind::RuleUnknown, rule, "no answer", None)
+            .await
+            .unwrap();
+        f.store.fan_out(&channels).await.unwrap();
+        let due = f.store.due("hook").await.unwrap();
+        assert_eq!(due.len(), 1);
+        f.store.told("hook", &[(due[0].notice.id, Some(again))]).await.unwrap();
+        first = first.or(Some(due[0].notice.id));
+    }
+    f.store
+        .end_delivery("hook", first.unwrap(), DeliveryEnd::Sent)
+        .await
+        .unwrap();
+    let wait = f.store.next_due("hook").await.unwrap().unwrap();
+    assert!(wait <= 600_000, "the other is told with the first: {wait}");
+}
+
 async fn an_acknowledgement_holds_until_it_is_over(f: Fixture) {
     let channels = [channel("chat", &["P1", "P2", "P3"])];
     breach(&f).await;
@@ -130,10 +198,11 @@ async fn an_acknowledgement_holds_until_it_is_over(f: Fixture) {
     );
     f.store.fan_out(&channels).await.unwrap();
     let due = f.store.due("chat").await.unwrap();
-    assert_eq!((due[0].told, due[0].acknowledged), (1, true));
+    assert_eq!((due[1].told, due[1].acknowledged), (1, true));
     assert_eq!(
         due.iter().map(|due| due.notice.kind).collect::<Vec<_>>(),
-        [NoticeKind::Opened, NoticeKind::Acknowledged]
+        [NoticeKind::Acknowledged, NoticeKind::Opened],
+        "what is to be told again comes after what is new"
     );
     let error = f.store.acknowledge("blind", "ada").await.unwrap_err();
     assert!(matches!(error, AcknowledgeError::NotOpen { .. }), "{error}");
@@ -226,6 +295,8 @@ on_both! {
     a_notice_goes_out_once_through_each_channel_that_wants_it
     what_fails_waits_and_nothing_overtakes_it
     what_comes_while_a_channel_fails_waits_behind_the_rest
+    the_worst_is_due_first_and_of_one_topic_what_came_first
+    what_is_told_again_of_a_topic_is_told_together
     an_acknowledgement_holds_until_it_is_over
     an_alarm_stays_open_once_until_its_cause_is_gone
     another_configuration_is_alarmed_until_somebody_has_seen_it

@@ -225,8 +225,9 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// A new kind needs a test that raises it.
 #[test]
 fn every_kind_of_alarm_is_in_a_test() {
-    /// Raised with a key that a person confirms: tried where nonces are, in the keeper's `respond`.
-    const ELSEWHERE: [AlarmKind; 1] = [AlarmKind::NonceMissing];
+    /// One is raised with a key that a person confirms: tried where nonces are, in the keeper's `respond`. The other takes five failures of what
+    /// is asked every five seconds: tried where it is asked faster, in the keeper's `notify`.
+    const ELSEWHERE: [AlarmKind; 2] = [AlarmKind::NonceMissing, AlarmKind::HeartbeatUrl];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     for folder in ["tests/tests", "cli/tests", "keeper/tests"] {

@@ -258,6 +258,7 @@ async fn what_an_earlier_run_left_open_and_has_no_cause_any_more_is_cleared() {
             AlarmKind::RulebookChanged => &["rulebook"],
             AlarmKind::Evaluation => &["rules"],
             AlarmKind::Streams => &["streams"],
+            AlarmKind::HeartbeatUrl => &["heartbeat_url"],
             AlarmKind::NonceMissing => &["0x00000000000000000000000000000000000000aa"],
             AlarmKind::ConfigChanged => &["cordon.toml"],
             // Its end is that of its ladder.

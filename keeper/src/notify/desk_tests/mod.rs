@@ -1,12 +1,12 @@
 //! From the record to people: once per event, whatever dies in between, and louder until somebody cares.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::Address;
-use cordon_client::config::{Audience, NotifyChannel, Severity};
+use cordon_client::config::{Audience, Finality, NotifyChannel, Severity};
 use cordon_core::rule::eval::Verdict;
 use serde_json::Value;
 use sqlx::ConnectOptions;
@@ -20,9 +20,12 @@ use crate::alarm::Alarms;
 use crate::decide::{Reading, RuleVerdict};
 use crate::record::samples::{block, empty, trip};
 use crate::record::{AlarmKind, BlockRecord, Confirmation, NamedContainment, Names, Outcome, Store};
-use crate::rules::Sightings;
+use crate::rules::{Sighting, Sightings};
 
+mod crowds;
 mod lines;
+mod pages;
+mod refusals;
 
 const GUARD: Address = Address::repeat_byte(0x11);
 
@@ -93,6 +96,47 @@ impl Office {
         commit.intents.into_iter().next()
     }
 
+    /// A block in which the watch `whales` sees these.
+    async fn sees(&self, number: u64, severity: Severity, keys: &[&str]) {
+        let block = block(number);
+        let found = keys.iter().map(|key| sighting(severity, key)).collect();
+        let sightings = Sightings {
+            found,
+            unwatched: Vec::new(),
+        };
+        self.store
+            .commit_block(&empty(&block, &sightings), &names())
+            .await
+            .unwrap();
+    }
+
+    /// Changes the record behind its back.
+    async fn tamper(&self, sql: &'static str) {
+        let file = SqliteConnectOptions::new().filename(self.path().join("cordon.db"));
+        let mut other = file.connect().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut other).await.unwrap();
+    }
+
+    /// How each delivery through a channel ended, by the text of its notice; what is on its way has not.
+    async fn ends(&self, channel: &str) -> BTreeMap<String, Option<String>> {
+        let file = SqliteConnectOptions::new().filename(self.path().join("cordon.db"));
+        let mut other = file.connect().await.unwrap();
+        let sql = "SELECT n.text, d.outcome FROM deliveries d JOIN notices n ON n.id = d.notice WHERE d.channel = ?";
+        let rows: Vec<(String, Option<String>)> =
+            sqlx::query_as(sql).bind(channel).fetch_all(&mut other).await.unwrap();
+        rows.into_iter().collect()
+    }
+
+    /// As many rules that cannot be evaluated: an alarm of severity P2 for each.
+    async fn unknown(&self, rules: usize) {
+        for rule in 0..rules {
+            let rule = format!("rule-{rule}");
+            self.alarms()
+                .raise(AlarmKind::RuleUnknown, &rule, "no answer", None)
+                .await;
+        }
+    }
+
     async fn until(&self, what: &str, check: impl Fn(&[super::mock::Request]) -> bool) {
         let begun = Instant::now();
         while !check(&self.services.requests()) {
@@ -130,6 +174,22 @@ impl Office {
             .iter()
             .map(|r| text(&r.json()["facts"]["kind"]))
             .collect()
+    }
+}
+
+fn sighting(severity: Severity, key: &str) -> Sighting {
+    Sighting {
+        watch: "whales".into(),
+        key: key.to_owned(),
+        severity,
+        finality: Finality::Latest,
+        cooldown: 0,
+        standing: false,
+        silent: false,
+        tx: None,
+        text: format!("saw {key}"),
+        facts: Value::Null,
+        channels: vec![],
     }
 }
 

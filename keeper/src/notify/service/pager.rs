@@ -1,5 +1,6 @@
-//! PagerDuty and Opsgenie: one page per topic, kept together by the key that every message of the topic carries, so that a
-//! message which is delivered twice wakes nobody twice.
+//! PagerDuty and Opsgenie: one page per topic until somebody acknowledges it, kept together by the key that every message of the page
+//! carries, so that a message which is delivered twice wakes nobody twice. Both append to a page that is acknowledged, and wake nobody:
+//! what is new then needs another key.
 
 use cordon_client::config::{SecretText, Severity};
 use serde_json::{Value, json};
@@ -16,6 +17,18 @@ const OPSGENIE_TEXT: usize = 15_000;
 
 /// The Events API v2 of PagerDuty (developer.pagerduty.com/docs/events-api-v2).
 pub(super) async fn pagerduty(http: &Http, server: &str, key: &SecretText, message: &Message) -> Result<(), SendError> {
+    for page in &message.pages {
+        pagerduty_page(http, server, (key, page), message).await?;
+    }
+    Ok(())
+}
+
+async fn pagerduty_page(
+    http: &Http,
+    server: &str,
+    (key, page): (&SecretText, &str),
+    message: &Message,
+) -> Result<(), SendError> {
     let action = match message.event {
         // An update under the key of an open page is added to it and wakes nobody.
         Event::Trigger | Event::Update => "trigger",
@@ -31,7 +44,7 @@ pub(super) async fn pagerduty(http: &Http, server: &str, key: &SecretText, messa
     let mut body = json!({
         "routing_key": key.expose(),
         "event_action": action,
-        "dedup_key": message.key,
+        "dedup_key": page,
     });
     if action == "trigger" {
         let payload = json!({
@@ -56,20 +69,32 @@ pub(super) async fn pagerduty(http: &Http, server: &str, key: &SecretText, messa
 
 /// The Alert API of Opsgenie (docs.opsgenie.com/docs/alert-api); the alias keeps one alert per topic.
 pub(super) async fn opsgenie(http: &Http, server: &str, key: &SecretText, message: &Message) -> Result<(), SendError> {
+    for page in &message.pages {
+        opsgenie_page(http, server, (key, page), message).await?;
+    }
+    Ok(())
+}
+
+async fn opsgenie_page(
+    http: &Http,
+    server: &str,
+    (key, page): (&SecretText, &str),
+    message: &Message,
+) -> Result<(), SendError> {
     let (path, body) = match message.event {
         Event::Trigger | Event::Update => (
             "v2/alerts".to_owned(),
             json!({
                 "message": shortened(&message.title, OPSGENIE_TITLE),
-                "alias": message.key,
+                "alias": page,
                 "description": shortened(&message.body, OPSGENIE_TEXT),
                 "priority": message.severity.name(),
                 "source": "cordon-keeper",
                 "details": { "facts": message.facts.to_string() },
             }),
         ),
-        Event::Acknowledge => (of_alert(&message.key, "acknowledge"), note(message)),
-        Event::Resolve => (of_alert(&message.key, "close"), note(message)),
+        Event::Acknowledge => (of_alert(page, "acknowledge"), note(message)),
+        Event::Resolve => (of_alert(page, "close"), note(message)),
     };
     let headers = [("authorization", format!("GenieKey {}", key.expose()))];
     let target = format!("{server}{path}");
@@ -85,7 +110,7 @@ pub(super) async fn opsgenie(http: &Http, server: &str, key: &SecretText, messag
     }
 }
 
-/// The keys are letters, digits and dashes: they need no escaping in a path.
+/// The keys are letters, digits, dashes and dots: they need no escaping in a path.
 fn of_alert(key: &str, action: &str) -> String {
     format!("v2/alerts/{key}/{action}?identifierType=alias")
 }

@@ -22,6 +22,7 @@ pub(super) async fn post(
     let body = json!({
         "id": message.id,
         "key": message.key,
+        "pages": message.pages,
         "event": message.event.name(),
         "severity": message.severity.name(),
         "title": message.title,

@@ -14,6 +14,9 @@ use super::{Sighting, Sightings, Subject};
 use crate::chain::{Answer, BlockRef, CallError, Question, Refusal, Rpc};
 use crate::rules::ReadError;
 
+/// Characters of a reason, and bytes of what a revert answers, that are kept: whoever makes it revert may choose them.
+const LONGEST: usize = 1_024;
+
 /// A contract whose functions must not revert.
 #[derive(Debug)]
 pub(super) struct InvariantWatch {
@@ -105,7 +108,7 @@ impl InvariantWatch {
     fn broken(&self, function: &Function, data: &Bytes, was_broken: bool) -> Sighting {
         let reason = self.words(data);
         let text = format!("{}() reverts: {reason}", function.name);
-        let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": data });
+        let facts = json!({ "on": "invariants", "function": function.name, "reason": reason, "data": kept(data) });
         let key = format!("{}{}", super::INVARIANT, function.name);
         let mut sighting = self.subject.sighting(key, None, text, facts);
         sighting.standing = was_broken;
@@ -117,9 +120,13 @@ impl InvariantWatch {
         if data.is_empty() {
             return "no reason given".to_owned();
         }
-        match Revert::abi_decode(data) {
+        let words = match Revert::abi_decode(data) {
             Ok(revert) => revert.reason,
             Err(_) => revert_words(data, &self.contract.errors),
+        };
+        match words.char_indices().nth(LONGEST) {
+            Some((at, _)) => format!("{}… (cut)", words.get(..at).unwrap_or_default()),
+            None => words,
         }
     }
 
@@ -136,10 +143,56 @@ impl InvariantWatch {
     }
 }
 
+/// Hexadecimal digits, and a mark that none has where some were cut off.
+fn kept(data: &[u8]) -> String {
+    let mark = if data.len() > LONGEST { "…" } else { "" };
+    let kept = data.get(..LONGEST).unwrap_or(data);
+    format!("{}{mark}", alloy::hex::encode_prefixed(kept))
+}
+
 pub(super) async fn look(watches: &[InvariantWatch], rpc: &Rpc, block: &BlockRef) -> Result<Sightings, ReadError> {
     let mut sightings = Sightings::default();
     for part in futures::future::try_join_all(watches.iter().map(|watch| watch.look(rpc, block))).await? {
         sightings.extend(part);
     }
     Ok(sightings)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use cordon_client::config::{Finality, Severity};
+
+    use super::*;
+
+    /// Whoever makes a function revert may choose what it says.
+    #[test]
+    fn a_reason_is_cut_and_says_so() {
+        let subject = Subject {
+            id: "solvent".into(),
+            severity: Severity::P1,
+            finality: Finality::Latest,
+            cooldown: 0,
+            shadow: false,
+            channels: vec![],
+        };
+        let function = Function::parse("invariant_solvent()").unwrap();
+        let contract = InvariantContract {
+            creation: Bytes::new(),
+            functions: vec![function.clone()],
+            errors: vec![],
+            storage: vec![],
+        };
+        let watch = InvariantWatch::new(subject, contract);
+        let broken = |reason: String| watch.broken(&function, &Revert { reason }.abi_encode().into(), false);
+        let long = broken("é".repeat(100_000));
+        assert!(long.text.ends_with("éé… (cut)"), "{}", long.text);
+        assert!(long.text.chars().count() < 1_100);
+        assert!(long.facts.to_string().len() < 5_000);
+        assert!(long.facts.to_string().contains("c3a9…"));
+        let short = broken("insolvent".into());
+        assert_eq!(short.text, "invariant_solvent() reverts: insolvent");
+        assert!(!short.facts.to_string().contains('…'));
+    }
 }
