@@ -61,6 +61,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "HASH")]
         noted: Option<B256>,
     },
+    /// Copy the record of a SQLite file to a new file that only its owner can read, also while a keeper runs: what stands in it at one
+    /// instant, checked. A run that is broken off leaves nothing, or a file `cordon-backup-….part` that can be removed.
+    Backup {
+        #[command(flatten)]
+        args: Args,
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+    },
     /// Look at playbooks, and exchange them as OASIS CACAO 2.0 JSON.
     #[command(subcommand)]
     Playbook(playbook::Command),
@@ -116,6 +124,7 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::Replay(wanted) => replay::replay(wanted).await,
         Command::Export { args, incident } => record::export(args, *incident).await,
         Command::Verify { args, file, noted } => record::verify(args, file.as_deref(), *noted).await,
+        Command::Backup { args, file } => record::backup(args, file).await,
         Command::Playbook(command) => playbook::run(command).await,
         Command::Approve(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, true).await,
         Command::Refuse(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, false).await,

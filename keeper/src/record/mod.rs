@@ -3,6 +3,7 @@
 
 mod acknowledge;
 mod alarms;
+mod backup;
 mod blocks;
 mod breaches;
 mod checkpoint;
@@ -60,6 +61,7 @@ use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use acknowledge::{AcknowledgeError, OpenTopic};
 pub use alarms::{Alarm, AlarmKind};
+pub use backup::BackupError;
 pub(crate) use blocks::BLOCKS_AT_ONCE;
 pub use blocks::{BlockCommit, BlockRecord, Witnessed};
 pub use checkpoint::Look;
