@@ -148,6 +148,7 @@ fn router(shown: Arc<Shown>) -> Router {
         .route("/api/alarms", get(api::alarms))
         .route("/api/shadow", get(api::shadow))
         .route("/api/notices", get(api::notices))
+        .route("/api/configurations", get(api::configurations))
         .route("/api/events", get(stream::events))
         .route("/api/openapi.json", get(openapi))
         .layer(middleware::from_fn_with_state(Arc::clone(&shown), guard))
@@ -234,6 +235,6 @@ mod tests {
             .map(String::as_str)
             .collect();
         assert_eq!(routes, described);
-        assert!(routes.len() >= 13);
+        assert!(routes.len() >= 14);
     }
 }
