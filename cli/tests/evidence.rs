@@ -1,4 +1,4 @@
-//! `cordon keeper export` and `verify`: what leaves the record can be checked anywhere, and no change to it passes.
+//! `cordon keeper export`, `verify` and `backup`: what leaves the record can be checked anywhere, and no change to it passes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -147,5 +147,35 @@ async fn what_was_exported_is_verified_and_no_change_passes() {
         said(&missing).contains("no evidence of an incident 7"),
         "{}",
         said(&missing)
+    );
+}
+
+#[tokio::test]
+async fn a_backup_is_a_record_to_go_on_with() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path();
+    record(directory).await;
+    let copied = cordon(directory, &["keeper", "backup", "copy.db"]);
+    assert!(copied.status.success(), "{}", said(&copied));
+    let text = said(&copied);
+    assert!(
+        text.contains("is copied to copy.db, and checked: ") && text.contains(" KiB in "),
+        "{text}"
+    );
+    let again = cordon(directory, &["keeper", "backup", "copy.db"]);
+    assert!(!again.status.success());
+    assert!(said(&again).contains("copy.db is there already"), "{}", said(&again));
+    // The record is lost, with its log, and put back.
+    for file in ["cordon.db", "cordon.db-wal", "cordon.db-shm"] {
+        let _ = std::fs::remove_file(directory.join(file));
+    }
+    std::fs::rename(directory.join("copy.db"), directory.join("cordon.db")).unwrap();
+    let whole = cordon(directory, &["keeper", "verify"]);
+    assert!(whole.status.success(), "{}", said(&whole));
+    let exported = cordon(directory, &["keeper", "export", "1"]);
+    assert!(
+        said(&exported).contains("the war room was opened"),
+        "{}",
+        said(&exported)
     );
 }

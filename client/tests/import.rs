@@ -32,12 +32,64 @@ fn an_openzeppelin_monitor_becomes_watches_and_channels() {
 #[test]
 fn a_secret_in_plain_text_goes_to_a_file_of_its_own_and_nowhere_else() {
     let chain = openzeppelin_monitor(&data()).unwrap().remove(0);
-    let [(path, secret)] = chain.secrets.as_slice() else {
-        panic!("one secret stood in plain text")
-    };
-    assert_eq!(path, Path::new("secrets/chat-url"));
-    assert_eq!(secret.expose(), "https://hooks.slack.example/T0/B0/very-secret");
+    let secrets: Vec<(&str, &str)> = chain
+        .secrets
+        .iter()
+        .map(|(path, secret)| (path.to_str().unwrap(), secret.expose()))
+        .collect();
+    assert_eq!(
+        secrets,
+        [
+            ("secrets/rpc-1", "https://arb-mainnet.first.example/v2/very-secret"),
+            ("secrets/rpc-2", "https://second.example"),
+            ("secrets/chat-url", "https://hooks.slack.example/T0/B0/very-secret"),
+        ]
+    );
     assert!(!format!("{chain:?}").contains("very-secret"));
+}
+
+#[test]
+fn endpoints_are_used_as_they_were_wherever_their_urls_are_kept() {
+    let config = |made: &cordon_client::import::Imported| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("secrets")).unwrap();
+        for (path, secret) in &made.secrets {
+            std::fs::write(dir.path().join(path), secret.expose()).unwrap();
+        }
+        let config = Config::parse(&made.toml, dir.path().join("cordon.toml")).unwrap_or_else(|e| panic!("{e}"));
+        let urls = config
+            .chain
+            .rpc_urls_with(|_| Some("https://third.example".to_owned()))
+            .unwrap();
+        urls.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let chain = openzeppelin_monitor(&data()).unwrap().remove(0);
+    assert_eq!(
+        config(&chain),
+        [
+            "https://arb-mainnet.first.example/v2/very-secret",
+            "https://second.example/",
+            "https://third.example/"
+        ]
+    );
+    let network = "networks/arbitrum_one.json";
+    for (url, is_open) in [
+        ("http://127.0.0.1:8545", true),
+        ("http://localhost:8545/", true),
+        ("http://[::1]:8545", true),
+        ("http://127.0.0.1:8545/very-secret", false),
+        ("http://user:very-secret@localhost:8545", false),
+        ("http://localhost:8545?key=very-secret", false),
+        ("http://very-secret.node.example", false),
+        ("http://10.0.0.1:8545", false),
+    ] {
+        let made = changed(network, "https://second.example", url);
+        assert_eq!(made.toml.contains(url), is_open, "{url}: {}", made.toml);
+        assert_eq!(config(&made).len(), 3);
+    }
+    let made = changed(network, "https://second.example", "https://");
+    let note = "is no HTTP endpoint: write its URL into `rpc`";
+    assert!(made.notes.iter().any(|held| held.contains(note)), "{:#?}", made.notes);
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub(crate) async fn incident(
         head_to_decision: None,
         decision_to_broadcast: None,
         broadcast_to_contained: None,
+        configuration: None,
         timeline: Vec::new(),
         transactions: Vec::new(),
         closures: Vec::new(),

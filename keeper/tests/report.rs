@@ -54,6 +54,7 @@ fn incident() -> Incident {
         head_to_decision: Some(Duration::from_micros(3_250)),
         decision_to_broadcast: Some(Duration::from_micros(4_010)),
         broadcast_to_contained: Some(Duration::from_millis(251)),
+        configuration: Some(4),
         timeline: vec![
             entry(1_700_000_000_123, "detected", "observed -5, bound 100", None),
             entry(1_700_000_000_400, "note", "a | b\n<script>alert(1)</script>", Some(tx)),

@@ -61,6 +61,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "HASH")]
         noted: Option<B256>,
     },
+    /// Copy the record of a SQLite file to a new file that only its owner can read, also while a keeper runs: what stands in it at one
+    /// instant, checked. A run that is broken off leaves nothing, or a file `cordon-backup-….part` that can be removed.
+    Backup {
+        #[command(flatten)]
+        args: Args,
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+    },
     /// Look at playbooks, and exchange them as OASIS CACAO 2.0 JSON.
     #[command(subcommand)]
     Playbook(playbook::Command),
@@ -116,6 +124,7 @@ pub(crate) async fn run(command: &Command) -> eyre::Result<()> {
         Command::Replay(wanted) => replay::replay(wanted).await,
         Command::Export { args, incident } => record::export(args, *incident).await,
         Command::Verify { args, file, noted } => record::verify(args, file.as_deref(), *noted).await,
+        Command::Backup { args, file } => record::backup(args, file).await,
         Command::Playbook(command) => playbook::run(command).await,
         Command::Approve(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, true).await,
         Command::Refuse(asked) => playbook::answer(&asked.args, (asked.incident, &asked.step), &asked.by, false).await,
@@ -218,8 +227,12 @@ async fn prepare(args: &Args) -> eyre::Result<Prepared> {
 
 async fn check(args: &Args) -> eyre::Result<()> {
     let prepared = prepare(args).await?;
-    let (address, checked) = prepared.verify(true).await?;
-    let (rules, preflight) = checked.unwrap_or_default();
+    let Verified {
+        address,
+        digest,
+        rules,
+        preflight,
+    } = prepared.verify(true).await?;
     let chain = prepared.config.chain.id;
     match prepared.signers {
         Some(_) => {
@@ -236,6 +249,9 @@ async fn check(args: &Args) -> eyre::Result<()> {
                 say!("{}", evaluation(Some(status), "on the node's answers"));
             }
         }
+    }
+    if let Some(digest) = digest {
+        say!("digest of the configuration, as `/api/configurations` numbers it: {digest}");
     }
     if prepared.dead_man.is_some() {
         say!("heartbeat_url can be read; it is not asked: whoever waits there would believe that a keeper runs");
@@ -314,6 +330,16 @@ async fn keeper(
     }
 }
 
+/// What was found of a keeper that can start.
+struct Verified {
+    address: Address,
+    digest: Option<B256>,
+    /// Who evaluates the rules; nothing unless it was looked into.
+    rules: Option<HereStatus>,
+    /// What else would not work; nothing unless it was looked into.
+    preflight: Preflight,
+}
+
 impl Prepared {
     /// Makes sure that the record, if there is one, is this guard's. Nothing is made, and nothing is changed.
     async fn peek(&self) -> Result<(), StoreError> {
@@ -321,9 +347,9 @@ impl Prepared {
         Store::peek(&self.store, directory, options.chain_id, options.guard).await
     }
 
-    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made or changed. Answers the keeper's address,
-    /// and, with `fully`, who evaluates the rules, which are evaluated once, and what else would not work.
-    async fn verify(&self, fully: bool) -> eyre::Result<(Address, Option<(Option<HereStatus>, Preflight)>)> {
+    /// Makes sure that a keeper can start. A record that exists must be this guard's; none is made or changed. With `fully` the rules are
+    /// evaluated once, and it is looked for what else would not work.
+    async fn verify(&self, fully: bool) -> eyre::Result<Verified> {
         self.peek().await?;
         // A keeper is set up beside the record: the one that may be at work on it must not notice.
         let folder = tempfile::tempdir()?;
@@ -331,11 +357,16 @@ impl Prepared {
         let store = Store::open(folder.path().join("check.db"), options.chain_id, options.guard).await?;
         let keeper = keeper(options, &self.compiled, store.clone(), self.signers.clone()).await;
         store.close().await;
-        let keeper = keeper?;
-        let checked = match fully {
-            true => Some((keeper.rehearse().await?, keeper.preflight().await)),
-            false => None,
+        let keeper = keeper?.with_config(&self.config);
+        let (rules, preflight) = match fully {
+            true => (keeper.rehearse().await?, keeper.preflight().await),
+            false => Default::default(),
         };
-        Ok((keeper.address(), checked))
+        Ok(Verified {
+            address: keeper.address(),
+            digest: keeper.config_digest(),
+            rules,
+            preflight,
+        })
     }
 }

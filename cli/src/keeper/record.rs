@@ -1,6 +1,7 @@
-//! `cordon keeper export`, `verify` and `ack`: what is done with the record without a keeper.
+//! `cordon keeper export`, `verify`, `backup` and `ack`: what is done with the record without a keeper.
 
 use std::path::Path;
+use std::time::Instant;
 
 use alloy::primitives::B256;
 use cordon_client::Config;
@@ -71,6 +72,31 @@ fn verify_file(file: &Path, noted: Option<B256>) -> eyre::Result<Proof> {
         evidence.to
     );
     Ok(proof)
+}
+
+pub(super) async fn backup(args: &Args, file: &Path) -> eyre::Result<()> {
+    let config = Config::load(&args.config)?;
+    let section = config.keeper.as_ref().ok_or(KeeperError::NoSection)?;
+    let (chain, guard) = (config.chain.id, Options::guard_of(&config)?);
+    let begun = Instant::now();
+    let size = Store::backup(&section.store, config.source.directory(), (chain, guard), file).await?;
+    say!(
+        "the record of guard {guard} on chain {chain} is copied to {}, and checked: {} in {:.1} s",
+        file.display(),
+        size_text(size),
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// In mebibytes with a digit behind the point, in kibibytes below one of them.
+fn size_text(bytes: u64) -> String {
+    const KIB: u64 = 1024;
+    let (mebi, rest) = (bytes / (KIB * KIB), bytes % (KIB * KIB));
+    match mebi {
+        0 => format!("{} KiB", rest.div_ceil(KIB)),
+        _ => format!("{mebi}.{} MiB", rest * 10 / (KIB * KIB)),
+    }
 }
 
 pub(super) async fn acknowledge(args: &Args, topic: &str, by: &str) -> eyre::Result<()> {

@@ -156,6 +156,7 @@ pub(super) async fn status(State(shown): Shared) -> Result<Json<Value>, Failure>
         "open": open,
         "shadowed": shown.store.shadow_counts().await?.iter().map(|(_, count)| count).sum::<u64>(),
         "undelivered": shown.store.undelivered().await?,
+        "configuration": shown.store.configurations(1).await?.first().map(show::configuration),
     })))
 }
 
@@ -221,6 +222,12 @@ pub(super) async fn shadow(State(shown): Shared, asked: Asked) -> Result<Json<Va
         .map(|(rule, count)| (shown.names.rule(rule), count.into()))
         .collect();
     Ok(Json(json!({ "shadowed": list, "rules": rules })))
+}
+
+pub(super) async fn configurations(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {
+    let held = shown.store.configurations(Page::of(asked)?.most()).await?;
+    let list: Vec<Value> = held.iter().map(show::configuration).collect();
+    Ok(Json(json!({ "configurations": list })))
 }
 
 pub(super) async fn notices(State(shown): Shared, asked: Asked) -> Result<Json<Value>, Failure> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::clock::utc_ms;
 use crate::decide::RuleVerdict;
 use crate::event::KeeperEvent;
-use crate::record::{Alarm, Incident, Intent, Names, Notice, PlaybookRun};
+use crate::record::{Alarm, Configuration, Incident, Intent, Names, Notice, PlaybookRun};
 use crate::rules::reason_text;
 
 fn int(int: Int) -> String {
@@ -52,6 +52,14 @@ pub(super) fn shadowed(intent: &Intent, names: &Names) -> Value {
     })
 }
 
+pub(super) fn configuration(held: &Configuration) -> Value {
+    json!({
+        "number": held.number,
+        "digest": held.digest,
+        "since": (held.at_ms > 0).then(|| utc_ms(held.at_ms)),
+    })
+}
+
 pub(super) fn playbook_run(run: &PlaybookRun) -> Value {
     let steps: Vec<Value> = run
         .steps
@@ -82,6 +90,7 @@ pub(super) fn incident(incident: &Incident) -> Value {
     let mut value = incident_in_short(incident);
     let more = json!({
         "chain_incident": incident.chain_incident,
+        "configuration": incident.configuration,
         "witness": incident.witness,
         "observed": incident.observed.map(int),
         "bound": incident.bound.map(int),

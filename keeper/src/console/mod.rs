@@ -8,11 +8,13 @@
 mod api;
 mod approvals;
 mod json;
+mod listen;
 mod metrics;
 mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use axum::Router;
@@ -33,12 +35,15 @@ use crate::respond::{Account, Heartbeat, Readiness};
 use crate::rules::Reader;
 
 pub use approvals::{Approvers, TokenError};
+use listen::{Limits, listen};
 pub(crate) use metrics::Metrics;
 
 /// Requests that are served at the same time; more are turned away.
 const AT_ONCE: usize = 32;
 /// Event streams that are served at the same time.
 const STREAMS: usize = 16;
+/// How long a request may take until its answer begins: one that sends its content slowly, or waits for the record, keeps a place from others.
+const LONGEST: Duration = Duration::from_secs(15);
 /// The interface as a document.
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -103,15 +108,10 @@ impl Shown {
     }
 }
 
-/// Serves until the listener fails, which it does not.
+/// Serves for ever.
 pub(crate) async fn serve(listener: TcpListener, shown: Arc<Shown>) {
     let counting = Metrics::count(shown.metrics.clone(), shown.events.subscribe());
-    let app = router(shown);
-    let serving = async {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the console has ended");
-        }
-    };
+    let serving = listen(listener, router(shown), Limits::default());
     futures::future::join(serving, counting).await;
 }
 
@@ -126,13 +126,16 @@ pub(crate) async fn stand_by(listener: TcpListener, store: Store) {
             if !remote && !host.is_some_and(is_this_machine) {
                 return (StatusCode::FORBIDDEN, "this host name is not this machine's\n").into_response();
             }
-            next.run(request).await
+            in_time(next.run(request)).await
         }))
         .with_state(store);
-    if let Err(error) = axum::serve(listener, app).await {
-        tracing::error!(%error, "the console has ended");
-        std::future::pending::<()>().await;
-    }
+    listen(listener, app, Limits::default()).await;
+}
+
+/// The answer, or that it takes too long.
+async fn in_time(answer: impl Future<Output = Response>) -> Response {
+    let late = |_| (StatusCode::SERVICE_UNAVAILABLE, "this takes too long\n").into_response();
+    tokio::time::timeout(LONGEST, answer).await.unwrap_or_else(late)
 }
 
 fn router(shown: Arc<Shown>) -> Router {
@@ -149,6 +152,7 @@ fn router(shown: Arc<Shown>) -> Router {
         .route("/api/alarms", get(api::alarms))
         .route("/api/shadow", get(api::shadow))
         .route("/api/notices", get(api::notices))
+        .route("/api/configurations", get(api::configurations))
         .route("/api/events", get(stream::events))
         .route("/api/openapi.json", get(openapi))
         .layer(middleware::from_fn_with_state(Arc::clone(&shown), guard))
@@ -173,7 +177,7 @@ async fn guard(State(shown): State<Arc<Shown>>, request: Request, next: Next) ->
         )
             .into_response();
     };
-    let mut response = next.run(request).await;
+    let mut response = in_time(next.run(request)).await;
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
@@ -235,6 +239,6 @@ mod tests {
             .map(String::as_str)
             .collect();
         assert_eq!(routes, described);
-        assert!(routes.len() >= 13);
+        assert!(routes.len() >= 14);
     }
 }

@@ -95,6 +95,12 @@ impl Keeper {
         self
     }
 
+    /// Digest of what it decides by, as the record numbers it; `None` unless it was given a configuration.
+    #[must_use]
+    pub fn config_digest(&self) -> Option<B256> {
+        self.config_digest
+    }
+
     /// Opens the console at `address` (port 0 for a free one); it is served while the keeper runs. Answers where it listens.
     ///
     /// # Errors

@@ -116,6 +116,7 @@ impl Store {
             head_to_decision: number(row, "head_to_decision")?.map(Duration::from_micros),
             decision_to_broadcast: number(row, "decision_to_broadcast")?.map(Duration::from_micros),
             broadcast_to_contained: number(row, "broadcast_to_contained")?.map(Duration::from_micros),
+            configuration: number(row, "configuration")?,
             timeline: Vec::new(),
             transactions: Vec::new(),
             closures: Vec::new(),

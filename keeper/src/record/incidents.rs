@@ -67,8 +67,8 @@ pub(super) fn insertion(opening: &Opening<'_>, now_ms: i64) -> Result<QueryAs<(i
     let time = int("block timestamp", opening.block.timestamp)?;
     let query = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
-            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, channels)
-         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, channels, configuration)
+         VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT MAX(number) FROM configurations)) RETURNING id",
     );
     Ok(query
         .bind(i64::from(opening.scope))

@@ -3,10 +3,12 @@
 
 mod acknowledge;
 mod alarms;
+mod backup;
 mod blocks;
 mod breaches;
 mod checkpoint;
 mod codec;
+mod configurations;
 mod db;
 mod decisions;
 mod dossier;
@@ -60,10 +62,12 @@ use db::{LeaseState, Pool, Transaction, query, query_as};
 
 pub use acknowledge::{AcknowledgeError, OpenTopic};
 pub use alarms::{Alarm, AlarmKind};
+pub use backup::BackupError;
 pub(crate) use blocks::BLOCKS_AT_ONCE;
 pub use blocks::{BlockCommit, BlockRecord, Witnessed};
 pub use checkpoint::Look;
 pub use codec::{decode_verdicts, encode_verdicts};
+pub use configurations::Configuration;
 pub use db::{Lease, LeaseHolder};
 pub use error::StoreError;
 pub use evidence::{Evidence, EvidenceError, Line, Link, Proof};

@@ -323,6 +323,8 @@ pub struct Incident {
     pub decision_to_broadcast: Option<Duration>,
     /// From there to receipt, event and read-back.
     pub broadcast_to_contained: Option<Duration>,
+    /// Number of the configuration that was in force when it was opened; `None` before there were numbers.
+    pub configuration: Option<u64>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// Transactions of the keeper, oldest first.

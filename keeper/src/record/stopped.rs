@@ -85,8 +85,9 @@ async fn open(
     // No hash of an end: a reorg that takes the transaction back opens nothing again.
     let (id,): (i64,) = query_as(
         "INSERT INTO incidents (scope, scope_name, severity, state, rule, rule_name, witness, observed, bound, opened_ms,
-            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, ended_block, ended_time, channels)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            opened_block, opened_hash, opened_time, first_bad_block, first_bad_time, ended_block, ended_time, channels,
+            configuration)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT MAX(number) FROM configurations)) RETURNING id",
     )
     .bind(i64::from(call.scope))
     .bind(names.scope(call.scope))

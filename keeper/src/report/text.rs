@@ -98,6 +98,9 @@ fn summary(out: &mut String, incident: &Incident) -> fmt::Result {
             row(name, &millis(latency))?;
         }
     }
+    if let Some(number) = incident.configuration {
+        row("Configuration at the start", &number.to_string())?;
+    }
     writeln!(out)
 }
 

@@ -254,6 +254,14 @@ impl Fixture {
         self.store.commit_block(&ahead, &names()).await.unwrap();
     }
 
+    /// The record's file; `None` for a database.
+    pub(crate) fn file(&self) -> Option<std::path::PathBuf> {
+        match &self.place {
+            Place::File(dir) => Some(dir.path().join("cordon.db")),
+            Place::Postgres(_) => None,
+        }
+    }
+
     /// As a crash leaves it: no clean shutdown, a new process opens the record.
     pub(crate) async fn reopen(&self) -> Store {
         self.place.open(42_161, GUARD).await.unwrap()

@@ -10,6 +10,7 @@
 #[macro_use]
 mod fixture;
 
+mod backup;
 mod blocks;
 mod decisions;
 mod evidence;

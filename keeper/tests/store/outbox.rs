@@ -1,6 +1,7 @@
 //! The outbox: what is told goes out once through each channel that wants it, and waits when the channel fails.
 
 use cordon_core::rule::eval::Verdict;
+use cordon_keeper::decide::Decision;
 use cordon_keeper::record::{AcknowledgeError, AlarmKind, DeliveryEnd, NoticeKind, Subscription};
 
 use crate::fixture::{Block, Fixture, block, trip, verdict};
@@ -291,6 +292,84 @@ async fn another_configuration_is_alarmed_until_somebody_has_seen_it(f: Fixture)
     assert!(alarms().await.iter().all(|alarm| alarm.cleared_ms.is_some()));
 }
 
+async fn each_configuration_has_its_number_and_incidents_name_it(f: Fixture) {
+    let verdicts = [verdict(0, Verdict::Breached)];
+    let other = Decision { scope: 0, ..trip(1) };
+    let decisions = [[trip(0)], [other]];
+    let opened = |nth: usize| Block {
+        verdicts: &verdicts,
+        decisions: &decisions[nth],
+        ..Block::default()
+    };
+    let known = async || {
+        let held = f.store.configurations(10).await.unwrap();
+        held.into_iter()
+            .map(|held| (held.number, held.digest))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(known().await, []);
+    f.store.note_config("a").await.unwrap();
+    f.store.note_config("a").await.unwrap();
+    assert_eq!(
+        known().await,
+        [(1, "a".to_owned())],
+        "a restart is no other configuration"
+    );
+    f.commit(&block(10, 0), opened(0)).await.unwrap();
+    assert_eq!(f.store.incident(1).await.unwrap().unwrap().configuration, Some(1));
+    // What follows in an open incident is decided by the new one, and what opens is of the new one.
+    let text = f.store.note_config("b").await.unwrap().unwrap();
+    assert!(
+        text.contains("now configuration 2, digest b; before 1, digest a"),
+        "{text}"
+    );
+    f.store.note_config("b").await.unwrap();
+    let lines = async |id| {
+        let incident = f.store.incident(id).await.unwrap().unwrap();
+        let of = incident
+            .timeline
+            .into_iter()
+            .filter(|entry| entry.kind == "configuration");
+        (incident.configuration, of.map(|entry| entry.text).collect::<Vec<_>>())
+    };
+    let changed = vec!["configuration 2 is in force from now on (digest b)".to_owned()];
+    assert_eq!(lines(1).await, (Some(1), changed));
+    f.store.note_config("a").await.unwrap();
+    f.commit(&block(11, 0), opened(1)).await.unwrap();
+    assert_eq!(lines(2).await, (Some(3), vec![]));
+    let newest_first = [(3, "a".to_owned()), (2, "b".to_owned()), (1, "a".to_owned())];
+    assert_eq!(known().await, newest_first);
+    let times: Vec<i64> = f
+        .store
+        .configurations(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|held| held.at_ms)
+        .collect();
+    assert!(
+        times.is_sorted_by(|newer, older| newer >= older) && times[2] > 0,
+        "{times:?}"
+    );
+    assert_eq!(f.store.configurations(1).await.unwrap().len(), 1);
+    // It is part of the evidence.
+    f.store.verify_evidence(None).await.unwrap().unwrap();
+}
+
+async fn what_ran_before_there_were_numbers_is_the_first(f: Fixture) {
+    f.tamper(
+        "DROP TABLE configurations; ALTER TABLE incidents DROP COLUMN configuration;
+         INSERT INTO settings (name, value) VALUES ('config', 'a'); DELETE FROM _sqlx_migrations WHERE version = 200;",
+    )
+    .await;
+    let store = f.reopen().await;
+    let held = store.configurations(10).await.unwrap();
+    assert_eq!((held.len(), held[0].number, held[0].at_ms), (1, 1, 0));
+    assert_eq!(store.note_config("a").await.unwrap(), None, "it has not changed");
+    assert!(store.note_config("b").await.unwrap().is_some());
+    assert_eq!(store.configurations(1).await.unwrap()[0].number, 2);
+}
+
 on_both! {
     a_notice_goes_out_once_through_each_channel_that_wants_it
     what_fails_waits_and_nothing_overtakes_it
@@ -300,4 +379,6 @@ on_both! {
     an_acknowledgement_holds_until_it_is_over
     an_alarm_stays_open_once_until_its_cause_is_gone
     another_configuration_is_alarmed_until_somebody_has_seen_it
+    each_configuration_has_its_number_and_incidents_name_it
+    what_ran_before_there_were_numbers_is_the_first
 }

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use alloy::primitives::U256;
 use cordon_keeper::{Keeper, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::GAUGE;
-use crate::world::{GAUGE_RULE, World, until};
+use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, key, until};
 
 /// One request as a browser or Prometheus makes it: status and body.
 async fn get(at: SocketAddr, host: &str, path: &str) -> (u16, String) {
@@ -38,13 +39,14 @@ async fn json(at: SocketAddr, path: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keeper_shows_what_it_sees_and_has_recorded() {
     let world = World::new(&GAUGE_RULE).await;
+    give(&world).await;
     let store = world.store().await;
     let mut keeper = Keeper::new(world.options(), &world.compiled, store.clone(), World::signers())
         .await
         .unwrap();
     let at = keeper.open_console("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let stop = CancellationToken::new();
-    let account = keeper.address();
+    assert_eq!(keeper.address(), key(KEEPER).address());
     let task = tokio::spawn(keeper.run(stop.clone()));
     until("it is well", || async { json(at, "/health").await["status"] == "well" }).await;
 
@@ -115,12 +117,7 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
             "{line} is missing in\n{metrics}"
         );
     }
-    let of_account = format!("cordon_keeper_balance_ether{{account=\"{account}\"}} ");
-    until("the account's balance is known", || async {
-        let (_, metrics) = get(at, "127.0.0.1:1", "/metrics").await;
-        metrics.lines().any(|held| held.starts_with(&of_account))
-    })
-    .await;
+    each_balance_is_of_its_account(at).await;
     assert!(metrics.ends_with("# EOF\n"));
 
     for (host, path, wanted) in [
@@ -142,6 +139,33 @@ async fn a_keeper_shows_what_it_sees_and_has_recorded() {
     until("it is ill", || async { get(at, "localhost", "/health").await.0 == 503 }).await;
     stop.cancel();
     task.await.unwrap().unwrap();
+}
+
+/// What the keeper's account and the heartbeat's are given, in ether: as different as can be told after what they have paid for gas.
+const GIVEN: [(u32, u32); 2] = [(KEEPER, 7), (HEARTBEAT, 1_300)];
+
+async fn give(world: &World) {
+    for (index, ether) in GIVEN {
+        let wei = U256::from(ether) * U256::from(10).pow(U256::from(18));
+        world.rpc("anvil_setBalance", json!([key(index).address(), wei])).await;
+    }
+}
+
+/// Each account's balance is shown as that account's.
+async fn each_balance_is_of_its_account(at: SocketAddr) {
+    for (index, ether) in GIVEN {
+        let start = format!("cordon_keeper_balance_ether{{account=\"{}\"}} ", key(index).address());
+        until("the account's balance is known", || async {
+            let (_, metrics) = get(at, "127.0.0.1:1", "/metrics").await;
+            let Some(shown) = metrics.lines().find_map(|line| line.strip_prefix(&start)) else {
+                return false;
+            };
+            let (shown, ether) = (shown.parse::<f64>().unwrap(), f64::from(ether));
+            assert!(shown <= ether && shown > ether - 1.0, "{shown} of {ether}:\n{metrics}");
+            true
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -198,7 +198,9 @@ async fn every_answer_of_the_console_is_as_its_document_says() {
     let keeper = Keeper::new(world.options(), &world.compiled, store.clone(), World::signers())
         .await
         .unwrap();
-    let mut keeper = keeper.with_approvers(Approvers::new(&world.config.people, world.dir.path()).unwrap());
+    let mut keeper = keeper
+        .with_approvers(Approvers::new(&world.config.people, world.dir.path()).unwrap())
+        .with_config(&world.config);
     let at = keeper.open_console("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let stop = CancellationToken::new();
     let task = tokio::spawn(keeper.run(stop.clone()));
@@ -240,6 +242,7 @@ async fn every_answer_of_the_console_is_as_its_document_says() {
     api.get("/health").await;
     let status = api.get("/api/status").await;
     assert!(!status["open"].as_array().unwrap().is_empty(), "{status:#}");
+    assert_eq!(status["configuration"]["number"], 1, "{status:#}");
     for (path, list) in [
         ("/api/incidents", "incidents"),
         ("/api/approvals", "approvals"),
@@ -247,6 +250,7 @@ async fn every_answer_of_the_console_is_as_its_document_says() {
         ("/api/alarms", "alarms"),
         ("/api/shadow", "shadowed"),
         ("/api/notices", "notices"),
+        ("/api/configurations", "configurations"),
     ] {
         let answer = api.get(path).await;
         assert!(
@@ -259,6 +263,7 @@ async fn every_answer_of_the_console_is_as_its_document_says() {
         "/api/alarms?limit=0",
         "/api/shadow?limit=0",
         "/api/notices?limit=0",
+        "/api/configurations?limit=0",
     ] {
         assert!(api.get(path).await["error"].is_string());
     }

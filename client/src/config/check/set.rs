@@ -6,7 +6,7 @@ use std::io::Read;
 
 use alloy::primitives::{B256, keccak256};
 use cordon_core::bounds::{Actor, GOVERNOR, LEAST};
-use cordon_core::rulebook::{MAX_SETS, Order, is_within, set_name};
+use cordon_core::rulebook::{MAX_SETS, Order, is_within};
 
 use super::super::schema::{RawContainmentSet, RawOrder, Text};
 use super::super::{ContainmentSet, format_duration};
@@ -27,7 +27,7 @@ impl Checker {
 
     fn set(&mut self, raw: &RawContainmentSet, scopes: &[String]) -> Option<ContainmentSet> {
         let id = raw.id.get_ref();
-        if id.len() <= 64 && set_name(id).is_none() {
+        if id.len() > B256::len_bytes() && id.len() <= 64 {
             let help = "a guard keeps the name in one word: 32 characters at most".to_owned();
             self.error(raw.id.span(), format!("`{id}` is too long for a containment set"), help);
         }

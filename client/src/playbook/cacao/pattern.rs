@@ -161,7 +161,10 @@ impl<'a> Reader<'a> {
                 let relation = self.relation(true)?;
                 let rank = self.number()?;
                 let level: Option<Level> = LEVELS.into_iter().find(|level| u32::from(level.rank()) == rank);
-                Ok(Condition::Level(relation, level.ok_or("a level is 0 to 3")?))
+                Ok(Condition::Level(
+                    relation,
+                    level.ok_or("a level is 0 (Normal), 2 (Throttled), 3 (ReduceOnly) or 4 (Halted)")?,
+                ))
             }
             "severity" => {
                 let relation = self.relation(true)?;

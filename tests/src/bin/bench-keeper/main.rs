@@ -8,6 +8,7 @@
 
 mod chain;
 mod child;
+mod drift;
 mod hook;
 mod peer;
 mod proxy;

@@ -35,11 +35,14 @@ const COMMIT: usize = 40 * 1_024;
 /// Commits after which the log of a record is written from its beginning again.
 const LOG: usize = 128;
 
+/// A latency in milliseconds, and when it was told, from the beginning on.
+pub(crate) type Timed = (Duration, f64);
+
 /// A plain reader that runs; it dies with this value.
 #[derive(Debug)]
 pub(crate) struct PlainReader {
     process: Child,
-    told: Arc<Mutex<Vec<f64>>>,
+    told: Arc<Mutex<Vec<Timed>>>,
 }
 
 impl PlainReader {
@@ -53,12 +56,13 @@ impl PlainReader {
             .spawn()
             .wrap_err("the plain reader could not be started")?;
         let output = process.stdout.take().ok_or_eyre("the plain reader has no output")?;
-        let told = Arc::<Mutex<Vec<f64>>>::default();
+        let told = Arc::<Mutex<Vec<Timed>>>::default();
         let (heard, begun) = (Arc::clone(&told), Instant::now());
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let (true, Ok(took)) = (begun.elapsed() > warm, line.parse()) {
-                    heard.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+                let at = begun.elapsed();
+                if let (true, Ok(took)) = (at > warm, line.parse()) {
+                    heard.lock().unwrap_or_else(PoisonError::into_inner).push((at, took));
                 }
             }
         });
@@ -66,12 +70,11 @@ impl PlainReader {
     }
 
     /// How long it took from a head to all that it reads of its block, and to what it writes then, so far. An error when it runs no more.
-    pub(crate) fn told(&mut self) -> eyre::Result<Latencies> {
+    pub(crate) fn told(&mut self) -> eyre::Result<Vec<Timed>> {
         if let Some(status) = self.process.try_wait()? {
             bail!("the plain reader ended with {status}");
         }
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Latencies::of(told.clone()))
+        Ok(self.told.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
@@ -93,26 +96,31 @@ impl Latencies {
         Self(all)
     }
 
+    /// Of these, whenever they were told.
+    pub(crate) fn of_all(all: &[Timed]) -> Self {
+        Self::of(all.iter().map(|(_, took)| *took).collect())
+    }
+
     /// The latency that this share, in per cent, does not exceed; `None` of no measurements.
     pub(crate) fn share(&self, percent: usize) -> Option<f64> {
         let index = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
         self.0.get(index).copied()
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 }
 
 /// A share of the latencies of both, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Pair {
-    keeper: f64,
-    peer: f64,
+pub(crate) struct Pair {
+    pub(crate) keeper: f64,
+    pub(crate) peer: f64,
 }
 
 impl Pair {
-    fn ratio(self) -> f64 {
+    pub(crate) fn ratio(self) -> f64 {
         self.keeper / self.peer
     }
 }

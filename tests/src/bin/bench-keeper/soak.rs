@@ -26,7 +26,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::resident_mib;
-use crate::peer::{Beside, Latencies, PlainReader, heard};
+use crate::drift::Drift;
+use crate::peer::{Beside, Latencies, PlainReader, Timed, heard};
 
 /// First argument of a process that is a keeper with a guard.
 pub(crate) const WORD: &str = "guarding-keeper";
@@ -166,12 +167,12 @@ struct Sample {
 struct Course {
     samples: Vec<Sample>,
     /// Every latency after [`WARM`].
-    latencies: Vec<f64>,
+    latencies: Vec<Timed>,
     blocks: u64,
     missed: u64,
 }
 
-/// The row: a soak of so many seconds. `checks` makes growth an error, and a keeper that is much slower than a plain reader.
+/// The row: a soak of so many seconds. `checks` makes growth an error, and a keeper that is much slower than a plain reader, or becomes so.
 pub(crate) async fn soak(seconds: u64, checks: bool) -> eyre::Result<String> {
     let world = World::new().await?;
     let mut keeper = Guarding::start(&world.config)?;
@@ -194,7 +195,9 @@ pub(crate) async fn soak(seconds: u64, checks: bool) -> eyre::Result<String> {
         .join()
         .map_err(|_| eyre::eyre!("what the keeper says could not be read"))?;
     let (first, last) = course.ends()?;
-    let beside = Beside::of(&Latencies::of(std::mem::take(&mut course.latencies)), &plain)?;
+    let measured = std::mem::take(&mut course.latencies);
+    let beside = Beside::of(&Latencies::of_all(&measured), &Latencies::of_all(&plain))?;
+    let drift = Drift::of(&measured, &plain, WARM);
     let most = course.samples.iter().map(|sample| sample.mib).fold(0.0, f64::max);
     if checks {
         ensure!(course.missed == 0, "{} blocks were not evaluated", course.missed);
@@ -205,9 +208,11 @@ pub(crate) async fn soak(seconds: u64, checks: bool) -> eyre::Result<String> {
             last.mib
         );
         beside.check()?;
+        drift.as_ref().map_err(|error| eyre::eyre!("{error}"))?.check()?;
     }
+    let drift = drift.map_or_else(|error| error.to_string(), |drift| drift.to_string());
     Ok(format!(
-        "| soak: {RULES} rules over {CONTRACTS} contracts, a block every {} ms, {seconds} s | head to done p50 {:.1} -> {:.1} ms, p99 {:.1} -> {:.1} ms, {beside}; memory {:.1} -> {:.1} MiB, {most:.1} at most; {} of {} blocks missed |",
+        "| soak: {RULES} rules over {CONTRACTS} contracts, a block every {} ms, {seconds} s | head to done p50 {:.1} -> {:.1} ms, p99 {:.1} -> {:.1} ms, {beside}; {drift}; memory {:.1} -> {:.1} MiB, {most:.1} at most; {} of {} blocks missed |",
         BLOCK_TIME.as_millis(),
         first.p50,
         last.p50,
@@ -263,9 +268,8 @@ fn read(lines: impl BufRead, begun: Instant) -> Course {
         };
         if sample.at > WARM {
             let all = said.get("ms").and_then(Value::as_array);
-            course
-                .latencies
-                .extend(all.into_iter().flatten().filter_map(Value::as_f64));
+            let all = all.into_iter().flatten().filter_map(Value::as_f64);
+            course.latencies.extend(all.map(|took| (sample.at, took)));
         }
         if course.samples.len().is_multiple_of(12) {
             eprintln!(

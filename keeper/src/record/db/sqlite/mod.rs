@@ -57,16 +57,20 @@ impl Sqlite {
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY);
-        let file = Self::connect(path, options, 4).await?;
+        // By a connection that is used for nothing else, and before there are others: one that knows the tables as they were before takes a
+        // row for one of theirs, and finds other columns in it.
+        let tables = Self::connect(path, options.clone(), 1).await?;
         let applied = sqlx::query_scalar(APPLIED)
-            .fetch_all(&file.pool)
+            .fetch_all(&tables.pool)
             .await
             .unwrap_or_default();
         migrate(&MIGRATIONS, &applied, async |version| {
-            MIGRATIONS.run_to(version, &file.pool).await
+            MIGRATIONS.run_to(version, &tables.pool).await
         })
         .await?;
-        Ok(file)
+        let file = Self::connect(path, options, 4).await;
+        tables.pool.close().await;
+        file
     }
 
     /// Lets the disk have refused something.
