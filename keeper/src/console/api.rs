@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Shown, json as show};
+use super::{Shown, json as show, metrics};
 use crate::health::Health;
 use crate::record::{Store, StoreError};
 
@@ -108,6 +108,12 @@ pub(super) async fn standing_by(State(store): State<Store>) -> Response {
     (status, Json(json!({ "status": "standby", "why": why }))).into_response()
 }
 
+/// What can be measured of a keeper that waits for its turn, which it does also when it has lost it with the database.
+pub(super) async fn measured_standing_by(State(store): State<Store>) -> Response {
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(1), store.lease_holder()).await;
+    as_metrics(metrics::standing_by(matches!(asked, Ok(Ok(_)))))
+}
+
 /// Everything else is asked of the keeper that works.
 pub(super) async fn not_here() -> Response {
     let error = "this keeper waits for its turn: ask the one that works";
@@ -124,10 +130,13 @@ pub(super) async fn health(State(shown): Shared) -> Response {
     (status, Json(json!({ "status": name, "why": why }))).into_response()
 }
 
-pub(super) async fn metrics(State(shown): Shared) -> Result<Response, Failure> {
-    let text = shown.metrics.render(&shown).await?;
+pub(super) async fn measured(State(shown): Shared) -> Response {
+    as_metrics(shown.metrics.render(&shown).await)
+}
+
+fn as_metrics(text: String) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 pub(super) async fn status(State(shown): Shared) -> Result<Json<Value>, Failure> {

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use cordon_core::rule::eval::Verdict;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,13 +13,16 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Shown;
+use super::recorded::Recorded;
 use crate::event::KeeperEvent;
 use crate::health::Health;
 use crate::notify::DeadMan;
-use crate::record::StoreError;
 
 /// One label and its value.
-type Label = [(&'static str, String); 1];
+pub(super) type Label = [(&'static str, String); 1];
+
+/// How long the record is waited for: whoever asks for the metrics may give up after a few seconds.
+const RECORD: Duration = Duration::from_secs(2);
 
 /// Upper bounds in seconds, from a millisecond to half a minute.
 const BUCKETS: [f64; 14] = [
@@ -160,8 +162,9 @@ impl Metrics {
         }
     }
 
-    /// Everything in the text format, with what the record says now.
-    pub(super) async fn render(&self, shown: &Shown) -> Result<String, StoreError> {
+    /// Everything in the text format, with what the record says now, if it says something in time: what is known without it is never
+    /// kept from whoever asks, least of all then.
+    pub(super) async fn render(&self, shown: &Shown) -> String {
         let mut registry = Registry::with_prefix("cordon_keeper");
         self.register(&mut registry);
         let fallbacks: Family<Label, Gauge> = Family::default();
@@ -196,15 +199,46 @@ impl Metrics {
         gauges(&mut registry, shown);
         acting(&mut registry, shown);
         evaluated(&mut registry, shown);
-        recorded(&mut registry, shown).await?;
+        let read = tokio::time::timeout(RECORD, Recorded::read(shown)).await;
+        let read = read.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
+        if let Err(error) = &read {
+            tracing::warn!(%error, "the metrics lack what the record holds");
+        }
+        gauge(
+            &mut registry,
+            "record_up",
+            "1 while the record answers; what it holds is left out otherwise",
+            Some(u64::from(read.is_ok())),
+        );
+        if let Ok(recorded) = read {
+            recorded.register(&mut registry, shown);
+        }
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &registry);
-        Ok(text)
+        text
     }
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str, value: Option<u64>) {
+/// All that a keeper says which waits for its turn.
+pub(super) fn standing_by(is_record_up: bool) -> String {
+    let mut registry = Registry::with_prefix("cordon_keeper");
+    let up = Some(u64::from(is_record_up));
+    gauge(
+        &mut registry,
+        "standing_by",
+        "1 while the keeper waits for its turn",
+        Some(1),
+    );
+    gauge(&mut registry, "record_up", "1 while the record answers", up);
+    gauge(&mut registry, "healthy", "1 while the keeper can take its turn", up);
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+pub(super) fn gauge(registry: &mut Registry, name: &str, help: &str, value: Option<u64>) {
     if let Some(value) = value {
         let gauge: Gauge = Gauge::default();
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -300,64 +334,6 @@ fn evaluated(registry: &mut Registry, shown: &Shown) {
         "Evaluations that the keeper made itself since the start",
         made,
     );
-}
-
-async fn recorded(registry: &mut Registry, shown: &Shown) -> Result<(), StoreError> {
-    let undelivered = shown.store.undelivered().await?;
-    gauge(
-        registry,
-        "notices_undelivered",
-        "Messages that people have not got yet",
-        Some(undelivered),
-    );
-    let topics = shown.store.open_topics().await?;
-    let of = |kind: &'static str| topics.iter().filter(move |topic| topic.topic.starts_with(kind));
-    let (alarms, incidents): (Vec<_>, Vec<_>) = (of("alarm:").collect(), of("incident:").collect());
-    let count = |list: &[&crate::record::OpenTopic]| u64::try_from(list.len()).ok();
-    gauge(
-        registry,
-        "incidents_open",
-        "Incidents that are not closed",
-        count(&incidents),
-    );
-    gauge(
-        registry,
-        "alarm_kinds_open",
-        "Kinds of alarms that are open",
-        count(&alarms),
-    );
-    let open: Family<Label, Gauge> = Family::default();
-    for topic in &alarms {
-        let kind = topic.topic.trim_start_matches("alarm:").to_owned();
-        open.get_or_create(&[("kind", kind)]).set(1);
-    }
-    registry.register("alarm_open", "1 for every kind of alarm that is open", open);
-    let shadowed: Family<Label, Gauge> = Family::default();
-    for (rule, count) in shown.store.shadow_counts().await? {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        shadowed.get_or_create(&[("rule", shown.names.rule(rule))]).set(count);
-    }
-    registry.register(
-        "shadowed",
-        "Breaches of rules in shadow that the record holds: what would have been done, by rule",
-        shadowed,
-    );
-    let verdicts: Family<Label, Gauge> = Family::default();
-    for name in ["holds", "breached", "unknown"] {
-        verdicts.get_or_create(&[("verdict", name.to_owned())]).set(0);
-    }
-    if let Some(block) = shown.store.window(1).await?.last() {
-        for verdict in shown.store.verdicts(block.hash).await?.unwrap_or_default() {
-            let name = match verdict.reading.verdict {
-                Verdict::Holds => "holds",
-                Verdict::Breached => "breached",
-                Verdict::Unknown => "unknown",
-            };
-            verdicts.get_or_create(&[("verdict", name.to_owned())]).inc();
-        }
-    }
-    registry.register("verdicts", "Verdicts of the newest evaluated block", verdicts);
-    Ok(())
 }
 
 #[cfg(test)]

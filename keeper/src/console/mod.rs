@@ -10,6 +10,7 @@ mod approvals;
 mod json;
 mod listen;
 mod metrics;
+mod recorded;
 mod stream;
 
 use std::net::SocketAddr;
@@ -120,6 +121,7 @@ pub(crate) async fn stand_by(listener: TcpListener, store: Store) {
     let remote = listener.local_addr().is_ok_and(|at| !at.ip().is_loopback());
     let app = Router::new()
         .route("/health", get(api::standing_by))
+        .route("/metrics", get(api::measured_standing_by))
         .fallback(api::not_here)
         .layer(middleware::from_fn(move |request: Request, next: Next| async move {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
@@ -141,7 +143,7 @@ async fn in_time(answer: impl Future<Output = Response>) -> Response {
 fn router(shown: Arc<Shown>) -> Router {
     Router::new()
         .route("/health", get(api::health))
-        .route("/metrics", get(api::metrics))
+        .route("/metrics", get(api::measured))
         .route("/api/status", get(api::status))
         .route("/api/incidents", get(api::incidents))
         .route("/api/incidents/{id}", get(api::incident))

@@ -14,7 +14,7 @@ use crate::board::GAUGE;
 use crate::world::{GAUGE_RULE, HEARTBEAT, KEEPER, World, key, until};
 
 /// One request as a browser or Prometheus makes it: status and body.
-async fn get(at: SocketAddr, host: &str, path: &str) -> (u16, String) {
+pub(crate) async fn get(at: SocketAddr, host: &str, path: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(at).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();

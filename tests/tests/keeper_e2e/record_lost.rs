@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::console::health;
+use crate::console::{get, health};
 use crate::world::{GAUGE_RULE, World, until};
 
 struct Lonely {
@@ -84,6 +84,21 @@ impl Lonely {
         let text = messages[0]["text"].as_str().unwrap();
         assert!(text.contains("the record") && !text.contains("acknowledge:"), "{text}");
         assert_eq!(health(self.console).await.0, 503);
+        self.is_measured().await;
+    }
+
+    /// Who measures it learns that the record is gone, from the keeper at work or when it has lost its turn with the database.
+    async fn is_measured(&self) {
+        let begun = Instant::now();
+        let (status, metrics) = get(self.console, "localhost", "/metrics").await;
+        let took = begun.elapsed();
+        assert_eq!(status, 200, "{metrics}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        for line in ["cordon_keeper_record_up 0\n", "cordon_keeper_healthy 0\n"] {
+            assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+        }
+        // What only the record knows is left out: none would mean that there is none.
+        assert!(!metrics.contains("cordon_keeper_incidents_open"), "{metrics}");
     }
 
     /// The database is back: it is told, and the keeper goes on.
@@ -96,6 +111,11 @@ impl Lonely {
         .await;
         assert_eq!(self.told("resolve").len(), 1);
         assert!(self.skipped_nothing().await > 40);
+        let (_, metrics) = get(self.console, "localhost", "/metrics").await;
+        assert!(
+            metrics.contains("cordon_keeper_record_up 1\n") && metrics.contains("cordon_keeper_incidents_open 0\n"),
+            "{metrics}"
+        );
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
     }
