@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::client::BatchRequest;
+use alloy::rpc::types::Header;
 use alloy::transports::{TransportError, TransportErrorKind, TransportResult};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::bloom::Seal;
 use super::failure::is_busy;
 use super::rpc::Rpc;
 use super::{BlockRef, RpcError, aggregate};
@@ -214,8 +215,8 @@ impl Rpc {
                     let Some(block) = header.as_ref().and_then(BlockRef::from_json) else {
                         continue;
                     };
-                    if let Some(seal) = header.as_ref().and_then(Seal::from_json) {
-                        self.seals().note(block.hash, seal);
+                    if let Some(header) = header.as_ref().and_then(|header| Header::deserialize(header).ok()) {
+                        self.note_seal(&header);
                     }
                     blocks.push(block);
                 }

@@ -5,8 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use alloy::primitives::{Address, B256, Bloom, BloomInput};
-use alloy::rpc::types::Log;
-use serde_json::Value;
+use alloy::rpc::types::{Header, Log};
 
 use super::rpc::Rpc;
 
@@ -23,14 +22,12 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// From the header as a node answers it; `None` when it has no filter.
-    pub(super) fn from_json(header: &Value) -> Option<Self> {
-        let text = |field: &str| header.get(field).and_then(Value::as_str);
-        Some(Self {
-            bloom: text("logsBloom")?.parse().ok()?,
-            receipts: text("receiptsRoot")
-                .and_then(|root| root.parse().ok())
-                .unwrap_or_default(),
+    /// What a header says, when it is the one that its hash names. Who else has written something under that hash says nothing by it, and a
+    /// chain whose hashes are computed in another way has no seals.
+    pub(super) fn of(header: &Header) -> Option<Self> {
+        (header.inner.hash_slow() == header.hash).then(|| Self {
+            bloom: header.logs_bloom,
+            receipts: header.receipts_root,
         })
     }
 
@@ -97,7 +94,7 @@ pub(super) fn bloom_of(logs: &[Log]) -> Bloom {
 }
 
 impl Rpc {
-    /// What the header of a block says of its receipts; `None` when that header has not come by lately.
+    /// What the header of a block says of its receipts; `None` when that header has not come by lately, or does not hash to its name.
     #[must_use]
     pub fn seal(&self, block: B256) -> Option<Seal> {
         self.seals().get(block)

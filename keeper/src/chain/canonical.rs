@@ -154,7 +154,10 @@ impl Canonical {
         if head.hash == tip.hash {
             return Ok(None);
         }
-        if head.parent == tip.hash {
+        if let Some((_, held)) = self.find(head.hash) {
+            // Under the name of one that is held there is no other.
+            has_height(&head, held.number)?;
+        } else if head.parent == tip.hash {
             has_height(&head, tip.number.saturating_add(1))?;
             self.push(head);
             return Ok(Some(ChainEvent::Committed { new: vec![head] }));

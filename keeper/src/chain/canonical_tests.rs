@@ -257,6 +257,18 @@ fn a_height_that_is_made_up_is_an_error_and_asks_for_nothing() {
         );
     }
     let error = told(30, below.hash);
+    let held = block_on(Canonical::new(64, source.0.canonical[..20].iter().copied()).advance(
+        BlockRef {
+            number: 20,
+            parent: tip.hash,
+            ..below
+        },
+        &source,
+    ));
+    assert!(
+        matches!(held, Err(FollowError::WrongHeight { expected: 10, .. })),
+        "{held:?}"
+    );
     assert!(
         matches!(error, FollowError::WrongHeight { expected: 11, .. }),
         "{error}"

@@ -14,7 +14,7 @@ use super::bloom::{Seal, Seals};
 use super::compare::Agreement;
 use super::endpoint::Endpoint;
 use super::failure::{describe, is_limit, wait_named_in};
-use super::{BlockRef, RpcError};
+use super::{BlockRef, BlockSource, RpcError};
 
 /// What every node of a chain answers: one that refuses it (a key that was revoked, a plan that has ended) is as good as not there.
 const ALWAYS_ANSWERED: [&str; 7] = [
@@ -155,14 +155,37 @@ impl Rpc {
         &self.seals
     }
 
-    /// A header as the keeper uses it; what it says of its block's receipts is remembered.
+    /// A header as the keeper uses it; what it says of its block's receipts is remembered when it is true.
     pub(super) fn block(&self, header: &Header) -> BlockRef {
-        let seal = Seal {
-            bloom: header.logs_bloom,
-            receipts: header.receipts_root,
-        };
-        self.seals.note(header.hash, seal);
+        self.note_seal(header);
         BlockRef::from(header)
+    }
+
+    /// Remembers what a header says of its block's receipts; whether the header is the one that its hash names.
+    pub(super) fn note_seal(&self, header: &Header) -> bool {
+        let seal = Seal::of(header);
+        if let Some(seal) = seal {
+            self.seals.note(header.hash, seal);
+        }
+        seal.is_some()
+    }
+
+    /// A head that was announced. One that its hash does not name is whatever the endpoints have under that hash; `None` when they have
+    /// nothing.
+    pub(super) async fn announced(&self, header: &Header) -> Option<BlockRef> {
+        /// An endpoint may come to it a moment later.
+        const ATTEMPTS: u32 = 4;
+        const PAUSE: Duration = Duration::from_millis(25);
+        if self.note_seal(header) {
+            return Some(BlockRef::from(header));
+        }
+        for _ in 0..ATTEMPTS {
+            if let Ok(Some(block)) = self.by_hash(header.hash).await {
+                return Some(block);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
     }
 
     /// Every endpoint that is believed by itself, with its name.

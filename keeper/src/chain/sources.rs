@@ -14,6 +14,8 @@ use super::{BlockRef, Rpc};
 const FIRST_RECONNECT: Duration = Duration::from_millis(200);
 /// A subscription that is more blocks than this behind the poll is of no use.
 const LATE: u64 = 8;
+/// How long one that is doubted may announce nothing: its connection may be dead.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How the subscription does, poll by poll.
 #[derive(Debug, Default)]
@@ -158,6 +160,8 @@ async fn subscribe_once(
     loop {
         let received = tokio::select! {
             received = subscription.recv() => received,
+            // Nobody compares one that is doubted with the poll.
+            () = tokio::time::sleep(SILENCE), if *is_doubted => break "the WebSocket endpoint has announced nothing for a minute".to_owned(),
             () = shared.silent.notified() => break "the subscription has fallen silent, or far behind, while the chain went on".to_owned(),
             () = &mut elsewhere => break "the WebSocket endpoint has other blocks than the endpoints in [chain] rpc".to_owned(),
             () = &mut known, if *is_doubted => {
@@ -173,8 +177,8 @@ async fn subscribe_once(
         match received {
             Ok(header) => {
                 tell.send_replace(Some(BlockRef::from(&header)));
-                if !*is_doubted {
-                    shared.announce(rpc.block(&header));
+                if !*is_doubted && let Some(block) = rpc.announced(&header).await {
+                    shared.announce(block);
                 }
             }
             // Only the newest head matters; the walk by parent hash fills what was dropped.

@@ -133,6 +133,44 @@ async fn a_height_that_a_subscription_makes_up_stops_nothing() {
     );
 }
 
+/// A header that lies in the filter or in the root would hide the logs of its block, and one with the name of a block that is done would have
+/// that taken back: a head is believed to be what its hash names.
+#[tokio::test]
+async fn a_subscription_that_lies_about_a_block_that_is_there_changes_nothing() {
+    let anvil = Anvil::start(&[]).await;
+    let (ws, lie) = lying(&anvil).await;
+    let http = anvil.http();
+    let watching = Watching::through(anvil, http, ws.url(), STORED).await;
+    let none = format!("0x{}", "00".repeat(256));
+    let mut values = 201..;
+    watching.put(BOX, 1, values.next().unwrap()).await;
+    let mut seen = watching.sightings("stored").await.len();
+    for fields in [
+        vec![("logsBloom", none.clone())],
+        vec![("receiptsRoot", nobodys())],
+        vec![("logsBloom", none), ("receiptsRoot", nobodys())],
+        // The block before, as the next one.
+        vec![("hash", watching.head().await.1.to_string())],
+    ] {
+        *lie.lock().unwrap() = fields.clone();
+        watching.put(BOX, 1, values.next().unwrap()).await;
+        seen += 1;
+        assert_eq!(watching.sightings("stored").await.len(), seen, "{fields:?}");
+    }
+    lie.lock().unwrap().clear();
+    watching.put(BOX, 1, values.next().unwrap()).await;
+    let found = watching.sightings("stored").await;
+    assert!(
+        found.len() == seen + 1 && found.iter().all(|sighting| sighting.canonical),
+        "{found:#?}"
+    );
+    let alarms = watching.store.alarms().await.unwrap();
+    let doubted = |alarm: &&cordon_keeper::record::Alarm| alarm.kind == AlarmKind::LogsIncomplete.name();
+    assert_eq!(alarms.iter().find(doubted), None);
+    let kinds = watching.notices().await;
+    assert!(kinds.iter().all(|notice| notice.kind == NoticeKind::Seen), "{kinds:#?}");
+}
+
 #[tokio::test]
 async fn a_subscription_that_announces_what_is_not_there_is_left_for_polling_until_it_is() {
     let anvil = Anvil::start(&[]).await;
