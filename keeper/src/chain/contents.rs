@@ -1,15 +1,16 @@
 //! What a block contains besides its logs: its transactions with how they ended, fetched once for all who look at them.
 //! Answers are taken apart as JSON: chains have transaction types that no library knows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::Provider;
 use serde_json::{Value, json};
 
-use super::RpcError;
 use super::batch::refused;
 use super::rpc::Rpc;
+use super::{Receipts, RpcError};
 
 /// A transaction as its sender wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +67,25 @@ fn parsed<T: std::str::FromStr>(value: &Value, field: &str) -> Option<T> {
 }
 
 impl Rpc {
-    /// All transactions of a block with how they ended: two requests, whatever their number. What one endpoint refuses, or leaves out, is asked
-    /// of the others.
+    /// All transactions of a block with how they ended: two requests, whatever their number, one when the receipts are there already. What one
+    /// endpoint refuses, or leaves out, is asked of the others.
     ///
     /// # Errors
     /// See [`Rpc::receipts`]; [`RpcError::Refused`] when nobody has the transactions of these receipts: one that is missing must not pass for
     /// one that was not there.
-    pub async fn transactions(&self, block: B256) -> Result<Vec<BlockTransaction>, RpcError> {
+    pub async fn transactions(
+        &self,
+        block: B256,
+        receipts: Option<&Receipts>,
+    ) -> Result<Vec<BlockTransaction>, RpcError> {
         let listed = self.listed(block, |_| true);
-        let (listed, receipts) = futures::future::try_join(listed, self.receipts(block)).await?;
+        let asked = async {
+            Ok(match receipts {
+                Some(receipts) => Cow::Borrowed(receipts),
+                None => Cow::Owned(self.receipts(block).await?),
+            })
+        };
+        let (listed, receipts) = futures::future::try_join(listed, asked).await?;
         if let Some(transactions) = joined(&listed, receipts.all()) {
             return Ok(transactions);
         }

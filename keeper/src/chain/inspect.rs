@@ -1,5 +1,7 @@
 //! What is asked of single transactions. Answers are taken apart as JSON: chains have transaction types that no library knows.
 
+use std::time::Duration;
+
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::Provider;
@@ -10,6 +12,9 @@ use serde_json::{Value, json};
 use super::batch::refused;
 use super::rpc::Rpc;
 use super::{CallError, FailedTransaction, RpcError};
+
+/// How long another endpoint's logs are waited for when one has answered.
+const OTHERS: Duration = Duration::from_millis(300);
 
 impl Rpc {
     /// Logs that match a filter, from the first endpoint that gives any answer but a refusal.
@@ -33,17 +38,25 @@ impl Rpc {
         Err(last)
     }
 
-    /// Logs that match a filter, as the endpoints that are asked answer each by itself, until two of them agree on how many there are.
-    pub(crate) async fn logs_of_each(&self, filter: &Filter) -> Vec<Vec<Log>> {
+    /// Logs that match a filter, as the endpoints that are asked answer each by itself, until `are_enough`, or none has answered for a while
+    /// after one has.
+    pub(crate) async fn logs_of_each(
+        &self,
+        filter: &Filter,
+        are_enough: impl Fn(&[Vec<Log>]) -> bool,
+    ) -> Vec<Vec<Log>> {
         let apart = self.apart();
         let mut asked: FuturesUnordered<_> = apart.iter().map(|rpc| rpc.logs(filter)).collect();
         let mut told: Vec<Vec<Log>> = Vec::new();
-        while let Some(answer) = asked.next().await {
-            let Ok(logs) = answer else { continue };
-            let is_told = told.iter().any(|other| other.len() == logs.len());
-            told.push(logs);
-            if is_told {
-                break;
+        while !are_enough(&told) {
+            let next = match told.is_empty() {
+                true => asked.next().await,
+                false => tokio::time::timeout(OTHERS, asked.next()).await.ok().flatten(),
+            };
+            match next {
+                Some(Ok(logs)) => told.push(logs),
+                Some(Err(_)) => {}
+                None => break,
             }
         }
         told

@@ -19,8 +19,11 @@ pub(super) struct Logs {
     pub(super) doubt: Option<String>,
 }
 
-/// How long receipts are waited for before the logs are asked for beside them, where the header says that nothing is missed meanwhile.
+/// How long receipts are waited for before the logs are asked for beside them, where the header says that nothing is missed meanwhile; and
+/// anywhere, for a while after they did not come in [`LONGEST`].
 const RECEIPTS: Duration = Duration::from_millis(100);
+/// How long they are waited for where the logs have to come from them: then the endpoints' word is taken.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What came of a block's transactions.
 #[derive(Debug)]
@@ -32,15 +35,19 @@ pub(super) struct Outcomes {
 
 impl Reader {
     /// What the block logged, what watches make of it, and the calls that hooks stopped. Where the header says that something that is wanted
-    /// may be there, the logs are those of the receipts, which it proves; so they are where the receipts are asked for anyway, for the
-    /// sake of those calls.
+    /// may be there, or says nothing that could be believed, the logs are those of the receipts; so they are where the receipts are asked
+    /// for anyway, for the sake of those calls.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub(super) async fn outcomes(&self, block: &BlockRef) -> Result<Outcomes, ReadError> {
         let wanted = self.wanted_logs();
-        let seal = self.rpc.seal(block.hash);
-        let may_be = seal.is_some_and(|seal| may_lack(&seal.bloom, &wanted, &[]));
+        let seal = match wanted.is_empty() {
+            true => None,
+            // Nobody having the header is found out by what is asked next.
+            false => self.rpc.seal_of(block.hash).await.ok().flatten(),
+        };
+        let may_be = !wanted.is_empty() && seal.is_none_or(|seal| may_lack(&seal.bloom, &wanted, &[]));
         let mut asked = Box::pin(self.receipts(block, if may_be { ATTEMPTS } else { 1 }));
         let early = match self.hooks.are_any() {
             _ if may_be => Some(asked.as_mut().await),
@@ -53,7 +60,9 @@ impl Reader {
                 Some(Err(why)) if may_be => self.unproven(block, &wanted, seal.as_ref(), why).await?,
                 _ => self.logs(block, &wanted, seal.as_ref()).await?,
             };
-            let sightings = self.watches().look(&self.rpc, block, logs.wanted.as_deref()).await?;
+            let receipts = early.as_ref().and_then(|receipts| receipts.as_ref().ok());
+            let sightings = self.watches().look(&self.rpc, block, logs.wanted.as_deref(), receipts);
+            let sightings = sightings.await?;
             Ok::<_, ReadError>((logs, sightings))
         };
         let stopped = async {
@@ -81,8 +90,22 @@ impl Reader {
         })
     }
 
-    /// The receipts of a block, asked for so many times.
-    async fn receipts(&self, block: &BlockRef, attempts: u32) -> Result<Receipts, RpcError> {
+    /// The receipts of a block, asked for so many times at most. Nobody waits long for what was not to be had a moment ago.
+    async fn receipts(&self, block: &BlockRef, most: u32) -> Result<Receipts, RpcError> {
+        let attempts = self.patience.attempts().min(most);
+        let longest = if attempts < most { RECEIPTS } else { LONGEST };
+        let asked = tokio::time::timeout(longest, self.ask_for_receipts(block, attempts)).await;
+        let told = asked.unwrap_or_else(|_| {
+            Err(RpcError::Unreachable {
+                method: "eth_getBlockReceipts",
+                reason: format!("they did not come within {} ms", longest.as_millis()),
+            })
+        });
+        self.patience.note(told.is_ok(), attempts);
+        told
+    }
+
+    async fn ask_for_receipts(&self, block: &BlockRef, attempts: u32) -> Result<Receipts, RpcError> {
         let mut attempt = 1;
         loop {
             match self.rpc.receipts(block.hash).await {
@@ -133,7 +156,7 @@ impl Reader {
         })
     }
 
-    /// The logs that matter, by the word of the endpoints: where there are several, of the one that has the most of them.
+    /// The logs that matter, by the word of the endpoints: those that two of several answer alike, else the most.
     async fn unproven(
         &self,
         block: &BlockRef,
@@ -142,9 +165,11 @@ impl Reader {
         why: &RpcError,
     ) -> Result<Logs, ReadError> {
         let filter = filter(block, wanted);
+        let own = |logs: &Vec<Log>| Own::of(block, wanted, seal, logs.clone());
         let mut told: Vec<Vec<Log>> = Vec::new();
         if self.rpc.endpoint_count() > 1 {
-            told.extend(self.rpc.logs_of_each(&filter).await);
+            let are_enough = |told: &[Vec<Log>]| agreed(&told.iter().map(own).collect::<Vec<_>>()).is_some();
+            told.extend(self.rpc.logs_of_each(&filter, are_enough).await);
         }
         if told.is_empty() {
             let Some(answer) = self.answered(block, &filter).await? else {
@@ -152,19 +177,30 @@ impl Reader {
             };
             told.push(answer);
         }
-        let told = told.into_iter().map(|logs| Own::of(block, wanted, seal, logs));
-        let mut told: Vec<Own> = told.collect();
-        told.sort_by_key(|own| std::cmp::Reverse(own.logs.len()));
+        let told: Vec<Own> = told.iter().map(own).collect();
+        let differ = told
+            .windows(2)
+            .any(|two| matches!(two, [one, other] if !one.is_same(other)));
+        let agreed = agreed(&told);
+        let chosen = agreed.or_else(|| {
+            (0..told.len())
+                .rev()
+                .max_by_key(|at| told.get(*at).map(|own| own.logs.len()))
+        });
         let counts: Vec<usize> = told.iter().map(|own| own.logs.len()).collect();
-        let differ = counts.first() != counts.last();
-        let Some(most) = told.into_iter().next() else {
+        let Some(chosen) = chosen.and_then(|at| told.into_iter().nth(at)) else {
             return Ok(Logs::default());
         };
-        let lacks = seal.is_some_and(|seal| may_lack(&seal.bloom, wanted, &most.logs));
-        let mut logs = most.told(block);
+        let lacks = seal.is_none_or(|seal| may_lack(&seal.bloom, wanted, &chosen.logs));
+        let mut logs = chosen.told(block);
         if differ {
+            let which = if agreed.is_some() {
+                "those that two answered"
+            } else {
+                "the most"
+            };
             logs.doubt = Some(format!(
-                "the endpoints answer {counts:?} logs of block {} that were asked for, and no receipts tell who is right ({why}): the most were taken",
+                "the endpoints answer {counts:?} logs of block {} that were asked for, not the same ones, and no receipts tell who is right ({why}): {which} were taken",
                 block.number
             ));
         } else if matches!(why, RpcError::Untrue { .. }) || (lacks && why.is_unreachable()) {
@@ -246,12 +282,24 @@ impl Own {
         }
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        let parts = |log: &Log| (log.inner.clone(), log.log_index);
+        self.logs.iter().map(parts).eq(other.logs.iter().map(parts))
+    }
+
     fn told(self, block: &BlockRef) -> Logs {
         Logs {
             doubt: (self.others > 0).then(|| made_up(block, self.others)),
             wanted: Some(self.logs),
         }
     }
+}
+
+/// The first answer that another endpoint gives too.
+fn agreed(told: &[Own]) -> Option<usize> {
+    (0..)
+        .zip(told)
+        .position(|(at, one): (usize, &Own)| told.iter().skip(at.saturating_add(1)).any(|other| one.is_same(other)))
 }
 
 fn made_up(block: &BlockRef, count: usize) -> String {

@@ -6,6 +6,7 @@ mod events;
 mod here;
 mod logs;
 mod native;
+mod patience;
 mod read;
 mod reading;
 mod rulebook;

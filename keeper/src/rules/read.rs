@@ -8,6 +8,7 @@ use alloy::rpc::types::Log;
 
 use super::here::{Begun, Here};
 use super::logs::Outcomes;
+use super::patience::Patience;
 use super::reading::unread;
 use super::rulebook::Rulebook;
 use super::settled::Settled;
@@ -45,6 +46,8 @@ pub struct Reader {
     pub(super) settled: Settled,
     pub(super) rulebook: Rulebook,
     pub(super) states: States,
+    /// With receipts.
+    pub(super) patience: Patience,
 }
 
 /// What is fetched of a block before its rules are evaluated, so that blocks can be fetched ahead of each other.
@@ -72,6 +75,7 @@ impl Reader {
             settled: Settled::default(),
             rulebook: Rulebook::default(),
             states: States::default(),
+            patience: Patience::default(),
         }
     }
 

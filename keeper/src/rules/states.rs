@@ -16,8 +16,10 @@ use crate::chain::{BlockRef, BlockSource, CallError, Rpc};
 const FAR: u64 = 16;
 /// Blocks that are remembered: those that are read ahead, and those that tags stand at.
 const REMEMBERED: usize = 64;
-/// How long it counts that a state is not to be had, as another endpoint may come back; and which block is the newest, as somebody may have made it up.
+/// How long it counts that a state is not to be had: another endpoint may come back.
 const COUNTS_FOR: Duration = Duration::from_secs(5);
+/// How long it counts which block is the newest: somebody may have made it up. Who catches up looks at the newest again and again.
+const NEWEST_FOR: Duration = Duration::from_secs(30);
 /// What a node is given before the same is asked once more.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node that refuses is given, for all questions about one block together.
@@ -68,7 +70,7 @@ impl States {
     pub(super) fn note(&self, number: u64) {
         let now = Instant::now();
         self.with(|found| {
-            let counts = |since: Instant| now.saturating_duration_since(since) < COUNTS_FOR;
+            let counts = |since: Instant| now.saturating_duration_since(since) < NEWEST_FOR;
             if number >= found.newest || !found.since.is_some_and(counts) {
                 (found.newest, found.since) = (number, Some(now));
             }
@@ -236,7 +238,7 @@ mod tests {
         states.note(1 << 62);
         states.note(100);
         assert!(states.is_far(&block(100)));
-        states.with(|found| found.since = found.since.and_then(|since| since.checked_sub(COUNTS_FOR)));
+        states.with(|found| found.since = found.since.and_then(|since| since.checked_sub(NEWEST_FOR)));
         states.note(101);
         assert!(!states.is_far(&block(100)) && states.is_far(&block(85)));
     }

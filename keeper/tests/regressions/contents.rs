@@ -128,7 +128,7 @@ async fn a_block_is_fetched_once_however_many_watches_look_at_it() {
 const EMITTER: Address = Address::repeat_byte(0x55);
 
 /// The newest block has one transaction with five logs of the emitter that the configuration watches, which differ in nothing.
-async fn five_logs(anvil: &Anvil, rpc: &Rpc) -> (BlockRef, Watches) {
+pub(crate) async fn five_logs(anvil: &Anvil, rpc: &Rpc) -> (BlockRef, Watches) {
     // log1(0, 32, topic) with topic = keccak256("E(uint256)")
     let topic = alloy::primitives::keccak256("E(uint256)");
     let mut code = Vec::new();
@@ -150,10 +150,13 @@ async fn five_logs(anvil: &Anvil, rpc: &Rpc) -> (BlockRef, Watches) {
     (rpc.latest().await.unwrap(), Watches::new(&config.watches, &[]))
 }
 
+pub(crate) fn reader(rpc: &Rpc, watches: &Watches) -> Reader {
+    Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(watches.clone())
+}
+
 /// What a reader finds in a block by a watch, and what it doubts.
-async fn found(rpc: &Rpc, watches: &Watches, block: &BlockRef) -> (usize, Option<String>) {
-    let reader = Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(watches.clone());
-    let reading = reader.read(block, &[], &[]).await.unwrap();
+pub(crate) async fn found(rpc: &Rpc, watches: &Watches, block: &BlockRef) -> (usize, Option<String>) {
+    let reading = reader(rpc, watches).read(block, &[], &[]).await.unwrap();
     (reading.sightings.found.len(), reading.logs_doubted)
 }
 

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod contents;
+mod proofs;
 
 use std::time::{Duration, Instant};
 

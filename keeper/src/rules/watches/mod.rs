@@ -16,8 +16,9 @@ use alloy::rpc::types::Log;
 use cordon_client::config::{Finality, Maintenance, Severity, Watch, WatchKind};
 use serde_json::Value;
 
-use crate::chain::{BlockRef, Rpc};
+use crate::chain::{BlockRef, Receipts, Rpc};
 use crate::rules::ReadError;
+use crate::rules::patience::Patience;
 
 use condition::Judged;
 use events::EventWatch;
@@ -152,6 +153,8 @@ struct Sorted {
     maintenance: Vec<Maintenance>,
     ids: Vec<String>,
     finalities: Vec<Finality>,
+    /// With what blocks contain.
+    patience: Patience,
 }
 
 /// All watches of a configuration. Cheap to clone.
@@ -250,17 +253,24 @@ impl Watches {
         &self.0.pending
     }
 
-    /// Looks at a block. `logs` are those of [`Watches::logs_wanted`], `None` when the node refuses them.
+    /// Looks at a block. `logs` are those of [`Watches::logs_wanted`], `None` when the node refuses them; `receipts` are the block's, when they
+    /// are there already.
     ///
     /// # Errors
     /// [`ReadError`] when no endpoint answers; what a node refuses is [`Unwatched`].
-    pub async fn look(&self, rpc: &Rpc, block: &BlockRef, logs: Option<&[Log]>) -> Result<Sightings, ReadError> {
+    pub async fn look(
+        &self,
+        rpc: &Rpc,
+        block: &BlockRef,
+        logs: Option<&[Log]>,
+        receipts: Option<&Receipts>,
+    ) -> Result<Sightings, ReadError> {
         if self.is_empty() {
             return Ok(Sightings::default());
         }
         let (events, transactions, states, invariants) = futures::future::try_join4(
             self.0.events.look(rpc, block, logs),
-            transactions::look(&self.0.transactions, rpc, block),
+            transactions::look(&self.0.transactions, (rpc, receipts), block, &self.0.patience),
             state::look(&self.0.states, rpc, block),
             invariants::look(&self.0.invariants, rpc, block),
         )

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::condition::{Question, judge};
 use super::{Sighting, Sightings, Subject, listed, object, settle, shown};
-use crate::chain::{BlockRef, BlockTransaction, Rpc, RpcError, Transaction};
+use crate::chain::{BlockRef, BlockTransaction, Receipts, Rpc, RpcError, Transaction};
 use crate::rules::ReadError;
-use crate::rules::read::ATTEMPTS;
+use crate::rules::patience::Patience;
 use crate::rules::states::{PAUSE, known_or_gone};
 
 /// Transactions that are looked for.
@@ -97,11 +97,19 @@ fn field(tx: &Transaction, ended: Option<Ended>, name: &str) -> Option<B256> {
     })
 }
 
-pub(super) async fn look(watches: &[TransactionWatch], rpc: &Rpc, block: &BlockRef) -> Result<Sightings, ReadError> {
+pub(super) async fn look(
+    watches: &[TransactionWatch],
+    (rpc, receipts): (&Rpc, Option<&Receipts>),
+    block: &BlockRef,
+    patience: &Patience,
+) -> Result<Sightings, ReadError> {
     if watches.is_empty() {
         return Ok(Sightings::default());
     }
-    let transactions = match contents(rpc, block).await? {
+    let attempts = patience.attempts();
+    let contents = contents(rpc, receipts, block, attempts).await?;
+    patience.note(contents.is_ok(), attempts);
+    let transactions = match contents {
         Ok(transactions) => transactions,
         Err(error) => return Ok(refused(watches, &error)),
     };
@@ -122,10 +130,15 @@ pub(super) async fn look(watches: &[TransactionWatch], rpc: &Rpc, block: &BlockR
 }
 
 /// The transactions of a block, or why nobody gives them after a few attempts.
-async fn contents(rpc: &Rpc, block: &BlockRef) -> Result<Result<Vec<BlockTransaction>, RpcError>, ReadError> {
+async fn contents(
+    rpc: &Rpc,
+    receipts: Option<&Receipts>,
+    block: &BlockRef,
+    attempts: u32,
+) -> Result<Result<Vec<BlockTransaction>, RpcError>, ReadError> {
     let mut attempt = 1;
     loop {
-        match rpc.transactions(block.hash).await {
+        match rpc.transactions(block.hash, receipts).await {
             Ok(transactions) => return Ok(Ok(transactions)),
             Err(error) if error.is_unreachable() => return Err(ReadError::Unreachable(error)),
             Err(error) => {
@@ -133,7 +146,7 @@ async fn contents(rpc: &Rpc, block: &BlockRef) -> Result<Result<Vec<BlockTransac
                     return Ok(Err(error));
                 }
                 known_or_gone(rpc, block).await?;
-                if attempt >= ATTEMPTS {
+                if attempt >= attempts {
                     return Ok(Err(error));
                 }
                 tracing::warn!(block = block.number, attempt, %error, "the transactions of a block could not be read");
