@@ -31,6 +31,8 @@ pub(crate) const PROBE_LAG: u64 = 8;
 pub(crate) const PROBE_EVERY: usize = 32;
 const RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
+/// How long the rest of a block waits for its actions to be broadcast: most are in half of it.
+const HEAD_START: Duration = Duration::from_millis(10);
 /// The responder is reminded of all that is open once per so many blocks.
 pub(crate) const REMIND_EVERY: u64 = 32;
 
@@ -283,7 +285,9 @@ impl Pipeline {
             .map_or_else(Vec::new, |responder| responder.foresee(&decisions, block.hash, scopes));
         if decisions.iter().any(|decision| decision.act.is_sent()) {
             let first = self.store.write_decisions(&record, &self.names).await?;
+            let (ids, events) = (first.iter().map(|intent| intent.id).collect(), self.events.subscribe());
             self.carry_out(first, &mut foreseen, (decided_at, head_to_decision));
+            self.give_way(ids, events).await;
         }
         let (mut commit, landing) = self.store.write_block(&record, &self.names).await?;
         self.resume(std::mem::take(&mut commit.reopened));
@@ -298,6 +302,24 @@ impl Pipeline {
         let times = (seen_at, Some(head_to_decision));
         self.after((block, times), &reading, &decisions, &commit, &open).await;
         Ok(())
+    }
+
+    /// Lets what was decided reach the node before the rest of its block wants the same cores, the disk and the record.
+    async fn give_way(&self, mut actions: BTreeSet<i64>, mut events: broadcast::Receiver<KeeperEvent>) {
+        if self.responder.is_none() {
+            return;
+        }
+        let are_sent = async {
+            while !actions.is_empty() {
+                match events.recv().await {
+                    Ok(KeeperEvent::Broadcast { intent, .. }) => drop(actions.remove(&intent)),
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        // Whatever has become of them, the block is not kept waiting for longer.
+        let _ = tokio::time::timeout(HEAD_START, are_sent).await;
     }
 
     /// Hands on what was decided on a block and is stored, each with its rehearsal if one has begun.
