@@ -174,7 +174,14 @@ impl<'a> Delivery<'a> {
             next = match round {
                 Round::In(delivered) => return Ok(*delivered),
                 Round::Lost(_) | Round::Far if self.renewals >= RENEWALS => return Err(self.taken(nonce)),
-                Round::Lost(_) if self.is_overtaken(nonce) => return Err(self.overtaken(nonce)),
+                Round::Lost(_) if self.is_overtaken(nonce) => {
+                    // It was sent with what was not the chain's nonce any more.
+                    self.account.disarm().await;
+                    match self.known(nonce.saturating_add(1), Some(nonce)).await? {
+                        Some(Next::In(delivered)) => return Ok(*delivered),
+                        _ => return Err(self.overtaken(nonce)),
+                    }
+                }
                 Round::Lost(wanted) => {
                     self.renewals = self.renewals.saturating_add(1);
                     self.next(wanted).await?
@@ -255,30 +262,45 @@ impl<'a> Delivery<'a> {
     }
 
     async fn held(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+        match self.known(floor, None).await? {
+            Some(next) => Ok(next),
+            None => self.fresh(floor).await,
+        }
+    }
+
+    /// The same among the nonces that it was sent with. When something else has used one of them that is to be looked at first, or has used the
+    /// `overtaken` one, it goes on with none, and notes all of them: looking once does for all.
+    async fn known(&mut self, floor: u64, mut overtaken: Option<u64>) -> Result<Option<Next<'a>>, DeliverError> {
         let nonces: BTreeSet<u64> = self.sent.iter().map(|sent| sent.nonce).collect();
         for nonce in nonces.range(floor..).copied() {
             match self.account.take_again(nonce).await? {
-                (Again::Ours(slot), armed) => {
-                    return Ok(Next::With(Box::new(Hold {
-                        draft: self.draft(slot.nonce, &armed),
-                        _slot: slot,
-                        turn: None,
-                    })));
-                }
-                (Again::Taken, _) => return Ok(Next::Wait(nonce)),
                 (Again::Used, _) => {
                     // It was waited for then.
                     self.has_waited |= self.account.nonces.is_lost(nonce);
                     match self.whose(nonce).await? {
-                        Whose::Ours(delivered) => return Ok(Next::In(delivered)),
-                        Whose::Nobody => return Ok(Next::Wait(nonce)),
-                        Whose::Another(_) if self.is_overtaken(nonce) => return Err(self.overtaken(nonce)),
-                        Whose::Another(_) => {}
+                        Whose::Ours(delivered) => return Ok(Some(Next::In(delivered))),
+                        Whose::Nobody if overtaken.is_none() => return Ok(Some(Next::Wait(nonce))),
+                        Whose::Another(_) if self.is_overtaken(nonce) => {
+                            overtaken.get_or_insert(nonce);
+                        }
+                        Whose::Nobody | Whose::Another(_) => {}
                     }
                 }
+                _ if overtaken.is_some() => break,
+                (Again::Ours(slot), armed) => {
+                    return Ok(Some(Next::With(Box::new(Hold {
+                        draft: self.draft(slot.nonce, &armed),
+                        _slot: slot,
+                        turn: None,
+                    }))));
+                }
+                (Again::Taken, _) => return Ok(Some(Next::Wait(nonce))),
             }
         }
-        self.fresh(floor).await
+        match overtaken {
+            Some(nonce) => Err(self.overtaken(nonce)),
+            None => Ok(None),
+        }
     }
 
     /// A nonce that nothing was sent with.
