@@ -65,32 +65,23 @@ impl Responder {
         let ground = self.store.ground(intent).await?;
         let number = intent.block_number;
         match ground {
-            Ground::Unjudged => {
-                return Ok(Reason::Unjudged(format!(
-                    "block {number}, in which the breach was found, or what has replaced it in a reorganisation, or has come after it by another rulebook, is being judged"
-                )));
-            }
-            Ground::Gone => {
-                return Ok(gone(&format!(
-                    "not sent: block {number}, in which the breach was found, was reorganised away, and the chain that has replaced it has none"
-                )));
-            }
-            Ground::Replaced if self.rulebook.is_own() == Some(true) => {
-                return Ok(gone(
-                    "not sent: another rulebook was adopted since it was decided: what that finds breached is decided anew",
-                ));
-            }
-            Ground::Replaced => {
-                return Ok(Reason::Unjudged(
-                    "it was decided by another rulebook, and the guard does not have the present one".to_owned(),
-                ));
-            }
-            Ground::Stands | Ground::Held { .. } => {}
+            Ground::Stands => self.reason_now(rule, intent, None).await,
+            Ground::Held { tip } => self.reason_now(rule, intent, Some(tip)).await,
+            Ground::Unjudged => self.reason_meanwhile(rule, intent).await,
+            Ground::Gone => Ok(gone(&format!(
+                "not sent: block {number}, in which the breach was found, was reorganised away, and the chain that has replaced it has none"
+            ))),
+            Ground::Replaced if self.rulebook.is_own() == Some(true) => Ok(gone(
+                "not sent: another rulebook was adopted since it was decided: what that finds breached is decided anew",
+            )),
+            Ground::Replaced => Ok(Reason::Unjudged(
+                "it was decided by another rulebook, and the guard does not have the present one".to_owned(),
+            )),
         }
-        let tip = match ground {
-            Ground::Held { tip } => Some(tip),
-            _ => None,
-        };
+    }
+
+    /// The same where the record says that the breach stands, or, at `tip`, that it does not.
+    async fn reason_now(&self, rule: u16, intent: &Intent, tip: Option<BlockRef>) -> Result<Reason, DeliverError> {
         let newest = self.newest(intent, tip).await?;
         if let Some(end) = self.silenced(intent, &newest) {
             return Ok(Reason::Gone(Box::new(end)));
@@ -100,22 +91,47 @@ impl Responder {
         if !is_over || self.store.has_landed(intent).await? {
             return Ok(Reason::Stands);
         }
-        let name = self.names.rule(rule);
-        let (text, at) = match tip.filter(|_| found == Verdict::Unknown) {
-            None => (
-                format!("not sent: rule {name} holds again at block {}", newest.number),
-                newest,
-            ),
+        Ok(match tip.filter(|_| found == Verdict::Unknown) {
+            None => self.holds_again(rule, newest),
             // It may be long before anybody can say more, and a breach that returns is decided on anew.
-            Some(tip) => (
-                format!(
-                    "not sent: rule {name} was found to hold since, up to block {}, and nobody sees it breached",
+            Some(tip) => {
+                let text = format!(
+                    "not sent: rule {} was found to hold since, up to block {}, and nobody sees it breached",
+                    self.names.rule(rule),
                     tip.number
-                ),
-                tip,
-            ),
+                );
+                Reason::Gone(judged(Outcome::HoldsAgain, &text, tip))
+            }
+        })
+    }
+
+    /// The same where the record has not come to the decision's block yet, or to what has replaced it. That may take long when there is much to
+    /// catch up with, and nothing else is decided on the rule meanwhile: so what the newest block shows counts, if it is known.
+    async fn reason_meanwhile(&self, rule: u16, intent: &Intent) -> Result<Reason, DeliverError> {
+        let unjudged = Reason::Unjudged(format!(
+            "block {}, in which the breach was found, or what has replaced it in a reorganisation, or has come after it by another rulebook, is being judged",
+            intent.block_number
+        ));
+        if self.store.version_of(intent.id).await? != Some(self.version) {
+            return Ok(unjudged);
+        }
+        let Ok(newest) = self.newest(intent, None).await else {
+            return Ok(unjudged);
         };
-        Ok(Reason::Gone(judged(Outcome::HoldsAgain, &text, at)))
+        if let Some(end) = self.silenced(intent, &newest) {
+            return Ok(Reason::Gone(Box::new(end)));
+        }
+        match self.verdict_now(rule, intent, (&newest, false)).await {
+            Verdict::Breached => Ok(Reason::Stands),
+            Verdict::Holds if !self.store.has_landed(intent).await? => Ok(self.holds_again(rule, newest)),
+            Verdict::Holds | Verdict::Unknown => Ok(unjudged),
+        }
+    }
+
+    fn holds_again(&self, rule: u16, newest: BlockRef) -> Reason {
+        let (rule, number) = (self.names.rule(rule), newest.number);
+        let text = format!("not sent: rule {rule} holds again at block {number}");
+        Reason::Gone(judged(Outcome::HoldsAgain, &text, newest))
     }
 
     /// How an action ends whose rule is in shadow, or in maintenance at a later block than that of the decision, so that nothing is sent for it;

@@ -183,6 +183,45 @@ async fn a_height_that_one_endpoint_makes_up_leaves_no_other_out() {
     assert_eq!(end.judged_at.map(|block| block.hash), Some(newest.hash));
 }
 
+/// The process ended between the decision and the rest of its block, and there is much to catch up with before the record comes there.
+#[tokio::test]
+async fn what_the_record_has_not_come_to_yet_goes_by_the_newest_block() {
+    let mut scene = Scene::new().await;
+    let (block, none) = (scene.newest().await, Sightings::default());
+    let decisions = [Decision {
+        act: Act::Contain,
+        ..trip()
+    }];
+    let record = BlockRecord {
+        decisions: &decisions,
+        ..empty(&block, &none)
+    };
+    let stored = scene.bench.store.write_decisions(&record, &Names::default()).await;
+    let intent = stored.unwrap().pop().expect("it is stored before its block");
+    assert_eq!(scene.bench.store.ground(&intent).await.unwrap(), Ground::Unjudged);
+    let other = scene.proxy(|_, _| Fault::None).await;
+    let responder = scene.asking(&other);
+    let reason = async || responder.reason(&intent).await.unwrap();
+    assert!(matches!(reason().await, Reason::Unjudged(_)), "there is no later block");
+    scene.mine(5).await;
+    assert!(matches!(reason().await, Reason::Stands));
+    scene.set(Guard::Verdict::Unknown).await;
+    assert!(matches!(reason().await, Reason::Unjudged(_)));
+    scene.set(Guard::Verdict::Holds).await;
+    let newest = scene.newest().await;
+    let end = over(reason().await);
+    assert_eq!(
+        (end.outcome, end.judged_at.map(|block| block.hash)),
+        (Outcome::HoldsAgain, Some(newest.hash))
+    );
+    // By another rulebook it is another rule's number.
+    let other = Responder {
+        version: B256::repeat_byte(6),
+        ..responder.clone()
+    };
+    assert!(matches!(other.reason(&intent).await.unwrap(), Reason::Unjudged(_)));
+}
+
 /// A window that ends with the block before that of the decision.
 #[tokio::test]
 async fn maintenance_that_was_over_when_it_was_decided_silences_nothing() {
