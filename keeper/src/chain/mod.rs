@@ -38,5 +38,6 @@ pub use inquiry::{Inquiry, Key};
 pub use opinions::{Comparison, Opinion, Standing, compare};
 pub use receipts::{FailedTransaction, Receipts};
 pub use rpc::Rpc;
+pub(crate) use several::near;
 pub use several::{Fate, NotSent, Said};
 pub(crate) use websocket::{probe_ws, without};

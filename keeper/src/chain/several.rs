@@ -277,7 +277,7 @@ impl Rpc {
 }
 
 /// What those say that have come near block `newest`, of answers with the block that they have come to; all when none has.
-fn near<T>(newest: u64, answers: Vec<(u64, T)>) -> Vec<T> {
+pub(crate) fn near<T>(newest: u64, answers: Vec<(u64, T)>) -> Vec<T> {
     let any = answers.iter().any(|(head, _)| is_near(newest, *head));
     let kept = answers.into_iter().filter(|(head, _)| !any || is_near(newest, *head));
     kept.map(|(_, answer)| answer).collect()

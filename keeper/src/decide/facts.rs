@@ -175,6 +175,8 @@ pub struct RulePast {
     pub refused: BTreeMap<Vec<B256>, Refused>,
     /// Witnesses of breaches that stand and were recorded already, or told in an incident that lasts, for a rule that is not acted on.
     pub recorded: BTreeSet<Vec<B256>>,
+    /// By witness, the highest block at which an action was given up because the rule was found to hold there.
+    pub over: BTreeMap<Vec<B256>, u64>,
 }
 
 /// What was decided before, by rule. A rule that is missing has no past.

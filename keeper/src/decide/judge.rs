@@ -25,7 +25,7 @@ pub const LONGEST_REFUSAL: u32 = 600;
 ///
 /// `Unknown` and `Holds` decide nothing; a shadow rule never acts, nor does one in maintenance; one that raises no level is told; a rule whose earlier decision is still being carried out,
 /// or whose level is already held for long enough, is left alone; so is a breach that people had before them when they
-/// queued a release, and one that is only recorded and was. What the guard keeps refusing is tried less and less often, until the scope's
+/// queued a release, one that is only recorded and was, and one that is known to be over at a later block. What the guard keeps refusing is tried less and less often, until the scope's
 /// level changes or the rule has held; breaches with other witnesses do not wait for it.
 #[must_use]
 pub fn decide(policies: &[RulePolicy], facts: &BlockFacts<'_>, past: &Past) -> Vec<Decision> {
@@ -63,6 +63,7 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
             .filter(|v| v.rule == policy.index && v.reading.verdict == Verdict::Breached)
             .filter(|v| !past.is_judged(policy.scope, v.rule, &v.witness))
             .filter(|v| !is_silent || !own.recorded.contains(&v.witness))
+            .filter(|v| is_silent || !is_over(&own, &v.witness, facts))
             .filter(|v| !is_cooling(policy, &own, &v.witness, facts))
     };
     let worst = worst(breaches())?;
@@ -88,6 +89,12 @@ fn decide_rule(policy: &RulePolicy, facts: &BlockFacts<'_>, past: &Past) -> Opti
         severity: policy.severity,
         reading: breach.reading,
     })
+}
+
+/// Whether the breach of this witness was found to be over at a later block: one that passed long ago calls for one action while the keeper
+/// catches up, not for one in each of its blocks.
+fn is_over(past: &RulePast, witness: &[B256], facts: &BlockFacts<'_>) -> bool {
+    past.over.get(witness).is_some_and(|over| *over > facts.block.number)
 }
 
 /// Whether it is too early for another decision on the breach of this witness. A recorded first observation asks for the second after

@@ -1,18 +1,22 @@
 //! Whether what was decided on still is so: a decision's block may be reorganised away before it is carried out, its rule may hold again, and its
 //! rulebook may be replaced.
 
-use super::checkpoint::ROOT;
+use super::checkpoint::{BlockRow, ROOT, block_of};
 use super::codec::encode_words;
 use super::db::query_as;
 use super::{Intent, Store, StoreError, int};
+use crate::chain::BlockRef;
 
 /// What is left of the reason for a decision, as far as blocks are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ground {
     /// Its block is where it was, or its breach stands on the chain that has replaced it; and the rule was not found to hold since.
     Stands,
-    /// Its block is where it was, and the rule was found to hold since.
-    Held,
+    /// Its block is where it was, and the rule was found to hold since: at `tip`, up to which every block is done, its breach does not stand.
+    Held {
+        /// A later block than that of the decision.
+        tip: BlockRef,
+    },
     /// Its block is not done yet, as the process has ended in between; or was reorganised away, and what has replaced it is not done yet. Or
     /// another rulebook is the present one, by which nothing was evaluated yet.
     Unjudged,
@@ -58,11 +62,11 @@ impl Store {
 
     /// What the blocks after that of a decision, which is where it was, have shown of its breach. `Unknown` leaves it as it was.
     async fn found_since(&self, intent: &Intent) -> Result<Ground, StoreError> {
-        type Found = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, i64);
+        type Found = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, i64);
         let found: Option<Found> = query_as(
             "SELECT i.version, (SELECT version FROM rulebook WHERE id = 1),
                 (SELECT version FROM blocks WHERE canonical = 1 AND version <> ? ORDER BY number DESC LIMIT 1),
-                (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash),
+                (SELECT c.hash FROM checkpoint c),
                 (SELECT COUNT(*) FROM breaches b WHERE b.rule = i.rule AND b.words = i.witness)
              FROM intents i WHERE i.id = ?",
         )
@@ -77,12 +81,17 @@ impl Store {
             let is_judged = newest == present;
             return Ok(if is_judged { Ground::Replaced } else { Ground::Unjudged });
         }
-        let decided = int("block number", intent.block_number)?;
-        let is_later = tip.is_some_and(|tip| tip > decided);
-        Ok(if is_later && standing == 0 {
-            Ground::Held
-        } else {
-            Ground::Stands
+        let Some(tip) = tip.filter(|_| standing == 0) else {
+            return Ok(Ground::Stands);
+        };
+        let tip: Option<BlockRow> = query_as("SELECT hash, number, parent, timestamp FROM blocks WHERE hash = ?")
+            .bind(tip)
+            .fetch_optional(&self.pool)
+            .await?;
+        let tip = tip.map(block_of).transpose()?;
+        Ok(match tip.filter(|tip| tip.number > intent.block_number) {
+            Some(tip) => Ground::Held { tip },
+            None => Ground::Stands,
         })
     }
 

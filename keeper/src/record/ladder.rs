@@ -1,15 +1,13 @@
 //! Fallback ladders in the record: begun once, each rung once, whatever crashes in between.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use cordon_core::level::Level;
-
 use super::alarms::{self, AlarmKind};
 use super::db::{Connection, Row, query, query_as};
+use super::due::{begin, due, is_held};
 use super::timeline::{self, Entry as Line};
-use super::{Ground, IncidentState, Intent, Outcome, Step, Store, StoreError, intents};
+use super::{Ground, Intent, Outcome, Step, Store, StoreError, intents};
 use crate::decide::ladder::{Rung, RungState, RungStatus};
 use crate::turns::Urgency;
 
@@ -48,9 +46,29 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn due_ladders(&self, rules: &[LadderRule]) -> Result<Vec<(String, Intent)>, StoreError> {
+        self.standing_due(rules, None).await
+    }
+
+    /// The same of the scope of a ladder once that has ended: what else is wanted there, which is not at its end with it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn due_besides(
+        &self,
+        rules: &[LadderRule],
+        ladder: &Ladder,
+    ) -> Result<Vec<(String, Intent)>, StoreError> {
+        self.standing_due(rules, Some(ladder)).await
+    }
+
+    async fn standing_due(
+        &self,
+        rules: &[LadderRule],
+        over: Option<&Ladder>,
+    ) -> Result<Vec<(String, Intent)>, StoreError> {
         let mut due = {
             let mut connection = self.pool.acquire().await?;
-            due(&mut connection, rules, self.now_ms()).await?
+            due(&mut connection, rules, (self.now_ms(), over)).await?
         };
         let mut grounds: BTreeMap<i64, Ground> = BTreeMap::new();
         for (_, intent) in due.iter().filter(|(_, intent)| intent.rule.is_some()) {
@@ -76,9 +94,11 @@ impl Store {
             self.news();
         }
         let mut connection = self.pool.acquire().await?;
-        let open = query("SELECT id, incident, fallback, intent FROM ladders WHERE state <> 'held' ORDER BY id")
-            .fetch_all(&mut connection)
-            .await?;
+        let open = query(
+            "SELECT id, incident, fallback, intent FROM ladders WHERE state IN ('climbing', 'exhausted') ORDER BY id",
+        )
+        .fetch_all(&mut connection)
+        .await?;
         let mut ladders = Vec::with_capacity(open.len());
         for row in &open {
             ladders.push(ladder(&mut connection, row).await?);
@@ -137,7 +157,8 @@ impl Store {
         tx.commit(Step::RungEnd).await
     }
 
-    /// Calls people, as the last rung: the alarm and the rung in one transaction. `false` when they were called before.
+    /// Calls people, as the last rung: the alarm and the rung in one transaction. When they were called about the scope already, and asked for
+    /// less, they are called anew. `false` when they were called before.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -157,6 +178,7 @@ impl Store {
         .await?;
         let is_new = new.rows_affected() > 0;
         if is_new {
+            forget_less(&mut tx, ladder, subject).await?;
             alarms::raise(&mut tx, AlarmKind::NotContained, subject, text, None).await?;
             line(&mut tx, ladder, Rung::Page, RungStatus::Done, text).await?;
         }
@@ -165,40 +187,91 @@ impl Store {
         Ok(is_new)
     }
 
-    /// Ends a ladder: contained, or nothing left to try.
+    /// Ends a ladder: contained, or nothing left to try. With one that is contained those begin that are due `besides`: the alarm ends with the
+    /// last of the scope.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn end_ladder(&self, ladder: &Ladder, subject: &str, held: bool) -> Result<(), StoreError> {
+    pub async fn end_ladder(
+        &self,
+        ladder: &Ladder,
+        subject: &str,
+        held: bool,
+        besides: &[(String, Intent)],
+    ) -> Result<(), StoreError> {
         let state = if held { "held" } else { "exhausted" };
         let mut tx = self.begin().await?;
-        let changed = query("UPDATE ladders SET state = ?1, ended_ms = ?2 WHERE id = ?3 AND state <> ?1")
-            .bind(state)
-            .bind(tx.now_ms())
-            .bind(ladder.id)
-            .execute(&mut *tx)
-            .await?;
-        if held {
+        let changed =
+            query("UPDATE ladders SET state = ?1, ended_ms = ?2 WHERE id = ?3 AND state NOT IN (?1, 'superseded')")
+                .bind(state)
+                .bind(tx.now_ms())
+                .bind(ladder.id)
+                .execute(&mut *tx)
+                .await?;
+        for (fallback, intent) in besides.iter().filter(|_| held) {
+            begin(&mut tx, fallback, intent).await?;
+        }
+        let is_last = held && !is_wanted(&mut tx, ladder.intent.scope).await?;
+        if is_last {
             alarms::clear(&mut tx, AlarmKind::NotContained, subject).await?;
         }
         if changed.rows_affected() > 0 {
-            let text = if held {
-                format!(
-                    "fallback {}: no more is needed: the incident is contained, or over",
-                    ladder.fallback
-                )
-            } else {
-                format!(
-                    "fallback {}: nothing is left to try: people have to act",
-                    ladder.fallback
-                )
+            let what = match (held, is_last) {
+                (true, true) => "no more is needed: the incident is contained, or over".to_owned(),
+                (true, false) => format!(
+                    "{} is held, or wanted no more; what else is wanted of {subject} is not",
+                    ladder.intent.level.name()
+                ),
+                (false, _) => "nothing is left to try: people have to act".to_owned(),
             };
+            let text = format!("fallback {}: {what}", ladder.fallback);
             timeline::entry(&mut tx, ladder.incident, &Line::new("fallback", &text)).await?;
         }
         tx.commit(Step::LadderEnd).await?;
         self.news();
         Ok(())
     }
+}
+
+/// Whether a ladder for this scope is not at its end.
+async fn is_wanted(connection: &mut Connection, scope: u8) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> = query_as(
+        "SELECT l.id FROM ladders l JOIN intents i ON i.id = l.intent
+         WHERE l.state IN ('climbing', 'exhausted') AND i.scope = ? LIMIT 1",
+    )
+    .bind(i64::from(scope))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Lets people be called about the scope of a ladder once more, when they were asked for less: nothing is over, so nothing of that is told.
+async fn forget_less(connection: &mut Connection, ladder: &Ladder, subject: &str) -> Result<(), StoreError> {
+    let asked: Vec<(i64, i64)> = query_as(
+        "SELECT DISTINCT a.id, i.level FROM ladder_rungs r JOIN ladders l ON l.id = r.ladder JOIN intents i ON i.id = l.intent
+         JOIN alarms a ON a.raised_ms <= r.began_ms
+         WHERE r.rung = ? AND r.ladder <> ? AND i.scope = ? AND a.kind = ? AND a.subject = ? AND a.cleared_ms IS NULL",
+    )
+    .bind(Rung::Page.name())
+    .bind(ladder.id)
+    .bind(i64::from(ladder.intent.scope))
+    .bind(AlarmKind::NotContained.name())
+    .bind(subject)
+    .fetch_all(&mut *connection)
+    .await?;
+    for (_, level) in &asked {
+        if intents::level(*level)?.rank() >= ladder.intent.level.rank() {
+            return Ok(());
+        }
+    }
+    for (alarm, _) in asked {
+        query("UPDATE alarms SET cleared_ms = ? WHERE id = ?")
+            .bind(connection.now_ms())
+            .bind(alarm)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn line(
@@ -215,124 +288,6 @@ async fn line(
         status.name()
     );
     timeline::entry(connection, ladder.incident, &Line::new("fallback", &text)).await?;
-    Ok(())
-}
-
-/// Actions of incidents that are not contained as they want, with the fallbacks that are due for each; the strictest first.
-async fn due(
-    connection: &mut Connection,
-    rules: &[LadderRule],
-    now_ms: i64,
-) -> Result<Vec<(String, Intent)>, StoreError> {
-    // Few incidents are open: they come first. An action that was refused is over with the next one for the same, and calls for a fallback once.
-    // Another action for the incident says nothing of it: a lesser one may have been carried out.
-    let wanting: Vec<(i64,)> = query_as(
-        "SELECT i.id FROM incidents n CROSS JOIN intents i
-         WHERE i.incident = n.id AND n.state <> 'closed' AND i.kind IN ('trip', 'contain', 'contain-set') AND (i.outcome IS NULL OR (i.outcome = ?
-            AND NOT EXISTS (SELECT 1 FROM ladders l WHERE l.intent = i.id AND l.state = 'held')
-            AND NOT EXISTS (SELECT 1 FROM intents o WHERE o.incident = i.incident AND o.id > i.id AND o.rule = i.rule
-                AND o.scope = i.scope AND o.witness = i.witness AND o.kind IN ('trip', 'contain', 'contain-set')
-                AND (i.rule >= 0 OR o.kind = i.kind))))",
-    )
-    .bind(Outcome::Refused.name())
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut due = Vec::new();
-    for (id,) in wanting {
-        let Some(intent) = intents::one(connection, id).await? else {
-            continue;
-        };
-        let Some(incident) = intent.incident else { continue };
-        if is_held(connection, incident, intent.level).await? {
-            continue;
-        }
-        let refused = intent.outcome.is_some();
-        for rule in rules {
-            let is_late = now_ms.saturating_sub(intent.decided_ms) >= rule.deadline_ms;
-            let is_its = rule.scopes.is_empty() || rule.scopes.contains(&intent.scope);
-            if is_its && (refused || is_late) && !is_climbed(connection, &rule.fallback, &intent).await? {
-                due.push((rule.fallback.clone(), intent.clone()));
-            }
-        }
-    }
-    due.sort_by_key(|(_, intent)| (Reverse(intent.level.rank()), intent.id));
-    Ok(due)
-}
-
-/// The ladder of a fallback for an incident that is not at its end, and the level that it is climbed for.
-async fn climbed(
-    connection: &mut Connection,
-    incident: i64,
-    fallback: &str,
-) -> Result<Option<(i64, Level)>, StoreError> {
-    let row: Option<(i64, i64)> = query_as(
-        "SELECT l.id, i.level FROM ladders l JOIN intents i ON i.id = l.intent
-         WHERE l.incident = ? AND l.fallback = ? AND l.state <> 'held'",
-    )
-    .bind(incident)
-    .bind(fallback)
-    .fetch_optional(connection)
-    .await?;
-    row.map(|(id, level)| Ok((id, intents::level(level)?))).transpose()
-}
-
-/// Whether the fallback is tried already for what an action wants, or for more.
-async fn is_climbed(connection: &mut Connection, fallback: &str, intent: &Intent) -> Result<bool, StoreError> {
-    let Some(incident) = intent.incident else {
-        return Ok(true);
-    };
-    let climbed = climbed(connection, incident, fallback).await?;
-    Ok(climbed.is_some_and(|(_, level)| level.rank() >= intent.level.rank()))
-}
-
-/// Whether the incident is over, or the guard holds at least this level for it.
-async fn is_held(connection: &mut Connection, incident: i64, wanted: Level) -> Result<bool, StoreError> {
-    let (state, level): (String, i64) = query_as("SELECT state, level FROM incidents WHERE id = ?")
-        .bind(incident)
-        .fetch_one(connection)
-        .await?;
-    let state = IncidentState::from_name(&state).ok_or(StoreError::Damaged { what: "incident state" })?;
-    Ok(match state {
-        IncidentState::Open => false,
-        IncidentState::Contained => intents::level(level)?.rank() >= wanted.rank(),
-        IncidentState::Released | IncidentState::Settled | IncidentState::Closed => true,
-    })
-}
-
-async fn begin(connection: &mut Connection, fallback: &str, intent: &Intent) -> Result<(), StoreError> {
-    let Some(incident) = intent.incident else { return Ok(()) };
-    let now_ms = connection.now_ms();
-    if let Some((lesser, level)) = climbed(connection, incident, fallback).await?
-        && level.rank() < intent.level.rank()
-    {
-        query("UPDATE ladders SET state = 'held', ended_ms = ? WHERE id = ?")
-            .bind(now_ms)
-            .bind(lesser)
-            .execute(&mut *connection)
-            .await?;
-        let text = format!("fallback {fallback}: begun anew: {} is wanted", intent.level.name());
-        timeline::entry(connection, incident, &Line::new("fallback", &text)).await?;
-    }
-    let new = query(
-        "INSERT INTO ladders (incident, fallback, intent, state, began_ms) VALUES (?, ?, ?, 'climbing', ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(incident)
-    .bind(fallback)
-    .bind(intent.id)
-    .bind(now_ms)
-    .execute(&mut *connection)
-    .await?;
-    if new.rows_affected() > 0 {
-        let why = match &intent.detail {
-            Some(detail) => format!("the keeper's own way is refused: {detail}"),
-            None => {
-                let seconds = now_ms.saturating_sub(intent.decided_ms) / 1_000;
-                format!("the keeper's own way has not worked within {seconds} s")
-            }
-        };
-        let text = format!("fallback {fallback}: begun: {why}");
-        timeline::entry(connection, incident, &Line::new("fallback", &text)).await?;
-    }
     Ok(())
 }
 

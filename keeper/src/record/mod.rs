@@ -12,6 +12,7 @@ mod configurations;
 mod db;
 mod decisions;
 mod dossier;
+mod due;
 mod error;
 mod events;
 mod evidence;

@@ -22,9 +22,10 @@ impl Store {
 async fn past(connection: &mut Connection, rules: &[u16], version: B256) -> Result<Past, StoreError> {
     let mut past = Past::default();
     for part in rules.chunks(TOGETHER) {
-        let questions = (decided(part, version), standing(part));
+        let questions = (decided(part, version), standing(part, version));
         let (decided, standing) = questions.fetch_together(connection).await?;
         let (released, standing): (Vec<_>, Vec<_>) = standing.into_iter().partition(|row| row.rule == RELEASE);
+        let (over, standing): (Vec<_>, Vec<_>) = standing.into_iter().partition(|row| row.more == OVER);
         for row in released {
             let block = uint("block number", row.since)?;
             past.released.insert(small("scope", row.more)?, block);
@@ -33,7 +34,11 @@ async fn past(connection: &mut Connection, rules: &[u16], version: B256) -> Resu
             let of_rule = |other: i64| other == i64::from(*rule);
             let decided: Vec<&Decided> = decided.iter().filter(|one| of_rule(one.rule)).collect();
             let standing: Vec<&Standing> = standing.iter().filter(|one| of_rule(one.rule)).collect();
-            let own = rule_past(&decided, &standing)?;
+            let mut own = rule_past(&decided, &standing)?;
+            for one in over.iter().filter(|one| of_rule(one.rule)) {
+                let at = uint("block number", one.since)?;
+                own.over.insert(decode_words(&one.words)?, at);
+            }
             if own != RulePast::default() {
                 past.rules.insert(*rule, own);
             }
@@ -119,11 +124,14 @@ fn decided(rules: &[u16], version: B256) -> QueryAs<Decided> {
 /// In place of a rule: what people have released.
 const RELEASE: i64 = -1;
 
-/// A breach that stands; or, as [`RELEASE`], a scope that people have released.
+/// Instead of whether a breach that stands was recorded: it was found to be over, at a block that comes after the checkpoint.
+const OVER: i64 = 2;
+
+/// A breach that stands, or is [`OVER`]; or, as [`RELEASE`], a scope that people have released.
 struct Standing {
     rule: i64,
     words: Vec<u8>,
-    /// The block that it was first seen in; that of the release.
+    /// The block that it was first seen in, or found to be over at; that of the release.
     since: i64,
     /// Whether it was recorded, or told in an incident that is not closed; the scope of the release.
     more: i64,
@@ -140,19 +148,28 @@ impl FromRow for Standing {
     }
 }
 
-/// The breaches of these rules that stand, and what was released. When the incident is closed in which one was told, and it stands, that
+/// The breaches of these rules that stand, and what was released; those too, by the rulebook `version`, that were found to be over at a block
+/// that is still to be caught up with. When the incident is closed in which one was told, and it stands, that
 /// is to be told.
-fn standing(rules: &[u16]) -> QueryAs<Standing> {
+fn standing(rules: &[u16], version: B256) -> QueryAs<Standing> {
     let marks = vec!["?"; rules.len()].join(", ");
     let sql = format!(
         "SELECT b.rule, b.words, b.since, CASE WHEN b.recorded = 1 OR n.state <> 'closed' THEN 1 ELSE 0 END AS more
          FROM breaches b LEFT JOIN incidents n ON n.id = b.incident WHERE b.rule IN ({marks})
+         UNION ALL SELECT i.rule, i.witness, MAX(i.effect_block), {OVER} FROM intents i
+         WHERE i.effect_block > (SELECT tip.number FROM checkpoint c JOIN blocks tip ON tip.hash = c.hash)
+            AND i.outcome = ? AND i.kind IN ('trip', 'contain') AND i.version = ? AND i.rule IN ({marks})
+         GROUP BY i.rule, i.witness
          UNION ALL SELECT {RELEASE}, j.hash, j.block, j.scope FROM judgements j WHERE {}",
         breaches::RELEASED
     );
-    rules
-        .iter()
-        .fold(query_as(&sql), |query, rule| query.bind(i64::from(*rule)))
+    let bind_all = |query| {
+        rules
+            .iter()
+            .fold(query, |query: QueryAs<Standing>, rule| query.bind(i64::from(*rule)))
+    };
+    let query = bind_all(query_as(&sql));
+    bind_all(query.bind(Outcome::HoldsAgain.name()).bind(version.to_vec()))
 }
 
 /// What was decided before on a rule of a rulebook: by the decisions on it, newest first, and its breaches that stand.

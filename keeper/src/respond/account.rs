@@ -254,7 +254,8 @@ impl Account {
 
     /// Takes over what a new head says: its number and base fee.
     pub async fn note_head(&self, head: &BlockRef) {
-        self.newest.store(head.number, Ordering::Relaxed);
+        // Blocks that are caught up with come after the newest.
+        self.newest.fetch_max(head.number, Ordering::Relaxed);
         self.armed.lock().await.base_fee = u128::from(head.base_fee);
     }
 

@@ -20,8 +20,9 @@ use super::deliver::{Call, DeliverError, DeliverSettings, Delivered};
 use super::heed::Heed;
 use super::inclusion::Whose;
 use super::nonces::{Again, Slot};
+use super::responder::Responder;
 use crate::chain::NotSent;
-use crate::record::{Ground, Intent, SentTransaction, Store, StoreError};
+use crate::record::{Intent, SentTransaction, Store, StoreError};
 
 /// Nonces that something else may use before it must be somebody else who uses our key.
 const RENEWALS: u32 = 2;
@@ -32,7 +33,7 @@ pub(super) struct Delivery<'a> {
     pub(super) settings: &'a DeliverSettings,
     pub(super) call: &'a Call,
     /// Where sent bytes are kept, if they are.
-    ledger: Option<(&'a Store, &'a Intent)>,
+    pub(super) ledger: Option<(&'a Store, &'a Intent)>,
     /// What was sent so far, by an earlier run too.
     pub(super) sent: Vec<SentTransaction>,
     /// What of that is in the record.
@@ -56,6 +57,10 @@ pub(super) struct Delivery<'a> {
     pub(super) fillers: Vec<Slot>,
     /// Whether a receipt was waited for already before a nonce was let go.
     pub(super) has_waited: bool,
+    /// Who looks into the reason once the record has none.
+    pub(super) judge: Option<&'a Responder>,
+    /// Height of the record's newest block when it was found last that the reason stands although the record has none.
+    pub(super) stood_at: Option<u64>,
 }
 
 /// What a call is sent with.
@@ -110,7 +115,15 @@ impl<'a> Delivery<'a> {
             renewals: 0,
             fillers: Vec::new(),
             has_waited: false,
+            judge: None,
+            stood_at: None,
         }
+    }
+
+    /// The same, going on for as long as this one finds a reason that the record does not have any more.
+    pub(super) fn judged_by(mut self, judge: &'a Responder) -> Self {
+        self.judge = Some(judge);
+        self
     }
 
     /// The same for an intent, for which these were sent so far.
@@ -161,7 +174,14 @@ impl<'a> Delivery<'a> {
             next = match round {
                 Round::In(delivered) => return Ok(*delivered),
                 Round::Lost(_) | Round::Far if self.renewals >= RENEWALS => return Err(self.taken(nonce)),
-                Round::Lost(_) if self.is_overtaken(nonce) => return Err(self.overtaken(nonce)),
+                Round::Lost(_) if self.is_overtaken(nonce) => {
+                    // It was sent with what was not the chain's nonce any more.
+                    self.account.disarm().await;
+                    match self.known(nonce.saturating_add(1), Some(nonce)).await? {
+                        Some(Next::In(delivered)) => return Ok(*delivered),
+                        _ => return Err(self.overtaken(nonce)),
+                    }
+                }
                 Round::Lost(wanted) => {
                     self.renewals = self.renewals.saturating_add(1);
                     self.next(wanted).await?
@@ -242,30 +262,45 @@ impl<'a> Delivery<'a> {
     }
 
     async fn held(&mut self, floor: u64) -> Result<Next<'a>, DeliverError> {
+        match self.known(floor, None).await? {
+            Some(next) => Ok(next),
+            None => self.fresh(floor).await,
+        }
+    }
+
+    /// The same among the nonces that it was sent with. When something else has used one of them that is to be looked at first, or has used the
+    /// `overtaken` one, it goes on with none, and notes all of them: looking once does for all.
+    async fn known(&mut self, floor: u64, mut overtaken: Option<u64>) -> Result<Option<Next<'a>>, DeliverError> {
         let nonces: BTreeSet<u64> = self.sent.iter().map(|sent| sent.nonce).collect();
         for nonce in nonces.range(floor..).copied() {
             match self.account.take_again(nonce).await? {
-                (Again::Ours(slot), armed) => {
-                    return Ok(Next::With(Box::new(Hold {
-                        draft: self.draft(slot.nonce, &armed),
-                        _slot: slot,
-                        turn: None,
-                    })));
-                }
-                (Again::Taken, _) => return Ok(Next::Wait(nonce)),
                 (Again::Used, _) => {
                     // It was waited for then.
                     self.has_waited |= self.account.nonces.is_lost(nonce);
                     match self.whose(nonce).await? {
-                        Whose::Ours(delivered) => return Ok(Next::In(delivered)),
-                        Whose::Nobody => return Ok(Next::Wait(nonce)),
-                        Whose::Another(_) if self.is_overtaken(nonce) => return Err(self.overtaken(nonce)),
-                        Whose::Another(_) => {}
+                        Whose::Ours(delivered) => return Ok(Some(Next::In(delivered))),
+                        Whose::Nobody if overtaken.is_none() => return Ok(Some(Next::Wait(nonce))),
+                        Whose::Another(_) if self.is_overtaken(nonce) => {
+                            overtaken.get_or_insert(nonce);
+                        }
+                        Whose::Nobody | Whose::Another(_) => {}
                     }
                 }
+                _ if overtaken.is_some() => break,
+                (Again::Ours(slot), armed) => {
+                    return Ok(Some(Next::With(Box::new(Hold {
+                        draft: self.draft(slot.nonce, &armed),
+                        _slot: slot,
+                        turn: None,
+                    }))));
+                }
+                (Again::Taken, _) => return Ok(Some(Next::Wait(nonce))),
             }
         }
-        self.fresh(floor).await
+        match overtaken {
+            Some(nonce) => Err(self.overtaken(nonce)),
+            None => Ok(None),
+        }
     }
 
     /// A nonce that nothing was sent with.
@@ -277,22 +312,6 @@ impl<'a> Delivery<'a> {
             _slot: slot,
             turn,
         })))
-    }
-
-    /// Whether what the call rests on is still so: a reorg may have taken it away, or the rule may hold again.
-    async fn stands(&self) -> Result<(), DeliverError> {
-        match self.ledger {
-            Some((store, intent)) if intent.rests_on_a_breach() => match store.ground(intent).await {
-                Ok(Ground::Gone | Ground::Held | Ground::Replaced) => Err(DeliverError::Groundless),
-                Ok(Ground::Stands | Ground::Unjudged) => Ok(()),
-                // A record that cannot be read now is no reason to give up what is on its way.
-                Err(error) => {
-                    tracing::warn!(%error, "whether a breach still stands could not be looked up");
-                    Ok(())
-                }
-            },
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -16,6 +16,7 @@ mod deliver_tests;
 mod delivery;
 mod fill;
 mod funds;
+mod grounds;
 mod heartbeat;
 mod heed;
 mod inclusion;
@@ -35,6 +36,8 @@ mod race;
 #[cfg(test)]
 mod race_tests;
 mod reason;
+#[cfg(test)]
+mod reason_tests;
 mod rehearsal;
 mod reserve;
 mod responder;

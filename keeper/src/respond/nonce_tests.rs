@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy::primitives::{B256, Bytes};
 use serde_json::json;
 
-use super::account::Account;
+use super::account::{Account, Draft};
 use super::bench::{Bench, TARGET, hello, signer};
 use super::deliver::{Call, DeliverError, Delivered};
 use super::delivery::Delivery;
@@ -58,6 +58,49 @@ async fn what_has_used_the_nonce_of_an_earlier_run_is_looked_at_before_another_i
     is_overtaken(again(lost.clone()).await, 0);
     assert_eq!(bench.nonce().await, 2);
     assert_eq!(again(lost).await.unwrap().sent.nonce, 2);
+}
+
+/// Three nonces, of a key that somebody else uses too: it is seen at once what has become of all of them.
+#[tokio::test]
+async fn all_nonces_that_something_else_has_used_are_looked_at_together() {
+    // Known before anything is sent, and found by sending.
+    for is_known in [true, false] {
+        all_are_looked_at_together(is_known).await;
+    }
+}
+
+async fn all_are_looked_at_together(is_known: bool) {
+    let bench = Bench::new(&[], true).await;
+    let (call, armed) = (hello(), bench.account.refresh().await.unwrap());
+    let mut sent = Vec::new();
+    for nonce in 0..3 {
+        let draft = Draft {
+            to: call.to,
+            data: call.data.clone(),
+            gas: call.gas,
+            nonce,
+            max_fee: armed.max_fee(),
+            priority_fee: armed.priority_fee,
+        };
+        sent.push(bench.account.sign(&draft).await.unwrap());
+        bench.foreign().await;
+    }
+    if is_known {
+        bench.account.refresh().await.unwrap();
+    }
+    let again = async |sent: &[SentTransaction]| {
+        let delivery = Delivery::unrecorded(&bench.account, &bench.settings, &call)
+            .recorded(&bench.store, &bench.intent, sent.to_vec())
+            .again();
+        delivery.run(|_, _| {}).await
+    };
+    let ended = again(&sent).await;
+    assert!(
+        matches!(ended, Err(DeliverError::Overtaken { nonce: 0, .. })),
+        "{ended:?}"
+    );
+    assert_eq!(bench.nonce().await, 3, "nothing is sent before it is looked at");
+    assert_eq!(again(&sent).await.unwrap().sent.nonce, 3);
 }
 
 #[tokio::test]

@@ -119,6 +119,7 @@ impl Responder {
             &job.intent,
             own.cloned().collect(),
         );
+        delivery = delivery.judged_by(self);
         if hurries {
             delivery = delivery.in_a_hurry();
         }

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use cordon_core::rule::eval::Verdict;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
+use super::account::Account;
 use super::deliver::DeliverError;
 use super::rehearsal::judged;
 use super::responder::{Responder, Step, end};
-use crate::chain::{BlockRef, RpcError};
+use crate::chain::{BlockRef, RpcError, near};
 use crate::decide::{RulePolicy, RuleVerdict};
 use crate::record::{Confirmation, Ground, Intent, IntentKind, Outcome};
 use crate::rules::{ReadError, Request};
@@ -64,56 +65,82 @@ impl Responder {
         let ground = self.store.ground(intent).await?;
         let number = intent.block_number;
         match ground {
-            Ground::Unjudged => {
-                return Ok(Reason::Unjudged(format!(
-                    "block {number}, in which the breach was found, or what has replaced it in a reorganisation, or has come after it by another rulebook, is being judged"
-                )));
-            }
-            Ground::Gone => {
-                return Ok(gone(&format!(
-                    "not sent: block {number}, in which the breach was found, was reorganised away, and the chain that has replaced it has none"
-                )));
-            }
-            Ground::Replaced if self.rulebook.is_own() == Some(true) => {
-                return Ok(gone(
-                    "not sent: another rulebook was adopted since it was decided: what that finds breached is decided anew",
-                ));
-            }
-            Ground::Replaced => {
-                return Ok(Reason::Unjudged(
-                    "it was decided by another rulebook, and the guard does not have the present one".to_owned(),
-                ));
-            }
-            Ground::Stands | Ground::Held => {}
-        }
-        let newest = self.newest().await?;
-        if let Some(end) = self.silenced(intent, &newest) {
-            return Ok(Reason::Gone(Box::new(end)));
-        }
-        match self.verdict_now(rule, intent, &newest).await {
-            Verdict::Holds if self.store.has_landed(intent).await? => Ok(Reason::Stands),
-            Verdict::Holds => {
-                let text = format!(
-                    "not sent: rule {} holds again at block {}",
-                    self.names.rule(rule),
-                    newest.number
-                );
-                Ok(Reason::Gone(judged(Outcome::HoldsAgain, &text, newest)))
-            }
-            Verdict::Unknown if ground == Ground::Held => Ok(Reason::Unjudged(format!(
-                "rule {} was found to hold since block {number}, and cannot be evaluated now",
-                self.names.rule(rule)
+            Ground::Stands => self.reason_now(rule, intent, None).await,
+            Ground::Held { tip } => self.reason_now(rule, intent, Some(tip)).await,
+            Ground::Unjudged => self.reason_meanwhile(rule, intent).await,
+            Ground::Gone => Ok(gone(&format!(
+                "not sent: block {number}, in which the breach was found, was reorganised away, and the chain that has replaced it has none"
             ))),
-            Verdict::Breached | Verdict::Unknown => Ok(Reason::Stands),
+            Ground::Replaced if self.rulebook.is_own() == Some(true) => Ok(gone(
+                "not sent: another rulebook was adopted since it was decided: what that finds breached is decided anew",
+            )),
+            Ground::Replaced => Ok(Reason::Unjudged(
+                "it was decided by another rulebook, and the guard does not have the present one".to_owned(),
+            )),
         }
     }
 
-    /// How an action ends whose rule is in shadow or in maintenance by now, so that nothing is sent for it; `None` when it is not.
+    /// The same where the record says that the breach stands, or, at `tip`, that it does not.
+    async fn reason_now(&self, rule: u16, intent: &Intent, tip: Option<BlockRef>) -> Result<Reason, DeliverError> {
+        let newest = self.newest(intent, tip).await?;
+        if let Some(end) = self.silenced(intent, &newest) {
+            return Ok(Reason::Gone(Box::new(end)));
+        }
+        let found = self.verdict_now(rule, intent, (&newest, tip.is_some())).await;
+        let is_over = found == Verdict::Holds || (found == Verdict::Unknown && tip.is_some());
+        if !is_over || self.store.has_landed(intent).await? {
+            return Ok(Reason::Stands);
+        }
+        Ok(match tip.filter(|_| found == Verdict::Unknown) {
+            None => self.holds_again(rule, newest),
+            // It may be long before anybody can say more, and a breach that returns is decided on anew.
+            Some(tip) => {
+                let text = format!(
+                    "not sent: rule {} was found to hold since, up to block {}, and nobody sees it breached",
+                    self.names.rule(rule),
+                    tip.number
+                );
+                Reason::Gone(judged(Outcome::HoldsAgain, &text, tip))
+            }
+        })
+    }
+
+    /// The same where the record has not come to the decision's block yet, or to what has replaced it. That may take long when there is much to
+    /// catch up with, and nothing else is decided on the rule meanwhile: so what the newest block shows counts, if it is known.
+    async fn reason_meanwhile(&self, rule: u16, intent: &Intent) -> Result<Reason, DeliverError> {
+        let unjudged = Reason::Unjudged(format!(
+            "block {}, in which the breach was found, or what has replaced it in a reorganisation, or has come after it by another rulebook, is being judged",
+            intent.block_number
+        ));
+        if self.store.version_of(intent.id).await? != Some(self.version) {
+            return Ok(unjudged);
+        }
+        let Ok(newest) = self.newest(intent, None).await else {
+            return Ok(unjudged);
+        };
+        if let Some(end) = self.silenced(intent, &newest) {
+            return Ok(Reason::Gone(Box::new(end)));
+        }
+        match self.verdict_now(rule, intent, (&newest, false)).await {
+            Verdict::Breached => Ok(Reason::Stands),
+            Verdict::Holds if !self.store.has_landed(intent).await? => Ok(self.holds_again(rule, newest)),
+            Verdict::Holds | Verdict::Unknown => Ok(unjudged),
+        }
+    }
+
+    fn holds_again(&self, rule: u16, newest: BlockRef) -> Reason {
+        let (rule, number) = (self.names.rule(rule), newest.number);
+        let text = format!("not sent: rule {rule} holds again at block {number}");
+        Reason::Gone(judged(Outcome::HoldsAgain, &text, newest))
+    }
+
+    /// How an action ends whose rule is in shadow, or in maintenance at a later block than that of the decision, so that nothing is sent for it;
+    /// `None` when it is not.
     fn silenced(&self, intent: &Intent, newest: &BlockRef) -> Option<Confirmation> {
         let policy = self.policy(intent)?;
         let which = match policy.shadow {
             true => "shadow",
-            false if policy.is_shadow_at(newest.timestamp) => "maintenance",
+            false if newest.number > intent.block_number && policy.is_shadow_at(newest.timestamp) => "maintenance",
             false => return None,
         };
         let text = format!(
@@ -129,7 +156,7 @@ impl Responder {
         if intent.kind != IntentKind::Trip || !self.policy(intent).is_some_and(may_be) {
             return Ok(None);
         }
-        Ok(self.silenced(intent, &self.rpc.latest().await?))
+        Ok(self.silenced(intent, &self.newest(intent, None).await?))
     }
 
     fn policy(&self, intent: &Intent) -> Option<&RulePolicy> {
@@ -138,16 +165,26 @@ impl Responder {
     }
 
     /// The newest block, as most endpoints say; of two, the lower: one that speaks of blocks that are not there must not keep the keeper from
-    /// containing.
-    async fn newest(&self) -> Result<BlockRef, RpcError> {
+    /// containing. Nor must one that is behind what is known, or stands still, say what is the case now. `tip` when that is not newer than
+    /// this block of the record, where the action's rule was found to hold.
+    async fn newest(&self, intent: &Intent, tip: Option<BlockRef>) -> Result<BlockRef, RpcError> {
+        let newest = self.told_newest(intent, tip).await?;
+        Ok(tip.filter(|tip| tip.number >= newest.number).unwrap_or(newest))
+    }
+
+    async fn told_newest(&self, intent: &Intent, tip: Option<BlockRef>) -> Result<BlockRef, RpcError> {
         if self.rpc.endpoint_count() < 2 {
             return self.rpc.latest().await;
         }
         let asks = self.rpc.each().into_iter().map(|(_, rpc)| async move {
             let told = tokio::time::timeout(SHORT, rpc.latest()).await;
-            told.ok().and_then(Result::ok)
+            told.ok().and_then(Result::ok).map(|block| (block.number, block))
         });
-        let mut told: Vec<BlockRef> = join_all(asks).await.into_iter().flatten().collect();
+        let told = join_all(asks).await.into_iter().flatten().collect();
+        // A height that an endpoint alone speaks of is none of these.
+        let seen = self.first().map(Account::newest).into_iter();
+        let seen = seen.chain([intent.block_number]).chain(tip.map(|tip| tip.number)).max();
+        let mut told: Vec<BlockRef> = near(seen.unwrap_or_default(), told);
         told.sort_unstable_by_key(|block| block.number);
         match told.get(told.len().saturating_sub(1) / 2) {
             Some(block) => Ok(*block),
@@ -156,9 +193,11 @@ impl Responder {
     }
 
     /// What the action's rule is found to be at the newest block. That it holds counts only when no endpoint sees it otherwise, the block is a
-    /// later one than that of the decision, and the number is still the rule's. `Unknown` whenever nobody can say.
-    async fn verdict_now(&self, rule: u16, intent: &Intent, newest: &BlockRef) -> Verdict {
-        if newest.number <= intent.block_number || self.rpc.split().is_some() || self.rulebook.foreign().is_some() {
+    /// later one than that of the decision, and the number is still the rule's. `Unknown` whenever nobody can say. What the record takes for
+    /// over, as it `is_held`, is looked at while the endpoints differ too: one of them may see the breach.
+    async fn verdict_now(&self, rule: u16, intent: &Intent, (newest, is_held): (&BlockRef, bool)) -> Verdict {
+        let is_split = self.rpc.split().is_some();
+        if newest.number <= intent.block_number || (is_split && !is_held) || self.rulebook.foreign().is_some() {
             return Verdict::Unknown;
         }
         let request = Request {
@@ -166,22 +205,27 @@ impl Responder {
             witness: intent.witness.clone(),
         };
         let asked = self.reader.verdicts(newest, std::slice::from_ref(&request));
-        let told = tokio::time::timeout(PATIENCE, asked).await;
+        let (told, seen) = join(tokio::time::timeout(PATIENCE, asked), self.seen(&request, newest)).await;
         let told = told.ok().and_then(Result::ok);
-        match told.as_deref().and_then(<[RuleVerdict]>::first) {
-            Some(told) if told.reading.verdict != Verdict::Holds => told.reading.verdict,
-            Some(_) if !self.reader.is_own_at(newest).await => Verdict::Unknown,
-            Some(_) if self.is_seen_breached(&request, newest).await => Verdict::Breached,
-            Some(_) => Verdict::Holds,
-            None => Verdict::Unknown,
+        let told = told.as_deref().and_then(<[RuleVerdict]>::first);
+        let told = told.map(|told| told.reading.verdict);
+        // Who is asked first may be the one that has not come so far.
+        let is_found = told == Some(Verdict::Holds) || (told.is_none() && seen.contains(&Verdict::Holds));
+        match told {
+            Some(Verdict::Breached) => Verdict::Breached,
+            _ if !is_found && !seen.contains(&Verdict::Breached) => Verdict::Unknown,
+            _ if !self.reader.is_own_at(newest).await => Verdict::Unknown,
+            _ if seen.contains(&Verdict::Breached) => Verdict::Breached,
+            _ if is_split => Verdict::Unknown,
+            _ => Verdict::Holds,
         }
     }
 
-    /// Whether an endpoint finds that the rule is breached: at the same block, or, where it has another one, at its own newest. One that has
+    /// What each of several endpoints finds the rule to be: at the same block, or, where it has another one, at its own newest. One that has
     /// not come so far says nothing.
-    async fn is_seen_breached(&self, request: &Request, newest: &BlockRef) -> bool {
+    async fn seen(&self, request: &Request, newest: &BlockRef) -> Vec<Verdict> {
         if self.rpc.endpoint_count() < 2 {
-            return false;
+            return Vec::new();
         }
         // A rule that waits for finality is about an older block.
         let at = self.reader.block_of(request.rule, newest);
@@ -200,7 +244,7 @@ impl Responder {
             };
             async move { tokio::time::timeout(PATIENCE, look).await.ok().flatten() }
         });
-        join_all(asks).await.contains(&Some(Verdict::Breached))
+        join_all(asks).await.into_iter().flatten().collect()
     }
 }
 

@@ -5,7 +5,7 @@ use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
 use cordon_keeper::decide::Decision;
 use cordon_keeper::decide::ladder::{Rung, RungStatus};
-use cordon_keeper::record::{AlarmKind, Confirmation, Intent, Ladder, LadderRule, Outcome, Store};
+use cordon_keeper::record::{AlarmKind, Confirmation, Intent, Ladder, LadderRule, NoticeKind, Outcome, Store};
 
 use crate::fixture::{Block, Fixture, block, done, sent, trip, verdict};
 
@@ -71,7 +71,7 @@ async fn a_ladder_is_begun_when_it_is_due_and_each_rung_once(f: Fixture) {
         again.call_people(&ladders[0], "weth", "act now").await.unwrap();
     }
     assert_eq!(open_alarms(&again).await, 1);
-    again.end_ladder(&ladders[0], "weth", false).await.unwrap();
+    again.end_ladder(&ladders[0], "weth", false, &[]).await.unwrap();
     let ladders = begun(&again, &rules).await;
     let states: Vec<_> = ladders[0].rungs.iter().map(|rung| (rung.rung, rung.status)).collect();
     assert_eq!(
@@ -88,7 +88,7 @@ async fn a_ladder_is_begun_when_it_is_due_and_each_rung_once(f: Fixture) {
         .unwrap();
     let ladders = begun(&again, &rules).await;
     assert!(ladders[0].held);
-    again.end_ladder(&ladders[0], "weth", true).await.unwrap();
+    again.end_ladder(&ladders[0], "weth", true, &[]).await.unwrap();
     assert_eq!(open_alarms(&again).await, 0);
     assert!(begun(&again, &rules).await.is_empty());
     let lines = again.incidents().await.unwrap().remove(0).timeline;
@@ -216,14 +216,14 @@ async fn what_was_refused_calls_for_a_fallback_while_it_is_wanted_and_once(f: Fi
     let never = [rule("council", &[], 3_600_000)];
     let climbed = begun(&f.store, &never).await;
     assert_eq!((climbed.len(), climbed[0].intent.id), (1, halt.id));
-    f.store.end_ladder(&climbed[0], "weth", true).await.unwrap();
+    f.store.end_ladder(&climbed[0], "weth", true, &[]).await.unwrap();
     let climbed = begun(&f.store, &never).await;
     assert_eq!(
         (climbed.len(), climbed[0].intent.id),
         (1, lesser.id),
         "the other's turn"
     );
-    f.store.end_ladder(&climbed[0], "weth", true).await.unwrap();
+    f.store.end_ladder(&climbed[0], "weth", true, &[]).await.unwrap();
     assert!(begun(&f.store, &never).await.is_empty());
 
     // Tried again, it is a new failure, and what was refused before is history.
@@ -266,7 +266,78 @@ async fn nobody_is_asked_for_what_holds_again(f: Fixture) {
     assert!(at(14, [unknown, holds]).await.is_empty());
 }
 
+async fn stored(store: &Store, id: i64) -> Intent {
+    let mut all = store.intents().await.unwrap().into_iter();
+    all.find(|intent| intent.id == id).unwrap()
+}
+
+/// Text of the alarm that is open, how many there were, and how many messages told of them.
+async fn called(store: &Store) -> (Option<String>, usize, Vec<NoticeKind>) {
+    let alarms = store.alarms().await.unwrap().into_iter();
+    let alarms: Vec<_> = alarms
+        .filter(|alarm| alarm.kind == AlarmKind::NotContained.name())
+        .collect();
+    let open = alarms.iter().find(|alarm| alarm.cleared_ms.is_none());
+    let told = store.notices(100).await.unwrap().into_iter().map(|notice| notice.kind);
+    let told = told.filter(|kind| matches!(kind, NoticeKind::Alarm | NoticeKind::Cleared));
+    (open.map(|alarm| alarm.text.clone()), alarms.len(), told.collect())
+}
+
+async fn what_is_wanted_besides_is_not_over_with_the_stricter(f: Fixture) {
+    let [halt, lesser] = both_decided(&f).await;
+    let rules = [rule("council", &[], 0)];
+    f.store.finish(&lesser, &ended(Outcome::Refused)).await.unwrap();
+    let due = [("council".to_owned(), lesser.clone())];
+    let climbed = f.store.ladders(&due).await.unwrap();
+    f.store.call_people(&climbed[0], "weth", "reduce").await.unwrap();
+
+    // More is wanted than people were told.
+    let climbed = begun(&f.store, &rules).await;
+    assert_eq!((climbed.len(), climbed[0].intent.id), (1, halt.id));
+    assert!(f.store.call_people(&climbed[0], "weth", "halt").await.unwrap());
+    let twice = vec![NoticeKind::Alarm; 2];
+    assert_eq!(called(&f.store).await, (Some("halt".to_owned()), 2, twice.clone()));
+
+    // That is over, and the rest is not.
+    f.store.finish(&halt, &ended(Outcome::HoldsAgain)).await.unwrap();
+    let climbed = begun(&f.store, &rules).await;
+    assert!(climbed[0].held && climbed[0].intent.id == halt.id);
+    let besides = f.store.due_besides(&rules, &climbed[0]).await.unwrap();
+    assert_eq!(besides, [("council".to_owned(), stored(&f.store, lesser.id).await)]);
+    f.store.end_ladder(&climbed[0], "weth", true, &besides).await.unwrap();
+    assert_eq!(called(&f.store).await.0.as_deref(), Some("halt"));
+    let climbed = begun(&f.store, &rules).await;
+    assert_eq!((climbed.len(), climbed[0].intent.id), (1, lesser.id));
+    assert!(!climbed[0].held && climbed[0].rungs.is_empty());
+    assert!(f.store.call_people(&climbed[0], "weth", "reduce").await.unwrap());
+    assert_eq!(called(&f.store).await.2, twice, "people know of more");
+    assert!(f.store.due_besides(&rules, &climbed[0]).await.unwrap().is_empty());
+    f.store.end_ladder(&climbed[0], "weth", true, &[]).await.unwrap();
+    assert_eq!(called(&f.store).await.0, None);
+    assert!(begun(&f.store, &rules).await.is_empty(), "it was called for");
+    let lines = f.store.incidents().await.unwrap().remove(0).timeline;
+    let ends: Vec<_> = lines
+        .iter()
+        .filter(|line| line.text.contains("is held, or wanted no more"))
+        .collect();
+    assert_eq!(ends.len(), 1, "{lines:#?}");
+}
+
+async fn the_alarm_of_a_scope_lasts_as_long_as_a_ladder_for_it(f: Fixture) {
+    both_decided(&f).await;
+    let rules = [rule("council", &[], 0), rule("treasury", &[1], 0)];
+    let climbed = begun(&f.store, &rules).await;
+    assert_eq!(climbed.len(), 2);
+    f.store.call_people(&climbed[0], "weth", "halt").await.unwrap();
+    f.store.end_ladder(&climbed[0], "weth", true, &[]).await.unwrap();
+    assert_eq!(open_alarms(&f.store).await, 1);
+    f.store.end_ladder(&climbed[1], "weth", true, &[]).await.unwrap();
+    assert_eq!(open_alarms(&f.store).await, 0);
+}
+
 on_both! {
+    what_is_wanted_besides_is_not_over_with_the_stricter
+    the_alarm_of_a_scope_lasts_as_long_as_a_ladder_for_it
     a_lesser_action_that_is_carried_out_does_not_hide_a_stricter_one
     of_several_that_are_late_the_strictest_is_what_is_wanted
     what_is_stricter_begins_a_ladder_anew

@@ -1,9 +1,10 @@
 //! What is remembered between blocks: the past of rules, unknown verdicts, witnesses.
 
 use alloy::primitives::B256;
+use cordon_client::config::Severity;
 use cordon_core::level::Level;
 use cordon_core::rule::eval::Verdict;
-use cordon_keeper::decide::{Act, Decision, RuleVerdict};
+use cordon_keeper::decide::{Act, BlockFacts, Decision, Response, RulePolicy, RuleVerdict, decide};
 use cordon_keeper::record::{AlarmKind, Confirmation, IncidentState, Outcome, Witnessed};
 
 use crate::fixture::*;
@@ -360,7 +361,75 @@ async fn witnesses_are_bounded_and_looked_at_in_turn(f: Fixture) {
     assert_eq!(f.store.witnesses_in_turn(1, 2).await.unwrap(), vec![words(4), words(5)]);
 }
 
+/// What is decided on a breach of a block that the keeper catches up with, by the record.
+async fn caught_up(f: &Fixture, number: u64) -> usize {
+    let policy = RulePolicy {
+        index: 0,
+        id: "price".to_owned(),
+        scope: 1,
+        level: Level::ReduceOnly,
+        duration: 3_600,
+        severity: Severity::P1,
+        robust: true,
+        shadow: false,
+        response: Response::Contain,
+        cooldown: 60,
+        maintenance: vec![],
+    };
+    let (at, breached) = (block(number, 1), [verdict(0, Verdict::Breached)]);
+    let past = f.store.past(&[0], VERSION).await.unwrap();
+    let facts = BlockFacts {
+        block: &at,
+        verdicts: &breached,
+        scopes: &[],
+    };
+    let decisions = decide(&[policy], &facts, &past);
+    let content = Block {
+        verdicts: &breached,
+        decisions: &decisions,
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit(&at, content).await.unwrap().intents.len()
+}
+
+async fn a_long_breach_of_the_past_that_is_over_now_is_one_action(f: Fixture) {
+    let newest = block(160, 2);
+    assert_eq!(caught_up(&f, 100).await, 1);
+    let intent = f.store.open_intents().await.unwrap().remove(0);
+    let over = Confirmation {
+        outcome: Outcome::HoldsAgain,
+        judged_at: Some(newest),
+        ..refused()
+    };
+    assert!(f.store.finish(&intent, &over).await.unwrap());
+    for number in 101..160 {
+        assert_eq!(caught_up(&f, number).await, 0, "block {number}");
+    }
+    let incident = f.store.incidents().await.unwrap().remove(0);
+    assert_eq!(incident.timeline.len(), 3, "{:#?}", incident.timeline);
+    // The block that it was seen in to be over is none of the chain: it may last.
+    let at = block(160, 1);
+    let none = Block {
+        scopes: Some(&[]),
+        ..Block::default()
+    };
+    f.commit(&at, none).await.unwrap();
+    let reopened = f.store.open_intents().await.unwrap();
+    assert_eq!(reopened.len(), 1);
+    let past = f.store.past(&[0], VERSION).await.unwrap();
+    assert!(past.rules[&0].open && past.rules[&0].over.is_empty());
+    // And what was seen to be over here says nothing of the blocks after it.
+    let here = Confirmation {
+        judged_at: Some(at),
+        ..over
+    };
+    assert!(f.store.finish(&reopened[0], &here).await.unwrap());
+    assert_eq!(caught_up(&f, 161).await, 1, "a new breach");
+}
+
 on_both! {
+    a_long_breach_of_the_past_that_is_over_now_is_one_action
     what_is_refused_again_and_again_is_told_once_and_takes_no_room
     what_was_refused_in_an_earlier_breach_or_of_another_witness_delays_nothing
     refusals_are_counted_for_each_witness_and_anew_after_a_long_pause

@@ -377,8 +377,11 @@ async fn what_is_left_of_a_decision_is_what_later_blocks_say(f: Fixture) {
     };
     let unknown = Verdict::Unknown;
     assert_eq!(at(VERSION, 101, unknown).await, Ground::Stands, "it may last");
-    assert_eq!(at(VERSION, 102, Verdict::Holds).await, Ground::Held);
-    assert_eq!(at(VERSION, 103, unknown).await, Ground::Held);
+    assert_eq!(
+        at(VERSION, 102, Verdict::Holds).await,
+        Ground::Held { tip: block(102, 1) }
+    );
+    assert_eq!(at(VERSION, 103, unknown).await, Ground::Held { tip: block(103, 1) });
     assert_eq!(at(VERSION, 104, BREACHED).await, Ground::Stands, "it is back");
     let next = B256::repeat_byte(6);
     f.store.adopt(next).await.unwrap();

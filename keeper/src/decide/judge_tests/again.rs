@@ -211,6 +211,35 @@ fn a_breach_that_people_released_is_theirs_until_the_rule_has_held() {
 }
 
 #[test]
+fn a_breach_that_is_known_to_be_over_at_a_later_block_calls_for_nothing() {
+    let verdicts = [
+        verdict(0, Verdict::Breached, 10, 90, &[2]),
+        verdict(0, Verdict::Breached, 10, 20, &[5]),
+    ];
+    let past = |over| {
+        let past = RulePast {
+            over: [(verdicts[0].witness.clone(), over)].into(),
+            ..RulePast::default()
+        };
+        with_past(0, past)
+    };
+    let number = block().number;
+    let later = past(number + 1);
+    assert!(run(&[policy(0)], &verdicts[..1], &[], &later).is_empty());
+    assert_eq!(
+        run(&[policy(0)], &verdicts, &[], &later)[0].witness,
+        verdicts[1].witness,
+        "another account's is not"
+    );
+    assert_eq!(run(&[policy(0)], &verdicts[..1], &[], &past(number)).len(), 1);
+    let shadow = RulePolicy {
+        shadow: true,
+        ..policy(0)
+    };
+    assert_eq!(run(&[shadow], &verdicts[..1], &[], &later).len(), 1, "it is recorded");
+}
+
+#[test]
 fn open_and_recent_decisions_are_not_repeated() {
     let breach = [verdict(0, Verdict::Breached, 1, 2, &[])];
     let past = |decided_at, open| {

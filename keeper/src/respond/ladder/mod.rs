@@ -148,7 +148,7 @@ impl Climber {
             tokio::time::sleep(PERIOD).await;
             match self.ladders(&rules).await {
                 Ok(ladders) => {
-                    let steps = ladders.iter().map(|ladder| self.step(ladder));
+                    let steps = ladders.iter().map(|ladder| self.step(ladder, &rules));
                     for result in join_all(steps).await {
                         if let Err(error) = result {
                             tracing::error!(%error, "a fallback could not be carried on; it is tried again");
@@ -164,12 +164,23 @@ impl Climber {
     /// Begins what is due and called for still, and answers what is climbed.
     async fn ladders(&self, rules: &[LadderRule]) -> Result<Vec<Ladder>, StoreError> {
         let store = &self.responder.store;
-        let due = store.due_ladders(rules).await?;
+        let due = self.called_for(store.due_ladders(rules).await?).await;
+        store.ladders(&due).await
+    }
+
+    /// Ends a ladder that is not called for any more. What else is wanted of its scope is not over with it.
+    async fn end(&self, ladder: &Ladder, subject: &str, rules: &[LadderRule]) -> Result<(), StoreError> {
+        let store = &self.responder.store;
+        let besides = self.called_for(store.due_besides(rules, ladder).await?).await;
+        store.end_ladder(ladder, subject, true, &besides).await
+    }
+
+    /// Those of them that are called for.
+    async fn called_for(&self, due: Vec<(String, Intent)>) -> Vec<(String, Intent)> {
         let asks = due.iter().map(|(_, intent)| self.is_called_for(intent));
         let called = join_all(asks).await;
         let due = due.into_iter().zip(called).filter(|(_, called)| *called == Called::Yes);
-        let due: Vec<_> = due.map(|(due, _)| due).collect();
-        store.ladders(&due).await
+        due.map(|(due, _)| due).collect()
     }
 
     /// Whether what is wanted still is. When nobody can be asked, it is: people have to know.
@@ -207,7 +218,7 @@ impl Climber {
         rules
     }
 
-    async fn step(&self, ladder: &Ladder) -> Result<(), StoreError> {
+    async fn step(&self, ladder: &Ladder, rules: &[LadderRule]) -> Result<(), StoreError> {
         let store = &self.responder.store;
         let subject = self.responder.names.scope(ladder.intent.scope);
         let found = self
@@ -218,8 +229,8 @@ impl Climber {
             // There is none, or it is configured no more: people are left.
             return match climb(&[Rung::Page], &ladder.rungs, ladder.held, 0, store.now_ms()) {
                 Move::Begin(_) => self.call_people(ladder, &subject).await,
-                Move::Held => store.end_ladder(ladder, &subject, true).await,
-                _ => store.end_ladder(ladder, &subject, false).await,
+                Move::Held => self.end(ladder, &subject, rules).await,
+                _ => store.end_ladder(ladder, &subject, false, &[]).await,
             };
         };
         let patience_ms = i64::from(fallback.config.patience).saturating_mul(1_000);
@@ -236,13 +247,13 @@ impl Climber {
                 Called::Yes => {}
                 Called::NotYet if rung == Rung::Page => {}
                 Called::NotYet => return Ok(()),
-                Called::No => return store.end_ladder(ladder, &subject, true).await,
+                Called::No => return self.end(ladder, &subject, rules).await,
             }
         }
         match next {
             Move::Wait => Ok(()),
-            Move::Held => store.end_ladder(ladder, &subject, true).await,
-            Move::Exhausted => store.end_ladder(ladder, &subject, false).await,
+            Move::Held => self.end(ladder, &subject, rules).await,
+            Move::Exhausted => store.end_ladder(ladder, &subject, false, &[]).await,
             Move::Begin(Rung::Page) | Move::CarryOn(Rung::Page) | Move::GiveUp(Rung::Page) => {
                 self.call_people(ladder, &subject).await
             }
