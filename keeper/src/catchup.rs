@@ -1,6 +1,7 @@
 //! Catching up: blocks in which nothing has to be decided are read several at a time and stored in one transaction, so that
 //! neither the endpoint's round trips nor the disk are waited for once per block.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ pub(crate) struct Behind {
     /// How long it may be: what a downtime of hours takes to be caught up with is nobody's business.
     patience: Duration,
     since: Mutex<Option<Instant>>,
+    waiting: AtomicU64,
 }
 
 impl Behind {
@@ -32,7 +34,13 @@ impl Behind {
         Self {
             patience,
             since: Mutex::default(),
+            waiting: AtomicU64::new(0),
         }
+    }
+
+    /// How many blocks were waiting when that was noted last.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// What people are told when so many blocks are waiting.
@@ -45,6 +53,7 @@ impl Behind {
 
     /// Notes how many blocks are waiting; whether people should hear of it.
     pub(crate) fn note(&self, waiting: u64, now: Instant) -> bool {
+        self.waiting.store(waiting, Ordering::Relaxed);
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting <= FEW {
             *since = None;
@@ -144,5 +153,6 @@ mod tests {
         assert!(!behind.note(100, at(131)));
         assert!(!behind.note(8, at(132)));
         assert!(!behind.note(500, at(133)));
+        assert_eq!(behind.waiting(), 500);
     }
 }

@@ -383,7 +383,8 @@ impl Pipeline {
             return Ok((Vec::new(), Vec::new()));
         }
         let breached: Vec<u16> = breached.into_iter().collect();
-        let past: Past = self.store.past(&breached, self.version).await?;
+        let mut past: Past = self.store.past(&breached, self.version).await?;
+        past.forget_beyond(block.number.saturating_add(self.behind.waiting()));
         let facts = BlockFacts {
             block,
             verdicts: &reading.verdicts,

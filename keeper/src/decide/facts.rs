@@ -200,6 +200,14 @@ impl Past {
             .zip(self.released.get(&scope))
             .is_some_and(|(since, released)| since < released)
     }
+
+    /// Forgets what was found at blocks above `newest`, the newest that there is: an endpoint that has made one up once must not keep a breach
+    /// from being decided on for ever.
+    pub(crate) fn forget_beyond(&mut self, newest: u64) {
+        for rule in self.rules.values_mut() {
+            rule.over.retain(|_, at| *at <= newest);
+        }
+    }
 }
 
 /// What is to be done about a breach.

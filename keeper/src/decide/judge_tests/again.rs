@@ -232,6 +232,13 @@ fn a_breach_that_is_known_to_be_over_at_a_later_block_calls_for_nothing() {
         "another account's is not"
     );
     assert_eq!(run(&[policy(0)], &verdicts[..1], &[], &past(number)).len(), 1);
+    // A block that somebody made up, far above the newest.
+    let mut made_up = past(1 << 62);
+    made_up.forget_beyond(number + 100);
+    assert_eq!(run(&[policy(0)], &verdicts[..1], &[], &made_up).len(), 1);
+    let mut true_one = past(number + 100);
+    true_one.forget_beyond(number + 100);
+    assert!(run(&[policy(0)], &verdicts[..1], &[], &true_one).is_empty());
     let shadow = RulePolicy {
         shadow: true,
         ..policy(0)
