@@ -15,7 +15,7 @@ use super::missing::Missing;
 use super::nonces::Nonces;
 use super::signer::KeySigner;
 use crate::alarm::Alarms;
-use crate::chain::{BlockRef, CallError, Rpc, RpcError};
+use crate::chain::{BlockRef, CallError, Newest, Rpc, RpcError};
 use crate::record::{SentTransaction, Store};
 
 /// Most wei per gas of a priority fee that a node suggests: no node can have us pay what it likes.
@@ -74,7 +74,7 @@ pub struct Account {
     /// Calls that were signed ahead.
     ready: Arc<Mutex<Vec<(Call, SentTransaction)>>>,
     /// Number of the newest block that is known of.
-    newest: Arc<AtomicU64>,
+    newest: Newest,
     /// What it held when that was asked last, in wei.
     pub(super) held: Arc<std::sync::Mutex<Option<U256>>>,
     /// Says whether it is this keeper's turn to send.
@@ -106,7 +106,7 @@ impl Account {
             nonces: Nonces::default(),
             disarms: Arc::default(),
             ready: Arc::default(),
-            newest: Arc::default(),
+            newest: Newest::default(),
             held: Arc::default(),
             turns: None,
             missing: Missing::default(),
@@ -254,13 +254,12 @@ impl Account {
 
     /// Takes over what a new head says: its number and base fee.
     pub async fn note_head(&self, head: &BlockRef) {
-        // Blocks that are caught up with come after the newest.
-        self.newest.fetch_max(head.number, Ordering::Relaxed);
+        self.newest.note(head.number);
         self.armed.lock().await.base_fee = u128::from(head.base_fee);
     }
 
     pub(super) fn newest(&self) -> u64 {
-        self.newest.load(Ordering::Relaxed)
+        self.newest.number()
     }
 
     /// Asks the chain for nonce and fees.
@@ -322,7 +321,7 @@ impl Account {
     /// Blocks were taken back, and transactions of ours may have been in them: the chain is asked next time.
     pub async fn note_reverted(&self) {
         self.nonces.forget_used();
-        self.newest.store(0, Ordering::Relaxed);
+        self.newest.forget();
         self.disarm().await;
     }
 

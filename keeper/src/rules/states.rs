@@ -10,7 +10,7 @@ use alloy::primitives::{Address, B256, Bytes, address};
 use tokio::sync::OnceCell;
 
 use super::{ReadError, Reader};
-use crate::chain::{BlockRef, BlockSource, CallError, Rpc};
+use crate::chain::{BlockRef, BlockSource, CallError, Newest, Rpc};
 
 /// Whoever has not the state of a block by the time that the chain is so many blocks further has it no more: nobody waits for it.
 const FAR: u64 = 16;
@@ -18,9 +18,6 @@ const FAR: u64 = 16;
 const REMEMBERED: usize = 64;
 /// How long it counts that a state is not to be had: another endpoint may come back.
 const COUNTS_FOR: Duration = Duration::from_secs(5);
-/// How long it counts which block is the newest: somebody may have made it up. Who catches up looks at the newest again and again.
-const NEWEST_FOR: Duration = Duration::from_secs(30);
-/// What a node is given before the same is asked once more.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// How long a node that refuses is given, for all questions about one block together.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -29,13 +26,14 @@ const NOBODY: Address = address!("0x00000000000000000000000000000000c02d0002");
 
 /// What was found out of the states of blocks. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct States(Arc<Mutex<Found>>);
+pub(super) struct States {
+    /// The highest block that was read lately.
+    newest: Newest,
+    found: Arc<Mutex<Found>>,
+}
 
 #[derive(Debug, Default)]
 struct Found {
-    /// Height of the highest block that was read lately, and since when.
-    newest: u64,
-    since: Option<Instant>,
     /// Whether the block far below it that was looked for last had no state: those around it have none either.
     are_gone: bool,
     blocks: VecDeque<Looked>,
@@ -63,23 +61,17 @@ impl Looked {
 
 impl States {
     fn with<T>(&self, change: impl FnOnce(&mut Found) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A block of this height is there. Its height is the word of whoever has it: a higher one counts for a moment, not for good.
+    /// A block of this height is there.
     pub(super) fn note(&self, number: u64) {
-        let now = Instant::now();
-        self.with(|found| {
-            let counts = |since: Instant| now.saturating_duration_since(since) < NEWEST_FOR;
-            if number >= found.newest || !found.since.is_some_and(counts) {
-                (found.newest, found.since) = (number, Some(now));
-            }
-        });
+        self.newest.note(number);
     }
 
     /// Whether the block is so far below the newest that nothing about it is waited for.
     pub(super) fn is_far(&self, block: &BlockRef) -> bool {
-        self.with(|found| found.newest.saturating_sub(block.number) >= FAR)
+        self.newest.number().saturating_sub(block.number) >= FAR
     }
 
     /// Whether the block's state was found not to be had.
@@ -230,17 +222,6 @@ mod tests {
         assert!(!states.is_doubted(&block(61)));
         look(&states, 98, false);
         assert!(states.is_gone(&block(98)) && !states.is_doubted(&block(61)));
-    }
-
-    #[test]
-    fn a_height_that_was_made_up_does_not_make_all_blocks_old_for_good() {
-        let states = States::default();
-        states.note(1 << 62);
-        states.note(100);
-        assert!(states.is_far(&block(100)));
-        states.with(|found| found.since = found.since.and_then(|since| since.checked_sub(NEWEST_FOR)));
-        states.note(101);
-        assert!(!states.is_far(&block(100)) && states.is_far(&block(85)));
     }
 
     #[test]
