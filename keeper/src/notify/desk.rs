@@ -316,9 +316,8 @@ impl Clerk {
 
     /// The service does not answer, or wants to be left alone: all waits.
     async fn not_reached(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
-        let attempts = batch.iter().map(|due| due.attempts).max();
-        let failures = attempts.unwrap_or_default().saturating_add(1);
         let id = self.channel.id();
+        let failures = self.desk.store.failures(id).await?.saturating_add(1);
         tracing::error!(channel = id, failures, %error, "people could not be told");
         let tried: Vec<i64> = batch.iter().map(|due| due.notice.id).collect();
         let wait = millis(retry_after(error, failures));

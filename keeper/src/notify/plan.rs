@@ -120,7 +120,6 @@ mod tests {
                 at_ms: 0,
                 facts: None,
             },
-            attempts: 0,
             refusals: 0,
             told,
             acknowledged,

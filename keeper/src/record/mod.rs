@@ -34,6 +34,7 @@ mod past;
 mod peek;
 mod playbook;
 mod prune;
+mod queue;
 mod refused;
 mod revert;
 mod rulebook;

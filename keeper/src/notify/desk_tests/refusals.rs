@@ -134,7 +134,9 @@ async fn failures_to_reach_a_service_are_no_refusals() {
     let desk = office.open(std::slice::from_ref(&hook));
     office.until("it fails", |requests| requests.len() >= 2).await;
     drop(desk);
-    office.tamper("UPDATE deliveries SET due_ms = 0, attempts = 20").await;
+    office
+        .tamper("UPDATE deliveries SET due_ms = 0; UPDATE holds SET until_ms = 0, failures = 20")
+        .await;
     office.services.always(Reply::With(403, None, "forbidden"));
     let before = office.services.requests().len();
     let _desk = office.open(&[hook]);
@@ -154,7 +156,9 @@ async fn what_could_not_be_told_for_a_day_is_history_unless_it_is_open() {
     alarms.raise(AlarmKind::Polling, "heads", "by polling", None).await;
     alarms.clear(AlarmKind::Polling, "heads").await;
     office.block(10, Verdict::Breached).await;
-    office.tamper("UPDATE notices SET at_ms = at_ms - 90000000").await;
+    office
+        .tamper("UPDATE notices SET at_ms = at_ms - 90000000, due_ms = due_ms - 90000000")
+        .await;
     office.sees(11, Severity::P2, &["another transfer"]).await;
     office.services.always(Reply::Close);
     let _desk = office.open(&[notify("hook", office.services.webhook(office.path()))]);
