@@ -222,3 +222,33 @@ async fn an_end_waits_for_its_opening_that_is_refused() {
         "{blind:?}"
     );
 }
+
+/// Chats get what is due in one message, but for what was refused in one: its end must not be in the next.
+#[tokio::test]
+async fn a_chat_hears_of_no_end_before_its_opening() {
+    let office = Office::new().await;
+    let alarms = office.alarms();
+    alarms.raise(AlarmKind::Polling, "heads", "by polling", None).await;
+    alarms.raise(AlarmKind::RuleUnknown, "price", "no answer", None).await;
+    let desk = office.desk(&[notify("chat", office.services.slack(office.path()))]);
+    office.services.then([
+        Reply::With(400, None, "too much"),
+        Reply::Late(Duration::from_millis(1_000)),
+    ]);
+    let _desk = AtWork(tokio::spawn(desk.run(CancellationToken::new())));
+    // The first by itself is on its way when the other's end comes, and what is worse than both.
+    office.until("each by itself", |requests| requests.len() == 2).await;
+    alarms.clear(AlarmKind::Polling, "heads").await;
+    office.block(10, Verdict::Breached).await;
+    office.quiet().await;
+    let told: Vec<String> = office
+        .services
+        .requests()
+        .into_iter()
+        .skip(1)
+        .map(|request| request.body)
+        .collect();
+    let opening = told.iter().position(|text| text.contains("by polling")).unwrap();
+    let end = told.iter().position(|text| text.contains("polling cleared")).unwrap();
+    assert!(opening < end, "{told:#?}");
+}
