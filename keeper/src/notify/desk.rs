@@ -168,18 +168,29 @@ impl Clerk {
 
     /// One message at most; answers how long to wait before the next look.
     async fn round(&mut self) -> Result<Duration, StoreError> {
-        let due = self.desk.store.due(self.channel.id()).await?;
+        // What could not be told now is not looked for.
+        if let Some(wait) = self.limited(true) {
+            return Ok(wait);
+        }
+        let (id, store) = (self.channel.id().to_owned(), self.desk.store.clone());
+        let limited = self.limited(false);
+        let due = match limited {
+            None => store.due(&id).await?,
+            Some(_) => store.due_urgent(&id).await?,
+        };
         if due.is_empty() {
-            let next = self.desk.store.next_due(self.channel.id()).await?;
-            return Ok(next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE)));
+            // Something may become due before there is room for the rest.
+            let next = match limited {
+                None => store.next_due(&id).await?,
+                Some(_) => store.next_urgent(&id).await?,
+            };
+            let next = next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE));
+            return Ok(limited.map_or(next, |room| room.min(next)));
         }
         let due = self.end_needless(due).await?;
         let batch = next(due, self.channel.together(), &self.alone);
         if batch.is_empty() {
             return Ok(Duration::ZERO);
-        }
-        if let Some(wait) = self.limited(&batch) {
-            return Ok(wait);
         }
         let message = self.compose(&batch).await?;
         if !self.desk.store.may_act() {
@@ -216,28 +227,20 @@ impl Clerk {
         self.desk.store.end_delivery(id, due.notice.id, end).await
     }
 
-    /// How long the channel has to be left alone because it was told much. What is most severe is held back by its like alone, and a quarter
-    /// is kept for it, so that the service takes it, too.
-    fn limited(&mut self, batch: &[Due]) -> Option<Duration> {
+    /// How long the channel has to be left alone because it was told much: never more than its limit in a minute, of which a quarter is kept
+    /// for what is most severe.
+    fn limited(&mut self, is_urgent: bool) -> Option<Duration> {
         while self.sent.front().is_some_and(|(at, _)| at.elapsed() >= MINUTE) {
             self.sent.pop_front();
         }
-        let is_urgent = is_urgent(batch);
         let limit = usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
-        let most = if is_urgent {
-            limit
-        } else {
-            limit.saturating_sub(limit / 4)
-        };
-        let counted: Vec<Instant> = self
-            .sent
-            .iter()
-            .filter(|(_, urgent)| *urgent || !is_urgent)
-            .map(|(at, _)| *at)
-            .collect();
-        // The one that has to be a minute ago before there is room.
-        let last = counted.get(counted.len().checked_sub(most)?)?;
-        Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
+        let all = self.sent.iter().map(|(at, _)| *at);
+        let others = self.sent.iter().filter(|(_, urgent)| !urgent).map(|(at, _)| *at);
+        let whole = room(all, limit);
+        if is_urgent {
+            return whole;
+        }
+        whole.max(room(others, limit.saturating_sub(kept(limit))))
     }
 
     async fn compose(&self, batch: &[Due]) -> Result<Message, StoreError> {
@@ -339,6 +342,19 @@ impl Clerk {
 
 fn millis(wait: Duration) -> i64 {
     i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How many messages of a limit are kept for what is most severe: a quarter, and at least one of several.
+fn kept(limit: usize) -> usize {
+    (limit / 4).max(1).min(limit.saturating_sub(1))
+}
+
+/// How long it takes until there are less than `most` in a minute.
+fn room(sent: impl Iterator<Item = Instant>, most: usize) -> Option<Duration> {
+    let sent: Vec<Instant> = sent.collect();
+    // The one that has to be a minute ago before there is room.
+    let last = sent.get(sent.len().checked_sub(most)?)?;
+    Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
 }
 
 /// Whether the worst waits in it, or behind it.
