@@ -9,14 +9,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::doubt::Doubt;
 use super::message::{Event, event};
-use super::plan::REFUSALS;
+use super::plan::{MINUTE, REFUSALS, kept, room};
 use super::{
     Channel, Fate, Message, Origin, SendError, Together, digest, fate, joined, next, retry_after, test_message,
 };
 use crate::alarm::Alarms;
 use crate::clock::now_ms;
-use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreError, Subscription};
+use crate::record::{AlarmKind, DeliveryEnd, Due, EXPIRY_MS, Incident, Notice, Store, StoreError, Subscription};
 
 /// Notices from another process (an acknowledgement by the command line) wake nobody: they are looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,7 +25,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(30);
 /// Failures after which people hear, through the other channels, that this one does not work.
 const PATIENCE: u32 = 3;
-const MINUTE: Duration = Duration::from_secs(60);
 /// How long a message that is on its way is waited for when the work ends. Nobody looks at the chain meanwhile, neither this keeper nor the
 /// next of a fleet: less than a lease lasts, so that who hands on at its end is not slower than one that has died.
 const LAST_ROUND: Duration = Duration::from_secs(2);
@@ -137,6 +137,8 @@ struct Clerk {
     sent: VecDeque<(Instant, bool)>,
     /// What was refused together with others: it is told by itself, so that nothing is lost for what is in another.
     alone: BTreeSet<i64>,
+    /// Whether one notice is what fails, or the service.
+    doubt: Doubt,
     /// Whether people were told that the channel does not work.
     alarmed: bool,
 }
@@ -148,12 +150,21 @@ impl Clerk {
             channel,
             sent: VecDeque::new(),
             alone: BTreeSet::new(),
+            doubt: Doubt::after(0),
             // An earlier run may have raised it.
             alarmed: true,
         }
     }
 
     async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
+        match stop
+            .run_until_cancelled(self.desk.store.failures(self.channel.id()))
+            .await
+        {
+            Some(Ok(failures)) => self.doubt = Doubt::after(failures),
+            Some(Err(error)) => tracing::error!(channel = self.channel.id(), %error, "the outbox could not be read"),
+            None => {}
+        }
         while !stop.is_cancelled() {
             let wait = self.round().await.unwrap_or_else(|error| {
                 tracing::error!(channel = self.channel.id(), %error, "the outbox could not be read or written; it is tried again");
@@ -188,7 +199,10 @@ impl Clerk {
             return Ok(limited.map_or(next, |room| room.min(next)));
         }
         let due = self.end_needless(due).await?;
-        let batch = next(due, self.channel.together(), &self.alone);
+        let due = self.doubt.choose(due);
+        let alone = self.alone.union(self.doubt.suspects()).copied().collect();
+        let mut batch = next(due, self.channel.together(), &alone);
+        batch.truncate(self.doubt.width());
         if batch.is_empty() {
             return Ok(Duration::ZERO);
         }
@@ -223,6 +237,7 @@ impl Clerk {
 
     async fn end(&mut self, due: &Due, end: DeliveryEnd) -> Result<(), StoreError> {
         self.alone.remove(&due.notice.id);
+        self.doubt.forget(due.notice.id);
         let id = self.channel.id();
         self.desk.store.end_delivery(id, due.notice.id, end).await
     }
@@ -280,24 +295,56 @@ impl Clerk {
         for due in batch {
             self.alone.remove(&due.notice.id);
         }
+        self.doubt.passed(&ids(batch));
         if self.alarmed && !self.desk.store.is_refusing(self.channel.id()).await? {
-            self.alarmed = false;
-            self.desk.alarms.clear(AlarmKind::NotifyFailed, self.channel.id()).await;
+            // Until it is stored.
+            self.alarmed = !self
+                .desk
+                .alarms
+                .try_clear(AlarmKind::NotifyFailed, self.channel.id())
+                .await;
         }
         Ok(())
     }
 
     async fn failed(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
         match (error, batch) {
-            (SendError::Refused(_), [due]) => self.refused(due, error).await,
+            (SendError::Refused(_), [due]) => {
+                self.doubt.passed(&ids(batch));
+                self.refused(due, error).await
+            }
             (SendError::Refused(_), _) => {
+                self.doubt.passed(&ids(batch));
                 self.sent.push_back((Instant::now(), is_urgent(batch)));
                 tracing::error!(channel = self.channel.id(), notices = batch.len(), %error, "refused together: each goes by itself");
                 self.alone.extend(batch.iter().map(|due| due.notice.id));
                 Ok(())
             }
-            _ => self.not_reached(batch, error).await,
+            (SendError::Failed(_), _) => {
+                let is_aside = matches!(batch, [due] if due.aside > 0);
+                match (self.doubt.failed(&ids(batch), is_aside), batch) {
+                    (true, [due]) => self.set_aside(due, error).await,
+                    _ => self.not_reached(batch, error).await,
+                }
+            }
+            (SendError::Busy { .. }, _) => self.not_reached(batch, error).await,
         }
+    }
+
+    /// One notice by itself fails over and over while others pass. It waits, and nothing else does but its end.
+    async fn set_aside(&mut self, due: &Due, error: &SendError) -> Result<(), StoreError> {
+        self.sent.push_back((Instant::now(), due.worst == Severity::P1));
+        let (topic, times) = (&due.notice.topic, due.aside.saturating_add(1));
+        tracing::error!(channel = self.channel.id(), topic, times, %error, "people could not be told this, and other things could be");
+        if now_ms().saturating_sub(due.notice.at_ms) > EXPIRY_MS && !due.is_open() {
+            self.end(due, DeliveryEnd::Expired).await?;
+        } else {
+            let wait = millis(retry_after(&SendError::Refused(String::new()), times));
+            let id = self.channel.id();
+            self.desk.store.set_aside(id, due.notice.id, wait).await?;
+        }
+        self.alarm(&format!("of {topic} "), error).await;
+        Ok(())
     }
 
     /// One notice by itself was refused. It waits, and nothing else does but its end.
@@ -322,9 +369,11 @@ impl Clerk {
         let id = self.channel.id();
         let failures = self.desk.store.failures(id).await?.saturating_add(1);
         tracing::error!(channel = id, failures, %error, "people could not be told");
-        let tried: Vec<i64> = batch.iter().map(|due| due.notice.id).collect();
         let wait = millis(retry_after(error, failures));
-        self.desk.store.not_told(id, &tried, &error.to_string(), wait).await?;
+        self.desk
+            .store
+            .not_told(id, &ids(batch), &error.to_string(), wait)
+            .await?;
         if failures >= PATIENCE {
             self.alarm("", error).await;
         }
@@ -340,21 +389,12 @@ impl Clerk {
     }
 }
 
+fn ids(batch: &[Due]) -> Vec<i64> {
+    batch.iter().map(|due| due.notice.id).collect()
+}
+
 fn millis(wait: Duration) -> i64 {
     i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// How many messages of a limit are kept for what is most severe: a quarter, and at least one of several.
-fn kept(limit: usize) -> usize {
-    (limit / 4).max(1).min(limit.saturating_sub(1))
-}
-
-/// How long it takes until there are less than `most` in a minute.
-fn room(sent: impl Iterator<Item = Instant>, most: usize) -> Option<Duration> {
-    let sent: Vec<Instant> = sent.collect();
-    // The one that has to be a minute ago before there is room.
-    let last = sent.get(sent.len().checked_sub(most)?)?;
-    Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
 }
 
 /// Whether the worst waits in it, or behind it.

@@ -1,7 +1,7 @@
 //! What becomes of a notice that is due on a channel. Pure, so that it can be tried in every case.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SendError;
 use super::message::{Event, event};
@@ -54,7 +54,7 @@ pub enum Together {
 /// goes by itself.
 #[must_use]
 pub fn next(mut due: Vec<Due>, together: Together, alone: &BTreeSet<i64>) -> Vec<Due> {
-    let is_alone = |due: &Due| due.refusals > 0 || alone.contains(&due.notice.id);
+    let is_alone = |due: &Due| due.refusals > 0 || due.aside > 0 || alone.contains(&due.notice.id);
     let Some(first) = due.first() else {
         return due;
     };
@@ -131,6 +131,21 @@ pub fn retry_after(error: &SendError, failures: u32) -> Duration {
     }
 }
 
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many messages of a limit are kept for what is most severe: a quarter, and at least one of several.
+pub(super) fn kept(limit: usize) -> usize {
+    (limit / 4).max(1).min(limit.saturating_sub(1))
+}
+
+/// How long it takes until there are less than `most` in a minute.
+pub(super) fn room(sent: impl Iterator<Item = Instant>, most: usize) -> Option<Duration> {
+    let sent: Vec<Instant> = sent.collect();
+    // The one that has to be a minute ago before there is room.
+    let last = sent.get(sent.len().checked_sub(most)?)?;
+    Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +168,7 @@ mod tests {
                 facts: None,
             },
             refusals: 0,
+            aside: 0,
             told,
             acknowledged,
             over,

@@ -41,6 +41,8 @@ pub struct Due {
     pub notice: Notice,
     /// How often the service refused it, by itself, since the last success.
     pub refusals: u32,
+    /// How often it failed by itself while others passed, since then.
+    pub aside: u32,
     /// How often it was told here before.
     pub told: u32,
     /// Somebody takes care of it: of its topic, or of what there was of that then.
@@ -76,7 +78,7 @@ pub struct Subscription {
 
 const FANNED: &str = "fanned";
 /// A notice that could not be delivered for so long is history.
-const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(crate) const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// How much of that is ended at once.
 const EXPIRED: i64 = 500;
 
@@ -161,7 +163,7 @@ impl Store {
         for (notice, again) in told {
             query(
                 "UPDATE deliveries SET place = CASE WHEN told = 0 THEN place + 3 ELSE place END, told = told + 1, attempts = 0,
-                    refusals = 0, error = NULL, due_ms = ?3, outcome = CASE WHEN ?4 = 1 THEN NULL ELSE 'sent' END
+                    refusals = 0, aside = 0, error = NULL, due_ms = ?3, outcome = CASE WHEN ?4 = 1 THEN NULL ELSE 'sent' END
                  WHERE notice = ?1 AND channel = ?2",
             )
             .bind(notice)
@@ -250,6 +252,20 @@ impl Store {
         tx.commit(Step::NotTold).await
     }
 
+    /// Notes that a message of this notice alone has failed again, while others arrive: it waits until `retry_ms` from now. The others do not.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn set_aside(&self, channel: &str, notice: i64, retry_ms: i64) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        query("UPDATE deliveries SET aside = aside + 1, due_ms = ? WHERE notice = ? AND channel = ?")
+            .bind(tx.now_ms().saturating_add(retry_ms))
+            .bind(notice)
+            .bind(channel)
+            .later(&mut tx);
+        tx.commit(Step::NotTold).await
+    }
+
     /// What could not be told through a channel for a day, but for what [`Due::is_open`], the oldest of it. Looked for before anything is
     /// written: what is decided does not wait for it.
     async fn expired(&self, channel: &str) -> Result<Vec<(i64,)>, StoreError> {
@@ -268,13 +284,13 @@ impl Store {
             .await
     }
 
-    /// Whether something waits that the service of a channel has refused.
+    /// Whether something waits that the service of a channel has refused, or that was set aside.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn is_refusing(&self, channel: &str) -> Result<bool, StoreError> {
         let row: Option<(i64,)> =
-            query_as("SELECT 1 FROM deliveries WHERE channel = ? AND outcome IS NULL AND refusals > 0 LIMIT 1")
+            query_as("SELECT 1 FROM deliveries WHERE channel = ? AND outcome IS NULL AND refusals + aside > 0 LIMIT 1")
                 .bind(channel)
                 .fetch_optional(&self.pool)
                 .await?;

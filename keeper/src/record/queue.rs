@@ -15,7 +15,7 @@ const BATCH: usize = 50;
 /// Places of one severity, see [`PLACE`].
 const OF_SEVERITY: i64 = 6;
 /// Further in the future nothing is ever put off by a failure: the clock was set back.
-const LONGEST_MS: i64 = 60 * 60 * 1_000;
+const LONGEST_MS: i64 = 2 * 60 * 60 * 1_000;
 /// The places of all severities, and of the worst.
 const ALL: Range<i64> = 0..4 * OF_SEVERITY;
 const URGENT: Range<i64> = 0..OF_SEVERITY;
@@ -244,7 +244,7 @@ async fn whole(connection: &mut Connection, channel: &str, turns: &[(i64, i64)])
     }
     let marks = vec!["?"; turns.len()].join(", ");
     let sql = format!(
-        "SELECT {COLUMNS}, d.refusals, d.told,
+        "SELECT {COLUMNS}, d.refusals, d.aside, d.told,
             (EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic) OR EXISTS (SELECT 1 FROM notices k
                 WHERE k.topic = n.topic AND k.id > n.id AND k.kind = 'acknowledged')) AS acknowledged,
             EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1) AS is_over,
@@ -272,6 +272,7 @@ fn due(row: &Row, worst: i64) -> Result<Due, StoreError> {
     Ok(Due {
         notice: notice(row)?,
         refusals: super::small("refusals", row.try_get("refusals")?)?,
+        aside: super::small("failures", row.try_get("aside")?)?,
         told: super::small("deliveries", row.try_get("told")?)?,
         acknowledged: row.try_get("acknowledged")?,
         over: row.try_get("is_over")?,

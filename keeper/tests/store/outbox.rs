@@ -285,7 +285,7 @@ async fn what_waited_before_there_were_places_is_due_in_its_order(f: Fixture) {
     f.tamper(
         "DROP TABLE holds; DROP INDEX deliveries_places; DROP INDEX deliveries_untold; DROP INDEX deliveries_again;
          DROP INDEX deliveries_refused; DROP INDEX deliveries_told; DROP INDEX deliveries_later; DROP INDEX deliveries_ends; ALTER TABLE deliveries DROP COLUMN topic; ALTER TABLE deliveries DROP COLUMN place;
-         ALTER TABLE deliveries DROP COLUMN part; DELETE FROM _sqlx_migrations WHERE version = 220;",
+         ALTER TABLE deliveries DROP COLUMN part; ALTER TABLE deliveries DROP COLUMN aside; DELETE FROM _sqlx_migrations WHERE version = 220;",
     )
     .await;
     assert_eq!(due.len(), 3);

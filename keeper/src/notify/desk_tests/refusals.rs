@@ -252,3 +252,59 @@ async fn a_chat_hears_of_no_end_before_its_opening() {
     let end = told.iter().position(|text| text.contains("polling cleared")).unwrap();
     assert!(opening < end, "{told:#?}");
 }
+
+/// A service that fails over one message, again and again, while it would take any other.
+#[tokio::test]
+async fn what_a_service_fails_over_is_passed_by_the_others() {
+    let office = Office::new().await;
+    office.services.answer_to(Some("price is breached"), 500);
+    office.block(10, Verdict::Breached).await;
+    office.sees(11, Severity::P2, &["a transfer"]).await;
+    office.unknown(5).await;
+    let configured = [
+        notify("chat", office.services.slack(office.path())),
+        notify("hook", office.services.webhook(office.path())),
+    ];
+    let _desk = office.open(&configured);
+    let begun = Instant::now();
+    let left = async |channel| {
+        let ends = office.ends(channel).await.into_iter();
+        ends.filter(|(_, end)| end.is_none())
+            .map(|(text, _)| text)
+            .collect::<Vec<_>>()
+    };
+    for channel in ["chat", "hook"] {
+        loop {
+            let left = left(channel).await;
+            if left.len() == 1 && left[0].contains("breached") {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{channel}: {left:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // By now it waits alone, and what comes is told at once.
+    wait_for("it is set aside", async || {
+        office.store.is_refusing("chat").await.unwrap()
+    })
+    .await;
+    office.sees(12, Severity::P2, &["another transfer"]).await;
+    office
+        .until("the next", |requests| {
+            requests
+                .iter()
+                .filter(|request| request.body.contains("another transfer"))
+                .count()
+                >= 2
+        })
+        .await;
+    office.services.answer_to(None, 500);
+    office
+        .tamper("UPDATE deliveries SET due_ms = 0 WHERE outcome IS NULL")
+        .await;
+    office.sees(13, Severity::P2, &["a third transfer"]).await;
+    wait_for("it is told when it can be", async || {
+        left("chat").await.is_empty() && left("hook").await.is_empty()
+    })
+    .await;
+}
