@@ -232,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_takes_care_of_or_what_is_over_is_not_open() {
+        let is_open = |acknowledged, over| due(NoticeKind::Called, 0, acknowledged, over, true).is_open();
+        assert!(is_open(false, false));
+        assert!(!is_open(true, false) && !is_open(false, true));
+    }
+
+    #[test]
     fn waits_grow_within_bounds_and_a_busy_service_is_obeyed() {
         let failed = SendError::Failed(String::new());
         let waits: Vec<u64> = (1..9).map(|n| retry_after(&failed, n).as_secs()).collect();

@@ -56,10 +56,10 @@ pub struct Due {
 }
 
 impl Due {
-    /// Whether it calls people to what is not over, and so must not be given up. What a watch has found is never over.
+    /// Whether it calls people to what is not over, and what nobody takes care of, and so must not be given up. What a watch has found is never over.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.notice.kind.calls() && !self.over && !self.notice.topic.starts_with("watch:")
+        self.notice.kind.calls() && !self.over && !self.acknowledged && !self.notice.topic.starts_with("watch:")
     }
 }
 
@@ -273,6 +273,8 @@ impl Store {
             "SELECT d.notice FROM deliveries d JOIN notices n ON n.id = d.notice
              WHERE d.channel = ?1 AND d.outcome IS NULL AND d.told = 0 AND d.due_ms < ?2 AND n.at_ms < ?2
                 AND (n.kind NOT IN ({}) OR n.topic LIKE 'watch:%'
+                OR EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic)
+                OR EXISTS (SELECT 1 FROM notices k WHERE k.topic = n.topic AND k.id > n.id AND k.kind = 'acknowledged')
                 OR EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1))
              ORDER BY d.due_ms LIMIT {EXPIRED}",
             calling()

@@ -26,14 +26,20 @@ pub(super) const PLACE: &str = "CASE n.severity WHEN 'P1' THEN 0 WHEN 'P2' THEN 
     + CASE WHEN n.topic LIKE 'incident:%' THEN 0 WHEN n.topic LIKE 'watch:%' THEN 2 ELSE 1 END";
 
 /// What is on its way as `d` through the channel ?1 and due at ?2, and does not wait for something of its topic that waits: an end waits for
-/// what it ends, an acknowledgement for what it is of, and whatever follows an end for that. A pager would keep a page open that is over, or
+/// what it ends, an acknowledgement for what it is of (not for what cannot be told, when there is a page to acknowledge), and whatever follows an end for that.
+/// A pager would keep a page open that is over, or
 /// close one that is not. (The `+` has what is not due yet looked at, which is little, and not what is older.)
 const FREE: &str = "d.channel = ?1 AND d.outcome IS NULL AND d.due_ms <= ?2 AND NOT EXISTS (
         SELECT 1 FROM deliveries e WHERE e.channel = d.channel AND e.topic = d.topic AND e.outcome IS NULL AND e.told = 0 AND e.part = 2
         AND e.notice < d.notice AND e.due_ms > ?2)
     AND (d.part = 0 OR NOT EXISTS (
         SELECT 1 FROM deliveries e WHERE e.channel = d.channel AND e.topic = d.topic AND e.outcome IS NULL AND e.told = 0
-        AND +e.notice < d.notice AND e.due_ms > ?2))";
+        AND +e.notice < d.notice AND e.due_ms > ?2
+        AND NOT (d.part = 1 AND e.refusals + e.aside > 0 AND EXISTS (
+            SELECT 1 FROM deliveries t WHERE t.channel = d.channel AND t.topic = d.topic AND t.told > 0 AND t.notice < d.notice
+            AND t.notice > COALESCE((SELECT MAX(n.id) FROM notices n WHERE n.topic = d.topic AND n.id < d.notice AND n.ends = 1), 0)
+            AND t.notice > COALESCE((SELECT MAX(n.id) FROM notices n
+                WHERE n.topic = d.topic AND n.id < d.notice AND n.kind = 'acknowledged'), 0)))))";
 
 /// A delivery that is due, as far as its turn goes by it.
 #[derive(Debug, Clone, PartialEq, Eq)]

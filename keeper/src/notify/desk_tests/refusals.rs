@@ -308,3 +308,38 @@ async fn what_a_service_fails_over_is_passed_by_the_others() {
     })
     .await;
 }
+
+/// The page is there, and goes on escalating until it is acknowledged, whatever else cannot be told.
+#[tokio::test]
+async fn a_page_is_acknowledged_though_something_of_its_topic_is_refused() {
+    let office = Office::new().await;
+    office.services.refuse(Some("worse now"));
+    let _desk = office.open(&[notify("pager", office.services.pagerduty(office.path()))]);
+    office.block(10, Verdict::Breached).await;
+    office.until("the page", |requests| requests.len() == 1).await;
+    office
+        .tamper(
+            "INSERT INTO notices (topic, kind, severity, incident, subject, text, ends, at_ms, due_ms)
+             SELECT topic, 'called', severity, incident, subject, 'worse now', 0, at_ms, due_ms FROM notices WHERE kind = 'opened'",
+        )
+        .await;
+    // Refused for a while: it waits for more than a minute then.
+    for times in 1..=3 {
+        wait_for("it is refused", async || about(&office, "worse now") == times).await;
+        wait_for("it waits", async || {
+            office.store.next_due("pager").await.unwrap() > Some(0)
+        })
+        .await;
+        office
+            .tamper("UPDATE deliveries SET due_ms = 0 WHERE outcome IS NULL AND refusals < 3")
+            .await;
+        office.unknown(times).await;
+    }
+    office.store.acknowledge("1", "ada").await.unwrap();
+    let begun = Instant::now();
+    let acknowledged = |request: &crate::notify::mock::Request| request.json()["event_action"] == "acknowledge";
+    office
+        .until("the acknowledgement", |requests| requests.iter().any(acknowledged))
+        .await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
