@@ -85,15 +85,21 @@ impl Alarms {
 
     /// Clears an alarm whose cause is gone.
     pub async fn clear(&self, kind: AlarmKind, subject: &str) {
+        self.try_clear(kind, subject).await;
+    }
+
+    /// Clears an alarm whose cause is gone. Answers whether the record has that: who says it only once has to say it again otherwise.
+    pub(crate) async fn try_clear(&self, kind: AlarmKind, subject: &str) -> bool {
         let cleared = self.store.clear_alarm(kind, subject).await;
         if let (Ok(_) | Err(StoreError::Fenced { .. }), Some(direct)) = (&cleared, self.direct.get()) {
             direct.over(kind, subject);
         }
-        match cleared {
+        match &cleared {
             Ok(true) => self.announce_cleared(kind, subject),
             Ok(false) => {}
             Err(error) => tracing::error!(kind = kind.name(), subject, %error, "an alarm could not be cleared"),
         }
+        cleared.is_ok()
     }
 
     /// Logs and announces that an alarm was cleared.

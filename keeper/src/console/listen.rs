@@ -2,7 +2,7 @@
 //! keeper has open, and without files it reaches no endpoint.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 /// What holds of connections.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,9 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// One that takes nothing of its answer for so long is closed.
     pub(super) unread: Duration,
+    /// One that is so old is closed when what it has asked for is answered, however busy it is: others wait for its place. Streams, which are
+    /// counted apart, are never answered whole.
+    pub(super) life: Duration,
 }
 
 impl Default for Limits {
@@ -35,6 +38,7 @@ impl Default for Limits {
             // Prometheus asks every 15 s or less often, and connects anew then.
             idle: Duration::from_secs(10),
             unread: Duration::from_secs(30),
+            life: Duration::from_secs(60),
         }
     }
 }
@@ -55,11 +59,19 @@ pub(super) async fn listen(listener: TcpListener, app: Router, limits: Limits) {
         };
         let app = TowerToHyperService::new(app.clone());
         connections.spawn(async move {
-            let served = http1::Builder::new()
+            let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.idle)
                 .serve_connection(TokioIo::new(Read::all_of(socket, limits.unread)), app);
-            if let Err(error) = served.await {
+            let mut connection = pin!(connection);
+            let served = match timeout(limits.life, connection.as_mut()).await {
+                Ok(served) => served,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
                 tracing::trace!(%error, "a connection to the console has ended");
             }
             drop(place);
@@ -167,6 +179,7 @@ mod tests {
             connections,
             idle: of(500),
             unread: of(500),
+            life: of(60_000),
         }
     }
 
@@ -222,6 +235,42 @@ mod tests {
         drop(deaf);
         let mut slow = ask(at, "/long").await;
         let (mut read, mut part) = (0, vec![0; LONG / 16]);
+        while read < LONG {
+            sleep(Duration::from_millis(100)).await;
+            let got = slow.read(&mut part).await.unwrap();
+            assert!(got > 0, "cut off after {read}");
+            read += got;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_over_and_over_gives_its_place_to_others() {
+        let life = Duration::from_millis(1_500);
+        let (at, _console) = start(Limits { life, ..limits(2) }).await;
+        let busy = |mut socket: TcpStream| async move {
+            let mut some = [0; 1024];
+            while socket.read(&mut some).await.is_ok_and(|got| got > 0) {
+                sleep(Duration::from_millis(100)).await;
+                let _ = socket
+                    .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    .await;
+            }
+        };
+        for _ in 0..2 {
+            tokio::spawn(busy(ask(at, "/health").await));
+        }
+        sleep(Duration::from_millis(300)).await;
+        let begun = Instant::now();
+        let mut next = ask(at, "/health").await;
+        let mut some = [0; 8];
+        timeout(Duration::from_secs(20), next.read_exact(&mut some))
+            .await
+            .expect("a place")
+            .unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(800), "no place was waited for");
+        // What was asked for before is answered whole.
+        let mut slow = ask(at, "/long").await;
+        let (mut read, mut part) = (0, vec![0; LONG / 32]);
         while read < LONG {
             sleep(Duration::from_millis(100)).await;
             let got = slow.read(&mut part).await.unwrap();

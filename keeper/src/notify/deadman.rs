@@ -77,10 +77,11 @@ impl DeadMan {
                         if failures > 0 {
                             tracing::info!(failures, "the dead-man's switch answers again");
                         }
+                        failures = 0;
                         if alarmed {
-                            alarms.clear(AlarmKind::HeartbeatUrl, SUBJECT).await;
+                            // Until it is stored.
+                            alarmed = !alarms.try_clear(AlarmKind::HeartbeatUrl, SUBJECT).await;
                         }
-                        (failures, alarmed) = (0, false);
                         self.period
                     }
                     Err(reason) => {
@@ -152,6 +153,33 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(switch.age().is_some());
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn the_alarm_is_cleared_when_the_record_refuses_that_at_first() {
+        let inbox = Inbox::start().await.unwrap();
+        let (alarms, store, dir) = alarms().await;
+        alarms
+            .raise(AlarmKind::HeartbeatUrl, SUBJECT, "of an earlier run", None)
+            .await;
+        let file = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("cordon.db"));
+        let mut other = sqlx::ConnectOptions::connect(&file).await.unwrap();
+        let refuse = "CREATE TRIGGER no BEFORE UPDATE ON alarms BEGIN SELECT RAISE(FAIL, 'no'); END";
+        sqlx::raw_sql(refuse).execute(&mut other).await.unwrap();
+        let switch = DeadMan::new(SecretText::new(inbox.url())).every(Duration::from_millis(50));
+        let task = tokio::spawn(switch.run(alarms, || Health::Well));
+        let begun = Instant::now();
+        while inbox.received().len() < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not asked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(store.open_alarms().await.unwrap().len(), 1);
+        sqlx::raw_sql("DROP TRIGGER no").execute(&mut other).await.unwrap();
+        while !store.open_alarms().await.unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not over");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         task.abort();
     }
 

@@ -9,14 +9,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::doubt::Doubt;
 use super::message::{Event, event};
-use super::plan::REFUSALS;
+use super::plan::{MINUTE, REFUSALS, kept, room};
 use super::{
     Channel, Fate, Message, Origin, SendError, Together, digest, fate, joined, next, retry_after, test_message,
 };
 use crate::alarm::Alarms;
 use crate::clock::now_ms;
-use crate::record::{AlarmKind, DeliveryEnd, Due, Incident, Notice, Store, StoreError, Subscription};
+use crate::record::{AlarmKind, DeliveryEnd, Due, EXPIRY_MS, Incident, Notice, Store, StoreError, Subscription};
 
 /// Notices from another process (an acknowledgement by the command line) wake nobody: they are looked for this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,7 +25,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(30);
 /// Failures after which people hear, through the other channels, that this one does not work.
 const PATIENCE: u32 = 3;
-const MINUTE: Duration = Duration::from_secs(60);
 /// How long a message that is on its way is waited for when the work ends. Nobody looks at the chain meanwhile, neither this keeper nor the
 /// next of a fleet: less than a lease lasts, so that who hands on at its end is not slower than one that has died.
 const LAST_ROUND: Duration = Duration::from_secs(2);
@@ -137,6 +137,8 @@ struct Clerk {
     sent: VecDeque<(Instant, bool)>,
     /// What was refused together with others: it is told by itself, so that nothing is lost for what is in another.
     alone: BTreeSet<i64>,
+    /// Whether one notice is what fails, or the service.
+    doubt: Doubt,
     /// Whether people were told that the channel does not work.
     alarmed: bool,
 }
@@ -148,12 +150,21 @@ impl Clerk {
             channel,
             sent: VecDeque::new(),
             alone: BTreeSet::new(),
+            doubt: Doubt::after(0),
             // An earlier run may have raised it.
             alarmed: true,
         }
     }
 
     async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
+        match stop
+            .run_until_cancelled(self.desk.store.failures(self.channel.id()))
+            .await
+        {
+            Some(Ok(failures)) => self.doubt = Doubt::after(failures),
+            Some(Err(error)) => tracing::error!(channel = self.channel.id(), %error, "the outbox could not be read"),
+            None => {}
+        }
         while !stop.is_cancelled() {
             let wait = self.round().await.unwrap_or_else(|error| {
                 tracing::error!(channel = self.channel.id(), %error, "the outbox could not be read or written; it is tried again");
@@ -168,18 +179,32 @@ impl Clerk {
 
     /// One message at most; answers how long to wait before the next look.
     async fn round(&mut self) -> Result<Duration, StoreError> {
-        let due = self.desk.store.due(self.channel.id()).await?;
+        // What could not be told now is not looked for.
+        if let Some(wait) = self.limited(true) {
+            return Ok(wait);
+        }
+        let (id, store) = (self.channel.id().to_owned(), self.desk.store.clone());
+        let limited = self.limited(false);
+        let due = match limited {
+            None => store.due(&id).await?,
+            Some(_) => store.due_urgent(&id).await?,
+        };
         if due.is_empty() {
-            let next = self.desk.store.next_due(self.channel.id()).await?;
-            return Ok(next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE)));
+            // Something may become due before there is room for the rest.
+            let next = match limited {
+                None => store.next_due(&id).await?,
+                Some(_) => store.next_urgent(&id).await?,
+            };
+            let next = next.map_or(IDLE, |ms| Duration::from_millis(ms.max(1)).min(IDLE));
+            return Ok(limited.map_or(next, |room| room.min(next)));
         }
         let due = self.end_needless(due).await?;
-        let batch = next(due, self.channel.together(), &self.alone);
+        let due = self.doubt.choose(due);
+        let alone = self.alone.union(self.doubt.suspects()).copied().collect();
+        let mut batch = next(due, self.channel.together(), &alone);
+        batch.truncate(self.doubt.width());
         if batch.is_empty() {
             return Ok(Duration::ZERO);
-        }
-        if let Some(wait) = self.limited(&batch) {
-            return Ok(wait);
         }
         let message = self.compose(&batch).await?;
         if !self.desk.store.may_act() {
@@ -212,32 +237,25 @@ impl Clerk {
 
     async fn end(&mut self, due: &Due, end: DeliveryEnd) -> Result<(), StoreError> {
         self.alone.remove(&due.notice.id);
+        self.doubt.forget(due.notice.id);
         let id = self.channel.id();
         self.desk.store.end_delivery(id, due.notice.id, end).await
     }
 
-    /// How long the channel has to be left alone because it was told much. What is most severe is held back by its like alone, and a quarter
-    /// is kept for it, so that the service takes it, too.
-    fn limited(&mut self, batch: &[Due]) -> Option<Duration> {
+    /// How long the channel has to be left alone because it was told much: never more than its limit in a minute, of which a quarter is kept
+    /// for what is most severe.
+    fn limited(&mut self, is_urgent: bool) -> Option<Duration> {
         while self.sent.front().is_some_and(|(at, _)| at.elapsed() >= MINUTE) {
             self.sent.pop_front();
         }
-        let is_urgent = is_urgent(batch);
         let limit = usize::try_from(self.channel.per_minute()).unwrap_or(usize::MAX);
-        let most = if is_urgent {
-            limit
-        } else {
-            limit.saturating_sub(limit / 4)
-        };
-        let counted: Vec<Instant> = self
-            .sent
-            .iter()
-            .filter(|(_, urgent)| *urgent || !is_urgent)
-            .map(|(at, _)| *at)
-            .collect();
-        // The one that has to be a minute ago before there is room.
-        let last = counted.get(counted.len().checked_sub(most)?)?;
-        Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
+        let all = self.sent.iter().map(|(at, _)| *at);
+        let others = self.sent.iter().filter(|(_, urgent)| !urgent).map(|(at, _)| *at);
+        let whole = room(all, limit);
+        if is_urgent {
+            return whole;
+        }
+        whole.max(room(others, limit.saturating_sub(kept(limit))))
     }
 
     async fn compose(&self, batch: &[Due]) -> Result<Message, StoreError> {
@@ -277,24 +295,56 @@ impl Clerk {
         for due in batch {
             self.alone.remove(&due.notice.id);
         }
+        self.doubt.passed(&ids(batch));
         if self.alarmed && !self.desk.store.is_refusing(self.channel.id()).await? {
-            self.alarmed = false;
-            self.desk.alarms.clear(AlarmKind::NotifyFailed, self.channel.id()).await;
+            // Until it is stored.
+            self.alarmed = !self
+                .desk
+                .alarms
+                .try_clear(AlarmKind::NotifyFailed, self.channel.id())
+                .await;
         }
         Ok(())
     }
 
     async fn failed(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
         match (error, batch) {
-            (SendError::Refused(_), [due]) => self.refused(due, error).await,
+            (SendError::Refused(_), [due]) => {
+                self.doubt.passed(&ids(batch));
+                self.refused(due, error).await
+            }
             (SendError::Refused(_), _) => {
+                self.doubt.passed(&ids(batch));
                 self.sent.push_back((Instant::now(), is_urgent(batch)));
                 tracing::error!(channel = self.channel.id(), notices = batch.len(), %error, "refused together: each goes by itself");
                 self.alone.extend(batch.iter().map(|due| due.notice.id));
                 Ok(())
             }
-            _ => self.not_reached(batch, error).await,
+            (SendError::Failed(_), _) => {
+                let is_aside = matches!(batch, [due] if due.aside > 0);
+                match (self.doubt.failed(&ids(batch), is_aside), batch) {
+                    (true, [due]) => self.set_aside(due, error).await,
+                    _ => self.not_reached(batch, error).await,
+                }
+            }
+            (SendError::Busy { .. }, _) => self.not_reached(batch, error).await,
         }
+    }
+
+    /// One notice by itself fails over and over while others pass. It waits, and nothing else does but its end.
+    async fn set_aside(&mut self, due: &Due, error: &SendError) -> Result<(), StoreError> {
+        self.sent.push_back((Instant::now(), due.worst == Severity::P1));
+        let (topic, times) = (&due.notice.topic, due.aside.saturating_add(1));
+        tracing::error!(channel = self.channel.id(), topic, times, %error, "people could not be told this, and other things could be");
+        if now_ms().saturating_sub(due.notice.at_ms) > EXPIRY_MS && !due.is_open() {
+            self.end(due, DeliveryEnd::Expired).await?;
+        } else {
+            let wait = millis(retry_after(&SendError::Refused(String::new()), times));
+            let id = self.channel.id();
+            self.desk.store.set_aside(id, due.notice.id, wait).await?;
+        }
+        self.alarm(&format!("of {topic} "), error).await;
+        Ok(())
     }
 
     /// One notice by itself was refused. It waits, and nothing else does but its end.
@@ -316,13 +366,14 @@ impl Clerk {
 
     /// The service does not answer, or wants to be left alone: all waits.
     async fn not_reached(&mut self, batch: &[Due], error: &SendError) -> Result<(), StoreError> {
-        let attempts = batch.iter().map(|due| due.attempts).max();
-        let failures = attempts.unwrap_or_default().saturating_add(1);
         let id = self.channel.id();
+        let failures = self.desk.store.failures(id).await?.saturating_add(1);
         tracing::error!(channel = id, failures, %error, "people could not be told");
-        let tried: Vec<i64> = batch.iter().map(|due| due.notice.id).collect();
         let wait = millis(retry_after(error, failures));
-        self.desk.store.not_told(id, &tried, &error.to_string(), wait).await?;
+        self.desk
+            .store
+            .not_told(id, &ids(batch), &error.to_string(), wait)
+            .await?;
         if failures >= PATIENCE {
             self.alarm("", error).await;
         }
@@ -336,6 +387,10 @@ impl Clerk {
         let text = format!("people could not be told {of}through `{id}`: {error}");
         self.desk.alarms.raise(AlarmKind::NotifyFailed, id, &text, None).await;
     }
+}
+
+fn ids(batch: &[Due]) -> Vec<i64> {
+    batch.iter().map(|due| due.notice.id).collect()
 }
 
 fn millis(wait: Duration) -> i64 {

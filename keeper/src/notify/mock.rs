@@ -48,6 +48,9 @@ impl Request {
     }
 }
 
+/// A word, and the status of the answer to what has it in it.
+type Poison = Option<(&'static str, u16)>;
+
 /// An HTTP server of all services at once, told apart by path.
 #[derive(Debug, Clone)]
 pub(super) struct Services {
@@ -55,8 +58,8 @@ pub(super) struct Services {
     requests: Arc<Mutex<Vec<Request>>>,
     script: Arc<Mutex<VecDeque<Reply>>>,
     fallback: Arc<Mutex<Reply>>,
-    /// What is refused wherever it stands.
-    poison: Arc<Mutex<Option<&'static str>>>,
+    /// What is refused wherever it stands, and with which status.
+    poison: Arc<Mutex<Poison>>,
     _task: Arc<tokio::task::JoinHandle<()>>,
 }
 
@@ -75,7 +78,7 @@ impl Services {
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let script: Arc<Mutex<VecDeque<Reply>>> = Arc::default();
         let fallback = Arc::new(Mutex::new(Reply::Properly));
-        let poison: Arc<Mutex<Option<&'static str>>> = Arc::default();
+        let poison: Arc<Mutex<Poison>> = Arc::default();
         let (log, plan, other, bad) = (requests.clone(), script.clone(), fallback.clone(), poison.clone());
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -104,7 +107,12 @@ impl Services {
 
     /// What has this in it is refused.
     pub(super) fn refuse(&self, word: Option<&'static str>) {
-        *self.poison.lock().unwrap() = word;
+        self.answer_to(word, 400);
+    }
+
+    /// What has this in it gets an answer of this status.
+    pub(super) fn answer_to(&self, word: Option<&'static str>, status: u16) {
+        *self.poison.lock().unwrap() = word.map(|word| (word, status));
     }
 
     pub(super) fn requests(&self) -> Vec<Request> {
@@ -120,13 +128,13 @@ async fn serve(
     socket: TcpStream,
     log: &Mutex<Vec<Request>>,
     script: &Mutex<VecDeque<Reply>>,
-    (fallback, poison): (&Mutex<Reply>, &Mutex<Option<&'static str>>),
+    (fallback, poison): (&Mutex<Reply>, &Mutex<Poison>),
 ) {
     let mut socket = BufReader::new(socket);
     while let Some(request) = read(&mut socket).await {
-        let is_bad = poison.lock().unwrap().is_some_and(|word| request.body.contains(word));
-        let reply = if is_bad {
-            Reply::With(400, None, "it looks like spam")
+        let bad = poison.lock().unwrap().filter(|(word, _)| request.body.contains(word));
+        let reply = if let Some((_, status)) = bad {
+            Reply::With(status, None, "it looks like spam")
         } else {
             let next = script.lock().unwrap().pop_front();
             next.unwrap_or_else(|| fallback.lock().unwrap().clone())

@@ -11,6 +11,7 @@ mod desk;
 #[cfg(test)]
 mod desk_tests;
 mod direct;
+mod doubt;
 mod http;
 #[cfg(test)]
 mod mail_mock;

@@ -1,11 +1,11 @@
 //! What becomes of a notice that is due on a channel. Pure, so that it can be tried in every case.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::SendError;
 use super::message::{Event, event};
-use crate::record::Due;
+use crate::record::{Due, NoticeKind};
 
 /// What is done with a notice now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum Together {
 /// goes by itself.
 #[must_use]
 pub fn next(mut due: Vec<Due>, together: Together, alone: &BTreeSet<i64>) -> Vec<Due> {
-    let is_alone = |due: &Due| due.refusals > 0 || alone.contains(&due.notice.id);
+    let is_alone = |due: &Due| due.refusals > 0 || due.aside > 0 || alone.contains(&due.notice.id);
     let Some(first) = due.first() else {
         return due;
     };
@@ -66,7 +66,11 @@ pub fn next(mut due: Vec<Due>, together: Together, alone: &BTreeSet<i64>) -> Vec
     let topic = first.notice.topic.clone();
     let of_topic = |due: &Due| due.notice.topic == topic;
     match together {
-        Together::All => due.into_iter().filter(|due| !is_alone(due)).collect(),
+        Together::All => {
+            let behind = behind(&due, is_alone);
+            let goes = |due: &Due| !is_alone(due) && !behind.contains(&due.notice.id);
+            due.into_iter().filter(goes).collect()
+        }
         // Never beyond what closes the page or says that somebody cares.
         Together::Page if opens(first) => {
             let of_topic = due.into_iter().filter(of_topic);
@@ -78,6 +82,34 @@ pub fn next(mut due: Vec<Due>, together: Together, alone: &BTreeSet<i64>) -> Vec
             .collect(),
         Together::Page | Together::Repeats => due.into_iter().take(1).collect(),
     }
+}
+
+/// What must not be told before what is left out of its topic: an end waits for what it ends, an acknowledgement for what it is of, and whatever
+/// follows an end for that. `due` may be in any order.
+pub(super) fn behind(due: &[Due], is_out: impl Fn(&Due) -> bool) -> BTreeSet<i64> {
+    let mut oldest: BTreeMap<&str, i64> = BTreeMap::new();
+    for out in due.iter().filter(|due| due.told == 0 && is_out(due)) {
+        let held = oldest.entry(&out.notice.topic).or_insert(out.notice.id);
+        *held = out.notice.id.min(*held);
+    }
+    let later = |due: &&Due| {
+        oldest
+            .get(due.notice.topic.as_str())
+            .is_some_and(|out| *out < due.notice.id)
+    };
+    let mut in_order: Vec<&Due> = due.iter().filter(later).collect();
+    in_order.sort_unstable_by_key(|due| due.notice.id);
+    let (mut ended, mut behind) = (BTreeSet::new(), BTreeSet::new());
+    for due in in_order {
+        let topic = due.notice.topic.as_str();
+        if due.notice.ends || due.notice.kind == NoticeKind::Acknowledged || ended.contains(topic) {
+            behind.insert(due.notice.id);
+        }
+        if due.notice.ends {
+            ended.insert(topic);
+        }
+    }
+    behind
 }
 
 /// Refusals after which a notice is given up unless it is open: a quarter of an hour in which a key can be put right.
@@ -99,10 +131,25 @@ pub fn retry_after(error: &SendError, failures: u32) -> Duration {
     }
 }
 
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many messages of a limit are kept for what is most severe: a quarter, and at least one of several.
+pub(super) fn kept(limit: usize) -> usize {
+    (limit / 4).max(1).min(limit.saturating_sub(1))
+}
+
+/// How long it takes until there are less than `most` in a minute.
+pub(super) fn room(sent: impl Iterator<Item = Instant>, most: usize) -> Option<Duration> {
+    let sent: Vec<Instant> = sent.collect();
+    // The one that has to be a minute ago before there is room.
+    let last = sent.get(sent.len().checked_sub(most)?)?;
+    Some(MINUTE.saturating_sub(last.elapsed()).max(Duration::from_millis(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Notice, NoticeKind};
+    use crate::record::Notice;
     use cordon_client::config::Severity;
 
     fn due(kind: NoticeKind, told: u32, acknowledged: bool, over: bool, topic_told: bool) -> Due {
@@ -120,8 +167,8 @@ mod tests {
                 at_ms: 0,
                 facts: None,
             },
-            attempts: 0,
             refusals: 0,
+            aside: 0,
             told,
             acknowledged,
             over,
@@ -152,6 +199,43 @@ mod tests {
         let fates = |acknowledged, over| fate(&due(NoticeKind::Opened, 3, acknowledged, over, true), false);
         assert_eq!(fates(false, false), Fate::Tell);
         assert_eq!((fates(true, false), fates(false, true)), (Fate::Told, Fate::Told));
+    }
+
+    #[test]
+    fn a_chat_hears_of_no_end_before_the_opening_that_goes_by_itself() {
+        let of = |id: i64, topic: &str, kind, severity| {
+            let mut due = due(kind, 0, false, false, false);
+            (due.notice.id, due.notice.topic) = (id, topic.to_owned());
+            due.notice.ends = kind == NoticeKind::Closed;
+            due.worst = severity;
+            due
+        };
+        // Something worse is told first; of the other the opening was refused together with others, or by itself before.
+        let all = |refusals| {
+            let mut opened = of(1, "t", NoticeKind::Opened, Severity::P2);
+            opened.refusals = refusals;
+            vec![
+                of(9, "x", NoticeKind::Opened, Severity::P1),
+                opened,
+                of(2, "t", NoticeKind::Contained, Severity::P2),
+                of(3, "t", NoticeKind::Acknowledged, Severity::P2),
+                of(4, "t", NoticeKind::Closed, Severity::P2),
+                of(5, "t", NoticeKind::Opened, Severity::P2),
+                of(6, "u", NoticeKind::Closed, Severity::P2),
+            ]
+        };
+        for (refusals, alone) in [(0, BTreeSet::from([1])), (1, BTreeSet::new())] {
+            let told = next(all(refusals), Together::All, &alone);
+            let told: Vec<i64> = told.iter().map(|due| due.notice.id).collect();
+            assert_eq!(told, [9, 2, 6]);
+        }
+    }
+
+    #[test]
+    fn what_somebody_takes_care_of_or_what_is_over_is_not_open() {
+        let is_open = |acknowledged, over| due(NoticeKind::Called, 0, acknowledged, over, true).is_open();
+        assert!(is_open(false, false));
+        assert!(!is_open(true, false) && !is_open(false, true));
     }
 
     #[test]

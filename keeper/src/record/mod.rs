@@ -35,6 +35,7 @@ mod past;
 mod peek;
 mod playbook;
 mod prune;
+mod queue;
 mod refused;
 mod revert;
 mod rulebook;
@@ -83,6 +84,7 @@ pub use model::{
 pub(crate) use notices::alarm_topic;
 pub use notices::{Notice, NoticeKind};
 pub(crate) use occupy::Occupied;
+pub(crate) use outbox::EXPIRY_MS;
 pub use outbox::{DeliveryEnd, Due, Subscription};
 pub(crate) use playbook::is_of_playbook;
 pub use playbook::{

@@ -3,8 +3,9 @@
 
 use cordon_client::config::Severity;
 
-use super::db::{Connection, Row, query, query_as};
-use super::notices::{COLUMNS, calling, notice};
+use super::db::{Connection, query, query_as};
+use super::notices::calling;
+use super::queue::PLACE;
 use super::{Notice, Step, Store, StoreError, settings};
 
 /// How a delivery ended.
@@ -38,10 +39,10 @@ impl DeliveryEnd {
 pub struct Due {
     /// What is to be told.
     pub notice: Notice,
-    /// Attempts since the last answer in which the service could not be reached.
-    pub attempts: u32,
     /// How often the service refused it, by itself, since the last success.
     pub refusals: u32,
+    /// How often it failed by itself while others passed, since then.
+    pub aside: u32,
     /// How often it was told here before.
     pub told: u32,
     /// Somebody takes care of it: of its topic, or of what there was of that then.
@@ -55,10 +56,10 @@ pub struct Due {
 }
 
 impl Due {
-    /// Whether it calls people to what is not over, and so must not be given up. What a watch has found is never over.
+    /// Whether it calls people to what is not over, and what nobody takes care of, and so must not be given up. What a watch has found is never over.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.notice.kind.calls() && !self.over && !self.notice.topic.starts_with("watch:")
+        self.notice.kind.calls() && !self.over && !self.acknowledged && !self.notice.topic.starts_with("watch:")
     }
 }
 
@@ -75,20 +76,11 @@ pub struct Subscription {
     pub deaf_to: String,
 }
 
-/// Deliveries that are handed out at once.
-const BATCH: i64 = 50;
 const FANNED: &str = "fanned";
 /// A notice that could not be delivered for so long is history.
-const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// What is on its way through the channel ?1 and does not wait, at ?2, for something of its topic that waits: an end waits for what it ends,
-/// an acknowledgement for what it is of, and whatever follows an end for that. A pager would keep a page open that is over, or close one that is not.
-const FREE: &str = "deliveries d JOIN notices n ON n.id = d.notice LEFT JOIN (
-        SELECT m.topic, MIN(m.id) AS eldest, MIN(CASE WHEN m.ends = 1 THEN m.id END) AS ended
-        FROM deliveries e JOIN notices m ON m.id = e.notice
-        WHERE e.channel = ?1 AND e.outcome IS NULL AND e.told = 0 AND e.due_ms > ?2 GROUP BY m.topic
-    ) h ON h.topic = n.topic
-    WHERE d.channel = ?1 AND d.outcome IS NULL AND n.id <= COALESCE(h.ended, n.id)
-        AND (n.id <= COALESCE(h.eldest, n.id) OR (n.ends = 0 AND n.kind <> 'acknowledged'))";
+pub(crate) const EXPIRY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How much of that is ended at once.
+const EXPIRED: i64 = 500;
 
 impl Store {
     /// Puts new notices on their way, each through the channels that want it. Those that waited for a channel which is not
@@ -111,10 +103,10 @@ impl Store {
             let names = channel.severities.iter().chain(&[""]);
             let list: Vec<String> = names.map(|name| format!("'{name}'")).collect();
             let sql = format!(
-                "INSERT INTO deliveries (notice, channel, due_ms)
-                 SELECT id, ?1, CASE WHEN due < ?7 THEN ?7 ELSE due END FROM (
-                    SELECT *, CASE WHEN due_ms > at_ms + ?2 THEN due_ms ELSE at_ms + ?2 END AS due FROM notices
-                 ) n
+                "INSERT INTO deliveries (notice, channel, due_ms, topic, place, part)
+                 SELECT id, ?1, CASE WHEN due_ms > at_ms + ?2 THEN due_ms ELSE at_ms + ?2 END, topic, {PLACE},
+                    CASE WHEN ends = 1 THEN 2 WHEN kind = 'acknowledged' THEN 1 ELSE 0 END
+                 FROM notices n
                  WHERE id > ?3 AND id <= ?4 AND NOT (topic = 'alarm:notify-failed' AND subject = ?5)
                     AND CASE WHEN channels IS NULL THEN severity IN ({}) ELSE replace(channels, ?6, '') <> channels END
                  ON CONFLICT DO NOTHING",
@@ -127,7 +119,6 @@ impl Store {
                 .bind(newest)
                 .bind(&channel.deaf_to)
                 .bind(format!(" {} ", channel.channel))
-                .bind(held_until(&mut tx, &channel.channel).await?)
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
@@ -161,52 +152,6 @@ impl Store {
         Ok(dropped)
     }
 
-    /// What is due on a channel, the worst first, and of one topic in the order in which it happened. Of what is as severe, what was never
-    /// told comes before repetitions; what watches have found, which anybody on the chain can cause, comes last, incidents first.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn due(&self, channel: &str) -> Result<Vec<Due>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS}, d.attempts, d.refusals, d.told, f.worst,
-                (EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic) OR EXISTS (SELECT 1 FROM notices k
-                    WHERE k.topic = n.topic AND k.id > n.id AND k.kind = 'acknowledged')) AS acknowledged,
-                EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1) AS is_over,
-                EXISTS (SELECT 1 FROM deliveries t JOIN notices o ON o.id = t.notice
-                        WHERE t.channel = d.channel AND o.topic = n.topic AND o.id < n.id AND t.told > 0) AS topic_told
-             FROM (SELECT * FROM (
-                SELECT d.notice, MIN(n.severity) OVER (PARTITION BY n.topic ORDER BY n.id DESC) AS worst,
-                    CASE WHEN d.told > 0 THEN 1 ELSE 0 END AS again,
-                    CASE WHEN n.topic LIKE 'incident:%' THEN 0 WHEN n.topic LIKE 'watch:%' THEN 2 ELSE 1 END AS cause
-                FROM {FREE} AND d.due_ms <= ?2
-             ) w ORDER BY worst, again, cause, notice LIMIT ?3) f
-             JOIN notices n ON n.id = f.notice JOIN deliveries d ON d.notice = f.notice AND d.channel = ?1
-             ORDER BY f.worst, f.again, f.cause, f.notice"
-        );
-        query(&sql)
-            .bind(channel)
-            .bind(self.now_ms())
-            .bind(BATCH)
-            .fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(due)
-            .collect()
-    }
-
-    /// Milliseconds until something is due on a channel: 0 when it is overdue, `None` when nothing waits.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn next_due(&self, channel: &str) -> Result<Option<u64>, StoreError> {
-        let (due,): (Option<i64>,) = query_as(&format!("SELECT MIN(d.due_ms) FROM {FREE}"))
-            .bind(channel)
-            .bind(self.now_ms())
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(due.map(|due| u64::try_from(due.saturating_sub(self.now_ms())).unwrap_or_default()))
-    }
-
     /// Notes that notices arrived through a channel. Those of `again` are told again after that many milliseconds, the others
     /// are done.
     ///
@@ -214,29 +159,37 @@ impl Store {
     /// See [`StoreError`].
     pub async fn told(&self, channel: &str, told: &[(i64, Option<i64>)]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        let now = tx.now_ms();
         for (notice, again) in told {
             query(
-                "UPDATE deliveries SET told = told + 1, attempts = 0, refusals = 0, error = NULL, due_ms = ?3,
-                    outcome = CASE WHEN ?4 = 1 THEN NULL ELSE 'sent' END WHERE notice = ?1 AND channel = ?2",
+                "UPDATE deliveries SET place = CASE WHEN told = 0 THEN place + 3 ELSE place END, told = told + 1, attempts = 0,
+                    refusals = 0, aside = 0, error = NULL, due_ms = ?3, outcome = CASE WHEN ?4 = 1 THEN NULL ELSE 'sent' END
+                 WHERE notice = ?1 AND channel = ?2",
             )
             .bind(notice)
             .bind(channel)
-            .bind(tx.now_ms().saturating_add(again.unwrap_or_default()))
+            .bind(now.saturating_add(again.unwrap_or_default()))
             .bind(again.is_some())
             .later(&mut tx);
-            if again.is_some() {
-                // Of one topic all is told again together: each by itself it would use up what the channel may be told.
-                query(
-                    "UPDATE deliveries SET due_ms = (
-                        SELECT MIN(d.due_ms) FROM notices n JOIN deliveries d ON d.notice = n.id AND d.channel = ?2
-                        WHERE n.topic = (SELECT topic FROM notices WHERE id = ?1) AND d.outcome IS NULL AND d.told > 0
-                     ) WHERE notice = ?1 AND channel = ?2 AND told = 1",
-                )
-                .bind(notice)
-                .bind(channel)
-                .later(&mut tx);
-            }
         }
+        // Of one topic all is told again together: each by itself it would use up what the channel may be told. With what is overdue, or asks
+        // for nobody any more, it would be told at once.
+        for (notice, _) in told.iter().filter(|(_, again)| again.is_some()) {
+            query(
+                "UPDATE deliveries SET due_ms = COALESCE((
+                    SELECT MIN(d.due_ms) FROM deliveries d
+                    WHERE d.channel = ?2 AND d.topic = deliveries.topic AND d.outcome IS NULL AND d.told > 0 AND d.due_ms > ?3
+                        AND d.notice > COALESCE((SELECT MAX(n.id) FROM notices n WHERE n.topic = deliveries.topic AND n.ends = 1), 0)
+                        AND d.notice > COALESCE((SELECT MAX(n.id) FROM notices n
+                            WHERE n.topic = deliveries.topic AND n.kind = 'acknowledged'), 0)
+                 ), due_ms) WHERE notice = ?1 AND channel = ?2 AND told = 1",
+            )
+            .bind(notice)
+            .bind(channel)
+            .bind(now)
+            .later(&mut tx);
+        }
+        reached(&mut tx, channel);
         tx.commit(Step::Told).await
     }
 
@@ -246,20 +199,37 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn not_told(&self, channel: &str, tried: &[i64], error: &str, retry_ms: i64) -> Result<(), StoreError> {
+        let expired = self.expired(channel).await?;
         let mut tx = self.begin().await?;
-        expire(&mut tx, channel);
+        expire(&mut tx, channel, &expired);
         for notice in tried {
-            query("UPDATE deliveries SET attempts = attempts + 1 WHERE notice = ? AND channel = ?")
+            query("UPDATE deliveries SET attempts = attempts + 1, error = ? WHERE notice = ? AND channel = ?")
+                .bind(error)
                 .bind(notice)
                 .bind(channel)
                 .later(&mut tx);
         }
-        query("UPDATE deliveries SET due_ms = ?1, error = ?2 WHERE channel = ?3 AND outcome IS NULL AND due_ms <= ?1")
-            .bind(tx.now_ms().saturating_add(retry_ms))
-            .bind(error)
-            .bind(channel)
-            .later(&mut tx);
+        query(
+            "INSERT INTO holds (channel, until_ms, failures) VALUES (?1, ?2, 1) ON CONFLICT (channel) DO UPDATE SET
+                until_ms = CASE WHEN holds.until_ms < excluded.until_ms THEN excluded.until_ms ELSE holds.until_ms END,
+                failures = holds.failures + 1",
+        )
+        .bind(channel)
+        .bind(tx.now_ms().saturating_add(retry_ms))
+        .later(&mut tx);
         tx.commit(Step::NotTold).await
+    }
+
+    /// How often a channel has failed since it was reached last.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn failures(&self, channel: &str) -> Result<u32, StoreError> {
+        let row: Option<(i64,)> = query_as("SELECT failures FROM holds WHERE channel = ?")
+            .bind(channel)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map_or(Ok(0), |(failures,)| super::small("failures", failures))
     }
 
     /// Notes that the service refused a message of this notice alone, which waits until `retry_ms` from now. The others do not.
@@ -267,9 +237,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn refused(&self, channel: &str, notice: i64, retry_ms: i64) -> Result<(), StoreError> {
+        let expired = self.expired(channel).await?;
         let mut tx = self.begin().await?;
-        expire(&mut tx, channel);
-        // It was reached: `error` would hold back what comes.
         query(
             "UPDATE deliveries SET refusals = refusals + 1, attempts = 0, error = NULL, due_ms = ?
              WHERE notice = ? AND channel = ?",
@@ -278,16 +247,52 @@ impl Store {
         .bind(notice)
         .bind(channel)
         .later(&mut tx);
+        expire(&mut tx, channel, &expired);
+        reached(&mut tx, channel);
         tx.commit(Step::NotTold).await
     }
 
-    /// Whether something waits that the service of a channel has refused.
+    /// Notes that a message of this notice alone has failed again, while others arrive: it waits until `retry_ms` from now. The others do not.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn set_aside(&self, channel: &str, notice: i64, retry_ms: i64) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        query("UPDATE deliveries SET aside = aside + 1, due_ms = ? WHERE notice = ? AND channel = ?")
+            .bind(tx.now_ms().saturating_add(retry_ms))
+            .bind(notice)
+            .bind(channel)
+            .later(&mut tx);
+        tx.commit(Step::NotTold).await
+    }
+
+    /// What could not be told through a channel for a day, but for what [`Due::is_open`], the oldest of it. Looked for before anything is
+    /// written: what is decided does not wait for it.
+    async fn expired(&self, channel: &str) -> Result<Vec<(i64,)>, StoreError> {
+        let sql = format!(
+            "SELECT d.notice FROM deliveries d JOIN notices n ON n.id = d.notice
+             WHERE d.channel = ?1 AND d.outcome IS NULL AND d.told = 0 AND d.due_ms < ?2 AND n.at_ms < ?2
+                AND (n.kind NOT IN ({}) OR n.topic LIKE 'watch:%'
+                OR EXISTS (SELECT 1 FROM acknowledgements a WHERE a.topic = n.topic)
+                OR EXISTS (SELECT 1 FROM notices k WHERE k.topic = n.topic AND k.id > n.id AND k.kind = 'acknowledged')
+                OR EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1))
+             ORDER BY d.due_ms LIMIT {EXPIRED}",
+            calling()
+        );
+        query_as(&sql)
+            .bind(channel)
+            .bind(self.now_ms().saturating_sub(EXPIRY_MS))
+            .fetch_all(&self.pool)
+            .await
+    }
+
+    /// Whether something waits that the service of a channel has refused, or that was set aside.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn is_refusing(&self, channel: &str) -> Result<bool, StoreError> {
         let row: Option<(i64,)> =
-            query_as("SELECT 1 FROM deliveries WHERE channel = ? AND outcome IS NULL AND refusals > 0 LIMIT 1")
+            query_as("SELECT 1 FROM deliveries WHERE channel = ? AND outcome IS NULL AND refusals + aside > 0 LIMIT 1")
                 .bind(channel)
                 .fetch_optional(&self.pool)
                 .await?;
@@ -328,42 +333,19 @@ impl Store {
     }
 }
 
-fn due(row: &Row) -> Result<Due, StoreError> {
-    let worst: String = row.try_get("worst")?;
-    Ok(Due {
-        notice: notice(row)?,
-        attempts: super::small("attempts", row.try_get("attempts")?)?,
-        refusals: super::small("refusals", row.try_get("refusals")?)?,
-        told: super::small("deliveries", row.try_get("told")?)?,
-        acknowledged: row.try_get("acknowledged")?,
-        over: row.try_get("is_over")?,
-        topic_told: row.try_get("topic_told")?,
-        worst: super::dossier::severity_from(&worst)?,
-    })
+fn expire(connection: &mut Connection, channel: &str, expired: &[(i64,)]) {
+    for (notice,) in expired {
+        query("UPDATE deliveries SET outcome = 'expired' WHERE notice = ? AND channel = ?")
+            .bind(notice)
+            .bind(channel)
+            .later(connection);
+    }
 }
 
-/// Ends what could not be told through a channel for a day, but for what [`Due::is_open`].
-fn expire(connection: &mut Connection, channel: &str) {
-    let sql = format!(
-        "UPDATE deliveries SET outcome = 'expired' WHERE channel = ?1 AND outcome IS NULL AND told = 0 AND EXISTS (
-            SELECT 1 FROM notices n WHERE n.id = deliveries.notice AND n.at_ms < ?2
-            AND (n.kind NOT IN ({}) OR n.topic LIKE 'watch:%'
-                OR EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1)))",
-        calling()
-    );
-    let before = connection.now_ms().saturating_sub(EXPIRY_MS);
-    query(&sql).bind(channel).bind(before).later(connection);
-}
-
-/// Until when a channel that has failed is left alone: what waits for it has its error. Long past, or 0, when it has not.
-async fn held_until(connection: &mut Connection, channel: &str) -> Result<i64, StoreError> {
-    let (until,): (i64,) = query_as(
-        "SELECT COALESCE(MAX(due_ms), 0) FROM deliveries WHERE channel = ? AND outcome IS NULL AND error IS NOT NULL",
-    )
-    .bind(channel)
-    .fetch_one(connection)
-    .await?;
-    Ok(until)
+fn reached(connection: &mut Connection, channel: &str) {
+    query("UPDATE holds SET failures = 0 WHERE channel = ?")
+        .bind(channel)
+        .later(connection);
 }
 
 /// The newest notice that was put on its way, and the newest of all.

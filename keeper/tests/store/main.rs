@@ -10,6 +10,7 @@
 #[macro_use]
 mod fixture;
 
+mod backlog;
 mod backup;
 mod blocks;
 mod decisions;

@@ -186,6 +186,112 @@ async fn what_is_told_again_of_a_topic_is_told_together(f: Fixture) {
     assert!(wait <= 600_000, "the other is told with the first: {wait}");
 }
 
+async fn what_is_new_is_not_told_again_with_what_is_overdue_or_asks_for_nobody(f: Fixture) {
+    let channels = [channel("hook", &["P2"])];
+    let raise = async |rule: &str| {
+        f.store
+            .raise_alarm(AlarmKind::RuleUnknown, rule, "no answer", None)
+            .await
+            .unwrap();
+        f.store.fan_out(&channels).await.unwrap();
+        f.store.due("hook").await.unwrap()
+    };
+    let waits = async || f.store.next_due("hook").await.unwrap().unwrap();
+    // Told, and due again at once.
+    let first = raise("price").await.remove(0).notice.id;
+    f.store.told("hook", &[(first, Some(0))]).await.unwrap();
+    // Told in one message with what is due again, in either order, and noted so.
+    for (rule, is_first) in [("solvent", true), ("other", false)] {
+        f.tamper("UPDATE deliveries SET due_ms = 0").await;
+        let due = raise(rule).await;
+        let mut told: Vec<(i64, Option<i64>)> = due.iter().map(|due| (due.notice.id, Some(600_000))).collect();
+        told.sort_unstable();
+        if is_first {
+            told.reverse();
+        }
+        assert!(told.len() >= 2);
+        f.store.told("hook", &told).await.unwrap();
+        assert!(
+            f.store.due("hook").await.unwrap().is_empty(),
+            "{rule} is told again at once"
+        );
+        assert!((500_000..=600_000).contains(&waits().await), "{}", waits().await);
+    }
+    // What somebody takes care of is due again in a second, and says nothing then: what is new does not come with it.
+    f.tamper("UPDATE deliveries SET due_ms = due_ms - 599000").await;
+    f.store.acknowledge("rule-unknown", "ada").await.unwrap();
+    f.store.fan_out(&channels).await.unwrap();
+    let told: Vec<(i64, Option<i64>)> = raise("new").await.iter().map(|due| (due.notice.id, None)).collect();
+    let new = told.last().unwrap().0;
+    let told: Vec<(i64, Option<i64>)> = told
+        .into_iter()
+        .map(|(id, _)| (id, (id == new).then_some(600_000)))
+        .collect();
+    f.store.told("hook", &told).await.unwrap();
+    f.tamper(&format!("UPDATE deliveries SET outcome = 'sent' WHERE notice <> {new}"))
+        .await;
+    assert!((500_000..=600_000).contains(&waits().await), "{}", waits().await);
+}
+
+async fn of_one_topic_what_came_first_is_due_first_however_much_waits(f: Fixture) {
+    let channels = [channel("chat", &["P1", "P2", "P3"])];
+    let wait = async |from: usize, to: usize, topic: &str, severity: &str| {
+        for number in from..to {
+            f.tamper(&format!(
+                "INSERT INTO notices (topic, kind, severity, subject, text, ends, at_ms, due_ms)
+                 VALUES ('{topic}', 'alarm', '{severity}', '{number}', '', 0, 0, 0)"
+            ))
+            .await;
+        }
+    };
+    // The worst of a topic comes last, behind more than fits in a message, and behind what is as severe.
+    wait(0, 60, "alarm:one", "P3").await;
+    wait(60, 120, "alarm:two", "P2").await;
+    wait(120, 121, "alarm:one", "P1").await;
+    f.store.fan_out(&channels).await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let due = f.store.due("chat").await.unwrap();
+        let urgent = f.store.due_urgent("chat").await.unwrap();
+        assert_eq!(
+            urgent.iter().map(|due| due.notice.id).collect::<Vec<_>>(),
+            due.iter()
+                .filter(|due| due.worst == cordon_client::config::Severity::P1)
+                .map(|due| due.notice.id)
+                .collect::<Vec<_>>()
+        );
+        if due.is_empty() {
+            break;
+        }
+        let told: Vec<(i64, Option<i64>)> = due.iter().map(|due| (due.notice.id, None)).collect();
+        seen.extend(due.into_iter().map(|due| due.notice.subject));
+        f.store.told("chat", &told).await.unwrap();
+    }
+    let wanted = (0..60).chain([120]).chain(60..120);
+    assert_eq!(seen, wanted.map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+async fn what_waited_before_there_were_places_is_due_in_its_order(f: Fixture) {
+    let channels = [channel("chat", &["P1", "P2", "P3", "P4"])];
+    let raise = async |kind| f.store.raise_alarm(kind, "heads", "", None).await.unwrap();
+    raise(AlarmKind::Polling).await;
+    f.store.fan_out(&channels).await.unwrap();
+    let first = f.store.due("chat").await.unwrap().remove(0).notice.id;
+    f.store.told("chat", &[(first, Some(0))]).await.unwrap();
+    raise(AlarmKind::Behind).await;
+    breach(&f).await;
+    f.store.fan_out(&channels).await.unwrap();
+    let due = f.store.due("chat").await.unwrap();
+    f.tamper(
+        "DROP TABLE holds; DROP INDEX deliveries_places; DROP INDEX deliveries_untold; DROP INDEX deliveries_again;
+         DROP INDEX deliveries_refused; DROP INDEX deliveries_told; DROP INDEX deliveries_later; DROP INDEX deliveries_ends; ALTER TABLE deliveries DROP COLUMN topic; ALTER TABLE deliveries DROP COLUMN place;
+         ALTER TABLE deliveries DROP COLUMN part; ALTER TABLE deliveries DROP COLUMN aside; DELETE FROM _sqlx_migrations WHERE version = 220;",
+    )
+    .await;
+    assert_eq!(due.len(), 3);
+    assert_eq!(f.reopen().await.due("chat").await.unwrap(), due);
+}
+
 async fn an_acknowledgement_holds_until_it_is_over(f: Fixture) {
     let channels = [channel("chat", &["P1", "P2", "P3"])];
     breach(&f).await;
@@ -376,6 +482,9 @@ on_both! {
     what_comes_while_a_channel_fails_waits_behind_the_rest
     the_worst_is_due_first_and_of_one_topic_what_came_first
     what_is_told_again_of_a_topic_is_told_together
+    what_is_new_is_not_told_again_with_what_is_overdue_or_asks_for_nobody
+    of_one_topic_what_came_first_is_due_first_however_much_waits
+    what_waited_before_there_were_places_is_due_in_its_order
     an_acknowledgement_holds_until_it_is_over
     an_alarm_stays_open_once_until_its_cause_is_gone
     another_configuration_is_alarmed_until_somebody_has_seen_it

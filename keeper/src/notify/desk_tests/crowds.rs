@@ -51,8 +51,8 @@ async fn the_limit_holds_no_incident_back_that_comes_when_it_is_used_up() {
     let office = Office::new().await;
     office.unknown(60).await;
     let configured = [
-        limited("chat", 1, office.services.slack(office.path())),
-        limited("pager", 1, office.services.pagerduty(office.path())),
+        limited("chat", 2, office.services.slack(office.path())),
+        limited("pager", 2, office.services.pagerduty(office.path())),
         limited("hook", 4, office.services.webhook(office.path())),
     ];
     let _desk = office.open(&configured);
@@ -75,7 +75,30 @@ async fn the_limit_holds_no_incident_back_that_comes_when_it_is_used_up() {
 }
 
 #[tokio::test]
-async fn what_is_worst_has_a_limit_of_its_own() {
+async fn no_more_than_the_limit_is_told_whatever_it_is() {
+    let office = Office::new().await;
+    office.unknown(10).await;
+    let _desk = office.open(&[limited("hook", 4, office.services.webhook(office.path()))]);
+    office
+        .until("what others may use", |requests| requests.len() == 3)
+        .await;
+    let alarms = office.alarms();
+    for kind in [AlarmKind::Blind, AlarmKind::Stale, AlarmKind::Record] {
+        alarms.raise(kind, "heads", "no blocks", None).await;
+    }
+    office.until("what is kept", |requests| requests.len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let told = titles(&office.services.requests(), "/hook");
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|title| title.starts_with("[P1]")).count(),
+        1,
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_worst_may_use_all_of_the_limit() {
     let office = Office::new().await;
     let alarms = office.alarms();
     for kind in [AlarmKind::Blind, AlarmKind::Stale, AlarmKind::Record] {
@@ -88,6 +111,27 @@ async fn what_is_worst_has_a_limit_of_its_own() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(office.services.requests().len(), 2);
     assert_eq!(office.store.undelivered().await.unwrap(), 1);
+}
+
+/// Nothing rings when the time has come that somebody had to acknowledge it.
+#[tokio::test]
+async fn the_limit_holds_no_incident_back_that_becomes_due_meanwhile() {
+    let office = Office::new().await;
+    let second = NotifyChannel {
+        after: 2,
+        ..limited("hook", 4, office.services.webhook(office.path()))
+    };
+    office.unknown(10).await;
+    let _desk = office.open(&[second]);
+    office
+        .until("what others may use", |requests| requests.len() == 3)
+        .await;
+    office.block(10, Verdict::Breached).await;
+    office
+        .until("the incident all the same", |requests| {
+            titles(requests, "/hook").iter().any(|title| title.contains("breached"))
+        })
+        .await;
 }
 
 #[tokio::test]

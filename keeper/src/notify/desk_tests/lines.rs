@@ -106,7 +106,7 @@ async fn a_channel_is_told_no_more_often_in_a_minute_than_it_wants() {
     let office = Office::new().await;
     let alarms = office.alarms();
     let chat = NotifyChannel {
-        per_minute: 2,
+        per_minute: 3,
         ..notify("chat", office.services.slack(office.path()))
     };
     let _desk = office.open(&[chat]);

@@ -134,7 +134,9 @@ async fn failures_to_reach_a_service_are_no_refusals() {
     let desk = office.open(std::slice::from_ref(&hook));
     office.until("it fails", |requests| requests.len() >= 2).await;
     drop(desk);
-    office.tamper("UPDATE deliveries SET due_ms = 0, attempts = 20").await;
+    office
+        .tamper("UPDATE deliveries SET due_ms = 0; UPDATE holds SET until_ms = 0, failures = 20")
+        .await;
     office.services.always(Reply::With(403, None, "forbidden"));
     let before = office.services.requests().len();
     let _desk = office.open(&[hook]);
@@ -154,7 +156,9 @@ async fn what_could_not_be_told_for_a_day_is_history_unless_it_is_open() {
     alarms.raise(AlarmKind::Polling, "heads", "by polling", None).await;
     alarms.clear(AlarmKind::Polling, "heads").await;
     office.block(10, Verdict::Breached).await;
-    office.tamper("UPDATE notices SET at_ms = at_ms - 90000000").await;
+    office
+        .tamper("UPDATE notices SET at_ms = at_ms - 90000000, due_ms = due_ms - 90000000")
+        .await;
     office.sees(11, Severity::P2, &["another transfer"]).await;
     office.services.always(Reply::Close);
     let _desk = office.open(&[notify("hook", office.services.webhook(office.path()))]);
@@ -217,4 +221,125 @@ async fn an_end_waits_for_its_opening_that_is_refused() {
         Some(blind.len() - 1),
         "{blind:?}"
     );
+}
+
+/// Chats get what is due in one message, but for what was refused in one: its end must not be in the next.
+#[tokio::test]
+async fn a_chat_hears_of_no_end_before_its_opening() {
+    let office = Office::new().await;
+    let alarms = office.alarms();
+    alarms.raise(AlarmKind::Polling, "heads", "by polling", None).await;
+    alarms.raise(AlarmKind::RuleUnknown, "price", "no answer", None).await;
+    let desk = office.desk(&[notify("chat", office.services.slack(office.path()))]);
+    office.services.then([
+        Reply::With(400, None, "too much"),
+        Reply::Late(Duration::from_millis(1_000)),
+    ]);
+    let _desk = AtWork(tokio::spawn(desk.run(CancellationToken::new())));
+    // The first by itself is on its way when the other's end comes, and what is worse than both.
+    office.until("each by itself", |requests| requests.len() == 2).await;
+    alarms.clear(AlarmKind::Polling, "heads").await;
+    office.block(10, Verdict::Breached).await;
+    office.quiet().await;
+    let told: Vec<String> = office
+        .services
+        .requests()
+        .into_iter()
+        .skip(1)
+        .map(|request| request.body)
+        .collect();
+    let opening = told.iter().position(|text| text.contains("by polling")).unwrap();
+    let end = told.iter().position(|text| text.contains("polling cleared")).unwrap();
+    assert!(opening < end, "{told:#?}");
+}
+
+/// A service that fails over one message, again and again, while it would take any other.
+#[tokio::test]
+async fn what_a_service_fails_over_is_passed_by_the_others() {
+    let office = Office::new().await;
+    office.services.answer_to(Some("price is breached"), 500);
+    office.block(10, Verdict::Breached).await;
+    office.sees(11, Severity::P2, &["a transfer"]).await;
+    office.unknown(5).await;
+    let configured = [
+        notify("chat", office.services.slack(office.path())),
+        notify("hook", office.services.webhook(office.path())),
+    ];
+    let _desk = office.open(&configured);
+    let begun = Instant::now();
+    let left = async |channel| {
+        let ends = office.ends(channel).await.into_iter();
+        ends.filter(|(_, end)| end.is_none())
+            .map(|(text, _)| text)
+            .collect::<Vec<_>>()
+    };
+    for channel in ["chat", "hook"] {
+        loop {
+            let left = left(channel).await;
+            if left.len() == 1 && left[0].contains("breached") {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{channel}: {left:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // By now it waits alone, and what comes is told at once.
+    wait_for("it is set aside", async || {
+        office.store.is_refusing("chat").await.unwrap()
+    })
+    .await;
+    office.sees(12, Severity::P2, &["another transfer"]).await;
+    office
+        .until("the next", |requests| {
+            requests
+                .iter()
+                .filter(|request| request.body.contains("another transfer"))
+                .count()
+                >= 2
+        })
+        .await;
+    office.services.answer_to(None, 500);
+    office
+        .tamper("UPDATE deliveries SET due_ms = 0 WHERE outcome IS NULL")
+        .await;
+    office.sees(13, Severity::P2, &["a third transfer"]).await;
+    wait_for("it is told when it can be", async || {
+        left("chat").await.is_empty() && left("hook").await.is_empty()
+    })
+    .await;
+}
+
+/// The page is there, and goes on escalating until it is acknowledged, whatever else cannot be told.
+#[tokio::test]
+async fn a_page_is_acknowledged_though_something_of_its_topic_is_refused() {
+    let office = Office::new().await;
+    office.services.refuse(Some("worse now"));
+    let _desk = office.open(&[notify("pager", office.services.pagerduty(office.path()))]);
+    office.block(10, Verdict::Breached).await;
+    office.until("the page", |requests| requests.len() == 1).await;
+    office
+        .tamper(
+            "INSERT INTO notices (topic, kind, severity, incident, subject, text, ends, at_ms, due_ms)
+             SELECT topic, 'called', severity, incident, subject, 'worse now', 0, at_ms, due_ms FROM notices WHERE kind = 'opened'",
+        )
+        .await;
+    // Refused for a while: it waits for more than a minute then.
+    for times in 1..=3 {
+        wait_for("it is refused", async || about(&office, "worse now") == times).await;
+        wait_for("it waits", async || {
+            office.store.next_due("pager").await.unwrap() > Some(0)
+        })
+        .await;
+        office
+            .tamper("UPDATE deliveries SET due_ms = 0 WHERE outcome IS NULL AND refusals < 3")
+            .await;
+        office.unknown(times).await;
+    }
+    office.store.acknowledge("1", "ada").await.unwrap();
+    let begun = Instant::now();
+    let acknowledged = |request: &crate::notify::mock::Request| request.json()["event_action"] == "acknowledge";
+    office
+        .until("the acknowledgement", |requests| requests.iter().any(acknowledged))
+        .await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
