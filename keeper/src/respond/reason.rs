@@ -134,13 +134,13 @@ impl Responder {
         Reason::Gone(judged(Outcome::HoldsAgain, &text, newest))
     }
 
-    /// How an action ends whose rule is in shadow, or in maintenance at a later block than that of the decision, so that nothing is sent for it;
-    /// `None` when it is not.
+    /// How an action ends whose rule is in shadow, or in maintenance by now, so that nothing is sent for it; `None` when it is not. What was the
+    /// case before the block that it was decided on says nothing of that; at that block itself the rule is in maintenance by another configuration.
     fn silenced(&self, intent: &Intent, newest: &BlockRef) -> Option<Confirmation> {
         let policy = self.policy(intent)?;
         let which = match policy.shadow {
             true => "shadow",
-            false if newest.number > intent.block_number && policy.is_shadow_at(newest.timestamp) => "maintenance",
+            false if policy.is_shadow_at(newest.timestamp.max(intent.block_time)) => "maintenance",
             false => return None,
         };
         let text = format!(

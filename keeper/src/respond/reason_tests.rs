@@ -251,20 +251,23 @@ async fn maintenance_that_was_over_when_it_was_decided_silences_nothing() {
             ..scene.asking(&laggard)
         };
         assert!(responder.unfounded(&intent).await.unwrap().is_none(), "{act:?}");
-        // One that has begun since does.
-        scene.bench.anvil.rpc("anvil_mine", json!(["0x3", "0x5"])).await;
-        let responder = Responder {
+        let within = |from: u64, responder: &Responder| Responder {
             policies: Arc::new(vec![RulePolicy {
-                maintenance: std::iter::once(at + 1..u64::MAX).collect(),
-                ..policy
+                maintenance: std::iter::once(from..u64::MAX).collect(),
+                ..policy.clone()
             }]),
-            ..responder
+            ..responder.clone()
         };
-        let step = responder.unfounded(&intent).await.unwrap();
-        assert!(
-            matches!(&step, Some(Step::Finished(end)) if end.outcome == Outcome::Recorded),
-            "{act:?}"
-        );
+        let is_silenced = async |responder: Responder| {
+            let step = responder.unfounded(&intent).await.unwrap();
+            matches!(&step, Some(Step::Finished(end)) if end.outcome == Outcome::Recorded)
+        };
+        // One that it is in by another configuration does, and one that has begun since.
+        let alone = scene.proxy(|_, _| Fault::None).await;
+        let here = scene.asking(&alone);
+        assert!(is_silenced(within(at, &here)).await, "{act:?}");
+        scene.bench.anvil.rpc("anvil_mine", json!(["0x3", "0x5"])).await;
+        assert!(is_silenced(within(at + 1, &responder)).await, "{act:?}");
     }
 }
 
