@@ -111,6 +111,8 @@ pub(super) struct Shared {
     pub(super) polled: AtomicU64,
     /// Counts announcements, so that a poll can tell that it was overtaken.
     pub(super) generation: AtomicU64,
+    /// How many messages came, also of heads that nobody has.
+    pub(super) heard: AtomicU64,
     pub(super) subscribed: AtomicBool,
     /// Tells the subscription that it is dead, or far behind, although nobody told it.
     pub(super) silent: Notify,
@@ -130,6 +132,7 @@ impl Heads {
             announced: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             generation: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             subscribed: AtomicBool::new(false),
             silent: Notify::new(),
         });
@@ -274,6 +277,7 @@ mod tests {
             announced: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             generation: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             subscribed: AtomicBool::new(false),
             silent: Notify::new(),
         };

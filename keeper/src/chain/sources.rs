@@ -20,19 +20,19 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How the subscription does, poll by poll.
 #[derive(Debug, Default)]
 struct Pace {
-    /// The generation at which it was first seen to lag behind the poll.
+    /// How many messages had come when it was first seen to lag behind the poll.
     lagging: Option<u64>,
     is_late: bool,
 }
 
 impl Pace {
-    /// Notes by how many blocks it is behind a poll, and how many announcements there were; whether it only looks alive: behind at two polls
-    /// in a row, and not one announcement between them, or far behind whatever it announces.
-    fn note(&mut self, behind: u64, generation: u64) -> bool {
-        let lagging = self.lagging.replace(generation).filter(|_| behind > 0);
+    /// Notes by how many blocks it is behind a poll, and how many messages there were; whether it only looks alive: behind at two polls
+    /// in a row, and not one message between them, or far behind whatever it announces.
+    fn note(&mut self, behind: u64, heard: u64) -> bool {
+        let lagging = self.lagging.replace(heard).filter(|_| behind > 0);
         self.lagging = self.lagging.filter(|_| behind > 0);
         let was_late = std::mem::replace(&mut self.is_late, behind > LATE);
-        lagging == Some(generation) || (was_late && self.is_late)
+        lagging == Some(heard) || (was_late && self.is_late)
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shar
                     shared.publish(block, Via::Poll);
                 }
                 if shared.subscribed.load(Ordering::Acquire) {
-                    if pace.note(behind, now) {
+                    if pace.note(behind, shared.heard.load(Ordering::Acquire)) {
                         shared.silent.notify_one();
                     }
                 } else {
@@ -177,8 +177,14 @@ async fn subscribe_once(
         match received {
             Ok(header) => {
                 tell.send_replace(Some(BlockRef::from(&header)));
-                if !*is_doubted && let Some(block) = rpc.announced(&header).await {
-                    shared.announce(block);
+                shared.heard.fetch_add(1, Ordering::AcqRel);
+                if *is_doubted {
+                    continue;
+                }
+                match rpc.announced(&header).await {
+                    Some(block) => shared.announce(block),
+                    // It is no sign that the subscription is late: whether it tells the truth is found out beside.
+                    None => shared.announced.store(header.number, Ordering::Release),
                 }
             }
             // Only the newest head matters; the walk by parent hash fills what was dropped.
@@ -219,10 +225,7 @@ mod tests {
     fn a_subscription_that_is_dead_or_far_behind_is_told_from_one_that_is_a_moment_late() {
         let noted = |polls: &[(u64, u64)]| -> Vec<bool> {
             let mut pace = Pace::default();
-            polls
-                .iter()
-                .map(|(behind, generation)| pace.note(*behind, *generation))
-                .collect()
+            polls.iter().map(|(behind, heard)| pace.note(*behind, *heard)).collect()
         };
         assert_eq!(noted(&[(1, 5), (1, 5), (1, 5)]), [false, true, true], "silent");
         assert_eq!(

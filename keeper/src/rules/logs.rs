@@ -187,7 +187,8 @@ impl Reader {
                 .rev()
                 .max_by_key(|at| told.get(*at).map(|own| own.logs.len()))
         });
-        let counts: Vec<usize> = told.iter().map(|own| own.logs.len()).collect();
+        let mut counts: Vec<usize> = told.iter().map(|own| own.logs.len()).collect();
+        counts.sort_unstable_by(|one, other| other.cmp(one));
         let Some(chosen) = chosen.and_then(|at| told.into_iter().nth(at)) else {
             return Ok(Logs::default());
         };

@@ -273,9 +273,10 @@ async fn transactions_that_one_endpoint_refuses_come_from_another() {
     let watch = "[[watch]]\nid = \"failed\"\non = \"transaction\"\nstatus = \"failure\"\n";
     let text = format!("[chain]\nid = 31337\nrpc = [\"{}\"]\n{watch}", anvil.http());
     let config = cordon_client::Config::parse(&text, "cordon.toml").unwrap();
-    let watches = Watches::new(&config.watches, &[]);
     let unwatched = async |rpc: &Rpc| {
-        let reader = Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(watches.clone());
+        // What was not to be had a moment ago is asked for once: each time other watches look.
+        let watches = Watches::new(&config.watches, &[]);
+        let reader = Reader::new(rpc.clone(), Address::ZERO, Watched::default()).with_watches(watches);
         let sightings = reader.read(&block, &[], &[]).await.unwrap().sightings;
         assert_eq!(sightings.found.len() + sightings.unwatched.len(), 1);
         sightings.unwatched.len()

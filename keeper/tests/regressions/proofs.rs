@@ -97,6 +97,5 @@ async fn receipts_that_never_come_hold_no_block_up_for_long() {
         let took = begun.elapsed();
         assert!(took < longest, "{took:?}");
         assert_eq!(reading.sightings.found.len(), 5);
-        assert!(reading.logs_doubted.unwrap().contains("nobody can tell"));
     }
 }
