@@ -113,6 +113,8 @@ pub(super) struct Shared {
     pub(super) generation: AtomicU64,
     /// How many messages came, also of heads that nobody has.
     pub(super) heard: AtomicU64,
+    /// A head was announced that nobody had: the poll finds what there is.
+    pub(super) look: AtomicBool,
     pub(super) subscribed: AtomicBool,
     /// Tells the subscription that it is dead, or far behind, although nobody told it.
     pub(super) silent: Notify,
@@ -133,6 +135,7 @@ impl Heads {
             polled: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             heard: AtomicU64::new(0),
+            look: AtomicBool::new(false),
             subscribed: AtomicBool::new(false),
             silent: Notify::new(),
         });
@@ -278,6 +281,7 @@ mod tests {
             polled: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             heard: AtomicU64::new(0),
+            look: AtomicBool::new(false),
             subscribed: AtomicBool::new(false),
             silent: Notify::new(),
         };

@@ -13,9 +13,6 @@ use super::batch::refused;
 use super::rpc::Rpc;
 use super::{CallError, FailedTransaction, RpcError};
 
-/// How long another endpoint's logs are waited for when one has answered.
-const OTHERS: Duration = Duration::from_millis(300);
-
 impl Rpc {
     /// Logs that match a filter, from the first endpoint that gives any answer but a refusal.
     ///
@@ -38,20 +35,20 @@ impl Rpc {
         Err(last)
     }
 
-    /// Logs that match a filter, as the endpoints that are asked answer each by itself, until `are_enough`, or none has answered for a while
-    /// after one has.
+    /// Logs that match a filter, as the endpoints that are asked answer each by itself, until they are enough: `patience` says for how long
+    /// another answer is waited for, `None` when it is not.
     pub(crate) async fn logs_of_each(
         &self,
         filter: &Filter,
-        are_enough: impl Fn(&[Vec<Log>]) -> bool,
+        patience: impl Fn(&[Vec<Log>]) -> Option<Duration>,
     ) -> Vec<Vec<Log>> {
         let apart = self.apart();
         let mut asked: FuturesUnordered<_> = apart.iter().map(|rpc| rpc.logs(filter)).collect();
         let mut told: Vec<Vec<Log>> = Vec::new();
-        while !are_enough(&told) {
+        while let Some(patience) = patience(&told) {
             let next = match told.is_empty() {
                 true => asked.next().await,
-                false => tokio::time::timeout(OTHERS, asked.next()).await.ok().flatten(),
+                false => tokio::time::timeout(patience, asked.next()).await.ok().flatten(),
             };
             match next {
                 Some(Ok(logs)) => told.push(logs),

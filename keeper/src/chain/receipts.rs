@@ -1,7 +1,7 @@
 //! The receipts of a block, believed when they are those that its header speaks of: what a transaction logged and how it ended are taken
 //! from nowhere else where it matters that nothing is left out.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alloy::consensus::proofs::ordered_trie_root_encoded;
@@ -10,8 +10,10 @@ use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::Log;
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::batch::refused;
 use super::bloom::{Seal, bloom_of};
@@ -44,8 +46,27 @@ struct Heard {
     /// Somebody answered receipts that are not those of the block.
     lies: bool,
     likely: Option<Receipts>,
+    /// What is said when there is nothing else: that somebody refuses rather than that somebody does not answer.
+    failure: Option<RpcError>,
 }
 
+impl Heard {
+    fn note(&mut self, error: RpcError) {
+        if !matches!(self.failure, Some(RpcError::Refused { .. })) {
+            self.failure = Some(error);
+        }
+    }
+}
+
+fn late(longest: Duration) -> RpcError {
+    RpcError::Unreachable {
+        method: RECEIPTS,
+        reason: format!("they did not come within {} ms", longest.as_millis()),
+    }
+}
+
+/// How long receipts are waited for by whom nothing hurries.
+const LONGEST: Duration = Duration::from_secs(4);
 /// How long each endpoint is waited for that is to count a block's transactions.
 const SHORT: Duration = Duration::from_millis(500);
 /// What asks for [`Receipts`].
@@ -65,49 +86,85 @@ enum Trust {
 }
 
 impl Rpc {
-    /// All receipts of a block, in one request, from the first endpoint whose receipts are those that the header speaks of. Where nothing
-    /// proves that, they are the first that have no gap and are as many as the transactions.
+    /// All receipts of a block, from the first endpoint whose receipts are those that the header speaks of: in one request, unless that one
+    /// does not answer soon. Where nothing proves that, they are the first that have no gap and are as many as the transactions.
     ///
     /// # Errors
     /// [`RpcError::Untrue`] when those that were answered are not; otherwise see [`RpcError`]; a node that does not know the block is
     /// [`RpcError::Refused`].
     pub async fn receipts(&self, block: B256) -> Result<Receipts, RpcError> {
-        let seal = self.seal_of(block).await?;
+        self.receipts_within(block, LONGEST).await
+    }
+
+    /// The same, waiting so long at most. Whoever has not answered after a quarter of it is not waited for alone.
+    ///
+    /// # Errors
+    /// See [`Self::receipts`]; [`RpcError::Unreachable`] when the time is up.
+    pub(crate) async fn receipts_within(&self, block: B256, longest: Duration) -> Result<Receipts, RpcError> {
+        let until = Instant::now() + longest;
+        let seal = timeout_at(until, self.seal_of(block)).await;
+        let seal = seal.unwrap_or_else(|_| Err(late(longest)))?;
         let is_provable = seal.as_ref().is_some_and(|seal| seal.names_root(&[Value::Null]));
-        let heard: Mutex<Heard> = Mutex::default();
-        let (seal, note) = (&seal, &heard);
-        let asked = self.ask_past_refusals(RECEIPTS, |p| async move {
+        let ask = |(at, rpc): (usize, Self)| async move { (at, rpc.receipts_of_one(block).await) };
+        let mut rest = self.for_receipts().into_iter();
+        let mut asked: FuturesUnordered<_> = rest.next().map(ask).into_iter().collect();
+        let mut heard = Heard::default();
+        loop {
+            let soon = until.min(Instant::now() + longest / 4);
+            match timeout_at(soon, asked.next()).await {
+                Ok(Some((at, Ok(all)))) => match Receipts::judge(all, seal.as_ref()) {
+                    Trust::Proven(receipts) => {
+                        self.has_receipts.store(at, Ordering::Relaxed);
+                        let contested = heard.lies;
+                        return Ok(Receipts { contested, ..receipts });
+                    }
+                    Trust::Likely(receipts) => {
+                        heard.likely.get_or_insert(receipts);
+                        if !is_provable {
+                            break;
+                        }
+                    }
+                    Trust::Untrue => heard.lies = true,
+                },
+                Ok(Some((_, Err(error)))) => heard.note(error),
+                Ok(None) => break,
+                Err(_) if Instant::now() >= until => {
+                    heard.note(late(longest));
+                    break;
+                }
+                Err(_) => {}
+            }
+            asked.extend(rest.next().map(ask));
+        }
+        self.unproven(block, heard).await
+    }
+
+    /// What is left when no receipts are proven.
+    async fn unproven(&self, block: B256, heard: Heard) -> Result<Receipts, RpcError> {
+        let contested = heard.lies;
+        match heard.likely {
+            Some(likely) if self.are_all(block, likely.all.len()).await => Ok(Receipts { contested, ..likely }),
+            None if !contested => Err(heard.failure.unwrap_or(RpcError::NoEndpoint)),
+            _ => Err(RpcError::Untrue { block }),
+        }
+    }
+
+    /// Those that are asked, each by itself, with their positions: first the one that had receipts last. One may answer everything but them.
+    fn for_receipts(&self) -> Vec<(usize, Self)> {
+        let had = self.has_receipts.load(Ordering::Relaxed);
+        let mut order: Vec<usize> = self.in_turn().collect();
+        order.sort_by_key(|at| *at != had);
+        let of = |at: usize| Some((at, self.alone_at(at)?));
+        order.into_iter().filter_map(of).collect()
+    }
+
+    async fn receipts_of_one(&self, block: B256) -> Result<Vec<Value>, RpcError> {
+        self.ask_past_refusals(RECEIPTS, |p| async move {
             let by_hash = json!([{ "blockHash": block }]);
             let all: Option<Vec<Value>> = p.raw_request(RECEIPTS.into(), by_hash).await?;
-            let all = all.ok_or_else(|| refused(&format!("the node does not know block {block}")))?;
-            let trust = Receipts::judge(all, seal.as_ref());
-            let mut heard = note.lock().unwrap_or_else(PoisonError::into_inner);
-            match trust {
-                Trust::Proven(receipts) => Ok((receipts, true)),
-                Trust::Likely(receipts) if !is_provable => Ok((receipts, false)),
-                Trust::Likely(receipts) => {
-                    heard.likely.get_or_insert(receipts);
-                    Err(refused("nothing proves that they are those of the block"))
-                }
-                Trust::Untrue => {
-                    heard.lies = true;
-                    Err(refused("they are not those of the block"))
-                }
-            }
-        });
-        let asked = asked.await;
-        let heard = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let contested = heard.lies;
-        let (receipts, is_proven) = match (asked, heard.likely) {
-            (Ok(told), _) => told,
-            (Err(_), Some(likely)) => (likely, false),
-            (Err(error), None) if !contested => return Err(error),
-            (Err(_), None) => return Err(RpcError::Untrue { block }),
-        };
-        if is_proven || self.are_all(block, receipts.all.len()).await {
-            return Ok(Receipts { contested, ..receipts });
-        }
-        Err(RpcError::Untrue { block })
+            all.ok_or_else(|| refused(&format!("the node does not know block {block}")))
+        })
+        .await
     }
 
     /// What the header says, which is asked for when it has not come by lately; `None` when it does not hash to its name.

@@ -33,6 +33,8 @@ pub struct Rpc {
     endpoints: Arc<Vec<Arc<Endpoint>>>,
     current: Arc<AtomicUsize>,
     seals: Arc<Seals>,
+    /// Who had receipts last.
+    pub(super) has_receipts: Arc<AtomicUsize>,
     agreement: Arc<Agreement>,
     chain_id: u64,
     timeout: Duration,
@@ -81,6 +83,7 @@ impl Rpc {
             endpoints: Arc::new(endpoints),
             current: Arc::new(AtomicUsize::new(0)),
             seals: Arc::default(),
+            has_receipts: Arc::new(AtomicUsize::new(usize::MAX)),
             agreement: Arc::default(),
             chain_id,
             timeout,
@@ -201,6 +204,11 @@ impl Rpc {
     pub(crate) fn apart(&self) -> Vec<Self> {
         let asked = self.in_turn().filter_map(|at| self.endpoints.get(at));
         asked.map(|endpoint| self.alone_with(endpoint)).collect()
+    }
+
+    /// The one at this position by itself.
+    pub(super) fn alone_at(&self, at: usize) -> Option<Self> {
+        self.endpoints.get(at).map(|endpoint| self.alone_with(endpoint))
     }
 
     fn alone_with(&self, endpoint: &Arc<Endpoint>) -> Self {

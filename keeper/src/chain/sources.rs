@@ -40,6 +40,8 @@ impl Pace {
 pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shared>) {
     let mut pace = Pace::default();
     let mut failures = 0_u32;
+    // Whether it asks ahead of its time, for what was announced and not found.
+    let mut is_early = false;
     loop {
         let before = shared.generation.load(Ordering::Acquire);
         match rpc.latest().await {
@@ -57,7 +59,7 @@ pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shar
                     shared.publish(block, Via::Poll);
                 }
                 if shared.subscribed.load(Ordering::Acquire) {
-                    if pace.note(behind, shared.heard.load(Ordering::Acquire)) {
+                    if !is_early && pace.note(behind, shared.heard.load(Ordering::Acquire)) {
                         shared.silent.notify_one();
                     }
                 } else {
@@ -81,10 +83,12 @@ pub(super) async fn poll_loop(rpc: Rpc, settings: HeadSettings, shared: Arc<Shar
             .min(settings.watch);
         let mut wait = if healthy { settings.watch } else { slower };
         // A subscription that ends while we wait must not leave us asleep for the long interval.
-        while healthy && !wait.is_zero() && shared.subscribed.load(Ordering::Acquire) {
+        is_early = false;
+        while healthy && !is_early && !wait.is_zero() && shared.subscribed.load(Ordering::Acquire) {
             let slice = wait.min(settings.poll);
             tokio::time::sleep(slice).await;
             wait = wait.saturating_sub(slice);
+            is_early = !wait.is_zero() && shared.look.swap(false, Ordering::AcqRel);
         }
         if !healthy {
             tokio::time::sleep(wait).await;
@@ -184,7 +188,10 @@ async fn subscribe_once(
                 match rpc.announced(&header).await {
                     Some(block) => shared.announce(block),
                     // It is no sign that the subscription is late: whether it tells the truth is found out beside.
-                    None => shared.announced.store(header.number, Ordering::Release),
+                    None => {
+                        shared.announced.store(header.number, Ordering::Release);
+                        shared.look.store(true, Ordering::Release);
+                    }
                 }
             }
             // Only the newest head matters; the walk by parent hash fills what was dropped.

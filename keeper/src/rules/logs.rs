@@ -1,6 +1,6 @@
 //! The logs of a block that matter, and whether they are all of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
@@ -24,6 +24,8 @@ pub(super) struct Logs {
 const RECEIPTS: Duration = Duration::from_millis(100);
 /// How long they are waited for where the logs have to come from them: then the endpoints' word is taken.
 const LONGEST: Duration = Duration::from_secs(2);
+/// How long another endpoint's logs are waited for when one has answered, and the header does not say that some of them are missing.
+const OTHERS: Duration = Duration::from_millis(300);
 
 /// What came of a block's transactions.
 #[derive(Debug)]
@@ -93,32 +95,23 @@ impl Reader {
     /// The receipts of a block, asked for so many times at most. Nobody waits long for what was not to be had a moment ago.
     async fn receipts(&self, block: &BlockRef, most: u32) -> Result<Receipts, RpcError> {
         let attempts = self.patience.attempts().min(most);
-        let longest = if attempts < most { RECEIPTS } else { LONGEST };
-        let asked = tokio::time::timeout(longest, self.ask_for_receipts(block, attempts)).await;
-        let told = asked.unwrap_or_else(|_| {
-            Err(RpcError::Unreachable {
-                method: "eth_getBlockReceipts",
-                reason: format!("they did not come within {} ms", longest.as_millis()),
-            })
-        });
-        self.patience.note(told.is_ok(), attempts);
-        told
-    }
-
-    async fn ask_for_receipts(&self, block: &BlockRef, attempts: u32) -> Result<Receipts, RpcError> {
+        let until = Instant::now() + if attempts < most { RECEIPTS } else { LONGEST };
         let mut attempt = 1;
-        loop {
-            match self.rpc.receipts(block.hash).await {
-                Err(error) if attempt < attempts && !error.is_unsupported() => {
+        let told = loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.rpc.receipts_within(block.hash, left).await {
+                Err(error) if attempt < attempts && !error.is_unsupported() && Instant::now() < until => {
                     tracing::warn!(block = block.number, attempt, %error, "the receipts of a block could not be read");
                     if !self.states.is_far(block) {
                         tokio::time::sleep(PAUSE.saturating_mul(attempt)).await;
                     }
                     attempt = attempt.saturating_add(1);
                 }
-                told => return told,
+                told => break told,
             }
-        }
+        };
+        self.patience.note(told.is_ok(), attempts);
+        told
     }
 
     /// The logs that matter of a block whose header says that there are none, or has not come by.
@@ -168,8 +161,13 @@ impl Reader {
         let own = |logs: &Vec<Log>| Own::of(block, wanted, seal, logs.clone());
         let mut told: Vec<Vec<Log>> = Vec::new();
         if self.rpc.endpoint_count() > 1 {
-            let are_enough = |told: &[Vec<Log>]| agreed(&told.iter().map(own).collect::<Vec<_>>()).is_some();
-            told.extend(self.rpc.logs_of_each(&filter, are_enough).await);
+            let patience = |told: &[Vec<Log>]| {
+                let told: Vec<Own> = told.iter().map(own).collect();
+                let is_lacking = |own: &Own| seal.is_some_and(|seal| may_lack(&seal.bloom, wanted, &own.logs));
+                let longest = if told.iter().all(is_lacking) { LONGEST } else { OTHERS };
+                agreed(&told).is_none().then_some(longest)
+            };
+            told.extend(self.rpc.logs_of_each(&filter, patience).await);
         }
         if told.is_empty() {
             let Some(answer) = self.answered(block, &filter).await? else {

@@ -79,6 +79,32 @@ async fn without_receipts_two_that_agree_are_believed_against_one_that_has_more(
     assert!(doubt.unwrap().contains("not the same ones"));
 }
 
+/// One that answers everything but receipts costs one block a moment, and no block its proof.
+#[tokio::test]
+async fn receipts_that_one_endpoint_never_gives_come_from_another() {
+    let (anvil, proxy, rpc) = behind_proxy().await;
+    let (block, watches) = five_logs(&anvil, &rpc).await;
+    let other = FaultyRpc::start(&anvil.http()).await.unwrap();
+    let both = several(&anvil, &[&proxy, &other]).await;
+    proxy.fault("eth_getBlockReceipts", Fault::Hang);
+    proxy.fault("eth_getLogs", Fault::Shorter);
+    let reader = crate::contents::reader(&both, &watches);
+    for longest in [1_200, 300, 300].map(Duration::from_millis) {
+        let begun = Instant::now();
+        let reading = reader.read(&block, &[], &[]).await.unwrap();
+        let took = begun.elapsed();
+        assert!(took < longest, "{took:?}");
+        assert_eq!((reading.sightings.found.len(), reading.logs_doubted), (5, None));
+    }
+    // Without any of them: the header says that some are missing, and the one that has them is waited for.
+    other.fault("eth_getBlockReceipts", Fault::Hang);
+    other.fault("eth_getLogs", Fault::Slow(Duration::from_millis(600)));
+    proxy.fault("eth_getLogs", Fault::Answer(json!([])));
+    let (count, doubt) = found(&both, &watches, &block).await;
+    assert_eq!(count, 5);
+    assert!(doubt.unwrap().contains("the most were taken"));
+}
+
 /// An endpoint may answer everything but this, or never.
 #[tokio::test]
 async fn receipts_that_never_come_hold_no_block_up_for_long() {
