@@ -65,6 +65,10 @@ impl Doubt {
     /// They have failed; answers whether it is the one of them that cannot be told, and not the service that cannot be reached. `is_aside`:
     /// that was so before.
     pub(super) fn failed(&mut self, batch: &[i64], is_aside: bool) -> bool {
+        if is_aside && self.failures == 0 {
+            // Nothing else has failed since something passed.
+            return true;
+        }
         self.failures = self.failures.saturating_add(1);
         let [one] = batch else {
             if self.width < usize::MAX {
@@ -130,6 +134,7 @@ mod tests {
             acknowledged: false,
             over: false,
             topic_told: false,
+            overtaken: false,
             worst: Severity::P2,
         }
     }
@@ -168,6 +173,17 @@ mod tests {
             }
         }
         assert_eq!(aside, Some(vec![7]));
+    }
+
+    #[test]
+    fn what_is_known_to_fail_holds_nothing_up_however_often_it_does() {
+        let mut doubt = Doubt::after(0);
+        for _ in 0..9 {
+            assert!(doubt.failed(&[7], true));
+        }
+        assert_eq!(tried(&mut doubt, &[1, 2]), [1, 2]);
+        // The service is down: then it is nobody's.
+        assert!(!doubt.failed(&[1, 2], false) && doubt.failed(&[7], true) && !doubt.failed(&[7], true));
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub enum Fate {
 #[must_use]
 pub fn fate(due: &Due, is_escalation: bool) -> Fate {
     let settled = due.acknowledged || due.over;
+    if due.notice.ends && due.overtaken {
+        // What it ends was not told, or what was told since is not over: it would close that.
+        return Fate::Needless;
+    }
     if due.told > 0 {
         // A repetition: for as long as nobody cares.
         return if settled { Fate::Told } else { Fate::Tell };
@@ -173,6 +177,7 @@ mod tests {
             acknowledged,
             over,
             topic_told,
+            overtaken: false,
             worst: Severity::P1,
         }
     }
@@ -182,6 +187,13 @@ mod tests {
         for kind in [NoticeKind::Opened, NoticeKind::Contained, NoticeKind::Closed] {
             assert_eq!(fate(&due(kind, 0, true, true, false), false), Fate::Tell);
         }
+    }
+
+    #[test]
+    fn an_end_that_comes_after_what_it_does_not_end_is_not_told() {
+        let mut end = due(NoticeKind::Closed, 0, false, false, true);
+        (end.notice.ends, end.overtaken) = (true, true);
+        assert_eq!((fate(&end, false), fate(&end, true)), (Fate::Needless, Fate::Needless));
     }
 
     #[test]

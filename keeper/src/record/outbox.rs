@@ -5,6 +5,7 @@ use cordon_client::config::Severity;
 
 use super::db::{Connection, query, query_as};
 use super::notices::calling;
+use super::queue::LONGEST_MS;
 use super::queue::PLACE;
 use super::{Notice, Step, Store, StoreError, settings};
 
@@ -51,6 +52,8 @@ pub struct Due {
     pub over: bool,
     /// The channel was told that this topic is open, so that it has to hear of its end.
     pub topic_told: bool,
+    /// Whether a later notice of the topic was told through the channel.
+    pub overtaken: bool,
     /// The worst that is due of its topic from this one on: it would wait with this one.
     pub worst: Severity,
 }
@@ -211,11 +214,13 @@ impl Store {
         }
         query(
             "INSERT INTO holds (channel, until_ms, failures) VALUES (?1, ?2, 1) ON CONFLICT (channel) DO UPDATE SET
-                until_ms = CASE WHEN holds.until_ms < excluded.until_ms THEN excluded.until_ms ELSE holds.until_ms END,
+                until_ms = CASE WHEN holds.until_ms < excluded.until_ms OR holds.until_ms > ?3 THEN excluded.until_ms ELSE holds.until_ms END,
                 failures = holds.failures + 1",
         )
         .bind(channel)
         .bind(tx.now_ms().saturating_add(retry_ms))
+        // The clock was set back.
+        .bind(tx.now_ms().saturating_add(LONGEST_MS))
         .later(&mut tx);
         tx.commit(Step::NotTold).await
     }
@@ -343,7 +348,7 @@ fn expire(connection: &mut Connection, channel: &str, expired: &[(i64,)]) {
 }
 
 fn reached(connection: &mut Connection, channel: &str) {
-    query("UPDATE holds SET failures = 0 WHERE channel = ?")
+    query("UPDATE holds SET failures = 0, until_ms = 0 WHERE channel = ?")
         .bind(channel)
         .later(connection);
 }

@@ -15,7 +15,7 @@ const BATCH: usize = 50;
 /// Places of one severity, see [`PLACE`].
 const OF_SEVERITY: i64 = 6;
 /// Further in the future nothing is ever put off by a failure: the clock was set back.
-const LONGEST_MS: i64 = 2 * 60 * 60 * 1_000;
+pub(super) const LONGEST_MS: i64 = 2 * 60 * 60 * 1_000;
 /// The places of all severities, and of the worst.
 const ALL: Range<i64> = 0..4 * OF_SEVERITY;
 const URGENT: Range<i64> = 0..OF_SEVERITY;
@@ -255,7 +255,9 @@ async fn whole(connection: &mut Connection, channel: &str, turns: &[(i64, i64)])
                 WHERE k.topic = n.topic AND k.id > n.id AND k.kind = 'acknowledged')) AS acknowledged,
             EXISTS (SELECT 1 FROM notices later WHERE later.topic = n.topic AND later.id > n.id AND later.ends = 1) AS is_over,
             EXISTS (SELECT 1 FROM deliveries t WHERE t.channel = d.channel AND t.topic = d.topic AND t.told > 0
-                AND t.notice < d.notice) AS topic_told
+                AND t.notice < d.notice) AS topic_told,
+            EXISTS (SELECT 1 FROM deliveries t WHERE t.channel = d.channel AND t.topic = d.topic AND t.told > 0
+                AND t.notice > d.notice) AS overtaken
          FROM deliveries d JOIN notices n ON n.id = d.notice
          WHERE d.channel = ? AND d.outcome IS NULL AND d.notice IN ({marks})"
     );
@@ -283,6 +285,7 @@ fn due(row: &Row, worst: i64) -> Result<Due, StoreError> {
         acknowledged: row.try_get("acknowledged")?,
         over: row.try_get("is_over")?,
         topic_told: row.try_get("topic_told")?,
+        overtaken: row.try_get("overtaken")?,
         worst: match worst {
             0 => Severity::P1,
             1 => Severity::P2,

@@ -223,6 +223,35 @@ async fn an_end_waits_for_its_opening_that_is_refused() {
     );
 }
 
+/// An end that waited for an opening that could not be told has the key of the page that was opened since.
+#[tokio::test]
+async fn a_page_is_not_closed_by_the_end_of_what_was_before_it() {
+    let office = Office::new().await;
+    office.services.refuse(Some("first words"));
+    let _desk = office.open(&[notify("pager", office.services.pagerduty(office.path()))]);
+    let alarms = office.alarms();
+    alarms.raise(AlarmKind::Blind, "heads", "first words", None).await;
+    office.until("the opening", |requests| !requests.is_empty()).await;
+    alarms.clear(AlarmKind::Blind, "heads").await;
+    alarms.raise(AlarmKind::Blind, "heads", "second words", None).await;
+    let told = |words: &str| {
+        let mut requests = office.services.requests().into_iter();
+        requests.any(|request| request.body.contains(words))
+    };
+    office.until("the page", |_| told("second words")).await;
+    office.services.refuse(None);
+    let before = office.services.requests().len();
+    office
+        .until("what was refused", |requests| requests.len() > before)
+        .await;
+    // Whatever was due after it has had its turn.
+    alarms.raise(AlarmKind::Polling, "heads", "by polling", None).await;
+    office.until("the next", |_| told("by polling")).await;
+    assert!(!told("resolve"), "{:?}", office.services.requests());
+    alarms.clear(AlarmKind::Blind, "heads").await;
+    office.until("the end", |_| told("resolve")).await;
+}
+
 /// Chats get what is due in one message, but for what was refused in one: its end must not be in the next.
 #[tokio::test]
 async fn a_chat_hears_of_no_end_before_its_opening() {
